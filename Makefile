@@ -1,0 +1,38 @@
+# `make` lists the targets; `make test` needs nothing but Go.
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 10s
+BENCH       ?= .
+
+.DEFAULT_GOAL := help
+.PHONY: help build test check bench fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+build: ## build bin/holdfast
+	go build -o bin/holdfast ./cmd/holdfast
+
+test: ## run all tests
+	go test ./...
+
+check: ## format, vet, staticcheck, modules, direction of imports, tests under the race detector
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go mod verify
+	go mod tidy -diff
+	go test -count=1 ./internal/importcheck/
+	go test -race ./...
+
+bench: ## run all benchmarks, or those that BENCH=regexp names
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# One package and one target at a time, which is all that go test -fuzz takes.
+fuzz: ## fuzz each target for FUZZTIME=10s
+	@set -e; for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' "$$pkg"; \
+		done; \
+	done

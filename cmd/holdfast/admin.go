@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// adminTimeout bounds one question to a member. Answers take milliseconds;
+	// a frozen member should not make the operator wait.
+	adminTimeout = 3 * time.Second
+	// maxAnswer bounds what is read of an answer. The ring of 50 nodes with all
+	// partitions is some 200 KB.
+	maxAnswer = 16 << 20
+)
+
+// adminFlags are the flags of the commands that ask a running member.
+type adminFlags struct {
+	Admin adminURL `placeholder:"URL" default:"http://127.0.0.1:8081" help:"Admin address of any member; the default is that of a lone node, and of the router of holdfast dev."`
+}
+
+// memberInfo is one element of /admin/members, and of "members" in /admin/ring.
+type memberInfo struct {
+	Name       string  `json:"name"`
+	Boot       string  `json:"boot"`
+	Role       string  `json:"role"`
+	State      string  `json:"state"`
+	Zone       string  `json:"zone"`
+	HTTP       string  `json:"http"`
+	Admin      string  `json:"admin"`
+	Pid        int     `json:"pid"`
+	Partitions int     `json:"partitions"`
+	Share      float64 `json:"share"`
+}
+
+// ringInfo is the answer of /admin/ring.
+type ringInfo struct {
+	Fingerprint string       `json:"fingerprint"`
+	Copies      int          `json:"copies"`
+	Members     []memberInfo `json:"members"`
+	Partitions  []struct {
+		Owner string `json:"owner"`
+	} `json:"partitions"`
+}
+
+// keyInfo is the answer of /admin/ring?key=.
+type keyInfo struct {
+	Key         string   `json:"key"`
+	Slot        int      `json:"slot"`
+	Partition   int      `json:"partition"`
+	Owner       string   `json:"owner"`
+	Successors  []string `json:"successors"`
+	Fingerprint string   `json:"fingerprint"`
+}
+
+// statsInfo is what this program shows of /admin/stats.
+type statsInfo struct {
+	Uptime      float64 `json:"uptime_s"`
+	Fingerprint string  `json:"fingerprint"`
+	Sessions    int     `json:"sessions"`
+	Bytes       int64   `json:"bytes"`
+	Partitions  struct {
+		Owned int `json:"owned"`
+		Warm  int `json:"warm"`
+		Cold  int `json:"cold"`
+	} `json:"partitions"`
+	BelowTarget int     `json:"below_target"`
+	Lag         float64 `json:"lag_ms"`
+}
+
+// askAdmin returns the body of a GET.
+func askAdmin(ctx context.Context, base adminURL, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	resp, err := sendAdmin(ctx, http.MethodGet, base, path)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read %s%s: %w", base, path, err)
+	}
+	return body, nil
+}
+
+// sendAdmin sends a request without a body. Anything but a 2xx answer is an
+// error; else the caller closes the body.
+func sendAdmin(ctx context.Context, method string, base adminURL, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, string(base)+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, unreachable(base, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		defer resp.Body.Close()
+		return nil, fmt.Errorf("%s %s%s: %s", method, base, path, problemText(resp))
+	}
+	return resp, nil
+}
+
+// unreachable says what to do about a member that does not answer.
+func unreachable(base adminURL, err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without the method and the URL, which follow
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer within %v", adminTimeout)
+	}
+	return fmt.Errorf("cannot reach a member at %s: %w; is one running there? -admin URL names another", base, err)
+}
+
+// problemText returns what a refusing answer says: the detail of its problem
+// document, else the start of its body.
+func problemText(resp *http.Response) string {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // the status is said anyway
+	var problem struct{ Title, Detail string }
+	if json.Unmarshal(body, &problem) == nil && problem.Title != "" {
+		return strings.TrimRight(fmt.Sprintf("%s: %s: %s", resp.Status, problem.Title, problem.Detail), ": ")
+	}
+	text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "") + "…"
+	}
+	return strings.TrimRight(resp.Status+": "+text, ": ")
+}
+
+// decodeAnswer reads a member's JSON.
+func decodeAnswer(body []byte, base adminURL, v any) error {
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("%s does not answer as a member does: %w; -admin URL takes the admin address, not the public one", base, err)
+	}
+	return nil
+}
+
+// writeJSON writes a value, or an answer as it came, in indented form.
+func writeJSON(w io.Writer, v any) error {
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", out)
+	return err
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+type drainCommand struct {
+	adminFlags
+}
+
+func (*drainCommand) Detail() string {
+	return `The node at -admin leaves the ring, forwards requests from then on, and exits when other
+nodes have confirmed all that it held. Nothing is lost, and no request fails; SIGTERM to the
+node does the same. Interrupting this command does not stop the drain.`
+}
+
+// drainLine is one line of the answer to POST /admin/drain.
+type drainLine struct {
+	Partitions int    `json:"partitions"`
+	Unsynced   int    `json:"unsynced"`
+	Done       bool   `json:"done"`
+	Error      string `json:"error"`
+}
+
+func (c *drainCommand) Run(ctx context.Context, s *streams) error {
+	resp, err := sendAdmin(ctx, http.MethodPost, c.Admin, "/admin/drain")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := followDrain(resp.Body, s.out); err != nil {
+		return fmt.Errorf("%s: %w", c.Admin, err)
+	}
+	return nil
+}
+
+// followDrain prints the progress that a draining node streams, one line for
+// each change, until it says that it is done.
+func followDrain(answer io.Reader, out io.Writer) error {
+	lines := json.NewDecoder(answer)
+	last := drainLine{Partitions: -1}
+	for {
+		var line drainLine
+		if err := lines.Decode(&line); err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errors.New("the node stopped answering")
+			}
+			return fmt.Errorf("drain not confirmed, %d unsynced when last heard: %w", max(last.Unsynced, 0), err)
+		}
+		switch {
+		case line.Error != "":
+			return fmt.Errorf("drain failed with unsynced=%d: %s", line.Unsynced, line.Error)
+		case line.Done:
+			_, err := fmt.Fprintf(out, "drained, unsynced=%d\n", line.Unsynced)
+			return err
+		case line != last:
+			if _, err := fmt.Fprintf(out, "draining: %s to hand over, %d unsynced\n", plural(line.Partitions, "partition"), line.Unsynced); err != nil {
+				return err
+			}
+			last = line
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/node"
+)
+
+// placeFlags say who a node or a router is and where it is reached.
+type placeFlags struct {
+	Name    string `group:"Identity" placeholder:"NAME" help:"Name on the ring: unique, and the same after a restart, for it decides which sessions are owned. Default: this host's name."`
+	Cluster string `group:"Identity" placeholder:"NAME" default:"holdfast" help:"Name of the cluster; members of another one are not spoken to."`
+	Zone    string `group:"Identity" placeholder:"NAME" help:"Where the member runs, shown beside it."`
+
+	HTTP      hostPort  `name:"http" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Public address: the session API, and everything else for the application."`
+	Admin     hostPort  `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8081" help:"Operator's address: dashboard, ring, metrics, health, drain, profiles. Keep it on loopback."`
+	Gossip    hostPort  `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8084" help:"Address of membership, UDP and TCP. Off loopback it needs -gossip-key-file."`
+	Advertise string    `group:"Addresses" placeholder:"HOST" help:"Host that others are told to use where an address above is a wildcard such as 0.0.0.0. Default: the first private address of this host."`
+	Join      hostPorts `group:"Addresses" placeholder:"HOST:PORT,…" help:"Gossip addresses of members to join; one that runs is enough. Names are resolved anew at each attempt, and attempts go on. May be given more than once."`
+}
+
+// memberFlags are the other flags that a node and a router share. A command
+// embeds the two around its own, which is the order of its help.
+type memberFlags struct {
+	Copies       copyCount  `group:"Ring (must be the same on every member)" placeholder:"N" default:"2" help:"Nodes that hold each session, its owner among them, 1 to 16."`
+	VirtualNodes pointCount `group:"Ring (must be the same on every member)" placeholder:"N" default:"100" help:"Points of each node on the hash circle, 1 to 1000. More make shares more even, and changes of members dearer."`
+	Load         loadBound  `group:"Ring (must be the same on every member)" placeholder:"FACTOR" default:"1.25" help:"Most that one node may own, as a multiple of the mean share, over 1."`
+
+	UserHeader string   `group:"Finding the user of a request" placeholder:"NAME" default:"X-User-ID" help:"Header that names the user, believed from the addresses of -trust only."`
+	Trust      prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks whose -user-header and X-Forwarded-For are believed, or none."`
+	Cookie     string   `group:"Finding the user of a request" placeholder:"NAME" default:"holdfast" help:"Name of the signed cookie that pins a user without a header."`
+	SecretFile string   `group:"Finding the user of a request" placeholder:"FILE" help:"File with at least 16 bytes that sign the cookie, the same for all routers and nodes. Default: random, so that cookies end with the process."`
+
+	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time."`
+	Insecure      bool   `group:"Security" help:"Allow gossip, peer and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
+
+	DrainTimeout duration  `group:"Running" placeholder:"DURATION" default:"60s" help:"How long to hand sessions over after SIGTERM or SIGINT, at most."`
+	LogLevel     logLevel  `group:"Running" placeholder:"LEVEL" default:"info" help:"Least level logged to standard error: debug, info, warn or error."`
+	LogFormat    logFormat `group:"Running" placeholder:"FORMAT" default:"text" help:"text or json."`
+}
+
+// config reads the files that flags name and returns the configuration that a
+// node and a router share.
+func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer) (node.Config, error) {
+	log := newLogger(stderr, f.LogLevel, f.LogFormat)
+	cfg := node.Config{
+		Name: place.Name, Cluster: place.Cluster, Zone: place.Zone, Role: role,
+		HTTP: string(place.HTTP), Admin: string(place.Admin), Gossip: string(place.Gossip),
+		Advertise: place.Advertise, Join: place.Join,
+		Copies: int(f.Copies), VirtualNodes: int(f.VirtualNodes), Load: float64(f.Load),
+		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), Cookie: f.Cookie,
+		Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
+	}
+	if f.GossipKeyFile != "" {
+		keys, warning, err := readGossipKeys(f.GossipKeyFile)
+		if err != nil {
+			return node.Config{}, badFile(role, err)
+		}
+		if warning != "" {
+			log.Warn(warning)
+		}
+		cfg.GossipKeys = keys
+	}
+	if f.SecretFile != "" {
+		secret, warning, err := readSecret(f.SecretFile)
+		if err != nil {
+			return node.Config{}, badFile(role, err)
+		}
+		if warning != "" {
+			log.Warn(warning)
+		}
+		cfg.Secret = secret
+	}
+	if f.Insecure {
+		log.Warn("-insecure: gossip, peer and admin addresses are open to whoever reaches them")
+	}
+	return cfg, nil
+}
+
+func badFile(role node.Role, err error) error {
+	return &usageError{command: "holdfast " + string(role), text: err.Error()}
+}
+
+func newLogger(w io.Writer, level logLevel, format logFormat) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level.level()}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// serve runs one member until a signal or the end of ctx, then drains it; or
+// until its operator has drained it. A second signal ends the process at once,
+// without any handing over, because the first one gives signals back their
+// default effect.
+func serve(ctx context.Context, cfg node.Config) error {
+	life, err := lifeOfParent(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	signalled, defaultSignals := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer defaultSignals()
+
+	n, err := start(life, signalled, cfg)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-n.Done(): // drained by POST /admin/drain
+		return nil
+	case <-life.Done():
+		return context.Cause(life)
+	case <-signalled.Done():
+		defaultSignals()
+	}
+	return drainAndStop(life, n, cfg)
+}
+
+// start starts a member; a signal that arrives meanwhile gives the attempt up.
+func start(life, signalled context.Context, cfg node.Config) (*node.Node, error) {
+	starting, cancel := context.WithCancel(life)
+	keep := context.AfterFunc(signalled, cancel)
+	n, err := node.Start(starting, cfg)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	keep() // from here on a signal drains; cancelling would cut that short
+	return n, nil
+}
+
+// drainAndStop hands everything over, tells how it goes, and stops the member.
+func drainAndStop(life context.Context, n *node.Node, cfg node.Config) error {
+	draining, cancel := context.WithTimeout(life, cfg.DrainTimeout)
+	defer cancel()
+	p := progress{log: cfg.Log, every: time.Second}
+	err := n.Drain(draining, p.report)
+	if life.Err() != nil {
+		return context.Cause(life)
+	}
+	if err == nil {
+		cfg.Log.Info("drained", "unsynced", p.last.Unsynced)
+	}
+	cancel() // Shutdown drains too: what has been done, or could not be, is not to be tried again
+	if stopErr := n.Shutdown(draining); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+// progress logs how a drain goes, not more often than each interval.
+type progress struct {
+	log    *slog.Logger
+	every  time.Duration
+	logged time.Time
+	last   node.DrainStatus
+}
+
+func (p *progress) report(s node.DrainStatus) {
+	p.last = s
+	if now := time.Now(); p.logged.IsZero() || now.Sub(p.logged) >= p.every {
+		p.logged = now
+		p.log.Info("draining", "partitions", s.Partitions, "unsynced", s.Unsynced)
+	}
+}

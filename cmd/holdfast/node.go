@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/node"
+	"github.com/seed-95a32959/holdfast/replication"
+)
+
+type nodeCommand struct {
+	placeFlags
+
+	Peer hostPort `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8083" help:"Address of the link between nodes: copies, hand-over, forwarded requests."`
+	RESP hostPort `name:"resp" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8082" help:"Address kept for the Redis protocol, which this version does not speak: nothing listens there."`
+
+	Ack        ackMode  `group:"Sessions" placeholder:"MODE" default:"async" help:"What a write waits for where the request does not say (Holdfast-Ack): async, the owner alone; replica, one copy too; all, every copy."`
+	TTL        duration `name:"ttl" group:"Sessions" placeholder:"DURATION" default:"30m" help:"Idle time after which a session expires where its writer gives none."`
+	MaxSession size     `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
+	Memory     size     `group:"Sessions" placeholder:"SIZE" help:"Bytes of sessions over which no new ones are taken; those that exist can still be written and ended. Default: no limit."`
+
+	App  string `group:"Application" placeholder:"URL" help:"Application beside this node, such as http://127.0.0.1:3000: it gets every request outside /v1/."`
+	Demo bool   `group:"Application" help:"Answer requests outside /v1/ with a visit counter."`
+
+	memberFlags
+}
+
+func (*nodeCommand) Detail() string {
+	return `The first node joins nobody; every other one joins any that runs:
+
+  holdfast node -name a
+  holdfast node -name b -join 127.0.0.1:8084 -http 127.0.0.1:8090 -admin 127.0.0.1:8091 \
+      -resp 127.0.0.1:8092 -peer 127.0.0.1:8093 -gossip 127.0.0.1:8094
+
+Between hosts, gossip is encrypted with a key that all members have; the peer link is not
+encrypted, so it belongs on a network of its own, and -insecure says that it is:
+
+  head -c 32 /dev/urandom | base64 > gossip.key; chmod 600 gossip.key
+  holdfast node -name a -http 0.0.0.0:8080 -peer 10.0.0.1:8083 -gossip 10.0.0.1:8084 \
+      -join 10.0.0.2:8084,10.0.0.3:8084 -gossip-key-file gossip.key -insecure
+
+SIGTERM or SIGINT drains: the node leaves the ring, forwards requests, and exits with 0 when
+others hold all that it held. A second signal ends it at once. Every flag can also be set in
+the environment, under the name beside it; the command line comes first.`
+}
+
+func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
+	cfg, err := c.config(node.RoleNode, &c.placeFlags, s.err)
+	if err != nil {
+		return err
+	}
+	cfg.Peer, cfg.RESP = string(c.Peer), string(c.RESP)
+	cfg.Ack = replication.Ack(c.Ack)
+	cfg.TTL = time.Duration(c.TTL)
+	cfg.MaxSession, cfg.MemoryLimit = int(c.MaxSession), int64(c.Memory)
+	cfg.App, cfg.Demo = c.App, c.Demo
+	return serve(ctx, cfg)
+}

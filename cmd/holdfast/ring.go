@@ -1,0 +1,138 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+type ringCommand struct {
+	Key string `arg:"" optional:"" help:"Show who owns this key, and why. Without it: how the partitions are spread over the members."`
+	adminFlags
+	JSON bool `name:"json" help:"Print the member's answer as JSON."`
+}
+
+func (c *ringCommand) Run(ctx context.Context, s *streams) error {
+	path := "/admin/ring"
+	if c.Key != "" {
+		path += "?key=" + url.QueryEscape(c.Key)
+	}
+	body, err := askAdmin(ctx, c.Admin, path)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		var answer json.RawMessage
+		if err := decodeAnswer(body, c.Admin, &answer); err != nil {
+			return err
+		}
+		return writeJSON(s.out, answer)
+	}
+	if c.Key != "" {
+		var k keyInfo
+		if err := decodeAnswer(body, c.Admin, &k); err != nil {
+			return err
+		}
+		return writeKey(s.out, k)
+	}
+	var r ringInfo
+	if err := decodeAnswer(body, c.Admin, &r); err != nil {
+		return err
+	}
+	return writeRing(s.out, r, columnsOf(s.out))
+}
+
+// leastBar is the narrowest column in which a bar still tells something.
+const leastBar = 8
+
+// writeRing writes the members with the share of each as a bar, in lines of at
+// most width columns where the names leave room for that. The longest bar is
+// the fullest node's.
+func writeRing(w io.Writer, r ringInfo, width int) error {
+	members := slices.Clone(r.Members)
+	slices.SortFunc(members, func(a, b memberInfo) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
+	})
+	most, nodes := 0, 0
+	t := table{header: []string{"MEMBER", "ROLE", "STATE", "ZONE", "PARTITIONS", "SHARE"}, right: []int{4, 5}}
+	for _, m := range members {
+		most = max(most, m.Partitions)
+		row := []string{m.Name, m.Role, m.State, orDash(m.Zone), "-", "-"}
+		if m.Partitions > 0 {
+			nodes++
+			row[4], row[5] = strconv.Itoa(m.Partitions), fmt.Sprintf("%.1f%%", 100*float64(m.Partitions)/ring.Partitions)
+		}
+		t.rows = append(t.rows, row)
+	}
+	if room := width - t.width() - columnGap; room >= leastBar && most > 0 {
+		t.header = append(t.header, "")
+		for i, m := range members {
+			t.rows[i] = append(t.rows[i], bar(m.Partitions, most, room))
+		}
+	}
+	if _, err := fmt.Fprintf(w, "ring %s: %d partitions on %s, %s of each session\n\n", r.Fingerprint,
+		len(r.Partitions), plural(nodes, "node"), copiesText(r.Copies)); err != nil {
+		return err
+	}
+	return t.write(w)
+}
+
+func copiesText(n int) string {
+	if n == 1 {
+		return "1 copy"
+	}
+	return strconv.Itoa(n) + " copies"
+}
+
+// writeKey writes who owns one key, step by step as the owner is found.
+func writeKey(w io.Writer, k keyInfo) error {
+	t := table{rows: [][]string{{"key", k.Key, ""}}}
+	add := func(name, value, why string) { t.rows = append(t.rows, []string{name, value, why}) }
+	if tag := ring.Tag(k.Key); tag != k.Key {
+		add("tag", tag, "what stands in the braces alone decides")
+	}
+	add("slot", strconv.Itoa(k.Slot), fmt.Sprintf("CRC-16 of it, mod %d, as in Redis Cluster", ring.Slots))
+	add("partition", strconv.Itoa(k.Partition), fmt.Sprintf("slot / %d; a partition has one owner", ring.SlotsPerPartition))
+	if k.Owner == "" {
+		add("owner", "-", "no node is in the ring")
+	} else {
+		add("owner", k.Owner, "serves every request of this key")
+	}
+	for i, name := range k.Successors {
+		why := "holds a copy"
+		if i == 0 {
+			why = "holds a copy, and owns the key when " + k.Owner + " is gone"
+		}
+		add("successor "+strconv.Itoa(i+1), name, why)
+	}
+	add("ring", k.Fingerprint, "members that show the same name the same owner")
+	return t.write(w)
+}
+
+// bar draws value out of most in at most width columns, to half a column.
+func bar(value, most, width int) string {
+	halves := value * 2 * width / most
+	return strings.Repeat("█", halves/2) + strings.Repeat("▌", halves%2)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}

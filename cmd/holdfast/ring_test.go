@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func exampleRing() ringInfo {
+	r := ringInfo{Fingerprint: "0123456789abcdef", Copies: 2, Members: []memberInfo{
+		{Name: "node-10", Role: "node", State: "ready", Zone: "b", Partitions: 271},
+		{Name: "router", Role: "router", State: "ready"},
+		{Name: "node-2", Role: "node", State: "ready", Zone: "a", Partitions: 342},
+		{Name: "node-1", Role: "node", State: "ready", Zone: "a", Partitions: 411},
+		{Name: "node-3", Role: "node", State: "leaving"},
+	}}
+	r.Partitions = make([]struct {
+		Owner string `json:"owner"`
+	}, 1024)
+	return r
+}
+
+func TestWriteRing(t *testing.T) {
+	for _, width := range []int{40, 80, 132} {
+		var b strings.Builder
+		require.NoError(t, writeRing(&b, exampleRing(), width))
+		golden(t, fmt.Sprintf("ring-%d.txt", width), b.String())
+		if width >= 80 {
+			for line := range strings.Lines(b.String()) {
+				require.LessOrEqual(t, len([]rune(line))-1, width, line)
+			}
+		}
+	}
+	var b strings.Builder
+	require.NoError(t, writeRing(&b, ringInfo{Fingerprint: "0", Copies: 1}, 80))
+	golden(t, "ring-empty.txt", b.String())
+}
+
+func TestWriteKey(t *testing.T) {
+	for name, k := range map[string]keyInfo{
+		"key.txt":       {Key: "alice", Slot: 7638, Partition: 477, Owner: "node-2", Successors: []string{"node-3", "node-1"}, Fingerprint: "0123456789abcdef"},
+		"key-tag.txt":   {Key: "{alice}:phone", Slot: 7638, Partition: 477, Owner: "node-2", Fingerprint: "0123456789abcdef"},
+		"key-empty.txt": {Key: "a\x1b[31m\n", Slot: 1, Partition: 0, Fingerprint: "0"},
+	} {
+		var b strings.Builder
+		require.NoError(t, writeKey(&b, k))
+		golden(t, name, b.String())
+		require.NotContains(t, b.String(), "\x1b")
+	}
+}
+
+func TestRingCommand(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch key := r.URL.Query().Get("key"); {
+		case r.URL.Path != "/admin/ring":
+			w.WriteHeader(http.StatusNotFound)
+		case key != "":
+			json.NewEncoder(w).Encode(keyInfo{Key: key, Slot: 1, Owner: "node-1"})
+		default:
+			json.NewEncoder(w).Encode(exampleRing())
+		}
+	}))
+	defer server.Close()
+
+	r := holdfast(t, "ring", "-admin", server.URL)
+	require.Equal(t, exitOK, r.code, r.stderr)
+	golden(t, "ring-80.txt", r.stdout)
+
+	r = holdfast(t, "ring", "-admin", server.URL, "{al&ice}=?:phone")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	require.Contains(t, r.stdout, "{al&ice}=?:phone")
+
+	r = holdfast(t, "ring", "-json", "-admin", server.URL, "alice")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	var k keyInfo
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &k))
+	require.Equal(t, "alice", k.Key)
+}
+
+func TestAdminFailures(t *testing.T) {
+	answers := map[string]func(w http.ResponseWriter){
+		"problem": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprint(w, `{"title":"not now","detail":"the node is stopping"}`)
+		},
+		"text":     func(w http.ResponseWriter) { http.Error(w, "nothing here\nmore", http.StatusNotFound) },
+		"not JSON": func(w http.ResponseWriter) { fmt.Fprint(w, "<html>hello") },
+	}
+	says := map[string]string{
+		"problem":  "503 Service Unavailable: not now: the node is stopping\n",
+		"text":     "404 Not Found: nothing here\n",
+		"not JSON": "does not answer as a member does",
+	}
+	for name, answer := range answers {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) }))
+		for _, args := range [][]string{{"ring"}, {"ring", "alice"}, {"ring", "-json"}, {"status"}} {
+			r := holdfast(t, append(args, "-admin", server.URL)...)
+			require.Equal(t, exitFailed, r.code)
+			require.Contains(t, r.stderr, says[name])
+			requireOneLine(t, r.stderr)
+		}
+		server.Close()
+		for _, command := range []string{"ring", "status", "drain"} {
+			r := holdfast(t, command, "-admin", server.URL)
+			require.Equal(t, exitFailed, r.code)
+			require.Contains(t, r.stderr, "cannot reach a member at "+server.URL)
+			require.Contains(t, r.stderr, "connection refused")
+			require.Contains(t, r.stderr, "-admin")
+		}
+	}
+}

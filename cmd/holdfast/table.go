@@ -1,0 +1,110 @@
+package main
+
+import (
+	"cmp"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// columnGap is the number of spaces between two columns.
+const columnGap = 2
+
+// table is text in columns, as wide as their widest cell.
+type table struct {
+	header []string // none when nil
+	right  []int    // the columns that are aligned to the right
+	rows   [][]string
+}
+
+// lines returns the header, if any, and the rows.
+func (t *table) lines() [][]string {
+	if t.header == nil {
+		return t.rows
+	}
+	return append([][]string{t.header}, t.rows...)
+}
+
+func (t *table) widths() []int {
+	var widths []int
+	for _, row := range t.lines() {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(printable(cell)))
+		}
+	}
+	return widths
+}
+
+// width returns the columns that the longest line takes.
+func (t *table) width() int {
+	total := 0
+	for i, w := range t.widths() {
+		if i > 0 {
+			total += columnGap
+		}
+		total += w
+	}
+	return total
+}
+
+func (t *table) write(w io.Writer) error {
+	_, err := io.WriteString(w, t.String())
+	return err
+}
+
+func (t *table) String() string {
+	widths := t.widths()
+	var b strings.Builder
+	for _, row := range t.lines() {
+		var line strings.Builder
+		for i, cell := range row {
+			if i > 0 {
+				line.WriteString(strings.Repeat(" ", columnGap))
+			}
+			cell = printable(cell)
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if slices.Contains(t.right, i) {
+				line.WriteString(pad + cell)
+			} else {
+				line.WriteString(cell + pad)
+			}
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	return b.String()
+}
+
+// printable replaces what could move the cursor: a key or a member's name comes
+// from somebody else.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, s)
+}
+
+// naturalCompare orders node-2 before node-10.
+func naturalCompare(a, b string) int {
+	aHead, aNumber := splitNumber(a)
+	bHead, bNumber := splitNumber(b)
+	return cmp.Or(cmp.Compare(aHead, bHead), cmp.Compare(aNumber, bNumber), cmp.Compare(a, b))
+}
+
+// splitNumber splits a name into what comes before a number at its end, and
+// that number, or -1.
+func splitNumber(s string) (head string, number int) {
+	head = strings.TrimRight(s, "0123456789")
+	number, err := strconv.Atoi(s[len(head):])
+	if err != nil {
+		return s, -1
+	}
+	return head, number
+}

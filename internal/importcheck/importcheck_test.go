@@ -1,0 +1,165 @@
+package importcheck
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/seed-95a32959/holdfast"
+
+// Modules that are named more than once below.
+const (
+	consistent = "github.com/buraksezer/consistent"
+	memberlist = "github.com/hashicorp/memberlist"
+	xxhash     = "github.com/cespare/xxhash/v2"
+	xsync      = "golang.org/x/sync"
+	xtime      = "golang.org/x/time"
+)
+
+// allowed says what each package may import beside the standard library: our
+// packages by their folder, other modules by their path. Imports of tests are
+// free. A pattern that ends in /... speaks of a folder and all below it; the
+// longest that fits counts. Only cmd and examples may import anything.
+var allowed = map[string][]string{
+	"internal/problem":     nil,
+	"internal/importcheck": nil,
+	"resp":                 nil,
+	"web":                  nil,
+	"peer":                 nil,
+	"ring":                 {consistent, xxhash},
+	"session":              {xxhash},
+	"replication":          {"session", "ring", "peer", xtime},
+	"router":               {"ring", "internal/problem"},
+	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
+	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
+	"cmd/...":              {"..."},
+	"examples/...":         {"..."},
+}
+
+// listed is what this test reads of `go list -json`.
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestImportsPointDown(t *testing.T) {
+	packages := list(t)
+	require.NotEmpty(t, packages)
+	for _, p := range packages {
+		for _, complaint := range check(p) {
+			t.Error(complaint)
+		}
+	}
+}
+
+func list(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports", module+"/...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	var packages []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else {
+			require.NoError(t, err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+// check returns a complaint for each import that the rules do not allow.
+func check(p listed) (complaints []string) {
+	name := strings.TrimPrefix(p.ImportPath, module+"/")
+	rule, ok := ruleOf(name)
+	if !ok {
+		return []string{fmt.Sprintf("%s: no rule says what it may import; add one here", name)}
+	}
+	for _, path := range p.Imports {
+		if !standard(path) && !permits(rule, path) {
+			complaints = append(complaints, fmt.Sprintf("%s imports %s; allowed are the standard library and %v", name, path, rule))
+		}
+	}
+	return complaints
+}
+
+func ruleOf(name string) (rule []string, ok bool) {
+	best := ""
+	for pattern := range allowed {
+		if matches(pattern, name) && len(pattern) > len(best) {
+			best = pattern
+		}
+	}
+	return allowed[best], best != ""
+}
+
+// standard reports whether a path is of the standard library, where alone the
+// first element has no dot.
+func standard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}
+
+func permits(rule []string, path string) bool {
+	name, ours := strings.CutPrefix(path, module+"/")
+	if ours && strings.HasPrefix(name, "cmd/") {
+		return false // a command is nobody's library
+	}
+	return slices.ContainsFunc(rule, func(pattern string) bool {
+		if ours {
+			return matches(pattern, name)
+		}
+		return pattern == "..." || path == pattern || strings.HasPrefix(path, pattern+"/")
+	})
+}
+
+func matches(pattern, name string) bool {
+	folder, wide := strings.CutSuffix(pattern, "...")
+	if !wide {
+		return pattern == name
+	}
+	return strings.HasPrefix(name+"/", folder)
+}
+
+func TestCheckRefuses(t *testing.T) {
+	of := func(name string, imports ...string) listed {
+		return listed{ImportPath: module + "/" + name, Imports: imports}
+	}
+	for _, good := range []listed{
+		of("ring", "slices", consistent, xxhash),
+		of("replication", "sync", module+"/session", module+"/peer"),
+		of("node", module+"/node/api", module+"/ring", memberlist, "golang.org/x/sync/errgroup"),
+		of("node/nodetest", module+"/node", memberlist),
+		of("cmd/holdfast", module+"/node", "github.com/alecthomas/kong"),
+	} {
+		require.Empty(t, check(good), good.ImportPath)
+	}
+	for _, bad := range []listed{
+		of("ring", module+"/session"),
+		of("session", module+"/ring"),
+		of("peer", xxhash),
+		of("router", module+"/node"),
+		of("replication", module+"/router"),
+		of("node/api", module+"/node"),
+		of("node/api", memberlist),
+		of("node", module+"/cmd/holdfast"),
+		of("examples/shop", module+"/cmd/holdfast"),
+		of("session", "github.com/stretchr/testify/require"),
+		of("ring", consistent+"x"),
+		of("util"),
+	} {
+		require.Len(t, check(bad), 1, bad.ImportPath)
+	}
+}

@@ -1,0 +1,436 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/problem"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// holdsTimeout bounds how long a question about one key waits for a member.
+const holdsTimeout = 300 * time.Millisecond
+
+// adminHandler is the operator's door. GET changes nothing.
+func (n *Node) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", n.adminIndex)
+	mux.HandleFunc("GET /admin/ring", n.adminRing)
+	mux.HandleFunc("GET /admin/members", n.adminMembers)
+	mux.HandleFunc("GET /admin/stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, n.statsAnswer()) })
+	mux.HandleFunc("GET /admin/events", n.adminEvents)
+	mux.HandleFunc("POST /admin/drain", n.adminDrain)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", n.adminReady)
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	return n.guardAdmin(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// guardAdmin keeps web pages from reaching the operator's door through a
+// browser on this host: a name that is made to resolve to this address
+// (DNS rebinding) is not one of the names that the door answers to.
+func (n *Node) guardAdmin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(r.Host); err == nil {
+			host = h
+		}
+		own, _, _ := net.SplitHostPort(n.cfg.Admin)
+		if host != "localhost" && host != own && host != n.cfg.Advertise && net.ParseIP(strings.Trim(host, "[]")) == nil {
+			problem.Write(w, http.StatusForbidden, "host-not-allowed", "The host is not allowed",
+				fmt.Sprintf("Host %q: accepted are localhost, an IP address and the host of -admin or -advertise", host))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		problem.Write(w, http.StatusInternalServerError, "internal", "The answer could not be written", err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // fails only when the client has left
+}
+
+const indexText = `holdfast: the operator's door of %s %q
+
+GET  /admin/ring            members, and the owner and successors of each partition
+GET  /admin/ring?key=alice  slot, partition, owner and successors of one key, and who holds which version
+GET  /admin/members         every member known, with its links
+GET  /admin/stats           sessions, lag, keys below target copies, counters
+GET  /admin/events          what happens, as server-sent events
+POST /admin/drain           hand everything over and stop
+GET  /healthz  /readyz      alive; ready to take requests
+GET  /debug/pprof/          profiles
+`
+
+func (n *Node) adminIndex(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, indexText, n.cfg.Role, n.id.Name)
+}
+
+// ringAnswer, ringMember and ringPartition are the shape of /admin/ring, which
+// scripts rely on.
+type ringAnswer struct {
+	Fingerprint string          `json:"fingerprint"`
+	Copies      int             `json:"copies"`
+	Members     []ringMember    `json:"members"`
+	Partitions  []ringPartition `json:"partitions"`
+}
+
+type ringMember struct {
+	Name       string  `json:"name"`
+	Boot       string  `json:"boot"`
+	Role       Role    `json:"role"`
+	State      string  `json:"state"`
+	Zone       string  `json:"zone"`
+	HTTP       string  `json:"http"`
+	Admin      string  `json:"admin"`
+	RESP       string  `json:"resp"`
+	Peer       string  `json:"peer"`
+	Gossip     string  `json:"gossip"`
+	Pid        int     `json:"pid"`
+	Partitions int     `json:"partitions"`
+	Share      float64 `json:"share"`
+}
+
+type ringPartition struct {
+	ID         int      `json:"id"`
+	Owner      string   `json:"owner"`
+	Successors []string `json:"successors"`
+}
+
+// keyAnswer is the shape of /admin/ring?key=.
+type keyAnswer struct {
+	Key         string       `json:"key"`
+	Slot        int          `json:"slot"`
+	Partition   int          `json:"partition"`
+	Owner       string       `json:"owner"`
+	Successors  []string     `json:"successors"`
+	Fingerprint string       `json:"fingerprint"`
+	Holders     []holdAnswer `json:"holders"`
+}
+
+type holdAnswer struct {
+	Name    string `json:"name"`
+	State   string `json:"state"` // live, deleted, none or silent
+	Version string `json:"version,omitempty"`
+}
+
+func (n *Node) ringMember(view *View, m *Member) ringMember {
+	state := m.State.String()
+	switch {
+	case m.Gone:
+		state = "gone"
+	case !m.Up:
+		state = "superseded"
+	}
+	owned := 0
+	if m.serves() {
+		owned = view.Table.Owned(m.Name)
+	}
+	return ringMember{
+		Name: m.Name, Boot: m.Boot, Role: m.Role, State: state, Zone: m.Zone, HTTP: m.HTTP, Admin: m.Admin, RESP: m.RESP,
+		Peer: m.Peer, Gossip: m.Gossip, Pid: m.Pid, Partitions: owned, Share: float64(owned) / ring.Partitions,
+	}
+}
+
+func (n *Node) adminRing(w http.ResponseWriter, r *http.Request) {
+	view := n.View()
+	if r.URL.Query().Has("key") {
+		n.adminKey(w, r, view)
+		return
+	}
+	a := ringAnswer{
+		Fingerprint: view.Table.Fingerprint(), Copies: n.cfg.Copies,
+		Members: []ringMember{}, Partitions: []ringPartition{},
+	}
+	for _, m := range view.Members {
+		if m.Up {
+			a.Members = append(a.Members, n.ringMember(view, m))
+		}
+	}
+	if len(view.Table.Members()) > 0 {
+		for p := range ring.Partitions {
+			a.Partitions = append(a.Partitions, ringPartition{p, view.Table.Owner(p), orEmpty(view.Table.Successors(p))})
+		}
+	}
+	writeJSON(w, http.StatusOK, a)
+}
+
+// orEmpty makes an empty list of nil, which JSON would show as null.
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+func (n *Node) adminKey(w http.ResponseWriter, r *http.Request, view *View) {
+	key := r.URL.Query().Get("key")
+	if key == "" || len(key) > 512 {
+		problem.Write(w, http.StatusBadRequest, "bad-key", "The key cannot be used", fmt.Sprintf("key of %d bytes: accepted are 1 to 512", len(key)))
+		return
+	}
+	p := ring.Partition(key)
+	writeJSON(w, http.StatusOK, keyAnswer{
+		Key: key, Slot: ring.Slot(key), Partition: p, Owner: view.Table.Owner(p), Successors: orEmpty(view.Table.Successors(p)),
+		Fingerprint: view.Table.Fingerprint(), Holders: n.holders(r.Context(), view, key),
+	})
+}
+
+// holders asks every node what it holds of key.
+func (n *Node) holders(ctx context.Context, view *View, key string) []holdAnswer {
+	ctx, cancel := context.WithTimeout(ctx, holdsTimeout)
+	defer cancel()
+	nodes := view.Nodes()
+	answers := make([]holdAnswer, len(nodes))
+	var wg sync.WaitGroup
+	for i, m := range nodes {
+		wg.Go(func() {
+			h, err := n.holdsAt(ctx, m, key)
+			if err != nil {
+				answers[i] = holdAnswer{Name: m.Name, State: "silent"}
+				return
+			}
+			answers[i] = h.answer(m.Name)
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+func (n *Node) holdsAt(ctx context.Context, m *Member, key string) (holding, error) {
+	if m.ID == n.id {
+		return n.holds(key), nil
+	}
+	l := n.linkTo(m.ID)
+	if l == nil {
+		return holding{}, errNoLink
+	}
+	b, err := l.Call(ctx, typeHolds, []byte(key))
+	if err != nil {
+		return holding{}, err
+	}
+	return decodeHolding(b)
+}
+
+// holding is what a node has of one key: u8 state | u64 version.
+type holding struct {
+	state   byte // 0 none, 1 live, 2 tombstone
+	version uint64
+}
+
+func (n *Node) holds(key string) holding {
+	if n.store == nil {
+		return holding{}
+	}
+	rec := n.store.Peek(key)
+	switch {
+	case rec == nil:
+		return holding{}
+	case rec.Dead():
+		return holding{2, uint64(rec.Version())}
+	default:
+		return holding{1, uint64(rec.Version())}
+	}
+}
+
+func (h holding) encode() []byte { return order.AppendUint64([]byte{h.state}, h.version) }
+
+func decodeHolding(b []byte) (holding, error) {
+	if len(b) != 9 || b[0] > 2 {
+		return holding{}, fmt.Errorf("answer of %d bytes about a key: 9 are accepted", len(b))
+	}
+	return holding{b[0], order.Uint64(b[1:])}, nil
+}
+
+func (h holding) answer(name string) holdAnswer {
+	a := holdAnswer{Name: name, State: [...]string{"none", "live", "deleted"}[h.state]}
+	if h.state != 0 {
+		a.Version = fmt.Sprintf("%016x", h.version)
+	}
+	return a
+}
+
+// memberAnswer is one element of /admin/members: the ring's, and how the
+// member looks from here.
+type memberAnswer struct {
+	ringMember
+	// Link is self, up, down, or none for a router.
+	Link string `json:"link"`
+	// Ring is the fingerprint that the member last said it has.
+	Ring string `json:"ring,omitempty"`
+	// LastHeard is how long ago it last answered a heartbeat; -1 never.
+	LastHeard float64 `json:"last_heard_ms"`
+	// Dirty and Lag are what it lacks of this node's writes, and since when.
+	Dirty int     `json:"dirty"`
+	Lag   float64 `json:"lag_ms"`
+}
+
+func (n *Node) adminMembers(w http.ResponseWriter, _ *http.Request) {
+	view := n.View()
+	list := []memberAnswer{}
+	for _, m := range view.Members {
+		a := memberAnswer{ringMember: n.ringMember(view, m), Link: "none", LastHeard: -1}
+		l := n.linkTo(m.ID)
+		switch {
+		case m.ID == n.id:
+			a.Link, a.LastHeard = "self", 0
+		case l != nil:
+			a.Link, a.Ring = "down", l.ringSeen()
+			if l.connected() {
+				a.Link = "up"
+			}
+			if heard := l.heard.Load(); heard > 0 {
+				a.LastHeard = float64((n.since() - time.Duration(heard)).Microseconds()) / 1000
+			}
+			if n.replicator != nil {
+				dirty, age := n.replicator.LagOf(m.ID.String())
+				a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
+			}
+		}
+		list = append(list, a)
+	}
+	writeJSON(w, http.StatusOK, list)
+}
+
+// adminReady says whether requests should be sent here: the member takes part,
+// nothing that it owns is incomplete, and its copies are where they should be.
+func (n *Node) adminReady(w http.ResponseWriter, _ *http.Request) {
+	var why []string
+	view := n.View()
+	switch {
+	case n.members.state() != StateReady:
+		why = append(why, "leaving")
+	case len(view.Nodes()) == 0:
+		why = append(why, "no node is ready")
+	}
+	if n.cfg.Role == RoleNode {
+		if _, cold := n.owner.counts(); cold > 0 {
+			why = append(why, fmt.Sprintf("%d partitions are cold", cold))
+		}
+		if below := n.keeper.belowTarget(); below > 0 {
+			why = append(why, fmt.Sprintf("%d keys have too few copies", below))
+		}
+	}
+	if len(why) > 0 {
+		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "not ready", "why": why})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// adminEvents streams what happens. A page that comes back says in
+// Last-Event-ID what it has, and gets the rest.
+func (n *Node) adminEvents(w http.ResponseWriter, r *http.Request) {
+	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // none, or not one of ours: all that is kept
+	past, ch, cancel := n.events.subscribe(after)
+	defer cancel()
+	out := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	send := func(ev event) error {
+		data, err := json.Marshal(ev)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "id: %d\nevent: %s\ndata: %s\n\n", ev.ID, ev.Kind, data)
+		return err
+	}
+	for _, ev := range past {
+		if send(ev) != nil {
+			return
+		}
+	}
+	alive := time.NewTicker(15 * time.Second)
+	defer alive.Stop()
+	for {
+		if out.Flush() != nil {
+			return
+		}
+		select {
+		case ev := <-ch:
+			if send(ev) != nil {
+				return
+			}
+		case <-alive.C:
+			if _, err := fmt.Fprint(w, ": alive\n\n"); err != nil {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		case <-n.closing:
+			return
+		}
+	}
+}
+
+// adminDrain drains the node and stops it, and tells how it goes, a line of
+// JSON each time something has changed. It goes on when the client leaves.
+func (n *Node) adminDrain(w http.ResponseWriter, r *http.Request) {
+	if n.cfg.Role != RoleNode {
+		problem.Write(w, http.StatusConflict, "nothing-to-drain", "A router holds nothing", "SIGTERM stops it; drain takes the admin address of a node")
+		return
+	}
+	out := http.NewResponseController(w)
+	enc := json.NewEncoder(w)
+	w.Header().Set("Content-Type", "application/jsonl")
+	w.WriteHeader(http.StatusAccepted)
+	lines := make(chan DrainStatus, 1)
+	ended := make(chan error, 1)
+	n.group.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, n.cfg.DrainTimeout)
+		defer cancel()
+		ended <- n.Drain(ctx, func(s DrainStatus) {
+			select {
+			case lines <- s:
+			default: // the client is slow, and the next line is as good
+			}
+		})
+	})
+	last := DrainStatus{-1, -1}
+	for {
+		select {
+		case s := <-lines:
+			if s != last {
+				last = s
+				_ = enc.Encode(s) // fails only when the client has left
+				_ = out.Flush()
+			}
+		case err := <-ended:
+			if err != nil {
+				_ = enc.Encode(map[string]any{"error": err.Error(), "unsynced": n.drainStatus().Unsynced})
+			} else {
+				_ = enc.Encode(map[string]any{"done": true, "unsynced": 0})
+				defer n.stopSoon()
+			}
+			_ = out.Flush()
+			return
+		}
+	}
+}
+
+// stopSoon stops the node from one of its own handlers, which stop waits for.
+func (n *Node) stopSoon() {
+	go n.stop(ErrStopped, true)
+}

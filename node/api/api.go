@@ -1,0 +1,199 @@
+// Package api is the public HTTP door: sessions as resources under /v1/.
+//
+// One request, here shown by its file: the path is split while it is still
+// escaped, so that a key may hold any printable character (route.go); the
+// headers, the parameters and the body are read within their limits
+// (request.go, etag.go) and a JSON object is taken apart into fields
+// (objects.go); that makes one [session.Op], which [Sessions] runs where the
+// key's owner is (sessions.go, users.go); what comes back is written as the
+// session's representation (answer.go), and what went wrong as a problem
+// document of RFC 9457 (refusal.go).
+//
+// The door decides nothing about ownership, copies or versions, keeps nothing
+// between two requests and starts no goroutine.
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// The errors of an operation that did not come to an answer. Whoever returns
+// one wraps the cause.
+var (
+	// ErrUnavailable says that the key's owner could not be asked and that
+	// nothing was changed anywhere. The client is told 503 with
+	// Retry-After: 1, and a router that it may ask the key's heir at once.
+	ErrUnavailable = errors.New("owner unavailable")
+
+	// ErrUncertain says that the owner was asked and that no answer came: the
+	// change may have been made or not. The client is told 504, and a router
+	// nothing, for only the client knows whether the request can be repeated.
+	// The context's own errors are told the same way.
+	ErrUncertain = errors.New("owner did not answer")
+)
+
+// Sessions runs one operation where its key's owner is: here, or on another
+// node after one forward. It is safe for concurrent use.
+//
+// Errors are those of package session, or wrap [ErrUnavailable] or
+// [ErrUncertain], or are the context's. The Node and Ring of the reply are read with an error as well,
+// for a 404 has an author too.
+type Sessions interface {
+	Do(ctx context.Context, op *session.Op, ack replication.Ack) (Reply, error)
+}
+
+// Reply is what became of one operation, and who says so.
+type Reply struct {
+	session.Result
+
+	// Node is the ring name of the member that ran the operation.
+	Node string
+	// Ring is the fingerprint of the ring by which that member owns the key.
+	Ring string
+	// Acked counts the copies that have the write, the owner's not included.
+	Acked int
+	// Degraded says that the owner answered without being able to reach any
+	// other holder of the key (-partition-mode=available).
+	Degraded bool
+	// Unconfirmed says of a delete that a copy which could be reached did not
+	// confirm it in time. The delete holds, and travels on in the background.
+	Unconfirmed bool
+}
+
+// Config is what the door needs. A zero field means the stated default.
+type Config struct {
+	// Sessions runs the operations. Required.
+	Sessions Sessions
+
+	// MaxSession bounds a request body, in bytes; default 1 MiB. It is
+	// checked before anything of a body with a stated length is read.
+	MaxSession int
+
+	// MaxKey bounds a session's id, in bytes before escaping; default 512.
+	MaxKey int
+
+	// NewID makes the id of a session created by POST, from at least 128
+	// random bits. A node passes a function whose ids it owns itself, so that
+	// a create needs no forward; default: 26 random characters.
+	NewID func() string
+
+	// SamePartition makes the id that a session gets by rotation: new and
+	// random, in the partition of id and with the same tag, so that both ids
+	// change under one lock. Required.
+	SamePartition func(id string) string
+
+	// Log receives panics and errors that have no better place; default none.
+	// Keys are bearer secrets and are logged as hashes only.
+	Log *slog.Logger
+}
+
+const (
+	defaultMaxSession = 1 << 20
+	defaultMaxKey     = 512
+)
+
+// withDefaults fills the zero fields. It panics when a required one is
+// missing, which is a bug of the calling program.
+func (c Config) withDefaults() Config {
+	if c.Sessions == nil {
+		panic("api: Config.Sessions is nil")
+	}
+	if c.SamePartition == nil {
+		panic("api: Config.SamePartition is nil")
+	}
+	if c.MaxSession == 0 {
+		c.MaxSession = defaultMaxSession
+	}
+	if c.MaxKey == 0 {
+		c.MaxKey = defaultMaxKey
+	}
+	if c.NewID == nil {
+		c.NewID = rand.Text
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// New returns the handler of everything under /v1/. Any other path is
+// answered 404. It must see the path as it was sent: put no handler before it
+// that cleans or unescapes paths.
+func New(c Config) http.Handler {
+	return &door{c.withDefaults()}
+}
+
+type door struct{ Config }
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// A session is nobody's to keep but the owner's, and an answer that
+	// says "not found" must not outlive the moment either.
+	w.Header().Set("Cache-Control", "no-store")
+	e := &exchange{door: d, w: w, r: r}
+	defer e.recover()
+	if err := e.serve(); err != nil {
+		e.refuse(err)
+	}
+}
+
+// exchange is one request on its way to its answer.
+type exchange struct {
+	*door
+	w http.ResponseWriter
+	r *http.Request
+
+	key     string // the session's id; under /v1/users/, the user's name
+	ack     replication.Ack
+	oneOf   []session.Stamp // If-Match with several versions, see do
+	started bool            // the answer's first byte may have left
+}
+
+func (e *exchange) serve() error {
+	serve, err := e.route()
+	if err != nil {
+		return err
+	}
+	if e.ack, err = readAck(e.r.Header); err != nil {
+		return err
+	}
+	return serve(e)
+}
+
+// do runs op, and notes in the answer's header who ran it.
+func (e *exchange) do(op *session.Op) (Reply, error) {
+	if len(e.oneOf) > 0 {
+		if err := e.pick(op); err != nil {
+			return Reply{}, err
+		}
+	}
+	reply, err := e.Sessions.Do(e.r.Context(), op, e.ack)
+	e.sign(reply)
+	return reply, err
+}
+
+// pick turns an If-Match of several versions into the one that the session has
+// now, or into none that it can have. The owner compares again when it writes,
+// so a change in between is refused and never overwritten.
+func (e *exchange) pick(op *session.Op) error {
+	op.IfVersion = noVersion
+	reply, err := e.Sessions.Do(e.r.Context(), &session.Op{Kind: session.Get, Key: op.Key}, e.ack)
+	switch {
+	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrDeleted):
+		return nil // what that means for op is the store's to say
+	case err != nil:
+		e.sign(reply)
+		return err
+	}
+	if version := reply.Record.Version(); slices.Contains(e.oneOf, version) {
+		op.IfVersion = version
+	}
+	return nil
+}

@@ -1,0 +1,283 @@
+package api
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// splitObject takes a JSON object (RFC 8259) apart: one field for each member,
+// in the order sent, its value the member's JSON without white space between
+// the tokens. Numbers and strings keep the spelling they came in.
+//
+// It is stricter than encoding/json in what leaves two readers of one session
+// disagreeing about it: the text must be UTF-8, and no object in it, however
+// deep, may have one name twice (RFC 7493, sections 2.1 and 2.3). A field's
+// name must not be empty or begin with U+0000, for those are the store's own.
+// An error names the place, as a byte offset or a JSON Pointer (RFC 6901).
+func splitObject(body []byte) ([]session.Field, error) {
+	if at := notUTF8(body); at >= 0 {
+		return nil, fmt.Errorf("byte %d is not UTF-8", at)
+	}
+	var compact bytes.Buffer
+	compact.Grow(len(body))
+	if err := json.Compact(&compact, body); err != nil {
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			return nil, fmt.Errorf("byte %d: %w", syntax.Offset, err)
+		}
+		return nil, err
+	}
+	text := compact.String()
+	if text[0] != '{' {
+		return nil, fmt.Errorf("it is %s; an object is accepted", kindOf(text[0]))
+	}
+	s := splitter{text: text}
+	if err := s.object(true); err != nil {
+		return nil, err
+	}
+	return s.fields, nil
+}
+
+func notUTF8(b []byte) int {
+	if utf8.Valid(b) {
+		return -1
+	}
+	at := 0
+	for {
+		r, size := utf8.DecodeRune(b[at:])
+		if r == utf8.RuneError && size <= 1 {
+			return at
+		}
+		at += size
+	}
+}
+
+func kindOf(first byte) string {
+	switch first {
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	default:
+		return "a number"
+	}
+}
+
+// splitter walks over compact JSON that is known to be valid, so that it needs
+// no case for what cannot come next. Its recursion is bounded by the 10,000
+// levels at which encoding/json calls a text invalid.
+type splitter struct {
+	text   string
+	at     int
+	fields []session.Field
+}
+
+// misplaced is a member that may not be where it is.
+type misplaced struct {
+	place []string // the names and indices that lead to it, innermost first
+	fault string
+}
+
+// Error writes the place as a JSON Pointer, or its beginning: a hostile body
+// may nest 10,000 names of any length.
+func (m *misplaced) Error() string {
+	const most = 128
+	var pointer strings.Builder
+	for _, segment := range slices.Backward(m.place) {
+		if pointer.Len()+len(segment) > most {
+			pointer.WriteString("/…")
+			break
+		}
+		pointer.WriteString("/" + pointerEscapes.Replace(segment))
+	}
+	return fmt.Sprintf("%q: %s", pointer.String(), m.fault)
+}
+
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
+
+// under adds the name or index of an enclosing value to the place of err.
+func under(segment string, err *misplaced) *misplaced {
+	if err != nil {
+		err.place = append(err.place, segment)
+	}
+	return err
+}
+
+// value walks over any value.
+func (s *splitter) value() *misplaced {
+	switch s.text[s.at] {
+	case '{':
+		return s.object(false)
+	case '[':
+		return s.array()
+	case '"':
+		s.quoted()
+	default: // a number or a word ends before the next structural character
+		s.at += strings.IndexAny(s.text[s.at:], ",]}")
+	}
+	return nil
+}
+
+// object walks over an object. The members of the outermost are the fields.
+func (s *splitter) object(outermost bool) *misplaced {
+	s.at++ // {
+	var seen names
+	for s.text[s.at] != '}' {
+		if s.text[s.at] == ',' {
+			s.at++
+		}
+		name := unquote(s.quoted())
+		if !seen.add(name) {
+			return under(name, &misplaced{fault: "this name occurs twice in its object"})
+		}
+		if outermost && (name == opaqueField || session.Reserved(name)) {
+			return under(name, &misplaced{fault: `a field's name must not be empty or begin with \u0000`})
+		}
+		s.at++ // :
+		start := s.at
+		if err := s.value(); err != nil {
+			return under(name, err)
+		}
+		if outermost {
+			s.fields = append(s.fields, session.Field{Name: name, Value: s.text[start:s.at]})
+		}
+	}
+	s.at++ // }
+	return nil
+}
+
+// array walks over an array.
+func (s *splitter) array() *misplaced {
+	s.at++ // [
+	for i := 0; s.text[s.at] != ']'; i++ {
+		if s.text[s.at] == ',' {
+			s.at++
+		}
+		if err := s.value(); err != nil {
+			return under(strconv.Itoa(i), err)
+		}
+	}
+	s.at++ // ]
+	return nil
+}
+
+// quoted walks over a string and returns it with its quotes.
+func (s *splitter) quoted() string {
+	start := s.at
+	s.at++ // "
+	for s.text[s.at] != '"' {
+		if s.text[s.at] == '\\' {
+			s.at++
+		}
+		s.at++
+	}
+	s.at++ // "
+	return s.text[start:s.at]
+}
+
+// unquote returns what a valid JSON string says.
+func unquote(quoted string) string {
+	if !strings.Contains(quoted, `\`) {
+		return quoted[1 : len(quoted)-1]
+	}
+	var s string
+	if err := json.Unmarshal([]byte(quoted), &s); err != nil {
+		panic("api: a JSON string that was valid is no longer so: " + err.Error())
+	}
+	return s
+}
+
+// names is a set of strings. Most objects are small, and a look along a short
+// list is cheaper than a map.
+type names struct {
+	few  []string
+	many map[string]struct{}
+}
+
+const fewNames = 16
+
+// add reports whether name is new.
+func (n *names) add(name string) bool {
+	if n.many == nil {
+		for _, f := range n.few {
+			if f == name {
+				return false
+			}
+		}
+		if len(n.few) < fewNames {
+			n.few = append(n.few, name)
+			return true
+		}
+		n.many = make(map[string]struct{}, 2*fewNames)
+		for _, f := range n.few {
+			n.many[f] = struct{}{}
+		}
+	}
+	size := len(n.many)
+	n.many[name] = struct{}{}
+	return len(n.many) > size
+}
+
+// joinObject writes fields as a JSON object, in their order.
+//
+// A hash written by the Redis protocol holds plain bytes where this door
+// stores JSON. Bytes that are a JSON text are written as that; other text as
+// a string; bytes that are not even text as {"$base64": "…"}, since JSON has
+// no way to say them.
+func joinObject(fields iter.Seq[session.Field]) string {
+	b := []byte{'{'}
+	for f := range fields {
+		if session.Reserved(f.Name) {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = appendString(b, f.Name)
+		b = append(b, ':')
+		b = appendValue(b, f.Value)
+	}
+	return string(append(b, '}'))
+}
+
+func appendValue(b []byte, value string) []byte {
+	switch {
+	case !utf8.ValidString(value):
+		b = append(b, `{"$base64":"`...)
+		b = base64.StdEncoding.AppendEncode(b, []byte(value))
+		return append(b, `"}`...)
+	case json.Valid([]byte(value)):
+		return append(b, value...)
+	default:
+		return appendString(b, value)
+	}
+}
+
+// appendString writes s as a JSON string. Most names need no escape.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic(err) // a string always has a JSON form
+			}
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}

@@ -1,0 +1,302 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// claimTimeout is how long a claim waits for a member that is silent. It is
+// the time after which a client gets an answer that says to come back.
+const claimTimeout = time.Second
+
+// claimRequest asks for partitions.
+//
+//	u64 epoch | u8 length, fingerprint of the claimant's ring | u16 partition …
+type claimRequest struct {
+	epoch       uint64
+	fingerprint string
+	parts       []int
+}
+
+// claimAnswer is one member's answer for one partition of a request.
+//
+//	u8 status | u64 epoch | u64 digest | u32 count | u8 length, claimant
+type claimAnswer struct {
+	status   claimStatus
+	epoch    uint64 // refused: of the claim that stands
+	claimant string // refused: who made that claim, as ID.String
+	digest   uint64 // accepted: of what the member holds
+	count    uint32 // accepted: how many records that is
+}
+
+type claimStatus byte
+
+const (
+	claimAccepted claimStatus = iota + 1
+	// claimStale: a claim with a higher epoch is known.
+	claimStale
+	// claimEarly: the member that serves the partition is alive, and the
+	// rings differ; the claim may be repeated when they agree.
+	claimEarly
+)
+
+var errClaim = errors.New("malformed claim")
+
+func (r claimRequest) encode() []byte {
+	b := order.AppendUint64(make([]byte, 0, 32+2*len(r.parts)), r.epoch)
+	b = append(append(b, byte(len(r.fingerprint))), r.fingerprint...)
+	for _, p := range r.parts {
+		b = order.AppendUint16(b, uint16(p))
+	}
+	return b
+}
+
+func decodeClaim(b []byte) (r claimRequest, err error) {
+	if len(b) < 9 || len(b) < 9+int(b[8]) {
+		return r, fmt.Errorf("%d bytes: %w", len(b), errClaim)
+	}
+	r.epoch = order.Uint64(b)
+	r.fingerprint = string(b[9 : 9+b[8]])
+	b = b[9+int(b[8]):]
+	if len(b)%2 != 0 || len(b) > 2*ring.Partitions {
+		return r, fmt.Errorf("%d bytes of partitions: %w", len(b), errClaim)
+	}
+	for ; len(b) > 0; b = b[2:] {
+		p := int(order.Uint16(b))
+		if p >= ring.Partitions {
+			return r, fmt.Errorf("partition %d: %w", p, errClaim)
+		}
+		r.parts = append(r.parts, p)
+	}
+	return r, nil
+}
+
+func (a claimAnswer) append(b []byte) []byte {
+	b = append(b, byte(a.status))
+	b = order.AppendUint64(b, a.epoch)
+	b = order.AppendUint64(b, a.digest)
+	b = order.AppendUint32(b, a.count)
+	return append(append(b, byte(len(a.claimant))), a.claimant...)
+}
+
+func decodeClaimAnswers(b []byte, n int) ([]claimAnswer, error) {
+	answers := make([]claimAnswer, 0, n)
+	for range n {
+		if len(b) < 22 || len(b) < 22+int(b[21]) {
+			return nil, fmt.Errorf("answer of %d partitions cut short: %w", n, errClaim)
+		}
+		a := claimAnswer{
+			status: claimStatus(b[0]), epoch: order.Uint64(b[1:]), digest: order.Uint64(b[9:]),
+			count: binary.BigEndian.Uint32(b[17:]), claimant: string(b[22 : 22+b[21]]),
+		}
+		if a.status < claimAccepted || a.status > claimEarly {
+			return nil, fmt.Errorf("status %d: %w", a.status, errClaim)
+		}
+		answers = append(answers, a)
+		b = b[22+int(b[21]):]
+	}
+	return answers, nil
+}
+
+// claim asks every live node for parts and settles each partition by the
+// answers. view is the one that the claim is made from.
+func (o *ownership) claim(ctx context.Context, view *View, epoch uint64, parts []int) {
+	request := claimRequest{epoch, view.Table.Fingerprint(), parts}
+	payload := request.encode()
+	links := o.node.liveLinks()
+	answers := make([][]claimAnswer, len(links))
+	var wg sync.WaitGroup
+	for i, l := range links {
+		wg.Go(func() {
+			cctx, cancel := context.WithTimeout(ctx, claimTimeout)
+			defer cancel()
+			b, err := l.callOnceConnected(cctx, typeClaim, payload)
+			if err == nil {
+				answers[i], err = decodeClaimAnswers(b, len(parts))
+			}
+			if err != nil && ctx.Err() == nil {
+				o.node.log.Debug("claim not answered", "member", l.id.Name, "error", err)
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	got := o.settle(view, epoch, parts, links, answers)
+	o.node.members.broadcast()
+	if len(got.parts) > 0 {
+		o.node.log.Info("claimed", "partitions", len(got.parts), "epoch", epoch, "to_fetch", len(got.fetch), "ring", request.fingerprint)
+		o.node.events.add("claimed", "partitions", len(got.parts), "epoch", epoch, "to_fetch", len(got.fetch))
+		o.node.keeper.kick()
+	}
+	if len(got.fetch) > 0 {
+		o.fetchAll(ctx, epoch, got.fetch)
+	}
+}
+
+type settled struct {
+	parts []int // now served here
+	fetch []int // those among them that holders have more of
+}
+
+func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link, answers [][]claimAnswer) settled {
+	var got settled
+	now := o.node.View()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, p := range parts {
+		part := &o.parts[p]
+		if part.phase != claiming {
+			continue // a claim with a higher epoch was accepted meanwhile
+		}
+		won := part.epoch < epoch || part.claimant == o.node.id
+		var sources []*link
+		synced := make([]string, 0, len(links))
+		digest := o.node.store.Digest(p)
+		for j, l := range links {
+			if answers[j] == nil {
+				// Silent. A member that has ended cannot serve; of any other
+				// it is not known, and it may hold the only copy.
+				if m := now.Member(l.id); m != nil && m.Up {
+					won = false
+				}
+				continue
+			}
+			a := answers[j][i]
+			if a.status != claimAccepted {
+				won = false
+				o.refusedLocked(p, a)
+				continue
+			}
+			if a.digest == digest {
+				synced = append(synced, l.id.String())
+			} else if a.count > 0 {
+				sources = append(sources, l)
+			}
+		}
+		if !won {
+			o.setPhaseLocked(p, away)
+			o.retry = true
+			continue
+		}
+		part.epoch, part.claimant = epoch, o.node.id
+		if len(sources) == 0 {
+			o.setPhaseLocked(p, warm)
+		} else {
+			part.sources, part.fetched = sources, make(map[string]struct{})
+			o.setPhaseLocked(p, fetching)
+			got.fetch = append(got.fetch, p)
+		}
+		o.node.keeper.claimed(p, synced)
+		o.node.store.Open(p)
+		got.parts = append(got.parts, p)
+	}
+	if o.retry {
+		o.kick()
+	}
+	return got
+}
+
+// refusedLocked takes in the claim that stands in the way of one's own.
+func (o *ownership) refusedLocked(p int, a claimAnswer) {
+	o.maxEpoch = max(o.maxEpoch, a.epoch)
+	id, err := parseID(a.claimant)
+	if err != nil {
+		return // nobody has claimed it there
+	}
+	part := &o.parts[p]
+	if a.epoch > part.epoch {
+		part.epoch, part.claimant = a.epoch, id
+	}
+}
+
+// serveClaim answers another member's claim. Accepting means: from here on
+// this member does not serve the partition, and the digest says what it had.
+func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
+	r, err := decodeClaim(payload)
+	if err != nil {
+		return nil, err
+	}
+	view := o.node.View()
+	same := view.Table.Fingerprint() == r.fingerprint
+	answer := make([]byte, 0, 24*len(r.parts))
+	yielded := 0
+	o.mu.Lock()
+	o.maxEpoch = max(o.maxEpoch, r.epoch)
+	for _, p := range r.parts {
+		part := &o.parts[p]
+		a := claimAnswer{status: claimAccepted}
+		switch {
+		case r.epoch < part.epoch, r.epoch == part.epoch && from.String() < part.claimant.String():
+			a.status = claimStale
+		case !same && o.servedLocked(part, from):
+			a.status = claimEarly
+		}
+		if a.status != claimAccepted {
+			a.epoch, a.claimant = part.epoch, part.claimant.String()
+			answer = a.append(answer)
+			continue
+		}
+		part.epoch, part.claimant = r.epoch, from
+		if part.phase != away {
+			// After Close returns no write can be applied here any more,
+			// so the digest covers every write that was answered.
+			o.node.store.Close(p)
+			o.setPhaseLocked(p, away)
+			yielded++
+		}
+		a.digest, a.count = o.node.store.Digest(p), uint32(o.node.store.Count(p))
+		answer = a.append(answer)
+	}
+	o.mu.Unlock()
+	if yielded > 0 {
+		o.node.log.Info("yielded", "partitions", yielded, "to", from.Name, "epoch", r.epoch)
+		o.node.events.add("yielded", "partitions", yielded, "to", from.Name, "epoch", r.epoch)
+	}
+	o.node.members.broadcast()
+	o.node.keeper.kick()
+	return answer, nil
+}
+
+// servedLocked says whether somebody else than from serves the partition and
+// is alive as far as this member can vouch.
+func (o *ownership) servedLocked(part *partition, from ID) bool {
+	switch {
+	case part.claimant == o.node.id:
+		return part.phase == warm || part.phase == fetching
+	case part.claimant == (ID{}), part.claimant.Name == from.Name:
+		return false // nobody, or an earlier boot of the claimant itself
+	default:
+		l := o.node.linkTo(part.claimant)
+		return l != nil && l.alive()
+	}
+}
+
+// callOnceConnected is Call that waits for a connection first: a member that
+// has just been seen is asked as soon as it can be.
+func (l *link) callOnceConnected(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+	for {
+		changed := l.node.members.changed()
+		b, err := l.Call(ctx, typ, payload)
+		if !errors.Is(err, errNoLink) {
+			return b, err
+		}
+		select {
+		case <-changed:
+			if m := l.node.View().Member(l.id); m == nil || !m.Up {
+				return nil, err
+			}
+		case <-l.done:
+			return nil, err
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
+}

@@ -1,0 +1,302 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// Role says what a member does in the cluster.
+type Role string
+
+const (
+	// RoleNode holds sessions and serves them.
+	RoleNode Role = "node"
+	// RoleRouter holds nothing; it knows the ring and passes requests on.
+	RoleRouter Role = "router"
+)
+
+// Config says how a member runs. A zero field means the default named beside
+// it; [Start] fills it in and refuses what cannot work.
+type Config struct {
+	// Name is the member's name on the ring. It keeps its partitions across
+	// restarts, so it must be stable and unique. Default: the host's name.
+	Name string
+	// Cluster keeps clusters apart that share a network. Default: "holdfast".
+	Cluster string
+	// Role is RoleNode (default) or RoleRouter.
+	Role Role
+	// Zone is shown beside the member; placement does not depend on it.
+	Zone string
+
+	// HTTP is the public door, Admin the operator's, Peer the members' own and
+	// Gossip the address of membership (UDP and TCP), each as host:port.
+	// Defaults: 127.0.0.1 with ports 8080, 8081, 8083 and 8084. A router has
+	// no Peer.
+	HTTP, Admin, Peer, Gossip string
+	// RESP is the address kept for the Redis protocol. Nothing listens there
+	// while this version does not speak it.
+	RESP string
+	// Advertise is the host that others are told to use for every address
+	// whose own host is a wildcard. Default: the first private address.
+	Advertise string
+	// Join lists gossip addresses of other members, host:port. A host name is
+	// resolved anew at each attempt.
+	Join []string
+
+	// Copies is how many nodes hold each session, the owner among them.
+	// Default 2. It must agree over the cluster, as must VirtualNodes
+	// (default 100) and Load (default 1.25).
+	Copies       int
+	VirtualNodes int
+	Load         float64
+
+	// Ack is what a write waits for where the request does not say.
+	// Default: replication.AckAsync.
+	Ack replication.Ack
+	// TTL is the idle time of a session whose writer gives none. Default 30m.
+	TTL time.Duration
+	// MaxSession bounds a session in bytes. Default 1 MiB.
+	MaxSession int
+	// MemoryLimit bounds the bytes held for sessions; over it new ones are
+	// refused. Default 0: no limit.
+	MemoryLimit int64
+
+	// App is the URL of the application that gets every request outside /v1/.
+	App string
+	// Demo serves a visit counter where App would be.
+	Demo bool
+	// UserHeader names the user in requests from Trust. Default X-User-ID.
+	UserHeader string
+	// Cookie is the name of the affinity cookie. Default: "holdfast".
+	Cookie string
+	// Trust lists the peers whose UserHeader and X-Forwarded-For count.
+	// Default: loopback. Live members are trusted besides.
+	Trust []netip.Prefix
+	// Secret signs the affinity cookie; routers that share users share it.
+	// Default: random, so cookies end with the process.
+	Secret []byte
+
+	// GossipKeys encrypts gossip: the first key encrypts, all of them decrypt.
+	// 16, 24 or 32 bytes each.
+	GossipKeys [][]byte
+	// Insecure allows gossip, peer and admin addresses that others can reach
+	// although nothing protects them.
+	Insecure bool
+
+	// DrainTimeout bounds how long Shutdown hands sessions over. Default 60s.
+	DrainTimeout time.Duration
+	// Log gets what operators should know. Default: discarded.
+	Log *slog.Logger
+
+	// Network makes every connection of the member. Default: the host's.
+	Network Network
+	// Now tells the time of day, for stamps and expiry. Default: time.Now.
+	Now func() time.Time
+}
+
+var namePattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?$`)
+
+// fieldError names the field that was wrong as the command line calls it.
+func fieldError(field string, value any, accepted string) error {
+	return fmt.Errorf("-%s %q: %s", field, fmt.Sprint(value), accepted)
+}
+
+// withDefaults returns the configuration with every zero field filled in.
+func (c Config) withDefaults() (Config, error) {
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return c, fmt.Errorf("-name: none given and the host has none: %w", err)
+		}
+		c.Name = host
+	}
+	def := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	def(&c.Cluster, "holdfast")
+	def((*string)(&c.Role), string(RoleNode))
+	def(&c.HTTP, "127.0.0.1:8080")
+	def(&c.Admin, "127.0.0.1:8081")
+	def(&c.Gossip, "127.0.0.1:8084")
+	def(&c.UserHeader, "X-User-ID")
+	def(&c.Cookie, "holdfast")
+	if c.Role == RoleNode {
+		def(&c.Peer, "127.0.0.1:8083")
+	}
+	if c.Copies == 0 {
+		c.Copies = 2
+	}
+	if c.VirtualNodes == 0 {
+		c.VirtualNodes = 100
+	}
+	if c.Load == 0 {
+		c.Load = 1.25
+	}
+	if c.Ack == replication.AckDefault {
+		c.Ack = replication.AckAsync
+	}
+	if c.TTL == 0 {
+		c.TTL = 30 * time.Minute
+	}
+	if c.MaxSession == 0 {
+		c.MaxSession = 1 << 20
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = time.Minute
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if c.Trust == nil {
+		c.Trust = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
+	if c.Network == nil {
+		c.Network = hostNetwork{}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c, nil
+}
+
+// validate reports everything that is wrong at once, so that one run is enough
+// to mend a command line.
+func (c Config) validate() error {
+	var errs []error
+	bad := func(field string, value any, accepted string) {
+		errs = append(errs, fieldError(field, value, accepted))
+	}
+	if !namePattern.MatchString(c.Name) {
+		bad("name", c.Name, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
+	}
+	if !namePattern.MatchString(c.Cluster) {
+		bad("cluster", c.Cluster, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
+	}
+	if c.Role != RoleNode && c.Role != RoleRouter {
+		bad("role", c.Role, "must be node or router")
+	}
+	if c.Copies < 1 || c.Copies > 16 {
+		bad("copies", c.Copies, "must be 1 to 16")
+	}
+	if c.VirtualNodes < 1 || c.VirtualNodes > 10000 {
+		bad("virtual-nodes", c.VirtualNodes, "must be 1 to 10000")
+	}
+	if !(c.Load > 1) || math.IsInf(c.Load, 0) {
+		bad("load", c.Load, "must be over 1, such as 1.25")
+	}
+	if c.TTL < time.Second {
+		bad("ttl", c.TTL, "must be at least 1s")
+	}
+	if c.MaxSession < 1 || c.MaxSession > 16<<20 {
+		bad("max-session", c.MaxSession, "must be 1 byte to 16 MiB")
+	}
+	if c.MemoryLimit < 0 {
+		bad("memory", c.MemoryLimit, "must not be negative")
+	}
+	if len(c.Zone) > 32 {
+		bad("zone", c.Zone, "must be 32 bytes at most")
+	}
+	for _, key := range c.GossipKeys {
+		if n := len(key); n != 16 && n != 24 && n != 32 {
+			errs = append(errs, fmt.Errorf("-gossip-key-file: a key has %d bytes, accepted are 16, 24 or 32", n))
+		}
+	}
+	if c.App != "" {
+		if u, err := url.Parse(c.App); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			bad("app", c.App, "must be a URL such as http://127.0.0.1:3000")
+		}
+		if c.Demo {
+			errs = append(errs, errors.New("-demo: cannot be used with -app, which takes the same requests"))
+		}
+	}
+	for _, a := range c.addresses() {
+		if err := checkAddress(a.value); err != nil {
+			bad(a.field, a.value, err.Error())
+		}
+	}
+	for _, seed := range c.Join {
+		if err := checkAddress(seed); err != nil {
+			bad("join", seed, err.Error())
+		}
+	}
+	errs = append(errs, c.validateExposure()...)
+	return errors.Join(errs...)
+}
+
+type address struct{ field, value string }
+
+func (c Config) addresses() []address {
+	list := []address{{"http", c.HTTP}, {"admin", c.Admin}, {"gossip", c.Gossip}}
+	if c.Role == RoleNode {
+		list = append(list, address{"peer", c.Peer})
+		if c.RESP != "" {
+			list = append(list, address{"resp", c.RESP})
+		}
+	}
+	return list
+}
+
+func checkAddress(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return errors.New("must be host:port, such as 127.0.0.1:8080")
+	}
+	n, err := net.LookupPort("tcp", port)
+	if err != nil || n < 0 || n > math.MaxUint16 {
+		return errors.New("the port must be 0 to 65535")
+	}
+	if len(host) > 253 {
+		return errors.New("the host must be 253 bytes at most")
+	}
+	return nil
+}
+
+// validateExposure refuses addresses that strangers could reach and misuse:
+// who can gossip can move sessions, who reaches the peer port can read them,
+// and the admin port can drain the node.
+func (c Config) validateExposure() []error {
+	if c.Insecure {
+		return nil
+	}
+	var errs []error
+	if !loopback(c.Gossip) && len(c.GossipKeys) == 0 {
+		errs = append(errs, fieldError("gossip", c.Gossip, "is not loopback and gossip is not encrypted: give -gossip-key-file, or -insecure if the network is trusted"))
+	}
+	if c.Role == RoleNode && !loopback(c.Peer) {
+		errs = append(errs, fieldError("peer", c.Peer, "is not loopback and the peer link is not protected: give a loopback address, or -insecure if the network is trusted"))
+	}
+	if !loopback(c.Admin) {
+		errs = append(errs, fieldError("admin", c.Admin, "is not loopback and nothing protects it: give a loopback address, or -insecure if the network is trusted"))
+	}
+	return errs
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (c Config) ringParams() ring.Params {
+	return ring.Params{VirtualNodes: c.VirtualNodes, Load: c.Load, Copies: c.Copies}
+}

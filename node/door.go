@@ -1,0 +1,231 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/problem"
+	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/router"
+)
+
+const (
+	// headerTimeout bounds how long a client may take to send its headers.
+	headerTimeout = 10 * time.Second
+	// idleTimeout closes unused client connections; it is longer than routers
+	// keep theirs, so that it is they who let go.
+	idleTimeout = 2 * time.Minute
+
+	headerKey      = "Holdfast-Key"      // from a router: the user it has found
+	headerFailover = "Holdfast-Failover" // from a router: <owner>/<boot> that refused it
+	headerNode     = "Holdfast-Node"
+	headerRing     = "Holdfast-Ring"
+)
+
+// openRouter makes the part that passes requests on: all of them on a router,
+// the application's on a node that is not their owner.
+func (n *Node) openRouter() error {
+	n.finder = &router.Finder{
+		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Cookie: n.cfg.Cookie, Secrets: [][]byte{n.secret},
+	}
+	var turn atomic.Uint64
+	var err error
+	n.router, err = router.New(router.Config{
+		Lookup: n.lookup,
+		Any: func() router.Target {
+			nodes := n.View().Nodes()
+			if len(nodes) == 0 {
+				return router.Target{}
+			}
+			return target(nodes[turn.Add(1)%uint64(len(nodes))])
+		},
+		Finder: n.finder,
+		Failed: func(t router.Target) { n.suspect(ID{t.Name, t.Boot}) },
+		Dial: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return n.cfg.Network.Dial(ctx, address)
+		},
+		Logger: n.log,
+	})
+	return err
+}
+
+func target(m *Member) router.Target {
+	if m == nil {
+		return router.Target{}
+	}
+	return router.Target{Name: m.Name, Boot: m.Boot, HTTP: m.HTTP}
+}
+
+// lookup names the member that serves a key, and the one that will if it has
+// ended. A router goes by the ring; a node knows whose claim stands.
+func (n *Node) lookup(key string) router.Route {
+	view := n.View()
+	p := ring.Partition(key)
+	owner := view.Named(view.Table.Owner(p))
+	if n.cfg.Role == RoleNode {
+		if v := n.owner.route(p); v.to != nil {
+			owner = view.Member(v.to.id)
+		}
+	}
+	return router.Route{
+		Fingerprint: view.Table.Fingerprint(),
+		Owner:       target(owner),
+		Heir:        target(view.Named(view.Table.Heir(p))),
+	}
+}
+
+// trusts says whether a peer's word about its client counts: it is in -trust,
+// or it is a live member, which has the right to pass requests on.
+func (n *Node) trusts(peer netip.Addr) bool {
+	peer = peer.Unmap()
+	if slices.ContainsFunc(n.cfg.Trust, func(p netip.Prefix) bool { return p.Contains(peer) }) {
+		return true
+	}
+	return n.View().addresses[peer]
+}
+
+func (n *Node) trustsRequest(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && n.trusts(peer.Addr())
+}
+
+// suspect looks at a member that a request could not reach. The link finds a
+// crash by itself within a millisecond; this covers a member whose link is
+// not up, and waits for nothing.
+func (n *Node) suspect(id ID) {
+	if l := n.linkTo(id); l != nil && !l.connected() {
+		n.members.setGone(id, "connection refused at its public address")
+	}
+}
+
+// serveHTTP opens the public and the operator's door.
+func (n *Node) serveHTTP(public, admin net.Listener) {
+	n.http = n.server(n.publicHandler())
+	n.admin = n.server(n.adminHandler())
+	for _, s := range []struct {
+		server   *http.Server
+		listener net.Listener
+	}{{n.http, public}, {n.admin, admin}} {
+		n.group.Go(func() {
+			if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) && n.ctx.Err() == nil {
+				n.log.Error("http door closed", "address", s.listener.Addr(), "error", err)
+			}
+		})
+	}
+}
+
+func (n *Node) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		ErrorLog: log.New(serverLog{n.log}, "", 0),
+	}
+}
+
+// serverLog takes the standard server's lines, which are about clients that
+// break off and bad handshakes.
+type serverLog struct{ log *slog.Logger }
+
+func (w serverLog) Write(p []byte) (int, error) {
+	w.log.Debug(strings.TrimSpace(string(p)), "from", "http")
+	return len(p), nil
+}
+
+// publicHandler is the public door: the session API, and the application for
+// everything else. On a router both are passed on.
+func (n *Node) publicHandler() http.Handler {
+	if n.cfg.Role == RoleRouter {
+		return n.router
+	}
+	sessions := api.New(api.Config{
+		Sessions: n.Sessions(), MaxSession: n.cfg.MaxSession, NewID: n.newSessionID, SamePartition: samePartition, Log: n.log,
+	})
+	app := n.appHandler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if failed := r.Header.Get(headerFailover); failed != "" && n.trustsRequest(r) {
+			n.takeOver(r.Context(), failed)
+		}
+		if path := r.URL.Path; path == "/v1" || strings.HasPrefix(path, "/v1/") {
+			sessions.ServeHTTP(w, r)
+			return
+		}
+		app.ServeHTTP(w, r)
+	})
+}
+
+// takeOver checks an owner that refused a router, given as <name>/<boot>, and
+// waits until this member's own view is without it. It believes its own dial,
+// not the router: if the owner answers here, the request is forwarded to it.
+func (n *Node) takeOver(ctx context.Context, failed string) {
+	n.stats.failovers.Add(1)
+	name, boot, _ := strings.Cut(failed, "/")
+	id := ID{name, boot}
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	for {
+		changed := n.members.changed()
+		l := n.linkTo(id)
+		if n.ended(id) || l == nil || l.connected() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(recheck):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// newSessionID makes an id of 130 random bits that this node owns, so that a
+// new session needs no forwarding.
+func (n *Node) newSessionID() string {
+	// With a share of 1 in 50, 1,000 tries fail once in 10⁸ times, and then
+	// the session is merely forwarded.
+	var id string
+	for range 1000 {
+		id = rand.Text()
+		if n.owner.phaseOf(ring.Partition(id)) == warm {
+			break
+		}
+	}
+	return id
+}
+
+// samePartition makes a new random id in the partition of id: under the same
+// tag, if it has one, or by trying endings, 1,024 on average.
+func samePartition(id string) string {
+	text := rand.Text()
+	if tag := ring.Tag(id); len(tag) < len(id) {
+		return "{" + tag + "}:" + text
+	}
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	want := ring.Partition(id)
+	b := append([]byte(text), "AAAA"...)
+	end := b[len(text):]
+	for i := 0; ; i++ { // 2²⁰ endings, of which each partition has about 1,000
+		for j := range end {
+			end[j] = alphabet[i>>(5*j)&31]
+		}
+		if s := string(b); ring.Partition(s) == want {
+			return s
+		}
+	}
+}
+
+// refuseUnavailable answers a request whose owner could not be found in time.
+func refuseUnavailable(w http.ResponseWriter, detail string) {
+	w.Header().Set("Retry-After", "1")
+	w.Header().Set("Holdfast-Retry", "1")
+	problem.Write(w, http.StatusServiceUnavailable, "unavailable", "The owner is not available", detail)
+}

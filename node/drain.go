@@ -1,0 +1,162 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// DrainStatus says how far a drain is.
+type DrainStatus struct {
+	// Partitions are those that this node still serves, or holds something of.
+	Partitions int `json:"partitions"`
+	// Unsynced counts the records in them: what would be lost, as far as this
+	// node knows, if it ended now.
+	Unsynced int `json:"unsynced"`
+}
+
+const (
+	drainPoll = 20 * time.Millisecond
+	// drainLinger is how long a drained node goes on forwarding, so that every
+	// router has stopped sending to it: a few rounds of gossip.
+	drainLinger = 500 * time.Millisecond
+	httpGrace   = 3 * time.Second
+)
+
+// Drain takes the node out of the ring and returns when all that it held is
+// confirmed elsewhere, or when ctx ends, with an error that says how much is
+// not. progress, if not nil, is called as it goes. The node serves on, by
+// forwarding, until [Node.Shutdown].
+func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
+	n.drainMu.Lock()
+	defer n.drainMu.Unlock()
+	if n.ctx.Err() != nil {
+		return ErrStopped
+	}
+	if progress == nil {
+		progress = func(DrainStatus) {}
+	}
+	if n.cfg.Role != RoleNode {
+		progress(DrainStatus{})
+		return nil
+	}
+	if n.members.state() != StateLeaving {
+		n.log.Info("draining", "sessions", n.store.Stats().Sessions)
+		n.events.add("draining", "member", n.id.Name)
+		if err := n.members.setState(StateLeaving); err != nil {
+			return fmt.Errorf("drain: %w", err)
+		}
+	}
+	alone := time.Now()
+	for {
+		status := n.drainStatus()
+		progress(status)
+		if status.Partitions == 0 {
+			return n.linger(ctx)
+		}
+		if len(n.View().Nodes()) > 0 {
+			alone = time.Now()
+		} else if time.Since(alone) > time.Second {
+			return fmt.Errorf("drain: no other node is there to take %d records: unsynced=%d", status.Unsynced, status.Unsynced)
+		}
+		n.keeper.kick()
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("drain: unsynced=%d: %w", status.Unsynced, ctx.Err())
+		case <-n.ctx.Done():
+			return ErrStopped
+		case <-time.After(drainPoll):
+		}
+	}
+}
+
+func (n *Node) linger(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-n.ctx.Done():
+	case <-time.After(drainLinger):
+	}
+	return nil
+}
+
+func (n *Node) drainStatus() DrainStatus {
+	var s DrainStatus
+	for p := range ring.Partitions {
+		count := n.store.Count(p)
+		if n.owner.phaseOf(p) != away || count > 0 {
+			s.Partitions++
+			s.Unsynced += count
+		}
+	}
+	return s
+}
+
+// Shutdown drains a node, unless that has been done, and stops the member. It
+// returns what could not be handed over as an error; ctx bounds the whole.
+// Calling it again waits for the first call.
+func (n *Node) Shutdown(ctx context.Context) error {
+	var err error
+	if n.ctx.Err() == nil {
+		dctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
+		if err = n.Drain(dctx, nil); errors.Is(err, ErrStopped) {
+			err = nil
+		}
+		cancel()
+	}
+	n.stop(ErrStopped, true)
+	return err
+}
+
+// stop ends the member: first the doors, so that what is under way is
+// answered; then gossip, with a good-bye where there is time for one; then the
+// links and every loop. It waits for all of them.
+func (n *Node) stop(why error, leave bool) {
+	n.stopOnce.Do(func() {
+		close(n.closing)
+		if leave {
+			n.closeDoors()
+		}
+		if n.gossip != nil && leave {
+			n.gossip.leave()
+		}
+		n.cancel(why)
+		for _, l := range n.listeners {
+			l.Close()
+		}
+		for _, s := range []*http.Server{n.http, n.admin} {
+			if s != nil {
+				s.Close()
+			}
+		}
+		if n.gossip != nil {
+			n.gossip.shutdown()
+		}
+		if n.router != nil {
+			n.router.Close()
+		}
+		if n.replicator != nil {
+			n.replicator.Close()
+		}
+		n.group.Wait()
+		n.log.Info("stopped", "name", n.id.Name, "why", why)
+		close(n.done)
+	})
+}
+
+// closeDoors lets the requests under way end.
+func (n *Node) closeDoors() {
+	ctx, cancel := context.WithTimeout(context.Background(), httpGrace)
+	defer cancel()
+	for _, s := range []*http.Server{n.http, n.admin} {
+		if s == nil {
+			continue
+		}
+		if err := s.Shutdown(ctx); err != nil {
+			n.log.Debug("requests were cut off", "error", err)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// fetchAll completes partitions that were claimed with holders whose copies
+// differ: it merges each holder's copy, partition by partition, and makes the
+// partition warm. Requests do not wait for it, see fetchThrough.
+func (o *ownership) fetchAll(ctx context.Context, epoch uint64, parts []int) {
+	begin := o.node.since()
+	left := parts
+	for pause := 10 * time.Millisecond; len(left) > 0; pause = min(2*pause, time.Second) {
+		var failed []int
+		for _, p := range left {
+			if ctx.Err() != nil {
+				return
+			}
+			if err := o.fetchPartition(ctx, p, epoch); err != nil {
+				o.node.log.Debug("fetch", "partition", p, "error", err)
+				failed = append(failed, p)
+			}
+		}
+		if left = failed; len(left) == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+	o.node.events.add("fetched", "partitions", len(parts), "ms", (o.node.since() - begin).Milliseconds())
+	o.node.members.broadcast()
+	o.node.keeper.kick()
+}
+
+// fetchPartition merges what the sources of p hold and makes it warm. A source
+// whose process has ended is given up: what it alone had is lost with it.
+func (o *ownership) fetchPartition(ctx context.Context, p int, epoch uint64) error {
+	for _, l := range o.sourcesOf(p, epoch) {
+		if err := o.node.replicator.Fetch(ctx, bulkLink{l}, p); err != nil && !o.node.ended(l.id) {
+			return err
+		}
+	}
+	o.mu.Lock()
+	if part := &o.parts[p]; part.phase == fetching && part.epoch == epoch {
+		o.setPhaseLocked(p, warm)
+	}
+	o.mu.Unlock()
+	return nil
+}
+
+func (o *ownership) sourcesOf(p int, epoch uint64) []*link {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if part := &o.parts[p]; part.phase == fetching && part.epoch == epoch {
+		return part.sources
+	}
+	return nil
+}
+
+// fetchThrough makes sure that the copy of key here is as new as any that the
+// holders of its cold partition have. It never lets a miss be answered before
+// they were asked. whole asks for everything in the partition.
+func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole bool) error {
+	o.mu.Lock()
+	part := &o.parts[p]
+	_, have := part.fetched[key]
+	sources, epoch, ph := part.sources, part.epoch, part.phase
+	o.mu.Unlock()
+	if ph != fetching {
+		return nil // warm by now, or yielded: the store says which
+	}
+	if whole {
+		return o.fetchPartition(ctx, p, epoch)
+	}
+	if have {
+		return nil
+	}
+	errs := make([]error, len(sources))
+	var wg sync.WaitGroup
+	for i, l := range sources {
+		wg.Go(func() {
+			if err := o.node.replicator.FetchKey(ctx, l, p, key); err != nil && !o.node.ended(l.id) {
+				errs[i] = fmt.Errorf("fetch from %s: %w", l.id.Name, err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	o.mu.Lock()
+	if part := &o.parts[p]; part.phase == fetching && part.epoch == epoch {
+		part.fetched[key] = struct{}{}
+	}
+	o.mu.Unlock()
+	o.node.stats.fetchedThrough.Add(1)
+	return nil
+}
+
+// wholePartition says whether an operation reads or ends everything under a tag.
+func wholePartition(op *session.Op) bool {
+	return op.Kind == session.List || op.Kind == session.DeleteAll
+}

@@ -1,0 +1,327 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Timing of gossip, measured in virtual time: a crash is seen by all members
+// in 1.0 s at the median and 1.4 s at the 95th percentile; memberlist's LAN
+// defaults need 5 to 7 s, and faster settings declare frozen members dead too
+// often. Failover does not wait for it, see link.go.
+const (
+	probeInterval   = 200 * time.Millisecond
+	probeTimeout    = 100 * time.Millisecond
+	suspicionMult   = 4
+	suspicionMax    = 6
+	pushPull        = 5 * time.Second
+	gossipInterval  = 50 * time.Millisecond
+	gossipTCP       = 2 * time.Second
+	rejoinInterval  = 3 * time.Second
+	rememberedPeers = 1024
+)
+
+// heard is the newest that gossip said of one boot of a member.
+type heard struct {
+	ID     ID
+	Meta   Meta
+	Gossip string // host:port
+	Alive  bool
+	Left   bool // it said good-bye; otherwise it was found dead
+	Since  time.Time
+}
+
+// gossip is this member's part in memberlist. Its callbacks run under
+// memberlist's locks, so all they do is copy into heard and wake the
+// membership loop.
+type gossip struct {
+	list *memberlist.Memberlist
+	log  *slog.Logger
+	self ID
+	now  func() time.Time
+	wake chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	meta   []byte
+	params string
+	heard  map[string]heard // by gossip name
+}
+
+func startGossip(cfg Config, self ID, meta Meta, log *slog.Logger) (*gossip, error) {
+	encoded, err := meta.encode()
+	if err != nil {
+		return nil, err
+	}
+	g := &gossip{
+		log: log, self: self, now: cfg.Now, wake: make(chan struct{}, 1),
+		meta: encoded, params: meta.Params, heard: make(map[string]heard),
+	}
+	mc, err := g.config(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if g.list, err = memberlist.Create(mc); err != nil {
+		return nil, fmt.Errorf("-gossip %s: cannot listen there: %w; give an address that is free", cfg.Gossip, err)
+	}
+	return g, nil
+}
+
+func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
+	host, port, err := net.SplitHostPort(cfg.Gossip)
+	if err != nil {
+		return nil, fieldError("gossip", cfg.Gossip, "must be host:port")
+	}
+	mc := memberlist.DefaultLANConfig()
+	mc.Name = g.self.String()
+	mc.Label = cfg.Cluster
+	mc.BindAddr = host
+	if host == "localhost" {
+		mc.BindAddr = "127.0.0.1"
+	}
+	if mc.BindPort, err = strconv.Atoi(port); err != nil {
+		return nil, fieldError("gossip", cfg.Gossip, "the port must be a number")
+	}
+	mc.AdvertisePort = mc.BindPort
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		mc.AdvertiseAddr = cfg.Advertise
+	}
+	mc.ProbeInterval, mc.ProbeTimeout = probeInterval, probeTimeout
+	mc.SuspicionMult, mc.SuspicionMaxTimeoutMult = suspicionMult, suspicionMax
+	mc.PushPullInterval, mc.GossipInterval, mc.TCPTimeout = pushPull, gossipInterval, gossipTCP
+	mc.EnableCompression = false
+	mc.Delegate, mc.Events, mc.Alive, mc.Merge = g, g, g, g
+	mc.Logger = log.New(logWriter{g.log}, "", 0)
+	if mc.Transport, err = cfg.Network.Gossip(cfg.Gossip); err != nil {
+		return nil, fmt.Errorf("-gossip %s: %w", cfg.Gossip, err)
+	}
+	if len(cfg.GossipKeys) > 0 {
+		if mc.Keyring, err = memberlist.NewKeyring(cfg.GossipKeys[1:], cfg.GossipKeys[0]); err != nil {
+			return nil, fmt.Errorf("-gossip-key-file: %w", err)
+		}
+		mc.GossipVerifyIncoming, mc.GossipVerifyOutgoing = true, true
+	}
+	return mc, nil
+}
+
+// announce changes what this member says of itself.
+func (g *gossip) announce(meta Meta) error {
+	encoded, err := meta.encode()
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.meta = encoded
+	g.mu.Unlock()
+	// UpdateNode's only failure is that the broadcast has not left in time;
+	// it stays queued and goes out with the next round.
+	if err := g.list.UpdateNode(time.Second); err != nil {
+		g.log.Debug("announce", "error", err)
+	}
+	return nil
+}
+
+func (g *gossip) snapshot() []heard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := make([]heard, 0, len(g.heard))
+	for _, h := range g.heard {
+		all = append(all, h)
+	}
+	return all
+}
+
+// forget drops what is known of boots that ended before the given time.
+func (g *gossip) forget(before time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, h := range g.heard {
+		if !h.Alive && h.Since.Before(before) {
+			delete(g.heard, name)
+		}
+	}
+}
+
+// NodeMeta implements memberlist.Delegate.
+func (g *gossip) NodeMeta(int) []byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.meta
+}
+
+// NotifyMsg, GetBroadcasts, LocalState and MergeRemoteState implement
+// memberlist.Delegate; nothing but metadata travels by gossip.
+func (g *gossip) NotifyMsg([]byte)                {}
+func (g *gossip) GetBroadcasts(int, int) [][]byte { return nil }
+func (g *gossip) LocalState(bool) []byte          { return nil }
+func (g *gossip) MergeRemoteState([]byte, bool)   {}
+
+// NotifyAlive implements memberlist.AliveDelegate: a member that cannot work
+// in this cluster is not taken for one.
+func (g *gossip) NotifyAlive(n *memberlist.Node) error { return g.check(n) }
+
+// NotifyMerge implements memberlist.MergeDelegate: a member that does not fit
+// must not join, and is told why.
+func (g *gossip) NotifyMerge(nodes []*memberlist.Node) error {
+	for _, n := range nodes {
+		if err := g.check(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isMismatch says whether a join failed because this member does not fit into
+// the cluster, which waiting does not mend. memberlist passes errors on as text.
+func isMismatch(err error) bool {
+	return strings.Contains(err.Error(), "parameters differ") || strings.Contains(err.Error(), "wire version")
+}
+
+func (g *gossip) check(n *memberlist.Node) error {
+	if n.Name == g.self.String() {
+		return nil
+	}
+	id, err := parseID(n.Name)
+	if err != nil {
+		return err
+	}
+	meta, err := decodeMeta(n.Meta)
+	if err != nil {
+		return fmt.Errorf("member %s: %w", id.Name, err)
+	}
+	return checkParams(g.params, meta.Params, id.Name)
+}
+
+// NotifyJoin, NotifyUpdate and NotifyLeave implement memberlist.EventDelegate.
+func (g *gossip) NotifyJoin(n *memberlist.Node)   { g.note(n, true) }
+func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.note(n, true) }
+func (g *gossip) NotifyLeave(n *memberlist.Node)  { g.note(n, false) }
+
+func (g *gossip) note(n *memberlist.Node, alive bool) {
+	id, err := parseID(n.Name)
+	if err != nil {
+		return // refused by check already
+	}
+	if id == g.self {
+		return // this member knows itself better
+	}
+	h := heard{ID: id, Gossip: n.Address(), Alive: alive, Left: n.State == memberlist.StateLeft, Since: g.now()}
+	g.mu.Lock()
+	if h.Meta, err = decodeMeta(n.Meta); err != nil {
+		h.Meta = g.heard[n.Name].Meta
+	}
+	g.heard[n.Name] = h
+	g.mu.Unlock()
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+// join contacts the given addresses once and returns how many answered.
+func (g *gossip) join(addresses []string) (int, error) {
+	n, err := g.list.Join(addresses)
+	if err != nil {
+		return n, fmt.Errorf("join %s: %s", strings.Join(addresses, ","), flatten(err))
+	}
+	return n, nil
+}
+
+// rejoin contacts, every few seconds, the seeds and every member ever seen
+// that gossip does not know as alive. memberlist itself forgets the dead after
+// 30 s and would never mend a longer partition. Seeds are resolved anew each time.
+func (g *gossip) rejoin(ctx context.Context, seeds []string) {
+	seen := make(map[string]struct{})
+	for {
+		pause := rejoinInterval + rand.N(rejoinInterval/2)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		alive := make(map[string]bool)
+		for _, h := range g.snapshot() {
+			alive[h.Gossip] = alive[h.Gossip] || h.Alive
+			if len(seen) < rememberedPeers {
+				seen[h.Gossip] = struct{}{}
+			}
+		}
+		var missing []string
+		for address := range seen {
+			if !alive[address] {
+				missing = append(missing, address)
+			}
+		}
+		for _, seed := range seeds {
+			if !alive[seed] && !g.isSelf(seed) {
+				missing = append(missing, seed)
+			}
+		}
+		for _, address := range missing {
+			if ctx.Err() != nil {
+				return
+			}
+			if n, err := g.join([]string{address}); n > 0 && err == nil {
+				g.log.Debug("rejoined", "address", address)
+			}
+		}
+	}
+}
+
+// isSelf says whether a seed is this member's own address, which every member
+// of a cluster with one list of seeds finds in it.
+func (g *gossip) isSelf(address string) bool {
+	return address == g.list.LocalNode().Address()
+}
+
+// leave says good-bye, so that the others need not find out.
+func (g *gossip) leave() {
+	if err := g.list.Leave(time.Second); err != nil {
+		g.log.Debug("leave", "error", err)
+	}
+}
+
+// shutdown ends gossip. memberlist does not wait for its goroutines.
+func (g *gossip) shutdown() {
+	if err := g.list.Shutdown(); err != nil {
+		g.log.Debug("gossip shutdown", "error", err)
+	}
+}
+
+// logWriter passes memberlist's lines on at the level that they name; what it
+// calls an error is daily life for a cluster whose members come and go.
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	line := strings.TrimSpace(string(p))
+	level := slog.LevelDebug
+	for _, tag := range []string{"[DEBUG]", "[INFO]", "[WARN]", "[ERR]"} {
+		if rest, ok := strings.CutPrefix(line, tag); ok {
+			line = strings.TrimPrefix(strings.TrimSpace(rest), "memberlist: ")
+			break
+		}
+	}
+	w.log.Log(context.Background(), level, line, "from", "gossip")
+	return len(p), nil
+}
+
+var _ io.Writer = logWriter{}
+
+// flatten puts an error of several lines into one.
+func flatten(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' })
+	for i, line := range lines {
+		lines[i] = strings.TrimLeft(strings.TrimSpace(line), "* ")
+	}
+	return strings.Join(lines, " ")
+}

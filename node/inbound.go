@@ -1,0 +1,158 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+const (
+	// inboundOps bounds the forwarded operations that wait for something at
+	// one time: a copy's acknowledgement or a cold partition.
+	inboundOps = 4096
+	// maxPeers bounds the connections to the peer port: two for each member.
+	maxPeers = 1024
+)
+
+// peerConfig is how this member introduces itself on links, and whom it takes.
+func (n *Node) peerConfig() peer.Config {
+	self := peer.Identity{
+		Cluster: n.cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(n.cfg.Role),
+		Wire: wireVersion, Params: n.cfg.ringParams().String(),
+	}
+	return peer.Config{
+		Self: func() peer.Identity { return self },
+		Check: func(who peer.Identity) error {
+			switch {
+			case who.Cluster != self.Cluster:
+				return fmt.Errorf("cluster %q here, %q there: give both the same -cluster", self.Cluster, who.Cluster)
+			case who.Wire != self.Wire:
+				return fmt.Errorf("wire version %d here, %d there: run versions that go together", self.Wire, who.Wire)
+			default:
+				return checkParams(self.Params, who.Params, who.Name)
+			}
+		},
+	}
+}
+
+// acceptPeers serves the peer port until the listener closes.
+func (n *Node) acceptPeers(ctx context.Context, l net.Listener) {
+	slots := make(chan struct{}, maxPeers)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+				return
+			}
+			n.log.Warn("accept on the peer port", "error", err)
+			select { // such as out of file descriptors: it will not be better at once
+			case <-ctx.Done():
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			n.stats.refusedPeers.Add(1)
+			conn.Close()
+			continue
+		}
+		n.group.Go(func() {
+			defer func() { <-slots }()
+			err := peer.Accept(ctx, conn, n.peerConfig(), inbound{n})
+			if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
+				n.log.Debug("peer connection ended", "from", conn.RemoteAddr(), "error", err)
+			}
+		})
+	}
+}
+
+// inbound answers what peers ask. It runs on the link's reading goroutine: what
+// may wait goes to a goroutine of its own.
+type inbound struct{ node *Node }
+
+// Serve implements peer.Handler.
+func (h inbound) Serve(r *peer.Request) {
+	n := h.node
+	switch r.Type {
+	case typePing:
+		n.heardFrom(ID{r.From.Name, r.From.Boot}, r.Payload)
+		r.Reply(n.ping())
+	case typeOp:
+		h.op(r)
+	case typeClaim:
+		answer(r)(n.owner.serveClaim(ID{r.From.Name, r.From.Boot}, r.Payload))
+	case typeHolds:
+		r.Reply(n.holds(string(r.Payload)).encode())
+	default:
+		answer(r)(n.replicator.Serve(r.Type, r.Payload))
+	}
+}
+
+func answer(r *peer.Request) func([]byte, error) {
+	return func(b []byte, err error) {
+		if err != nil {
+			r.Fail(err)
+			return
+		}
+		r.Reply(b)
+	}
+}
+
+// op runs a forwarded operation. One that a warm partition answers without
+// waiting for anybody is run at once, which saves a goroutine's start.
+func (h inbound) op(r *peer.Request) {
+	n := h.node
+	if len(r.Payload) < 2 {
+		r.Fail(fmt.Errorf("operation of %d bytes: %w", len(r.Payload), session.ErrMalformed))
+		return
+	}
+	hops, ack := int(r.Payload[0]), replication.Ack(r.Payload[1])
+	op, _, err := session.DecodeOp(r.Payload[2:])
+	if err != nil {
+		r.Fail(err)
+		return
+	}
+	p := ring.Partition(op.Key)
+	if n.owner.phaseOf(p) == warm && !h.waits(op, ack) {
+		reply, err := n.serve(r.Context(), p, op, ack)
+		if !errors.Is(err, session.ErrNotServed) {
+			r.Reply(encodeReply(reply, err))
+			return
+		}
+	}
+	select {
+	case n.inboundOps <- struct{}{}:
+	default:
+		n.stats.refusedOps.Add(1)
+		r.Reply(encodeReply(n.reply(), fmt.Errorf("%d operations wait here already: %w", inboundOps, errNoOwner)))
+		return
+	}
+	n.group.Go(func() {
+		defer func() { <-n.inboundOps }()
+		reply, err := n.do(r.Context(), op, ack, hops)
+		if reply.Node == "" {
+			reply.Node, reply.Ring = n.id.Name, n.View().Table.Fingerprint()
+		}
+		r.Reply(encodeReply(reply, err))
+	})
+}
+
+// waits says whether running op may take longer than a look-up.
+func (h inbound) waits(op *session.Op, ack replication.Ack) bool {
+	if !op.Kind.Writes() {
+		return false
+	}
+	return op.Kind == session.Delete || op.Kind == session.DeleteAll ||
+		h.node.ackOf(ack) != replication.AckAsync || h.node.slow()
+}

@@ -1,0 +1,324 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+const (
+	// repairInterval is how often the copies of a quiet cluster are compared.
+	repairInterval = 2 * time.Second
+	// secondLook is how long partitions that differ are left to the stream of
+	// changes before they count as different.
+	secondLook = 50 * time.Millisecond
+	keeperSoon = 100 * time.Millisecond
+)
+
+// keeper sees to it that the right members hold copies, by comparison. It
+// fills the copies of a new successor, finds and mends what the stream of
+// changes has missed, and hands over what this node holds and should not.
+type keeper struct {
+	node *Node
+	wake chan struct{}
+
+	mu sync.Mutex // guards what follows
+	// synced says, for each member and partition, that since this node serves
+	// the partition the copy there has once been equal to the one here. From
+	// then on the dirty set keeps it so.
+	synced map[string]*[ring.Partitions]bool
+	passes int
+}
+
+func newKeeper(n *Node) *keeper {
+	return &keeper{node: n, wake: make(chan struct{}, 1), synced: make(map[string]*[ring.Partitions]bool)}
+}
+
+func (k *keeper) kick() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) run(ctx context.Context) {
+	for {
+		pause := repairInterval + rand.N(repairInterval/4)
+		if err := k.pass(ctx); err != nil && ctx.Err() == nil {
+			k.node.log.Debug("copies", "error", err)
+			pause = keeperSoon
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.wake:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// claimed starts the account of a partition that this node serves from now on.
+// equal are the members that were found to hold the same.
+func (k *keeper) claimed(p int, equal []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, parts := range k.synced {
+		parts[p] = false
+	}
+	for _, id := range equal {
+		k.entryLocked(id)[p] = true
+	}
+}
+
+func (k *keeper) entryLocked(id string) *[ring.Partitions]bool {
+	parts := k.synced[id]
+	if parts == nil {
+		parts = new([ring.Partitions]bool)
+		k.synced[id] = parts
+	}
+	return parts
+}
+
+// forget drops the account of a member: it has ended, or the stream of changes
+// to it has been interrupted.
+func (k *keeper) forget(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.synced, id)
+}
+
+// viewChanged drops the accounts of copies that nobody keeps up to date any more.
+func (k *keeper) viewChanged(view *View) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, parts := range k.synced {
+		for p := range parts {
+			if parts[p] && !slices.Contains(view.copyHolders(p), id) {
+				parts[p] = false
+			}
+		}
+	}
+}
+
+func (k *keeper) setSynced(id string, p int) {
+	if !slices.Contains(k.node.View().copyHolders(p), id) {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.entryLocked(id)[p] = true
+}
+
+func (k *keeper) isSynced(id string, p int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	parts := k.synced[id]
+	return parts != nil && parts[p]
+}
+
+// belowTarget counts the keys that fewer members are known to hold than
+// should, of those that this node serves.
+func (k *keeper) belowTarget() int {
+	view := k.node.View()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	keys := 0
+	for p := range ring.Partitions {
+		if ph := k.node.owner.phaseOf(p); ph != warm && ph != fetching {
+			continue
+		}
+		for _, id := range view.copyHolders(p) {
+			if parts := k.synced[id]; parts == nil || !parts[p] {
+				keys += k.node.store.Count(p)
+				break
+			}
+		}
+	}
+	return keys
+}
+
+// pass compares every copy once. It returns an error if it has to be repeated
+// soon.
+func (k *keeper) pass(ctx context.Context) error {
+	err := errors.Join(k.repair(ctx), k.handOver(ctx))
+	k.mu.Lock()
+	k.passes++
+	k.mu.Unlock()
+	return err
+}
+
+// repair compares the partitions that this node serves with their copies.
+func (k *keeper) repair(ctx context.Context) error {
+	view := k.node.View()
+	byMember := make(map[string][]int)
+	for p := range ring.Partitions {
+		if k.node.owner.phaseOf(p) != warm {
+			continue
+		}
+		for _, id := range view.copyHolders(p) {
+			byMember[id] = append(byMember[id], p)
+		}
+	}
+	return k.each(byMember, func(l *link, parts []int) error { return k.compare(ctx, l, parts) })
+}
+
+// each runs f for every member at once and returns what failed.
+func (k *keeper) each(byMember map[string][]int, f func(l *link, parts []int) error) error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for id, parts := range byMember {
+		wg.Go(func() {
+			err := fmt.Errorf("%s: %w", id, errNoLink)
+			if l := k.node.linkNamed(id); l != nil {
+				err = f(l, parts)
+			}
+			if err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// compare makes the copies of parts at one member equal to the ones here.
+func (k *keeper) compare(ctx context.Context, l *link, parts []int) error {
+	id := l.id.String()
+	bulk := bulkLink{l}
+	differ, err := k.node.replicator.Digests(ctx, bulk, parts)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if _, found := slices.BinarySearch(differ, p); !found {
+			k.setSynced(id, p)
+		}
+	}
+	fresh := slices.DeleteFunc(slices.Clone(differ), func(p int) bool { return k.isSynced(id, p) })
+	for _, p := range fresh {
+		if err := k.node.replicator.Sync(ctx, bulk, p); err != nil {
+			return err
+		}
+		k.setSynced(id, p)
+	}
+	// The others were equal once: most often a change is merely on its way.
+	again := slices.DeleteFunc(differ, func(p int) bool { _, found := slices.BinarySearch(fresh, p); return found })
+	if len(again) == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(secondLook):
+	}
+	if again, err = k.node.replicator.Digests(ctx, bulk, again); err != nil {
+		return err
+	}
+	for _, p := range again {
+		if err := k.node.replicator.Sync(ctx, bulk, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// held returns the partitions that this node holds something of although it is
+// neither their owner nor a successor, nor serves them still.
+func (k *keeper) held(view *View) []int {
+	var parts []int
+	for p := range ring.Partitions {
+		if k.node.owner.phaseOf(p) != away || k.node.store.Count(p) == 0 {
+			continue
+		}
+		if !slices.Contains(view.Table.Holders(p), k.node.id.Name) {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+// handOver offers the partitions that this node should not hold to all that
+// should, and drops a copy only after each of them has confirmed that it has
+// everything in it.
+func (k *keeper) handOver(ctx context.Context) error {
+	view := k.node.View()
+	parts := k.held(view)
+	if len(parts) == 0 {
+		return nil
+	}
+	before := make(map[int]uint64, len(parts))
+	missing := make(map[int]int, len(parts)) // confirmations still to come
+	byMember := make(map[string][]int)
+	for _, p := range parts {
+		before[p] = k.node.store.Digest(p)
+		holders := view.copyHolders(p)
+		missing[p] = len(holders)
+		for _, id := range holders {
+			byMember[id] = append(byMember[id], p)
+		}
+		if len(holders) == 0 {
+			missing[p] = 1 // nobody to hand it to: keep it
+		}
+	}
+	var mu sync.Mutex
+	err := k.each(byMember, func(l *link, parts []int) error {
+		return k.offer(ctx, l, parts, func(p int) {
+			mu.Lock()
+			missing[p]--
+			mu.Unlock()
+		})
+	})
+	dropped, kept := 0, 0
+	for _, p := range parts {
+		// Something may have arrived, or the partition come back, meanwhile.
+		if missing[p] == 0 && k.node.View().Table == view.Table && k.node.owner.dropIf(p, before[p]) {
+			dropped++
+		} else {
+			kept++
+		}
+	}
+	if dropped > 0 {
+		k.node.log.Info("handed over", "partitions", dropped)
+		k.node.events.add("handed-over", "partitions", dropped)
+	}
+	if err == nil && kept > 0 {
+		return fmt.Errorf("%d partitions could not be handed over yet", kept)
+	}
+	return err
+}
+
+// offer sends one member what it lacks of parts, and calls confirmed for each
+// partition of which it then has everything.
+func (k *keeper) offer(ctx context.Context, l *link, parts []int, confirmed func(p int)) error {
+	bulk := bulkLink{l}
+	differ, err := k.node.replicator.Digests(ctx, bulk, parts)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if _, found := slices.BinarySearch(differ, p); found {
+			if err := k.node.replicator.Offer(ctx, bulk, p); err != nil {
+				return err
+			}
+		}
+		confirmed(p)
+	}
+	return nil
+}
+
+// dropIf forgets the copy of a partition that this node does not serve, if
+// nothing has changed in it since its digest was taken.
+func (o *ownership) dropIf(p int, digest uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.parts[p].phase == away && o.node.store.DropIf(p, digest)
+}

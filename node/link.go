@@ -1,0 +1,323 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/peer"
+)
+
+const (
+	heartbeatInterval = 200 * time.Millisecond
+	heartbeatTimeout  = time.Second
+	dialTimeout       = time.Second
+	redialMin         = 20 * time.Millisecond
+	redialMax         = time.Second
+	// vouchFor is how recently a member must have answered here for this
+	// member to hold that it is alive.
+	vouchFor = time.Second
+)
+
+// Refused says whether a dial failed because the host answered that no process
+// listens there: the sign that a member is gone, not merely silent.
+func Refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+var errNoLink = errors.New("no connection to the member")
+
+// link is this member's side of the connections to one boot of one node: a
+// main one for requests and heartbeats, and a second one for bulk transfers,
+// so that a transfer never stands in a request's way.
+type link struct {
+	node   *Node
+	id     ID
+	addr   string // peer address
+	log    *slog.Logger
+	beat   chan struct{} // one slot: send a heartbeat now
+	stop   context.CancelFunc
+	done   chan struct{}
+	heard  atomic.Int64  // when it last answered, nanoseconds since the node's start; 0 never
+	dialed chan struct{} // closed when the first attempt to connect has ended
+
+	mu          sync.Mutex // guards what follows
+	main, bulk  *peer.Link
+	bulkDialing chan struct{}
+	fingerprint string // of its ring, as it last said
+	differs     time.Time
+}
+
+func newLink(n *Node, m *Member) *link {
+	return &link{
+		node: n, id: m.ID, addr: m.Peer, log: n.log.With("member", m.Name),
+		beat: make(chan struct{}, 1), done: make(chan struct{}), dialed: make(chan struct{}),
+	}
+}
+
+// Call implements replication.Peer over the main connection.
+func (l *link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+	l.mu.Lock()
+	main := l.main
+	l.mu.Unlock()
+	if main == nil {
+		return nil, fmt.Errorf("%s: %w", l.id.Name, errNoLink)
+	}
+	return main.Call(ctx, typ, payload)
+}
+
+// bulkLink is replication.Peer over the second connection.
+type bulkLink struct{ *link }
+
+// Call dials the second connection when it is first needed.
+func (b bulkLink) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+	bulk, err := b.connectBulk(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return bulk.Call(ctx, typ, payload)
+}
+
+func (l *link) connectBulk(ctx context.Context) (*peer.Link, error) {
+	for {
+		l.mu.Lock()
+		if l.main == nil {
+			l.mu.Unlock()
+			return nil, fmt.Errorf("%s: %w", l.id.Name, errNoLink)
+		}
+		if l.bulk != nil && l.bulk.Err() == nil {
+			defer l.mu.Unlock()
+			return l.bulk, nil
+		}
+		if dialing := l.bulkDialing; dialing != nil {
+			l.mu.Unlock()
+			select {
+			case <-dialing:
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		dialing := make(chan struct{})
+		l.bulkDialing = dialing
+		old := l.bulk
+		l.mu.Unlock()
+
+		if old != nil {
+			old.Close()
+		}
+		bulk, err := l.connect(ctx)
+		l.mu.Lock()
+		l.bulk, l.bulkDialing = bulk, nil
+		l.mu.Unlock()
+		close(dialing)
+		return bulk, err
+	}
+}
+
+// connect makes one connection and checks that the right boot answers.
+func (l *link) connect(ctx context.Context) (*peer.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := l.node.cfg.Network.Dial(ctx, l.addr)
+	if err != nil {
+		return nil, err
+	}
+	p, err := peer.Connect(ctx, conn, l.node.peerConfig())
+	if err != nil {
+		return nil, err
+	}
+	if who := p.Peer(); who.Name != l.id.Name || who.Boot != l.id.Boot {
+		p.Close()
+		return nil, &otherBoot{ID{who.Name, who.Boot}}
+	}
+	return p, nil
+}
+
+// otherBoot says that an address answers as somebody else: the boot that was
+// there has ended.
+type otherBoot struct{ is ID }
+
+func (e *otherBoot) Error() string {
+	return fmt.Sprintf("the address answers as %s, boot %s", e.is.Name, e.is.Boot)
+}
+
+// run keeps the connection up until ctx ends. It is what finds a crash: the
+// connection breaks the moment the process dies, and the dial that follows at
+// once is refused.
+func (l *link) run(ctx context.Context) {
+	defer close(l.done)
+	defer l.disconnect()
+	pause, first := redialMin, true
+	for ctx.Err() == nil {
+		main, err := l.connect(ctx)
+		if err == nil {
+			pause = redialMin
+			l.mu.Lock()
+			l.main = main
+			l.mu.Unlock()
+			l.touch()
+			l.node.members.setBack(l.id)
+			l.node.members.broadcast()
+		}
+		if first {
+			first = false
+			close(l.dialed)
+		}
+		if err == nil {
+			l.heartbeats(ctx, main)
+			l.disconnect()
+			continue // dial at once: the answer tells a crash from a cut
+		}
+		var other *otherBoot
+		switch {
+		case ctx.Err() != nil:
+			return
+		case Refused(err):
+			l.node.members.setGone(l.id, "connection refused at "+l.addr)
+		case errors.As(err, &other):
+			l.node.members.setGone(l.id, other.Error())
+		default:
+			l.log.Debug("no peer link", "address", l.addr, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, redialMax)
+	}
+}
+
+func (l *link) disconnect() {
+	l.mu.Lock()
+	main, bulk := l.main, l.bulk
+	l.main, l.bulk = nil, nil
+	l.mu.Unlock()
+	for _, p := range []*peer.Link{main, bulk} {
+		if p != nil {
+			p.Close()
+		}
+	}
+}
+
+// heartbeats asks the peer every 200 ms, and whenever the view changes, how it
+// sees the ring. It returns when the connection has ended. A peer that is
+// merely slow to answer keeps its link.
+func (l *link) heartbeats(ctx context.Context, main *peer.Link) {
+	tick := time.NewTicker(heartbeatInterval)
+	defer tick.Stop()
+	for {
+		sent := l.node.since()
+		cctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+		answer, err := main.Call(cctx, typePing, l.node.ping())
+		cancel()
+		if err == nil {
+			l.heard.Store(int64(sent))
+			l.hear(answer)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-main.Done():
+			return
+		case <-l.beat:
+		case <-tick.C:
+		}
+	}
+}
+
+func (l *link) kick() {
+	select {
+	case l.beat <- struct{}{}:
+	default:
+	}
+}
+
+func (l *link) touch() { l.heard.Store(int64(l.node.since())) }
+
+// connected says whether the main connection is up.
+func (l *link) connected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.main != nil && l.main.Err() == nil
+}
+
+// alive says whether this member can vouch for the peer: it is connected and
+// has answered within the last second.
+func (l *link) alive() bool {
+	heard := time.Duration(l.heard.Load())
+	return heard > 0 && l.node.since()-heard < vouchFor && l.connected()
+}
+
+// ringSeen returns the fingerprint of the peer's ring as it last said.
+func (l *link) ringSeen() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fingerprint
+}
+
+// hear takes in what a peer says of its ring. Rings that stay different for
+// over a second are the mark of partial views: a join exchanges them whole.
+func (l *link) hear(ping []byte) {
+	state, fingerprint, err := decodePing(ping)
+	if err != nil {
+		l.log.Warn("malformed heartbeat", "error", err)
+		return
+	}
+	if state == StateLeaving {
+		l.node.members.setLeaving(l.id)
+	}
+	ours := l.node.View().Table.Fingerprint()
+	now := time.Now()
+	l.mu.Lock()
+	changed := l.fingerprint != fingerprint
+	l.fingerprint = fingerprint
+	mend := false
+	switch {
+	case fingerprint == ours:
+		l.differs = time.Time{}
+	case l.differs.IsZero():
+		l.differs = now
+	case now.Sub(l.differs) > time.Second:
+		l.differs = now
+		mend = true
+	}
+	l.mu.Unlock()
+	if changed {
+		l.node.owner.kick()
+	}
+	if mend {
+		l.node.mendView(l.id)
+	}
+}
+
+// A ping, and its answer, carries the sender's state, one byte, and the
+// fingerprint of its ring.
+func (n *Node) ping() []byte {
+	return append([]byte{byte(n.members.state())}, n.View().Table.Fingerprint()...)
+}
+
+func decodePing(b []byte) (State, string, error) {
+	if len(b) < 1 || len(b) > 64 {
+		return 0, "", fmt.Errorf("heartbeat of %d bytes", len(b))
+	}
+	return State(b[0]), string(b[1:]), nil
+}
+
+// Frame types of the peer link beside replication's.
+const (
+	// typePing is the heartbeat.
+	typePing byte = 0x01 + iota
+	// typeOp forwards an operation: hops, ack and the op; see forward.go.
+	typeOp
+	// typeClaim claims partitions; see claim.go.
+	typeClaim
+	// typeHolds asks what is held of one key: dead flag and version.
+	typeHolds
+)
+
+var order = binary.BigEndian

@@ -1,0 +1,194 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// keepDead is how long a member that has ended is still shown.
+const keepDead = time.Minute
+
+// membership joins what gossip says with what the peer links see, and
+// publishes the view. Its loop is the only writer of views.
+type membership struct {
+	node   *Node
+	self   ID
+	gossip *gossip
+	params ring.Params
+	view   atomic.Pointer[View]
+	wake   chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	own     Meta
+	gone    map[ID]string // why a boot is gone, until gossip forgets it or it answers again
+	leaving map[ID]bool   // told on the peer link, ahead of gossip
+	pulse   chan struct{} // closed and replaced whenever view or ownership changes
+}
+
+func newMembership(n *Node, self ID, own Meta, params ring.Params) (*membership, error) {
+	m := &membership{
+		node: n, self: self, own: own, params: params,
+		wake: make(chan struct{}, 1), gone: make(map[ID]string), leaving: make(map[ID]bool), pulse: make(chan struct{}),
+	}
+	empty, err := newView(self, nil, params, nil)
+	if err != nil {
+		return nil, err
+	}
+	m.view.Store(empty)
+	return m, nil
+}
+
+func (m *membership) run(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		m.update()
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.gossip.wake:
+		case <-m.wake:
+		case <-tick.C:
+			m.gossip.forget(m.node.cfg.Now().Add(-keepDead))
+		}
+	}
+}
+
+func (m *membership) kick() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// update computes the view from the newest facts and, if it differs, publishes
+// it and lets links and ownership follow.
+func (m *membership) update() {
+	last := m.view.Load()
+	view, err := newView(m.self, m.collect(), m.params, last)
+	if err != nil {
+		m.node.log.Error("no ring from this view, the last one stays", "error", err)
+		return
+	}
+	m.view.Store(view)
+	m.node.viewChanged(last, view)
+	m.broadcast()
+}
+
+func (m *membership) collect() []*Member {
+	all := m.gossip.snapshot()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	members := []*Member{{ID: m.self, Meta: m.own, Gossip: m.gossip.list.LocalNode().Address(), Up: true, Since: m.node.started}}
+	newest := map[string]string{m.self.Name: m.self.Boot}
+	known := make(map[ID]bool, len(all))
+	for _, h := range all {
+		known[h.ID] = true
+		if h.Alive && m.gone[h.ID] == "" && h.ID.Boot > newest[h.ID.Name] && h.ID.Name != m.self.Name {
+			newest[h.ID.Name] = h.ID.Boot
+		}
+	}
+	for _, h := range all {
+		gone := m.gone[h.ID] != ""
+		meta := h.Meta
+		if m.leaving[h.ID] {
+			meta.State = StateLeaving
+		}
+		members = append(members, &Member{
+			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive,
+			Up: h.Alive && !gone && newest[h.ID.Name] == h.ID.Boot,
+		})
+	}
+	for id := range m.gone {
+		if !known[id] {
+			delete(m.gone, id)
+		}
+	}
+	for id := range m.leaving {
+		if !known[id] {
+			delete(m.leaving, id)
+		}
+	}
+	return members
+}
+
+// setGone records that a boot's process has ended: its link broke or could not
+// be made, and a dial was refused, or its address answers as another boot.
+func (m *membership) setGone(id ID, why string) {
+	m.mu.Lock()
+	_, already := m.gone[id]
+	m.gone[id] = why
+	m.mu.Unlock()
+	if !already {
+		m.node.log.Warn("member is gone", "member", id.Name, "boot", id.Boot, "why", why)
+		m.node.events.add("gone", "member", id.Name, "boot", id.Boot, "why", why)
+		m.kick()
+	}
+}
+
+// setBack takes setGone back: the boot has answered.
+func (m *membership) setBack(id ID) {
+	m.mu.Lock()
+	_, was := m.gone[id]
+	delete(m.gone, id)
+	m.mu.Unlock()
+	if was {
+		m.node.log.Info("member answers again", "member", id.Name, "boot", id.Boot)
+		m.kick()
+	}
+}
+
+// setLeaving records what the peer link said ahead of gossip.
+func (m *membership) setLeaving(id ID) {
+	m.mu.Lock()
+	already := m.leaving[id]
+	m.leaving[id] = true
+	m.mu.Unlock()
+	if !already {
+		m.kick()
+	}
+}
+
+// setState changes what this member says of itself, here at once and to the
+// others by gossip and on the peer links.
+func (m *membership) setState(s State) error {
+	m.mu.Lock()
+	m.own.State = s
+	meta := m.own
+	m.mu.Unlock()
+	m.kick()
+	return m.gossip.announce(meta)
+}
+
+func (m *membership) state() State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.own.State
+}
+
+// isDead says whether gossip holds that a boot has ended.
+func (m *membership) isDead(id ID) bool {
+	m.gossip.mu.Lock()
+	defer m.gossip.mu.Unlock()
+	h, ok := m.gossip.heard[id.String()]
+	return !ok || !h.Alive
+}
+
+// changed returns a channel that closes at the next change of view or
+// ownership. Take it before looking, then wait on it.
+func (m *membership) changed() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pulse
+}
+
+func (m *membership) broadcast() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.pulse)
+	m.pulse = make(chan struct{})
+}

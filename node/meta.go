@@ -1,0 +1,147 @@
+package node
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// wireVersion is the version of what members send each other. Members of
+// different versions refuse each other.
+const wireVersion = 1
+
+// ID is one boot of one member. A process that is killed and back within a
+// second fires no gossip event, yet it is empty; so each boot is a member of
+// its own, and only the ring goes by the name alone.
+type ID struct {
+	Name string
+	// Boot is the start of the process in unix milliseconds, 12 hex digits,
+	// and 8 random ones: a later boot has the larger string.
+	Boot string
+}
+
+// String is the name that gossip knows the boot by.
+func (id ID) String() string { return id.Name + "~" + id.Boot }
+
+func parseID(s string) (ID, error) {
+	name, boot, ok := strings.Cut(s, "~")
+	if !ok || !namePattern.MatchString(name) || boot == "" {
+		return ID{}, fmt.Errorf("gossip name %q: must be <name>~<boot>", s)
+	}
+	return ID{name, boot}, nil
+}
+
+// State is what a member says of itself.
+type State byte
+
+const (
+	// StateReady members own partitions.
+	StateReady State = iota + 1
+	// StateLeaving members own none, and hand over what they hold.
+	StateLeaving
+)
+
+func (s State) String() string {
+	switch s {
+	case StateReady:
+		return "ready"
+	case StateLeaving:
+		return "leaving"
+	default:
+		return fmt.Sprintf("state(%d)", byte(s))
+	}
+}
+
+// Meta is what a member tells all others through gossip.
+type Meta struct {
+	Role   Role
+	State  State
+	Pid    int
+	Zone   string
+	HTTP   string
+	Admin  string
+	RESP   string
+	Peer   string
+	Params string // what must agree, as ring.Params.String gives it
+}
+
+var errMeta = errors.New("malformed metadata")
+
+// encode writes the metadata: version, role and state in one byte each, the
+// pid as uvarint, then each string behind its length in one byte.
+func (m Meta) encode() ([]byte, error) {
+	role := byte('n')
+	if m.Role == RoleRouter {
+		role = 'r'
+	}
+	b := []byte{wireVersion, role, byte(m.State)}
+	b = binary.AppendUvarint(b, uint64(m.Pid))
+	for _, s := range []string{m.Zone, m.HTTP, m.Admin, m.RESP, m.Peer, m.Params} {
+		if len(s) > 255 {
+			return nil, fmt.Errorf("metadata: %q has %d bytes, accepted are 255", s, len(s))
+		}
+		b = append(append(b, byte(len(s))), s...)
+	}
+	if len(b) > memberlist.MetaMaxSize {
+		return nil, fmt.Errorf("metadata: %d bytes, accepted are %d: give shorter addresses or zone", len(b), memberlist.MetaMaxSize)
+	}
+	return b, nil
+}
+
+// decodeMeta reads what encode wrote; anything else is an error.
+func decodeMeta(b []byte) (Meta, error) {
+	var m Meta
+	if len(b) < 4 {
+		return m, fmt.Errorf("%d bytes: %w", len(b), errMeta)
+	}
+	if b[0] != wireVersion {
+		return m, fmt.Errorf("wire version %d differs from this member's %d", b[0], wireVersion)
+	}
+	switch b[1] {
+	case 'n':
+		m.Role = RoleNode
+	case 'r':
+		m.Role = RoleRouter
+	default:
+		return m, fmt.Errorf("role %#x: %w", b[1], errMeta)
+	}
+	m.State = State(b[2])
+	if m.State != StateReady && m.State != StateLeaving {
+		return m, fmt.Errorf("state %d: %w", b[2], errMeta)
+	}
+	pid, n := binary.Uvarint(b[3:])
+	if n <= 0 || pid > 1<<31 {
+		return m, fmt.Errorf("pid: %w", errMeta)
+	}
+	m.Pid = int(pid)
+	b = b[3+n:]
+	for _, s := range []*string{&m.Zone, &m.HTTP, &m.Admin, &m.RESP, &m.Peer, &m.Params} {
+		if len(b) == 0 || len(b) < 1+int(b[0]) {
+			return m, fmt.Errorf("cut short: %w", errMeta)
+		}
+		*s = string(b[1 : 1+b[0]])
+		b = b[1+int(b[0]):]
+	}
+	if len(b) > 0 {
+		return m, fmt.Errorf("%d bytes too many: %w", len(b), errMeta)
+	}
+	return m, nil
+}
+
+// checkParams compares what must agree over the cluster and names the first
+// parameter that does not, with both values.
+func checkParams(ours, theirs, who string) error {
+	if ours == theirs {
+		return nil
+	}
+	mine, other := strings.Fields(ours), strings.Fields(theirs)
+	for i := range min(len(mine), len(other)) {
+		if mine[i] != other[i] {
+			return fmt.Errorf("parameters differ: %s here, %s at %s: all members must have the same", mine[i], other[i], who)
+		}
+	}
+	return fmt.Errorf("parameters differ: %q here, %q at %s: all members must have the same", ours, theirs, who)
+}

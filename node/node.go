@@ -1,0 +1,480 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// Node is one running member.
+type Node struct {
+	cfg     Config
+	id      ID
+	log     *slog.Logger
+	started time.Time // with the monotonic clock, which since reads
+	secret  []byte
+
+	store      *session.Store
+	replicator *replication.Replicator
+	owner      *ownership
+	keeper     *keeper
+	members    *membership
+	gossip     *gossip
+	router     *router.Router
+	finder     *router.Finder
+	events     *events
+	stats      counters
+	lag        lagGauge
+	inboundOps chan struct{}
+	mends      chan ID
+
+	ctx     context.Context // ends with the node; its cause says why
+	cancel  context.CancelCauseFunc
+	group   sync.WaitGroup // every goroutine of the node
+	closing chan struct{}  // closed when the doors begin to close
+	done    chan struct{}
+
+	linksMu sync.RWMutex // guards links
+	links   map[ID]*link
+
+	http, admin *http.Server
+
+	stopOnce  sync.Once
+	drainMu   sync.Mutex // one drain at a time
+	listeners []net.Listener
+}
+
+// ErrStopped is why operations fail on a node that has stopped.
+var ErrStopped = errors.New("node has stopped")
+
+// Start runs a member: when it returns, the member listens on all its
+// addresses, has joined the cluster if a seed answered, and takes part. Its
+// errors name the flag that was wrong. The end of ctx stops the member at once;
+// [Node.Shutdown] hands over first.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	n, err := newNode(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.open(ctx); err != nil {
+		n.stop(err, false)
+		return nil, err
+	}
+	return n, nil
+}
+
+func newNode(ctx context.Context, cfg Config) (*Node, error) {
+	n := &Node{
+		cfg: cfg, id: newID(cfg), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
+		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1),
+		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), events: newEvents(cfg.Now),
+	}
+	if n.secret == nil {
+		n.secret = make([]byte, 32)
+		rand.Read(n.secret)
+	}
+	n.ctx, n.cancel = context.WithCancelCause(ctx)
+	n.owner, n.keeper = newOwnership(n), newKeeper(n)
+	if cfg.Role != RoleNode {
+		return n, nil
+	}
+	var err error
+	n.store, err = session.NewStore(session.Config{
+		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: tagOf, Now: cfg.Now,
+		TTL: cfg.TTL, MaxSession: cfg.MaxSession, MemoryLimit: cfg.MemoryLimit,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.replicator = replication.New(replication.Config{
+		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
+	})
+	return n, nil
+}
+
+func newID(cfg Config) ID {
+	var random [4]byte
+	rand.Read(random[:])
+	return ID{cfg.Name, fmt.Sprintf("%012x%s", cfg.Now().UnixMilli(), hex.EncodeToString(random[:]))}
+}
+
+// tagOf says by which tag a user's sessions are found: the one in braces.
+func tagOf(key string) (tag string, braced bool) {
+	tag = ring.Tag(key)
+	return tag, len(tag) < len(key)
+}
+
+// merged passes a change on that has come from a member which served the
+// partition before: the successors need it as well.
+func (n *Node) merged(key string) {
+	p := ring.Partition(key)
+	if ph := n.owner.phaseOf(p); ph == warm || ph == fetching {
+		n.replicator.Mark(n.View().copyHolders(p), key)
+	}
+}
+
+// open starts everything, in the order in which others can make use of it: a
+// member that gossip tells of must answer on its peer port, and one that owns
+// partitions must answer at its doors.
+func (n *Node) open(ctx context.Context) error {
+	var err error
+	cfg := &n.cfg
+	if cfg.Advertise == "" {
+		if cfg.Advertise, err = privateAddress(); err != nil {
+			return err
+		}
+	}
+	own := Meta{Role: cfg.Role, State: StateReady, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String()}
+	httpListener, err := n.listen(ctx, "http", cfg.HTTP, &own.HTTP)
+	if err != nil {
+		return err
+	}
+	adminListener, err := n.listen(ctx, "admin", cfg.Admin, &own.Admin)
+	if err != nil {
+		return err
+	}
+	var peerListener net.Listener
+	if cfg.Role == RoleNode {
+		if peerListener, err = n.listen(ctx, "peer", cfg.Peer, &own.Peer); err != nil {
+			return err
+		}
+	}
+	if n.members, err = newMembership(n, n.id, own, cfg.ringParams()); err != nil {
+		return err
+	}
+	if err := n.openRouter(); err != nil {
+		return err
+	}
+	if n.gossip, err = startGossip(*cfg, n.id, own, n.log); err != nil {
+		return err
+	}
+	n.members.gossip = n.gossip
+	if peerListener != nil {
+		n.group.Go(func() { n.acceptPeers(n.ctx, peerListener) })
+	}
+	if err := n.joinCluster(ctx); err != nil {
+		return err
+	}
+	n.members.update()
+	n.serveHTTP(httpListener, adminListener)
+	n.run()
+	n.log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", cfg.Role, "http", own.HTTP, "admin", own.Admin, "peer", own.Peer, "gossip", cfg.Gossip)
+	n.events.add("started", "member", n.id.Name, "boot", n.id.Boot)
+	return nil
+}
+
+// run starts the loops.
+func (n *Node) run() {
+	loops := []func(context.Context){
+		n.members.run,
+		func(ctx context.Context) { n.gossip.rejoin(ctx, n.cfg.Join) },
+		n.mendViews,
+		n.events.run,
+	}
+	if n.cfg.Role == RoleNode {
+		loops = append(loops, n.owner.run, n.keeper.run, n.expire, n.watchLag)
+		if n.cfg.RESP != "" {
+			n.log.Debug("the Redis protocol is not served by this version", "resp", n.cfg.RESP)
+		}
+	}
+	for _, loop := range loops {
+		n.group.Go(func() { loop(n.ctx) })
+	}
+	n.group.Go(func() {
+		<-n.ctx.Done()
+		go n.stop(context.Cause(n.ctx), false) // ends the node also when the caller's context did; waits for this group
+	})
+}
+
+func (n *Node) listen(ctx context.Context, field, address string, advertise *string) (net.Listener, error) {
+	l, err := listen(ctx, n.cfg.Network, field, address)
+	if err != nil {
+		return nil, err
+	}
+	n.listeners = append(n.listeners, l)
+	*advertise = advertised(l.Addr(), n.cfg.Advertise)
+	return l, nil
+}
+
+// joinCluster contacts the seeds and refuses to go on where this member does
+// not fit in: other parameters, or a name that a running member has. That no
+// seed answers is no reason: the first member of a cluster finds none.
+func (n *Node) joinCluster(ctx context.Context) error {
+	var errs []error
+	reached, others := 0, 0
+	for _, seed := range n.cfg.Join {
+		if n.gossip.isSelf(seed) {
+			continue
+		}
+		others++
+		count, err := n.gossip.join([]string{seed})
+		reached += count
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, err := range errs {
+		if isMismatch(err) {
+			return fmt.Errorf("-join: %w", err)
+		}
+	}
+	if others > 0 && reached == 0 {
+		n.log.Warn("no seed answered; going on alone, and trying again every few seconds", "error", flatten(errors.Join(errs...)))
+	}
+	return n.checkName(ctx)
+}
+
+// checkName makes sure that no running process has this member's name. A boot
+// that gossip still knows but that does not answer is this member's own past.
+func (n *Node) checkName(ctx context.Context) error {
+	for _, h := range n.gossip.snapshot() {
+		if !h.Alive || h.ID.Name != n.id.Name || h.Meta.Peer == "" {
+			continue
+		}
+		other := newLink(n, &Member{ID: h.ID, Meta: h.Meta})
+		p, err := other.connect(ctx)
+		if err != nil {
+			continue
+		}
+		p.Close()
+		return fmt.Errorf("-name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
+			n.id.Name, h.Meta.Peer, h.ID.Boot, h.Meta.Pid)
+	}
+	return nil
+}
+
+// View returns the membership and the ring as this member sees them now.
+func (n *Node) View() *View { return n.members.view.Load() }
+
+// ID returns the member's name and boot.
+func (n *Node) ID() ID { return n.id }
+
+// Sessions returns the door to all sessions of the cluster. A router has it
+// too, and forwards every operation.
+func (n *Node) Sessions() *Sessions { return &Sessions{n} }
+
+// Done is closed when the member has stopped.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// since is the time since the node's start by the monotonic clock.
+func (n *Node) since() time.Duration { return time.Since(n.started) }
+
+func (n *Node) reply() api.Reply {
+	return api.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}
+}
+
+// viewChanged lets links and ownership follow a view. The membership loop
+// calls it for each one.
+func (n *Node) viewChanged(last, view *View) {
+	n.syncLinks(view)
+	n.noteChanges(last, view)
+	if last.Table.Fingerprint() != view.Table.Fingerprint() {
+		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
+		n.events.add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
+	}
+	n.keeper.viewChanged(view)
+	n.owner.kick()
+	n.keeper.kick()
+	for _, l := range n.allLinks() {
+		l.kick()
+	}
+}
+
+// noteChanges puts who came and who went into the event log.
+func (n *Node) noteChanges(last, view *View) {
+	for _, m := range view.Members {
+		old := last.Member(m.ID)
+		switch {
+		case m.ID == n.id:
+		case m.Up && (old == nil || !old.Up):
+			n.events.add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case !m.Up && old != nil && old.Up:
+			n.events.add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case m.Up && old.State != m.State:
+			n.events.add(m.State.String(), "member", m.Name, "boot", m.Boot)
+		}
+	}
+}
+
+// syncLinks has one link to each node that may be running, other than this
+// one, and closes those to boots that have ended. A boot that is gone but that
+// gossip still knows as alive keeps its link, which tries to reach it.
+func (n *Node) syncLinks(view *View) {
+	var ended []*link
+	n.linksMu.Lock()
+	for _, m := range view.Members {
+		if m.ID == n.id || m.Role != RoleNode {
+			continue
+		}
+		l, have := n.links[m.ID]
+		newest := view.Named(m.Name)
+		if m.Up && !have && n.ctx.Err() == nil {
+			l = newLink(n, m)
+			var ctx context.Context
+			ctx, l.stop = context.WithCancel(n.ctx)
+			n.links[m.ID] = l
+			n.group.Go(func() { l.run(ctx) })
+		}
+		if have && !m.Up && (newest != nil && newest.ID != m.ID || n.members.isDead(m.ID)) {
+			ended = append(ended, l)
+			delete(n.links, m.ID)
+		}
+	}
+	for id, l := range n.links {
+		if view.Member(id) == nil {
+			ended = append(ended, l)
+			delete(n.links, id)
+		}
+	}
+	n.linksMu.Unlock()
+	for _, l := range ended {
+		l.stop()
+	}
+	if n.cfg.Role == RoleNode {
+		n.syncSenders(view)
+	}
+}
+
+// syncSenders ships changes to every node that takes part, and to no other.
+func (n *Node) syncSenders(view *View) {
+	for _, m := range view.Members {
+		if l := n.linkTo(m.ID); m.Up && l != nil {
+			n.replicator.Attach(n.ctx, m.ID.String(), l)
+			continue
+		}
+		n.replicator.Detach(m.ID.String())
+		n.keeper.forget(m.ID.String())
+	}
+}
+
+func (n *Node) linkTo(id ID) *link {
+	n.linksMu.RLock()
+	defer n.linksMu.RUnlock()
+	return n.links[id]
+}
+
+func (n *Node) linkNamed(id string) *link {
+	parsed, err := parseID(id)
+	if err != nil {
+		return nil
+	}
+	return n.linkTo(parsed)
+}
+
+func (n *Node) allLinks() []*link {
+	n.linksMu.RLock()
+	defer n.linksMu.RUnlock()
+	all := make([]*link, 0, len(n.links))
+	for _, l := range n.links {
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b *link) int { return compare(a.id.String(), b.id.String()) })
+	return all
+}
+
+// liveLinks are the links to members that take part.
+func (n *Node) liveLinks() []*link {
+	view := n.View()
+	return slices.DeleteFunc(n.allLinks(), func(l *link) bool {
+		m := view.Member(l.id)
+		return m == nil || !m.Up
+	})
+}
+
+// ended says whether a boot takes part no more.
+func (n *Node) ended(id ID) bool {
+	m := n.View().Member(id)
+	return m == nil || !m.Up
+}
+
+// heardFrom takes in a peer's heartbeat.
+func (n *Node) heardFrom(id ID, ping []byte) {
+	if l := n.linkTo(id); l != nil {
+		l.hear(ping)
+	}
+}
+
+// mendView asks for a full exchange of members with one whose ring differs.
+func (n *Node) mendView(id ID) {
+	select {
+	case n.mends <- id:
+	default: // one is due already, and the rings will be compared again
+	}
+}
+
+func (n *Node) mendViews(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-n.mends:
+			if m := n.View().Member(id); m != nil {
+				n.stats.mendedViews.Add(1)
+				if _, err := n.gossip.join([]string{m.Gossip}); err != nil {
+					n.log.Debug("exchange members", "member", id.Name, "error", err)
+				}
+			}
+		}
+	}
+}
+
+// expire reaps sessions whose time is up.
+func (n *Node) expire(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n.store.Expire()
+		}
+	}
+}
+
+// privateAddress finds the host that others can reach this member at where it
+// listens on a wildcard.
+func privateAddress() (string, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("-advertise: none given and the interfaces cannot be read: %w", err)
+	}
+	fallback := "127.0.0.1"
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		switch ip := prefix.Addr(); {
+		case ip.IsLoopback(), ip.IsLinkLocalUnicast():
+		case ip.IsPrivate() && ip.Is4():
+			return ip.String(), nil
+		default:
+			fallback = ip.String()
+		}
+	}
+	return fallback, nil
+}

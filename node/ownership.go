@@ -1,0 +1,206 @@
+package node
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// phase is how far this node is with owning a partition.
+type phase uint32
+
+const (
+	// away: another member serves the partition, or nobody yet.
+	away phase = iota
+	// claiming: this node has asked all others for it; answers are outstanding.
+	claiming
+	// fetching: it is this node's, but some holder has copies that differ.
+	// Each key is fetched from the holders before it is served.
+	fetching
+	// warm: it is this node's, and so is all that is known of it.
+	warm
+)
+
+func (p phase) String() string { return [...]string{"away", "claiming", "fetching", "warm"}[p] }
+
+// cold says that the partition is to be served here and is not complete.
+func (p phase) cold() bool { return p == claiming || p == fetching }
+
+// partition is what this member knows of who serves one partition.
+type partition struct {
+	phase    phase
+	epoch    uint64 // of the newest claim that this member has seen
+	claimant ID     // who made that claim
+	// sources are the holders whose copies differed when the claim was
+	// answered; fetched are the keys that have been merged from all of them.
+	sources []*link
+	fetched map[string]struct{}
+}
+
+// ownership decides, in this one place, whether this member may serve a
+// partition. A partition is served from the moment its claim has been answered
+// by every live member until the moment a claim with a higher epoch is
+// accepted here. The ring says who should claim; it never by itself starts or
+// stops anybody.
+type ownership struct {
+	node   *Node
+	wake   chan struct{}
+	phases [ring.Partitions]atomic.Uint32 // copies of partition.phase for readers without the lock
+
+	mu       sync.Mutex // guards what follows
+	parts    [ring.Partitions]partition
+	maxEpoch uint64
+	notYet   int  // partitions that the ring gives to this node and that it may not claim yet
+	retry    bool // a claim was refused: try again soon
+}
+
+func newOwnership(n *Node) *ownership {
+	return &ownership{node: n, wake: make(chan struct{}, 1)}
+}
+
+// verdict is what to do with a request for a partition.
+type verdict struct {
+	phase phase  // warm or fetching: serve it here
+	to    *link  // otherwise: forward it there
+	owner string // the member that to leads to; this member's name where it serves
+}
+
+// route decides where a request for partition p is served now. Neither here
+// nor anywhere (to is nil) means: wait for the next change and ask again.
+func (o *ownership) route(p int) verdict {
+	o.mu.Lock()
+	part := &o.parts[p]
+	ph, claimant := part.phase, part.claimant
+	o.mu.Unlock()
+	self := o.node.id
+	if ph == warm || ph == fetching {
+		return verdict{phase: ph, owner: self.Name}
+	}
+	view := o.node.View()
+	if claimant != (ID{}) && claimant != self {
+		if m := view.Member(claimant); m != nil && m.Up {
+			return verdict{to: o.node.linkTo(claimant), owner: claimant.Name}
+		}
+	}
+	owner := view.Table.Owner(p)
+	if owner == "" || owner == self.Name {
+		return verdict{owner: owner}
+	}
+	return verdict{to: o.node.linkTo(view.Named(owner).ID), owner: owner}
+}
+
+// phaseOf is the phase of p without the lock.
+func (o *ownership) phaseOf(p int) phase { return phase(o.phases[p].Load()) }
+
+func (o *ownership) setPhaseLocked(p int, ph phase) {
+	o.parts[p].phase = ph
+	o.phases[p].Store(uint32(ph))
+	if ph == warm || ph == away {
+		o.parts[p].sources, o.parts[p].fetched = nil, nil
+	}
+}
+
+func (o *ownership) kick() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run starts a round of claims whenever something has changed that may allow
+// one: the view, a peer's ring, a refusal that is a while ago.
+func (o *ownership) run(ctx context.Context) {
+	for {
+		retry := o.startRound(ctx)
+		var again <-chan time.Time
+		if retry {
+			again = time.After(20*time.Millisecond + rand.N(30*time.Millisecond))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.wake:
+		case <-again:
+		}
+	}
+}
+
+// startRound claims every partition that the ring gives to this node and that
+// it may claim now. It reports whether to come back soon.
+func (o *ownership) startRound(ctx context.Context) (retry bool) {
+	if o.node.cfg.Role != RoleNode {
+		return false
+	}
+	view := o.node.View()
+	self := o.node.id
+	o.mu.Lock()
+	retry, o.retry = o.retry, false
+	o.notYet = 0
+	var parts []int
+	for p := range o.parts {
+		if o.parts[p].phase != away || view.Table.Owner(p) != self.Name {
+			continue
+		}
+		if o.mayClaimLocked(p, view) {
+			parts = append(parts, p)
+		} else {
+			o.notYet++
+		}
+	}
+	var epoch uint64
+	if len(parts) > 0 {
+		o.maxEpoch++
+		epoch = o.maxEpoch
+		for _, p := range parts {
+			o.setPhaseLocked(p, claiming)
+		}
+	}
+	waiting := o.notYet > 0
+	o.mu.Unlock()
+	if len(parts) > 0 {
+		o.node.group.Go(func() { o.claim(ctx, view, epoch, parts) })
+	}
+	return retry || waiting
+}
+
+// mayClaimLocked says whether this node may ask for p. A member that serves it
+// and is alive gives it up only to someone who sees the same ring: two views
+// that differ would pull a partition to and fro.
+func (o *ownership) mayClaimLocked(p int, view *View) bool {
+	claimant := o.parts[p].claimant
+	if claimant == (ID{}) || claimant == o.node.id {
+		return true
+	}
+	m := view.Member(claimant)
+	if m == nil || !m.Up {
+		return true
+	}
+	l := o.node.linkTo(claimant)
+	return l != nil && l.ringSeen() == view.Table.Fingerprint()
+}
+
+// counts returns how many partitions are warm here, and how many are to be
+// served here and are not complete.
+func (o *ownership) counts() (ready, cold int) {
+	view := o.node.View()
+	for p := range o.phases {
+		switch ph := o.phaseOf(p); {
+		case ph == warm:
+			ready++
+		case ph.cold() || view.Table.Owner(p) == o.node.id.Name:
+			cold++
+		}
+	}
+	return ready, cold
+}
+
+// claimOf returns the newest claim seen for p.
+func (o *ownership) claimOf(p int) (epoch uint64, claimant ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.parts[p].epoch, o.parts[p].claimant
+}

@@ -1,0 +1,238 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+const (
+	// serveTimeout bounds one operation, waiting for a change of owner
+	// included: a silent owner is declared dead within 1.4 s, and its
+	// successor has claimed milliseconds later.
+	serveTimeout = 3 * time.Second
+	// recheck is how long an operation waits for news of its partition before
+	// it looks again all the same.
+	recheck = 20 * time.Millisecond
+	// confirmTimeout bounds the wait of ack=replica and ack=all.
+	confirmTimeout = 2 * time.Second
+	// deleteTimeout bounds how long a logout waits for the other copies.
+	deleteTimeout = 250 * time.Millisecond
+	// maxHops is how often an operation is forwarded: once by a member whose
+	// view is newer or older than the owner's, once more by the member that
+	// was asked in vain.
+	maxHops = 2
+)
+
+// Sessions is every member's door to all sessions of the cluster: it looks the
+// owner up and serves there. It implements api.Sessions.
+type Sessions struct{ node *Node }
+
+// Do runs one operation where its key is owned: here, or forwarded there. ack
+// says what a write waits for. Errors are those of package session, and
+// api.ErrUnavailable or api.ErrUncertain.
+func (s *Sessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
+	return s.node.do(ctx, op, ack, 0)
+}
+
+// Get returns the session, or session.ErrNotFound or session.ErrDeleted.
+func (s *Sessions) Get(ctx context.Context, key string) (*session.Record, error) {
+	if s.node.owner.phaseOf(ring.Partition(key)) == warm {
+		rec, err := s.node.store.Get(key)
+		if !errors.Is(err, session.ErrNotServed) {
+			return rec, err
+		}
+	}
+	reply, err := s.Do(ctx, &session.Op{Kind: session.Get, Key: key}, replication.AckDefault)
+	return reply.Record, err
+}
+
+// Put stores the whole value of a session. ttl is its idle time; 0 keeps what
+// it has, or takes the node's default.
+func (s *Sessions) Put(ctx context.Context, key string, fields []session.Field, ttl time.Duration) (*session.Record, error) {
+	reply, err := s.Do(ctx, &session.Op{Kind: session.Put, Key: key, Fields: fields, TTL: ttl}, replication.AckDefault)
+	return reply.Record, err
+}
+
+// Patch sets the fields given, removes those that are Absent, and leaves the
+// others alone.
+func (s *Sessions) Patch(ctx context.Context, key string, fields []session.Field) (*session.Record, error) {
+	reply, err := s.Do(ctx, &session.Op{Kind: session.Patch, Key: key, Fields: fields}, replication.AckDefault)
+	return reply.Record, err
+}
+
+// Touch slides the session's expiry.
+func (s *Sessions) Touch(ctx context.Context, key string) error {
+	_, err := s.Do(ctx, &session.Op{Kind: session.Touch, Key: key}, replication.AckDefault)
+	return err
+}
+
+// Delete logs the session out. Once it has returned nil no member serves the
+// session again. Deleting what is not there is no error.
+func (s *Sessions) Delete(ctx context.Context, key string) error {
+	_, err := s.Do(ctx, &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault)
+	return err
+}
+
+// do is where local or forward is decided, for every door and every kind of
+// operation. It goes round until the operation has been run somewhere or its
+// time is up, for ownership may move while it is on its way.
+func (n *Node) do(ctx context.Context, op *session.Op, ack replication.Ack, hops int) (api.Reply, error) {
+	p := ring.Partition(op.Key)
+	if n.owner.phaseOf(p) == warm { // the usual case, without timers
+		if reply, err := n.serve(ctx, p, op, ack); !errors.Is(err, session.ErrNotServed) {
+			return reply, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
+	defer cancel()
+	for {
+		changed := n.members.changed()
+		reply, err := n.attempt(ctx, p, op, ack, hops)
+		if !again(err) {
+			return reply, err
+		}
+		if hops >= maxHops {
+			return reply, err // whoever forwarded it looks again
+		}
+		select {
+		case <-changed:
+		case <-time.After(recheck):
+		case <-ctx.Done():
+			n.stats.unavailable.Add(1)
+			return api.Reply{}, fmt.Errorf("%s in partition %d: %w: %w", op.Kind, p, api.ErrUnavailable, err)
+		}
+	}
+}
+
+// errNoOwner says that nobody serves a partition at this moment.
+var errNoOwner = errors.New("nobody serves the partition yet")
+
+// again says whether an operation that failed has certainly not been applied
+// and may succeed elsewhere or later.
+func again(err error) bool {
+	return errors.Is(err, session.ErrNotServed) || errors.Is(err, errNoOwner) || errors.Is(err, errNoLink) || errors.Is(err, errNotSent)
+}
+
+func (n *Node) attempt(ctx context.Context, p int, op *session.Op, ack replication.Ack, hops int) (api.Reply, error) {
+	v := n.owner.route(p)
+	switch {
+	case v.phase == fetching:
+		if err := n.owner.fetchThrough(ctx, p, op.Key, wholePartition(op)); err != nil {
+			return api.Reply{}, fmt.Errorf("%w: %w", errNoOwner, err)
+		}
+		return n.serve(ctx, p, op, ack)
+	case v.phase == warm:
+		return n.serve(ctx, p, op, ack)
+	case v.to == nil:
+		return api.Reply{}, errNoOwner
+	case hops >= maxHops:
+		return api.Reply{}, fmt.Errorf("after %d hops: %w", hops, session.ErrNotServed)
+	default:
+		return n.forward(ctx, v.to, op, ack, hops+1)
+	}
+}
+
+// serve runs the operation on this node's store and sees to its copies.
+func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication.Ack) (api.Reply, error) {
+	if op.Kind.Writes() {
+		if err := n.admit(ctx, op); err != nil {
+			return api.Reply{}, err
+		}
+	}
+	res, err := n.store.Do(op)
+	reply := api.Reply{Result: res, Node: n.id.Name, Ring: n.View().Table.Fingerprint()}
+	if err != nil {
+		return reply, err
+	}
+	n.stats.served.Add(1)
+	if !res.Changed {
+		return reply, nil
+	}
+	if op.Kind == session.Delete || op.Kind == session.DeleteAll {
+		n.copyDeletes(ctx, p, &reply, op, ack)
+		return reply, nil
+	}
+	keys := changedKeys(op, res)
+	want := n.ackOf(ack)
+	if want == replication.AckAsync {
+		for _, key := range keys {
+			n.replicator.Mark(n.View().copyHolders(p), key)
+		}
+		return reply, nil
+	}
+	reply.Acked, err = n.confirm(ctx, p, keys, want)
+	return reply, err
+}
+
+func (n *Node) ackOf(ack replication.Ack) replication.Ack {
+	if ack == replication.AckDefault {
+		return n.cfg.Ack
+	}
+	return ack
+}
+
+func changedKeys(op *session.Op, res session.Result) []string {
+	if len(res.Records) == 0 {
+		return []string{op.Key}
+	}
+	keys := make([]string, len(res.Records))
+	for i, rec := range res.Records {
+		keys[i] = rec.Key()
+	}
+	return keys
+}
+
+// confirm copies keys to their partition's other holders and waits until ack
+// is reached. A holder that is lost on the way is replaced by the next view's,
+// so a crash of a successor costs a writer some milliseconds and no error.
+func (n *Node) confirm(ctx context.Context, p int, keys []string, ack replication.Ack) (acked int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	for {
+		changed := n.members.changed()
+		holders := n.View().copyHolders(p)
+		want := ack.Copies(len(holders))
+		acked = len(holders)
+		for _, key := range keys {
+			acked = min(acked, n.replicator.Wait(ctx, holders, key, want))
+		}
+		if acked >= want {
+			return acked, nil
+		}
+		select {
+		case <-changed:
+		case <-time.After(recheck):
+		case <-ctx.Done():
+			return acked, fmt.Errorf("the write is at its owner, %d of %d copies confirmed it: %w: %w", acked, want, api.ErrUncertain, ctx.Err())
+		}
+	}
+}
+
+// copyDeletes waits for every holder that can be reached, but not for long: a
+// logout must work while a member is silent.
+func (n *Node) copyDeletes(ctx context.Context, p int, reply *api.Reply, op *session.Op, ack replication.Ack) {
+	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+	defer cancel()
+	holders := n.View().copyHolders(p)
+	reply.Acked = len(holders)
+	for _, key := range changedKeys(op, reply.Result) {
+		reply.Acked = min(reply.Acked, n.replicator.Wait(ctx, holders, key, len(holders)))
+	}
+	reply.Unconfirmed = reply.Acked < len(holders)
+	if reply.Unconfirmed {
+		n.stats.unconfirmed.Add(1)
+	}
+}
+
+// uncertain says whether a call that broke may or may not have been applied.
+func uncertain(err error) bool {
+	return errors.Is(err, peer.ErrClosed) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// counters count since the node's start.
+type counters struct {
+	served         atomic.Int64 // operations run on this node's store
+	forwarded      atomic.Int64 // operations sent to another member
+	unavailable    atomic.Int64 // operations that found no owner in time
+	unconfirmed    atomic.Int64 // deletes that not every reachable copy confirmed in time
+	fetchedThrough atomic.Int64 // keys fetched before they were served, in cold partitions
+	failovers      atomic.Int64 // requests that came because their owner was refused
+	refusedOps     atomic.Int64 // forwarded operations refused because too many wait
+	refusedPeers   atomic.Int64 // connections to the peer port refused because too many are open
+	refusedLagging atomic.Int64 // new sessions refused because copies are too far behind
+	slowed         atomic.Int64 // writes that were slowed down because copies are behind
+	mendedViews    atomic.Int64 // exchanges of members because rings differed
+}
+
+const (
+	lagInterval = 100 * time.Millisecond
+	// lagSlow is the replication lag over which writers are slowed down, and
+	// lagRefuse the one over which new sessions are refused: what would be
+	// lost with this node must not grow without bound.
+	lagSlow   = time.Second
+	lagRefuse = 5 * time.Second
+	// slowBy is how long each write is held up for each second of lag.
+	slowBy = 5 * time.Millisecond
+)
+
+// lagGauge is the replication lag as it was at the last look.
+type lagGauge struct{ nanos atomic.Int64 }
+
+func (n *Node) watchLag(ctx context.Context) {
+	tick := time.NewTicker(lagInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			_, age := n.replicator.Lag()
+			n.lag.nanos.Store(int64(age))
+		}
+	}
+}
+
+func (n *Node) slow() bool { return n.lag.nanos.Load() > int64(lagSlow) }
+
+// admit slows a write down, or refuses a new session, while the copies of
+// others are too far behind. A logout always passes.
+func (n *Node) admit(ctx context.Context, op *session.Op) error {
+	lag := time.Duration(n.lag.nanos.Load())
+	if lag <= lagSlow || op.Kind == session.Delete || op.Kind == session.DeleteAll {
+		return nil
+	}
+	if lag > lagRefuse && op.Kind == session.Put {
+		if rec := n.store.Peek(op.Key); rec == nil || rec.Dead() {
+			n.stats.refusedLagging.Add(1)
+			return fmt.Errorf("put: copies are %v behind, over %v no new sessions are taken: %w", lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
+		}
+	}
+	n.stats.slowed.Add(1)
+	select {
+	case <-time.After(time.Duration(lag.Seconds() * float64(slowBy))):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// statsAnswer is the shape of /admin/stats.
+type statsAnswer struct {
+	Name        string           `json:"name"`
+	Role        Role             `json:"role"`
+	State       string           `json:"state"`
+	Uptime      float64          `json:"uptime_s"`
+	Fingerprint string           `json:"fingerprint"`
+	Sessions    int              `json:"sessions"`
+	Tombstones  int              `json:"tombstones"`
+	Bytes       int64            `json:"bytes"`
+	Partitions  partitionsAnswer `json:"partitions"`
+	BelowTarget int              `json:"below_target"`
+	Lag         float64          `json:"lag_ms"`
+	Dirty       int              `json:"dirty"`
+	Counters    map[string]int64 `json:"counters"`
+}
+
+type partitionsAnswer struct {
+	Owned int `json:"owned"`
+	Warm  int `json:"warm"`
+	Cold  int `json:"cold"`
+}
+
+func (n *Node) statsAnswer() statsAnswer {
+	view := n.View()
+	a := statsAnswer{
+		Name: n.id.Name, Role: n.cfg.Role, State: n.members.state().String(), Uptime: n.since().Seconds(),
+		Fingerprint: view.Table.Fingerprint(), Counters: make(map[string]int64),
+	}
+	for name, c := range map[string]*atomic.Int64{
+		"forwarded": &n.stats.forwarded, "unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+	} {
+		a.Counters[name] = c.Load()
+	}
+	if n.router != nil {
+		s := n.router.Stats()
+		for name, v := range map[string]uint64{
+			"proxied": s.Requests, "proxy_retries": s.Retries, "proxy_failovers": s.Failovers, "proxy_refused": s.Refused,
+			"proxy_silent": s.Silent, "proxy_cancelled": s.Cancelled, "proxy_errors": s.Errors,
+		} {
+			a.Counters[name] = int64(v)
+		}
+	}
+	if n.cfg.Role != RoleNode {
+		return a
+	}
+	s := n.store.Stats()
+	a.Sessions, a.Tombstones, a.Bytes = int(s.Sessions), int(s.Tombstones), s.Bytes
+	ready, cold := n.owner.counts()
+	a.Partitions = partitionsAnswer{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
+	a.BelowTarget = n.keeper.belowTarget()
+	dirty, age := n.replicator.Lag()
+	a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
+	r := &n.replicator.Stats
+	for name, c := range map[string]*atomic.Int64{
+		"served": &n.stats.served, "unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
+		"refused_ops": &n.stats.refusedOps, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
+		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
+		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
+	} {
+		a.Counters[name] = c.Load()
+	}
+	return a
+}

@@ -1,0 +1,110 @@
+package node
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// Member is one boot of one member as this member sees it.
+type Member struct {
+	ID
+	Meta
+	Gossip string // host:port
+	// Up says that the member takes part: gossip knows it as alive, it is not
+	// gone, and no newer boot has its name.
+	Up bool
+	// Gone says that its process has ended although gossip may not know yet.
+	Gone bool
+	// Since is when its standing last changed.
+	Since time.Time
+}
+
+// serves says whether the member can own partitions.
+func (m *Member) serves() bool { return m.Up && m.Role == RoleNode && m.State == StateReady }
+
+// View is one immutable picture of the membership. A change makes a new one,
+// swapped whole; readers take no lock.
+type View struct {
+	// Table says who owns what among the ready nodes.
+	Table *ring.Table
+	// Members has every known boot, by name, the newest first.
+	Members []*Member
+
+	addresses map[netip.Addr]bool // of every member that is up
+
+	byName map[string]*Member // the member that goes by a ring name now
+	byID   map[ID]*Member
+	copies [][]string // per partition: the IDs, as strings, that should hold a copy, without this member
+	nodes  []*Member  // the table's members, by name
+}
+
+// Named returns the member that goes by name now, nil if there is none.
+func (v *View) Named(name string) *Member { return v.byName[name] }
+
+// Member returns what is known of one boot, nil if nothing is.
+func (v *View) Member(id ID) *Member { return v.byID[id] }
+
+// Nodes returns the ready nodes, by name.
+func (v *View) Nodes() []*Member { return v.nodes }
+
+// copyHolders returns the members beside this one that should have a copy of
+// partition p.
+func (v *View) copyHolders(p int) []string { return v.copies[p] }
+
+// newView computes the view that self has of members.
+func newView(self ID, members []*Member, params ring.Params, last *View) (*View, error) {
+	slices.SortFunc(members, func(a, b *Member) int {
+		if c := compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return compare(b.Boot, a.Boot)
+	})
+	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), addresses: make(map[netip.Addr]bool)}
+	var names []string
+	for _, m := range members {
+		v.byID[m.ID] = m
+		if !m.Up {
+			continue
+		}
+		v.byName[m.Name] = m
+		if at, err := netip.ParseAddrPort(m.Gossip); err == nil {
+			v.addresses[at.Addr().Unmap()] = true
+		}
+		if m.serves() {
+			names = append(names, m.Name)
+			v.nodes = append(v.nodes, m)
+		}
+	}
+	if last != nil && slices.Equal(last.Table.Members(), names) {
+		v.Table = last.Table // placement depends on the names alone
+	} else {
+		table, err := ring.New(names, params)
+		if err != nil {
+			return nil, err
+		}
+		v.Table = table
+	}
+	v.copies = make([][]string, ring.Partitions)
+	for p := range v.copies {
+		for _, name := range v.Table.Holders(p) {
+			if name != self.Name {
+				v.copies[p] = append(v.copies[p], v.byName[name].String())
+			}
+		}
+	}
+	return v, nil
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	default:
+		return 0
+	}
+}

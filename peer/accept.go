@@ -1,0 +1,180 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// Handler serves the requests of a peer.
+type Handler interface {
+	// Serve is called on the link's reading goroutine, one request at a time and in their order, so it must not block: what takes
+	// longer than a look-up goes to another goroutine. It answers r, once, now or later. A request that is never answered keeps its
+	// place in the link's window until the link ends.
+	Serve(r *Request)
+}
+
+// Request is one request of a peer.
+type Request struct {
+	Type    byte     // below FirstReserved
+	Payload []byte   // the request's own, may be kept
+	From    Identity // who asks
+
+	seq      uint64
+	size     int // of the payload as it came
+	server   *server
+	answered atomic.Bool
+}
+
+// Context ends with the link.
+func (r *Request) Context() context.Context { return r.server.ctx }
+
+// Reply answers the request. The payload is copied before Reply returns. A reply over the link's MaxFrame becomes a failure. It waits
+// while the link's write queue is full; the peer drains that, or the link ends after Config.WriteTimeout. After the link's end it does
+// nothing. Exactly one of Reply and Fail must be called, once; the second one panics.
+func (r *Request) Reply(payload []byte) {
+	if limit := r.server.maxFrame; len(payload) > limit {
+		r.Fail(fmt.Errorf("reply to a request of type %#x has %d bytes, want at most %d", r.Type, len(payload), limit))
+		return
+	}
+	r.answer(typeReply, payload)
+}
+
+// Fail answers the request with an error, of which the caller gets the text (at most 1,024 bytes) as a [RemoteError]. Otherwise it is
+// like Reply.
+func (r *Request) Fail(err error) { r.answer(typeFail, errorText(err)) }
+
+func (r *Request) answer(typ byte, payload []byte) {
+	if r.answered.Swap(true) {
+		panic(fmt.Sprintf("peer: request of type %#x answered twice by its handler", r.Type))
+	}
+	_ = r.server.out.put(r.server.ctx, typ, r.seq, payload) // fails only when the link has ended, and nobody is left to be told
+	r.server.window.leave(r.size)
+}
+
+// server is the answering side of a connection.
+type server struct {
+	peer     Identity
+	maxFrame int
+	in       *frameReader
+	out      *writer
+	window   *window
+	ctx      context.Context // ends with the link; its cause says why
+}
+
+// Accept runs the answering side of a link over conn, which belongs to it: it exchanges identities, then gives each request to h until the
+// link ends, by the peer, a failure or ctx. It blocks until then, waits for its goroutines (not for requests that h still keeps; those
+// see the end by their contexts) and returns why, never nil: ErrRefused, ErrMalformed, io.EOF (the peer closed), the
+// connection's error or ctx's cause, all wrapped.
+func Accept(ctx context.Context, conn net.Conn, cfg Config, h Handler) error {
+	cfg, err := cfg.validate()
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	in := newFrameReader(conn, cfg.MaxFrame)
+	peer, err := handshake(ctx, conn, cfg, func() (Identity, error) { return greetClient(conn, in, cfg) })
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	s := &server{peer: peer, maxFrame: cfg.MaxFrame, in: in, out: newWriter(ctx, conn, cfg), window: newWindow(cfg), ctx: ctx}
+
+	closed := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(closed)
+		conn.Close() // so that both goroutines return
+	})
+	var writing sync.WaitGroup
+	writing.Go(func() { end(s.out.run()) })
+	end(s.serve(h))
+	writing.Wait()
+	<-closed
+	return fmt.Errorf("peer: link from %q: %w", peer.Name, context.Cause(ctx))
+}
+
+// serve gives the requests to h until the link ends, and returns why. What it has read but not yet given to h by then is not served, for
+// nobody can be answered.
+func (s *server) serve(h Handler) error {
+	for s.ctx.Err() == nil {
+		head, err := s.in.header()
+		if err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+		if head.typ >= FirstReserved {
+			return s.unexpected(head)
+		}
+		if err := s.window.enter(s.ctx, head.size); err != nil {
+			return err
+		}
+		payload, err := s.in.payload(head.size)
+		if err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+		h.Serve(&Request{Type: head.typ, Payload: payload, From: s.peer, seq: head.seq, size: head.size, server: s})
+	}
+	return context.Cause(s.ctx)
+}
+
+// unexpected is the error for a frame that is no request. A refusal may come here: the client sees who the server is only after the server
+// has accepted it.
+func (s *server) unexpected(head header) error {
+	if head.typ == typeRefuse {
+		return hearRefusal(s.in, head)
+	}
+	return fmt.Errorf("%w: type %#x from a client, want one below %#x", ErrMalformed, head.typ, FirstReserved)
+}
+
+// window bounds the requests that have been read and not answered, in number and bytes. One request of any size may enter alone.
+type window struct {
+	maxRequests, maxBytes int
+	room                  chan struct{} // one slot: the reading goroutine may look again
+
+	mu       sync.Mutex // guards the fields below
+	requests int
+	bytes    int
+	waits    bool // the reading goroutine waits, or is about to
+}
+
+func newWindow(cfg Config) *window {
+	return &window{maxRequests: cfg.Window, maxBytes: cfg.MaxQueued, room: make(chan struct{}, 1)}
+}
+
+// enter waits until a request of size bytes may be read, or for ctx. Only the reading goroutine enters.
+func (w *window) enter(ctx context.Context, size int) error {
+	for !w.tryEnter(size) {
+		select {
+		case <-w.room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func (w *window) tryEnter(size int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits = w.requests > 0 && (w.requests >= w.maxRequests || w.bytes+size > w.maxBytes)
+	if w.waits {
+		return false
+	}
+	w.requests++
+	w.bytes += size
+	return true
+}
+
+// leave gives an answered request's place back.
+func (w *window) leave(size int) {
+	w.mu.Lock()
+	w.requests--
+	w.bytes -= size
+	waits := w.waits
+	w.waits = false
+	w.mu.Unlock()
+	if waits {
+		w.room <- struct{}{} // never blocks: one for each time that the reading goroutine waits
+	}
+}

@@ -1,0 +1,120 @@
+package peer
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// A frame is
+//
+//	u32 length | u8 type | u64 seq | payload
+//
+// big endian, where length counts what follows it. A reply carries the seq of its request.
+const (
+	lengthSize = 4
+	headerSize = lengthSize + 1 + 8
+)
+
+// FirstReserved is the first of the frame types that the link itself uses. Requests have the types below it.
+const FirstReserved = 0xF0
+
+const (
+	typeHello  = FirstReserved + iota // who is there: the first frame of each side
+	typeRefuse                        // the sender will not talk to the receiver: text
+	typeReply                         // answer to a request
+	typeFail                          // error in place of an answer: text
+)
+
+const (
+	// readBuffer is enough for some 200 small frames from one read.
+	readBuffer = 64 << 10
+	// firstStep is as much as is allocated on the word of a header alone; more only as the bytes arrive.
+	firstStep = 64 << 10
+	// growth is the ratio of what is allocated for a frame to what of it has arrived: 4 copies a third of a large frame, where 2
+	// would copy all of it once.
+	growth = 4
+)
+
+type header struct {
+	typ  byte
+	seq  uint64
+	size int // of the payload
+}
+
+// appendFrame appends one whole frame to b.
+func appendFrame(b []byte, typ byte, seq uint64, payload []byte) []byte {
+	b = slices.Grow(b, headerSize+len(payload)) // once, not for each part
+	b = binary.BigEndian.AppendUint32(b, uint32(headerSize-lengthSize+len(payload)))
+	b = append(b, typ)
+	b = binary.BigEndian.AppendUint64(b, seq)
+	return append(b, payload...)
+}
+
+// parseHeader reads the headerSize bytes of b. A payload over limit is an error.
+func parseHeader(b []byte, limit int) (header, error) {
+	length := uint64(binary.BigEndian.Uint32(b))
+	h := header{typ: b[lengthSize], seq: binary.BigEndian.Uint64(b[lengthSize+1:])}
+	if length < headerSize-lengthSize {
+		return h, fmt.Errorf("%w: length %d, want at least %d", ErrMalformed, length, headerSize-lengthSize)
+	}
+	if length > uint64(headerSize-lengthSize+limit) {
+		return h, fmt.Errorf("%w: length %d, want at most %d", ErrMalformed, length, headerSize-lengthSize+limit)
+	}
+	h.size = int(length) - (headerSize - lengthSize)
+	return h, nil
+}
+
+// frameReader reads frames in two halves, so that the server can wait for room between the size and the bytes.
+type frameReader struct {
+	from  *bufio.Reader
+	limit int // largest payload
+}
+
+func newFrameReader(r io.Reader, limit int) *frameReader {
+	return &frameReader{from: bufio.NewReaderSize(r, readBuffer), limit: limit}
+}
+
+// header returns the next frame's header. It returns io.EOF itself when the stream ends between frames.
+func (f *frameReader) header() (header, error) {
+	b, err := f.from.Peek(headerSize)
+	if err != nil {
+		if errors.Is(err, io.EOF) && len(b) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return header{}, err
+	}
+	h, err := parseHeader(b, f.limit)
+	if err != nil {
+		return header{}, err
+	}
+	_, err = f.from.Discard(headerSize)
+	return h, err
+}
+
+// payload returns the size bytes that follow a header, in memory of their own. A header may lie: allocated is firstStep, then at most
+// growth times what has arrived.
+func (f *frameReader) payload(size int) ([]byte, error) {
+	if size == 0 {
+		return nil, nil
+	}
+	b := make([]byte, min(size, firstStep))
+	for arrived := 0; ; {
+		n, err := io.ReadFull(f.from, b[arrived:])
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, fmt.Errorf("frame cut off after %d of %d bytes: %w", arrived+n, size, err)
+		}
+		if arrived = len(b); arrived == size {
+			return b, nil
+		}
+		larger := make([]byte, min(size, growth*arrived))
+		copy(larger, b)
+		b = larger
+	}
+}

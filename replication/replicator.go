@@ -1,0 +1,269 @@
+package replication
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/session"
+	"golang.org/x/time/rate"
+)
+
+// Config says what a [Replicator] works on.
+type Config struct {
+	Store      *session.Store
+	Partitions int
+	// Now gives the age of dirty keys; its monotonic reading counts.
+	Now func() time.Time
+	// Merged is told, outside every lock, that a record from a peer changed
+	// the copy here. An owner passes the change on to its own successors.
+	Merged func(key string)
+	// BulkBytesPerSecond bounds what comparisons send, so that a hand-over
+	// does not crowd out requests. Default 64 MiB/s.
+	BulkBytesPerSecond int
+}
+
+// Replicator keeps the copies that other members hold of this node's writes.
+type Replicator struct {
+	cfg   Config
+	bulk  *rate.Limiter
+	Stats Stats
+
+	mu      sync.RWMutex // guards senders
+	senders map[string]*sender
+}
+
+// New returns a Replicator without peers.
+func New(cfg Config) *Replicator {
+	if cfg.BulkBytesPerSecond <= 0 {
+		cfg.BulkBytesPerSecond = 64 << 20
+	}
+	// A burst holds one chunk, which ends at the first record over chunkBytes.
+	burst := max(cfg.BulkBytesPerSecond, 32<<20)
+	return &Replicator{
+		cfg:     cfg,
+		bulk:    rate.NewLimiter(rate.Limit(cfg.BulkBytesPerSecond), burst),
+		senders: make(map[string]*sender),
+	}
+}
+
+// Attach starts shipping to the member id over p. Attaching an id again does
+// nothing. [Replicator.Detach] ends it; so does ctx.
+func (r *Replicator) Attach(ctx context.Context, id string, p Peer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.senders[id]; ok {
+		return
+	}
+	ctx, stop := context.WithCancel(ctx)
+	s := &sender{
+		peer: p, store: r.cfg.Store, now: r.cfg.Now, stats: &r.Stats,
+		wake: make(chan struct{}, 1), stop: stop, stopped: make(chan struct{}),
+		dirty: newDirtySet(), waiters: make(map[string][]waiter),
+	}
+	r.senders[id] = s
+	go s.run(ctx)
+}
+
+// Detach stops shipping to id, waits until its sender has ended and forgets
+// what was dirty: the member is gone, and whoever follows it gets everything by
+// comparison.
+func (r *Replicator) Detach(id string) {
+	r.mu.Lock()
+	s := r.senders[id]
+	delete(r.senders, id)
+	r.mu.Unlock()
+	if s != nil {
+		s.stop()
+		<-s.stopped
+	}
+}
+
+// Close detaches every member.
+func (r *Replicator) Close() {
+	r.mu.RLock()
+	ids := make([]string, 0, len(r.senders))
+	for id := range r.senders {
+		ids = append(ids, id)
+	}
+	r.mu.RUnlock()
+	for _, id := range ids {
+		r.Detach(id)
+	}
+}
+
+func (r *Replicator) sender(id string) *sender {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.senders[id]
+}
+
+// Mark says that the copies of key at the members ids are behind. It does not
+// block. A member that is not attached is passed over.
+func (r *Replicator) Mark(ids []string, key string) {
+	for _, id := range ids {
+		if s := r.sender(id); s != nil {
+			s.mark(key)
+		}
+	}
+}
+
+// Wait marks key at the members ids and waits until want of them have it as it
+// is now, or until none is left that could confirm, or until ctx ends. It
+// returns how many confirmed.
+func (r *Replicator) Wait(ctx context.Context, ids []string, key string, want int) (confirmed int) {
+	done := make(chan bool, len(ids))
+	open := 0
+	for _, id := range ids {
+		if s := r.sender(id); s != nil && s.markWait(key, done) {
+			open++
+		}
+	}
+	for ; open > 0 && confirmed < want; open-- {
+		select {
+		case ok := <-done:
+			if ok {
+				confirmed++
+			}
+		case <-ctx.Done():
+			return confirmed
+		}
+	}
+	return confirmed
+}
+
+// Lag returns the number of keys that some member does not have as they are
+// here, and the age of the oldest of them.
+func (r *Replicator) Lag() (dirty int, age time.Duration) {
+	now := r.cfg.Now()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, s := range r.senders {
+		n, since := s.state()
+		dirty += n
+		if !since.IsZero() {
+			age = max(age, now.Sub(since))
+		}
+	}
+	return dirty, age
+}
+
+// LagOf is Lag for one member.
+func (r *Replicator) LagOf(id string) (dirty int, age time.Duration) {
+	s := r.sender(id)
+	if s == nil {
+		return 0, 0
+	}
+	dirty, since := s.state()
+	if !since.IsZero() {
+		age = r.cfg.Now().Sub(since)
+	}
+	return dirty, age
+}
+
+// Serve answers a peer's frame of one of this package's types.
+func (r *Replicator) Serve(typ byte, payload []byte) ([]byte, error) {
+	switch typ {
+	case TypeRecords:
+		return r.serveRecords(payload)
+	case TypeDigests:
+		return r.serveDigests(payload)
+	case TypeList:
+		return r.serveList(payload)
+	case TypePull:
+		return r.servePull(payload)
+	default:
+		return nil, fmt.Errorf("frame type %#x: not one of replication: %w", typ, session.ErrMalformed)
+	}
+}
+
+func (r *Replicator) serveRecords(payload []byte) ([]byte, error) {
+	var refused []byte
+	for i := 0; len(payload) > 0; i++ {
+		rec, n, err := session.DecodeRecord(payload)
+		if err != nil {
+			return nil, fmt.Errorf("record %d of a batch: %w", i, err)
+		}
+		payload = payload[n:]
+		if r.merge(rec) != nil {
+			refused = binary.BigEndian.AppendUint32(refused, uint32(i))
+		}
+	}
+	return refused, nil
+}
+
+func (r *Replicator) merge(rec *session.Record) error {
+	changed, err := r.cfg.Store.Merge(rec)
+	if err != nil {
+		r.Stats.Refused.Add(1)
+		return err
+	}
+	if changed {
+		r.Stats.Merged.Add(1)
+		if r.cfg.Merged != nil {
+			r.cfg.Merged(rec.Key())
+		}
+	}
+	return nil
+}
+
+func (r *Replicator) serveDigests(payload []byte) ([]byte, error) {
+	parts, err := decodePartitions(payload, r.cfg.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	answer := make([]byte, 0, 8*len(parts))
+	for _, p := range parts {
+		answer = binary.BigEndian.AppendUint64(answer, r.cfg.Store.Digest(p))
+	}
+	return answer, nil
+}
+
+func (r *Replicator) serveList(payload []byte) ([]byte, error) {
+	parts, err := decodePartitions(payload, r.cfg.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	if len(parts) != 1 {
+		return nil, malformed("list request", len(payload))
+	}
+	entries := r.cfg.Store.List(parts[0])
+	answer := make([]byte, 0, 16*len(entries))
+	for _, e := range entries {
+		answer = binary.BigEndian.AppendUint64(answer, e.KeyHash)
+		answer = binary.BigEndian.AppendUint64(answer, e.Hash)
+	}
+	return answer, nil
+}
+
+// servePull answers how many of the asked hashes it has dealt with, u32, and
+// their records: it stops when the answer is large enough, and the peer asks on.
+func (r *Replicator) servePull(payload []byte) ([]byte, error) {
+	if len(payload) < 2 {
+		return nil, malformed("pull request", len(payload))
+	}
+	parts, err := decodePartitions(payload[:2], r.cfg.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	hashes, err := decodeHashes(payload[2:])
+	if err != nil {
+		return nil, err
+	}
+	// Records come back in the order of the store; dealing with a few hashes
+	// at a time keeps the answer near chunkBytes.
+	const step = 64
+	answer := make([]byte, 4)
+	consumed := 0
+	for consumed < len(hashes) && len(answer) < chunkBytes {
+		end := min(consumed+step, len(hashes))
+		for _, rec := range r.cfg.Store.Select(parts[0], hashes[consumed:end]) {
+			answer = rec.Append(answer)
+		}
+		consumed = end
+	}
+	binary.BigEndian.PutUint32(answer, uint32(consumed))
+	return answer, nil
+}

@@ -1,0 +1,98 @@
+package replication
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// Frame types of the peer link that this package sends and answers. All
+// integers are big endian.
+const (
+	// TypeRecords carries records one after another, as session.Record.Append
+	// writes them; the answer lists the positions that were refused, u32 each.
+	TypeRecords byte = 0x10 + iota
+	// TypeDigests carries partitions, u16 each; the answer has the digest of
+	// each, u64, in the same order.
+	TypeDigests
+	// TypeList carries one partition, u16; the answer has a pair of u64, key
+	// hash and content hash, for everything held in it.
+	TypeList
+	// TypePull carries one partition, u16, and key hashes, u64 each; the
+	// answer has their records.
+	TypePull
+)
+
+func malformed(what string, n int) error {
+	return fmt.Errorf("%s of %d bytes: %w", what, n, session.ErrMalformed)
+}
+
+func appendPartitions(b []byte, parts []int) []byte {
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint16(b, uint16(p))
+	}
+	return b
+}
+
+func decodePartitions(b []byte, limit int) ([]int, error) {
+	if len(b)%2 != 0 {
+		return nil, malformed("partition list", len(b))
+	}
+	parts := make([]int, 0, len(b)/2)
+	for ; len(b) > 0; b = b[2:] {
+		p := int(binary.BigEndian.Uint16(b))
+		if p >= limit {
+			return nil, fmt.Errorf("partition %d: not below %d: %w", p, limit, session.ErrMalformed)
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+func appendHashes(b []byte, hashes []uint64) []byte {
+	for _, h := range hashes {
+		b = binary.BigEndian.AppendUint64(b, h)
+	}
+	return b
+}
+
+func decodeHashes(b []byte) ([]uint64, error) {
+	if len(b)%8 != 0 {
+		return nil, malformed("hash list", len(b))
+	}
+	hashes := make([]uint64, 0, len(b)/8)
+	for ; len(b) > 0; b = b[8:] {
+		hashes = append(hashes, binary.BigEndian.Uint64(b))
+	}
+	return hashes, nil
+}
+
+func decodeEntries(b []byte) ([]session.Entry, error) {
+	if len(b)%16 != 0 {
+		return nil, malformed("entry list", len(b))
+	}
+	entries := make([]session.Entry, 0, len(b)/16)
+	for ; len(b) > 0; b = b[16:] {
+		entries = append(entries, session.Entry{
+			KeyHash: binary.BigEndian.Uint64(b),
+			Hash:    binary.BigEndian.Uint64(b[8:]),
+		})
+	}
+	return entries, nil
+}
+
+func decodeRefused(b []byte, records int) ([]int, error) {
+	if len(b)%4 != 0 {
+		return nil, malformed("refusal list", len(b))
+	}
+	refused := make([]int, 0, len(b)/4)
+	for ; len(b) > 0; b = b[4:] {
+		i := binary.BigEndian.Uint32(b)
+		if int64(i) >= int64(records) {
+			return nil, fmt.Errorf("refused record %d of %d: %w", i, records, session.ErrMalformed)
+		}
+		refused = append(refused, int(i))
+	}
+	return refused, nil
+}

@@ -1,0 +1,73 @@
+package ring
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+const (
+	defaultVirtualNodes = 100
+	defaultLoad         = 1.25
+	defaultCopies       = 2
+
+	// maxVirtualNodes keeps a mistyped number from stalling every view change:
+	// the time New takes grows with the square of the virtual nodes.
+	maxVirtualNodes = 1000
+)
+
+// Params are the numbers that place partitions. All members of a cluster must
+// use the same ones, or they name different owners for one key; they compare
+// the String form when they meet. A zero field stands for its default.
+type Params struct {
+	// VirtualNodes is the number of points of each member on the hash circle,
+	// 1 to 1000, default 100. More points: smoother shares, slower New.
+	VirtualNodes int
+
+	// Load bounds the share of the fullest member, as a multiple of the mean
+	// (consistent hashing with bounded loads, Mirrokni, Thorup and
+	// Zadimoghaddam 2016). 1 or more, default 1.25. Close to 1 the shares are
+	// even, but a member that comes or goes moves partitions of others too.
+	Load float64
+
+	// Copies is the number of members that hold a partition, its owner
+	// included. 1 or more, default 2. Fewer members than that hold fewer.
+	Copies int
+}
+
+// String returns the canonical form, equal for two Params exactly when they
+// place alike. It names the number of partitions too, for members must agree
+// on that as well.
+func (p Params) String() string {
+	p = p.withDefaults()
+	return fmt.Sprintf("partitions=%d vnodes=%d load=%s copies=%d",
+		Partitions, p.VirtualNodes, strconv.FormatFloat(p.Load, 'g', -1, 64), p.Copies)
+}
+
+func (p Params) withDefaults() Params {
+	if p.VirtualNodes == 0 {
+		p.VirtualNodes = defaultVirtualNodes
+	}
+	if p.Load == 0 {
+		p.Load = defaultLoad
+	}
+	if p.Copies == 0 {
+		p.Copies = defaultCopies
+	}
+	return p
+}
+
+// validate checks Params whose defaults are filled in. The bound on Load is no
+// matter of taste: below 1 the partitions do not fit, and the library panics.
+func (p Params) validate() error {
+	if p.VirtualNodes < 1 || p.VirtualNodes > maxVirtualNodes {
+		return fmt.Errorf("virtual nodes %d: 1 to %d are accepted", p.VirtualNodes, maxVirtualNodes)
+	}
+	if !(p.Load >= 1) || math.IsInf(p.Load, 0) { // written so that NaN fails too
+		return fmt.Errorf("load %v: a finite number of at least 1 is accepted", p.Load)
+	}
+	if p.Copies < 1 {
+		return fmt.Errorf("copies %d: at least 1 is accepted", p.Copies)
+	}
+	return nil
+}

@@ -1,0 +1,375 @@
+package router_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/router"
+)
+
+// Nothing was sent, so every method goes on, with its whole body.
+func TestRefusedOwner(t *testing.T) {
+	for _, c := range []struct {
+		method, path string
+		size         int
+	}{
+		{"GET", "/v1/sessions/a", 0},
+		{"PUT", "/v1/sessions/a", 300},
+		{"POST", "/v1/sessions/a/rotate", 10},
+		{"POST", "/buy", 300},
+		{"POST", "/upload", 1 << 20}, // streams, but nothing of it was read yet
+		{"PUT", "/v1/sessions/a", 1 << 20},
+	} {
+		t.Run(fmt.Sprintf("%s %s %d", c.method, c.path, c.size), func(t *testing.T) {
+			heir, owner := start(t, "heir", nil), gone(t, "owner")
+			f := open(t, router.Config{Lookup: fixed(owner, heir.target)})
+			body := strings.Repeat("x", c.size)
+			require.Equal(t, "heir", f.do(t, c.method, c.path, body).body)
+			got := heir.only(t)
+			require.Equal(t, body, got.body)
+			require.Equal(t, []string{"owner/owner-boot"}, got.header["Holdfast-Failover"])
+			require.Equal(t, []router.Target{owner}, *f.failed.Load(), "told once")
+			require.Equal(t, router.Stats{Requests: 1, Failovers: 1, Refused: 1}, f.Stats())
+		})
+	}
+}
+
+func TestKeylessRequestIsNotAFailover(t *testing.T) {
+	live, dead := start(t, "live", nil), gone(t, "dead")
+	turn := 0
+	f := open(t, router.Config{Lookup: fixed(dead, dead), Any: func() router.Target {
+		turn++
+		return []router.Target{dead, live.target}[(turn+1)%2]
+	}})
+	require.Equal(t, "live", f.do(t, "POST", "/v1/sessions", "{}").body)
+	require.NotContains(t, live.only(t).header, "Holdfast-Failover", "it has no owner that failed")
+}
+
+// Told of the failure, the ring changes: the heir is the owner now and has an heir, which is needed when the heir is lost as well.
+func TestOwnerAndHeirLost(t *testing.T) {
+	owner, heir, third := gone(t, "owner"), gone(t, "heir"), start(t, "third", nil)
+	var route atomic.Pointer[router.Route]
+	route.Store(&router.Route{Owner: owner, Heir: heir})
+	f := open(t, router.Config{
+		Lookup: func(string) router.Route { return *route.Load() },
+		Failed: func(router.Target) { route.Store(&router.Route{Owner: heir, Heir: third.target}) },
+	})
+	require.Equal(t, "third", f.do(t, "PUT", "/v1/sessions/a", "{}").body)
+	require.Equal(t, []string{"owner/owner-boot", "heir/heir-boot"}, third.only(t).header["Holdfast-Failover"])
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	owner, heir := gone(t, "owner"), gone(t, "heir")
+	f := open(t, router.Config{Lookup: fixed(owner, heir)})
+	got := f.do(t, "PUT", "/v1/sessions/a", "{}")
+	d := requireProblem(t, got, http.StatusBadGateway, "member-unreachable")
+	require.Equal(t, "1", got.Header.Get("Retry-After"))
+	require.Contains(t, d.Detail, "was not carried out")
+	require.NotContains(t, got.body, "127.0.0.1", "addresses of members are nobody's business")
+	require.Equal(t, router.Stats{Requests: 1, Failovers: 1, Refused: 2, Errors: 1}, f.Stats())
+}
+
+// A dial that times out goes on to the heir, but nobody is declared dead: silence is not death. Nor is this process's own trouble.
+func TestFailedDialsThatProveNothing(t *testing.T) {
+	for _, cause := range []error{context.DeadlineExceeded, syscall.EMFILE, syscall.EADDRNOTAVAIL} {
+		heir := start(t, "heir", nil)
+		owner := router.Target{Name: "owner", Boot: "1", HTTP: "192.0.2.1:80"}
+		f := open(t, router.Config{Lookup: fixed(owner, heir.target), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if addr == owner.HTTP {
+				return nil, &net.OpError{Op: "dial", Err: cause}
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}})
+		require.Equal(t, "heir", f.do(t, "POST", "/buy", "1").body)
+		require.Equal(t, []string{"owner/1"}, heir.only(t).header["Holdfast-Failover"])
+		require.Empty(t, *f.failed.Load())
+	}
+}
+
+// The connection breaks when the request has been sent, on one that was new as well as on one that was kept.
+func TestBrokenAfterSending(t *testing.T) {
+	for _, c := range []struct {
+		method, path, header string
+		repeated             bool
+	}{
+		{"GET", "/page", "", true},
+		{"PUT", "/page", "", true},
+		{"DELETE", "/v1/sessions/a", "", true},
+		{"PATCH", "/v1/sessions/a", "", true},
+		{"POST", "/v1/sessions/a/touch", "", true},
+		{"POST", "/page", "", false},
+		{"PATCH", "/page", "", false},
+		{"POST", "/v1/sessions/a/rotate", "", false},
+		{"POST", "/v1/sessions/a/rotate", "Idempotency-Key", false},
+		{"PUT", "/v1/sessions/a", "If-Match", false},
+		{"PUT", "/v1/sessions/a", "If-None-Match", false},
+	} {
+		t.Run(c.method+" "+c.path+" "+c.header, func(t *testing.T) {
+			var breaks atomic.Bool
+			owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) {
+				if breaks.Load() {
+					panic(http.ErrAbortHandler)
+				}
+			})
+			heir := start(t, "heir", nil)
+			f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+			body := ""
+			if c.method != "GET" && c.method != "DELETE" {
+				body = `{"a":1}`
+			}
+			header := []string{"X-Test", "1"}
+			if c.header != "" {
+				header = append(header, c.header, "*")
+			}
+			f.do(t, "GET", c.path, "") // leaves a kept connection
+			breaks.Store(true)
+
+			got := f.do(t, c.method, c.path, body, header...)
+			sends := len(owner.requests()) - 1
+			if !c.repeated {
+				d := requireProblem(t, got, http.StatusBadGateway, "connection-broken")
+				require.Contains(t, d.Detail, "may have been carried out")
+				require.Equal(t, 1, sends, "once, and no more")
+				require.Empty(t, heir.requests())
+				return
+			}
+			require.Equal(t, "heir", got.body)
+			require.LessOrEqual(t, sends, 2+1, "kept, fresh, and for GET the transport's own retry")
+			require.Equal(t, body, heir.only(t).body)
+			require.NotContains(t, heir.only(t).header, "Holdfast-Failover", "the owner lives; it did not refuse")
+			require.Empty(t, *f.failed.Load())
+		})
+	}
+}
+
+// The owner closes kept connections between requests, or just as the next one is sent. It is asked again, not the heir.
+func TestStaleConnection(t *testing.T) {
+	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
+		t.Run(method, func(t *testing.T) {
+			owner, heir := start(t, "owner", nil), start(t, "heir", nil)
+			f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+			for i := range 50 {
+				require.Equal(t, "owner", f.do(t, "PUT", "/v1/sessions/a", `{"a":1}`).body)
+				owner.reset(func(s http.ConnState) bool { return true })
+				body := fmt.Sprint(i)
+				require.Equal(t, "owner", f.do(t, method, "/v1/sessions/a", body).body)
+				requests := owner.requests()
+				require.Equal(t, body, requests[len(requests)-1].body)
+			}
+			require.Empty(t, heir.requests())
+			require.Empty(t, *f.failed.Load())
+		})
+	}
+}
+
+// script is a member that plays one function per connection, the last one for all that follow.
+func script(t testing.TB, name string, plays ...func(net.Conn)) (router.Target, *atomic.Int32) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var served atomic.Int32
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			play := plays[min(int(served.Add(1)), len(plays))-1]
+			group.Go(func() {
+				defer conn.Close()
+				play(conn)
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); group.Wait() })
+	return router.Target{Name: name, Boot: name + "-boot", HTTP: ln.Addr().String()}, &served
+}
+
+// readHead reads up to the end of a request's header.
+func readHead(conn net.Conn) {
+	var head []byte
+	var b [1]byte
+	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+		if _, err := conn.Read(b[:]); err != nil {
+			return
+		}
+		head = append(head, b[0])
+	}
+}
+
+// A listener that takes the connection and resets it, before or after reading: the heir answers whatever may be repeated.
+func TestResettingListener(t *testing.T) {
+	for name, play := range map[string]func(net.Conn){
+		"at once":           func(c net.Conn) { reset(c) },
+		"after the request": func(c net.Conn) { readHead(c); reset(c) },
+		"in the header":     func(c net.Conn) { readHead(c); io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-"); c.Close() },
+		"before the body": func(c net.Conn) {
+			readHead(c)
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+			c.Close()
+		},
+		"in the body": func(c net.Conn) {
+			readHead(c)
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+			c.Close()
+		},
+		"no answer but junk": func(c net.Conn) { readHead(c); io.WriteString(c, "\x00\x01junk\r\n\r\n"); c.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			owner, _ := script(t, "owner", play)
+			heir := start(t, "heir", nil)
+			f := open(t, router.Config{Lookup: fixed(owner, heir.target)})
+			for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
+				got := f.do(t, method, "/v1/sessions/a", "")
+				require.Equal(t, 200, got.StatusCode)
+				require.Equal(t, "heir", got.body)
+			}
+		})
+	}
+}
+
+// An application's answer that breaks off is passed on as far as it came, and the client sees that it broke off.
+func TestAnswerOfTheApplicationBreaksOff(t *testing.T) {
+	owner, _ := script(t, "owner", func(c net.Conn) {
+		readHead(c)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+		c.Close()
+	})
+	f := open(t, router.Config{Lookup: fixed(owner, router.Target{})})
+	resp, err := f.client.Get(f.url + "/page")
+	if err == nil {
+		defer resp.Body.Close()
+		_, err = io.ReadAll(resp.Body)
+	}
+	require.Error(t, err)
+}
+
+// An owner that hangs (a stopped process) is left for the heir when a session API request got no answer in time.
+func TestSilentOwner(t *testing.T) {
+	hang := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+	owner, served := script(t, "owner", hang)
+	heir := start(t, "heir", nil)
+	f := open(t, router.Config{Lookup: fixed(owner, heir.target), AnswerTimeout: 30 * time.Millisecond})
+	require.Equal(t, "heir", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
+	require.EqualValues(t, 1, served.Load(), "it is not asked twice")
+	requireProblem(t, f.do(t, "POST", "/v1/sessions/a/rotate", ""), http.StatusBadGateway, "member-silent")
+	require.Empty(t, *f.failed.Load())
+	require.EqualValues(t, 2, f.Stats().Silent)
+}
+
+func TestMemberAsksForRetry(t *testing.T) {
+	var body string
+	owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		body = string(b)
+		w.Header().Set("Holdfast-Retry", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, "not mine")
+	})
+	heir := start(t, "heir", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+	require.Equal(t, "heir", f.do(t, "POST", "/v1/sessions/a/rotate", "{}").body, "nothing was done, so any method may go on")
+	require.Equal(t, body, heir.only(t).body)
+	require.NotContains(t, heir.only(t).header, "Holdfast-Failover")
+
+	alone := open(t, router.Config{Lookup: fixed(owner.target, router.Target{})})
+	got := alone.do(t, "GET", "/v1/sessions/a", "")
+	require.Equal(t, http.StatusServiceUnavailable, got.StatusCode)
+	require.Equal(t, "not mine", got.body, "there is nobody else; its answer is the answer")
+}
+
+func TestPlain503IsAnAnswer(t *testing.T) {
+	owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	heir := start(t, "heir", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+	require.Equal(t, http.StatusServiceUnavailable, f.do(t, "GET", "/v1/sessions/a", "").StatusCode)
+	require.Empty(t, heir.requests())
+}
+
+// The owner is killed with many requests in flight, in the middle of everything: each is answered, by the owner or by the heir.
+func TestKillUnderLoad(t *testing.T) {
+	for range 3 {
+		owner, heir := start(t, "owner", answerInFull), start(t, "heir", answerInFull)
+		f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+		var answered atomic.Int32
+		half, stop := make(chan struct{}), make(chan struct{})
+		var clients sync.WaitGroup
+		for i := range 16 {
+			clients.Go(func() {
+				methods := []string{"GET", "PUT", "PATCH"}
+				for n := 0; ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					method := methods[(n+i)%3]
+					body := strings.Repeat("v", n%2000)
+					if method == "GET" {
+						body = ""
+					}
+					if err := oneRequest(f, method, body); err != nil {
+						t.Errorf("%s of %d bytes: %v", method, len(body), err)
+						return
+					}
+					if answered.Add(1) == 400 {
+						close(half)
+					}
+				}
+			})
+		}
+		<-half
+		owner.kill()
+		before := len(heir.requests())
+		require.Eventually(t, func() bool { return len(heir.requests()) > before+300 || t.Failed() }, waitLimit, tick)
+		close(stop)
+		clients.Wait()
+		require.Zero(t, f.Stats().Errors)
+		require.NotZero(t, f.Stats().Failovers)
+		require.NotEmpty(t, *f.failed.Load())
+	}
+}
+
+// answerInFull echoes the request, so that a client can tell whether it got its own answer whole.
+func answerInFull(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	fmt.Fprintf(w, "%s %s", r.Method, body)
+}
+
+func oneRequest(f *front, method, body string) error {
+	req, err := http.NewRequest(method, f.url+"/v1/sessions/alice", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := f.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode != http.StatusOK:
+		return errors.New(resp.Status + ": " + string(got))
+	case string(got) != method+" "+body:
+		return fmt.Errorf("the answer of %d bytes is another request's", len(got))
+	}
+	return nil
+}

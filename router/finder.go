@@ -1,0 +1,192 @@
+package router
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+)
+
+const (
+	defaultUserHeader = "X-User-ID"
+	defaultCookie     = "holdfast"
+
+	idSize        = 18  // random bytes in a new id: 144 bits, above the 128 that make guessing hopeless, and 24 characters without padding
+	signatureSize = 16  // bytes kept of the HMAC: 128 bits, half of SHA-256's output, the least that RFC 2104 (section 5) advises
+	minSecret     = 16  // bytes of a secret, so that it is no easier to guess than a signature
+	maxUser       = 512 // bytes of a user, as long as a session's key may be
+)
+
+// strictBase64 refuses a last character with stray low bits, so that a signature has one spelling only.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
+// Finder tells which user a request is of. Its zero fields have the defaults stated; only Secrets must be given. It may be used
+// from many goroutines, and must not be changed after its first use.
+type Finder struct {
+	UserHeader string                // names the user, believed from trusted peers only; default X-User-ID
+	Trust      func(netip.Addr) bool // whether a peer's address is trusted; default loopback
+	Cookie     string                // name of the signed cookie; default holdfast. Secure puts "__Host-" before it
+	Secrets    [][]byte              // 16 bytes or more each: the first signs, all verify, so that a secret can be replaced without losing a user
+	Secure     bool                  // the site is served over TLS: the cookie is Secure and bound to its host
+	Rand       io.Reader             // source of new ids; default crypto/rand
+
+	once    sync.Once
+	header  string // UserHeader, canonical
+	name    string // Cookie, with its prefix
+	signers []*signer
+}
+
+// Validate says what of the Finder cannot work.
+func (f *Finder) Validate() error {
+	if len(f.Secrets) == 0 {
+		return errors.New("finder secrets: none given; at least one is needed to sign cookies, the same on every member")
+	}
+	for i, secret := range f.Secrets {
+		if len(secret) < minSecret {
+			return fmt.Errorf("finder secret %d: %d bytes; %d or more are accepted", i+1, len(secret), minSecret)
+		}
+	}
+	f.once.Do(f.init)
+	if err := (&http.Cookie{Name: f.name, Value: "x"}).Valid(); err != nil {
+		return fmt.Errorf("finder cookie %q: %w", f.Cookie, err)
+	}
+	return nil
+}
+
+func (f *Finder) init() {
+	f.header, f.name = defaultUserHeader, defaultCookie
+	if f.UserHeader != "" {
+		f.header = f.UserHeader
+	}
+	f.header = http.CanonicalHeaderKey(f.header)
+	if f.Cookie != "" {
+		f.name = f.Cookie
+	}
+	if f.Secure {
+		f.name = "__Host-" + f.name // browsers then refuse one set by a sibling domain or without TLS
+	}
+	for _, secret := range f.Secrets {
+		f.signers = append(f.signers, newSigner(secret))
+	}
+}
+
+// Find returns the user that the request is of: the key that it is pinned by. In this order it is
+//
+//   - the id of /v1/sessions/{id}…, or "{user}" for /v1/users/{user}/…,
+//   - the id in the signed cookie,
+//   - the user header, when the peer is trusted,
+//   - a new random id.
+//
+// A cookie is returned when the answer must set one: for a new id, and for an id signed by a secret that is on its way out. The user is ""
+// for a path of the session API that names nobody; any member may answer it.
+func (f *Finder) Find(r *http.Request) (user string, setCookie *http.Cookie) {
+	f.once.Do(f.init)
+	if p, err := parsePath(escapedPath(r.URL)); err != nil || p.call != callApp {
+		return p.key, nil
+	}
+	for _, c := range r.CookiesNamed(f.name) {
+		if id, current, ok := f.verify(c.Value); ok {
+			if !current {
+				setCookie = f.newCookie(id)
+			}
+			return id, setCookie
+		}
+	}
+	if user := strings.TrimSpace(r.Header.Get(f.header)); user != "" && len(user) <= maxUser && f.trusts(peerOf(r)) {
+		return user, nil
+	}
+	id := f.newID()
+	return id, f.newCookie(id)
+}
+
+// trusts reports whether what the peer says about its client is believed.
+func (f *Finder) trusts(peer netip.Addr) bool {
+	if !peer.IsValid() {
+		return false
+	}
+	if f.Trust == nil {
+		return peer.IsLoopback()
+	}
+	return f.Trust(peer)
+}
+
+// peerOf returns the address at the other end of the connection, or the zero Addr when it has none (a Unix socket).
+func peerOf(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// newID makes an id that nobody can guess.
+func (f *Finder) newID() string {
+	var b [idSize]byte
+	source := f.Rand
+	if source == nil {
+		source = rand.Reader
+	}
+	if _, err := io.ReadFull(source, b[:]); err != nil {
+		// crypto/rand does not fail; a Rand given by the program that does would make users share ids.
+		panic(fmt.Sprintf("router: Finder.Rand failed: %v", err))
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// newCookie makes the cookie that keeps id: the id, a dot, and its signature by the first secret.
+func (f *Finder) newCookie(id string) *http.Cookie {
+	if len(f.signers) == 0 {
+		panic("router: a Finder without Secrets cannot sign a cookie; call Validate")
+	}
+	sum := f.signers[0].sum(id)
+	return &http.Cookie{
+		Name: f.name, Value: id + "." + base64.RawURLEncoding.EncodeToString(sum[:]), Path: "/",
+		HttpOnly: true, Secure: f.Secure, SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// verify returns the id of a cookie's value, and whether the first secret signed it. ok is false for one that none of the secrets
+// signed.
+func (f *Finder) verify(value string) (id string, current, ok bool) {
+	dot := strings.LastIndexByte(value, '.')
+	if dot <= 0 || len(value)-dot-1 != strictBase64.EncodedLen(signatureSize) || dot > maxUser {
+		return "", false, false
+	}
+	var given [signatureSize + 2]byte // Decode may write in steps of three bytes
+	if n, err := strictBase64.Decode(given[:], []byte(value[dot+1:])); err != nil || n != signatureSize {
+		return "", false, false
+	}
+	id = value[:dot]
+	for i, s := range f.signers {
+		if sum := s.sum(id); hmac.Equal(sum[:], given[:signatureSize]) {
+			return id, i == 0, true
+		}
+	}
+	return "", false, false
+}
+
+// signer computes signatures under one secret. The keyed hash states are pooled: keying one costs more than hashing an id.
+type signer struct{ hashes sync.Pool }
+
+func newSigner(secret []byte) *signer {
+	secret = append([]byte(nil), secret...)
+	return &signer{hashes: sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}}
+}
+
+func (s *signer) sum(id string) (out [signatureSize]byte) {
+	h := s.hashes.Get().(hash.Hash)
+	h.Reset()
+	var full [sha256.Size]byte
+	_, _ = io.WriteString(h, id) // a hash never fails to take bytes
+	copy(out[:], h.Sum(full[:0]))
+	s.hashes.Put(h)
+	return out
+}

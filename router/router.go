@@ -1,0 +1,232 @@
+// Package router passes an HTTP request on to the member that owns its user, and to the heir when the owner is gone.
+//
+// One request in it:
+//
+//  1. Finder tells the user: from the path of the session API, the signed cookie, a trusted header, or a new id with its cookie.
+//  2. Lookup names the user's owner and the heir, who owns the user if the owner is gone. The pin is the ring's hash; nothing is stored here.
+//  3. A small body is read and held, so that it can be sent again. A large one streams, and is sent once.
+//  4. The headers are made right: hop-by-hop and Holdfast-* ones out; X-Forwarded-*, Holdfast-Hop and Holdfast-Key in.
+//  5. The request goes to the owner on a kept connection. If that was stale and the request may be repeated, it goes there again on a fresh one.
+//  6. If the owner cannot be dialled nothing was sent: the request goes to the heir, saying so in Holdfast-Failover, and Failed is told.
+//     If the connection broke after sending, only a request that may be repeated goes on.
+//  7. The answer streams back. Nobody answered: 502, and no member at all: 503, each as a problem document.
+//
+// The router process and a node that has to pass an application request on run the same code.
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/problem"
+)
+
+// Target is one process of a member. The zero Target means none.
+type Target struct {
+	Name string // the member's name in the ring
+	Boot string // the id of this start of it
+	HTTP string // host:port of its public door
+}
+
+// Route says where a key's requests go.
+type Route struct {
+	Fingerprint string // of the ring that it was read from
+	Owner       Target // zero when no member is ready
+	Heir        Target // who owns the key if the owner is gone; zero when the owner is alone
+}
+
+// Config configures a Router. Zero fields have the defaults stated.
+type Config struct {
+	// Lookup names the owner and the heir of a key. It is called for each request, and again after a member failed it, so it must
+	// neither lock nor block. Required.
+	Lookup func(key string) Route
+	// Any names some ready member, another one at each call, for requests that have no key yet. Required.
+	Any func() Target
+	// Finder tells the user of a request. Required.
+	Finder *Finder
+	// Failed is told of every dial that was refused or found no way, so that the member can leave the target out of its ring. It is
+	// not told of one that timed out: silence is not death. It runs on the request's goroutine before the heir is looked up, and must not block.
+	Failed func(t Target)
+	// Dial opens a connection to a member; default a net.Dialer. To be seen as refused its error must wrap syscall.ECONNREFUSED, EHOSTUNREACH or ENETUNREACH.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// RetryBody is the largest body, in bytes, that is held for a second try; default 64 KiB. A larger one streams and is sent once.
+	RetryBody int
+	// DialTimeout bounds one dial; default 500 ms.
+	DialTimeout time.Duration
+	// AnswerTimeout bounds the wait for a member's answer to a session API request, after which a request that may be repeated goes
+	// to the heir; default 5 s, several times what a member itself may wait for others. Application requests have no such bound: theirs may be slow.
+	AnswerTimeout time.Duration
+	// IdleTimeout is how long an unused connection to a member is kept; default 60 s. It should be below the time after which the member closes it.
+	IdleTimeout time.Duration
+	// IdlePerMember is the most unused connections kept to one member, for the session API and for the application each; default 1024.
+	IdlePerMember int
+	// Logger is told of requests that no member answered. Keys and users are never in it. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Lookup == nil:
+		return errors.New("router config: Lookup is nil; a function from key to Route is needed")
+	case c.Any == nil:
+		return errors.New("router config: Any is nil; a function naming a ready member is needed")
+	case c.Finder == nil:
+		return errors.New("router config: Finder is nil")
+	case c.RetryBody < 0 || c.IdlePerMember < 0 || c.DialTimeout < 0 || c.AnswerTimeout < 0 || c.IdleTimeout < 0:
+		return errors.New("router config: a size or timeout is negative; 0 for the default or more is accepted")
+	}
+	if err := c.Finder.Validate(); err != nil {
+		return fmt.Errorf("router config: %w", err)
+	}
+	setDefault(&c.RetryBody, 64<<10)
+	setDefault(&c.DialTimeout, 500*time.Millisecond)
+	setDefault(&c.AnswerTimeout, 5*time.Second)
+	setDefault(&c.IdleTimeout, 60*time.Second)
+	setDefault(&c.IdlePerMember, 1024)
+	if c.Failed == nil {
+		c.Failed = func(Target) {}
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func setDefault[T int | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// Router passes requests on. It is an http.Handler for use by many goroutines.
+type Router struct {
+	cfg      Config
+	api, app *link // the session API's answers are bounded in time, the application's are not
+	buffers  bufferPool
+	errorLog *log.Logger
+	closing  context.Context // ends the upgraded connections, which an http.Server's Shutdown does not know of
+	close    context.CancelFunc
+	counters counters
+}
+
+// New returns a Router, or an error that names the field of cfg which cannot work.
+func New(cfg Config) (*Router, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	rt := &Router{
+		cfg:      cfg,
+		api:      newLink(&cfg, cfg.AnswerTimeout),
+		app:      newLink(&cfg, 0),
+		errorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	rt.closing, rt.close = context.WithCancel(context.Background())
+	return rt, nil
+}
+
+// ServeHTTP passes the request on to the owner of its user.
+func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	user, setCookie := rt.cfg.Finder.Find(r)
+	rt.Forward(w, r, user, setCookie)
+}
+
+// Forward is ServeHTTP for a caller that has asked the Finder already: asked twice, it would make up two new users.
+func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, user string, setCookie *http.Cookie) {
+	rt.counters.requests.Add(1)
+	path := escapedPath(r.URL)
+	p, err := parsePath(path)
+	if err != nil {
+		rt.refuse(w, http.StatusBadRequest, "malformed-path", "The path is malformed", err.Error())
+		return
+	}
+	if r.URL.Opaque != "" {
+		rt.refuse(w, http.StatusBadRequest, "malformed-path", "The path is malformed", "accepted is a path that begins with a slash")
+		return
+	}
+	if r.Method == http.MethodConnect {
+		rt.refuse(w, http.StatusNotImplemented, "method-not-supported", "The method is not supported", "CONNECT asks for a tunnel, and this is no forward proxy")
+		return
+	}
+	hops := hopsOf(r.Header)
+	if hops >= maxHops {
+		rt.refuse(w, http.StatusLoopDetected, "hop-limit", "The request was passed on too often",
+			"the members do not agree yet on who owns this key, or their addresses point at each other; try again")
+		return
+	}
+	x := &exchange{rt: rt, place: p, path: path, user: user, cookie: setCookie, hops: hops, link: rt.app}
+	if p.call != callApp {
+		x.link = rt.api
+	}
+	if err := x.hold(r); err != nil {
+		x.refuseBody(w, err)
+		return
+	}
+	x.serve(w, r)
+}
+
+// Close closes the unused connections to members and ends the upgraded ones (WebSockets). Requests under way are not disturbed; stop the
+// server that brings them first.
+func (rt *Router) Close() {
+	rt.close()
+	rt.api.close()
+	rt.app.close()
+}
+
+// refuse answers a request that is not passed on.
+func (rt *Router) refuse(w http.ResponseWriter, status int, slug, title, detail string) {
+	rt.counters.errors.Add(1)
+	if status == http.StatusBadGateway || status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1") // a failed member is out of the ring within about a second
+	}
+	problem.Write(w, status, slug, title, detail)
+}
+
+// Stats counts what a Router has done since it was made.
+type Stats struct {
+	Requests  uint64 // all requests
+	Retries   uint64 // sent to the same member again on a fresh connection, because a kept one had broken
+	Failovers uint64 // sent to another member after one failed
+	Refused   uint64 // dials that were refused or found no way
+	Silent    uint64 // dials that timed out, and answers that did not come in time
+	Cancelled uint64 // clients that left before their answer
+	Errors    uint64 // requests that got an error of the Router's own: no member, none that answered, a bad request
+}
+
+type counters struct {
+	requests, retries, failovers, refused, silent, cancelled, errors atomic.Uint64
+}
+
+// Stats returns the counters. They are read one by one while requests go on.
+func (rt *Router) Stats() Stats {
+	c := &rt.counters
+	return Stats{
+		Requests: c.requests.Load(), Retries: c.retries.Load(), Failovers: c.failovers.Load(), Refused: c.refused.Load(),
+		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Errors: c.errors.Load(),
+	}
+}
+
+// bufferPool lends the buffers that bodies are copied through.
+type bufferPool struct{ pool sync.Pool }
+
+const copyBuffer = 32 << 10 // bytes, as io.Copy would take for each body anew
+
+// The pool holds pointers to arrays: a slice would be allocated anew each time it is put back.
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[copyBuffer]byte); ok {
+		return b[:]
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (p *bufferPool) Put(b []byte) { p.pool.Put((*[copyBuffer]byte)(b)) }

@@ -1,0 +1,274 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// held is what a store has under one key: a record, nil for none, and until
+// when (unix ms, never for no end) a live one is found. The owner moves until
+// with every touch; the record follows in steps of slack.
+type held struct {
+	rec   *Record
+	until int64
+}
+
+// presence is what a client is told about a held record.
+type presence int
+
+const (
+	missing presence = iota // nothing, or expired
+	live
+	deleted
+)
+
+func (h held) presence(now int64) presence {
+	switch {
+	case h.rec == nil:
+		return missing
+	case h.rec.dead:
+		return tomb{at: h.rec.expiry.At}.presence(now)
+	case now >= h.until:
+		return missing
+	}
+	return live
+}
+
+// apply does what a Put, Patch, Touch or Delete does to what is held. It is a
+// pure function: it looks at no clock but now, unix ms, and leaves cur alone.
+// If nothing changes, the record it returns is cur's own. The op is checked.
+func (c *Config) apply(op *Op, cur held, now int64) (held, error) {
+	found := cur.presence(now)
+	if err := op.allowed(cur.rec, found); err != nil {
+		return cur, err
+	}
+	switch op.Kind {
+	case Put:
+		return c.put(op, cur, found, now), nil
+	case Patch:
+		return c.patch(op, cur, found, now)
+	case Touch:
+		return c.touch(op, cur, now), nil
+	case Delete:
+		if found == deleted {
+			return cur, nil
+		}
+		return c.delete(op.Key, cur.rec, now), nil
+	}
+	panic("session: apply of " + op.Kind.String())
+}
+
+// allowed holds the op's conditions against what was found. The bare sentinels
+// are common answers, so they cost no allocation.
+func (op *Op) allowed(rec *Record, found presence) error {
+	creates := op.Kind == Put && (op.Create || op.Revive) || op.Kind == Patch && op.Revive
+	switch {
+	case found == deleted && op.Kind != Delete && !creates:
+		return ErrDeleted
+	case found == missing && op.Kind != Delete && op.Kind != Put && !creates:
+		return ErrNotFound
+	case found != live && (op.Exists || op.IfVersion != 0):
+		return fmt.Errorf("%s: %w: there is no such session", op.Kind, ErrPrecondition)
+	case found == live && op.Create && op.Kind == Put:
+		return fmt.Errorf("%s: %w: the session exists", op.Kind, ErrPrecondition)
+	case found == live && op.IfVersion != 0 && op.IfVersion != rec.Version():
+		return fmt.Errorf("%s: %w: the session's version is %d, not %d", op.Kind, ErrPrecondition, rec.Version(), op.IfVersion)
+	}
+	return nil
+}
+
+// put writes a whole value: all fields and base get the write's stamp. If the
+// session is not live, the stamp is also its rank, above whatever was there.
+func (c *Config) put(op *Op, cur held, found presence, now int64) held {
+	stamp := after(now, cur.rec.newest())
+	key, rank := "", stamp
+	var old *Record
+	if found == live {
+		old, rank = cur.rec, cur.rec.rank
+	}
+	if cur.rec != nil {
+		key = cur.rec.key
+	} else {
+		key = strings.Clone(op.Key) // the caller's may be part of a large buffer
+	}
+	expiry := c.slide(op, old, rank, stamp, now)
+	body := packFields(stamped(op.Fields, stamp), stamp)
+	return fresh(newRecord(key, rank, stamp, expiry, body))
+}
+
+// patch gives each field that op names the write's stamp and leaves the others
+// theirs, so that parallel patches of different fields both survive a merge.
+func (c *Config) patch(op *Op, cur held, found presence, now int64) (held, error) {
+	var old *Record
+	if found == live {
+		old = cur.rec
+		if _, opaque := old.Opaque(); opaque {
+			return cur, fmt.Errorf("patch: %w: put the whole value", ErrType)
+		}
+	}
+	fields, err := op.patched(old)
+	if err != nil {
+		return cur, err
+	}
+	if old == nil {
+		whole := *op
+		whole.Fields = present(fields)
+		if err := c.checkSize(Patch, whole.Fields); err != nil {
+			return cur, err
+		}
+		return c.put(&whole, cur, found, now), nil
+	}
+	stamp, base := after(now, old.newest()), old.base
+	all := overlay(old, stamped(fields, stamp))
+	if c.checkSize(Patch, all) != nil {
+		// Removed fields count, for they take memory too. Before they make a
+		// session too large, write it anew as a whole: its base passes them.
+		// The price is that a parallel patch elsewhere does not survive.
+		all, base = stamped(present(all), stamp), stamp
+		if err := c.checkSize(Patch, all); err != nil {
+			return cur, err
+		}
+	}
+	expiry := c.slide(op, old, old.rank, stamp, now)
+	return fresh(newRecord(old.key, old.rank, base, expiry, packFields(all, base))), nil
+}
+
+// touch slides the expiry. Copies learn of it when it moved by slack or more;
+// until then it is the owner's own knowledge, and costs it no new record.
+func (c *Config) touch(op *Op, cur held, now int64) held {
+	old := cur.rec.expiry
+	stamp := after(now, cur.rec.newest())
+	expiry := c.slide(op, cur.rec, cur.rec.rank, stamp, now)
+	if expiry.Idle == old.Idle && expiry.Deadline == old.Deadline {
+		moved := expiry.At - old.At
+		if moved <= 0 || moved < slack(old.Idle) {
+			return held{rec: cur.rec, until: max(cur.until, expiry.end())}
+		}
+	}
+	rec := *cur.rec
+	rec.expiry = expiry
+	rec.hash = rec.digest()
+	return fresh(&rec)
+}
+
+// delete makes the tombstone of rec, which may be nil: a copy may be on its way
+// from elsewhere, and must not live. It is kept until no copy can be alive: to
+// the session's deadline, or for TombstoneFor if it has none.
+func (c *Config) delete(key string, rec *Record, now int64) held {
+	at := now + c.TombstoneFor.Milliseconds()
+	if rec != nil {
+		key = rec.key
+		if !rec.dead && rec.expiry.Deadline > 0 {
+			at = max(now, rec.expiry.Deadline)
+		}
+	} else {
+		key = strings.Clone(key)
+	}
+	return fresh(newTombstone(key, after(now, rec.newest()), at+tombstoneSlack))
+}
+
+// rotate moves a live session to op.NewKey, under which free is held, and makes
+// the tombstone of its old key. It keeps the deadline: a login does not
+// lengthen a session's life.
+func (c *Config) rotate(op *Op, cur, free held, now int64) (moved, old held, err error) {
+	found := cur.presence(now)
+	if err := op.allowed(cur.rec, found); err != nil {
+		return cur, cur, err
+	}
+	if free.presence(now) != missing {
+		return cur, cur, fmt.Errorf("rotate: %w: there is or was a session with the new key", ErrPrecondition)
+	}
+	stamp := after(now, max(cur.rec.newest(), free.rec.newest()))
+	var fields []Field
+	for f := range cur.rec.Fields() {
+		fields = append(fields, f)
+	}
+	expiry := c.slide(op, cur.rec, stamp, stamp, now)
+	body := packFields(stamped(fields, stamp), stamp)
+	moved = fresh(newRecord(strings.Clone(op.NewKey), stamp, stamp, expiry, body))
+	return moved, c.delete(op.Key, cur.rec, now), nil
+}
+
+// slide returns the expiry register after a write at now, unix ms, to old,
+// which is nil for a new session.
+func (c *Config) slide(op *Op, old *Record, rank, stamp Stamp, now int64) Expiry {
+	e := Expiry{Idle: idleMillis(c.TTL), Stamp: stamp}
+	if old != nil {
+		e.Idle, e.Deadline = old.expiry.Idle, old.expiry.Deadline
+	}
+	if op.TTL != 0 {
+		e.Idle = idleMillis(op.TTL)
+	}
+	switch {
+	case op.MaxAge > 0:
+		e.Deadline = rank.millis() + ceilMillis(op.MaxAge)
+	case op.MaxAge < 0:
+		e.Deadline = 0
+	}
+	if e.Idle > 0 {
+		e.At = now + e.Idle
+	}
+	if e.Deadline > 0 && (e.At == 0 || e.At > e.Deadline) {
+		e.At = e.Deadline
+	}
+	return e
+}
+
+// idleMillis is ttl in ms, 0 for one below 0, which means no end.
+func idleMillis(ttl time.Duration) int64 { return max(0, ceilMillis(ttl)) }
+
+// ceilMillis rounds up, so that no positive time becomes 0, which means none.
+func ceilMillis(d time.Duration) int64 {
+	ms := d.Milliseconds()
+	if d > time.Duration(ms)*time.Millisecond {
+		ms++
+	}
+	return ms
+}
+
+// fresh is a record right after the write that made it, when until is exact.
+func fresh(rec *Record) held { return held{rec: rec, until: rec.expiry.end()} }
+
+// stamped returns fields with the stamp of the write that sets them.
+func stamped(fields []Field, stamp Stamp) []Field {
+	out := make([]Field, len(fields))
+	for i, f := range fields {
+		f.Stamp = stamp
+		if f.Absent {
+			f.Value = ""
+		}
+		out[i] = f
+	}
+	return out
+}
+
+func present(fields []Field) []Field {
+	var out []Field
+	for _, f := range fields {
+		if !f.Absent {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// overlay returns rec's fields with those of set over them.
+func overlay(rec *Record, set []Field) []Field {
+	out := make([]Field, 0, len(set)+8)
+	cur := cursor{body: rec.body, base: rec.base}
+	cur.next()
+	for _, f := range set {
+		for ; cur.ok && cur.field.Name < f.Name; cur.next() {
+			out = append(out, cur.field)
+		}
+		if cur.ok && cur.field.Name == f.Name {
+			cur.next()
+		}
+		out = append(out, f)
+	}
+	for ; cur.ok; cur.next() {
+		out = append(out, cur.field)
+	}
+	return out
+}

@@ -1,0 +1,271 @@
+package session
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// A record is written as
+//
+//	flags u8 (1 = tombstone) | rank u64 |
+//	live:      base-rank | at | idle | deadline | expiry stamp-rank |
+//	tombstone: at |
+//	key length | body length (live only) | key | body
+//
+// and a body as its fields in order of name, each once:
+//
+//	name length<<1 | absent, name, stamp-base, and if present: value length, value
+//
+// Numbers but the first two are unsigned varints in their shortest form, so a
+// record has one encoding only, and its hash stands for it.
+
+const (
+	flagDead = 1
+
+	// maxMillis bounds times and durations, so that sums of them cannot overflow.
+	maxMillis = 1<<47 - 1
+	// maxHeader is more than the longest record header: flags, rank, 7 varints.
+	maxHeader = 1 + 8 + 7*binary.MaxVarintLen64
+)
+
+func malformed(what string) error { return fmt.Errorf("%w %s", ErrMalformed, what) }
+
+// appendHeader appends all of the record but key and body.
+func (r *Record) appendHeader(b []byte) []byte {
+	var flags byte
+	if r.dead {
+		flags = flagDead
+	}
+	b = binary.BigEndian.AppendUint64(append(b, flags), uint64(r.rank))
+	if r.dead {
+		b = binary.AppendUvarint(b, uint64(r.expiry.At))
+		return binary.AppendUvarint(b, uint64(len(r.key)))
+	}
+	b = binary.AppendUvarint(b, uint64(r.base-r.rank))
+	b = binary.AppendUvarint(b, uint64(r.expiry.At))
+	b = binary.AppendUvarint(b, uint64(r.expiry.Idle))
+	b = binary.AppendUvarint(b, uint64(r.expiry.Deadline))
+	b = binary.AppendUvarint(b, uint64(r.expiry.Stamp-r.rank))
+	b = binary.AppendUvarint(b, uint64(len(r.key)))
+	return binary.AppendUvarint(b, uint64(len(r.body)))
+}
+
+// Append appends the record's encoding to b.
+func (r *Record) Append(b []byte) []byte {
+	b = r.appendHeader(b)
+	b = append(b, r.key...)
+	return append(b, r.body...)
+}
+
+// digest is the xxhash of what Append appends, without appending it.
+func (r *Record) digest() uint64 {
+	var array [maxHeader]byte
+	var d xxhash.Digest
+	d.Reset()
+	d.Write(r.appendHeader(array[:0]))
+	d.WriteString(r.key)
+	d.WriteString(r.body)
+	return d.Sum64()
+}
+
+// KeyHash is the hash that names a key in [Store.List] and [Store.Select].
+func KeyHash(key string) uint64 { return xxhash.Sum64String(key) }
+
+// DecodeRecord reads the record that b begins with and returns it and its
+// length. It keeps nothing of b. An error wraps [ErrMalformed].
+func DecodeRecord(b []byte) (rec *Record, n int, err error) {
+	r := reader[[]byte]{rest: b}
+	flags := r.byte()
+	rank := r.stamp()
+	var base Stamp
+	var expiry Expiry
+	bodyLen := 0
+	switch {
+	case r.bad || flags > flagDead:
+		return nil, 0, malformed("record: bad header")
+	case flags == flagDead:
+		expiry.At = r.millis()
+	default:
+		base = r.later(rank)
+		expiry = Expiry{At: r.millis(), Idle: r.millis(), Deadline: r.millis(), Stamp: r.later(rank)}
+	}
+	keyLen := r.length()
+	if flags != flagDead {
+		bodyLen = r.length()
+	}
+	key, body := string(r.take(keyLen)), string(r.take(bodyLen))
+	switch {
+	case r.bad || key == "":
+		return nil, 0, malformed("record: bad header or length")
+	case flags == flagDead && expiry.At == 0:
+		return nil, 0, malformed("record: tombstone without end")
+	case flags == flagDead:
+		return newTombstone(key, rank, expiry.At), len(b) - len(r.rest), nil
+	case expiry.Deadline > 0 && (expiry.At == 0 || expiry.At > expiry.Deadline):
+		return nil, 0, malformed("record: end after deadline")
+	case !checkBody(body, base):
+		return nil, 0, malformed("record: bad fields")
+	}
+	return newRecord(key, rank, base, expiry, body), len(b) - len(r.rest), nil
+}
+
+// packFields encodes fields, which are sorted by name and not older than base.
+func packFields(fields []Field, base Stamp) string {
+	size := 0
+	for i := range fields {
+		size += packedLen(&fields[i], base)
+	}
+	var b strings.Builder
+	b.Grow(size)
+	var array [binary.MaxVarintLen64]byte
+	for i := range fields {
+		f := &fields[i]
+		b.Write(binary.AppendUvarint(array[:0], nameWord(f)))
+		b.WriteString(f.Name)
+		b.Write(binary.AppendUvarint(array[:0], uint64(f.Stamp-base)))
+		if !f.Absent {
+			b.Write(binary.AppendUvarint(array[:0], uint64(len(f.Value))))
+			b.WriteString(f.Value)
+		}
+	}
+	return b.String()
+}
+
+// nameWord is the name's length and whether the field is absent, in one word.
+func nameWord(f *Field) uint64 {
+	word := uint64(len(f.Name)) << 1
+	if f.Absent {
+		word |= 1
+	}
+	return word
+}
+
+func packedLen(f *Field, base Stamp) int {
+	n := uvarintLen(nameWord(f)) + len(f.Name) + uvarintLen(uint64(f.Stamp-base))
+	if !f.Absent {
+		n += uvarintLen(uint64(len(f.Value))) + len(f.Value)
+	}
+	return n
+}
+
+// splitField reads the field that body begins with; ok is false if it is broken.
+func splitField(body string, base Stamp) (f Field, rest string, ok bool) {
+	r := reader[string]{rest: body}
+	word := r.uvarint()
+	f.Absent = word&1 == 1
+	f.Name = r.take(int(word >> 1))
+	f.Stamp = r.later(base)
+	if !f.Absent {
+		f.Value = r.take(r.length())
+	}
+	return f, r.rest, !r.bad
+}
+
+// checkBody reports whether body is a sequence of whole fields, in order of
+// name and each name once.
+func checkBody(body string, base Stamp) bool {
+	last, first := "", true
+	for body != "" {
+		f, rest, ok := splitField(body, base)
+		if !ok || !first && f.Name <= last {
+			return false
+		}
+		last, first, body = f.Name, false, rest
+	}
+	return true
+}
+
+// reader takes values off the front of rest. After a value that is not there or
+// not in its one form it is bad and yields zeros, so one check at the end is
+// enough.
+type reader[T string | []byte] struct {
+	rest T
+	bad  bool
+}
+
+func (r *reader[T]) byte() byte {
+	if len(r.rest) == 0 {
+		r.bad = true
+		return 0
+	}
+	c := r.rest[0]
+	r.rest = r.rest[1:]
+	return c
+}
+
+func (r *reader[T]) take(n int) (v T) {
+	if n < 0 || n > len(r.rest) {
+		r.bad = true
+		return v
+	}
+	v = r.rest[:n]
+	r.rest = r.rest[n:]
+	return v
+}
+
+// uvarint reads a varint in its shortest form.
+func (r *reader[T]) uvarint() uint64 {
+	var v uint64
+	for i := 0; i < len(r.rest) && i < binary.MaxVarintLen64; i++ {
+		c := r.rest[i]
+		if c >= 0x80 {
+			v |= uint64(c&0x7f) << (7 * i)
+			continue
+		}
+		if c == 0 && i > 0 || c > 1 && i == binary.MaxVarintLen64-1 {
+			break
+		}
+		r.rest = r.rest[i+1:]
+		return v | uint64(c)<<(7*i)
+	}
+	r.bad = true
+	return 0
+}
+
+func (r *reader[T]) varint() int64 {
+	u := r.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+// length reads the length of something that is still in rest.
+func (r *reader[T]) length() int {
+	v := r.uvarint()
+	if v > uint64(len(r.rest)) {
+		r.bad = true
+		return 0
+	}
+	return int(v)
+}
+
+func (r *reader[T]) millis() int64 {
+	v := r.uvarint()
+	if v > maxMillis {
+		r.bad = true
+		return 0
+	}
+	return int64(v)
+}
+
+func (r *reader[T]) stamp() Stamp {
+	b := r.take(8)
+	var v uint64
+	for i := range len(b) {
+		v = v<<8 | uint64(b[i])
+	}
+	return Stamp(v)
+}
+
+// later reads a stamp written as the distance from one before it.
+func (r *reader[T]) later(than Stamp) Stamp {
+	sum, carry := bits.Add64(uint64(than), r.uvarint(), 0)
+	if carry != 0 {
+		r.bad = true
+	}
+	return Stamp(sum)
+}
+
+func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }

@@ -1,0 +1,205 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+)
+
+// This file is the store as replication sees it: partitions that open and
+// close, and records, tombstones and expired ones included, that are compared
+// and moved between the nodes that hold a copy.
+
+// Open lets operations on partition p's keys run.
+func (s *Store) Open(p int) { s.setOpen(p, true) }
+
+// Close refuses operations on partition p's keys from now on: after it returns
+// none runs, and what was done can be read with the methods below.
+func (s *Store) Close(p int) { s.setOpen(p, false) }
+
+func (s *Store) setOpen(i int, open bool) {
+	p := &s.partitions[i]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = open
+}
+
+// IsOpen reports whether partition p is open.
+func (s *Store) IsOpen(p int) bool {
+	part := s.rlock(p)
+	defer part.mu.RUnlock()
+	return part.open
+}
+
+// rlock returns partition i with its lock held for reading.
+func (s *Store) rlock(i int) *partition {
+	p := &s.partitions[i]
+	p.mu.RLock()
+	return p
+}
+
+// Merge brings a copy's record in, whether its partition is open or closed, and
+// whatever the memory limit: what exists elsewhere has been let in there. It
+// reports whether that changed what is held. A record that would only be
+// forgotten again changes nothing. An error wraps [ErrFuture]; the record is
+// then worth another try when this clock has caught up.
+func (s *Store) Merge(rec *Record) (changed bool, err error) {
+	now := s.nowMillis()
+	if ahead := rec.newest().millis() - now; ahead > MaxAhead.Milliseconds() {
+		s.refusedFuture.Add(1)
+		return false, fmt.Errorf("merge: %w: %d ms, at most %d", ErrFuture, ahead, MaxAhead.Milliseconds())
+	}
+	p := s.partition(rec.key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	cur := p.heldLocked(rec.key)
+	merged := Merge(cur.rec, rec)
+	if merged == cur.rec || cur.rec == nil && merged.expiry.grace() <= now {
+		return false, nil
+	}
+	s.setLocked(p, cur, held{rec: merged, until: mergedUntil(cur, merged)})
+	return true, nil
+}
+
+// mergedUntil is when a record that came by merge ends here. Its owner may have
+// had touches that were not copied, so it lives for its grace: a false "not
+// found" after a failover is worse than a session that ends a little late. If
+// the merge brought no other expiry, what is known of touches here still holds.
+func mergedUntil(cur held, merged *Record) int64 {
+	if cur.rec != nil && !cur.rec.dead && cur.rec.expiry == merged.expiry {
+		return cur.until
+	}
+	return merged.expiry.grace()
+}
+
+// Peek returns what is held under key, tombstones and expired sessions too, and
+// whether the partition is open or not; nil for nothing.
+func (s *Store) Peek(key string) *Record {
+	p := s.rlock(s.cfg.PartitionOf(key))
+	defer p.mu.RUnlock()
+	return p.heldLocked(key).rec
+}
+
+// Digest returns the XOR of the hashes of all that is held in partition p. Two
+// copies of a partition are equal if, short of a 64-bit coincidence, their
+// digests are.
+func (s *Store) Digest(p int) uint64 {
+	part := s.rlock(p)
+	defer part.mu.RUnlock()
+	return part.digest
+}
+
+// Count returns how many sessions and tombstones are held in partition p.
+func (s *Store) Count(p int) int {
+	part := s.rlock(p)
+	defer part.mu.RUnlock()
+	return len(part.live) + len(part.dead)
+}
+
+// Entry names one record that is held, and its state, in 16 bytes.
+type Entry struct {
+	KeyHash uint64 // of its key, by [KeyHash]
+	Hash    uint64 // [Record.Hash]
+}
+
+// List returns an entry for everything held in partition p, in no order.
+func (s *Store) List(p int) []Entry {
+	records := s.Records(p)
+	entries := make([]Entry, len(records))
+	for i, rec := range records {
+		entries[i] = Entry{KeyHash: KeyHash(rec.key), Hash: rec.hash}
+	}
+	return entries
+}
+
+// Select returns the records held in partition p whose keys have these hashes.
+// There can be more than one for a hash.
+func (s *Store) Select(p int, keyHashes []uint64) []*Record {
+	wanted := make(map[uint64]bool, len(keyHashes))
+	for _, h := range keyHashes {
+		wanted[h] = true
+	}
+	return slices.DeleteFunc(s.Records(p), func(rec *Record) bool { return !wanted[KeyHash(rec.key)] })
+}
+
+// Records returns everything held in partition p at one moment, in no order.
+func (s *Store) Records(p int) []*Record {
+	part := s.rlock(p)
+	defer part.mu.RUnlock()
+	return part.recordsLocked()
+}
+
+// Drop forgets all that is held in partition p, without tombstones, and returns
+// how many records that was. The partition stays open or closed.
+func (s *Store) Drop(p int) int {
+	part := &s.partitions[p]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	keys, bytes := part.clearLocked()
+	s.bytes.Add(-bytes)
+	return keys
+}
+
+// Expire forgets the sessions and tombstones whose time has come, in open and
+// closed partitions, and returns how many. Reads find no expired session even
+// if it is never called; it gives their memory back. It lets go of a
+// partition's lock after every few hundred keys.
+func (s *Store) Expire() (n int) {
+	now := s.nowMillis()
+	for i := range s.partitions {
+		for more := true; more; {
+			var sessions, tombstones int
+			sessions, tombstones, more = s.reap(&s.partitions[i], now)
+			s.expired.Add(uint64(sessions))
+			s.forgotten.Add(uint64(tombstones))
+			n += sessions + tombstones
+		}
+	}
+	return n
+}
+
+func (s *Store) reap(p *partition, now int64) (sessions, tombstones int, more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.bytes
+	sessions, tombstones, more = p.reapLocked(now)
+	if freed := before - p.bytes; freed != 0 {
+		s.bytes.Add(-freed)
+	}
+	return sessions, tombstones, more
+}
+
+// Stats are counts of a [Store].
+type Stats struct {
+	Sessions   int   // held, also those that expired and are not yet forgotten
+	Tombstones int   // held
+	Open       int   // partitions
+	Bytes      int64 // about the memory that all of it takes
+
+	// Since the store was made:
+	Expired       uint64 // sessions forgotten at their end
+	Forgotten     uint64 // tombstones forgotten at theirs
+	RefusedFuture uint64 // merges refused with ErrFuture
+	RefusedFull   uint64 // operations refused with ErrFull
+}
+
+// Stats returns the counts. It holds the partitions' locks one after another, so
+// they are not of one moment.
+func (s *Store) Stats() Stats {
+	stats := Stats{
+		Bytes:         s.bytes.Load(),
+		Expired:       s.expired.Load(),
+		Forgotten:     s.forgotten.Load(),
+		RefusedFuture: s.refusedFuture.Load(),
+		RefusedFull:   s.refusedFull.Load(),
+	}
+	for i := range s.partitions {
+		p := s.rlock(i)
+		stats.Sessions += len(p.live)
+		stats.Tombstones += len(p.dead)
+		if p.open {
+			stats.Open++
+		}
+		p.mu.RUnlock()
+	}
+	return stats
+}

@@ -1,0 +1,89 @@
+package session
+
+import "errors"
+
+// The errors of this package. Those returned may wrap one of these with what
+// was wrong; test them with [errors.Is]. They keep their meaning over the wire
+// by [ErrorCode] and [ErrorOf]. No text holds a key or a value.
+var (
+	// ErrNotFound: no such session, or it has expired.
+	ErrNotFound = errors.New("session not found")
+	// ErrDeleted: the session was deleted and its tombstone still lives, so a
+	// write that knows nothing of the delete must not bring it back.
+	ErrDeleted = errors.New("session was deleted")
+	// ErrPrecondition: IfVersion, Exists or Create did not hold. Nothing was
+	// changed.
+	ErrPrecondition = errors.New("precondition failed")
+	// ErrType: a patch of fields met an opaque value, or a value was to be both.
+	ErrType = errors.New("session holds an opaque value, not fields")
+	// ErrTooLarge: the session would be larger than Config.MaxSession.
+	ErrTooLarge = errors.New("session too large")
+	// ErrKey: the key is empty, longer than Config.MaxKey, or (rotate) not one
+	// that the session can move to.
+	ErrKey = errors.New("bad session key")
+	// ErrFull: Config.MemoryLimit is reached and the write would add a
+	// session. Writes to existing sessions and deletes still work.
+	ErrFull = errors.New("memory limit reached")
+	// ErrNotServed: the key's partition is not open here.
+	ErrNotServed = errors.New("partition not served here")
+	// ErrFuture: a remote record's stamps are more than MaxAhead in the future.
+	ErrFuture = errors.New("stamp too far in the future")
+	// ErrMalformed: bytes or a JSON patch that cannot be read.
+	ErrMalformed = errors.New("malformed")
+)
+
+// wireErrors gives each sentinel its code, the index. Codes are part of the
+// wire format: append only.
+var wireErrors = [...]error{
+	1:  ErrNotFound,
+	2:  ErrDeleted,
+	3:  ErrPrecondition,
+	4:  ErrType,
+	5:  ErrTooLarge,
+	6:  ErrKey,
+	7:  ErrFull,
+	8:  ErrNotServed,
+	9:  ErrFuture,
+	10: ErrMalformed,
+}
+
+const otherError = 255
+
+// ErrorCode returns the wire code of the sentinel that err wraps, 0 for nil
+// and 255 for an error that wraps none.
+func ErrorCode(err error) byte {
+	if err == nil {
+		return 0
+	}
+	for code, sentinel := range wireErrors {
+		if sentinel != nil && errors.Is(err, sentinel) {
+			return byte(code)
+		}
+	}
+	return otherError
+}
+
+// ErrorOf returns the error that had this code and text: nil for code 0, else
+// one that wraps the code's sentinel, if it is known here.
+func ErrorOf(code byte, msg string) error {
+	if code == 0 {
+		return nil
+	}
+	if int(code) >= len(wireErrors) {
+		return errors.New(msg)
+	}
+	sentinel := wireErrors[code]
+	if msg == sentinel.Error() {
+		return sentinel
+	}
+	return &remoteError{sentinel: sentinel, text: msg}
+}
+
+// remoteError is a sentinel's error that came over the wire with its text.
+type remoteError struct {
+	sentinel error
+	text     string
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.sentinel }

@@ -1,0 +1,195 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// patched returns the fields that a patch of rec, which may be nil, sets and
+// removes. Only a nested patch has to look at rec for that.
+func (op *Op) patched(rec *Record) ([]Field, error) {
+	if !op.Nested {
+		return op.Fields, nil
+	}
+	out := make([]Field, len(op.Fields))
+	for i, f := range op.Fields {
+		if !f.Absent && !Reserved(f.Name) {
+			var target string
+			if rec != nil {
+				target, _ = rec.Value(f.Name)
+			}
+			value, err := mergePatch(target, f.Value)
+			if err != nil {
+				return nil, fmt.Errorf("patch: %w", err)
+			}
+			f.Value, f.Absent = value, value == "null"
+		}
+		out[i] = f
+	}
+	return out, nil
+}
+
+// mergePatch returns target after the JSON merge patch patch, by RFC 7396. A
+// target that is no JSON object, or none at all, counts as an empty one. What
+// the patch does not name keeps its bytes, so no digit of a number is lost, and
+// its place.
+func mergePatch(target, patch string) (string, error) {
+	if !json.Valid([]byte(patch)) { // which also bounds the depth, to 10,000
+		return "", fmt.Errorf("%w field value: not JSON", ErrMalformed)
+	}
+	p, _ := parseJSON(patch)
+	if !p.object {
+		return p.raw, nil
+	}
+	var t value
+	if strings.HasPrefix(strings.TrimLeft(target, jsonSpace), "{") && json.Valid([]byte(target)) {
+		t, _ = parseJSON(target)
+	}
+	var b strings.Builder
+	b.Grow(len(target) + len(patch))
+	t.merge(p).write(&b)
+	return b.String(), nil
+}
+
+// value is a JSON value: an object with its members, or the bytes of any other.
+type value struct {
+	raw     string
+	object  bool
+	members []member
+}
+
+type member struct {
+	name   string // decoded
+	quoted string // as it was written
+	value  value
+}
+
+// merge is MergePatch of RFC 7396, section 2, for a patch that is an object.
+func (t value) merge(patch value) value {
+	index := make(map[string]int, len(t.members))
+	out := make([]member, 0, len(t.members)+len(patch.members))
+	apply := func(m member, removes bool) {
+		i, ok := index[m.name]
+		switch {
+		case ok && removes:
+			out[i].value.raw = removed
+			out[i].value.object = false
+		case removes:
+		case ok:
+			out[i].value = m.value
+		default:
+			index[m.name] = len(out)
+			out = append(out, m)
+		}
+	}
+	for _, m := range t.members {
+		apply(m, false)
+	}
+	for _, m := range patch.members {
+		if m.value.object {
+			var old value
+			if i, ok := index[m.name]; ok && out[i].value.object {
+				old = out[i].value
+			}
+			m.value = old.merge(m.value)
+		}
+		apply(m, !m.value.object && m.value.raw == "null")
+	}
+	return value{object: true, members: out}
+}
+
+// removed marks a member that a patch took out. It is no JSON, so it cannot be
+// a value.
+const removed = ""
+
+func (t value) write(b *strings.Builder) {
+	if !t.object {
+		b.WriteString(t.raw)
+		return
+	}
+	sep := byte('{')
+	for _, m := range t.members {
+		if !m.value.object && m.value.raw == removed {
+			continue
+		}
+		b.WriteByte(sep)
+		b.WriteString(m.quoted)
+		b.WriteByte(':')
+		m.value.write(b)
+		sep = ','
+	}
+	if sep == '{' {
+		b.WriteByte('{')
+	}
+	b.WriteByte('}')
+}
+
+const jsonSpace = " \t\r\n"
+
+// parseJSON reads the value that s, which is valid JSON, begins with and
+// returns what follows it. It goes once over s, whatever the depth.
+func parseJSON(s string) (v value, rest string) {
+	s = strings.TrimLeft(s, jsonSpace)
+	if s[0] != '{' {
+		n := lengthJSON(s)
+		return value{raw: s[:n]}, strings.TrimLeft(s[n:], jsonSpace)
+	}
+	v.object = true
+	for s = strings.TrimLeft(s[1:], jsonSpace); s[0] != '}'; {
+		n := lengthJSON(s)
+		m := member{quoted: s[:n], name: unquote(s[:n])}
+		s = strings.TrimLeft(s[n:], jsonSpace)
+		m.value, s = parseJSON(s[1:]) // after the colon
+		v.members = append(v.members, m)
+		if s[0] == ',' {
+			s = strings.TrimLeft(s[1:], jsonSpace)
+		}
+	}
+	return v, strings.TrimLeft(s[1:], jsonSpace)
+}
+
+// lengthJSON is the length of the string, number, literal or array that s
+// begins with.
+func lengthJSON(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			for i++; s[i] != '"'; i++ {
+				if s[i] == '\\' {
+					i++
+				}
+			}
+			if depth == 0 {
+				return i + 1
+			}
+		case '[', '{':
+			depth++
+		case ']', '}':
+			if depth == 0 { // the end of the object that holds this scalar
+				return i
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(s)
+}
+
+// unquote decodes a JSON string.
+func unquote(quoted string) string {
+	if !strings.Contains(quoted, `\`) {
+		return quoted[1 : len(quoted)-1]
+	}
+	var s string
+	if json.Unmarshal([]byte(quoted), &s) != nil {
+		return quoted
+	}
+	return s
+}

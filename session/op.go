@@ -1,0 +1,177 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Kind is what an [Op] does. Its numbers are part of the wire format.
+type Kind byte
+
+const (
+	Get       Kind = iota + 1 // read
+	Put                       // write the whole value; creates a missing session
+	Patch                     // set and remove single fields
+	Touch                     // slide the expiry
+	Delete                    // log out: leave a tombstone
+	Rotate                    // move to NewKey and delete Key, in one step (login)
+	List                      // read all live sessions whose key was written with Key's {tag}
+	DeleteAll                 // delete these
+)
+
+var kindNames = [...]string{
+	Get: "get", Put: "put", Patch: "patch", Touch: "touch", Delete: "delete",
+	Rotate: "rotate", List: "list", DeleteAll: "delete all",
+}
+
+func (k Kind) valid() bool { return k >= Get && k <= DeleteAll }
+
+// Writes reports whether the kind can change a session.
+func (k Kind) Writes() bool { return k.valid() && k != Get && k != List }
+
+// String returns the kind in lower case words.
+func (k Kind) String() string {
+	if !k.valid() {
+		return fmt.Sprintf("kind(%d)", byte(k))
+	}
+	return kindNames[k]
+}
+
+// Op is one operation on one session, or on all sessions of one tag. Kinds
+// ignore what is not theirs.
+type Op struct {
+	Kind   Kind
+	Key    string // List, DeleteAll: any key with the tag
+	NewKey string // Rotate: a free key of the same partition
+
+	// Fields are the whole value (Put; absent ones are left out), or what to
+	// set and, where Absent, to remove (Patch). Their stamps are ignored. Of
+	// two with one name the last counts. A field "" is an opaque value, beside
+	// which only reserved fields may stand.
+	Fields []Field
+	// Nested makes a Patch treat values as JSON: an object is merged into the
+	// field's present value by RFC 7396, and null removes the field.
+	Nested bool
+
+	// TTL is the idle time after which the session ends. 0 keeps the session's
+	// own, or for a new one takes Config.TTL; below 0 it never ends. Put,
+	// Patch, Touch and Rotate all start it anew.
+	TTL time.Duration
+	// MaxAge ends the session this long after its creation however busy it is.
+	// 0 keeps what was set before; below 0 takes it off.
+	MaxAge time.Duration
+
+	IfVersion Stamp // only if this is its version (If-Match); 0 = any
+	Exists    bool  // only if it exists (If-Match: *)
+	Create    bool  // Put: only if it does not exist (If-None-Match: *); a deleted one may be created
+	Revive    bool  // Put, Patch: create whatever is or was there (RESP SET, HSET)
+}
+
+// Result is what an [Op] did.
+type Result struct {
+	// Record is the session after the op, a tombstone after Delete; after
+	// Rotate, the session under its new key.
+	Record *Record
+	// Records are: of List, the sessions; of DeleteAll, the tombstones; of
+	// Rotate, the new session and the tombstone. List and DeleteAll sort by key.
+	Records []*Record
+	// Until is when Record ends, unix ms, 0 if never. It can be later than
+	// Record.Expiry().At by a touch that was not worth copying.
+	Until   int64
+	Created bool // there was no such session before
+	Changed bool // a record changed and has to be copied
+}
+
+// check refuses an op that no session could take, and returns it with its
+// fields in order. It does all of the work that does not need the session, so
+// that this is not done under a lock.
+func (c *Config) check(op *Op) (Op, error) {
+	o := *op
+	switch {
+	case !o.Kind.valid():
+		return o, fmt.Errorf("%s: %w op: not one of get to delete all (1 to 8)", o.Kind, ErrMalformed)
+	case o.Key == "" || len(o.Key) > c.MaxKey:
+		return o, fmt.Errorf("%s: %w: %d bytes, not 1 to %d", o.Kind, ErrKey, len(o.Key), c.MaxKey)
+	}
+	switch o.Kind {
+	case Put:
+		return o, c.checkPut(&o)
+	case Patch:
+		o.Fields = sortFields(o.Fields)
+		if len(o.Fields) > 0 && o.Fields[0].Name == "" {
+			return o, fmt.Errorf("patch: %w: put the whole value", ErrType)
+		}
+	case Rotate:
+		return o, c.checkRotate(&o)
+	}
+	return o, nil
+}
+
+func (c *Config) checkPut(o *Op) error {
+	o.Fields = sortFields(o.Fields)
+	if slices.ContainsFunc(o.Fields, func(f Field) bool { return f.Absent }) {
+		o.Fields = slices.DeleteFunc(slices.Clone(o.Fields), func(f Field) bool { return f.Absent })
+	}
+	if len(o.Fields) > 1 && o.Fields[0].Name == "" && !Reserved(o.Fields[len(o.Fields)-1].Name) {
+		return fmt.Errorf("put: %w: not both in one value", ErrType)
+	}
+	return c.checkSize(Put, o.Fields)
+}
+
+func (c *Config) checkRotate(o *Op) error {
+	switch {
+	case o.NewKey == "" || len(o.NewKey) > c.MaxKey:
+		return fmt.Errorf("rotate: new key: %w: %d bytes, not 1 to %d", ErrKey, len(o.NewKey), c.MaxKey)
+	case o.NewKey == o.Key:
+		return fmt.Errorf("rotate: new key: %w: is the old one", ErrKey)
+	case c.PartitionOf(o.NewKey) != c.PartitionOf(o.Key):
+		return fmt.Errorf("rotate: new key: %w: in another partition than the old one; give both one {tag}", ErrKey)
+	}
+	return nil
+}
+
+// maxReserved bounds the reserved fields, which do not count as the client's.
+const maxReserved = 1 << 10
+
+// checkSize holds the names and values of fields against the limits.
+func (c *Config) checkSize(kind Kind, fields []Field) error {
+	size, reserved := 0, 0
+	for i := range fields {
+		f := &fields[i]
+		if Reserved(f.Name) {
+			reserved += len(f.Name) + len(f.Value)
+		} else {
+			size += len(f.Name) + len(f.Value)
+		}
+	}
+	switch {
+	case size > c.MaxSession:
+		return fmt.Errorf("%s: %w: %d bytes, at most %d", kind, ErrTooLarge, size, c.MaxSession)
+	case reserved > maxReserved:
+		return fmt.Errorf("%s: %w: %d bytes in reserved fields, at most %d", kind, ErrTooLarge, reserved, maxReserved)
+	}
+	return nil
+}
+
+// sortFields returns fields in order of name, the last of each name. It leaves
+// its argument alone, for the op is the caller's.
+func sortFields(fields []Field) []Field {
+	sorted := true
+	for i := 1; i < len(fields); i++ {
+		sorted = sorted && fields[i-1].Name < fields[i].Name
+	}
+	if sorted {
+		return fields
+	}
+	fields = slices.Clone(fields)
+	slices.SortStableFunc(fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
+	last := fields[:0]
+	for i, f := range fields {
+		if i+1 == len(fields) || fields[i+1].Name != f.Name {
+			last = append(last, f)
+		}
+	}
+	return last
+}

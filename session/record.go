@@ -1,0 +1,184 @@
+package session
+
+import (
+	"cmp"
+	"iter"
+	"strings"
+)
+
+// FieldType is the reserved field that keeps the content type of an opaque
+// value.
+const FieldType = "\x00type"
+
+// Reserved reports whether name is one that clients must not use: those that
+// begin with a zero byte are ours.
+func Reserved(name string) bool { return len(name) > 0 && name[0] == 0 }
+
+// Field is one named value of a session. The field "" is an opaque value, which
+// makes the whole session opaque.
+type Field struct {
+	Name, Value string
+	Stamp       Stamp // of the write that set or removed it
+	Absent      bool  // removed; kept with its stamp until Base passes it
+}
+
+// compare orders two versions of one field: by stamp, then absent before
+// present, then by bytes. It is a total order, so the later of two is the same
+// on every node.
+func (f Field) compare(g Field) int {
+	if c := cmp.Compare(f.Stamp, g.Stamp); c != 0 {
+		return c
+	}
+	if f.Absent != g.Absent {
+		if f.Absent {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(f.Value, g.Value)
+}
+
+// Expiry says when a session ends. It is one register: a later one replaces it
+// whole. With a Deadline, At is set and not after it.
+type Expiry struct {
+	At       int64 // unix ms; 0 = never
+	Idle     int64 // ms that a write or a touch moves At ahead of it; 0 = not sliding
+	Deadline int64 // unix ms that At cannot be moved past; 0 = none
+	Stamp    Stamp // of the write or the touch that set it
+}
+
+func (e Expiry) compare(f Expiry) int {
+	return cmp.Or(
+		cmp.Compare(e.Stamp, f.Stamp),
+		cmp.Compare(e.At, f.At),
+		cmp.Compare(e.Idle, f.Idle),
+		cmp.Compare(e.Deadline, f.Deadline),
+	)
+}
+
+// grace is when a copy may forget the session: as late as a touch that was not
+// worth copying can have moved its end (see slack). It depends on the register
+// alone, so that all copies forget at the same time and their digests agree.
+func (e Expiry) grace() int64 {
+	if e.At == 0 {
+		return never
+	}
+	end := e.At + slack(e.Idle)
+	if e.Deadline > 0 {
+		end = min(end, e.Deadline)
+	}
+	return end
+}
+
+// Record is one version of one session, or the tombstone of a deleted one. It
+// never changes: a write makes a new Record and readers keep the one they have.
+// Strings taken from it share its memory.
+//
+// The fields lie in one string, sorted by name (see codec.go), and the hash is
+// kept because every change of a partition's digest needs it twice. With that
+// the struct fills its 96-byte size class.
+type Record struct {
+	key    string
+	body   string // packed fields
+	rank   Stamp
+	base   Stamp
+	expiry Expiry
+	hash   uint64
+	dead   bool
+}
+
+func newRecord(key string, rank, base Stamp, expiry Expiry, body string) *Record {
+	r := &Record{key: key, body: body, rank: rank, base: base, expiry: expiry}
+	r.hash = r.digest()
+	return r
+}
+
+// newTombstone makes the tombstone of a delete with stamp rank that may be
+// forgotten at at, unix ms.
+func newTombstone(key string, rank Stamp, at int64) *Record {
+	r := &Record{key: key, rank: rank, base: rank, expiry: Expiry{At: at, Stamp: rank}, dead: true}
+	r.hash = r.digest()
+	return r
+}
+
+// Key returns the session's key.
+func (r *Record) Key() string { return r.key }
+
+// Dead reports whether r is a tombstone.
+func (r *Record) Dead() bool { return r.dead }
+
+// Rank returns the stamp that the session was created with, or that of the
+// delete if r is a tombstone. Of two records the higher rank wins whole.
+func (r *Record) Rank() Stamp { return r.rank }
+
+// Base returns the stamp of the last write of the whole value. No field is
+// older.
+func (r *Record) Base() Stamp { return r.base }
+
+// Expiry returns when the session ends; for a tombstone, when it is forgotten.
+// The owner may know of a touch that moves the end by less than a tenth of
+// Idle: see [Result.Until].
+func (r *Record) Expiry() Expiry { return r.expiry }
+
+// Hash returns the xxhash of the record's encoding ([Record.Append]), which is
+// all that [Merge] sees. So equal hashes mean equal copies.
+func (r *Record) Hash() uint64 { return r.hash }
+
+// Version returns the newest stamp of the content. It is the ETag. A touch
+// leaves it alone, so that it does not break a client's If-Match.
+func (r *Record) Version() Stamp {
+	version := max(r.rank, r.base)
+	for f := range r.All() {
+		version = max(version, f.Stamp)
+	}
+	return version
+}
+
+// newest is the newest stamp of all: the next write must be later.
+func (r *Record) newest() Stamp {
+	if r == nil {
+		return 0
+	}
+	return max(r.Version(), r.expiry.Stamp)
+}
+
+// All yields every field in order of name, removed ones too.
+func (r *Record) All() iter.Seq[Field] {
+	return func(yield func(Field) bool) {
+		for body := r.body; body != ""; {
+			var f Field
+			f, body, _ = splitField(body, r.base)
+			if !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// Fields yields the present fields in order of name, reserved ones too.
+func (r *Record) Fields() iter.Seq[Field] {
+	return func(yield func(Field) bool) {
+		for f := range r.All() {
+			if !f.Absent && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// Value returns the named field's value, and whether it is present.
+func (r *Record) Value(name string) (string, bool) {
+	for f := range r.All() {
+		if f.Name >= name {
+			return f.Value, f.Name == name && !f.Absent
+		}
+	}
+	return "", false
+}
+
+// Opaque returns the opaque value, and whether the session is one. Should a
+// merge have brought both together, the opaque value hides the fields.
+func (r *Record) Opaque() (string, bool) { return r.Value("") }
+
+// bytes is the length of the key and of the packed fields.
+func (r *Record) bytes() int64 { return int64(len(r.key) + len(r.body)) }

@@ -1,0 +1,258 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// Config sets up a [Store].
+type Config struct {
+	// Partitions is how many there are. PartitionOf gives a key's, 0 to
+	// Partitions-1, and TagOf the part of a key by which it is placed, and
+	// whether that was written as {tag}. Both must be pure; they are called
+	// with a partition's lock held.
+	Partitions  int
+	PartitionOf func(key string) int
+	TagOf       func(key string) (tag string, braced bool)
+
+	Now func() time.Time // the clock; default time.Now
+
+	TTL          time.Duration // idle time of a session that sets none; default 30 min, below 0 no end
+	MaxSession   int           // bytes of the names and values of one session; default 1 MiB
+	MaxKey       int           // bytes of a key; default 512
+	MemoryLimit  int64         // bytes, about, above which no session is created; 0 = no limit
+	TombstoneFor time.Duration // life of a tombstone whose session had no deadline; default 24 h
+}
+
+func (c *Config) validate() error {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.TTL == 0 {
+		c.TTL = 30 * time.Minute
+	}
+	if c.MaxSession == 0 {
+		c.MaxSession = 1 << 20
+	}
+	if c.MaxKey == 0 {
+		c.MaxKey = 512
+	}
+	if c.TombstoneFor == 0 {
+		c.TombstoneFor = 24 * time.Hour
+	}
+	switch {
+	case c.Partitions < 1:
+		return fmt.Errorf("session: partitions %d: not 1 or more", c.Partitions)
+	case c.PartitionOf == nil || c.TagOf == nil:
+		return errors.New("session: PartitionOf and TagOf must be set")
+	case c.MaxSession < 0:
+		return fmt.Errorf("session: max session %d bytes: not 0 (1 MiB) or more", c.MaxSession)
+	case c.MaxKey < 0:
+		return fmt.Errorf("session: max key %d bytes: not 0 (512) or more", c.MaxKey)
+	case c.MemoryLimit < 0:
+		return fmt.Errorf("session: memory limit %d bytes: not 0 (none) or more", c.MemoryLimit)
+	case c.TombstoneFor < 0:
+		return fmt.Errorf("session: tombstones for %v: not 0 (24h) or more", c.TombstoneFor)
+	}
+	return nil
+}
+
+// Store holds the sessions of a node, its own and copies of others', in
+// partitions that each have one lock. All methods may be called at any time
+// from any goroutine; none starts one, and none waits for anything but locks.
+// A partition number out of range panics.
+type Store struct {
+	cfg        Config
+	partitions []partition
+
+	bytes         atomic.Int64 // sum of the partitions' bytes
+	expired       atomic.Uint64
+	forgotten     atomic.Uint64
+	refusedFuture atomic.Uint64
+	refusedFull   atomic.Uint64
+}
+
+// NewStore returns an empty store with all partitions closed, or an error that
+// names the setting that is wrong.
+func NewStore(cfg Config) (*Store, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, partitions: make([]partition, cfg.Partitions)}
+	for i := range s.partitions {
+		s.partitions[i].clearLocked() // not shared yet
+	}
+	return s, nil
+}
+
+func (s *Store) partition(key string) *partition {
+	return &s.partitions[s.cfg.PartitionOf(key)]
+}
+
+func (s *Store) nowMillis() int64 { return s.cfg.Now().UnixMilli() }
+
+// Get returns the live session under key: [ErrNotFound] if there is none or it
+// has expired, [ErrDeleted] if it was deleted, [ErrNotServed] if the partition
+// is closed. It allocates nothing.
+func (s *Store) Get(key string) (*Record, error) {
+	h, err := s.get(key)
+	return h.rec, err
+}
+
+func (s *Store) get(key string) (held, error) {
+	now := s.nowMillis()
+	p := s.partition(key)
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if !p.open {
+		return held{}, ErrNotServed
+	}
+	if h, ok := p.live[key]; ok {
+		if now >= h.until {
+			return held{}, ErrNotFound
+		}
+		return h, nil
+	}
+	if t, ok := p.dead[key]; ok && t.presence(now) == deleted {
+		return held{}, ErrDeleted
+	}
+	return held{}, ErrNotFound
+}
+
+// Do runs one operation, atomically, if the key's partition is open. On an
+// error nothing was changed. It does not keep op or anything that it holds.
+func (s *Store) Do(op *Op) (Result, error) {
+	if op.Kind == Get {
+		h, err := s.get(op.Key)
+		if err != nil {
+			return Result{}, err
+		}
+		return resultOf(h), nil
+	}
+	checked, err := s.cfg.check(op)
+	if err != nil {
+		return Result{}, err
+	}
+	op = &checked
+	now := s.nowMillis()
+	p := s.partition(op.Key)
+	if op.Kind == List {
+		return s.list(p, op, now)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.open {
+		return Result{}, ErrNotServed
+	}
+	switch op.Kind {
+	case DeleteAll:
+		return s.deleteAllLocked(p, op, now), nil
+	case Rotate:
+		return s.rotateLocked(p, op, now)
+	}
+	return s.writeLocked(p, op, now)
+}
+
+func resultOf(h held) Result {
+	res := Result{Record: h.rec}
+	if h.until != never {
+		res.Until = h.until
+	}
+	return res
+}
+
+func (s *Store) writeLocked(p *partition, op *Op, now int64) (Result, error) {
+	cur := p.heldLocked(op.Key)
+	next, err := s.cfg.apply(op, cur, now)
+	if err != nil {
+		return Result{}, err
+	}
+	res := resultOf(next)
+	res.Changed = next.rec != cur.rec
+	res.Created = !next.rec.dead && cur.presence(now) != live
+	if (res.Created || cur.rec == nil) && s.full(next.rec) {
+		return Result{}, fmt.Errorf("%s: %w: %d of %d bytes used", op.Kind, ErrFull, s.bytes.Load(), s.cfg.MemoryLimit)
+	}
+	if next != cur {
+		s.setLocked(p, cur, next)
+	}
+	return res, nil
+}
+
+func (s *Store) setLocked(p *partition, cur, next held) {
+	if grown := p.setLocked(cur, next); grown != 0 {
+		s.bytes.Add(grown)
+	}
+}
+
+// full reports, and counts, that there is no room for a record under a key that
+// had none. Creates in parallel may each pass the last of it, so the limit can
+// be overshot by one session a goroutine. Tombstones of unknown keys may go an
+// eighth above it, so that logouts work when sessions are refused and yet a
+// flood of deletes has a bound.
+func (s *Store) full(rec *Record) bool {
+	limit := s.cfg.MemoryLimit
+	if limit == 0 {
+		return false
+	}
+	if rec.dead {
+		limit += limit / 8
+	}
+	if s.bytes.Load()+cost(rec) <= limit {
+		return false
+	}
+	s.refusedFull.Add(1)
+	return true
+}
+
+func (s *Store) rotateLocked(p *partition, op *Op, now int64) (Result, error) {
+	cur, free := p.heldLocked(op.Key), p.heldLocked(op.NewKey)
+	moved, old, err := s.cfg.rotate(op, cur, free, now)
+	if err != nil {
+		return Result{}, err
+	}
+	s.setLocked(p, free, moved)
+	s.setLocked(p, cur, old)
+	res := resultOf(moved)
+	res.Records = []*Record{moved.rec, old.rec}
+	res.Created, res.Changed = true, true
+	return res, nil
+}
+
+// sameTag picks the keys that were written with the {tag} of key.
+func (s *Store) sameTag(key string) func(string) bool {
+	want, _ := s.cfg.TagOf(key)
+	return func(key string) bool {
+		tag, braced := s.cfg.TagOf(key)
+		return braced && tag == want
+	}
+}
+
+func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if !p.open {
+		return res, ErrNotServed
+	}
+	for _, h := range p.taggedLocked(s.sameTag(op.Key)) {
+		if h.presence(now) == live {
+			res.Records = append(res.Records, h.rec)
+		}
+	}
+	return res, nil
+}
+
+// deleteAllLocked also deletes what has expired here: a copy elsewhere may know
+// of a later touch.
+func (s *Store) deleteAllLocked(p *partition, op *Op, now int64) Result {
+	var res Result
+	for _, cur := range p.taggedLocked(s.sameTag(op.Key)) {
+		next := s.cfg.delete(cur.rec.key, cur.rec, now)
+		s.setLocked(p, cur, next)
+		res.Records = append(res.Records, next.rec)
+	}
+	res.Changed = len(res.Records) > 0
+	return res
+}
