@@ -28,7 +28,7 @@ type Request struct {
 	answered atomic.Bool
 }
 
-// Context ends with the link.
+// Context ends with the link. A server whose window is full does not read, and so learns of its client's end with the next answer.
 func (r *Request) Context() context.Context { return r.server.ctx }
 
 // Reply answers the request. The payload is copied before Reply returns. A reply over the link's MaxFrame becomes a failure. It waits

@@ -15,7 +15,7 @@ const (
 	writeStep = 256 << 10
 	// A queue's buffer that has grown over keptBuffer bytes is let go after smallBatches batches in a row that were no larger: a link
 	// that once carried much gives the memory back, and one that carries much all the time does not allocate it time and again
-	// (which would triple the cost of a record in frames of 256 KiB).
+	// (which would more than double the cost of a record in frames of 256 KiB: 0.56 µs of CPU time against 0.23).
 	keptBuffer   = 64 << 10
 	smallBatches = 64
 )

@@ -29,11 +29,12 @@ type exchange struct {
 	held       []byte  // the whole body, if upload is nil
 	upload     *upload // the body streams and can be sent once
 
-	tried    [maxTargets]Target
-	tries    int      // how many of tried are set
-	sent     bool     // the outgoing request was handed to a transport, and is no longer ours to change
-	refusals []string // owner/boot of members that could not be dialled
-	errs     []error  // why each member failed
+	tried     [maxTargets]Target
+	tries     int      // how many of tried are set
+	sent      bool     // the outgoing request was handed to a transport, and is no longer ours to change
+	redialled bool     // a dial that timed out was repeated
+	refusals  []string // owner/boot of members that could not be dialled
+	errs      []error  // why each member failed
 }
 
 // serve runs the exchange.
@@ -65,8 +66,13 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		var next Target
 		if x.mayGoOn(req, resp, err) {
 			next = x.next()
+			if next == (Target{}) && x.mayRedial(err) {
+				next = target
+			}
 		}
 		switch {
+		case next == target && err != nil:
+			x.rt.counters.retries.Add(1)
 		case next != (Target{}):
 			x.rt.counters.failovers.Add(1)
 		case err != nil:
@@ -158,7 +164,7 @@ func (x *exchange) try(transport *http.Transport, req *http.Request, t Target) (
 // note keeps why a member failed, and tells those who count.
 func (x *exchange) note(t Target, err error) {
 	x.errs = append(x.errs, fmt.Errorf("send request to %s: %w", t.Name, err))
-	if nothingSent(err) {
+	if nothingSent(err) && !x.redialled {
 		x.refusals = append(x.refusals, t.Name+"/"+t.Boot)
 	}
 	switch {
@@ -182,6 +188,16 @@ func (x *exchange) mayGoOn(req *http.Request, resp *http.Response, err error) bo
 		return x.upload == nil && x.repeatable
 	}
 	return resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get(headerRetry) == "1" && x.upload == nil
+}
+
+// mayRedial reports whether the last member left is dialled once more. The dial's bound is shorter than the second after which a lost SYN is sent again
+// (RFC 6298, section 2), so one dropped packet, likely when all clients of a dead owner dial its heir at once, looks like silence.
+func (x *exchange) mayRedial(err error) bool {
+	if x.redialled || !nothingSent(err) || !silent(err) {
+		return false
+	}
+	x.redialled = true
+	return true
 }
 
 // fail answers a request that got no answer.

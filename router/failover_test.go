@@ -99,6 +99,29 @@ func TestFailedDialsThatProveNothing(t *testing.T) {
 	}
 }
 
+// When there is nobody else to go to, a dial that timed out is repeated, once.
+func TestLastMemberIsDialledAgain(t *testing.T) {
+	for _, c := range []struct{ timeouts, status int }{{1, 200}, {2, 502}} {
+		heir := start(t, "heir", nil)
+		dials := 0
+		f := open(t, router.Config{Lookup: fixed(gone(t, "owner"), heir.target), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if addr == heir.target.HTTP {
+				if dials++; dials <= c.timeouts {
+					return nil, context.DeadlineExceeded
+				}
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}})
+		require.Equal(t, c.status, f.do(t, "POST", "/upload", strings.Repeat("x", 1<<20)).StatusCode)
+		require.Equal(t, 2, dials)
+		require.Len(t, *f.failed.Load(), 1, "the owner, and not the heir")
+		require.EqualValues(t, 1, f.Stats().Failovers)
+		if c.status == 200 {
+			require.Len(t, heir.only(t).body, 1<<20)
+		}
+	}
+}
+
 // The connection breaks when the request has been sent, on one that was new as well as on one that was kept.
 func TestBrokenAfterSending(t *testing.T) {
 	for _, c := range []struct {
@@ -172,6 +195,25 @@ func TestStaleConnection(t *testing.T) {
 			require.Empty(t, heir.requests())
 			require.Empty(t, *f.failed.Load())
 		})
+	}
+}
+
+// The owner takes the second request on a kept connection and closes it without a word, as one does whose idle time ran out just then. For the
+// client that is the same as a crash; a fresh connection tells the two apart.
+func TestConnectionThatWasStale(t *testing.T) {
+	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
+		ok := "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nowner"
+		owner, served := script(t, "owner",
+			func(c net.Conn) { readHead(c); io.WriteString(c, ok); readHead(c) },
+			func(c net.Conn) { readHead(c); io.WriteString(c, ok) },
+		)
+		heir := start(t, "heir", nil)
+		f := open(t, router.Config{Lookup: fixed(owner, heir.target)})
+		require.Equal(t, "owner", f.do(t, "GET", "/v1/sessions/a", "").body)
+		require.Equal(t, "owner", f.do(t, method, "/v1/sessions/a", "").body, method)
+		require.EqualValues(t, 2, served.Load())
+		require.Empty(t, heir.requests())
+		require.Zero(t, f.Stats().Failovers)
 	}
 }
 
@@ -303,7 +345,8 @@ func TestPlain503IsAnAnswer(t *testing.T) {
 func TestKillUnderLoad(t *testing.T) {
 	for range 3 {
 		owner, heir := start(t, "owner", answerInFull), start(t, "heir", answerInFull)
-		f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+		// What is tested is the kill, and not how soon a busy machine gets round to a dial.
+		f := open(t, router.Config{Lookup: fixed(owner.target, heir.target), DialTimeout: waitLimit, AnswerTimeout: waitLimit})
 		var answered atomic.Int32
 		half, stop := make(chan struct{}), make(chan struct{})
 		var clients sync.WaitGroup

@@ -169,7 +169,7 @@ func TestFindIsCheap(t *testing.T) {
 	session := request("/v1/sessions/alice/touch", local)
 	require.Zero(t, testing.AllocsPerRun(100, func() { f.Find(session) }))
 	pinned := request("/", remote, "Cookie", "a=b; holdfast="+cookie.Value+"; c=d")
-	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { f.Find(pinned) }), 5.0)
+	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { f.Find(pinned) }), 8.0, "4 and, under the race detector, what sync.Pool drops")
 }
 
 func BenchmarkFindCookie(b *testing.B) {

@@ -107,7 +107,7 @@ func verdict(members []memberStatus) string {
 		cold += m.Stats.Partitions.Cold
 		rings[m.Stats.Fingerprint] = true
 	}
-	text := plural(sessions, "session") + " with all copies counted; "
+	text := plural(sessions, "session") + " held, copies included; "
 	switch {
 	case silent > 0:
 		return text + plural(silent, "member") + " did not answer: " + silentReason(members)

@@ -58,9 +58,7 @@ func (e *exchange) represent(reply Reply) {
 		contentType = opaqueDefault
 	}
 	// The bytes and their type are whatever some client sent, and this
-	// address may be the application's own: a browser shall neither guess a
-	// livelier type nor run what it is given.
-	e.w.Header().Set("X-Content-Type-Options", "nosniff")
+	// address may be the application's own: no browser shall run them here.
 	e.w.Header().Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	e.answer(http.StatusOK, contentType, value)
 }

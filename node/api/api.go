@@ -137,6 +137,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A session is nobody's to keep but the owner's, and an answer that
 	// says "not found" must not outlive the moment either.
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	e := &exchange{door: d, w: w, r: r}
 	defer e.recover()
 	if err := e.serve(); err != nil {

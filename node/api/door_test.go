@@ -26,7 +26,7 @@ import (
 
 // newDoor is a door with the default limits.
 func newDoor(tb testing.TB) (http.Handler, *oneNode) {
-	node := newOneNode(tb)
+	node := newOneNode(tb, session.Config{})
 	return New(Config{
 		Sessions: node, SamePartition: node.samePartition,
 		Log: slog.New(slog.NewTextHandler(&node.log, nil)),
@@ -152,7 +152,7 @@ func TestOverTheWire(t *testing.T) {
 // Whatever key the rules allow, each address that we give out leads back to it.
 func TestLocationLeadsToTheSession(t *testing.T) {
 	keys := rapid.StringN(1, 40, 512).Filter(func(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) })
-	node := newOneNode(t)
+	node := newOneNode(t, session.Config{})
 	rapid.Check(t, func(t *rapid.T) {
 		key := keys.Draw(t, "key")
 		door := New(Config{Sessions: node, NewID: func() string { return key }, SamePartition: node.samePartition})
@@ -250,7 +250,7 @@ func TestHalfAnAnswerIsNoAnswer(t *testing.T) {
 func TestContextIsTheRequests(t *testing.T) {
 	type mark struct{}
 	var seen any
-	node := newOneNode(t)
+	node := newOneNode(t, session.Config{})
 	door := New(Config{Sessions: doFunc(func(ctx context.Context, op *session.Op, ack replication.Ack) (Reply, error) {
 		seen = ctx.Value(mark{})
 		return node.Do(ctx, op, ack)
@@ -289,7 +289,7 @@ func FuzzPut(f *testing.F) {
 			got := send(door, "GET", "/v1/sessions/a", "")
 			require.Equal(t, 200, got.Code)
 			require.Equal(t, w.Header().Get("ETag"), got.Header().Get("ETag"))
-			if got.Header().Get("X-Content-Type-Options") == "nosniff" {
+			if got.Header().Get("Content-Security-Policy") != "" {
 				require.Equal(t, body, append([]byte{}, got.Body.Bytes()...))
 			} else {
 				require.JSONEq(t, string(body), got.Body.String())

@@ -31,10 +31,7 @@ func splitObject(body []byte) ([]session.Field, error) {
 	var compact bytes.Buffer
 	compact.Grow(len(body))
 	if err := json.Compact(&compact, body); err != nil {
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			return nil, fmt.Errorf("byte %d: %w", syntax.Offset, err)
-		}
-		return nil, err
+		return nil, locateSyntax(body, err)
 	}
 	text := compact.String()
 	if text[0] != '{' {
@@ -47,6 +44,17 @@ func splitObject(body []byte) ([]session.Field, error) {
 	return s.fields, nil
 }
 
+// locateSyntax adds the place to a syntax error of json.Compact, which does not
+// know it; json.Unmarshal, which does, makes the same complaint.
+func locateSyntax(body []byte, err error) error {
+	var ignored json.RawMessage
+	if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &ignored)); ok {
+		return fmt.Errorf("byte %d: %w", syntax.Offset, syntax)
+	}
+	return err
+}
+
+// notUTF8 returns where b stops being UTF-8, -1 if nowhere.
 func notUTF8(b []byte) int {
 	if utf8.Valid(b) {
 		return -1
@@ -83,7 +91,12 @@ type splitter struct {
 	text   string
 	at     int
 	fields []session.Field
+	names  []string // of the objects that are open, the innermost's last
 }
+
+// manyNames is from how many names on an object's are looked up in a map. Most
+// objects have fewer, and then a look along a list is cheaper.
+const manyNames = 16
 
 // misplaced is a member that may not be where it is.
 type misplaced struct {
@@ -134,15 +147,23 @@ func (s *splitter) value() *misplaced {
 // object walks over an object. The members of the outermost are the fields.
 func (s *splitter) object(outermost bool) *misplaced {
 	s.at++ // {
-	var seen names
+	first := len(s.names)
+	var seen map[string]bool // the names from first on, once they are many
 	for s.text[s.at] != '}' {
 		if s.text[s.at] == ',' {
 			s.at++
 		}
 		name := unquote(s.quoted())
-		if !seen.add(name) {
+		if len(s.names)-first == manyNames {
+			seen = setOf(s.names[first:])
+		}
+		if seen[name] || seen == nil && slices.Contains(s.names[first:], name) {
 			return under(name, &misplaced{fault: "this name occurs twice in its object"})
 		}
+		if seen != nil {
+			seen[name] = true
+		}
+		s.names = append(s.names, name)
 		if outermost && (name == opaqueField || session.Reserved(name)) {
 			return under(name, &misplaced{fault: `a field's name must not be empty or begin with \u0000`})
 		}
@@ -156,7 +177,16 @@ func (s *splitter) object(outermost bool) *misplaced {
 		}
 	}
 	s.at++ // }
+	s.names = s.names[:first]
 	return nil
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, 2*len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 // array walks over an array.
@@ -200,37 +230,6 @@ func unquote(quoted string) string {
 	return s
 }
 
-// names is a set of strings. Most objects are small, and a look along a short
-// list is cheaper than a map.
-type names struct {
-	few  []string
-	many map[string]struct{}
-}
-
-const fewNames = 16
-
-// add reports whether name is new.
-func (n *names) add(name string) bool {
-	if n.many == nil {
-		for _, f := range n.few {
-			if f == name {
-				return false
-			}
-		}
-		if len(n.few) < fewNames {
-			n.few = append(n.few, name)
-			return true
-		}
-		n.many = make(map[string]struct{}, 2*fewNames)
-		for _, f := range n.few {
-			n.many[f] = struct{}{}
-		}
-	}
-	size := len(n.many)
-	n.many[name] = struct{}{}
-	return len(n.many) > size
-}
-
 // joinObject writes fields as a JSON object, in their order.
 //
 // A hash written by the Redis protocol holds plain bytes where this door
@@ -238,7 +237,8 @@ func (n *names) add(name string) bool {
 // a string; bytes that are not even text as {"$base64": "…"}, since JSON has
 // no way to say them.
 func joinObject(fields iter.Seq[session.Field]) string {
-	b := []byte{'{'}
+	b := make([]byte, 1, 512) // most sessions fit
+	b[0] = '{'
 	for f := range fields {
 		if session.Reserved(f.Name) {
 			continue
@@ -254,15 +254,17 @@ func joinObject(fields iter.Seq[session.Field]) string {
 }
 
 func appendValue(b []byte, value string) []byte {
-	switch {
-	case !utf8.ValidString(value):
-		b = append(b, `{"$base64":"`...)
+	start := len(b)
+	b = append(b, value...)
+	switch text := b[start:]; {
+	case !utf8.Valid(text):
+		b = append(b[:start], `{"$base64":"`...)
 		b = base64.StdEncoding.AppendEncode(b, []byte(value))
 		return append(b, `"}`...)
-	case json.Valid([]byte(value)):
-		return append(b, value...)
+	case json.Valid(text):
+		return b
 	default:
-		return appendString(b, value)
+		return appendString(b[:start], value)
 	}
 }
 

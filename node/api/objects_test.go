@@ -28,7 +28,7 @@ func TestSplitObjectKeepsSpelling(t *testing.T) {
 
 // Large objects use a map where small ones use a list, with the same result.
 func TestSplitObjectFindsARepeatedNameAmongMany(t *testing.T) {
-	for _, size := range []int{1, fewNames - 1, fewNames, fewNames + 1, 100} {
+	for _, size := range []int{1, manyNames - 1, manyNames, manyNames + 1, 100} {
 		var members []string
 		for i := range size {
 			members = append(members, fmt.Sprintf(`"n%d":%d`, i, i))

@@ -44,7 +44,7 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata/*.txt")
 // operation fail (see [oneNode]); neither has a request. Versions appear as v1,
 // v2 … in the order in which they are first seen, in requests too. A body that
 // would not survive a text file is written as ! and a Go string. What every
-// answer has is checked and not shown: no-store, and the right length.
+// answer has is checked and not shown: no-store, nosniff, the right length.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ const (
 )
 
 func newPlay(t *testing.T) *play {
-	node := newOneNode(t)
+	node := newOneNode(t, session.Config{MaxSession: testMaxSession, MaxKey: testMaxKey})
 	return &play{t: t, node: node, door: New(Config{
 		Sessions: node, MaxSession: testMaxSession, MaxKey: testMaxKey,
 		NewID: node.newID, SamePartition: node.samePartition,
@@ -143,10 +143,12 @@ func (p *play) show(r *http.Request, resp *http.Response) string {
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(p.t, err)
 	require.Equal(p.t, "no-store", resp.Header.Get("Cache-Control"))
+	require.Equal(p.t, "nosniff", resp.Header.Get("X-Content-Type-Options"))
 	if len(body) > 0 {
 		require.Equal(p.t, strconv.Itoa(len(body)), resp.Header.Get("Content-Length"))
 	}
 	resp.Header.Del("Cache-Control")
+	resp.Header.Del("X-Content-Type-Options")
 	resp.Header.Del("Content-Length")
 
 	out := strconv.Itoa(resp.StatusCode) + "\n"
@@ -207,17 +209,15 @@ type oneNode struct {
 	hook  func(op *session.Op) // called before each operation; nil none
 }
 
-func newOneNode(tb testing.TB) *oneNode {
+func newOneNode(tb testing.TB, cfg session.Config) *oneNode {
 	node := &oneNode{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-	store, err := session.NewStore(session.Config{
-		Partitions:  ring.Partitions,
-		PartitionOf: ring.Partition,
-		TagOf: func(key string) (string, bool) {
-			tag := ring.Tag(key)
-			return tag, tag != key
-		},
-		Now: func() time.Time { return node.now },
-	})
+	cfg.Partitions, cfg.PartitionOf = ring.Partitions, ring.Partition
+	cfg.TagOf = func(key string) (string, bool) {
+		tag := ring.Tag(key)
+		return tag, tag != key
+	}
+	cfg.Now = func() time.Time { return node.now }
+	store, err := session.NewStore(cfg)
 	require.NoError(tb, err)
 	for p := range ring.Partitions {
 		store.Open(p)

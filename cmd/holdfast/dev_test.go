@@ -1,0 +1,288 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// patience bounds every wait for something that has to happen.
+const patience = time.Minute
+
+// child is a holdfast process under test and what it has printed.
+type child struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+
+	mu      sync.Mutex
+	printed []string // guarded by mu
+	ended   chan struct{}
+}
+
+// spawn starts this test binary as holdfast.
+func spawn(t *testing.T, setup func(*exec.Cmd), args ...string) *child {
+	t.Helper()
+	executable, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(executable, args...)
+	cmd.Env = append(os.Environ(), asHoldfast+"=1")
+	if setup != nil {
+		setup(cmd)
+	}
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	cmd.Stdout, cmd.Stderr = write, write
+	require.NoError(t, cmd.Start())
+	write.Close()
+	c := &child{t: t, cmd: cmd, stdin: stdin, ended: make(chan struct{})}
+	go c.collect(read)
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		<-c.ended
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", strings.Join(args, " "), c.output())
+		}
+	})
+	return c
+}
+
+// collect ends when the process and all that inherited its output have ended.
+func (c *child) collect(r *os.File) {
+	defer close(c.ended)
+	defer r.Close()
+	for scan := bufio.NewScanner(r); scan.Scan(); {
+		c.mu.Lock()
+		c.printed = append(c.printed, scan.Text())
+		c.mu.Unlock()
+	}
+}
+
+func (c *child) output() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.printed, "\n") + "\n"
+}
+
+// await waits for a line and returns its submatches.
+func (c *child) await(pattern string) []string {
+	c.t.Helper()
+	re := regexp.MustCompile("(?m)" + pattern)
+	var found []string
+	require.Eventually(c.t, func() bool {
+		found = re.FindStringSubmatch(c.output())
+		return found != nil
+	}, patience, 10*time.Millisecond, "no line matches %s", pattern)
+	return found
+}
+
+func (c *child) tell(line string) {
+	c.t.Helper()
+	_, err := fmt.Fprintln(c.stdin, line)
+	require.NoError(c.t, err)
+}
+
+// exit waits for the end of the process and returns its exit code.
+func (c *child) exit() int {
+	c.t.Helper()
+	_ = c.cmd.Wait()
+	return c.cmd.ProcessState.ExitCode()
+}
+
+// freeBase returns the first of a range of ports that a cluster can have.
+func freeBase(t *testing.T, nodes int) int {
+	t.Helper()
+	for range 100 {
+		base := 20000 + 100*rand.IntN(120)
+		if _, err := (&devCommand{Nodes: nodeCount(nodes), BasePort: port(base)}).members(); err == nil {
+			return base
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+func spawnDev(t *testing.T, nodes int, setup func(*exec.Cmd)) (dev *child, base int) {
+	t.Helper()
+	base = freeBase(t, nodes)
+	dev = spawn(t, setup, "dev", "-nodes", strconv.Itoa(nodes), "-base-port", strconv.Itoa(base))
+	dev.await(`^Dashboard: `)
+	return dev, base
+}
+
+func requireNobodyListens(t *testing.T, base, nodes int) {
+	t.Helper()
+	for i := range nodes + 1 {
+		for _, port := range []int{httpPort, adminPort} {
+			address := net.JoinHostPort("127.0.0.1", strconv.Itoa(base+10*i+port))
+			require.Eventually(t, func() bool {
+				conn, err := net.Dial("tcp", address)
+				if err == nil {
+					conn.Close()
+				}
+				return err != nil
+			}, patience, 20*time.Millisecond, "somebody still listens on %s", address)
+		}
+	}
+}
+
+func TestDev(t *testing.T) {
+	temp := t.TempDir()
+	dev, base := spawnDev(t, 2, func(cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "TMPDIR="+temp, "HOLDFAST_DEMO=no", "HOLDFAST_ADMIN=nowhere")
+	})
+	pid := dev.await(`^node-2 +(\d+) +running +http://127.0.0.1:` + strconv.Itoa(base+20) + ` `)[1]
+	require.NotContains(t, dev.output(), "\x1b", "no colour where there is no terminal")
+	require.Regexp(t, `(?m)^node-1  \| .*msg=`, dev.output())
+
+	dev.tell("kill 2")
+	dev.await(`^node-2 \(pid ` + pid + `\) was killed, as you asked`)
+	dev.tell("kill 2")
+	dev.await(`^kill node-2: it does not run`)
+	dev.tell("start 2")
+	again := dev.await(`^node-2 starts with pid (\d+)`)[1]
+	require.NotEqual(t, pid, again)
+	dev.await(`^node-2 \(pid ` + again + `\) is ready`)
+	dev.tell("start node-2")
+	dev.await(`^start node-2: it is \w+ already, with pid ` + again)
+
+	dev.tell("pause router")
+	dev.await(`^router \(pid \d+\) is frozen`)
+	dev.tell("resume router")
+	dev.await(`^router \(pid \d+\) goes on`)
+
+	dev.tell("drain 1")
+	dev.await(`^node-1 \(pid \d+\) has drained and left, as you asked`)
+	require.Regexp(t, `(?m)^node-1  \| .*msg=drained unsynced=0$`, dev.output())
+
+	outside, err := strconv.Atoi(again)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(outside, syscall.SIGKILL))
+	dev.await(`^node-2 \(pid ` + again + `\) was ended from outside \(signal: killed\)`)
+
+	dev.tell("status")
+	dev.await(`^node-2 +- +stopped `)
+	dev.await(`^router +router .*[0-9a-f]{16}$`)
+	dev.tell("dance 2")
+	dev.await(`^unknown command "dance"`)
+	dev.tell("kill 3")
+	dev.await(`^kill whom\?`)
+	dev.tell("help")
+	dev.await(`^  kill 2 `)
+
+	require.NoError(t, dev.stdin.Close())
+	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", base+adminPort))
+	require.NoError(t, err, "the end of the input is not the end of dev")
+	resp.Body.Close()
+	require.NoError(t, dev.cmd.Process.Signal(syscall.SIGTERM))
+	require.Equal(t, exitOK, dev.exit())
+	requireNobodyListens(t, base, 2)
+	left, err := os.ReadDir(temp)
+	require.NoError(t, err)
+	require.Empty(t, left, "the secret is removed")
+}
+
+func TestDevEndsOnItsSignalsAndOnQuit(t *testing.T) {
+	for name, end := range map[string]func(*child) error{
+		"SIGINT": func(c *child) error { return c.cmd.Process.Signal(syscall.SIGINT) },
+		"SIGHUP": func(c *child) error { return c.cmd.Process.Signal(syscall.SIGHUP) },
+		"quit":   func(c *child) error { c.tell("quit"); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dev, base := spawnDev(t, 1, nil)
+			require.NoError(t, end(dev))
+			require.Equal(t, exitOK, dev.exit())
+			requireNobodyListens(t, base, 1)
+		})
+	}
+}
+
+func TestChildrenOfAKilledDevEnd(t *testing.T) {
+	dev, base := spawnDev(t, 1, nil)
+	dev.tell("pause 1") // even one that cannot watch its parent
+	dev.await(`is frozen`)
+	require.NoError(t, dev.cmd.Process.Kill())
+	requireNobodyListens(t, base, 1)
+}
+
+// The pipe alone is enough where the kernel does not kill orphans.
+func TestMemberEndsWithItsParentsPipe(t *testing.T) {
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	base := freeBase(t, 1)
+	at := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(base+10+port)) }
+	node := spawn(t, func(cmd *exec.Cmd) {
+		cmd.ExtraFiles = []*os.File{read}
+		cmd.Env = append(cmd.Env, parentEnv+"=3")
+	}, "node", "-name", "a", "-http", at(httpPort), "-admin", at(adminPort), "-resp", at(respPort), "-peer", at(peerPort), "-gossip", at(gossipPort))
+	require.NoError(t, read.Close())
+	node.await(`127\.0\.0\.1`)
+	require.Eventually(t, func() bool {
+		resp, err := http.Get("http://" + at(adminPort) + "/healthz")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err == nil
+	}, patience, 10*time.Millisecond)
+	require.NoError(t, write.Close())
+	require.Equal(t, exitFailed, node.exit())
+	node.await(errOrphaned.Error())
+}
+
+func TestParentDescriptorIsChecked(t *testing.T) {
+	for _, text := range []string{"", "x", "0", "-1", "987654"} {
+		t.Setenv(parentEnv, text)
+		_, err := lifeOfParent(t.Context())
+		require.ErrorContains(t, err, parentEnv, text)
+	}
+}
+
+func TestDevNamesThePortInUse(t *testing.T) {
+	base := freeBase(t, 3)
+	for _, offset := range []int{httpPort, 10 + adminPort, 20 + respPort, 30 + peerPort} {
+		taken := strconv.Itoa(base + offset)
+		l, err := net.Listen("tcp", "127.0.0.1:"+taken)
+		require.NoError(t, err)
+		r := holdfast(t, "dev", "-base-port", strconv.Itoa(base))
+		l.Close()
+		require.Equal(t, exitFailed, r.code)
+		require.Contains(t, r.stderr, "port "+taken)
+		require.Contains(t, r.stderr, "-base-port")
+		requireOneLine(t, r.stderr)
+	}
+	taken := strconv.Itoa(base + gossipPort)
+	c, err := net.ListenPacket("udp", "127.0.0.1:"+taken)
+	require.NoError(t, err)
+	defer c.Close()
+	r := holdfast(t, "dev", "-base-port", strconv.Itoa(base))
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.stderr, "port "+taken)
+}
+
+func TestDevEndsWhenAMemberCannotStart(t *testing.T) {
+	base := freeBase(t, 1)
+	dev := spawn(t, nil, "dev", "-nodes", "1", "-base-port", strconv.Itoa(base), "-ttl", "1ms") // too short for a node
+	require.Equal(t, exitFailed, dev.exit())
+	dev.await(`node-1 ended while starting: exit status 1; its log above tells why`)
+	dev.await(`^node-1  \| .*-ttl`)
+	requireNobodyListens(t, base, 1)
+}
