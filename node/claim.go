@@ -156,7 +156,8 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 		if part.phase != claiming {
 			continue // a claim with a higher epoch was accepted meanwhile
 		}
-		won := part.epoch < epoch || part.claimant == o.node.id
+		mine := claimRef{epoch, o.node.id}
+		won := !part.promised.newer(mine)
 		var sources []*link
 		synced := make([]string, 0, len(links))
 		digest := o.node.store.Digest(p)
@@ -186,7 +187,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 			o.retry = true
 			continue
 		}
-		part.epoch, part.claimant = epoch, o.node.id
+		o.setHolderLocked(p, mine)
 		if len(sources) == 0 {
 			o.setPhaseLocked(p, warm)
 		} else {
@@ -209,11 +210,10 @@ func (o *ownership) refusedLocked(p int, a claimAnswer) {
 	o.maxEpoch = max(o.maxEpoch, a.epoch)
 	id, err := parseID(a.claimant)
 	if err != nil {
-		return // nobody has claimed it there
+		return // nobody holds it there
 	}
-	part := &o.parts[p]
-	if a.epoch > part.epoch {
-		part.epoch, part.claimant = a.epoch, id
+	if c := (claimRef{a.epoch, id}); a.status == claimEarly && c.newer(o.parts[p].holder) {
+		o.setHolderLocked(p, c)
 	}
 }
 
@@ -232,19 +232,19 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 	o.maxEpoch = max(o.maxEpoch, r.epoch)
 	for _, p := range r.parts {
 		part := &o.parts[p]
+		claim := claimRef{r.epoch, from}
 		a := claimAnswer{status: claimAccepted}
 		switch {
-		case r.epoch < part.epoch, r.epoch == part.epoch && from.String() < part.claimant.String():
-			a.status = claimStale
+		case part.promised.newer(claim):
+			a.status, a.epoch, a.claimant = claimStale, part.promised.epoch, part.promised.by.String()
 		case !same && o.servedLocked(part, from):
-			a.status = claimEarly
+			a.status, a.epoch, a.claimant = claimEarly, part.holder.epoch, part.holder.by.String()
 		}
 		if a.status != claimAccepted {
-			a.epoch, a.claimant = part.epoch, part.claimant.String()
 			answer = a.append(answer)
 			continue
 		}
-		part.epoch, part.claimant = r.epoch, from
+		part.promised = claim
 		if part.phase != away {
 			// After Close returns no write can be applied here any more,
 			// so the digest covers every write that was answered.
@@ -268,14 +268,15 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 // servedLocked says whether somebody else than from serves the partition and
 // is alive as far as this member can vouch.
 func (o *ownership) servedLocked(part *partition, from ID) bool {
+	holder := part.holder.by
 	switch {
-	case part.claimant == o.node.id:
+	case holder == o.node.id:
 		return part.phase == warm || part.phase == fetching
-	case part.claimant == (ID{}), part.claimant.Name == from.Name:
-		return false // nobody, or an earlier boot of the claimant itself
+	case holder == (ID{}), holder.Name == from.Name, o.node.hasEnded(holder):
+		return false // nobody, or an earlier boot of the claimant, or nobody any more
 	default:
-		l := o.node.linkTo(part.claimant)
-		return l != nil && l.alive()
+		l := o.node.linkTo(holder)
+		return l != nil && l.vouched()
 	}
 }
 

@@ -65,6 +65,9 @@ type Config struct {
 	// Ack is what a write waits for where the request does not say.
 	// Default: replication.AckAsync.
 	Ack replication.Ack
+	// PartitionMode is what an owner does that cannot reach the others.
+	// Default: PartitionAvailable.
+	PartitionMode PartitionMode
 	// TTL is the idle time of a session whose writer gives none. Default 30m.
 	TTL time.Duration
 	// MaxSession bounds a session in bytes. Default 1 MiB.
@@ -129,6 +132,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	def(&c.Cluster, "holdfast")
 	def((*string)(&c.Role), string(RoleNode))
+	def((*string)(&c.PartitionMode), string(PartitionAvailable))
 	def(&c.HTTP, "127.0.0.1:8080")
 	def(&c.Admin, "127.0.0.1:8081")
 	def(&c.Gossip, "127.0.0.1:8084")
@@ -189,11 +193,14 @@ func (c Config) validate() error {
 	if c.Role != RoleNode && c.Role != RoleRouter {
 		bad("role", c.Role, "must be node or router")
 	}
+	if c.PartitionMode != PartitionAvailable && c.PartitionMode != PartitionMajority {
+		bad("partition-mode", c.PartitionMode, "must be available or majority")
+	}
 	if c.Copies < 1 || c.Copies > 16 {
 		bad("copies", c.Copies, "must be 1 to 16")
 	}
-	if c.VirtualNodes < 1 || c.VirtualNodes > 10000 {
-		bad("virtual-nodes", c.VirtualNodes, "must be 1 to 10000")
+	if c.VirtualNodes < 1 || c.VirtualNodes > 1000 {
+		bad("virtual-nodes", c.VirtualNodes, "must be 1 to 1000")
 	}
 	if !(c.Load > 1) || math.IsInf(c.Load, 0) {
 		bad("load", c.Load, "must be over 1, such as 1.25")

@@ -52,9 +52,7 @@ func (n *Node) openRouter() error {
 		},
 		Finder: n.finder,
 		Failed: func(t router.Target) { n.suspect(ID{t.Name, t.Boot}) },
-		Dial: func(ctx context.Context, _, address string) (net.Conn, error) {
-			return n.cfg.Network.Dial(ctx, address)
-		},
+		Dial:   n.dials.dial,
 		Logger: n.log,
 	})
 	return err
@@ -68,15 +66,14 @@ func target(m *Member) router.Target {
 }
 
 // lookup names the member that serves a key, and the one that will if it has
-// ended. A router goes by the ring; a node knows whose claim stands.
+// ended. Whose claim is in force counts before the ring, which may be about to
+// move the partition.
 func (n *Node) lookup(key string) router.Route {
 	view := n.View()
 	p := ring.Partition(key)
 	owner := view.Named(view.Table.Owner(p))
-	if n.cfg.Role == RoleNode {
-		if v := n.owner.route(p); v.to != nil {
-			owner = view.Member(v.to.id)
-		}
+	if v := n.owner.route(p); v.to != nil {
+		owner = view.Member(v.to.id)
 	}
 	return router.Route{
 		Fingerprint: view.Table.Fingerprint(),

@@ -49,7 +49,7 @@ func (o *ownership) fetchPartition(ctx context.Context, p int, epoch uint64) err
 		}
 	}
 	o.mu.Lock()
-	if part := &o.parts[p]; part.phase == fetching && part.epoch == epoch {
+	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
 		o.setPhaseLocked(p, warm)
 	}
 	o.mu.Unlock()
@@ -59,7 +59,7 @@ func (o *ownership) fetchPartition(ctx context.Context, p int, epoch uint64) err
 func (o *ownership) sourcesOf(p int, epoch uint64) []*link {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if part := &o.parts[p]; part.phase == fetching && part.epoch == epoch {
+	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
 		return part.sources
 	}
 	return nil
@@ -72,7 +72,7 @@ func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole b
 	o.mu.Lock()
 	part := &o.parts[p]
 	_, have := part.fetched[key]
-	sources, epoch, ph := part.sources, part.epoch, part.phase
+	sources, epoch, ph := part.sources, part.holder.epoch, part.phase
 	o.mu.Unlock()
 	if ph != fetching {
 		return nil // warm by now, or yielded: the store says which
@@ -99,7 +99,7 @@ func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole b
 		}
 	}
 	o.mu.Lock()
-	if part := &o.parts[p]; part.phase == fetching && part.epoch == epoch {
+	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
 		part.fetched[key] = struct{}{}
 	}
 	o.mu.Unlock()

@@ -86,8 +86,7 @@ func (h inbound) Serve(r *peer.Request) {
 	n := h.node
 	switch r.Type {
 	case typePing:
-		n.heardFrom(ID{r.From.Name, r.From.Boot}, r.Payload)
-		r.Reply(n.ping())
+		answer(r)(n.pong(ID{r.From.Name, r.From.Boot}, r.Payload))
 	case typeOp:
 		h.op(r)
 	case typeClaim:
@@ -124,7 +123,7 @@ func (h inbound) op(r *peer.Request) {
 		return
 	}
 	p := ring.Partition(op.Key)
-	if n.owner.phaseOf(p) == warm && !h.waits(op, ack) {
+	if n.owner.phaseOf(p) == warm && n.lease.held() && !h.waits(op, ack) {
 		reply, err := n.serve(r.Context(), p, op, ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			r.Reply(encodeReply(reply, err))

@@ -35,15 +35,17 @@ var errNoLink = errors.New("no connection to the member")
 // main one for requests and heartbeats, and a second one for bulk transfers,
 // so that a transfer never stands in a request's way.
 type link struct {
-	node   *Node
-	id     ID
-	addr   string // peer address
-	log    *slog.Logger
-	beat   chan struct{} // one slot: send a heartbeat now
-	stop   context.CancelFunc
-	done   chan struct{}
-	heard  atomic.Int64  // when it last answered, nanoseconds since the node's start; 0 never
-	dialed chan struct{} // closed when the first attempt to connect has ended
+	node *Node
+	id   ID
+	addr string // peer address
+	log  *slog.Logger
+	beat chan struct{} // one slot: send a heartbeat now
+	stop context.CancelFunc
+	done chan struct{}
+	// heard is when the newest heartbeat that the peer has answered was sent,
+	// and answered when this member last answered one of the peer's; both in
+	// nanoseconds since the node's start, 0 for never.
+	heard, answered atomic.Int64
 
 	mu          sync.Mutex // guards what follows
 	main, bulk  *peer.Link
@@ -55,7 +57,7 @@ type link struct {
 func newLink(n *Node, m *Member) *link {
 	return &link{
 		node: n, id: m.ID, addr: m.Peer, log: n.log.With("member", m.Name),
-		beat: make(chan struct{}, 1), done: make(chan struct{}), dialed: make(chan struct{}),
+		beat: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 }
 
@@ -152,7 +154,7 @@ func (e *otherBoot) Error() string {
 func (l *link) run(ctx context.Context) {
 	defer close(l.done)
 	defer l.disconnect()
-	pause, first := redialMin, true
+	pause := redialMin
 	for ctx.Err() == nil {
 		main, err := l.connect(ctx)
 		if err == nil {
@@ -160,15 +162,8 @@ func (l *link) run(ctx context.Context) {
 			l.mu.Lock()
 			l.main = main
 			l.mu.Unlock()
-			l.touch()
 			l.node.members.setBack(l.id)
 			l.node.members.broadcast()
-		}
-		if first {
-			first = false
-			close(l.dialed)
-		}
-		if err == nil {
 			l.heartbeats(ctx, main)
 			l.disconnect()
 			continue // dial at once: the answer tells a crash from a cut
@@ -216,8 +211,9 @@ func (l *link) heartbeats(ctx context.Context, main *peer.Link) {
 		answer, err := main.Call(cctx, typePing, l.node.ping())
 		cancel()
 		if err == nil {
-			l.heard.Store(int64(sent))
 			l.hear(answer)
+			l.heard.Store(int64(sent))
+			l.node.lease.renew()
 		}
 		select {
 		case <-ctx.Done():
@@ -237,8 +233,6 @@ func (l *link) kick() {
 	}
 }
 
-func (l *link) touch() { l.heard.Store(int64(l.node.since())) }
-
 // connected says whether the main connection is up.
 func (l *link) connected() bool {
 	l.mu.Lock()
@@ -246,11 +240,12 @@ func (l *link) connected() bool {
 	return l.main != nil && l.main.Err() == nil
 }
 
-// alive says whether this member can vouch for the peer: it is connected and
-// has answered within the last second.
-func (l *link) alive() bool {
-	heard := time.Duration(l.heard.Load())
-	return heard > 0 && l.node.since()-heard < vouchFor && l.connected()
+// vouched says whether the peer is alive as far as this member knows, or may
+// hold a lease that this member has answered: one of them has answered the
+// other within the last second.
+func (l *link) vouched() bool {
+	last := max(l.heard.Load(), l.answered.Load())
+	return last > 0 && l.node.since()-time.Duration(last) < vouchFor
 }
 
 // ringSeen returns the fingerprint of the peer's ring as it last said.
@@ -263,14 +258,23 @@ func (l *link) ringSeen() string {
 // hear takes in what a peer says of its ring. Rings that stay different for
 // over a second are the mark of partial views: a join exchanges them whole.
 func (l *link) hear(ping []byte) {
-	state, fingerprint, err := decodePing(ping)
+	beat, err := decodePing(ping)
 	if err != nil {
 		l.log.Warn("malformed heartbeat", "error", err)
 		return
 	}
-	if state == StateLeaving {
+	if beat.state == StateLeaving {
 		l.node.members.setLeaving(l.id)
 	}
+	if beat.table != nil {
+		table, err := decodeClaims(beat.table)
+		if err != nil {
+			l.log.Warn("malformed heartbeat", "error", err)
+			return
+		}
+		l.node.owner.mergeClaims(l.id.Name, &table)
+	}
+	fingerprint := beat.fingerprint
 	ours := l.node.View().Table.Fingerprint()
 	now := time.Now()
 	l.mu.Lock()
@@ -295,17 +299,53 @@ func (l *link) hear(ping []byte) {
 	}
 }
 
-// A ping, and its answer, carries the sender's state, one byte, and the
-// fingerprint of its ring.
-func (n *Node) ping() []byte {
-	return append([]byte{byte(n.members.state())}, n.View().Table.Fingerprint()...)
+// heartbeat is what members tell each other all the time, as question and as
+// answer:
+//
+//	u8 state | u64 hash of the claims in force | u8 length, ring fingerprint | claims
+//
+// The claims follow in an answer to a heartbeat with another hash.
+type heartbeat struct {
+	state       State
+	claims      uint64
+	fingerprint string
+	table       []byte
 }
 
-func decodePing(b []byte) (State, string, error) {
-	if len(b) < 1 || len(b) > 64 {
-		return 0, "", fmt.Errorf("heartbeat of %d bytes", len(b))
+func (n *Node) ping() []byte {
+	fingerprint := n.View().Table.Fingerprint()
+	b := order.AppendUint64([]byte{byte(n.members.state())}, n.owner.claimsHash.Load())
+	return append(append(b, byte(len(fingerprint))), fingerprint...)
+}
+
+// pong answers a heartbeat.
+func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
+	beat, err := decodePing(ping)
+	if err != nil {
+		return nil, err
 	}
-	return State(b[0]), string(b[1:]), nil
+	if l := n.linkTo(from); l != nil {
+		// First the promise, then the answer: from now on this member does
+		// not take over for a second.
+		l.answered.Store(int64(n.since()))
+		l.hear(ping)
+	}
+	answer := n.ping()
+	if beat.claims != n.owner.claimsHash.Load() {
+		answer = append(answer, n.owner.encodeClaims()...)
+	}
+	return answer, nil
+}
+
+func decodePing(b []byte) (h heartbeat, err error) {
+	if len(b) < 10 || len(b) < 10+int(b[9]) {
+		return h, fmt.Errorf("heartbeat of %d bytes is cut short", len(b))
+	}
+	h = heartbeat{state: State(b[0]), claims: order.Uint64(b[1:]), fingerprint: string(b[10 : 10+b[9]])}
+	if rest := b[10+int(b[9]):]; len(rest) > 0 {
+		h.table = rest
+	}
+	return h, nil
 }
 
 // Frame types of the peer link beside replication's.

@@ -99,7 +99,7 @@ func (m *membership) collect() []*Member {
 			meta.State = StateLeaving
 		}
 		members = append(members, &Member{
-			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive,
+			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive, Refused: gone, Left: h.Left && !h.Alive,
 			Up: h.Alive && !gone && newest[h.ID.Name] == h.ID.Boot,
 		})
 	}

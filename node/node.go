@@ -34,6 +34,8 @@ type Node struct {
 	replicator *replication.Replicator
 	owner      *ownership
 	keeper     *keeper
+	lease      *lease
+	dials      *dials
 	members    *membership
 	gossip     *gossip
 	router     *router.Router
@@ -97,7 +99,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		rand.Read(n.secret)
 	}
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.owner, n.keeper = newOwnership(n), newKeeper(n)
+	n.owner, n.keeper, n.lease, n.dials = newOwnership(n), newKeeper(n), newLease(n), newDials(n)
 	if cfg.Role != RoleNode {
 		return n, nil
 	}
@@ -195,7 +197,7 @@ func (n *Node) run() {
 		n.events.run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.run, n.keeper.run, n.expire, n.watchLag)
+		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag)
 		if n.cfg.RESP != "" {
 			n.log.Debug("the Redis protocol is not served by this version", "resp", n.cfg.RESP)
 		}
@@ -295,7 +297,9 @@ func (n *Node) viewChanged(last, view *View) {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 		n.events.add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 	}
+	n.lease.viewChanged(view)
 	n.keeper.viewChanged(view)
+	n.dials.viewChanged(view)
 	n.owner.kick()
 	n.keeper.kick()
 	for _, l := range n.allLinks() {
@@ -395,12 +399,13 @@ func (n *Node) allLinks() []*link {
 	return all
 }
 
-// liveLinks are the links to members that take part.
+// liveLinks are the links to the nodes whose consent a claim needs: those that
+// take part, and those that gossip has given up but that this member has heard.
 func (n *Node) liveLinks() []*link {
 	view := n.View()
 	return slices.DeleteFunc(n.allLinks(), func(l *link) bool {
 		m := view.Member(l.id)
-		return m == nil || !m.Up
+		return (m == nil || !m.Up) && (n.hasEnded(l.id) || !l.vouched())
 	})
 }
 
@@ -410,10 +415,20 @@ func (n *Node) ended(id ID) bool {
 	return m == nil || !m.Up
 }
 
-// heardFrom takes in a peer's heartbeat.
-func (n *Node) heardFrom(id ID, ping []byte) {
-	if l := n.linkTo(id); l != nil {
-		l.hear(ping)
+// hasEnded says whether a boot's process is known to have ended: its address
+// refused a connection or answers as another boot, or it said good-bye. A
+// member that gossip merely holds for dead may be frozen, and come back.
+func (n *Node) hasEnded(id ID) bool {
+	view := n.View()
+	m := view.Member(id)
+	switch {
+	case m == nil:
+		return true // so long gone that gossip has forgotten it
+	case m.Refused || m.Left:
+		return true
+	default:
+		now := view.Named(id.Name)
+		return now != nil && now.Boot > id.Boot
 	}
 }
 

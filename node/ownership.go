@@ -32,9 +32,12 @@ func (p phase) cold() bool { return p == claiming || p == fetching }
 
 // partition is what this member knows of who serves one partition.
 type partition struct {
-	phase    phase
-	epoch    uint64 // of the newest claim that this member has seen
-	claimant ID     // who made that claim
+	phase phase
+	// holder is the newest claim known to be in force: its maker serves.
+	holder claimRef
+	// promised is the newest claim that this member has agreed to. Its maker
+	// serves as soon as everybody else has agreed; older ones are refused.
+	promised claimRef
 	// sources are the holders whose copies differed when the claim was
 	// answered; fetched are the keys that have been merged from all of them.
 	sources []*link
@@ -50,6 +53,8 @@ type ownership struct {
 	node   *Node
 	wake   chan struct{}
 	phases [ring.Partitions]atomic.Uint32 // copies of partition.phase for readers without the lock
+
+	claimsHash atomic.Uint64 // XOR of the holders' hashes, written under mu
 
 	mu       sync.Mutex // guards what follows
 	parts    [ring.Partitions]partition
@@ -74,16 +79,16 @@ type verdict struct {
 func (o *ownership) route(p int) verdict {
 	o.mu.Lock()
 	part := &o.parts[p]
-	ph, claimant := part.phase, part.claimant
+	ph, promised, holder := part.phase, part.promised, part.holder
 	o.mu.Unlock()
 	self := o.node.id
 	if ph == warm || ph == fetching {
 		return verdict{phase: ph, owner: self.Name}
 	}
 	view := o.node.View()
-	if claimant != (ID{}) && claimant != self {
-		if m := view.Member(claimant); m != nil && m.Up {
-			return verdict{to: o.node.linkTo(claimant), owner: claimant.Name}
+	for _, c := range []claimRef{promised, holder} {
+		if m := view.Member(c.by); m != nil && m.Up && c.by != self {
+			return verdict{to: o.node.linkTo(c.by), owner: c.by.Name}
 		}
 	}
 	owner := view.Table.Owner(p)
@@ -167,20 +172,23 @@ func (o *ownership) startRound(ctx context.Context) (retry bool) {
 	return retry || waiting
 }
 
-// mayClaimLocked says whether this node may ask for p. A member that serves it
-// and is alive gives it up only to someone who sees the same ring: two views
-// that differ would pull a partition to and fro.
+// mayClaimLocked says whether this node may ask for p.
 func (o *ownership) mayClaimLocked(p int, view *View) bool {
-	claimant := o.parts[p].claimant
-	if claimant == (ID{}) || claimant == o.node.id {
+	holder := o.parts[p].holder.by
+	if holder == (ID{}) || holder == o.node.id || o.node.hasEnded(holder) {
 		return true
 	}
-	m := view.Member(claimant)
-	if m == nil || !m.Up {
-		return true
+	l := o.node.linkTo(holder)
+	if l != nil && l.vouched() {
+		// A member that serves and is alive gives a partition up only to
+		// someone who sees the same ring: two views that differ would pull
+		// it to and fro.
+		return l.ringSeen() == view.Table.Fingerprint()
 	}
-	l := o.node.linkTo(claimant)
-	return l != nil && l.ringSeen() == view.Table.Fingerprint()
+	// Silent: its lease has ended if it cannot reach us, and gossip must
+	// agree that it is lost.
+	m := view.Member(holder)
+	return m == nil || !m.Up
 }
 
 // counts returns how many partitions are warm here, and how many are to be
@@ -196,11 +204,4 @@ func (o *ownership) counts() (ready, cold int) {
 		}
 	}
 	return ready, cold
-}
-
-// claimOf returns the newest claim seen for p.
-func (o *ownership) claimOf(p int) (epoch uint64, claimant ID) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.parts[p].epoch, o.parts[p].claimant
 }

@@ -44,9 +44,9 @@ func (s *Sessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) 
 
 // Get returns the session, or session.ErrNotFound or session.ErrDeleted.
 func (s *Sessions) Get(ctx context.Context, key string) (*session.Record, error) {
-	if s.node.owner.phaseOf(ring.Partition(key)) == warm {
+	if s.node.owner.phaseOf(ring.Partition(key)) == warm && s.node.lease.held() {
 		rec, err := s.node.store.Get(key)
-		if !errors.Is(err, session.ErrNotServed) {
+		if !errors.Is(err, session.ErrNotServed) && s.node.lease.held() {
 			return rec, err
 		}
 	}
@@ -86,7 +86,7 @@ func (s *Sessions) Delete(ctx context.Context, key string) error {
 // time is up, for ownership may move while it is on its way.
 func (n *Node) do(ctx context.Context, op *session.Op, ack replication.Ack, hops int) (api.Reply, error) {
 	p := ring.Partition(op.Key)
-	if n.owner.phaseOf(p) == warm { // the usual case, without timers
+	if n.owner.phaseOf(p) == warm && n.lease.held() { // the usual case, without timers
 		if reply, err := n.serve(ctx, p, op, ack); !errors.Is(err, session.ErrNotServed) {
 			return reply, err
 		}
@@ -124,13 +124,8 @@ func again(err error) bool {
 func (n *Node) attempt(ctx context.Context, p int, op *session.Op, ack replication.Ack, hops int) (api.Reply, error) {
 	v := n.owner.route(p)
 	switch {
-	case v.phase == fetching:
-		if err := n.owner.fetchThrough(ctx, p, op.Key, wholePartition(op)); err != nil {
-			return api.Reply{}, fmt.Errorf("%w: %w", errNoOwner, err)
-		}
-		return n.serve(ctx, p, op, ack)
-	case v.phase == warm:
-		return n.serve(ctx, p, op, ack)
+	case v.phase == fetching || v.phase == warm:
+		return n.serveLeased(ctx, p, op, ack)
 	case v.to == nil:
 		return api.Reply{}, errNoOwner
 	case hops >= maxHops:
@@ -138,6 +133,32 @@ func (n *Node) attempt(ctx context.Context, p int, op *session.Op, ack replicati
 	default:
 		return n.forward(ctx, v.to, op, ack, hops+1)
 	}
+}
+
+// serveLeased is serve for an owner that may have to ask first, and to fetch.
+func (n *Node) serveLeased(ctx context.Context, p int, op *session.Op, ack replication.Ack) (api.Reply, error) {
+	degraded := false
+	if !n.lease.held() {
+		var err error
+		if degraded, err = n.lease.ask(ctx); err != nil {
+			return n.reply(), err
+		}
+	}
+	switch n.owner.phaseOf(p) {
+	case fetching:
+		if err := n.owner.fetchThrough(ctx, p, op.Key, wholePartition(op)); err != nil {
+			return api.Reply{}, fmt.Errorf("%w: %w", errNoOwner, err)
+		}
+	case warm:
+	default:
+		return api.Reply{}, errNoOwner // given up while asking
+	}
+	if degraded {
+		reply, err := n.serveDegraded(ctx, p, op)
+		reply.Degraded = true
+		return reply, err
+	}
+	return n.serve(ctx, p, op, ack)
 }
 
 // serve runs the operation on this node's store and sees to its copies.
@@ -148,6 +169,9 @@ func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication
 		}
 	}
 	res, err := n.store.Do(op)
+	if !n.lease.held() {
+		return n.overtaken(p, op, res)
+	}
 	reply := api.Reply{Result: res, Node: n.id.Name, Ring: n.View().Table.Fingerprint()}
 	if err != nil {
 		return reply, err
@@ -170,6 +194,44 @@ func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication
 	}
 	reply.Acked, err = n.confirm(ctx, p, keys, want)
 	return reply, err
+}
+
+// overtaken deals with an operation during which the lease ran out, as when the
+// process was stopped in the middle of it: somebody else may have served the
+// partition by then, so the answer would be a guess. What was written travels
+// to the others, where merge decides, and the operation is run again under a
+// lease if that ends the same.
+func (n *Node) overtaken(p int, op *session.Op, res session.Result) (api.Reply, error) {
+	if res.Changed {
+		for _, key := range changedKeys(op, res) {
+			n.replicator.Mark(n.View().copyHolders(p), key)
+		}
+		if !repeatable(op) {
+			return n.reply(), fmt.Errorf("%s while the lease ran out: %w", op.Kind, api.ErrUncertain)
+		}
+	}
+	return n.reply(), fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
+}
+
+// serveDegraded runs the operation although no other node can be reached. Its
+// copies follow when one can be.
+func (n *Node) serveDegraded(ctx context.Context, p int, op *session.Op) (api.Reply, error) {
+	res, err := n.store.Do(op)
+	reply := n.reply()
+	reply.Result = res
+	if err != nil {
+		return reply, err
+	}
+	n.stats.served.Add(1)
+	n.stats.degraded.Add(1)
+	if res.Changed {
+		holders := n.View().copyHolders(p)
+		for _, key := range changedKeys(op, res) {
+			n.replicator.Mark(holders, key)
+		}
+		reply.Unconfirmed = len(holders) > 0
+	}
+	return reply, ctx.Err()
 }
 
 func (n *Node) ackOf(ack replication.Ack) replication.Ack {

@@ -21,6 +21,10 @@ type counters struct {
 	refusedPeers   atomic.Int64 // connections to the peer port refused because too many are open
 	refusedLagging atomic.Int64 // new sessions refused because copies are too far behind
 	slowed         atomic.Int64 // writes that were slowed down because copies are behind
+	unleased       atomic.Int64 // times that nobody answered an owner who asked for its lease
+	degraded       atomic.Int64 // operations served without being able to reach any other node
+	gaps           atomic.Int64 // times that this process stood still
+	succeeded      atomic.Int64 // partitions that others had claimed while this node was out of touch
 	mendedViews    atomic.Int64 // exchanges of members because rings differed
 }
 
@@ -90,6 +94,7 @@ type statsAnswer struct {
 	BelowTarget int              `json:"below_target"`
 	Lag         float64          `json:"lag_ms"`
 	Dirty       int              `json:"dirty"`
+	Split       bool             `json:"split_suspected"`
 	Counters    map[string]int64 `json:"counters"`
 }
 
@@ -128,10 +133,12 @@ func (n *Node) statsAnswer() statsAnswer {
 	a.Partitions = partitionsAnswer{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
 	a.BelowTarget = n.keeper.belowTarget()
 	dirty, age := n.replicator.Lag()
+	a.Split = n.lease.splitSuspected()
 	a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
 	r := &n.replicator.Stats
 	for name, c := range map[string]*atomic.Int64{
-		"served": &n.stats.served, "unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
+		"served": &n.stats.served, "unleased": &n.stats.unleased, "degraded": &n.stats.degraded, "stood_still": &n.stats.gaps, "succeeded": &n.stats.succeeded,
+		"unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
 		"refused_ops": &n.stats.refusedOps, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,

@@ -16,8 +16,13 @@ type Member struct {
 	// Up says that the member takes part: gossip knows it as alive, it is not
 	// gone, and no newer boot has its name.
 	Up bool
-	// Gone says that its process has ended although gossip may not know yet.
+	// Gone says that it takes part no more: Refused, Left, or found dead by gossip.
 	Gone bool
+	// Refused says that its process has ended: its address refused a
+	// connection, or answers as another boot.
+	Refused bool
+	// Left says that it said good-bye.
+	Left bool
 	// Since is when its standing last changed.
 	Since time.Time
 }
@@ -34,6 +39,7 @@ type View struct {
 	Members []*Member
 
 	addresses map[netip.Addr]bool // of every member that is up
+	lost      map[string]bool     // public addresses that only members have that are not up
 
 	byName map[string]*Member // the member that goes by a ring name now
 	byID   map[ID]*Member
@@ -62,11 +68,12 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 		}
 		return compare(b.Boot, a.Boot)
 	})
-	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), addresses: make(map[netip.Addr]bool)}
+	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), addresses: make(map[netip.Addr]bool), lost: make(map[string]bool)}
 	var names []string
 	for _, m := range members {
 		v.byID[m.ID] = m
 		if !m.Up {
+			v.lost[m.HTTP] = true
 			continue
 		}
 		v.byName[m.Name] = m
@@ -77,6 +84,9 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 			names = append(names, m.Name)
 			v.nodes = append(v.nodes, m)
 		}
+	}
+	for _, m := range v.byName {
+		delete(v.lost, m.HTTP)
 	}
 	if last != nil && slices.Equal(last.Table.Members(), names) {
 		v.Table = last.Table // placement depends on the names alone

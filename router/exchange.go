@@ -75,6 +75,9 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 			x.rt.counters.retries.Add(1)
 		case next != (Target{}):
 			x.rt.counters.failovers.Add(1)
+			if nothingSent(err) {
+				x.refusals = append(x.refusals, target.Name+"/"+target.Boot)
+			}
 		case err != nil:
 			return nil, errors.Join(x.errs...)
 		default:
@@ -164,9 +167,6 @@ func (x *exchange) try(transport *http.Transport, req *http.Request, t Target) (
 // note keeps why a member failed, and tells those who count.
 func (x *exchange) note(t Target, err error) {
 	x.errs = append(x.errs, fmt.Errorf("send request to %s: %w", t.Name, err))
-	if nothingSent(err) && !x.redialled {
-		x.refusals = append(x.refusals, t.Name+"/"+t.Boot)
-	}
 	switch {
 	case refused(err):
 		x.rt.counters.refused.Add(1)

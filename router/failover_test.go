@@ -118,6 +118,7 @@ func TestLastMemberIsDialledAgain(t *testing.T) {
 		require.EqualValues(t, 1, f.Stats().Failovers)
 		if c.status == 200 {
 			require.Len(t, heir.only(t).body, 1<<20)
+			require.Equal(t, []string{"owner/owner-boot"}, heir.only(t).header["Holdfast-Failover"], "it is not told of itself")
 		}
 	}
 }

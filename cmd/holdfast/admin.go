@@ -40,6 +40,10 @@ type memberInfo struct {
 	Share      float64 `json:"share"`
 }
 
+// present reports whether the member takes part, and can be asked. Members that
+// are gone, and earlier boots, stay listed for a while.
+func (m *memberInfo) present() bool { return m.State != "gone" && m.State != "superseded" }
+
 // ringInfo is the answer of /admin/ring.
 type ringInfo struct {
 	Fingerprint string       `json:"fingerprint"`
@@ -58,6 +62,11 @@ type keyInfo struct {
 	Owner       string   `json:"owner"`
 	Successors  []string `json:"successors"`
 	Fingerprint string   `json:"fingerprint"`
+	Holders     []struct {
+		Name    string `json:"name"`
+		State   string `json:"state"` // live, deleted, none or silent
+		Version string `json:"version"`
+	} `json:"holders"`
 }
 
 // statsInfo is what this program shows of /admin/stats.

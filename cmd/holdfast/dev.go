@@ -281,7 +281,7 @@ Try it, then kill the node that answered (Holdfast-Node) and ask again:
   curl -i -X PUT %[2]s/v1/sessions/alice -H 'Content-Type: application/json' -d '{"cart":["book"]}'
   curl -i %[2]s/v1/sessions/alice
 
-Dashboard: %[3]s/   Commands: help   End: quit or Ctrl-C
+Admin: %[3]s/   Commands: help   End: quit or Ctrl-C
 `, d.processTable(), router, d.members[0].url(adminPort))
 }
 

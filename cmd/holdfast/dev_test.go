@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 // patience bounds every wait for something that has to happen.
@@ -125,7 +127,7 @@ func spawnDev(t *testing.T, nodes int, setup func(*exec.Cmd)) (dev *child, base 
 	t.Helper()
 	base = freeBase(t, nodes)
 	dev = spawn(t, setup, "dev", "-nodes", strconv.Itoa(nodes), "-base-port", strconv.Itoa(base))
-	dev.await(`^Dashboard: `)
+	dev.await(`^Admin: `)
 	return dev, base
 }
 
@@ -221,6 +223,32 @@ func TestChildrenOfAKilledDevEnd(t *testing.T) {
 	dev.tell("pause 1") // even one that cannot watch its parent
 	dev.await(`is frozen`)
 	require.NoError(t, dev.cmd.Process.Kill())
+	requireNobodyListens(t, base, 1)
+}
+
+func TestDevLeavesNothingBehind(t *testing.T) {
+	t.Setenv(asHoldfast, "1") // for the children; dev runs in this process
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer http.DefaultClient.CloseIdleConnections()
+	base := freeBase(t, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stdin, holdStdin := io.Pipe()
+	printed, stdout := io.Pipe()
+	code := make(chan int)
+	go func() {
+		code <- run(ctx, []string{"dev", "-nodes", "1", "-base-port", strconv.Itoa(base)}, stdin, stdout, io.Discard)
+		stdout.Close()
+	}()
+	for scan := bufio.NewScanner(printed); scan.Scan(); {
+		if strings.HasPrefix(scan.Text(), "Admin: ") {
+			break
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, printed) }()
+	cancel()
+	require.Equal(t, exitOK, <-code)
+	holdStdin.Close()
 	requireNobodyListens(t, base, 1)
 }
 

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 // The exit codes of every command.
@@ -71,6 +72,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if usage, ok := errors.AsType[*usageError](err); ok {
 		name, code = usage.command, exitUsage
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	for line := range strings.SplitSeq(err.Error(), "\n") { // several when several flags were wrong
+		fmt.Fprintf(stderr, "%s: %s\n", name, line)
+	}
 	return code
 }

@@ -113,6 +113,15 @@ func writeKey(w io.Writer, k keyInfo) error {
 		}
 		add("successor "+strconv.Itoa(i+1), name, why)
 	}
+	for _, h := range k.Holders {
+		switch h.State {
+		case "none":
+		case "silent":
+			add("held by", h.Name, "did not answer")
+		default:
+			add("held by", h.Name, h.State+", version "+h.Version)
+		}
+	}
 	add("ring", k.Fingerprint, "members that show the same name the same owner")
 	return t.write(w)
 }

@@ -42,7 +42,11 @@ func TestWriteRing(t *testing.T) {
 }
 
 func TestWriteKey(t *testing.T) {
+	held := keyInfo{Key: "alice", Slot: 7638, Partition: 477, Owner: "node-2", Successors: []string{"node-3"}, Fingerprint: "0123456789abcdef"}
+	require.NoError(t, json.Unmarshal([]byte(`[{"name":"node-1","state":"none"},{"name":"node-2","state":"live","version":"0001"},
+		{"name":"node-3","state":"deleted","version":"0002"},{"name":"node-4","state":"silent"}]`), &held.Holders))
 	for name, k := range map[string]keyInfo{
+		"key-held.txt":  held,
 		"key.txt":       {Key: "alice", Slot: 7638, Partition: 477, Owner: "node-2", Successors: []string{"node-3", "node-1"}, Fingerprint: "0123456789abcdef"},
 		"key-tag.txt":   {Key: "{alice}:phone", Slot: 7638, Partition: 477, Owner: "node-2", Fingerprint: "0123456789abcdef"},
 		"key-empty.txt": {Key: "a\x1b[31m\n", Slot: 1, Partition: 0, Fingerprint: "0"},

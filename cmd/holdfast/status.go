@@ -50,7 +50,9 @@ func clusterStatus(ctx context.Context, base adminURL) ([]memberStatus, error) {
 	})
 	var asking sync.WaitGroup
 	for i := range members {
-		asking.Go(func() { members[i].ask(ctx) })
+		if members[i].present() {
+			asking.Go(func() { members[i].ask(ctx) })
+		}
 	}
 	asking.Wait()
 	return members, nil
@@ -75,7 +77,10 @@ func writeStatus(w io.Writer, members []memberStatus) error {
 		right:  []int{3, 4, 5, 6, 7, 8, 9},
 	}
 	for _, m := range members {
-		row := []string{m.Name, m.Role, m.State, "-", "-", "-", "-", "-", "-", "-", "no answer"}
+		row := []string{m.Name, m.Role, m.State, "-", "-", "-", "-", "-", "-", "-", "-"}
+		if m.present() {
+			row[10] = "no answer"
+		}
 		if s := m.Stats; s != nil {
 			row[3] = time.Duration(s.Uptime * float64(time.Second)).Truncate(time.Second).String()
 			row[10] = s.Fingerprint
@@ -98,6 +103,9 @@ func verdict(members []memberStatus) string {
 	sessions, below, cold, silent := 0, 0, 0, 0
 	rings := map[string]bool{}
 	for _, m := range members {
+		if !m.present() {
+			continue
+		}
 		if m.Stats == nil {
 			silent++
 			continue
@@ -124,7 +132,7 @@ func verdict(members []memberStatus) string {
 
 func silentReason(members []memberStatus) string {
 	for _, m := range members {
-		if m.Stats == nil {
+		if m.present() && m.Stats == nil {
 			return m.Name + ": " + m.Error
 		}
 	}

@@ -28,6 +28,7 @@ func TestWriteStatus(t *testing.T) {
 		"below":     func(m []memberStatus) { m[1].Stats.BelowTarget = 7 },
 		"cold":      func(m []memberStatus) { m[0].Stats.Partitions.Cold = 3 },
 		"two-rings": func(m []memberStatus) { m[2].Stats.Fingerprint = "fedcba9876543210" },
+		"gone":      func(m []memberStatus) { m[0].State, m[0].Stats = "gone", nil },
 		"silent":    func(m []memberStatus) { m[1].Stats, m[1].Error = nil, "connection refused" },
 	} {
 		members := exampleStatus()

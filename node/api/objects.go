@@ -94,8 +94,8 @@ type splitter struct {
 	names  []string // of the objects that are open, the innermost's last
 }
 
-// manyNames is from how many names on an object's are looked up in a map. Most
-// objects have fewer, and then a look along a list is cheaper.
+// manyNames is the number of names from which on an object's are kept in a map
+// too. Most objects have fewer, and then a look along a list is cheaper.
 const manyNames = 16
 
 // misplaced is a member that may not be where it is.
@@ -123,9 +123,7 @@ var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
 
 // under adds the name or index of an enclosing value to the place of err.
 func under(segment string, err *misplaced) *misplaced {
-	if err != nil {
-		err.place = append(err.place, segment)
-	}
+	err.place = append(err.place, segment)
 	return err
 }
 

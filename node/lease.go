@@ -1,0 +1,219 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/node/api"
+)
+
+const (
+	// leaseTime is how long a heartbeat's answer entitles its sender to serve.
+	// Whoever answers does not take over for as long after answering, so the
+	// lease has ended by the time that a successor starts. Only durations are
+	// compared, each on one member's monotonic clock.
+	leaseTime = time.Second
+	// askTimeout is how long an owner without a lease asks the others before
+	// it takes them for unreachable.
+	askTimeout = 300 * time.Millisecond
+	// gapTick and gapLimit find a process that was stopped or a machine that
+	// was frozen: a tick that comes this late drops the lease.
+	gapTick  = 100 * time.Millisecond
+	gapLimit = 500 * time.Millisecond
+	// stableAfter is how long a majority must see one membership before what
+	// counts as the whole cluster shrinks to it.
+	stableAfter = 30 * time.Second
+)
+
+// PartitionMode says what an owner does that cannot reach the others.
+type PartitionMode string
+
+const (
+	// PartitionAvailable serves on, and marks its answers as degraded. When
+	// the network heals, both sides' writes are merged.
+	PartitionAvailable PartitionMode = "available"
+	// PartitionMajority refuses unless it reaches a majority of the nodes that
+	// the cluster last had, so at most one side serves.
+	PartitionMajority PartitionMode = "majority"
+)
+
+// lease is this node's right to serve without asking: for a second after a
+// heartbeat that another node has answered. It covers all partitions, because
+// every claim needs the consent of every live node, and a node that has just
+// answered this one's heartbeat refuses claims to what this one serves.
+type lease struct {
+	node  *Node
+	until atomic.Int64 // nanoseconds since the node's start
+	vain  atomic.Int64 // when the others were last asked and nobody answered
+
+	mu sync.Mutex // guards what follows
+	// stable are the nodes that count as the whole cluster: those that are in
+	// the view, and those that vanished without a good-bye.
+	stable map[string]bool
+	since  time.Duration // since when the view is as it is
+}
+
+func newLease(n *Node) *lease { return &lease{node: n, stable: make(map[string]bool)} }
+
+// held says whether this node may serve at this moment.
+func (l *lease) held() bool { return int64(l.node.since()) < l.until.Load() }
+
+// renew computes the lease from what the links have heard. It is called when a
+// heartbeat was answered, after what the answer says about claims has been
+// taken in, and when the view changes.
+func (l *lease) renew() {
+	n := l.node
+	view := n.View()
+	var heard []int64
+	for _, m := range view.Nodes() {
+		if k := n.linkTo(m.ID); k != nil {
+			heard = append(heard, k.heard.Load())
+		}
+	}
+	slices.Sort(heard)
+	slices.Reverse(heard)
+	need := l.others(view)
+	switch {
+	case need == 0:
+		l.until.Store(math.MaxInt64)
+	case need > len(heard) || heard[need-1] == 0:
+		l.until.Store(0)
+	default:
+		l.until.Store(heard[need-1] + int64(leaseTime))
+	}
+}
+
+// others returns how many other nodes must have answered.
+func (l *lease) others(view *View) int {
+	if l.node.cfg.PartitionMode == PartitionMajority {
+		return l.majority(view) - 1
+	}
+	alone := !slices.ContainsFunc(view.Nodes(), func(m *Member) bool { return m.ID != l.node.id })
+	if alone {
+		return 0
+	}
+	return 1
+}
+
+func (l *lease) majority(view *View) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(len(l.stable), 1)/2 + 1
+}
+
+// viewChanged keeps the account of what the whole cluster is.
+func (l *lease) viewChanged(view *View) {
+	l.mu.Lock()
+	for _, m := range view.Members {
+		if m.Role != RoleNode {
+			continue
+		}
+		switch now := view.Named(m.Name); {
+		case m.serves():
+			l.stable[m.Name] = true
+		case now == nil && m.Left, now != nil && !now.serves():
+			delete(l.stable, m.Name) // it has said good-bye
+		}
+	}
+	l.since = l.node.since()
+	l.mu.Unlock()
+	l.renew()
+}
+
+// settle shrinks the whole cluster to the present view once a majority has
+// seen it unchanged for a while: nodes that never came back no longer count.
+func (l *lease) settle(view *View) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	nodes := view.Nodes()
+	if len(nodes) <= len(l.stable)/2 || l.node.since()-l.since < stableAfter || len(nodes) == len(l.stable) {
+		return
+	}
+	l.stable = make(map[string]bool, len(nodes))
+	for _, m := range nodes {
+		l.stable[m.Name] = true
+	}
+}
+
+// splitSuspected says whether fewer than half of the cluster's nodes are in
+// the view: more likely a cut network than so many deaths.
+func (l *lease) splitSuspected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return 2*len(l.node.View().Nodes()) < len(l.stable)
+}
+
+// errNoMajority is why an owner refuses in PartitionMajority.
+var errNoMajority = errors.New("the majority of the cluster cannot be reached")
+
+// ask renews the lease by asking the others now. If nobody answers, the
+// partition mode decides: serve and say so, or refuse.
+func (l *lease) ask(ctx context.Context) (degraded bool, err error) {
+	n := l.node
+	if vain := l.vain.Load(); vain == 0 || n.since()-time.Duration(vain) > leaseTime {
+		for _, k := range n.allLinks() {
+			k.kick()
+		}
+		deadline := time.After(askTimeout)
+		for waiting := true; waiting && !l.held(); {
+			changed := n.members.changed()
+			select {
+			case <-changed:
+			case <-time.After(recheck):
+			case <-deadline:
+				waiting = false
+			case <-ctx.Done():
+				return false, ctx.Err()
+			}
+		}
+		if l.held() {
+			return false, nil
+		}
+		l.vain.Store(int64(n.since()))
+		n.stats.unleased.Add(1)
+	}
+	if l.held() {
+		return false, nil
+	}
+	if n.cfg.PartitionMode == PartitionMajority {
+		return false, fmt.Errorf("%w: %w", api.ErrUnavailable, errNoMajority)
+	}
+	return true, nil
+}
+
+// watch drops the lease when this process was not running for a while, which
+// it cannot know otherwise where the machine's clocks stood still with it.
+func (l *lease) watch(ctx context.Context) {
+	tick := time.NewTicker(gapTick)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		gap := max(now.Sub(last), now.Round(0).Sub(last.Round(0))) // monotonic, and wall
+		last = now
+		l.settle(l.node.View())
+		if gap < gapLimit {
+			continue
+		}
+		l.until.Store(0)
+		for _, k := range l.node.allLinks() {
+			k.heard.Store(0)
+			k.kick()
+		}
+		l.node.stats.gaps.Add(1)
+		l.node.log.Warn("this process stood still; asking before serving", "for", gap.Round(time.Millisecond))
+		l.node.events.add("stood-still", "ms", gap.Milliseconds())
+		l.renew()
+	}
+}
