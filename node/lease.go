@@ -114,10 +114,11 @@ func (l *lease) viewChanged(view *View) {
 		if m.Role != RoleNode {
 			continue
 		}
-		switch now := view.Named(m.Name); {
+		now := view.Named(m.Name)
+		switch {
 		case m.serves():
 			l.stable[m.Name] = true
-		case now == nil && m.Left, now != nil && !now.serves():
+		case (m.Left || m.State == StateLeaving) && (now == nil || now == m):
 			delete(l.stable, m.Name) // it has said good-bye
 		}
 	}

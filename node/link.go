@@ -46,6 +46,8 @@ type link struct {
 	// and answered when this member last answered one of the peer's; both in
 	// nanoseconds since the node's start, 0 for never.
 	heard, answered atomic.Int64
+	// deaths is how many boots of this member's name the peer has seen end.
+	deaths atomic.Int32
 
 	mu          sync.Mutex // guards what follows
 	main, bulk  *peer.Link
@@ -205,15 +207,18 @@ func (l *link) disconnect() {
 func (l *link) heartbeats(ctx context.Context, main *peer.Link) {
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
+	first := true
 	for {
 		sent := l.node.since()
 		cctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 		answer, err := main.Call(cctx, typePing, l.node.ping())
 		cancel()
 		if err == nil {
-			l.hear(answer)
-			l.heard.Store(int64(sent))
-			l.node.lease.renew()
+			err = l.answeredBy(answer, sent)
+		}
+		if err == nil && first {
+			first = false
+			l.node.members.broadcast()
 		}
 		select {
 		case <-ctx.Done():
@@ -224,6 +229,23 @@ func (l *link) heartbeats(ctx context.Context, main *peer.Link) {
 		case <-tick.C:
 		}
 	}
+}
+
+// answeredBy takes in the answer to a heartbeat that was sent at the given
+// time: first what it says, then the lease that it gives.
+func (l *link) answeredBy(answer []byte, sent time.Duration) error {
+	beat, err := decodePing(answer)
+	if err == nil {
+		err = l.hear(beat)
+	}
+	if err != nil {
+		l.log.Warn("malformed heartbeat", "error", err)
+		return err
+	}
+	l.deaths.Store(int32(beat.deaths))
+	l.heard.Store(int64(sent))
+	l.node.lease.renew()
+	return nil
 }
 
 func (l *link) kick() {
@@ -257,20 +279,12 @@ func (l *link) ringSeen() string {
 
 // hear takes in what a peer says of its ring. Rings that stay different for
 // over a second are the mark of partial views: a join exchanges them whole.
-func (l *link) hear(ping []byte) {
-	beat, err := decodePing(ping)
-	if err != nil {
-		l.log.Warn("malformed heartbeat", "error", err)
-		return
-	}
-	if beat.state == StateLeaving {
-		l.node.members.setLeaving(l.id)
-	}
+func (l *link) hear(beat heartbeat) error {
+	l.node.members.setTold(l.id, beat.state)
 	if beat.table != nil {
 		table, err := decodeClaims(beat.table)
 		if err != nil {
-			l.log.Warn("malformed heartbeat", "error", err)
-			return
+			return err
 		}
 		l.node.owner.mergeClaims(l.id.Name, &table)
 	}
@@ -297,16 +311,20 @@ func (l *link) hear(ping []byte) {
 	if mend {
 		l.node.mendView(l.id)
 	}
+	return nil
 }
 
 // heartbeat is what members tell each other all the time, as question and as
 // answer:
 //
-//	u8 state | u64 hash of the claims in force | u8 length, ring fingerprint | claims
+//	u8 state | u8 deaths | u64 hash of the claims in force | u8 length, ring fingerprint | claims
 //
-// The claims follow in an answer to a heartbeat with another hash.
+// deaths says, in an answer, how many boots of the asker's name have ended
+// within the last minute. The claims follow in an answer to a heartbeat with
+// another hash.
 type heartbeat struct {
 	state       State
+	deaths      int
 	claims      uint64
 	fingerprint string
 	table       []byte
@@ -314,7 +332,7 @@ type heartbeat struct {
 
 func (n *Node) ping() []byte {
 	fingerprint := n.View().Table.Fingerprint()
-	b := order.AppendUint64([]byte{byte(n.members.state())}, n.owner.claimsHash.Load())
+	b := order.AppendUint64([]byte{byte(n.members.state()), 0}, n.owner.claimsHash.Load())
 	return append(append(b, byte(len(fingerprint))), fingerprint...)
 }
 
@@ -328,9 +346,12 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 		// First the promise, then the answer: from now on this member does
 		// not take over for a second.
 		l.answered.Store(int64(n.since()))
-		l.hear(ping)
+		if err := l.hear(beat); err != nil {
+			return nil, err
+		}
 	}
 	answer := n.ping()
+	answer[1] = byte(n.members.deathsOf(from.Name))
 	if beat.claims != n.owner.claimsHash.Load() {
 		answer = append(answer, n.owner.encodeClaims()...)
 	}
@@ -338,11 +359,11 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 }
 
 func decodePing(b []byte) (h heartbeat, err error) {
-	if len(b) < 10 || len(b) < 10+int(b[9]) {
-		return h, fmt.Errorf("heartbeat of %d bytes is cut short", len(b))
+	if len(b) < 11 || len(b) < 11+int(b[10]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) {
+		return h, fmt.Errorf("heartbeat of %d bytes is malformed", len(b))
 	}
-	h = heartbeat{state: State(b[0]), claims: order.Uint64(b[1:]), fingerprint: string(b[10 : 10+b[9]])}
-	if rest := b[10+int(b[9]):]; len(rest) > 0 {
+	h = heartbeat{state: State(b[0]), deaths: int(b[1]), claims: order.Uint64(b[2:]), fingerprint: string(b[11 : 11+int(b[10])])}
+	if rest := b[11+int(b[10]):]; len(rest) > 0 {
 		h.table = rest
 	}
 	return h, nil

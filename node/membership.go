@@ -22,17 +22,18 @@ type membership struct {
 	view   atomic.Pointer[View]
 	wake   chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	own     Meta
-	gone    map[ID]string // why a boot is gone, until gossip forgets it or it answers again
-	leaving map[ID]bool   // told on the peer link, ahead of gossip
-	pulse   chan struct{} // closed and replaced whenever view or ownership changes
+	mu     sync.Mutex // guards what follows
+	own    Meta
+	gone   map[ID]string              // why a boot is gone, until gossip forgets it or it answers again
+	told   map[ID]State               // what boots said of themselves on the peer link, ahead of gossip
+	deaths map[string][]time.Duration // when boots of a name ended without a good-bye, for a minute
+	pulse  chan struct{}              // closed and replaced whenever view or ownership changes
 }
 
 func newMembership(n *Node, self ID, own Meta, params ring.Params) (*membership, error) {
 	m := &membership{
 		node: n, self: self, own: own, params: params,
-		wake: make(chan struct{}, 1), gone: make(map[ID]string), leaving: make(map[ID]bool), pulse: make(chan struct{}),
+		wake: make(chan struct{}, 1), gone: make(map[ID]string), told: make(map[ID]State), deaths: make(map[string][]time.Duration), pulse: make(chan struct{}),
 	}
 	empty, err := newView(self, nil, params, nil)
 	if err != nil {
@@ -95,9 +96,7 @@ func (m *membership) collect() []*Member {
 	for _, h := range all {
 		gone := m.gone[h.ID] != ""
 		meta := h.Meta
-		if m.leaving[h.ID] {
-			meta.State = StateLeaving
-		}
+		meta.State = max(meta.State, m.told[h.ID]) // states only go forward
 		members = append(members, &Member{
 			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive, Refused: gone, Left: h.Left && !h.Alive,
 			Up: h.Alive && !gone && newest[h.ID.Name] == h.ID.Boot,
@@ -108,9 +107,9 @@ func (m *membership) collect() []*Member {
 			delete(m.gone, id)
 		}
 	}
-	for id := range m.leaving {
+	for id := range m.told {
 		if !known[id] {
-			delete(m.leaving, id)
+			delete(m.told, id)
 		}
 	}
 	return members
@@ -142,13 +141,15 @@ func (m *membership) setBack(id ID) {
 	}
 }
 
-// setLeaving records what the peer link said ahead of gossip.
-func (m *membership) setLeaving(id ID) {
+// setTold records what a boot said of itself on the peer link.
+func (m *membership) setTold(id ID, state State) {
 	m.mu.Lock()
-	already := m.leaving[id]
-	m.leaving[id] = true
+	news := state > m.told[id]
+	if news {
+		m.told[id] = state
+	}
 	m.mu.Unlock()
-	if !already {
+	if news {
 		m.kick()
 	}
 }

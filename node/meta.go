@@ -34,18 +34,22 @@ func parseID(s string) (ID, error) {
 	return ID{name, boot}, nil
 }
 
-// State is what a member says of itself.
+// State is what a member says of itself. It only goes forward.
 type State byte
 
 const (
+	// StateJoining members take part but own nothing yet.
+	StateJoining State = iota + 1
 	// StateReady members own partitions.
-	StateReady State = iota + 1
+	StateReady
 	// StateLeaving members own none, and hand over what they hold.
 	StateLeaving
 )
 
 func (s State) String() string {
 	switch s {
+	case StateJoining:
+		return "joining"
 	case StateReady:
 		return "ready"
 	case StateLeaving:
@@ -109,7 +113,7 @@ func decodeMeta(b []byte) (Meta, error) {
 		return m, fmt.Errorf("role %#x: %w", b[1], errMeta)
 	}
 	m.State = State(b[2])
-	if m.State != StateReady && m.State != StateLeaving {
+	if m.State < StateJoining || m.State > StateLeaving {
 		return m, fmt.Errorf("state %d: %w", b[2], errMeta)
 	}
 	pid, n := binary.Uvarint(b[3:])

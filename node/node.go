@@ -149,7 +149,7 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
-	own := Meta{Role: cfg.Role, State: StateReady, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String()}
+	own := Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String()}
 	httpListener, err := n.listen(ctx, "http", cfg.HTTP, &own.HTTP)
 	if err != nil {
 		return err
@@ -183,6 +183,9 @@ func (n *Node) open(ctx context.Context) error {
 	n.members.update()
 	n.serveHTTP(httpListener, adminListener)
 	n.run()
+	if err := n.enter(ctx); err != nil {
+		return err
+	}
 	n.log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", cfg.Role, "http", own.HTTP, "admin", own.Admin, "peer", own.Peer, "gossip", cfg.Gossip)
 	n.events.add("started", "member", n.id.Name, "boot", n.id.Boot)
 	return nil
@@ -316,6 +319,9 @@ func (n *Node) noteChanges(last, view *View) {
 		case m.Up && (old == nil || !old.Up):
 			n.events.add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up:
+			if !m.Left && m.State != StateLeaving {
+				n.members.noteDeath(m.Name)
+			}
 			n.events.add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && old.State != m.State:
 			n.events.add(m.State.String(), "member", m.Name, "boot", m.Boot)

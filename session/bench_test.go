@@ -2,11 +2,11 @@ package session
 
 import (
 	"fmt"
-	"hash/fnv"
+	"math/rand/v2"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -29,9 +29,6 @@ func benchStore(tb testing.TB) *Store {
 	}
 	return s
 }
-
-var _ = fnv.New32a
-var _ = time.Now
 
 func benchKeys(n int) []string {
 	keys := make([]string, n)
@@ -71,13 +68,18 @@ func braceTag(key string) (string, bool) {
 func BenchmarkGet(b *testing.B) {
 	s, keys := benchStore(b), benchKeys(million)
 	fill(b, s, keys)
+	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	for i, key := range keys {
+		keys[i] = strings.Clone(key) // in reading order, as a request's key is at hand
+	}
 	runtime.GC()
 	b.ReportAllocs()
-	b.SetParallelism(1)
 	b.ResetTimer()
+	var next atomic.Int64
 	b.RunParallel(func(pb *testing.PB) {
-		for i := 0; pb.Next(); i++ {
-			if _, err := s.Get(keys[uint32(i)*2654435761%million]); err != nil {
+		i := int(next.Add(million / 2))
+		for ; pb.Next(); i++ {
+			if _, err := s.Get(keys[i%million]); err != nil {
 				b.Fatal(err)
 			}
 		}
