@@ -124,10 +124,8 @@ func (o *ownership) mergeClaims(from string, table *[ring.Partitions]claimRef) {
 			continue
 		}
 		o.setHolderLocked(p, c)
-		if c.by != o.node.id && part.phase != away && part.promised == c {
-			if o.node.store != nil {
-				o.node.store.Close(p)
-			}
+		if serving := part.phase == warm || part.phase == fetching; serving && c.by != o.node.id {
+			o.node.store.Close(p)
 			o.setPhaseLocked(p, away)
 			yielded++
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +29,9 @@ const (
 	pushPull        = 5 * time.Second
 	gossipInterval  = 50 * time.Millisecond
 	gossipTCP       = 2 * time.Second
+	rejoinFirst     = 100 * time.Millisecond
 	rejoinInterval  = 3 * time.Second
+	lonelyWarn      = 2 * time.Second
 	rememberedPeers = 1024
 )
 
@@ -242,13 +245,15 @@ func (g *gossip) join(addresses []string) (int, error) {
 // 30 s and would never mend a longer partition. Seeds are resolved anew each time.
 func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 	seen := make(map[string]struct{})
-	for {
-		pause := rejoinInterval + rand.N(rejoinInterval/2)
+	var last error
+	lonely, warned := time.Duration(0), false
+	for pause := rejoinFirst; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(pause + rand.N(pause/2)):
 		}
+		lonely += pause
 		alive := make(map[string]bool)
 		for _, h := range g.snapshot() {
 			alive[h.Gossip] = alive[h.Gossip] || h.Alive
@@ -271,9 +276,27 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 			if ctx.Err() != nil {
 				return
 			}
-			if n, err := g.join([]string{address}); n > 0 && err == nil {
+			n, err := g.join([]string{address})
+			switch {
+			case n > 0 && err == nil:
 				g.log.Debug("rejoined", "address", address)
+			case err != nil:
+				last = err
 			}
+		}
+		// A member that knows nobody tries often at first: the seeds may be
+		// starting at this moment.
+		switch {
+		case slices.ContainsFunc(g.snapshot(), func(h heard) bool { return h.Alive }):
+			pause, lonely, warned = rejoinInterval, 0, false
+		case len(seeds) > 0:
+			pause = min(2*pause, rejoinInterval)
+			if lonely > lonelyWarn && !warned && last != nil {
+				warned = true
+				g.log.Warn("no seed answers; going on alone, and trying again every few seconds", "error", last)
+			}
+		default:
+			pause = rejoinInterval
 		}
 	}
 }

@@ -228,26 +228,16 @@ func (n *Node) listen(ctx context.Context, field, address string, advertise *str
 // not fit in: other parameters, or a name that a running member has. That no
 // seed answers is no reason: the first member of a cluster finds none.
 func (n *Node) joinCluster(ctx context.Context) error {
-	var errs []error
-	reached, others := 0, 0
 	for _, seed := range n.cfg.Join {
 		if n.gossip.isSelf(seed) {
 			continue
 		}
-		others++
-		count, err := n.gossip.join([]string{seed})
-		reached += count
-		if err != nil {
-			errs = append(errs, err)
+		if _, err := n.gossip.join([]string{seed}); err != nil {
+			if isMismatch(err) {
+				return fmt.Errorf("-join: %w", err)
+			}
+			n.log.Debug("seed does not answer yet", "error", err)
 		}
-	}
-	for _, err := range errs {
-		if isMismatch(err) {
-			return fmt.Errorf("-join: %w", err)
-		}
-	}
-	if others > 0 && reached == 0 {
-		n.log.Warn("no seed answered; going on alone, and trying again every few seconds", "error", flatten(errors.Join(errs...)))
 	}
 	return n.checkName(ctx)
 }

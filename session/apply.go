@@ -93,7 +93,8 @@ func (c *Config) put(op *Op, cur held, found presence, now int64) held {
 		key = strings.Clone(op.Key) // the caller's may be part of a large buffer
 	}
 	expiry := c.slide(op, old, rank, stamp, now)
-	body := packFields(stamped(op.Fields, stamp), stamp)
+	var array [16]Field // most sessions have fewer fields, and allocate none
+	body := packFields(stamped(array[:0], op.Fields, stamp), stamp)
 	return fresh(newRecord(key, rank, stamp, expiry, body))
 }
 
@@ -120,12 +121,12 @@ func (c *Config) patch(op *Op, cur held, found presence, now int64) (held, error
 		return c.put(&whole, cur, found, now), nil
 	}
 	stamp, base := after(now, old.newest()), old.base
-	all := overlay(old, stamped(fields, stamp))
+	all := overlay(old, stamped(nil, fields, stamp))
 	if c.checkSize(Patch, all) != nil {
 		// Removed fields count, for they take memory too. Before they make a
 		// session too large, write it anew as a whole: its base passes them.
 		// The price is that a parallel patch elsewhere does not survive.
-		all, base = stamped(present(all), stamp), stamp
+		all, base = stamped(nil, present(all), stamp), stamp
 		if err := c.checkSize(Patch, all); err != nil {
 			return cur, err
 		}
@@ -185,7 +186,7 @@ func (c *Config) rotate(op *Op, cur, free held, now int64) (moved, old held, err
 		fields = append(fields, f)
 	}
 	expiry := c.slide(op, cur.rec, stamp, stamp, now)
-	body := packFields(stamped(fields, stamp), stamp)
+	body := packFields(stamped(nil, fields, stamp), stamp)
 	moved = fresh(newRecord(strings.Clone(op.NewKey), stamp, stamp, expiry, body))
 	return moved, c.delete(op.Key, cur.rec, now), nil
 }
@@ -230,17 +231,16 @@ func ceilMillis(d time.Duration) int64 {
 // fresh is a record right after the write that made it, when until is exact.
 func fresh(rec *Record) held { return held{rec: rec, until: rec.expiry.end()} }
 
-// stamped returns fields with the stamp of the write that sets them.
-func stamped(fields []Field, stamp Stamp) []Field {
-	out := make([]Field, len(fields))
-	for i, f := range fields {
+// stamped appends fields to dst with the stamp of the write that sets them.
+func stamped(dst, fields []Field, stamp Stamp) []Field {
+	for _, f := range fields {
 		f.Stamp = stamp
 		if f.Absent {
 			f.Value = ""
 		}
-		out[i] = f
+		dst = append(dst, f)
 	}
-	return out
+	return dst
 }
 
 func present(fields []Field) []Field {

@@ -32,6 +32,8 @@ type partition struct {
 	bytes  int64  // as counted by liveCost and deadCost
 
 	peakLive, peakDead int // largest sizes of the maps since they were made
+
+	_ [24]byte // fills two cache lines, so that no two partitions share one
 }
 
 // What a session and a tombstone take beside the bytes of key and body, on
