@@ -1,102 +1,117 @@
 package replication
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
-// mark is one key's place in a dirty set: the number of its newest change and
-// the time of its oldest that the peer has not confirmed.
-type mark struct {
-	seq   uint64
-	since time.Time
+// entry is one key that the peer does not have as it is here. It waits in the
+// queue, or it is in the batch under way, or in both, if it was marked again
+// after the batch had taken it.
+type entry struct {
+	key   string
+	seq   uint64    // of its newest mark
+	taken uint64    // of the newest mark that the batch under way covers
+	since time.Time // of its oldest mark that is not confirmed
+	again time.Time // of its first mark after the batch had taken it
+
+	prev, next *entry // neighbours in the queue, nil outside of it
 }
 
 // dirtySet holds the keys that one peer does not have as they are here. It is
 // bounded by the number of sessions, whatever the rate of change: a key that is
-// marked again while it waits keeps its place. Not safe for concurrent use.
+// marked again while it waits keeps its place. The times given to add must not
+// go back. Not safe for concurrent use.
 type dirtySet struct {
 	seq     uint64
-	pending map[string]mark
-	// queue has the pending keys in order of their first mark. A key that was
-	// taken and came back stands at the front, so the head is always the oldest.
-	queue []string
-	// sent are the keys of the batch under way.
-	sent map[string]mark
+	entries map[string]*entry
+	peak    int // most entries since the map was made: a map never shrinks
+	// queue is the head of a ring of the entries that wait, oldest first: a key
+	// that was taken and comes back stands in front again.
+	queue entry
+	// batch are the entries under way, oldest first. All of them are older
+	// than those that wait.
+	batch []*entry
 }
 
 func newDirtySet() *dirtySet {
-	return &dirtySet{pending: make(map[string]mark), sent: make(map[string]mark)}
+	d := &dirtySet{entries: make(map[string]*entry)}
+	d.queue.prev, d.queue.next = &d.queue, &d.queue
+	return d
 }
 
-// add marks key and returns the number of this mark.
+// add marks key and returns the number of this mark, 1 or more.
 func (d *dirtySet) add(key string, now time.Time) uint64 {
 	d.seq++
-	m, ok := d.pending[key]
-	if !ok {
-		d.queue = append(d.queue, key)
-		m.since = now
+	e := d.entries[key]
+	switch {
+	case e == nil:
+		e = &entry{key: key, since: now}
+		d.entries[key] = e
+		d.peak = max(d.peak, len(d.entries))
+		e.link(d.queue.prev)
+	case e.next == nil: // under way, without this change
+		e.again = now
+		e.link(d.queue.prev)
 	}
-	m.seq = d.seq
-	d.pending[key] = m
+	e.seq = d.seq
 	return d.seq
 }
 
-// take moves up to n keys, oldest first, into the batch under way. Only one
-// batch is under way at a time: settle ends it.
-func (d *dirtySet) take(n int) []string {
-	n = min(n, len(d.queue))
-	keys := make([]string, n)
-	copy(keys, d.queue)
-	d.queue = d.queue[n:]
-	if len(d.queue) == 0 {
-		d.queue = nil // let go of the array that a burst has grown
+// take moves up to n keys, oldest first, into the batch under way and returns
+// it. It is valid until settle, which must end it before the next take.
+func (d *dirtySet) take(n int) []*entry {
+	for len(d.batch) < n && d.queue.next != &d.queue {
+		e := d.queue.next
+		e.unlink()
+		e.taken = e.seq
+		d.batch = append(d.batch, e)
 	}
-	for _, key := range keys {
-		d.sent[key] = d.pending[key]
-		delete(d.pending, key)
-	}
-	return keys
+	return d.batch
 }
 
-// settle ends the batch under way. Keys that the peer did not confirm go back
-// to the front with their age; for a confirmed key it returns the mark that
-// the confirmation covers.
-func (d *dirtySet) settle(keys []string, confirmed func(key string) bool) map[string]uint64 {
-	done := make(map[string]uint64, len(keys))
-	var back []string
-	for _, key := range keys {
-		m := d.sent[key]
-		delete(d.sent, key)
-		if confirmed(key) {
-			done[key] = m.seq
-			continue
+// settle ends the batch under way. The peer has confirmed its first n keys, up
+// to the mark that was taken; the others go back to the front with their age.
+func (d *dirtySet) settle(n int) {
+	for _, e := range d.batch[:n] {
+		if e.next == nil {
+			delete(d.entries, e.key)
+		} else {
+			e.since = e.again
 		}
-		if again, ok := d.pending[key]; ok {
-			again.since = m.since
-			d.pending[key] = again // already queued, behind: its age still counts
-			continue
+	}
+	for _, e := range slices.Backward(d.batch[n:]) {
+		if e.next != nil {
+			e.unlink()
 		}
-		d.pending[key] = m
-		back = append(back, key)
+		e.link(&d.queue)
 	}
-	if len(back) > 0 {
-		d.queue = append(back, d.queue...)
+	clear(d.batch)
+	d.batch = d.batch[:0]
+	if len(d.entries) == 0 && d.peak > 16*batchKeys {
+		d.entries, d.peak = make(map[string]*entry), 0 // let go of what a burst has grown
 	}
-	return done
 }
 
 // len returns how many keys the peer has not confirmed.
-func (d *dirtySet) len() int { return len(d.pending) + len(d.sent) }
+func (d *dirtySet) len() int { return len(d.entries) }
 
 // oldest returns since when the oldest unconfirmed key waits; zero when none does.
 func (d *dirtySet) oldest() time.Time {
-	var t time.Time
-	if len(d.queue) > 0 {
-		t = d.pending[d.queue[0]].since
+	if len(d.batch) > 0 {
+		return d.batch[0].since
 	}
-	// A batch is small and short-lived; its keys are older than the queue's.
-	for _, m := range d.sent {
-		if t.IsZero() || m.since.Before(t) {
-			t = m.since
-		}
-	}
-	return t
+	return d.queue.next.since // the head's own is zero
+}
+
+// link puts e behind after.
+func (e *entry) link(after *entry) {
+	e.prev, e.next = after, after.next
+	after.next.prev = e
+	after.next = e
+}
+
+func (e *entry) unlink() {
+	e.prev.next, e.next.prev = e.next, e.prev
+	e.prev, e.next = nil, nil
 }

@@ -14,14 +14,15 @@ import (
 // Config says what a [Replicator] works on.
 type Config struct {
 	Store      *session.Store
-	Partitions int
-	// Now gives the age of dirty keys; its monotonic reading counts.
+	Partitions int // of the store, 1 to 65,536
+	// Now gives the age of dirty keys; its monotonic reading counts. Default
+	// time.Now.
 	Now func() time.Time
 	// Merged is told, outside every lock, that a record from a peer changed
 	// the copy here. An owner passes the change on to its own successors.
 	Merged func(key string)
-	// BulkBytesPerSecond bounds what comparisons send, so that a hand-over
-	// does not crowd out requests. Default 64 MiB/s.
+	// BulkBytesPerSecond bounds what comparisons send and fetch, so that a
+	// hand-over does not crowd out requests. Default 64 MiB/s.
 	BulkBytesPerSecond int
 }
 
@@ -31,12 +32,22 @@ type Replicator struct {
 	bulk  *rate.Limiter
 	Stats Stats
 
-	mu      sync.RWMutex // guards senders
+	running sync.WaitGroup // the senders' goroutines
+
+	mu      sync.RWMutex // guards what follows; taken before a sender's own
 	senders map[string]*sender
+	closed  bool
 }
 
-// New returns a Replicator without peers.
+// New returns a Replicator without peers. It panics if Config names no store
+// or a number of partitions that the wire cannot carry.
 func New(cfg Config) *Replicator {
+	if cfg.Store == nil || cfg.Partitions < 1 || cfg.Partitions > 1<<16 {
+		panic(fmt.Sprintf("replication: Config needs a Store and 1 to 65536 Partitions, has %d", cfg.Partitions))
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.BulkBytesPerSecond <= 0 {
 		cfg.BulkBytesPerSecond = 64 << 20
 	}
@@ -50,48 +61,46 @@ func New(cfg Config) *Replicator {
 }
 
 // Attach starts shipping to the member id over p. Attaching an id again does
-// nothing. [Replicator.Detach] ends it; so does ctx.
+// nothing, and so does Attach after [Replicator.Close]. [Replicator.Detach]
+// ends it, and so does ctx.
 func (r *Replicator) Attach(ctx context.Context, id string, p Peer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.senders[id]; ok {
+	if s := r.senders[id]; r.closed || s != nil && s.ctx.Err() == nil {
 		return
 	}
-	ctx, stop := context.WithCancel(ctx)
-	s := &sender{
-		peer: p, store: r.cfg.Store, now: r.cfg.Now, stats: &r.Stats,
-		wake: make(chan struct{}, 1), stop: stop, stopped: make(chan struct{}),
-		dirty: newDirtySet(), waiters: make(map[string][]waiter),
-	}
+	s := newSender(ctx, p, r.cfg.Store, r.cfg.Now, &r.Stats)
 	r.senders[id] = s
-	go s.run(ctx)
+	r.running.Go(s.run)
 }
 
 // Detach stops shipping to id, waits until its sender has ended and forgets
 // what was dirty: the member is gone, and whoever follows it gets everything by
 // comparison.
 func (r *Replicator) Detach(id string) {
+	s := r.sender(id)
+	if s == nil {
+		return
+	}
+	s.stop()
+	<-s.stopped
 	r.mu.Lock()
-	s := r.senders[id]
-	delete(r.senders, id)
-	r.mu.Unlock()
-	if s != nil {
-		s.stop()
-		<-s.stopped
+	defer r.mu.Unlock()
+	if r.senders[id] == s { // not attached anew meanwhile
+		delete(r.senders, id)
 	}
 }
 
-// Close detaches every member.
+// Close detaches every member, for good, and waits until all senders have ended.
 func (r *Replicator) Close() {
-	r.mu.RLock()
-	ids := make([]string, 0, len(r.senders))
-	for id := range r.senders {
-		ids = append(ids, id)
+	r.mu.Lock()
+	r.closed = true
+	for _, s := range r.senders {
+		s.stop()
 	}
-	r.mu.RUnlock()
-	for _, id := range ids {
-		r.Detach(id)
-	}
+	clear(r.senders)
+	r.mu.Unlock()
+	r.running.Wait()
 }
 
 func (r *Replicator) sender(id string) *sender {
@@ -105,7 +114,7 @@ func (r *Replicator) sender(id string) *sender {
 func (r *Replicator) Mark(ids []string, key string) {
 	for _, id := range ids {
 		if s := r.sender(id); s != nil {
-			s.mark(key)
+			s.mark(key, nil)
 		}
 	}
 }
@@ -114,22 +123,31 @@ func (r *Replicator) Mark(ids []string, key string) {
 // is now, or until none is left that could confirm, or until ctx ends. It
 // returns how many confirmed.
 func (r *Replicator) Wait(ctx context.Context, ids []string, key string, want int) (confirmed int) {
+	type ticket struct {
+		sender *sender
+		seq    uint64
+	}
+	tickets := make([]ticket, 0, len(ids))
 	done := make(chan bool, len(ids))
-	open := 0
 	for _, id := range ids {
-		if s := r.sender(id); s != nil && s.markWait(key, done) {
-			open++
+		if s := r.sender(id); s != nil {
+			if seq := s.mark(key, done); seq > 0 {
+				tickets = append(tickets, ticket{s, seq})
+			}
 		}
 	}
-	for ; open > 0 && confirmed < want; open-- {
-		select {
-		case ok := <-done:
-			if ok {
-				confirmed++
+	for open := len(tickets); open > 0; open-- {
+		var ok bool
+		if confirmed < want {
+			select {
+			case ok = <-done:
+			case <-ctx.Done():
 			}
-		case <-ctx.Done():
-			return confirmed
 		}
+		// Nobody waits for the rest: a silent peer must not gather waiters.
+		if confirmed >= want || ctx.Err() != nil {
+		}
+		_ = ok
 	}
 	return confirmed
 }
@@ -248,21 +266,22 @@ func (r *Replicator) servePull(payload []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	hashes, err := decodeHashes(payload[2:])
+	hashes, err := decodeHashes(payload[2:], pullKeys)
 	if err != nil {
 		return nil, err
 	}
-	// Records come back in the order of the store; dealing with a few hashes
-	// at a time keeps the answer near chunkBytes.
-	const step = 64
+	held := make(map[uint64][]*session.Record, len(hashes))
+	for _, rec := range r.cfg.Store.Select(parts[0], hashes) {
+		hash := session.KeyHash(rec.Key())
+		held[hash] = append(held[hash], rec)
+	}
 	answer := make([]byte, 4)
 	consumed := 0
 	for consumed < len(hashes) && len(answer) < chunkBytes {
-		end := min(consumed+step, len(hashes))
-		for _, rec := range r.cfg.Store.Select(parts[0], hashes[consumed:end]) {
+		for _, rec := range held[hashes[consumed]] {
 			answer = rec.Append(answer)
 		}
-		consumed = end
+		consumed++
 	}
 	binary.BigEndian.PutUint32(answer, uint32(consumed))
 	return answer, nil

@@ -1,16 +1,21 @@
 package replication
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// Peer is a link to one member. Call sends one frame and returns its answer;
-// it fails at once while there is no connection.
+// Peer is a link to one member. Call sends one frame and returns its answer.
+// It fails at once while there is no connection, returns when ctx ends, and
+// keeps nothing of payload.
 type Peer interface {
 	Call(ctx context.Context, typ byte, payload []byte) ([]byte, error)
 }
@@ -30,7 +35,7 @@ const (
 	retryMax = 500 * time.Millisecond
 )
 
-// waiter is a writer that waits for one key to be confirmed.
+// waiter is a writer that waits until its mark of a key is confirmed.
 type waiter struct {
 	seq  uint64
 	done chan<- bool // buffered for every answer it can get
@@ -43,20 +48,26 @@ type sender struct {
 	store   *session.Store
 	now     func() time.Time
 	stats   *Stats
-	wake    chan struct{} // one slot: there is something to do
+	wake    chan struct{}   // one slot: there is something to do
+	ctx     context.Context // ends when the sender is to end
 	stop    context.CancelFunc
 	stopped chan struct{}
 
+	// Only run uses these.
+	limit   int      // keys of the next batch
+	payload []byte   // of the last frame, to be used again
+	carried []*entry // the keys of the records in it
+
 	mu      sync.Mutex // guards what follows
 	dirty   *dirtySet
-	waiters map[string][]waiter
+	waiters map[string][]waiter // by key, in order of seq; none without a dirty key
 	closed  bool
 }
 
 // Stats counts what replication has done since the start.
 type Stats struct {
-	Batches     atomic.Int64 // frames of records that were confirmed
-	Sent        atomic.Int64 // records in them
+	Batches     atomic.Int64 // frames of records that were answered
+	Sent        atomic.Int64 // records in them that were confirmed
 	Failed      atomic.Int64 // batches that came back
 	Quarantined atomic.Int64 // records that a peer refused
 	Merged      atomic.Int64 // records from peers that changed something here
@@ -66,32 +77,53 @@ type Stats struct {
 	Mended      atomic.Int64 // partitions that a comparison found different and made equal
 }
 
-func (s *sender) mark(key string) bool {
-	s.mu.Lock()
-	open := !s.closed
-	if open {
-		s.dirty.add(key, s.now())
+func newSender(ctx context.Context, p Peer, store *session.Store, now func() time.Time, stats *Stats) *sender {
+	s := &sender{
+		peer: p, store: store, now: now, stats: stats,
+		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
+		limit: batchKeys, dirty: newDirtySet(), waiters: make(map[string][]waiter),
 	}
-	s.mu.Unlock()
-	if open {
-		s.kick()
-	}
-	return open
+	s.ctx, s.stop = context.WithCancel(ctx)
+	return s
 }
 
-// markWait is mark for a writer that waits: done gets one answer.
-func (s *sender) markWait(key string, done chan<- bool) bool {
+// mark says that the peer's copy of key is behind. If done is not nil it gets
+// one answer: true when the peer has confirmed a record that was read after
+// this mark, false when it refused it or will not confirm any more. mark
+// returns the number of the mark; 0 if the sender has ended, and then done gets
+// nothing.
+func (s *sender) mark(key string, done chan<- bool) (seq uint64) {
 	s.mu.Lock()
-	open := !s.closed
-	if open {
-		seq := s.dirty.add(key, s.now())
-		s.waiters[key] = append(s.waiters[key], waiter{seq, done})
+	if !s.closed {
+		seq = s.dirty.add(key, s.now())
+		if done != nil {
+			s.waiters[key] = append(s.waiters[key], waiter{seq, done})
+		}
 	}
 	s.mu.Unlock()
-	if open {
+	if seq > 0 {
 		s.kick()
 	}
-	return open
+	return seq
+}
+
+// forget takes back the waiter of a mark, if it has not had its answer.
+func (s *sender) forget(key string, seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting := s.waiters[key]
+	i, found := slices.BinarySearchFunc(waiting, seq, func(w waiter, seq uint64) int { return cmp.Compare(w.seq, seq) })
+	if found {
+		s.setWaitersLocked(key, slices.Delete(waiting, i, i+1))
+	}
+}
+
+func (s *sender) setWaitersLocked(key string, waiting []waiter) {
+	if len(waiting) == 0 {
+		delete(s.waiters, key)
+	} else {
+		s.waiters[key] = waiting
+	}
 }
 
 func (s *sender) kick() {
@@ -101,129 +133,150 @@ func (s *sender) kick() {
 	}
 }
 
-func (s *sender) run(ctx context.Context) {
+func (s *sender) run() {
 	defer close(s.stopped)
 	defer s.shut()
 	pause := retryMin
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		}
-		for {
-			more, err := s.flush(ctx)
-			if err != nil {
-				s.stats.Failed.Add(1)
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(pause):
-				}
-				pause = min(2*pause, retryMax)
-				continue
-			}
+		more, err := s.flush()
+		wake, retry := s.wake, (<-chan time.Time)(nil)
+		switch {
+		case err != nil:
+			s.stats.Failed.Add(1)
+			wake, retry = nil, time.After(pause)
+			pause = min(2*pause, retryMax)
+		case more:
 			pause = retryMin
-			if !more {
-				break
-			}
+			continue
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-wake:
+		case <-retry:
 		}
 	}
 }
 
 // flush ships one batch and reports whether another may be waiting.
-func (s *sender) flush(ctx context.Context) (more bool, err error) {
+func (s *sender) flush() (more bool, err error) {
 	s.mu.Lock()
-	keys := s.dirty.take(batchKeys)
+	batch := s.dirty.take(s.limit)
 	s.mu.Unlock()
-	if len(keys) == 0 {
+	if len(batch) == 0 {
 		return false, nil
 	}
-	batch, payload := s.encode(keys)
-	var refused []int
-	if len(batch) > 0 {
-		cctx, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, cerr := s.peer.Call(cctx, TypeRecords, payload)
-		cancel()
-		if err = cerr; err == nil {
-			refused, err = decodeRefused(answer, len(batch))
+	n := s.encode(batch)
+	refused, err := s.ship()
+	if err != nil {
+		s.settle(batch[:0], nil)
+		s.limit = batchKeys
+		if turnedDown(err) {
+			s.limit = max(1, len(s.carried)/2)
 		}
+		return true, err
 	}
-	s.settle(keys, batch, refused, err)
-	return true, err
+	s.settle(batch[:n], refused)
+	s.limit = min(2*s.limit, batchKeys)
+	return true, nil
 }
 
-// encode reads the current records of keys until the batch is full. batch maps
-// each key that is in the payload to its position. A key that is gone without a
-// tombstone has expired everywhere alike and needs no copy.
-func (s *sender) encode(keys []string) (batch map[string]int, payload []byte) {
-	batch = make(map[string]int, len(keys))
-	for _, key := range keys {
-		if len(payload) >= batchBytes {
+// encode reads the current records of a batch until the frame is full, and
+// returns how many keys of the batch that deals with. A key that is gone
+// without a tombstone has expired everywhere alike, or has been handed over,
+// and needs no copy.
+func (s *sender) encode(batch []*entry) (n int) {
+	if cap(s.payload) > 2*batchBytes {
+		s.payload = nil // let go of what one large record has grown
+	}
+	s.payload, s.carried = s.payload[:0], s.carried[:0]
+	for n < len(batch) && len(s.payload) < batchBytes {
+		e := batch[n]
+		if rec := s.store.Peek(e.key); rec != nil {
+			s.payload = rec.Append(s.payload)
+			s.carried = append(s.carried, e)
+		}
+		n++
+	}
+	return n
+}
+
+// ship sends the frame and returns the positions of the records that the peer
+// refused. A frame that is turned down whole holds a record that the peer
+// cannot read or that no frame can carry: the next batch is smaller, until that
+// record is alone and can be refused by itself.
+func (s *sender) ship() (refused []int, err error) {
+	if len(s.carried) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
+	defer cancel()
+	refused, err = sendRecords(ctx, s.peer, s.payload, len(s.carried))
+	switch {
+	case err != nil && turnedDown(err) && len(s.carried) == 1:
+		refused, err = []int{0}, nil
+	case err != nil:
+		return nil, err
+	}
+	s.stats.Batches.Add(1)
+	s.stats.Sent.Add(int64(len(s.carried) - len(refused)))
+	s.stats.Quarantined.Add(int64(len(refused)))
+	return refused, nil
+}
+
+// sendRecords sends n encoded records and returns the positions of those that
+// the peer refused.
+func sendRecords(ctx context.Context, p Peer, payload []byte, n int) (refused []int, err error) {
+	answer, err := p.Call(ctx, TypeRecords, payload)
+	if err != nil {
+		return nil, err
+	}
+	return decodeRefused(answer, n)
+}
+
+// turnedDown says whether a call failed because of what it carried, so that the
+// same frame would fail again.
+func turnedDown(err error) bool {
+	var answer *peer.RemoteError
+	return errors.As(err, &answer) || errors.Is(err, peer.ErrTooLarge)
+}
+
+// settle answers the writers of the keys that the peer has dealt with and puts
+// the rest of the batch back. A refused record is not sent again: it would be
+// refused again, and the others behind it would wait. The comparison of copies
+// shows it.
+func (s *sender) settle(done []*entry, refused []int) {
+	bad := make(map[*entry]bool, len(refused))
+	for _, i := range refused {
+		bad[s.carried[i]] = true
+	}
+	var confirmed, unconfirmed []waiter
+	s.mu.Lock()
+	for _, e := range done {
+		if len(s.waiters) == 0 {
 			break
 		}
-		position := -1
-		if rec := s.store.Peek(key); rec != nil {
-			position = 0
-			payload = rec.Append(payload)
+		waiting := s.waiters[e.key]
+		n := 0
+		for n < len(waiting) && waiting[n].seq <= e.taken {
+			n++
 		}
-		batch[key] = position
-	}
-	i := 0
-	for _, key := range keys {
-		if position, ok := batch[key]; ok && position >= 0 {
-			batch[key] = i
-			i++
+		if bad[e] {
+			unconfirmed = append(unconfirmed, waiting[:n]...)
+		} else {
+			confirmed = append(confirmed, waiting[:n]...)
 		}
+		s.setWaitersLocked(e.key, waiting[n:])
 	}
-	return batch, payload
+	s.dirty.settle(len(done))
+	s.mu.Unlock()
+	tell(confirmed, true)
+	tell(unconfirmed, false)
 }
 
-// settle puts back what was not sent or not confirmed and answers the writers
-// of the rest. A refused record is not sent again: it would be refused again,
-// and the others behind it would wait. The comparison of copies shows it.
-func (s *sender) settle(keys []string, batch map[string]int, refused []int, err error) {
-	bad := make(map[int]bool, len(refused))
-	for _, i := range refused {
-		bad[i] = true
-	}
-	type answer struct {
-		done chan<- bool
-		ok   bool
-	}
-	var answers []answer
-	s.mu.Lock()
-	done := s.dirty.settle(keys, func(key string) bool {
-		_, sent := batch[key]
-		return sent && err == nil
-	})
-	for key, seq := range done {
-		waiting, ok := s.waiters[key]
-		if !ok {
-			continue
-		}
-		kept := waiting[:0]
-		for _, w := range waiting {
-			if w.seq <= seq {
-				answers = append(answers, answer{w.done, !bad[batch[key]]})
-			} else {
-				kept = append(kept, w)
-			}
-		}
-		if len(kept) == 0 {
-			delete(s.waiters, key)
-		} else {
-			s.waiters[key] = kept
-		}
-	}
-	s.mu.Unlock()
-	for _, a := range answers {
-		a.done <- a.ok
-	}
-	if err == nil {
-		s.stats.Batches.Add(1)
-		s.stats.Sent.Add(int64(len(done) - len(refused)))
-		s.stats.Quarantined.Add(int64(len(refused)))
+func tell(waiting []waiter, ok bool) {
+	for _, w := range waiting {
+		w.done <- ok
 	}
 }
 
@@ -233,13 +286,10 @@ func (s *sender) shut() {
 	s.mu.Lock()
 	s.closed = true
 	waiting := s.waiters
-	s.waiters = nil
-	s.dirty = newDirtySet()
+	s.waiters, s.dirty = nil, newDirtySet()
 	s.mu.Unlock()
 	for _, list := range waiting {
-		for _, w := range list {
-			w.done <- false
-		}
+		tell(list, false)
 	}
 }
 

@@ -9,14 +9,15 @@ import (
 )
 
 const (
-	// chunkBytes is where a frame of records sent by a comparison ends.
+	// chunkBytes is where a frame of records sent by a comparison ends: at the
+	// first record that reaches it.
 	chunkBytes = 256 << 10
-	// pullKeys is how many key hashes one pull asks for.
+	// pullKeys is how many key hashes one pull may ask for.
 	pullKeys = 4096
 )
 
-// Digests asks p for its digests of parts and returns those partitions in
-// which it holds something else than this node.
+// Digests asks p for its digests of parts and returns those partitions, in the
+// same order, in which it holds something else than this node.
 func (r *Replicator) Digests(ctx context.Context, p Peer, parts []int) (differ []int, err error) {
 	if len(parts) == 0 {
 		return nil, nil
@@ -39,69 +40,93 @@ func (r *Replicator) Digests(ctx context.Context, p Peer, parts []int) (differ [
 // Sync makes the copies of one partition here and at p equal: it fetches what
 // differs there, merges it, and sends what differs here. When it returns nil
 // each side has had everything that the other held when it was asked; writes
-// since then travel by the dirty sets.
+// since then travel by the dirty sets. A record that one side refuses makes
+// Sync fail, but only after all the others have been exchanged.
 func (r *Replicator) Sync(ctx context.Context, p Peer, part int) error {
-	here, there, err := r.differences(ctx, p, part)
-	if err != nil || len(here)+len(there) == 0 {
+	theirs, err := r.list(ctx, p, part)
+	if err != nil {
 		return err
 	}
-	if err := r.pull(ctx, p, part, there); err != nil {
+	there := lacking(theirs, r.cfg.Store.List(part))
+	refusedHere, err := r.pull(ctx, p, part, there)
+	if err != nil {
 		return err
 	}
-	if err := r.push(ctx, p, part, here); err != nil {
+	// Looked up after the merge: what is now as it is at p need not go back.
+	here := lacking(r.cfg.Store.List(part), theirs)
+	refusedThere, err := r.push(ctx, p, part, here)
+	if err != nil {
 		return err
 	}
-	r.Stats.Mended.Add(1)
+	if err := refusal("sync", part, refusedHere+refusedThere); err != nil {
+		return err
+	}
+	if len(there)+len(here) > 0 {
+		r.Stats.Mended.Add(1)
+	}
 	return nil
 }
 
 // Offer sends p what it lacks of one partition, and takes nothing. When it
-// returns nil, p has everything that this node holds of it.
+// returns nil, p has everything that this node held of it when it was asked. A
+// record that p refuses makes it fail: whoever hands a partition over must not
+// forget it.
 func (r *Replicator) Offer(ctx context.Context, p Peer, part int) error {
-	here, _, err := r.differences(ctx, p, part)
-	if err != nil {
-		return err
-	}
-	return r.push(ctx, p, part, here)
-}
-
-// Fetch merges everything that p holds of part and this node does not.
-func (r *Replicator) Fetch(ctx context.Context, p Peer, part int) error {
-	_, there, err := r.differences(ctx, p, part)
-	if err != nil {
-		return err
-	}
-	return r.pull(ctx, p, part, there)
-}
-
-// differences asks p for its list of one partition and returns the hashes of
-// the keys that this node holds and p has not or otherwise, and the other way
-// round.
-func (r *Replicator) differences(ctx context.Context, p Peer, part int) (here, there []uint64, err error) {
 	theirs, err := r.list(ctx, p, part)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	rest := make(map[uint64]uint64, len(theirs))
-	for _, e := range theirs {
-		rest[e.KeyHash] = e.Hash
+	refused, err := r.push(ctx, p, part, lacking(r.cfg.Store.List(part), theirs))
+	if err != nil {
+		return err
 	}
-	for _, e := range r.cfg.Store.List(part) {
-		if hash, ok := rest[e.KeyHash]; !ok || hash != e.Hash {
-			here = append(here, e.KeyHash)
-		} else {
-			delete(rest, e.KeyHash) // equal
-		}
-	}
-	for keyHash := range rest {
-		there = append(there, keyHash)
-	}
-	return here, there, nil
+	return refusal("offer", part, refused)
 }
 
-// FetchKey merges what p holds of one key.
+// Fetch merges everything that p holds of one partition and this node does not,
+// and sends nothing of it. A record that is refused here makes it fail: what it
+// says of its key must not be taken for what is known.
+func (r *Replicator) Fetch(ctx context.Context, p Peer, part int) error {
+	theirs, err := r.list(ctx, p, part)
+	if err != nil {
+		return err
+	}
+	refused, err := r.pull(ctx, p, part, lacking(theirs, r.cfg.Store.List(part)))
+	if err != nil {
+		return err
+	}
+	return refusal("fetch", part, refused)
+}
+
+// FetchKey merges what p holds of one key. It does not count as bulk.
 func (r *Replicator) FetchKey(ctx context.Context, p Peer, part int, key string) error {
-	return r.pull(ctx, p, part, []uint64{session.KeyHash(key)})
+	_, _, refused, err := r.ask(ctx, p, part, []uint64{session.KeyHash(key)})
+	if err != nil {
+		return err
+	}
+	return refusal("fetch a key", part, refused)
+}
+
+func refusal(what string, part, refused int) error {
+	if refused == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s of partition %d: %d records were refused: %w; clocks must agree within %v",
+		what, part, refused, session.ErrFuture, session.MaxAhead)
+}
+
+// lacking returns the key hashes of the entries that are in a and not in b.
+func lacking(a, b []session.Entry) (keyHashes []uint64) {
+	known := make(map[session.Entry]struct{}, len(b))
+	for _, e := range b {
+		known[e] = struct{}{}
+	}
+	for _, e := range a {
+		if _, ok := known[e]; !ok {
+			keyHashes = append(keyHashes, e.KeyHash)
+		}
+	}
+	return keyHashes
 }
 
 func (r *Replicator) list(ctx context.Context, p Peer, part int) ([]session.Entry, error) {
@@ -112,81 +137,83 @@ func (r *Replicator) list(ctx context.Context, p Peer, part int) ([]session.Entr
 	return decodeEntries(answer)
 }
 
-func (r *Replicator) pull(ctx context.Context, p Peer, part int, hashes []uint64) error {
+// pull merges p's records of the given key hashes and returns how many of them
+// were refused here.
+func (r *Replicator) pull(ctx context.Context, p Peer, part int, hashes []uint64) (refused int, err error) {
 	for len(hashes) > 0 {
-		ask := hashes[:min(pullKeys, len(hashes))]
-		answer, err := p.Call(ctx, TypePull, appendHashes(appendPartitions(nil, []int{part}), ask))
+		consumed, bytes, bad, err := r.ask(ctx, p, part, hashes[:min(pullKeys, len(hashes))])
+		refused += bad
 		if err != nil {
-			return fmt.Errorf("fetch %d keys of partition %d: %w", len(ask), part, err)
-		}
-		if len(answer) < 4 {
-			return malformed("pull answer", len(answer))
-		}
-		consumed := int(binary.BigEndian.Uint32(answer))
-		if consumed < 1 || consumed > len(ask) {
-			return fmt.Errorf("fetch %d keys of partition %d: the peer dealt with %d: %w", len(ask), part, consumed, session.ErrMalformed)
-		}
-		for answer = answer[4:]; len(answer) > 0; {
-			rec, n, err := session.DecodeRecord(answer)
-			if err != nil {
-				return fmt.Errorf("fetch partition %d: %w", part, err)
-			}
-			answer = answer[n:]
-			if r.merge(rec) == nil { // a refused record is counted there
-				r.Stats.Pulled.Add(1)
-			}
+			return refused, err
 		}
 		hashes = hashes[consumed:]
+		if err := r.pace(ctx, bytes); err != nil {
+			return refused, fmt.Errorf("fetch partition %d: %w", part, err)
+		}
 	}
-	return nil
+	return refused, nil
 }
 
-// push sends the records of the given key hashes in chunks. A record that the
-// peer refuses fails the push: its copy there is not equal, and whoever hands
-// a partition over must not forget it.
-func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64) error {
+// ask makes one pull. It returns how many of the hashes p has dealt with, at
+// least one, the bytes of the answer, and how many records were refused here.
+func (r *Replicator) ask(ctx context.Context, p Peer, part int, hashes []uint64) (consumed, bytes, refused int, err error) {
+	answer, err := p.Call(ctx, TypePull, appendHashes(appendPartitions(nil, []int{part}), hashes))
+	if err != nil {
+		return 0, 0, 0, fmt.Errorf("fetch %d keys of partition %d: %w", len(hashes), part, err)
+	}
+	bytes = len(answer)
+	if bytes < 4 {
+		return 0, 0, 0, malformed("pull answer", bytes)
+	}
+	dealt := binary.BigEndian.Uint32(answer)
+	if dealt < 1 || int64(dealt) > int64(len(hashes)) {
+		return 0, 0, 0, fmt.Errorf("fetch %d keys of partition %d: the peer dealt with %d: %w", len(hashes), part, dealt, session.ErrMalformed)
+	}
+	for answer = answer[4:]; len(answer) > 0; {
+		rec, n, err := session.DecodeRecord(answer)
+		if err != nil {
+			return 0, 0, refused, fmt.Errorf("fetch partition %d: %w", part, err)
+		}
+		answer = answer[n:]
+		if r.merge(rec) != nil {
+			refused++
+		} else {
+			r.Stats.Pulled.Add(1)
+		}
+	}
+	return int(dealt), bytes, refused, nil
+}
+
+// push sends the records of the given key hashes in chunks and returns how many
+// of them p refused.
+func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64) (refused int, err error) {
+	if len(hashes) == 0 {
+		return 0, nil
+	}
 	var chunk []byte
-	count, refusals := 0, 0
-	flush := func() error {
-		if count == 0 {
-			return nil
+	for records := r.cfg.Store.Select(part, hashes); len(records) > 0; {
+		chunk = chunk[:0]
+		n := 0
+		for n < len(records) && len(chunk) < chunkBytes {
+			chunk = records[n].Append(chunk)
+			n++
 		}
-		if err := r.bulk.WaitN(ctx, min(len(chunk), r.bulk.Burst())); err != nil {
-			return fmt.Errorf("send partition %d: %w", part, err)
+		if err := r.pace(ctx, len(chunk)); err != nil {
+			return refused, fmt.Errorf("send partition %d: %w", part, err)
 		}
-		answer, err := p.Call(ctx, TypeRecords, chunk)
+		bad, err := sendRecords(ctx, p, chunk, n)
 		if err != nil {
-			return fmt.Errorf("send %d records of partition %d: %w", count, part, err)
+			return refused, fmt.Errorf("send %d records of partition %d: %w", n, part, err)
 		}
-		refused, err := decodeRefused(answer, count)
-		if err != nil {
-			return err
-		}
-		r.Stats.Pushed.Add(int64(count - len(refused)))
-		r.Stats.Quarantined.Add(int64(len(refused)))
-		refusals += len(refused)
-		chunk, count = nil, 0
-		return nil
+		r.Stats.Pushed.Add(int64(n - len(bad)))
+		r.Stats.Quarantined.Add(int64(len(bad)))
+		refused += len(bad)
+		records = records[n:]
 	}
-	const step = 64
-	for len(hashes) > 0 {
-		n := min(step, len(hashes))
-		for _, rec := range r.cfg.Store.Select(part, hashes[:n]) {
-			chunk = rec.Append(chunk)
-			count++
-			if len(chunk) >= chunkBytes {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-		}
-		hashes = hashes[n:]
-	}
-	if err := flush(); err != nil {
-		return err
-	}
-	if refusals > 0 {
-		return fmt.Errorf("send partition %d: %d records were refused; clocks may differ by more than 2s", part, refusals)
-	}
-	return nil
+	return refused, nil
+}
+
+// pace waits until so many bytes may be moved.
+func (r *Replicator) pace(ctx context.Context, bytes int) error {
+	return r.bulk.WaitN(ctx, min(bytes, r.bulk.Burst()))
 }

@@ -11,7 +11,8 @@ import (
 // integers are big endian.
 const (
 	// TypeRecords carries records one after another, as session.Record.Append
-	// writes them; the answer lists the positions that were refused, u32 each.
+	// writes them; the answer lists the positions that were refused, u32 each,
+	// in rising order.
 	TypeRecords byte = 0x10 + iota
 	// TypeDigests carries partitions, u16 each; the answer has the digest of
 	// each, u64, in the same order.
@@ -19,8 +20,9 @@ const (
 	// TypeList carries one partition, u16; the answer has a pair of u64, key
 	// hash and content hash, for everything held in it.
 	TypeList
-	// TypePull carries one partition, u16, and key hashes, u64 each; the
-	// answer has their records.
+	// TypePull carries one partition, u16, and up to 4,096 key hashes, u64
+	// each; the answer says how many of them it covers, u32, and has their
+	// records.
 	TypePull
 )
 
@@ -35,8 +37,9 @@ func appendPartitions(b []byte, parts []int) []byte {
 	return b
 }
 
+// decodePartitions reads partitions below limit, and no more than there are.
 func decodePartitions(b []byte, limit int) ([]int, error) {
-	if len(b)%2 != 0 {
+	if len(b)%2 != 0 || len(b)/2 > limit {
 		return nil, malformed("partition list", len(b))
 	}
 	parts := make([]int, 0, len(b)/2)
@@ -57,8 +60,8 @@ func appendHashes(b []byte, hashes []uint64) []byte {
 	return b
 }
 
-func decodeHashes(b []byte) ([]uint64, error) {
-	if len(b)%8 != 0 {
+func decodeHashes(b []byte, limit int) ([]uint64, error) {
+	if len(b)%8 != 0 || len(b)/8 > limit {
 		return nil, malformed("hash list", len(b))
 	}
 	hashes := make([]uint64, 0, len(b)/8)
@@ -82,6 +85,8 @@ func decodeEntries(b []byte) ([]session.Entry, error) {
 	return entries, nil
 }
 
+// decodeRefused reads the positions, in rising order, of refused ones among so
+// many records.
 func decodeRefused(b []byte, records int) ([]int, error) {
 	if len(b)%4 != 0 {
 		return nil, malformed("refusal list", len(b))
@@ -89,8 +94,8 @@ func decodeRefused(b []byte, records int) ([]int, error) {
 	refused := make([]int, 0, len(b)/4)
 	for ; len(b) > 0; b = b[4:] {
 		i := binary.BigEndian.Uint32(b)
-		if int64(i) >= int64(records) {
-			return nil, fmt.Errorf("refused record %d of %d: %w", i, records, session.ErrMalformed)
+		if int64(i) >= int64(records) || len(refused) > 0 && int(i) <= refused[len(refused)-1] {
+			return nil, fmt.Errorf("refused record %d of %d, or out of order: %w", i, records, session.ErrMalformed)
 		}
 		refused = append(refused, int(i))
 	}
