@@ -52,6 +52,7 @@ type gossip struct {
 	list *memberlist.Memberlist
 	log  *slog.Logger
 	self ID
+	addr string // this member's own gossip address
 	now  func() time.Time
 	wake chan struct{}
 
@@ -77,6 +78,7 @@ func startGossip(cfg Config, self ID, meta Meta, log *slog.Logger) (*gossip, err
 	if g.list, err = memberlist.Create(mc); err != nil {
 		return nil, fmt.Errorf("-gossip %s: cannot listen there: %w; give an address that is free", cfg.Gossip, err)
 	}
+	g.addr = g.list.LocalNode().Address() // read once: memberlist writes its node when the metadata changes
 	return g, nil
 }
 
@@ -304,7 +306,7 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 // isSelf says whether a seed is this member's own address, which every member
 // of a cluster with one list of seeds finds in it.
 func (g *gossip) isSelf(address string) bool {
-	return address == g.list.LocalNode().Address()
+	return address == g.addr
 }
 
 // leave says good-bye, so that the others need not find out.

@@ -84,7 +84,7 @@ func (m *membership) collect() []*Member {
 	all := m.gossip.snapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	members := []*Member{{ID: m.self, Meta: m.own, Gossip: m.gossip.list.LocalNode().Address(), Up: true, Since: m.node.started}}
+	members := []*Member{{ID: m.self, Meta: m.own, Gossip: m.gossip.addr, Up: true, Since: m.node.started}}
 	newest := map[string]string{m.self.Name: m.self.Boot}
 	known := make(map[ID]bool, len(all))
 	for _, h := range all {
