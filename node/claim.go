@@ -62,7 +62,7 @@ func decodeClaim(b []byte) (r claimRequest, err error) {
 		return r, fmt.Errorf("%d bytes: %w", len(b), errClaim)
 	}
 	r.epoch = order.Uint64(b)
-	r.fingerprint = string(b[9 : 9+b[8]])
+	r.fingerprint = string(b[9 : 9+int(b[8])])
 	b = b[9+int(b[8]):]
 	if len(b)%2 != 0 || len(b) > 2*ring.Partitions {
 		return r, fmt.Errorf("%d bytes of partitions: %w", len(b), errClaim)
@@ -93,7 +93,7 @@ func decodeClaimAnswers(b []byte, n int) ([]claimAnswer, error) {
 		}
 		a := claimAnswer{
 			status: claimStatus(b[0]), epoch: order.Uint64(b[1:]), digest: order.Uint64(b[9:]),
-			count: binary.BigEndian.Uint32(b[17:]), claimant: string(b[22 : 22+b[21]]),
+			count: binary.BigEndian.Uint32(b[17:]), claimant: string(b[22 : 22+int(b[21])]),
 		}
 		if a.status < claimAccepted || a.status > claimEarly {
 			return nil, fmt.Errorf("status %d: %w", a.status, errClaim)

@@ -91,7 +91,7 @@ func decodeClaims(b []byte) (table [ring.Partitions]claimRef, err error) {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return table, fmt.Errorf("claims cut short: %w", errClaim)
 		}
-		if ids[i], err = parseID(string(b[1 : 1+b[0]])); err != nil {
+		if ids[i], err = parseID(string(b[1 : 1+int(b[0])])); err != nil {
 			return table, fmt.Errorf("claimant: %w: %w", errClaim, err)
 		}
 		b = b[1+int(b[0]):]

@@ -94,7 +94,7 @@ func decodeReply(b []byte) (r api.Reply, err error) {
 		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {
 			return short()
 		}
-		*s = string(rest[1 : 1+rest[0]])
+		*s = string(rest[1 : 1+int(rest[0])])
 		rest = rest[1+int(rest[0]):]
 	}
 	if code != 0 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 const (
@@ -56,7 +57,8 @@ type lease struct {
 	// stable are the nodes that count as the whole cluster: those that are in
 	// the view, and those that vanished without a good-bye.
 	stable map[string]bool
-	since  time.Duration // since when the view is as it is
+	table  *ring.Table
+	since  time.Duration // since when the ring has been this table
 }
 
 func newLease(n *Node) *lease { return &lease{node: n, stable: make(map[string]bool)} }
@@ -122,7 +124,9 @@ func (l *lease) viewChanged(view *View) {
 			delete(l.stable, m.Name) // it has said good-bye
 		}
 	}
-	l.since = l.node.since()
+	if view.Table != l.table {
+		l.table, l.since = view.Table, l.node.since()
+	}
 	l.mu.Unlock()
 	l.renew()
 }

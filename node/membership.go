@@ -75,6 +75,9 @@ func (m *membership) update() {
 		m.node.log.Error("no ring from this view, the last one stays", "error", err)
 		return
 	}
+	if view.equal(last) {
+		return
+	}
 	m.view.Store(view)
 	m.node.viewChanged(last, view)
 	m.broadcast()

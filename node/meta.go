@@ -126,7 +126,7 @@ func decodeMeta(b []byte) (Meta, error) {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return m, fmt.Errorf("cut short: %w", errMeta)
 		}
-		*s = string(b[1 : 1+b[0]])
+		*s = string(b[1 : 1+int(b[0])])
 		b = b[1+int(b[0]):]
 	}
 	if len(b) > 0 {

@@ -47,6 +47,11 @@ type View struct {
 	nodes  []*Member  // the table's members, by name
 }
 
+// equal says whether both views show the same members in the same state.
+func (v *View) equal(other *View) bool {
+	return slices.EqualFunc(v.Members, other.Members, func(a, b *Member) bool { return *a == *b })
+}
+
 // Named returns the member that goes by name now, nil if there is none.
 func (v *View) Named(name string) *Member { return v.byName[name] }
 

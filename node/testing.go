@@ -1,0 +1,52 @@
+package node
+
+import (
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// Inspection looks into a node from outside. It is for tests of whole clusters
+// (package nodetest); a running member uses none of it.
+type Inspection struct{ node *Node }
+
+// Inspect returns a look into the node.
+func (n *Node) Inspect() Inspection { return Inspection{n} }
+
+// Serving says for each partition whether an operation that came at this
+// moment would be run here without asking anybody: the partition is open here,
+// and the lease is held.
+func (i Inspection) Serving() (serving [ring.Partitions]bool) {
+	if i.node.store == nil || !i.node.lease.held() {
+		return serving
+	}
+	for p := range serving {
+		ph := i.node.owner.phaseOf(p)
+		serving[p] = ph == warm || ph == fetching
+	}
+	return serving
+}
+
+// Records returns everything held of partition p, tombstones too.
+func (i Inspection) Records(p int) []*session.Record { return i.node.store.Records(p) }
+
+// Digest returns the digest of partition p as replication compares it.
+func (i Inspection) Digest(p int) uint64 { return i.node.store.Digest(p) }
+
+// Cold returns how many partitions are to be served here and are not complete.
+func (i Inspection) Cold() int {
+	_, cold := i.node.owner.counts()
+	return cold
+}
+
+// BelowTarget returns how many keys served here have too few copies.
+func (i Inspection) BelowTarget() int { return i.node.keeper.belowTarget() }
+
+// Dirty returns how many keys other members do not have as they are here.
+func (i Inspection) Dirty() int {
+	dirty, _ := i.node.replicator.Lag()
+	return dirty
+}
+
+// Counters returns what the node has counted since its start, by the names
+// that /admin/stats has.
+func (i Inspection) Counters() map[string]int64 { return i.node.statsAnswer().Counters }
