@@ -60,6 +60,8 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 		}
 		if len(n.View().Nodes()) > 0 {
 			alone = time.Now()
+		} else if status.Unsynced == 0 {
+			return nil // nobody is there to take over, and there is nothing to take
 		} else if time.Since(alone) > time.Second {
 			return fmt.Errorf("drain: no other node is there to take %d records: unsynced=%d", status.Unsynced, status.Unsynced)
 		}

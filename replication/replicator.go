@@ -136,18 +136,21 @@ func (r *Replicator) Wait(ctx context.Context, ids []string, key string, want in
 			}
 		}
 	}
-	for open := len(tickets); open > 0; open-- {
-		var ok bool
-		if confirmed < want {
-			select {
-			case ok = <-done:
-			case <-ctx.Done():
+	// Nobody waits for the rest: a silent peer must not gather waiters.
+	defer func() {
+		for _, t := range tickets {
+			t.sender.forget(key, t.seq)
+		}
+	}()
+	for open := len(tickets); open > 0 && confirmed < want; open-- {
+		select {
+		case ok := <-done:
+			if ok {
+				confirmed++
 			}
+		case <-ctx.Done():
+			return confirmed
 		}
-		// Nobody waits for the rest: a silent peer must not gather waiters.
-		if confirmed >= want || ctx.Err() != nil {
-		}
-		_ = ok
 	}
 	return confirmed
 }

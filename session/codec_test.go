@@ -39,7 +39,7 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 func TestDecodedRecordKeepsNothingOfItsInput(t *testing.T) {
-	rec := newRecord("key", 1, 1, Expiry{}, packFields([]Field{{Name: "a", Value: "1", Stamp: 1}}, 1))
+	rec := newRecord("key", 1, 1, Expiry{Stamp: 1}, packFields([]Field{{Name: "a", Value: "1", Stamp: 1}}, 1))
 	encoded := rec.Append(nil)
 	got, _, err := DecodeRecord(encoded)
 	require.NoError(t, err)

@@ -139,6 +139,21 @@ func (s *Store) Drop(p int) int {
 	return keys
 }
 
+// DropIf is [Store.Drop] on the condition that the partition's digest is still
+// the one given: whoever hands a partition over forgets exactly what others
+// have confirmed, and nothing that has arrived since.
+func (s *Store) DropIf(p int, digest uint64) bool {
+	part := &s.partitions[p]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if part.digest != digest {
+		return false
+	}
+	_, bytes := part.clearLocked()
+	s.bytes.Add(-bytes)
+	return true
+}
+
 // Expire forgets the sessions and tombstones whose time has come, in open and
 // closed partitions, and returns how many. Reads find no expired session even
 // if it is never called; it gives their memory back. It lets go of a

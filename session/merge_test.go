@@ -55,7 +55,7 @@ func show(r *Record) string {
 	}
 	s := fmt.Sprintf("rank %d base %d dead %v expiry %+v", r.rank, r.base, r.dead, r.expiry)
 	for f := range r.All() {
-		s += fmt.Sprintf(" %+q", f)
+		s += fmt.Sprintf(" %+v", f)
 	}
 	return s
 }

@@ -48,7 +48,8 @@ func mergePatch(target, patch string) (string, error) {
 	}
 	var b strings.Builder
 	b.Grow(len(target) + len(patch))
-	t.merge(p).write(&b)
+	merged := t.merge(p)
+	merged.write(&b)
 	return b.String(), nil
 }
 
@@ -56,61 +57,69 @@ func mergePatch(target, patch string) (string, error) {
 type value struct {
 	raw     string
 	object  bool
-	members []member
+	members []member       // each name once
+	index   map[string]int // of members by name
 }
 
 type member struct {
 	name   string // decoded
 	quoted string // as it was written
-	value  value
+	value  value  // the zero value if it was removed
 }
 
-// merge is MergePatch of RFC 7396, section 2, for a patch that is an object.
-func (t value) merge(patch value) value {
-	index := make(map[string]int, len(t.members))
-	out := make([]member, 0, len(t.members)+len(patch.members))
-	apply := func(m member, removes bool) {
-		i, ok := index[m.name]
-		switch {
-		case ok && removes:
-			out[i].value.raw = removed
-			out[i].value.object = false
-		case removes:
-		case ok:
-			out[i].value = m.value
-		default:
-			index[m.name] = len(out)
-			out = append(out, m)
-		}
+func (v *value) removed() bool { return !v.object && v.raw == "" }
+func (v *value) null() bool    { return !v.object && v.raw == "null" }
+
+// set gives a member its value: of two with one name, the last counts.
+func (v *value) set(m member) {
+	if i, ok := v.index[m.name]; ok {
+		v.members[i].value = m.value
+		return
 	}
-	for _, m := range t.members {
-		apply(m, false)
+	if v.index == nil {
+		v.index = make(map[string]int)
+	}
+	v.index[m.name] = len(v.members)
+	v.members = append(v.members, m)
+}
+
+// get returns a member's value, the zero value if there is none.
+func (v *value) get(name string) (old value) {
+	if i, ok := v.index[name]; ok {
+		old = v.members[i].value
+	}
+	return old
+}
+
+// merge is MergePatch of RFC 7396, section 2, for a patch that is an object. It
+// may change v.
+func (v value) merge(patch value) value {
+	if !v.object {
+		v = value{object: true}
 	}
 	for _, m := range patch.members {
-		if m.value.object {
-			var old value
-			if i, ok := index[m.name]; ok && out[i].value.object {
-				old = out[i].value
-			}
+		switch old := v.get(m.name); {
+		case m.value.object:
 			m.value = old.merge(m.value)
+			v.set(m)
+		case !m.value.null():
+			v.set(m)
+		case !old.removed():
+			v.members[v.index[m.name]].value = value{}
 		}
-		apply(m, !m.value.object && m.value.raw == "null")
 	}
-	return value{object: true, members: out}
+	return v
 }
 
-// removed marks a member that a patch took out. It is no JSON, so it cannot be
-// a value.
-const removed = ""
-
-func (t value) write(b *strings.Builder) {
-	if !t.object {
-		b.WriteString(t.raw)
+func (v *value) write(b *strings.Builder) {
+	if !v.object {
+		b.WriteString(v.raw)
 		return
 	}
 	sep := byte('{')
-	for _, m := range t.members {
-		if !m.value.object && m.value.raw == removed {
+	for i := range v.members {
+		m := &v.members[i]
+		if m.value.removed() {
 			continue
 		}
 		b.WriteByte(sep)
@@ -141,7 +150,7 @@ func parseJSON(s string) (v value, rest string) {
 		m := member{quoted: s[:n], name: unquote(s[:n])}
 		s = strings.TrimLeft(s[n:], jsonSpace)
 		m.value, s = parseJSON(s[1:]) // after the colon
-		v.members = append(v.members, m)
+		v.set(m)
 		if s[0] == ',' {
 			s = strings.TrimLeft(s[1:], jsonSpace)
 		}

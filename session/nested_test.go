@@ -42,7 +42,7 @@ func TestMergePatchKeepsWhatItDoesNotName(t *testing.T) {
 		{"a name spelled otherwise", `{"\u0061":1,"b":2}`, `{"a":3}`, `{"\u0061":3,"b":2}`},
 		{"brackets in strings", `{"a":"}]\\\"{","b":["]"]}`, `{"c":{"d":"{"}}`, `{"a":"}]\\\"{","b":["]"],"c":{"d":"{"}}`},
 		{"the last of two", `{"a":1,"a":2}`, `{"b":{"c":1,"c":null}}`, `{"a":2,"b":{}}`},
-		{"removed and set again", `{"a":{"x":1}}`, `{"a":null,"a":{"y":2}}`, `{"a":{"y":2}}`},
+		{"the last of two in a patch", `{"a":{"x":1}}`, `{"a":null,"a":{"y":2}}`, `{"a":{"x":1,"y":2}}`},
 		{"no JSON before", `not json`, `{"a":1}`, `{"a":1}`},
 		{"nothing before", ``, `{"a":null}`, `{}`},
 	} {
@@ -64,8 +64,8 @@ func TestMergePatchRefusesWhatIsNotJSON(t *testing.T) {
 }
 
 // TestMergePatchIsLinear: each level of a deep patch must not be read again for
-// every level above it, for this runs under a partition's lock. 10,000 levels
-// and the quadratic way would be seconds; the deadline is the test's own.
+// every level above it, for this runs under a partition's lock. The quadratic
+// way would make this test take seconds instead of milliseconds.
 func TestMergePatchIsLinear(t *testing.T) {
 	const depth = 9_000
 	deep := strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth)

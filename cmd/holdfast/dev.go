@@ -50,6 +50,8 @@ const (
 	readyEvery    = 100 * time.Millisecond
 	waitingEvery  = 2 * time.Second // between two lines that say what is waited for
 	statusTimeout = 2 * time.Second
+	// askReadyTimeout bounds a question that the terminal waits for.
+	askReadyTimeout = 300 * time.Millisecond
 )
 
 // Run starts the cluster and then does what its terminal, its children and the
@@ -160,7 +162,7 @@ func (d *dev) loop(ctx context.Context, in io.Reader) error {
 				return nil
 			}
 		case e := <-d.children.ended:
-			if err := d.gone(e); err != nil {
+			if err := d.gone(ctx, e); err != nil {
 				return err
 			}
 		case r := <-d.settled:
@@ -225,7 +227,7 @@ func (d *dev) args(m *member) []string {
 // gone takes note of a child that has ended, and says who ended it. Only one
 // that fails by itself before the cluster was ever ready ends dev: its flags or
 // its ports are wrong, and the others wait for it in vain.
-func (d *dev) gone(e ended) error {
+func (d *dev) gone(ctx context.Context, e ended) error {
 	m := d.memberOf(e.process)
 	if m == nil {
 		return nil
@@ -236,6 +238,10 @@ func (d *dev) gone(e ended) error {
 	d.out.say("%s (pid %d) %s", m.name, e.process.pid, m.obituary(e))
 	m.process, m.state = nil, stopped
 	d.showOnce()
+	if m.again {
+		m.again = false
+		return d.start(ctx, m)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,7 @@ type member struct {
 	state   string
 	process *process // nil when none runs
 	asked   string   // what the user last did to the process: kill, drain or nothing
+	again   bool     // start it as soon as its process has ended
 }
 
 func (m *member) address(port int) string {
@@ -197,6 +199,11 @@ func (d *dev) named(words []string) *member {
 
 func (d *dev) act(ctx context.Context, verb string, m *member) error {
 	if verb == "start" {
+		if m.process != nil && m.ending(ctx) {
+			m.again = true
+			d.out.say("%s (pid %d) is about to end, and starts again then", m.name, m.process.pid)
+			return nil
+		}
 		if m.process != nil {
 			return fmt.Errorf("it is %s already, with pid %d", m.state, m.process.pid)
 		}
@@ -228,6 +235,24 @@ func (d *dev) act(ctx context.Context, verb string, m *member) error {
 		d.out.say("%s (pid %d) goes on", m.name, m.process.pid)
 		return m.process.resume()
 	}
+}
+
+// ending says whether the member's process is on its way out: told to end from
+// here, or drained by a signal or over its admin address.
+func (m *member) ending(ctx context.Context) bool {
+	if m.asked != "" {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, askReadyTimeout)
+	defer cancel()
+	body, err := askAdmin(ctx, adminURL(m.url(adminPort)), "/admin/stats")
+	if err != nil {
+		return m.state == running // it answered before, and does not any more
+	}
+	var stats struct {
+		State string `json:"state"`
+	}
+	return json.Unmarshal(body, &stats) == nil && stats.State == "leaving"
 }
 
 // status prints the processes at once, and what the cluster says of itself when

@@ -34,8 +34,9 @@ type child struct {
 	stdin io.WriteCloser
 
 	mu      sync.Mutex
-	printed []string // guarded by mu
-	ended   chan struct{}
+	printed []string      // guarded by mu
+	waited  chan struct{} // closed when the process has ended
+	read    chan struct{} // closed when all that it printed has been read
 }
 
 // spawn starts this test binary as holdfast.
@@ -44,7 +45,7 @@ func spawn(t *testing.T, setup func(*exec.Cmd), args ...string) *child {
 	executable, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(executable, args...)
-	cmd.Env = append(os.Environ(), asHoldfast+"=1")
+	cmd.Env = append(os.Environ(), asHoldfast+"=1", "TMPDIR="+t.TempDir()) // what a killed dev leaves goes with the test
 	if setup != nil {
 		setup(cmd)
 	}
@@ -55,12 +56,13 @@ func spawn(t *testing.T, setup func(*exec.Cmd), args ...string) *child {
 	cmd.Stdout, cmd.Stderr = write, write
 	require.NoError(t, cmd.Start())
 	write.Close()
-	c := &child{t: t, cmd: cmd, stdin: stdin, ended: make(chan struct{})}
+	c := &child{t: t, cmd: cmd, stdin: stdin, waited: make(chan struct{}), read: make(chan struct{})}
 	go c.collect(read)
+	go func() { _ = cmd.Wait(); close(c.waited) }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		<-c.ended
+		_ = cmd.Process.Kill() // it may have ended
+		<-c.waited
+		<-c.read
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", strings.Join(args, " "), c.output())
 		}
@@ -70,7 +72,7 @@ func spawn(t *testing.T, setup func(*exec.Cmd), args ...string) *child {
 
 // collect ends when the process and all that inherited its output have ended.
 func (c *child) collect(r *os.File) {
-	defer close(c.ended)
+	defer close(c.read)
 	defer r.Close()
 	for scan := bufio.NewScanner(r); scan.Scan(); {
 		c.mu.Lock()
@@ -106,7 +108,11 @@ func (c *child) tell(line string) {
 // exit waits for the end of the process and returns its exit code.
 func (c *child) exit() int {
 	c.t.Helper()
-	_ = c.cmd.Wait()
+	select {
+	case <-c.waited:
+	case <-time.After(patience):
+		require.FailNow(c.t, "the process does not end")
+	}
 	return c.cmd.ProcessState.ExitCode()
 }
 

@@ -32,6 +32,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{`node -load 1`, []string{`-load "1"`, `over 1`}},
 		{`node -load NaN`, []string{`-load "NaN"`, `over 1`}},
 		{`node -ack maybe`, []string{`-ack "maybe"`, `async, replica, all`}},
+		{`node -partition-mode hope`, []string{`-partition-mode "hope"`, `available, majority`}},
 		{`node -http nowhere`, []string{`-http "nowhere"`, `host:port`}},
 		{`node -http 127.0.0.1:http`, []string{`-http "127.0.0.1:http"`, `host:port`}},
 		{`node -http 127.0.0.1:70000`, []string{`-http "127.0.0.1:70000"`, `0 to 65535`}},

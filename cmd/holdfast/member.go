@@ -34,7 +34,7 @@ type memberFlags struct {
 	Load         loadBound  `group:"Ring (must be the same on every member)" placeholder:"FACTOR" default:"1.25" help:"Most that one node may own, as a multiple of the mean share, over 1."`
 
 	UserHeader string   `group:"Finding the user of a request" placeholder:"NAME" default:"X-User-ID" help:"Header that names the user, believed from the addresses of -trust only."`
-	Trust      prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks whose -user-header and X-Forwarded-For are believed, or none."`
+	Trust      prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks whose -user-header and X-Forwarded-For are believed, or none. Members of the cluster are believed besides."`
 	Cookie     string   `group:"Finding the user of a request" placeholder:"NAME" default:"holdfast" help:"Name of the signed cookie that pins a user without a header."`
 	SecretFile string   `group:"Finding the user of a request" placeholder:"FILE" help:"File with at least 16 bytes that sign the cookie, the same for all routers and nodes. Default: random, so that cookies end with the process."`
 

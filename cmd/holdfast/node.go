@@ -14,10 +14,11 @@ type nodeCommand struct {
 	Peer hostPort `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8083" help:"Address of the link between nodes: copies, hand-over, forwarded requests."`
 	RESP hostPort `name:"resp" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8082" help:"Address kept for the Redis protocol, which this version does not speak: nothing listens there."`
 
-	Ack        ackMode  `group:"Sessions" placeholder:"MODE" default:"async" help:"What a write waits for where the request does not say (Holdfast-Ack): async, the owner alone; replica, one copy too; all, every copy."`
-	TTL        duration `name:"ttl" group:"Sessions" placeholder:"DURATION" default:"30m" help:"Idle time after which a session expires where its writer gives none."`
-	MaxSession size     `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
-	Memory     size     `group:"Sessions" placeholder:"SIZE" help:"Bytes of sessions over which no new ones are taken; those that exist can still be written and ended. Default: no limit."`
+	Ack           ackMode       `group:"Sessions" placeholder:"MODE" default:"async" help:"What a write waits for where the request does not say (Holdfast-Ack): async, the owner alone; replica, one copy too; all, every copy."`
+	PartitionMode partitionMode `group:"Sessions" placeholder:"MODE" default:"available" help:"What an owner does that can reach no other node: available, serve on and say Holdfast-Degraded, to be merged when the network heals; majority, refuse unless it reaches a majority of the nodes that were there last."`
+	TTL           duration      `name:"ttl" group:"Sessions" placeholder:"DURATION" default:"30m" help:"Idle time after which a session expires where its writer gives none."`
+	MaxSession    size          `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
+	Memory        size          `group:"Sessions" placeholder:"SIZE" help:"Bytes of sessions over which no new ones are taken; those that exist can still be written and ended. Default: no limit."`
 
 	App  string `group:"Application" placeholder:"URL" help:"Application beside this node, such as http://127.0.0.1:3000: it gets every request outside /v1/."`
 	Demo bool   `group:"Application" help:"Answer requests outside /v1/ with a visit counter."`
@@ -51,6 +52,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	}
 	cfg.Peer, cfg.RESP = string(c.Peer), string(c.RESP)
 	cfg.Ack = replication.Ack(c.Ack)
+	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
 	cfg.TTL = time.Duration(c.TTL)
 	cfg.MaxSession, cfg.MemoryLimit = int(c.MaxSession), int64(c.Memory)
 	cfg.App, cfg.Demo = c.App, c.Demo

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/replication"
 )
 
@@ -197,6 +198,12 @@ func (a *ackMode) UnmarshalText(text []byte) error {
 
 // MarshalText returns what UnmarshalText takes.
 func (a ackMode) MarshalText() ([]byte, error) { return []byte(replication.Ack(a).String()), nil }
+
+type partitionMode node.PartitionMode
+
+func (m *partitionMode) UnmarshalText(text []byte) error {
+	return setOneOf(m, text, string(node.PartitionAvailable), string(node.PartitionMajority))
+}
 
 type logLevel string
 
