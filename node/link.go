@@ -18,7 +18,7 @@ const (
 	heartbeatInterval = 200 * time.Millisecond
 	heartbeatTimeout  = time.Second
 	dialTimeout       = time.Second
-	redialMin         = 20 * time.Millisecond
+	redialMin         = time.Millisecond
 	redialMax         = time.Second
 	// vouchFor is how recently a member must have answered here for this
 	// member to hold that it is alive.

@@ -30,6 +30,13 @@ func (p phase) String() string { return [...]string{"away", "claiming", "fetchin
 // cold says that the partition is to be served here and is not complete.
 func (p phase) cold() bool { return p == claiming || p == fetching }
 
+// A claim that was refused is repeated soon at first: after a crash the members
+// find out within a millisecond of each other.
+const (
+	claimRetryMin = time.Millisecond
+	claimRetryMax = 50 * time.Millisecond
+)
+
 // partition is what this member knows of who serves one partition.
 type partition struct {
 	phase phase
@@ -119,11 +126,14 @@ func (o *ownership) kick() {
 // run starts a round of claims whenever something has changed that may allow
 // one: the view, a peer's ring, a refusal that is a while ago.
 func (o *ownership) run(ctx context.Context) {
+	pause := claimRetryMin
 	for {
-		retry := o.startRound(ctx)
 		var again <-chan time.Time
-		if retry {
-			again = time.After(20*time.Millisecond + rand.N(30*time.Millisecond))
+		if o.startRound(ctx) {
+			again = time.After(pause + rand.N(pause))
+			pause = min(2*pause, claimRetryMax)
+		} else {
+			pause = claimRetryMin
 		}
 		select {
 		case <-ctx.Done():

@@ -29,7 +29,7 @@ const patience = time.Minute
 
 // child is a holdfast process under test and what it has printed.
 type child struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 
@@ -40,7 +40,7 @@ type child struct {
 }
 
 // spawn starts this test binary as holdfast.
-func spawn(t *testing.T, setup func(*exec.Cmd), args ...string) *child {
+func spawn(t testing.TB, setup func(*exec.Cmd), args ...string) *child {
 	t.Helper()
 	executable, err := os.Executable()
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func (c *child) exit() int {
 }
 
 // freeBase returns the first of a range of ports that a cluster can have.
-func freeBase(t *testing.T, nodes int) int {
+func freeBase(t testing.TB, nodes int) int {
 	t.Helper()
 	for range 100 {
 		base := 20000 + 100*rand.IntN(120)
@@ -129,7 +129,7 @@ func freeBase(t *testing.T, nodes int) int {
 	return 0
 }
 
-func spawnDev(t *testing.T, nodes int, setup func(*exec.Cmd)) (dev *child, base int) {
+func spawnDev(t testing.TB, nodes int, setup func(*exec.Cmd)) (dev *child, base int) {
 	t.Helper()
 	base = freeBase(t, nodes)
 	dev = spawn(t, setup, "dev", "-nodes", strconv.Itoa(nodes), "-base-port", strconv.Itoa(base))
