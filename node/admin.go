@@ -282,6 +282,9 @@ type memberAnswer struct {
 	Ring string `json:"ring,omitempty"`
 	// LastHeard is how long ago it last answered a heartbeat; -1 never.
 	LastHeard float64 `json:"last_heard_ms"`
+	// ClockOffset is how far its clock is ahead of this member's. Over 2 s
+	// ahead, what it writes is not taken.
+	ClockOffset float64 `json:"clock_offset_ms"`
 	// Dirty and Lag are what it lacks of this node's writes, and since when.
 	Dirty int     `json:"dirty"`
 	Lag   float64 `json:"lag_ms"`
@@ -301,6 +304,7 @@ func (n *Node) adminMembers(w http.ResponseWriter, _ *http.Request) {
 			if l.connected() {
 				a.Link = "up"
 			}
+			a.ClockOffset = float64(l.clockOffset().Microseconds()) / 1000
 			if heard := l.heard.Load(); heard > 0 {
 				a.LastHeard = float64((n.since() - time.Duration(heard)).Microseconds()) / 1000
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,11 +18,13 @@ const claimTimeout = time.Second
 
 // claimRequest asks for partitions.
 //
-//	u64 epoch | u8 length, fingerprint of the claimant's ring | u16 partition …
+//	u64 epoch | u8 length, fingerprint of the claimant's ring | u8 number of members asked | u8 length, member … | u16 partition …
 type claimRequest struct {
 	epoch       uint64
 	fingerprint string
-	parts       []int
+	// asked are all members whose consent the claimant waits for.
+	asked []ID
+	parts []int
 }
 
 // claimAnswer is one member's answer for one partition of a request.
@@ -41,8 +44,9 @@ const (
 	claimAccepted claimStatus = iota + 1
 	// claimStale: a claim with a higher epoch is known.
 	claimStale
-	// claimEarly: the member that serves the partition is alive, and the
-	// rings differ; the claim may be repeated when they agree.
+	// claimEarly: the member that serves the partition is alive, and has not
+	// been asked, or the rings differ; the claim may be repeated when that
+	// has changed.
 	claimEarly
 )
 
@@ -51,6 +55,11 @@ var errClaim = errors.New("malformed claim")
 func (r claimRequest) encode() []byte {
 	b := order.AppendUint64(make([]byte, 0, 32+2*len(r.parts)), r.epoch)
 	b = append(append(b, byte(len(r.fingerprint))), r.fingerprint...)
+	b = append(b, byte(len(r.asked)))
+	for _, id := range r.asked {
+		s := id.String()
+		b = append(append(b, byte(len(s))), s...)
+	}
 	for _, p := range r.parts {
 		b = order.AppendUint16(b, uint16(p))
 	}
@@ -58,12 +67,23 @@ func (r claimRequest) encode() []byte {
 }
 
 func decodeClaim(b []byte) (r claimRequest, err error) {
-	if len(b) < 9 || len(b) < 9+int(b[8]) {
+	if len(b) < 10 || len(b) < 10+int(b[8]) {
 		return r, fmt.Errorf("%d bytes: %w", len(b), errClaim)
 	}
 	r.epoch = order.Uint64(b)
 	r.fingerprint = string(b[9 : 9+int(b[8])])
 	b = b[9+int(b[8]):]
+	r.asked = make([]ID, b[0])
+	b = b[1:]
+	for i := range r.asked {
+		if len(b) == 0 || len(b) < 1+int(b[0]) {
+			return r, fmt.Errorf("members cut short: %w", errClaim)
+		}
+		if r.asked[i], err = parseID(string(b[1 : 1+int(b[0])])); err != nil {
+			return r, fmt.Errorf("%w: %w", errClaim, err)
+		}
+		b = b[1+int(b[0]):]
+	}
 	if len(b)%2 != 0 || len(b) > 2*ring.Partitions {
 		return r, fmt.Errorf("%d bytes of partitions: %w", len(b), errClaim)
 	}
@@ -75,6 +95,12 @@ func decodeClaim(b []byte) (r claimRequest, err error) {
 		r.parts = append(r.parts, p)
 	}
 	return r, nil
+}
+
+// asks says whether the claim waits for the consent of holder; the member that
+// judges, self, has certainly been asked.
+func (r claimRequest) asks(holder, self ID) bool {
+	return holder == self || slices.Contains(r.asked, holder)
 }
 
 func (a claimAnswer) append(b []byte) []byte {
@@ -107,9 +133,12 @@ func decodeClaimAnswers(b []byte, n int) ([]claimAnswer, error) {
 // claim asks every live node for parts and settles each partition by the
 // answers. view is the one that the claim is made from.
 func (o *ownership) claim(ctx context.Context, view *View, epoch uint64, parts []int) {
-	request := claimRequest{epoch, view.Table.Fingerprint(), parts}
-	payload := request.encode()
 	links := o.node.liveLinks()
+	request := claimRequest{epoch: epoch, fingerprint: view.Table.Fingerprint(), parts: parts}
+	for _, l := range links[:min(len(links), 255)] {
+		request.asked = append(request.asked, l.id)
+	}
+	payload := request.encode()
 	answers := make([][]claimAnswer, len(links))
 	var wg sync.WaitGroup
 	for i, l := range links {
@@ -148,13 +177,15 @@ type settled struct {
 
 func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link, answers [][]claimAnswer) settled {
 	var got settled
+	refused := false
 	now := o.node.View()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, p := range parts {
 		part := &o.parts[p]
 		if part.phase != claiming {
-			continue // a claim with a higher epoch was accepted meanwhile
+			refused = true // a claim with a higher epoch was accepted meanwhile
+			continue
 		}
 		mine := claimRef{epoch, o.node.id}
 		won := !part.promised.newer(mine)
@@ -184,7 +215,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 		}
 		if !won {
 			o.setPhaseLocked(p, away)
-			o.retry = true
+			refused = true
 			continue
 		}
 		o.setHolderLocked(p, mine)
@@ -199,8 +230,8 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 		o.node.store.Open(p)
 		got.parts = append(got.parts, p)
 	}
-	if o.retry {
-		o.kick()
+	if refused {
+		o.tryLater()
 	}
 	return got
 }
@@ -237,7 +268,7 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 		switch {
 		case part.promised.newer(claim):
 			a.status, a.epoch, a.claimant = claimStale, part.promised.epoch, part.promised.by.String()
-		case !same && o.servedLocked(part, from):
+		case o.servedLocked(part, from) && (!same || !r.asks(part.holder.by, o.node.id)):
 			a.status, a.epoch, a.claimant = claimEarly, part.holder.epoch, part.holder.by.String()
 		}
 		if a.status != claimAccepted {
@@ -275,8 +306,7 @@ func (o *ownership) servedLocked(part *partition, from ID) bool {
 	case holder == (ID{}), holder.Name == from.Name, o.node.hasEnded(holder):
 		return false // nobody, or an earlier boot of the claimant, or nobody any more
 	default:
-		l := o.node.linkTo(holder)
-		return l != nil && l.vouched()
+		return o.node.vouches(holder)
 	}
 }
 

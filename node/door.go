@@ -145,7 +145,7 @@ func (n *Node) publicHandler() http.Handler {
 		return n.router
 	}
 	sessions := api.New(api.Config{
-		Sessions: n.Sessions(), MaxSession: n.cfg.MaxSession, NewID: n.newSessionID, SamePartition: samePartition, Log: n.log,
+		Sessions: doorSessions{n}, MaxSession: n.cfg.MaxSession, NewID: n.newSessionID, SamePartition: samePartition, Log: n.log,
 	})
 	app := n.appHandler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -4,20 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
 // A forwarded operation is
 //
-//	u8 hops | u8 ack | op
+//	u8 hops | u8 ack | u8 flags | u64 id | u64 deadline, unix ms by the receiver's clock | op
 //
 // and its answer
 //
 //	u8 error code, 0 for none | u8 flags | u8 acked | u8 length, node | u8 length, ring | result, or the error's text
+
+const (
+	opRepeat = 1 << iota
+	opFenced
+)
 
 const (
 	replyDegraded = 1 << iota
@@ -31,34 +40,143 @@ const (
 	codeNoOwner     byte = 0xf2
 )
 
-// errNotSent says that a forwarded operation has not reached its owner, or is
-// of a kind that may be run again.
-var errNotSent = errors.New("not forwarded")
-
 // repeatable says whether running op twice ends as running it once does. A
 // condition may be true the first time and false the second.
 func repeatable(op *session.Op) bool {
 	return op.Kind != session.Rotate && op.IfVersion == 0 && !op.Exists && !op.Create
 }
 
-// forward runs op on the member that l leads to.
-func (n *Node) forward(ctx context.Context, l *link, op *session.Op, ack replication.Ack, hops int) (api.Reply, error) {
-	payload := op.Append([]byte{byte(hops), byte(ack)})
+// encodeRequest writes r for its next hop, whose clock is ahead by offset.
+func encodeRequest(r *request, offset time.Duration) []byte {
+	flags := byte(0)
+	if r.repeat {
+		flags |= opRepeat
+	}
+	if r.fenced {
+		flags |= opFenced
+	}
+	b := make([]byte, 0, 96+len(r.op.Key))
+	b = append(b, byte(r.hops+1), byte(r.ack), flags)
+	b = order.AppendUint64(b, r.id)
+	b = order.AppendUint64(b, uint64(r.deadline.Add(offset).UnixMilli()))
+	return r.op.Append(b)
+}
+
+const requestHeader = 3 + 8 + 8
+
+func decodeRequest(b []byte) (*request, error) {
+	if len(b) < requestHeader || b[2] > opRepeat|opFenced {
+		return nil, fmt.Errorf("operation of %d bytes: %w", len(b), session.ErrMalformed)
+	}
+	r := &request{
+		hops: int(b[0]), ack: replication.Ack(b[1]), repeat: b[2]&opRepeat != 0, fenced: b[2]&opFenced != 0,
+		id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))),
+	}
+	var err error
+	if r.op, _, err = session.DecodeOp(b[requestHeader:]); err != nil {
+		return nil, err
+	}
+	r.part = ring.Partition(r.op.Key)
+	return r, nil
+}
+
+// forward runs r on the member that l leads to.
+func (n *Node) forward(ctx context.Context, l *link, r *request) (api.Reply, error) {
 	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, typeOp, payload)
-	if err != nil {
-		switch {
-		case errors.Is(err, errNoLink), errors.Is(err, peer.ErrNotSent):
-			return api.Reply{}, fmt.Errorf("%w: %w", errNotSent, err)
-		case uncertain(err) && repeatable(op):
-			return api.Reply{}, fmt.Errorf("%w: %s: %w", errNotSent, l.id.Name, err)
-		case uncertain(err):
-			return api.Reply{}, fmt.Errorf("%s forwarded to %s: %w: %w", op.Kind, l.id.Name, api.ErrUncertain, err)
-		default: // the peer could not read what this member sent
-			return api.Reply{}, fmt.Errorf("%s forwarded to %s: %w: %w", op.Kind, l.id.Name, api.ErrUnavailable, err)
+	answer, err := l.Call(ctx, typeOp, encodeRequest(r, l.clockOffset()))
+	switch {
+	case err == nil:
+		return decodeReply(answer)
+	case errors.Is(err, errNoLink), errors.Is(err, peer.ErrNotSent):
+		return n.reply(), fmt.Errorf("%w: %w", errNotSent, err)
+	case uncertain(err) && repeatable(r.op):
+		return n.reply(), fmt.Errorf("%s: %w: %w", l.id.Name, errUnanswered, err)
+	case uncertain(err):
+		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.op.Kind, l.id.Name, api.ErrUncertain, err)
+	default: // the peer could not read what this member sent
+		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.op.Kind, l.id.Name, api.ErrUnavailable, err)
+	}
+}
+
+// fence keeps an operation from being run by an attempt that arrives late,
+// after a repetition of it has been run: a cut network delivers what it has
+// held back when it heals. It knows repeated operations only, and is as good as
+// always empty.
+type fence struct {
+	size atomic.Int32 // of ids, so that the usual case takes no lock
+
+	mu  sync.Mutex // guards ids
+	ids map[uint64]time.Time
+}
+
+// maxFence bounds the ids kept. Beyond it attempts are let through, as they
+// would be without a fence.
+const maxFence = 1 << 16
+
+// raise lets no further attempt of an operation pass before its deadline is
+// over.
+func (f *fence) raise(r *request, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ids == nil {
+		f.ids = make(map[uint64]time.Time)
+	}
+	if len(f.ids) >= maxFence {
+		for id, until := range f.ids {
+			if now.After(until) {
+				delete(f.ids, id)
+			}
 		}
 	}
-	return decodeReply(answer)
+	if len(f.ids) < maxFence {
+		f.ids[r.id] = r.deadline
+	}
+	f.size.Store(int32(len(f.ids)))
+}
+
+// stops says whether an attempt comes too late.
+func (f *fence) stops(r *request) bool {
+	if f.size.Load() == 0 {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, raised := f.ids[r.id]
+	return raised
+}
+
+// lower forgets operations whose time is over.
+func (f *fence) lower(now time.Time) {
+	if f.size.Load() == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, until := range f.ids {
+		if now.After(until) {
+			delete(f.ids, id)
+		}
+	}
+	f.size.Store(int32(len(f.ids)))
+}
+
+// tooLate says whether an operation must not be run any more: its writer has
+// given it up, or a repetition of it is here already.
+func (n *Node) tooLate(r *request) error {
+	now := n.cfg.Now()
+	switch {
+	case now.After(r.deadline):
+		n.stats.refusedLate.Add(1)
+		return fmt.Errorf("%s arrived %v after its deadline: %w", r.op.Kind, now.Sub(r.deadline).Round(time.Millisecond), errNoOwner)
+	case r.repeat:
+		n.fence.raise(r, now)
+		return nil
+	case n.fence.stops(r):
+		n.stats.refusedLate.Add(1)
+		return fmt.Errorf("%s arrived after its repetition: %w", r.op.Kind, errNoOwner)
+	default:
+		return nil
+	}
 }
 
 func encodeReply(r api.Reply, err error) []byte {
@@ -108,11 +226,13 @@ func errorCode(err error) byte {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, errOvertaken):
+		return codeNoOwner // the forwarder looks again
 	case errors.Is(err, api.ErrUncertain):
 		return codeUncertain
 	case errors.Is(err, api.ErrUnavailable):
 		return codeUnavailable
-	case errors.Is(err, errNoOwner), errors.Is(err, errNotSent), errors.Is(err, errNoLink):
+	case errors.Is(err, errNoOwner), errors.Is(err, errNotSent), errors.Is(err, errNoLink), errors.Is(err, errUnanswered):
 		return codeNoOwner
 	default:
 		return session.ErrorCode(err)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/replication"
-	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -112,19 +111,17 @@ func answer(r *peer.Request) func([]byte, error) {
 // waiting for anybody is run at once, which saves a goroutine's start.
 func (h inbound) op(r *peer.Request) {
 	n := h.node
-	if len(r.Payload) < 2 {
-		r.Fail(fmt.Errorf("operation of %d bytes: %w", len(r.Payload), session.ErrMalformed))
-		return
-	}
-	hops, ack := int(r.Payload[0]), replication.Ack(r.Payload[1])
-	op, _, err := session.DecodeOp(r.Payload[2:])
+	in, err := decodeRequest(r.Payload)
 	if err != nil {
 		r.Fail(err)
 		return
 	}
-	p := ring.Partition(op.Key)
-	if n.owner.phaseOf(p) == warm && n.lease.held() && !h.waits(op, ack) {
-		reply, err := n.serve(r.Context(), p, op, ack)
+	if err := n.tooLate(in); err != nil {
+		r.Reply(encodeReply(n.reply(), err))
+		return
+	}
+	if n.owner.phaseOf(in.part) == warm && n.lease.held() && !h.waits(in.op, in.ack) {
+		reply, err := n.serve(r.Context(), in.part, in.op, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			r.Reply(encodeReply(reply, err))
 			return
@@ -139,7 +136,7 @@ func (h inbound) op(r *peer.Request) {
 	}
 	n.group.Go(func() {
 		defer func() { <-n.inboundOps }()
-		reply, err := n.do(r.Context(), op, ack, hops)
+		reply, err := n.dispatch(r.Context(), in)
 		if reply.Node == "" {
 			reply.Node, reply.Ring = n.id.Name, n.View().Table.Fingerprint()
 		}

@@ -43,9 +43,11 @@ type link struct {
 	stop context.CancelFunc
 	done chan struct{}
 	// heard is when the newest heartbeat that the peer has answered was sent,
-	// and answered when this member last answered one of the peer's; both in
-	// nanoseconds since the node's start, 0 for never.
-	heard, answered atomic.Int64
+	// in nanoseconds since the node's start, 0 for never.
+	heard atomic.Int64
+	// offset is how far the peer's clock is ahead, in nanoseconds, give or take
+	// half a round trip.
+	offset atomic.Int64
 	// deaths is how many boots of this member's name the peer has seen end.
 	deaths atomic.Int32
 
@@ -243,6 +245,8 @@ func (l *link) answeredBy(answer []byte, sent time.Duration) error {
 		return err
 	}
 	l.deaths.Store(int32(beat.deaths))
+	roundTrip := l.node.since() - sent
+	l.offset.Store(int64(beat.clock.Sub(l.node.cfg.Now().Add(-roundTrip / 2))))
 	l.heard.Store(int64(sent))
 	l.node.lease.renew()
 	return nil
@@ -262,12 +266,13 @@ func (l *link) connected() bool {
 	return l.main != nil && l.main.Err() == nil
 }
 
-// vouched says whether the peer is alive as far as this member knows, or may
-// hold a lease that this member has answered: one of them has answered the
-// other within the last second.
-func (l *link) vouched() bool {
-	last := max(l.heard.Load(), l.answered.Load())
-	return last > 0 && l.node.since()-time.Duration(last) < vouchFor
+// clockOffset is how far the peer's clock is ahead of this member's.
+func (l *link) clockOffset() time.Duration { return time.Duration(l.offset.Load()) }
+
+// heardLately says whether the peer has answered within the last second.
+func (l *link) heardLately() bool {
+	heard := l.heard.Load()
+	return heard > 0 && l.node.since()-time.Duration(heard) < vouchFor
 }
 
 // ringSeen returns the fingerprint of the peer's ring as it last said.
@@ -317,7 +322,7 @@ func (l *link) hear(beat heartbeat) error {
 // heartbeat is what members tell each other all the time, as question and as
 // answer:
 //
-//	u8 state | u8 deaths | u64 hash of the claims in force | u8 length, ring fingerprint | claims
+//	u8 state | u8 deaths | u64 clock, unix ms | u64 hash of the claims in force | u8 length, ring fingerprint | claims
 //
 // deaths says, in an answer, how many boots of the asker's name have ended
 // within the last minute. The claims follow in an answer to a heartbeat with
@@ -325,6 +330,7 @@ func (l *link) hear(beat heartbeat) error {
 type heartbeat struct {
 	state       State
 	deaths      int
+	clock       time.Time
 	claims      uint64
 	fingerprint string
 	table       []byte
@@ -332,7 +338,8 @@ type heartbeat struct {
 
 func (n *Node) ping() []byte {
 	fingerprint := n.View().Table.Fingerprint()
-	b := order.AppendUint64([]byte{byte(n.members.state()), 0}, n.owner.claimsHash.Load())
+	b := order.AppendUint64([]byte{byte(n.members.state()), 0}, uint64(n.cfg.Now().UnixMilli()))
+	b = order.AppendUint64(b, n.owner.claimsHash.Load())
 	return append(append(b, byte(len(fingerprint))), fingerprint...)
 }
 
@@ -342,10 +349,10 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	// First the promise, then the answer: from now on this member does not
+	// agree to a takeover for a second.
+	n.members.promise(from)
 	if l := n.linkTo(from); l != nil {
-		// First the promise, then the answer: from now on this member does
-		// not take over for a second.
-		l.answered.Store(int64(n.since()))
 		if err := l.hear(beat); err != nil {
 			return nil, err
 		}
@@ -359,11 +366,16 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 }
 
 func decodePing(b []byte) (h heartbeat, err error) {
-	if len(b) < 11 || len(b) < 11+int(b[10]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) {
+	const fixed = 2 + 8 + 8 + 1
+	if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) {
 		return h, fmt.Errorf("heartbeat of %d bytes is malformed", len(b))
 	}
-	h = heartbeat{state: State(b[0]), deaths: int(b[1]), claims: order.Uint64(b[2:]), fingerprint: string(b[11 : 11+int(b[10])])}
-	if rest := b[11+int(b[10]):]; len(rest) > 0 {
+	end := fixed + int(b[fixed-1])
+	h = heartbeat{
+		state: State(b[0]), deaths: int(b[1]), clock: time.UnixMilli(int64(order.Uint64(b[2:]))),
+		claims: order.Uint64(b[10:]), fingerprint: string(b[fixed:end]),
+	}
+	if rest := b[end:]; len(rest) > 0 {
 		h.table = rest
 	}
 	return h, nil

@@ -44,6 +44,7 @@ type Node struct {
 	stats      counters
 	lag        lagGauge
 	inboundOps chan struct{}
+	fence      fence
 	mends      chan ID
 
 	ctx     context.Context // ends with the node; its cause says why
@@ -320,8 +321,9 @@ func (n *Node) noteChanges(last, view *View) {
 }
 
 // syncLinks has one link to each node that may be running, other than this
-// one, and closes those to boots that have ended. A boot that is gone but that
-// gossip still knows as alive keeps its link, which tries to reach it.
+// one, and closes those to boots that are known to have ended. One that is gone
+// or held for dead keeps its link, which tries to reach it, until gossip has
+// forgotten it.
 func (n *Node) syncLinks(view *View) {
 	var ended []*link
 	n.linksMu.Lock()
@@ -338,7 +340,7 @@ func (n *Node) syncLinks(view *View) {
 			n.links[m.ID] = l
 			n.group.Go(func() { l.run(ctx) })
 		}
-		if have && !m.Up && (newest != nil && newest.ID != m.ID || n.members.isDead(m.ID)) {
+		if have && !m.Up && (newest != nil && newest.ID != m.ID || m.Left) {
 			ended = append(ended, l)
 			delete(n.links, m.ID)
 		}
@@ -401,8 +403,16 @@ func (n *Node) liveLinks() []*link {
 	view := n.View()
 	return slices.DeleteFunc(n.allLinks(), func(l *link) bool {
 		m := view.Member(l.id)
-		return (m == nil || !m.Up) && (n.hasEnded(l.id) || !l.vouched())
+		return (m == nil || !m.Up) && (n.hasEnded(l.id) || !n.vouches(l.id))
 	})
+}
+
+// vouches says whether a boot is alive as far as this member knows, or may hold
+// a lease that this member has given: one has answered the other within the
+// last second.
+func (n *Node) vouches(id ID) bool {
+	l := n.linkTo(id)
+	return l != nil && l.heardLately() || n.members.promised(id)
 }
 
 // ended says whether a boot takes part no more.
@@ -462,6 +472,7 @@ func (n *Node) expire(ctx context.Context) {
 			return
 		case <-tick.C:
 			n.store.Expire()
+			n.fence.lower(n.cfg.Now())
 		}
 	}
 }

@@ -58,7 +58,8 @@ type partition struct {
 // stops anybody.
 type ownership struct {
 	node   *Node
-	wake   chan struct{}
+	wake   chan struct{}                  // one slot: something has changed
+	later  chan struct{}                  // one slot: a claim was refused
 	phases [ring.Partitions]atomic.Uint32 // copies of partition.phase for readers without the lock
 
 	claimsHash atomic.Uint64 // XOR of the holders' hashes, written under mu
@@ -66,12 +67,10 @@ type ownership struct {
 	mu       sync.Mutex // guards what follows
 	parts    [ring.Partitions]partition
 	maxEpoch uint64
-	notYet   int  // partitions that the ring gives to this node and that it may not claim yet
-	retry    bool // a claim was refused: try again soon
 }
 
 func newOwnership(n *Node) *ownership {
-	return &ownership{node: n, wake: make(chan struct{}, 1)}
+	return &ownership{node: n, wake: make(chan struct{}, 1), later: make(chan struct{}, 1)}
 }
 
 // verdict is what to do with a request for a partition.
@@ -123,38 +122,55 @@ func (o *ownership) kick() {
 	}
 }
 
+// tryLater asks for another round after a pause: a claim was refused, and
+// nothing that is known here says when it will not be.
+func (o *ownership) tryLater() {
+	select {
+	case o.later <- struct{}{}:
+	default:
+	}
+}
+
 // run starts a round of claims whenever something has changed that may allow
 // one: the view, a peer's ring, a refusal that is a while ago.
 func (o *ownership) run(ctx context.Context) {
 	pause := claimRetryMin
+	var again <-chan time.Time
 	for {
-		var again <-chan time.Time
-		if o.startRound(ctx) {
-			again = time.After(pause + rand.N(pause))
-			pause = min(2*pause, claimRetryMax)
+		if complete := o.startRound(ctx); complete {
+			pause, again = claimRetryMin, nil
 		} else {
-			pause = claimRetryMin
+			o.tryLater()
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-o.wake:
-		case <-again:
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-o.wake:
+				waiting = false
+			case <-again:
+				again, waiting = nil, false
+			case <-o.later:
+				if again == nil {
+					again = time.After(pause + rand.N(pause))
+					pause = min(2*pause, claimRetryMax)
+				}
+			}
 		}
 	}
 }
 
 // startRound claims every partition that the ring gives to this node and that
-// it may claim now. It reports whether to come back soon.
-func (o *ownership) startRound(ctx context.Context) (retry bool) {
+// it may claim now. It reports whether all that the ring gives are served here
+// or have been asked for.
+func (o *ownership) startRound(ctx context.Context) (complete bool) {
 	if o.node.cfg.Role != RoleNode {
-		return false
+		return true
 	}
 	view := o.node.View()
 	self := o.node.id
+	complete = true
 	o.mu.Lock()
-	retry, o.retry = o.retry, false
-	o.notYet = 0
 	var parts []int
 	for p := range o.parts {
 		if o.parts[p].phase != away || view.Table.Owner(p) != self.Name {
@@ -163,7 +179,7 @@ func (o *ownership) startRound(ctx context.Context) (retry bool) {
 		if o.mayClaimLocked(p, view) {
 			parts = append(parts, p)
 		} else {
-			o.notYet++
+			complete = false
 		}
 	}
 	var epoch uint64
@@ -172,14 +188,14 @@ func (o *ownership) startRound(ctx context.Context) (retry bool) {
 		epoch = o.maxEpoch
 		for _, p := range parts {
 			o.setPhaseLocked(p, claiming)
+			o.parts[p].promised = claimRef{epoch, self} // older claims come too late
 		}
 	}
-	waiting := o.notYet > 0
 	o.mu.Unlock()
 	if len(parts) > 0 {
 		o.node.group.Go(func() { o.claim(ctx, view, epoch, parts) })
 	}
-	return retry || waiting
+	return complete
 }
 
 // mayClaimLocked says whether this node may ask for p.
@@ -188,12 +204,12 @@ func (o *ownership) mayClaimLocked(p int, view *View) bool {
 	if holder == (ID{}) || holder == o.node.id || o.node.hasEnded(holder) {
 		return true
 	}
-	l := o.node.linkTo(holder)
-	if l != nil && l.vouched() {
+	if o.node.vouches(holder) {
+		l := o.node.linkTo(holder)
 		// A member that serves and is alive gives a partition up only to
 		// someone who sees the same ring: two views that differ would pull
 		// it to and fro.
-		return l.ringSeen() == view.Table.Fingerprint()
+		return l != nil && l.ringSeen() == view.Table.Fingerprint()
 	}
 	// Silent: its lease has ended if it cannot reach us, and gossip must
 	// agree that it is lost.

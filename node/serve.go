@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/node/api"
@@ -39,7 +40,15 @@ type Sessions struct{ node *Node }
 // says what a write waits for. Errors are those of package session, and
 // api.ErrUnavailable or api.ErrUncertain.
 func (s *Sessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
-	return s.node.do(ctx, op, ack, 0)
+	return s.node.do(ctx, op, ack, false)
+}
+
+// doorSessions is Sessions for requests that come over the network.
+type doorSessions struct{ node *Node }
+
+// Do implements api.Sessions.
+func (s doorSessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
+	return s.node.do(ctx, op, ack, true)
 }
 
 // Get returns the session, or session.ErrNotFound or session.ErrDeleted.
@@ -81,84 +90,131 @@ func (s *Sessions) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// do is where local or forward is decided, for every door and every kind of
-// operation. It goes round until the operation has been run somewhere or its
-// time is up, for ownership may move while it is on its way.
-func (n *Node) do(ctx context.Context, op *session.Op, ack replication.Ack, hops int) (api.Reply, error) {
+// request is one operation on its way through this member.
+type request struct {
+	op   *session.Op
+	ack  replication.Ack
+	part int
+	hops int // how often it has been forwarded
+	// id names the operation over all its attempts, and deadline ends them: it
+	// must not be run after that, for its writer has gone on.
+	id       uint64
+	deadline time.Time
+	// repeat says that an earlier attempt was sent and not answered, so it may
+	// have been run, and may yet arrive.
+	repeat bool
+	// fenced says that whoever sent it may have sent it elsewhere since: it is
+	// not passed on by a member that was out of touch while it had it.
+	fenced bool
+}
+
+// do runs an operation that has come in at a door of this member.
+func (n *Node) do(ctx context.Context, op *session.Op, ack replication.Ack, fenced bool) (api.Reply, error) {
 	p := ring.Partition(op.Key)
 	if n.owner.phaseOf(p) == warm && n.lease.held() { // the usual case, without timers
 		if reply, err := n.serve(ctx, p, op, ack); !errors.Is(err, session.ErrNotServed) {
 			return reply, err
 		}
 	}
+	return n.dispatch(ctx, &request{
+		op: op, ack: ack, part: p, id: rand.Uint64(), deadline: n.cfg.Now().Add(serveTimeout), fenced: fenced,
+	})
+}
+
+// dispatch is where local or forward is decided, for every door and every kind
+// of operation. It goes round until the operation has been run somewhere or
+// its time is up, for ownership may move while it is on its way.
+func (n *Node) dispatch(ctx context.Context, r *request) (api.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
 	for {
 		changed := n.members.changed()
-		reply, err := n.attempt(ctx, p, op, ack, hops)
-		if !again(err) {
+		reply, err := n.attempt(ctx, r)
+		if !again(err) || r.hops >= maxHops { // whoever forwarded it last looks again
 			return reply, err
 		}
-		if hops >= maxHops {
-			return reply, err // whoever forwarded it looks again
-		}
+		r.repeat = r.repeat || errors.Is(err, errUnanswered)
 		select {
 		case <-changed:
 		case <-time.After(recheck):
 		case <-ctx.Done():
 			n.stats.unavailable.Add(1)
-			return api.Reply{}, fmt.Errorf("%s in partition %d: %w: %w", op.Kind, p, api.ErrUnavailable, err)
+			kind := api.ErrUnavailable
+			if r.repeat {
+				kind = api.ErrUncertain // an attempt may have been run
+			}
+			return n.reply(), fmt.Errorf("%s in partition %d: %w: %w", r.op.Kind, r.part, kind, err)
 		}
 	}
 }
 
-// errNoOwner says that nobody serves a partition at this moment.
-var errNoOwner = errors.New("nobody serves the partition yet")
+var (
+	// errNoOwner says that nobody serves a partition at this moment.
+	errNoOwner = errors.New("nobody serves the partition yet")
+	// errNotSent says that a forwarded operation has not reached its owner.
+	errNotSent = errors.New("not forwarded")
+	// errUnanswered says that a forwarded operation may have been run, and may
+	// be run again: its repetition ends as it does.
+	errUnanswered = errors.New("forwarded and not answered")
+	// errOvertaken says that this member has been succeeded while it was out
+	// of touch, and has not run the operation.
+	errOvertaken = fmt.Errorf("%w: succeeded while out of touch", api.ErrUnavailable)
+)
 
-// again says whether an operation that failed has certainly not been applied
-// and may succeed elsewhere or later.
+// again says whether an operation may succeed elsewhere or later.
 func again(err error) bool {
-	return errors.Is(err, session.ErrNotServed) || errors.Is(err, errNoOwner) || errors.Is(err, errNoLink) || errors.Is(err, errNotSent)
+	for _, kind := range []error{session.ErrNotServed, errNoOwner, errNoLink, errNotSent, errUnanswered} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
-func (n *Node) attempt(ctx context.Context, p int, op *session.Op, ack replication.Ack, hops int) (api.Reply, error) {
-	v := n.owner.route(p)
+func (n *Node) attempt(ctx context.Context, r *request) (api.Reply, error) {
+	v := n.owner.route(r.part)
 	switch {
 	case v.phase == fetching || v.phase == warm:
-		return n.serveLeased(ctx, p, op, ack)
+		return n.serveLeased(ctx, r)
 	case v.to == nil:
-		return api.Reply{}, errNoOwner
-	case hops >= maxHops:
-		return api.Reply{}, fmt.Errorf("after %d hops: %w", hops, session.ErrNotServed)
+		return n.reply(), errNoOwner
+	case r.hops >= maxHops:
+		return n.reply(), fmt.Errorf("after %d hops: %w", r.hops, session.ErrNotServed)
 	default:
-		return n.forward(ctx, v.to, op, ack, hops+1)
+		return n.forward(ctx, v.to, r)
 	}
 }
 
 // serveLeased is serve for an owner that may have to ask first, and to fetch.
-func (n *Node) serveLeased(ctx context.Context, p int, op *session.Op, ack replication.Ack) (api.Reply, error) {
-	degraded := false
+func (n *Node) serveLeased(ctx context.Context, r *request) (api.Reply, error) {
+	degraded, asked := false, false
 	if !n.lease.held() {
 		var err error
 		if degraded, err = n.lease.ask(ctx); err != nil {
 			return n.reply(), err
 		}
+		asked = true
 	}
-	switch n.owner.phaseOf(p) {
-	case fetching:
-		if err := n.owner.fetchThrough(ctx, p, op.Key, wholePartition(op)); err != nil {
-			return api.Reply{}, fmt.Errorf("%w: %w", errNoOwner, err)
+	switch ph := n.owner.phaseOf(r.part); {
+	case ph == fetching:
+		if err := n.owner.fetchThrough(ctx, r.part, r.op.Key, wholePartition(r.op)); err != nil {
+			return n.reply(), fmt.Errorf("%w: %w", errNoOwner, err)
 		}
-	case warm:
+	case ph == warm:
+	case asked && r.fenced:
+		// This member was out of touch and has been succeeded. Whoever sent
+		// the operation may have sent it to the successor long ago, and gone
+		// on: to run it there now could undo what has followed.
+		return n.reply(), fmt.Errorf("%s: %w", r.op.Kind, errOvertaken)
 	default:
-		return api.Reply{}, errNoOwner // given up while asking
+		return n.reply(), errNoOwner // given up while asking
 	}
 	if degraded {
-		reply, err := n.serveDegraded(ctx, p, op)
+		reply, err := n.serveDegraded(ctx, r.part, r.op)
 		reply.Degraded = true
 		return reply, err
 	}
-	return n.serve(ctx, p, op, ack)
+	return n.serve(ctx, r.part, r.op, r.ack)
 }
 
 // serve runs the operation on this node's store and sees to its copies.

@@ -18,6 +18,7 @@ type counters struct {
 	fetchedThrough atomic.Int64 // keys fetched before they were served, in cold partitions
 	failovers      atomic.Int64 // requests that came because their owner was refused
 	refusedOps     atomic.Int64 // forwarded operations refused because too many wait
+	refusedLate    atomic.Int64 // forwarded operations refused because their time was over
 	refusedPeers   atomic.Int64 // connections to the peer port refused because too many are open
 	refusedLagging atomic.Int64 // new sessions refused because copies are too far behind
 	slowed         atomic.Int64 // writes that were slowed down because copies are behind
@@ -139,7 +140,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	for name, c := range map[string]*atomic.Int64{
 		"served": &n.stats.served, "unleased": &n.stats.unleased, "degraded": &n.stats.degraded, "stood_still": &n.stats.gaps, "succeeded": &n.stats.succeeded,
 		"unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
-		"refused_ops": &n.stats.refusedOps, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
+		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
 	} {
