@@ -134,6 +134,8 @@ type holdAnswer struct {
 	Name    string `json:"name"`
 	State   string `json:"state"` // live, deleted, none or silent
 	Version string `json:"version,omitempty"`
+	// Hash is over all that merge sees: equal hashes are equal copies.
+	Hash string `json:"hash,omitempty"`
 }
 
 func (n *Node) ringMember(view *View, m *Member) ringMember {
@@ -234,10 +236,10 @@ func (n *Node) holdsAt(ctx context.Context, m *Member, key string) (holding, err
 	return decodeHolding(b)
 }
 
-// holding is what a node has of one key: u8 state | u64 version.
+// holding is what a node has of one key: u8 state | u64 version | u64 hash.
 type holding struct {
-	state   byte // 0 none, 1 live, 2 tombstone
-	version uint64
+	state         byte // 0 none, 1 live, 2 tombstone
+	version, hash uint64
 }
 
 func (n *Node) holds(key string) holding {
@@ -249,25 +251,27 @@ func (n *Node) holds(key string) holding {
 	case rec == nil:
 		return holding{}
 	case rec.Dead():
-		return holding{2, uint64(rec.Version())}
+		return holding{2, uint64(rec.Version()), rec.Hash()}
 	default:
-		return holding{1, uint64(rec.Version())}
+		return holding{1, uint64(rec.Version()), rec.Hash()}
 	}
 }
 
-func (h holding) encode() []byte { return order.AppendUint64([]byte{h.state}, h.version) }
+func (h holding) encode() []byte {
+	return order.AppendUint64(order.AppendUint64([]byte{h.state}, h.version), h.hash)
+}
 
 func decodeHolding(b []byte) (holding, error) {
-	if len(b) != 9 || b[0] > 2 {
-		return holding{}, fmt.Errorf("answer of %d bytes about a key: 9 are accepted", len(b))
+	if len(b) != 17 || b[0] > 2 {
+		return holding{}, fmt.Errorf("answer of %d bytes about a key: 17 are accepted", len(b))
 	}
-	return holding{b[0], order.Uint64(b[1:])}, nil
+	return holding{b[0], order.Uint64(b[1:]), order.Uint64(b[9:])}, nil
 }
 
 func (h holding) answer(name string) holdAnswer {
 	a := holdAnswer{Name: name, State: [...]string{"none", "live", "deleted"}[h.state]}
 	if h.state != 0 {
-		a.Version = fmt.Sprintf("%016x", h.version)
+		a.Version, a.Hash = fmt.Sprintf("%016x", h.version), fmt.Sprintf("%016x", h.hash)
 	}
 	return a
 }

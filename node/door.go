@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"net"
@@ -27,8 +28,11 @@ const (
 	// keep theirs, so that it is they who let go.
 	idleTimeout = 2 * time.Minute
 
+	maxKey = 512 // bytes of a session's id
+
 	headerKey      = "Holdfast-Key"      // from a router: the user it has found
 	headerFailover = "Holdfast-Failover" // from a router: <owner>/<boot> that refused it
+	headerFence    = "Holdfast-Fence"    // from a router: see fenceFor
 	headerNode     = "Holdfast-Node"
 	headerRing     = "Holdfast-Ring"
 )
@@ -52,6 +56,7 @@ func (n *Node) openRouter() error {
 		},
 		Finder: n.finder,
 		Failed: func(t router.Target) { n.suspect(ID{t.Name, t.Boot}) },
+		Fence:  n.fenceFor,
 		Dial:   n.dials.dial,
 		Logger: n.log,
 	})
@@ -152,12 +157,53 @@ func (n *Node) publicHandler() http.Handler {
 		if failed := r.Header.Get(headerFailover); failed != "" && n.trustsRequest(r) {
 			n.takeOver(r.Context(), failed)
 		}
+		if fence := r.Header.Get(headerFence); fence != "" && n.trustsRequest(r) && n.fencedOff(fence) {
+			n.stats.refusedLate.Add(1)
+			refuseUnavailable(w, "the request came after its time, or was meant for another owner")
+			return
+		}
 		if path := r.URL.Path; path == "/v1" || strings.HasPrefix(path, "/v1/") {
 			sessions.ServeHTTP(w, r)
 			return
 		}
 		app.ServeHTTP(w, r)
 	})
+}
+
+// fenceTime is how long after it was sent a request may reach a member.
+const fenceTime = 5 * time.Second
+
+// fenceFor marks a request for a member:
+//
+//	<partition>/<epoch of the member's claim, 0 if it has none>/<deadline, unix ms by the member's clock>
+//
+// What a cut network or a frozen process has held back is not run after it has
+// been run elsewhere.
+func (n *Node) fenceFor(key string, t router.Target) string {
+	p := ring.Partition(key)
+	epoch := uint64(0)
+	if v := n.owner.route(p); v.to != nil && v.to.id == (ID{t.Name, t.Boot}) {
+		epoch = v.epoch
+	}
+	deadline := n.cfg.Now().Add(fenceTime)
+	if l := n.linkTo(ID{t.Name, t.Boot}); l != nil {
+		deadline = deadline.Add(l.clockOffset())
+	}
+	return fmt.Sprintf("%d/%d/%d", p, epoch, deadline.UnixMilli())
+}
+
+// fencedOff says whether a request must not be run here any more.
+func (n *Node) fencedOff(fence string) bool {
+	var p int
+	var epoch uint64
+	var deadline int64
+	if _, err := fmt.Sscanf(fence, "%d/%d/%d", &p, &epoch, &deadline); err != nil || p < 0 || p >= ring.Partitions {
+		return true
+	}
+	if n.cfg.Now().UnixMilli() > deadline {
+		return true
+	}
+	return n.owner.phaseOf(p) != away && !n.owner.epochIs(p, epoch)
 }
 
 // takeOver checks an owner that refused a router, given as <name>/<boot>, and
@@ -204,7 +250,10 @@ func (n *Node) newSessionID() string {
 func samePartition(id string) string {
 	text := rand.Text()
 	if tag := ring.Tag(id); len(tag) < len(id) {
-		return "{" + tag + "}:" + text
+		// A tag too long to have anything beside it is given up.
+		if id := "{" + tag + "}:" + text; len(id) <= maxKey {
+			return id
+		}
 	}
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	want := ring.Partition(id)

@@ -47,6 +47,7 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 	if n.members.state() != StateLeaving {
 		n.log.Info("draining", "sessions", n.store.Stats().Sessions)
 		n.events.add("draining", "member", n.id.Name)
+		progress(n.drainStatus()) // what there is to do; the announcement takes a moment
 		if err := n.members.setState(StateLeaving); err != nil {
 			return fmt.Errorf("drain: %w", err)
 		}
@@ -56,7 +57,12 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 		status := n.drainStatus()
 		progress(status)
 		if status.Partitions == 0 {
-			return n.linger(ctx)
+			// A copy may still arrive from a member that has not heard yet.
+			if n.linger(ctx); n.drainStatus().Partitions == 0 {
+				n.drained.Store(true)
+				return nil
+			}
+			continue
 		}
 		if len(n.View().Nodes()) > 0 {
 			alone = time.Now()
@@ -76,13 +82,12 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 	}
 }
 
-func (n *Node) linger(ctx context.Context) error {
+func (n *Node) linger(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-n.ctx.Done():
 	case <-time.After(drainLinger):
 	}
-	return nil
 }
 
 func (n *Node) drainStatus() DrainStatus {
@@ -102,7 +107,7 @@ func (n *Node) drainStatus() DrainStatus {
 // Calling it again waits for the first call.
 func (n *Node) Shutdown(ctx context.Context) error {
 	var err error
-	if n.ctx.Err() == nil {
+	if n.ctx.Err() == nil && !n.drained.Load() {
 		dctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 		if err = n.Drain(dctx, nil); errors.Is(err, ErrStopped) {
 			err = nil

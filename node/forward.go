@@ -17,7 +17,7 @@ import (
 
 // A forwarded operation is
 //
-//	u8 hops | u8 ack | u8 flags | u64 id | u64 deadline, unix ms by the receiver's clock | op
+//	u8 hops | u8 ack | u8 flags | u64 id | u64 deadline, unix ms by the receiver's clock | u64 epoch | op
 //
 // and its answer
 //
@@ -38,6 +38,7 @@ const (
 	codeUnavailable byte = 0xf0
 	codeUncertain   byte = 0xf1
 	codeNoOwner     byte = 0xf2
+	codeOtherEpoch  byte = 0xf3
 )
 
 // repeatable says whether running op twice ends as running it once does. A
@@ -47,7 +48,8 @@ func repeatable(op *session.Op) bool {
 }
 
 // encodeRequest writes r for its next hop, whose clock is ahead by offset.
-func encodeRequest(r *request, offset time.Duration) []byte {
+// epoch is that of the claim by which it is the owner.
+func encodeRequest(r *request, offset time.Duration, epoch uint64) []byte {
 	flags := byte(0)
 	if r.repeat {
 		flags |= opRepeat
@@ -59,10 +61,11 @@ func encodeRequest(r *request, offset time.Duration) []byte {
 	b = append(b, byte(r.hops+1), byte(r.ack), flags)
 	b = order.AppendUint64(b, r.id)
 	b = order.AppendUint64(b, uint64(r.deadline.Add(offset).UnixMilli()))
+	b = order.AppendUint64(b, epoch)
 	return r.op.Append(b)
 }
 
-const requestHeader = 3 + 8 + 8
+const requestHeader = 3 + 8 + 8 + 8
 
 func decodeRequest(b []byte) (*request, error) {
 	if len(b) < requestHeader || b[2] > opRepeat|opFenced {
@@ -70,7 +73,7 @@ func decodeRequest(b []byte) (*request, error) {
 	}
 	r := &request{
 		hops: int(b[0]), ack: replication.Ack(b[1]), repeat: b[2]&opRepeat != 0, fenced: b[2]&opFenced != 0,
-		id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))),
+		id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))), epoch: order.Uint64(b[19:]),
 	}
 	var err error
 	if r.op, _, err = session.DecodeOp(b[requestHeader:]); err != nil {
@@ -80,13 +83,19 @@ func decodeRequest(b []byte) (*request, error) {
 	return r, nil
 }
 
-// forward runs r on the member that l leads to.
-func (n *Node) forward(ctx context.Context, l *link, r *request) (api.Reply, error) {
+// forward runs r on the member that v names.
+func (n *Node) forward(ctx context.Context, v verdict, r *request) (api.Reply, error) {
+	l := v.to
 	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, typeOp, encodeRequest(r, l.clockOffset()))
+	answer, err := l.Call(ctx, typeOp, encodeRequest(r, l.clockOffset(), v.epoch))
 	switch {
 	case err == nil:
-		return decodeReply(answer)
+		reply, err := decodeReply(answer)
+		if errors.Is(err, errOtherEpoch) {
+			l.kick() // the answer to a heartbeat brings the claims in force
+			err = fmt.Errorf("%w: %w", errNoOwner, err)
+		}
+		return reply, err
 	case errors.Is(err, errNoLink), errors.Is(err, peer.ErrNotSent):
 		return n.reply(), fmt.Errorf("%w: %w", errNotSent, err)
 	case uncertain(err) && repeatable(r.op):
@@ -226,6 +235,8 @@ func errorCode(err error) byte {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, errOtherEpoch):
+		return codeOtherEpoch
 	case errors.Is(err, errOvertaken):
 		return codeNoOwner // the forwarder looks again
 	case errors.Is(err, api.ErrUncertain):
@@ -245,6 +256,8 @@ func errorOf(code byte, text string) error {
 		return &remoteError{api.ErrUncertain, text}
 	case codeUnavailable:
 		return &remoteError{api.ErrUnavailable, text}
+	case codeOtherEpoch:
+		return &remoteError{errOtherEpoch, text}
 	case codeNoOwner:
 		return &remoteError{errNoOwner, text}
 	default:

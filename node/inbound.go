@@ -120,7 +120,7 @@ func (h inbound) op(r *peer.Request) {
 		r.Reply(encodeReply(n.reply(), err))
 		return
 	}
-	if n.owner.phaseOf(in.part) == warm && n.lease.held() && !h.waits(in.op, in.ack) {
+	if n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !h.waits(in.op, in.ack) {
 		reply, err := n.serve(r.Context(), in.part, in.op, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			r.Reply(encodeReply(reply, err))

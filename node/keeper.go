@@ -204,16 +204,20 @@ func (k *keeper) compare(ctx context.Context, l *link, parts []int) error {
 		}
 	}
 	fresh := slices.DeleteFunc(slices.Clone(differ), func(p int) bool { return k.isSynced(id, p) })
+	// One partition that fails, such as by a record that is refused there,
+	// does not keep the others waiting.
+	var errs []error
 	for _, p := range fresh {
 		if err := k.node.replicator.Sync(ctx, bulk, p); err != nil {
-			return err
+			errs = append(errs, err)
+			continue
 		}
 		k.setSynced(id, p)
 	}
 	// The others were equal once: most often a change is merely on its way.
 	again := slices.DeleteFunc(differ, func(p int) bool { _, found := slices.BinarySearch(fresh, p); return found })
-	if len(again) == 0 {
-		return nil
+	if len(again) == 0 || len(errs) > 0 && !l.connected() {
+		return errors.Join(errs...)
 	}
 	select {
 	case <-ctx.Done():
@@ -221,14 +225,14 @@ func (k *keeper) compare(ctx context.Context, l *link, parts []int) error {
 	case <-time.After(secondLook):
 	}
 	if again, err = k.node.replicator.Digests(ctx, bulk, again); err != nil {
-		return err
+		return errors.Join(append(errs, err)...)
 	}
 	for _, p := range again {
 		if err := k.node.replicator.Sync(ctx, bulk, p); err != nil {
-			return err
+			errs = append(errs, err)
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // held returns the partitions that this node holds something of although it is
@@ -304,15 +308,17 @@ func (k *keeper) offer(ctx context.Context, l *link, parts []int, confirmed func
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, p := range parts {
 		if _, found := slices.BinarySearch(differ, p); found {
 			if err := k.node.replicator.Offer(ctx, bulk, p); err != nil {
-				return err
+				errs = append(errs, err)
+				continue
 			}
 		}
 		confirmed(p)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // dropIf forgets the copy of a partition that this node does not serve, if

@@ -30,6 +30,8 @@ const (
 	// stableAfter is how long a majority must see one membership before what
 	// counts as the whole cluster shrinks to it.
 	stableAfter = 30 * time.Second
+	// provenAfter is how long a ring must stand for its copies to be in place.
+	provenAfter = 3 * time.Second
 )
 
 // PartitionMode says what an owner does that cannot reach the others.
@@ -59,6 +61,11 @@ type lease struct {
 	stable map[string]bool
 	table  *ring.Table
 	since  time.Duration // since when the ring has been this table
+	// proven is the newest ring that has stood long enough for its copies to
+	// be in place, and provenIDs the boots that were in it.
+	proven    *ring.Table
+	provenIDs map[string]ID
+	ids       map[string]ID // the boots in table
 }
 
 func newLease(n *Node) *lease { return &lease{node: n, stable: make(map[string]bool)} }
@@ -125,7 +132,14 @@ func (l *lease) viewChanged(view *View) {
 		}
 	}
 	if view.Table != l.table {
+		if l.table != nil && (l.proven == nil || l.node.since()-l.since > provenAfter) {
+			l.proven, l.provenIDs = l.table, l.ids
+		}
 		l.table, l.since = view.Table, l.node.since()
+	}
+	l.ids = make(map[string]ID)
+	for _, m := range view.Nodes() {
+		l.ids[m.Name] = m.ID
 	}
 	l.mu.Unlock()
 	l.renew()
@@ -137,6 +151,11 @@ func (l *lease) settle(view *View) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	nodes := view.Nodes()
+	if l.node.since()-l.since >= stableAfter {
+		for p := range l.node.owner.blind {
+			l.node.owner.blind[p].Store(false) // they are not coming back
+		}
+	}
 	if len(nodes) <= len(l.stable)/2 || l.node.since()-l.since < stableAfter || len(nodes) == len(l.stable) {
 		return
 	}
@@ -152,6 +171,30 @@ func (l *lease) splitSuspected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return 2*len(l.node.View().Nodes()) < len(l.stable)
+}
+
+// blind says whether nobody who had a copy of partition p has answered a claim,
+// although one of them may be alive: what they hold is not known then. Members
+// whose processes have ended have nothing left to ask for.
+func (l *lease) blind(p int, asked []*link, answers [][]claimAnswer) bool {
+	l.mu.Lock()
+	proven, ids := l.proven, l.provenIDs
+	l.mu.Unlock()
+	if proven == nil {
+		return false
+	}
+	silent := false
+	for _, name := range proven.Holders(p) {
+		id := ids[name]
+		answered := slices.ContainsFunc(asked, func(k *link) bool {
+			return k.id == id && answers[slices.Index(asked, k)] != nil
+		})
+		if id == l.node.id || answered {
+			return false
+		}
+		silent = silent || !l.node.hasEnded(id)
+	}
+	return silent
 }
 
 // errNoMajority is why an owner refuses in PartitionMajority.

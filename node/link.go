@@ -20,6 +20,10 @@ const (
 	dialTimeout       = time.Second
 	redialMin         = time.Millisecond
 	redialMax         = time.Second
+	// silentLimit is how long a connection may leave every heartbeat unanswered
+	// before it is given up. After a cut that lasted long, TCP would try it
+	// again only after as long once more, while a new one works at once.
+	silentLimit = 2 * time.Second
 	// vouchFor is how recently a member must have answered here for this
 	// member to hold that it is alive.
 	vouchFor = time.Second
@@ -204,19 +208,23 @@ func (l *link) disconnect() {
 }
 
 // heartbeats asks the peer every 200 ms, and whenever the view changes, how it
-// sees the ring. It returns when the connection has ended. A peer that is
-// merely slow to answer keeps its link.
+// sees the ring. It returns when the connection has ended or fallen silent.
 func (l *link) heartbeats(ctx context.Context, main *peer.Link) {
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
-	first := true
+	first, answered := true, l.node.since()
 	for {
 		sent := l.node.since()
 		cctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 		answer, err := main.Call(cctx, typePing, l.node.ping())
 		cancel()
 		if err == nil {
+			answered = sent
 			err = l.answeredBy(answer, sent)
+		}
+		if l.node.since()-answered > silentLimit {
+			l.log.Warn("peer link is silent, trying a new one", "for", l.node.since()-answered)
+			return
 		}
 		if err == nil && first {
 			first = false

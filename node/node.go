@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/node/api"
@@ -60,6 +61,7 @@ type Node struct {
 
 	stopOnce  sync.Once
 	drainMu   sync.Mutex // one drain at a time
+	drained   atomic.Bool
 	listeners []net.Listener
 }
 

@@ -63,6 +63,9 @@ type ownership struct {
 	phases [ring.Partitions]atomic.Uint32 // copies of partition.phase for readers without the lock
 
 	claimsHash atomic.Uint64 // XOR of the holders' hashes, written under mu
+	// blind marks partitions that were claimed although every member that had
+	// a copy is out of reach and may be alive: see serveBlind.
+	blind [ring.Partitions]atomic.Bool
 
 	mu       sync.Mutex // guards what follows
 	parts    [ring.Partitions]partition
@@ -78,6 +81,7 @@ type verdict struct {
 	phase phase  // warm or fetching: serve it here
 	to    *link  // otherwise: forward it there
 	owner string // the member that to leads to; this member's name where it serves
+	epoch uint64 // of the claim by which that member is the owner, 0 if the ring says so
 }
 
 // route decides where a request for partition p is served now. Neither here
@@ -89,12 +93,12 @@ func (o *ownership) route(p int) verdict {
 	o.mu.Unlock()
 	self := o.node.id
 	if ph == warm || ph == fetching {
-		return verdict{phase: ph, owner: self.Name}
+		return verdict{phase: ph, owner: self.Name, epoch: holder.epoch}
 	}
 	view := o.node.View()
 	for _, c := range []claimRef{promised, holder} {
 		if m := view.Member(c.by); m != nil && m.Up && c.by != self {
-			return verdict{to: o.node.linkTo(c.by), owner: c.by.Name}
+			return verdict{to: o.node.linkTo(c.by), owner: c.by.Name, epoch: c.epoch}
 		}
 	}
 	owner := view.Table.Owner(p)
@@ -104,12 +108,25 @@ func (o *ownership) route(p int) verdict {
 	return verdict{to: o.node.linkTo(view.Named(owner).ID), owner: owner}
 }
 
+// epochIs says whether this node's claim of p has the given epoch; 0 is any.
+func (o *ownership) epochIs(p int, epoch uint64) bool {
+	if epoch == 0 {
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.parts[p].holder.epoch == epoch
+}
+
 // phaseOf is the phase of p without the lock.
 func (o *ownership) phaseOf(p int) phase { return phase(o.phases[p].Load()) }
 
 func (o *ownership) setPhaseLocked(p int, ph phase) {
 	o.parts[p].phase = ph
 	o.phases[p].Store(uint32(ph))
+	if ph == away {
+		o.blind[p].Store(false)
+	}
 	if ph == warm || ph == away {
 		o.parts[p].sources, o.parts[p].fetched = nil, nil
 	}

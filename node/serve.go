@@ -96,6 +96,10 @@ type request struct {
 	ack  replication.Ack
 	part int
 	hops int // how often it has been forwarded
+	// epoch is that of the claim by which the forwarder took the receiver for
+	// the owner, 0 if it went by the ring. A receiver with another claim has
+	// been succeeded since, and perhaps become owner again.
+	epoch uint64
 	// id names the operation over all its attempts, and deadline ends them: it
 	// must not be run after that, for its writer has gone on.
 	id       uint64
@@ -156,6 +160,9 @@ var (
 	// errUnanswered says that a forwarded operation may have been run, and may
 	// be run again: its repetition ends as it does.
 	errUnanswered = errors.New("forwarded and not answered")
+	// errOtherEpoch says that an operation was meant for an owner by another
+	// claim, and has not been run.
+	errOtherEpoch = errors.New("sent by a claim that is not in force")
 	// errOvertaken says that this member has been succeeded while it was out
 	// of touch, and has not run the operation.
 	errOvertaken = fmt.Errorf("%w: succeeded while out of touch", api.ErrUnavailable)
@@ -175,13 +182,16 @@ func (n *Node) attempt(ctx context.Context, r *request) (api.Reply, error) {
 	v := n.owner.route(r.part)
 	switch {
 	case v.phase == fetching || v.phase == warm:
+		if r.epoch != 0 && r.epoch != v.epoch {
+			return n.reply(), errOtherEpoch
+		}
 		return n.serveLeased(ctx, r)
 	case v.to == nil:
 		return n.reply(), errNoOwner
 	case r.hops >= maxHops:
 		return n.reply(), fmt.Errorf("after %d hops: %w", r.hops, session.ErrNotServed)
 	default:
-		return n.forward(ctx, v.to, r)
+		return n.forward(ctx, v, r)
 	}
 }
 
@@ -228,6 +238,9 @@ func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication
 	if !n.lease.held() {
 		return n.overtaken(p, op, res)
 	}
+	if n.owner.blind[p].Load() {
+		return n.serveBlind(p, op, res, err)
+	}
 	reply := api.Reply{Result: res, Node: n.id.Name, Ring: n.View().Table.Fingerprint()}
 	if err != nil {
 		return reply, err
@@ -240,16 +253,42 @@ func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication
 		n.copyDeletes(ctx, p, &reply, op, ack)
 		return reply, nil
 	}
-	keys := changedKeys(op, res)
 	want := n.ackOf(ack)
 	if want == replication.AckAsync {
-		for _, key := range keys {
-			n.replicator.Mark(n.View().copyHolders(p), key)
-		}
+		n.markAll(p, op, res)
 		return reply, nil
 	}
-	reply.Acked, err = n.confirm(ctx, p, keys, want)
+	reply.Acked, err = n.confirm(ctx, p, changedKeys(op, res), want)
 	return reply, err
+}
+
+// serveBlind answers for a partition whose copies are all on members that
+// cannot be reached: nobody knows what they hold, so a miss is no "not found".
+func (n *Node) serveBlind(p int, op *session.Op, res session.Result, err error) (api.Reply, error) {
+	reply := n.reply()
+	reply.Result, reply.Degraded = res, true
+	if errors.Is(err, session.ErrNotFound) {
+		n.stats.blind.Add(1)
+		return reply, fmt.Errorf("%s: %w: no member that held partition %d can be reached", op.Kind, api.ErrUnavailable, p)
+	}
+	if err != nil {
+		return reply, err
+	}
+	n.stats.served.Add(1)
+	n.stats.degraded.Add(1)
+	if res.Changed {
+		n.markAll(p, op, res)
+		reply.Unconfirmed = true
+	}
+	return reply, nil
+}
+
+// markAll says that the other copies of what an operation has changed are behind.
+func (n *Node) markAll(p int, op *session.Op, res session.Result) {
+	holders := n.View().copyHolders(p)
+	for _, key := range changedKeys(op, res) {
+		n.replicator.Mark(holders, key)
+	}
 }
 
 // overtaken deals with an operation during which the lease ran out, as when the
@@ -259,9 +298,7 @@ func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication
 // lease if that ends the same.
 func (n *Node) overtaken(p int, op *session.Op, res session.Result) (api.Reply, error) {
 	if res.Changed {
-		for _, key := range changedKeys(op, res) {
-			n.replicator.Mark(n.View().copyHolders(p), key)
-		}
+		n.markAll(p, op, res)
 		if !repeatable(op) {
 			return n.reply(), fmt.Errorf("%s while the lease ran out: %w", op.Kind, api.ErrUncertain)
 		}
@@ -281,11 +318,8 @@ func (n *Node) serveDegraded(ctx context.Context, p int, op *session.Op) (api.Re
 	n.stats.served.Add(1)
 	n.stats.degraded.Add(1)
 	if res.Changed {
-		holders := n.View().copyHolders(p)
-		for _, key := range changedKeys(op, res) {
-			n.replicator.Mark(holders, key)
-		}
-		reply.Unconfirmed = len(holders) > 0
+		n.markAll(p, op, res)
+		reply.Unconfirmed = len(n.View().copyHolders(p)) > 0
 	}
 	return reply, ctx.Err()
 }

@@ -24,6 +24,7 @@ type counters struct {
 	slowed         atomic.Int64 // writes that were slowed down because copies are behind
 	unleased       atomic.Int64 // times that nobody answered an owner who asked for its lease
 	degraded       atomic.Int64 // operations served without being able to reach any other node
+	blind          atomic.Int64 // misses that were not answered as such, because all holders were out of reach
 	gaps           atomic.Int64 // times that this process stood still
 	succeeded      atomic.Int64 // partitions that others had claimed while this node was out of touch
 	mendedViews    atomic.Int64 // exchanges of members because rings differed
@@ -138,7 +139,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
 	r := &n.replicator.Stats
 	for name, c := range map[string]*atomic.Int64{
-		"served": &n.stats.served, "unleased": &n.stats.unleased, "degraded": &n.stats.degraded, "stood_still": &n.stats.gaps, "succeeded": &n.stats.succeeded,
+		"served": &n.stats.served, "unleased": &n.stats.unleased, "degraded": &n.stats.degraded, "blind": &n.stats.blind, "stood_still": &n.stats.gaps, "succeeded": &n.stats.succeeded,
 		"unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
 		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,

@@ -108,15 +108,19 @@ func (x *exchange) candidate(i int) Target {
 	if x.place.call == callKeyless {
 		return x.rt.cfg.Any()
 	}
-	key := x.user
-	if x.place.call == callKeyed {
-		key = x.place.key
-	}
-	route := x.rt.cfg.Lookup(key)
+	route := x.rt.cfg.Lookup(x.key())
 	if i == 0 {
 		return route.Owner
 	}
 	return route.Heir
+}
+
+// key is what the request is pinned by; not for callKeyless.
+func (x *exchange) key() string {
+	if x.place.call == callKeyed {
+		return x.place.key
+	}
+	return x.user
 }
 
 func (x *exchange) hasTried(t Target) bool {
@@ -152,6 +156,9 @@ func (x *exchange) try(transport *http.Transport, req *http.Request, t Target) (
 	req.URL.Host = t.HTTP
 	if len(x.refusals) > 0 && x.place.call != callKeyless {
 		req.Header[headerFailover] = x.refusals
+	}
+	if fence := x.rt.cfg.Fence; fence != nil && x.place.call != callKeyless {
+		req.Header[headerFence] = []string{fence(x.key(), t)}
 	}
 	x.load(req)
 	resp, err := transport.RoundTrip(req)

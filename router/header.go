@@ -13,6 +13,7 @@ const (
 	headerPrefix   = "Holdfast-"
 	headerAck      = "Holdfast-Ack"      // how many copies a write waits for
 	headerFailover = "Holdfast-Failover" // owner/boot that could not be dialled, so that this member should take over
+	headerFence    = "Holdfast-Fence"    // until when, and of which owner, the request may be carried out
 	headerHop      = "Holdfast-Hop"      // how often the request was passed on
 	headerKey      = "Holdfast-Key"      // the user of an application request
 	headerRetry    = "Holdfast-Retry"    // in a 503: not carried out here, and another member may

@@ -55,6 +55,9 @@ type Config struct {
 	// Failed is told of every dial that was refused or found no way, so that the member can leave the target out of its ring. It is
 	// not told of one that timed out: silence is not death. It runs on the request's goroutine before the heir is looked up, and must not block.
 	Failed func(t Target)
+	// Fence makes the value of Holdfast-Fence, by which a member knows a request that reaches it too late: after a cut or a pause, when
+	// another member has carried it out since. Optional. It is called for each try, and must not block.
+	Fence func(key string, t Target) string
 	// Dial opens a connection to a member; default a net.Dialer. To be seen as refused its error must wrap syscall.ECONNREFUSED, EHOSTUNREACH or ENETUNREACH.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// RetryBody is the largest body, in bytes, that is held for a second try; default 64 KiB. A larger one streams and is sent once.

@@ -254,6 +254,20 @@ func TestRotate(t *testing.T) {
 	require.ErrorIs(t, err, ErrPrecondition, "a deleted key is not free")
 }
 
+// TestRotateOntoAnExpiredKey: what expired there may have stamps of a clock that
+// is ahead, and copies elsewhere; the session that moves in must beat it.
+func TestRotateOntoAnExpiredKey(t *testing.T) {
+	s, c := testStore(t)
+	ahead := StampAt(c.t.Add(time.Second))
+	over := newRecord("xk", ahead, ahead, Expiry{At: c.t.UnixMilli() + 1, Stamp: ahead}, "")
+	_, err := s.Merge(over)
+	require.NoError(t, err)
+	c.advance(time.Millisecond)
+	put(t, s, "k")
+	moved := do(t, s, Op{Kind: Rotate, Key: "k", NewKey: "xk"}).Record
+	require.Same(t, moved, Merge(over, moved))
+}
+
 // randomWrites does up to n writes of all kinds but creates to key and deletes
 // never, at a clock that may be anywhere.
 func randomWrites(t *rapid.T, s *Store, c *clock, key string, n int) {

@@ -13,21 +13,24 @@ import (
 
 const million = 1_000_000
 
-// benchStore is a store as a node sets it up: 1,024 partitions and a real clock.
+// benchStore is a store as a node sets it up: 1,024 open partitions, the real
+// clock.
 func benchStore(tb testing.TB) *Store {
-	tb.Helper()
-	s, err := NewStore(Config{
+	return testStoreWith(tb, Config{
 		Partitions:  1024,
 		PartitionOf: func(key string) int { return int(xxhash.Sum64String(key) % 1024) },
 		TagOf:       braceTag,
 	})
-	if err != nil {
-		tb.Fatal(err)
+}
+
+// braceTag is the hash tag rule of Redis Cluster.
+func braceTag(key string) (string, bool) {
+	if _, rest, ok := strings.Cut(key, "{"); ok {
+		if tag, _, ok := strings.Cut(rest, "}"); ok && tag != "" {
+			return tag, true
+		}
 	}
-	for p := range 1024 {
-		s.Open(p)
-	}
-	return s
+	return key, false
 }
 
 func benchKeys(n int) []string {
@@ -38,8 +41,21 @@ func benchKeys(n int) []string {
 	return keys
 }
 
+// filled is a store with a session of 300 bytes under each of a million keys,
+// and these in another order than that of the store's memory. The keys
+// themselves lie in reading order, as a request's key is at hand.
+func filled(tb testing.TB) (*Store, []string) {
+	s, keys := benchStore(tb), benchKeys(million)
+	fill(tb, s, keys)
+	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	for i, key := range keys {
+		keys[i] = strings.Clone(key)
+	}
+	runtime.GC()
+	return s, keys
+}
+
 func fill(tb testing.TB, s *Store, keys []string) {
-	tb.Helper()
 	value := strings.Repeat("v", 300)
 	for _, key := range keys {
 		if _, err := s.Do(&Op{Kind: Put, Key: key, Fields: []Field{{Value: value}}}); err != nil {
@@ -56,89 +72,124 @@ func heapInUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-func braceTag(key string) (string, bool) {
-	if _, rest, ok := strings.Cut(key, "{"); ok {
-		if tag, _, ok := strings.Cut(rest, "}"); ok && tag != "" {
-			return tag, true
-		}
-	}
-	return key, false
-}
-
-func BenchmarkGet(b *testing.B) {
-	s, keys := benchStore(b), benchKeys(million)
-	fill(b, s, keys)
-	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	for i, key := range keys {
-		keys[i] = strings.Clone(key) // in reading order, as a request's key is at hand
-	}
-	runtime.GC()
+// eachKey runs do for the keys in turn, on GOMAXPROCS goroutines that are far
+// apart from each other.
+func eachKey(b *testing.B, keys []string, do func(key string) error) {
 	b.ReportAllocs()
 	b.ResetTimer()
-	var next atomic.Int64
+	var starts atomic.Int64
 	b.RunParallel(func(pb *testing.PB) {
-		i := int(next.Add(million / 2))
+		i := int(starts.Add(million / 2))
 		for ; pb.Next(); i++ {
-			if _, err := s.Get(keys[i%million]); err != nil {
+			if err := do(keys[i%million]); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 }
 
-func BenchmarkPut(b *testing.B) {
-	s, keys := benchStore(b), benchKeys(million)
-	fill(b, s, keys)
-	value := strings.Repeat("w", 300)
-	runtime.GC()
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for i := 0; pb.Next(); i++ {
-			op := Op{Kind: Put, Key: keys[uint32(i)*2654435761%million], Fields: []Field{{Value: value}}}
-			if _, err := s.Do(&op); err != nil {
-				b.Fatal(err)
+// BenchmarkGet reads one session after another of a million. Nearly all of it
+// is waiting for memory, so a bare map of the same sessions runs beside it as
+// the measure of the machine.
+func BenchmarkGet(b *testing.B) {
+	s, keys := filled(b)
+	b.Run("store", func(b *testing.B) {
+		eachKey(b, keys, func(key string) error {
+			_, err := s.Get(key)
+			return err
+		})
+	})
+	b.Run("map", func(b *testing.B) {
+		m := make(map[string]*Record)
+		for p := range 1024 {
+			for _, rec := range s.Records(p) {
+				m[rec.key] = rec
 			}
 		}
+		eachKey(b, keys, func(key string) error {
+			if m[key] == nil {
+				return ErrNotFound
+			}
+			return nil
+		})
+	})
+	b.Run("one key", func(b *testing.B) { // what is left when memory is not waited for
+		eachKey(b, keys, func(string) error {
+			_, err := s.Get(keys[0])
+			return err
+		})
+	})
+}
+
+// BenchmarkPut replaces sessions of 300 bytes, of a million and of a thousand.
+func BenchmarkPut(b *testing.B) {
+	s, keys := filled(b)
+	value := strings.Repeat("w", 300)
+	b.Run("million", func(b *testing.B) {
+		eachKey(b, keys, func(key string) error {
+			_, err := s.Do(&Op{Kind: Put, Key: key, Fields: []Field{{Value: value}}})
+			return err
+		})
+	})
+	b.Run("thousand", func(b *testing.B) {
+		var next atomic.Uint32
+		eachKey(b, keys, func(string) error {
+			key := keys[next.Add(1)%1000]
+			_, err := s.Do(&Op{Kind: Put, Key: key, Fields: []Field{{Value: value}}})
+			return err
+		})
 	})
 }
 
 func BenchmarkTouch(b *testing.B) {
-	s, keys := benchStore(b), benchKeys(million)
-	fill(b, s, keys)
-	runtime.GC()
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for i := 0; pb.Next(); i++ {
-			if _, err := s.Do(&Op{Kind: Touch, Key: keys[uint32(i)*2654435761%million]}); err != nil {
-				b.Fatal(err)
-			}
-		}
+	s, keys := filled(b)
+	eachKey(b, keys, func(key string) error {
+		_, err := s.Do(&Op{Kind: Touch, Key: key})
+		return err
 	})
 }
 
-// BenchmarkMemory measures what a session of 300 bytes in one field, and the
-// tombstone of it, take beyond the bytes of key and value.
-func BenchmarkMemory(b *testing.B) {
-	for b.Loop() {
-		keys := benchKeys(million)
-		keyLen := int64(len(keys[0]))
-		before := heapInUse()
-		s := benchStore(b)
-		fill(b, s, keys)
-		used := heapInUse() - before
-		b.ReportMetric(float64(used)/million-float64(keyLen+300), "overhead-B/session")
-		b.ReportMetric(float64(s.Stats().Bytes)/float64(used), "counted/used")
-		for _, key := range keys {
-			s.Do(&Op{Kind: Delete, Key: key})
-		}
-		runtime.KeepAlive(s)
-		s.Expire()
-		used = heapInUse() - before
-		b.ReportMetric(float64(used)/million-float64(keyLen), "overhead-B/tombstone")
-		b.ReportMetric(float64(s.Stats().Bytes)/float64(used), "counted/used-tombstones")
-		runtime.KeepAlive(s)
-		runtime.KeepAlive(keys)
+// BenchmarkMerge brings in a million records that are newer than what is held,
+// as a successor does.
+func BenchmarkMerge(b *testing.B) {
+	s, keys := filled(b)
+	encoded := make([][]byte, 10_000)
+	for i := range encoded {
+		rec := s.Peek(keys[i])
+		newer := newRecord(rec.key, rec.rank, rec.base+1, rec.expiry, rec.body)
+		encoded[i] = newer.Append(nil)
 	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		rec, _, err := DecodeRecord(encoded[i%len(encoded)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Merge(rec); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+}
+
+// BenchmarkMemory measures once, whatever b.N, what a session of 300 bytes in
+// one field, and then its tombstone, take beyond the bytes of key and value.
+func BenchmarkMemory(b *testing.B) {
+	keys := benchKeys(million)
+	keyLen := float64(len(keys[0]))
+	before := heapInUse()
+	s := benchStore(b)
+	fill(b, s, keys)
+	b.ReportMetric(float64(heapInUse()-before)/million-keyLen-300, "overhead-B/session")
+	for _, key := range keys {
+		if _, err := s.Do(&Op{Kind: Delete, Key: key}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s.Expire()
+	b.ReportMetric(float64(heapInUse()-before)/million-keyLen, "overhead-B/tombstone")
+	b.ReportMetric(0, "ns/op")
+	runtime.KeepAlive(s)
+	runtime.KeepAlive(keys)
 }

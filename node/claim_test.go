@@ -1,0 +1,201 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// serving makes n serve p under the given epoch, with one session in it.
+func (n *Node) serving(t testing.TB, p int, epoch uint64) {
+	t.Helper()
+	n.owner.setHolderLocked(p, claimRef{epoch, n.id})
+	n.owner.setPhaseLocked(p, warm)
+	n.store.Open(p)
+}
+
+// ask makes from's claim of p, which waits for the consent of n and of the
+// others that are asked.
+func ask(t testing.TB, n *Node, from ID, epoch uint64, fingerprint string, p int, asked ...ID) claimAnswer {
+	t.Helper()
+	b, err := n.owner.serveClaim(from, claimRequest{epoch, fingerprint, append(asked, n.id), []int{p}}.encode())
+	require.NoError(t, err)
+	answers, err := decodeClaimAnswers(b, 1)
+	require.NoError(t, err)
+	return answers[0]
+}
+
+func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
+	t.Parallel()
+	n, b := still(t, "a"), up("b", 1)
+	v := n.see(t, b)
+	key := "k"
+	p := ring.Partition(key)
+	n.serving(t, p, 4)
+	_, err := n.store.Do(putOf(key))
+	require.NoError(t, err)
+
+	a := ask(t, n, b.ID, 5, v.Table.Fingerprint(), p)
+	require.Equal(t, claimAnswer{status: claimAccepted, digest: n.store.Digest(p), count: 1}, a)
+	require.Equal(t, away, n.owner.phaseOf(p))
+	_, err = n.store.Do(&session.Op{Kind: session.Get, Key: key})
+	require.ErrorIs(t, err, session.ErrNotServed, "after the answer nothing is applied here")
+
+	l := n.link(b)
+	to := n.owner.route(p)
+	require.Same(t, l, to.to, "and requests go to the claimant")
+	require.Equal(t, "b", to.owner)
+	require.EqualValues(t, 5, to.epoch)
+}
+
+func TestOlderClaimIsRefusedWithTheOneThatStands(t *testing.T) {
+	t.Parallel()
+	n, b, c := still(t, "a"), up("b", 1), up("c", 1)
+	fp := n.see(t, b, c).Table.Fingerprint()
+	require.Equal(t, claimAccepted, ask(t, n, c.ID, 7, fp, 3).status)
+	for _, older := range []uint64{1, 6, 7} { // of equal epochs the larger name goes first
+		require.Equal(t, claimAnswer{status: claimStale, epoch: 7, claimant: c.String()}, ask(t, n, b.ID, older, fp, 3))
+	}
+	require.Equal(t, claimAccepted, ask(t, n, c.ID, 7, fp, 3).status, "asking again is harmless")
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 8, fp, 3).status)
+	require.EqualValues(t, 8, n.owner.maxEpoch)
+}
+
+// Two views that differ must not pull a partition to and fro: who serves and
+// is alive keeps it until they agree.
+func TestClaimFromAnotherRingIsEarlyWhileTheServerLives(t *testing.T) {
+	t.Parallel()
+	n, b, c := still(t, "a"), up("b", 1), up("c", 1)
+	n.see(t, b, c)
+	n.serving(t, 3, 4)
+	require.Equal(t, claimAnswer{status: claimEarly, epoch: 4, claimant: n.id.String()}, ask(t, n, b.ID, 9, "another", 3))
+	require.Equal(t, warm, n.owner.phaseOf(3))
+
+	// Served by c, which this member vouches for only if it has heard of it.
+	n.owner.setHolderLocked(5, claimRef{4, c.ID})
+	n.members.promise(c.ID)
+	require.Equal(t, claimAnswer{status: claimEarly, epoch: 4, claimant: c.String()}, ask(t, n, b.ID, 9, "another", 5, c.ID))
+	n.pass(vouchFor)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 10, "another", 5).status, "c has been silent for a second")
+
+	n.owner.setHolderLocked(6, claimRef{4, id("b", 0)})
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 10, "another", 6).status, "the claimant's own earlier boot has ended")
+}
+
+// Whoever answers a heartbeat promises not to take over for a second, nor to
+// let another member do so that cannot ask the owner itself.
+func TestPromiseToASilentOwnerIsKept(t *testing.T) {
+	t.Parallel()
+	n, b, c := still(t, "a"), up("b", 1), up("c", 1)
+	c.Up, c.Gone = false, true // gossip has given c up, here and at b
+	fp := n.see(t, b, c).Table.Fingerprint()
+	n.owner.setHolderLocked(5, claimRef{4, c.ID})
+	_, err := n.pong(c.ID, n.ping()) // but c has this moment a lease from here
+	require.NoError(t, err)
+
+	require.Equal(t, claimAnswer{status: claimEarly, epoch: 4, claimant: c.String()}, ask(t, n, b.ID, 9, fp, 5))
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 9, fp, 5, c.ID).status, "c decides for itself where it is asked")
+	n.pass(vouchFor)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 10, fp, 5).status)
+}
+
+// A member that has asked for a partition with one epoch does not agree to a
+// lower one meanwhile: both would lose, and nobody would serve it.
+func TestOwnClaimUnderWayRefusesOlderOnes(t *testing.T) {
+	t.Parallel()
+	n, b := still(t, "a"), up("b", 1)
+	view := n.see(t, b)
+	p := ownedBy(t, view, "a")
+	n.owner.maxEpoch = 4
+	l := n.link(b)
+	n.startClaim(t, p)
+
+	require.Equal(t, claimStale, ask(t, n, b.ID, 4, view.Table.Fingerprint(), p).status)
+	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted, digest: n.store.Digest(p)}}})
+	require.Equal(t, []int{p}, got.parts)
+}
+
+// startClaim starts a round of claims that nobody answers.
+func (n *Node) startClaim(t testing.TB, p int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	n.owner.startRound(ctx)
+	n.group.Wait()
+	require.Equal(t, claiming, n.owner.phaseOf(p))
+}
+
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	accepted := func(digest uint64, count uint32) []claimAnswer {
+		return []claimAnswer{{status: claimAccepted, digest: digest, count: count}}
+	}
+	for name, c := range map[string]struct {
+		answers [][]claimAnswer // of b and c
+		ended   bool            // c's process has
+		phase   phase
+		retry   bool
+		synced  []string
+	}{
+		"all agree and have the same":        {answers: [][]claimAnswer{accepted(0, 0), accepted(0, 0)}, phase: warm, synced: []string{"b", "c"}},
+		"one has more":                       {answers: [][]claimAnswer{accepted(0, 0), accepted(9, 1)}, phase: fetching, synced: []string{"b"}},
+		"one has lost it":                    {answers: [][]claimAnswer{accepted(9, 0), accepted(0, 0)}, phase: warm, synced: []string{"c"}},
+		"silent and alive":                   {answers: [][]claimAnswer{accepted(0, 0), nil}, phase: away, retry: true},
+		"silent and ended":                   {answers: [][]claimAnswer{accepted(0, 0), nil}, ended: true, phase: warm, synced: []string{"b"}},
+		"a newer claim stands":               {answers: [][]claimAnswer{accepted(0, 0), {{status: claimStale, epoch: 70, claimant: id("b", 1).String()}}}, phase: away, retry: true},
+		"too early, the server is told":      {answers: [][]claimAnswer{{{status: claimEarly, epoch: 3, claimant: id("c", 1).String()}}, accepted(0, 0)}, phase: away, retry: true},
+		"refused by one that names no other": {answers: [][]claimAnswer{{{status: claimEarly}}, accepted(0, 0)}, phase: away, retry: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, b, m := still(t, "a"), up("b", 1), up("c", 1)
+			view := n.see(t, b, m)
+			p := ownedBy(t, view, "a")
+			links := []*link{n.link(b), n.link(m)}
+			n.owner.maxEpoch = 5
+			n.owner.setPhaseLocked(p, claiming)
+			if c.ended {
+				m.Up = false
+				n.see(t, b, m)
+			}
+			got := n.owner.settle(view, 5, []int{p}, links, c.answers)
+
+			require.Equal(t, c.phase, n.owner.phaseOf(p))
+			require.Equal(t, c.phase != away, n.store.IsOpen(p))
+			require.Equal(t, c.phase == fetching, len(got.fetch) == 1)
+			require.Equal(t, c.retry, len(n.owner.later) == 1, "another round, after a pause")
+			require.Empty(t, n.owner.wake, "and none at once")
+			for _, id := range []string{"b", "c"} {
+				require.Equal(t, slices.Contains(c.synced, id), n.keeper.isSynced(up(id, 1).String(), p), id)
+			}
+			switch name {
+			case "a newer claim stands":
+				require.EqualValues(t, 70, n.owner.maxEpoch, "the next claim made here is above it")
+			case "too early, the server is told":
+				require.Equal(t, claimRef{3, m.ID}, n.owner.parts[p].holder)
+				require.Same(t, links[1], n.owner.route(p).to)
+			}
+			require.Equal(t, hashOf(n.owner), n.owner.claimsHash.Load())
+		})
+	}
+}
+
+// What was agreed to while the answers were on their way must not be undone.
+func TestSettleLeavesWhatWasYieldedMeanwhile(t *testing.T) {
+	t.Parallel()
+	n, b := still(t, "a"), up("b", 1)
+	view := n.see(t, b)
+	p := ownedBy(t, view, "a")
+	l := n.link(b)
+	n.owner.setPhaseLocked(p, claiming)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 6, view.Table.Fingerprint(), p).status)
+	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted}}})
+	require.Empty(t, got.parts)
+	require.Equal(t, away, n.owner.phaseOf(p))
+	require.False(t, n.store.IsOpen(p))
+	require.Len(t, n.owner.later, 1, "if the other does not serve it, it is asked for again")
+}

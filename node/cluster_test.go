@@ -1,0 +1,151 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// Every goroutine that these tests start must be gone at the end. memberlist
+// does not wait for its own, which goleak gives a moment.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// journal keeps what a member logs.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) says(text string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Contains(j.text.String(), text)
+}
+
+// loopbackConfig is the configuration of a member on free loopback ports.
+func loopbackConfig(name string, seeds ...*Node) Config {
+	c := Config{
+		Name: name, HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", Demo: true,
+		DrainTimeout: 10 * time.Second,
+	}
+	for _, s := range seeds {
+		c.Join = append(c.Join, s.self().Gossip)
+	}
+	return c
+}
+
+// self is how n tells of itself.
+func (n *Node) self() *Member { return n.View().Member(n.id) }
+
+// begin starts a member and ends it, without handing over, with the test.
+func begin(t testing.TB, cfg Config) *Node {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	n, err := Start(ctx, cfg)
+	if err != nil {
+		cancel()
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		<-n.Done()
+	})
+	return n
+}
+
+// three starts three members that know each other, and waits until they agree.
+func three(t testing.TB, change ...func(*Config)) []*Node {
+	t.Helper()
+	var nodes []*Node
+	for i, name := range []string{"ada", "bob", "cyd"} {
+		cfg := loopbackConfig(name, nodes[:min(i, 1)]...)
+		for _, f := range change {
+			f(&cfg)
+		}
+		nodes = append(nodes, begin(t, cfg))
+	}
+	agree(t, nodes...)
+	return nodes
+}
+
+// agree waits until these are the members of one ring and own all of it.
+func agree(t testing.TB, nodes ...*Node) {
+	t.Helper()
+	eventually(t, "members agree and all partitions are warm", func() bool {
+		warmest := 0
+		for _, n := range nodes {
+			v := n.View()
+			owned, cold := n.owner.counts()
+			if len(v.Nodes()) != len(nodes) || v.Table.Fingerprint() != nodes[0].View().Table.Fingerprint() || cold > 0 {
+				return false
+			}
+			warmest += owned
+		}
+		return warmest == len(nodes[0].owner.parts)
+	})
+}
+
+// client holds no connection open, so that none outlives its test.
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+
+// send makes one request and returns the answer, with its body read.
+func send(t testing.TB, method, url, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+		}
+	}
+	resp, err := client.Do(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp, string(b)
+}
+
+func (n *Node) public(path string) string { return "http://" + n.self().HTTP + path }
+func (n *Node) office(path string) string { return "http://" + n.self().Admin + path }
+
+func put(t testing.TB, n *Node, key, value string) {
+	t.Helper()
+	resp, body := send(t, "PUT", n.public("/v1/sessions/"+key), fmt.Sprintf(`{"v":%q}`, value), "Content-Type", "application/json", "Holdfast-Ack", "all")
+	require.Contains(t, []int{http.StatusCreated, http.StatusNoContent}, resp.StatusCode, body)
+}
+
+func get(t testing.TB, n *Node, key string) (*http.Response, string) {
+	t.Helper()
+	resp, body := send(t, "GET", n.public("/v1/sessions/"+key), "")
+	if resp.StatusCode != http.StatusOK {
+		return resp, body
+	}
+	var fields struct{ V string }
+	require.NoError(t, json.Unmarshal([]byte(body), &fields))
+	return resp, fields.V
+}
+
+func logTo(j *journal) func(*Config) {
+	return func(c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+}

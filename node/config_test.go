@@ -1,0 +1,151 @@
+package node
+
+import (
+	"math"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/replication"
+)
+
+func checked(t *testing.T, c Config) error {
+	t.Helper()
+	c, err := c.withDefaults()
+	require.NoError(t, err)
+	return c.validate()
+}
+
+func TestDefaultsAreAsDocumented(t *testing.T) {
+	t.Parallel()
+	c, err := Config{Name: "a"}.withDefaults()
+	require.NoError(t, err)
+	require.NoError(t, c.validate())
+	require.Equal(t, "holdfast", c.Cluster)
+	require.Equal(t, RoleNode, c.Role)
+	require.Equal(t, []string{"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8083", "127.0.0.1:8084"}, []string{c.HTTP, c.Admin, c.Peer, c.Gossip})
+	require.Equal(t, "vnodes=100 load=1.25 copies=2", c.ringParams().String()[len("partitions=1024 "):])
+	require.Equal(t, replication.AckAsync, c.Ack)
+	require.Equal(t, PartitionAvailable, c.PartitionMode)
+	require.Equal(t, 30*time.Minute, c.TTL)
+	require.Equal(t, 1<<20, c.MaxSession)
+	require.Equal(t, time.Minute, c.DrainTimeout)
+	require.Equal(t, "X-User-ID", c.UserHeader)
+	require.Equal(t, "holdfast", c.Cookie)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, c.Trust)
+
+	router, err := Config{Name: "r", Role: RoleRouter}.withDefaults()
+	require.NoError(t, err)
+	require.Empty(t, router.Peer)
+	require.NoError(t, router.validate())
+
+	host, err := Config{}.withDefaults()
+	require.NoError(t, err)
+	require.NotEmpty(t, host.Name)
+}
+
+// Each error names the flag, the value, and what would be accepted.
+func TestValidateNamesFlagValueAndWhatIsAccepted(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		set  func(*Config)
+		want []string
+	}{
+		{func(c *Config) { c.Name = "-a" }, []string{"-name", `"-a"`, "1 to 64 letters"}},
+		{func(c *Config) { c.Name = "a~b" }, []string{"-name", `"a~b"`}},
+		{func(c *Config) { c.Name = strings.Repeat("a", 65) }, []string{"-name"}},
+		{func(c *Config) { c.Cluster = "a b" }, []string{"-cluster", `"a b"`, "1 to 64 letters"}},
+		{func(c *Config) { c.Role = "boss" }, []string{"-role", `"boss"`, "node or router"}},
+		{func(c *Config) { c.PartitionMode = "both" }, []string{"-partition-mode", `"both"`, "available or majority"}},
+		{func(c *Config) { c.Copies = 17 }, []string{"-copies", `"17"`, "1 to 16"}},
+		{func(c *Config) { c.Copies = -1 }, []string{"-copies", `"-1"`, "1 to 16"}},
+		{func(c *Config) { c.VirtualNodes = 1001 }, []string{"-virtual-nodes", `"1001"`, "1 to 1000"}},
+		{func(c *Config) { c.Load = 1 }, []string{"-load", `"1"`, "over 1"}},
+		{func(c *Config) { c.Load = math.NaN() }, []string{"-load", `"NaN"`, "over 1"}},
+		{func(c *Config) { c.Load = math.Inf(1) }, []string{"-load", "over 1"}},
+		{func(c *Config) { c.TTL = time.Millisecond }, []string{"-ttl", `"1ms"`, "at least 1s"}},
+		{func(c *Config) { c.MaxSession = 17 << 20 }, []string{"-max-session", "1 byte to 16 MiB"}},
+		{func(c *Config) { c.MaxSession = -1 }, []string{"-max-session", `"-1"`}},
+		{func(c *Config) { c.MemoryLimit = -1 }, []string{"-memory", `"-1"`, "not be negative"}},
+		{func(c *Config) { c.Zone = strings.Repeat("z", 33) }, []string{"-zone", "32 bytes at most"}},
+		{func(c *Config) { c.GossipKeys = [][]byte{make([]byte, 16), make([]byte, 17)} }, []string{"-gossip-key-file", "17 bytes", "16, 24 or 32"}},
+		{func(c *Config) { c.App = "127.0.0.1:3000" }, []string{"-app", `"127.0.0.1:3000"`, "http://127.0.0.1:3000"}},
+		{func(c *Config) { c.App = "ftp://a/" }, []string{"-app", `"ftp://a/"`}},
+		{func(c *Config) { c.App, c.Demo = "http://a", true }, []string{"-demo", "-app"}},
+		{func(c *Config) { c.HTTP = "8080" }, []string{"-http", `"8080"`, "host:port"}},
+		{func(c *Config) { c.Admin = "127.0.0.1:65536" }, []string{"-admin", `"127.0.0.1:65536"`, "0 to 65535"}},
+		{func(c *Config) { c.Peer = "127.0.0.1:x y" }, []string{"-peer", "0 to 65535"}},
+		{func(c *Config) { c.Gossip, c.Insecure = "localhost", true }, []string{"-gossip", `"localhost"`, "host:port"}},
+		{func(c *Config) { c.RESP = "x" }, []string{"-resp", `"x"`, "host:port"}},
+		{func(c *Config) { c.Join = []string{"127.0.0.1:1", "seed"} }, []string{"-join", `"seed"`, "host:port"}},
+		{func(c *Config) { c.HTTP = strings.Repeat("h", 254) + ":1" }, []string{"-http", "253 bytes at most"}},
+	} {
+		cfg := Config{Name: "a"}
+		c.set(&cfg)
+		err := checked(t, cfg)
+		require.Error(t, err, "%v", c.want)
+		for _, part := range c.want {
+			require.ErrorContains(t, err, part)
+		}
+		require.NotContains(t, err.Error(), "\n", "one thing was wrong")
+	}
+}
+
+func TestValidateTellsEverythingAtOnce(t *testing.T) {
+	t.Parallel()
+	err := checked(t, Config{Name: "-", Copies: 99, HTTP: "x", Load: 0.5})
+	for _, flag := range []string{"-name", "-copies", "-http", "-load"} {
+		require.ErrorContains(t, err, flag)
+	}
+}
+
+// An address that strangers reach needs protection or the operator's word; the
+// public door is for strangers.
+func TestExposedAddressesAreRefused(t *testing.T) {
+	t.Parallel()
+	open := []string{"0.0.0.0:0", ":0", "[::]:0", "10.0.0.1:0", "example.org:0", "[fe80::1%eth0]:0"}
+	closed := []string{"127.0.0.1:0", "127.9.9.9:0", "[::1]:0", "localhost:0", "[::ffff:127.0.0.1]:0"}
+	key := [][]byte{make([]byte, 32)}
+	for field, set := range map[string]func(*Config, string){
+		"gossip": func(c *Config, a string) { c.Gossip = a },
+		"peer":   func(c *Config, a string) { c.Peer = a },
+		"admin":  func(c *Config, a string) { c.Admin = a },
+	} {
+		for _, a := range open {
+			c := Config{Name: "a"}
+			set(&c, a)
+			err := checked(t, c)
+			require.ErrorContains(t, err, "-"+field, a)
+			require.ErrorContains(t, err, "is not loopback", a)
+			require.ErrorContains(t, err, "-insecure", "what to do")
+
+			c.Insecure = true
+			require.NoError(t, checked(t, c), a)
+			c.Insecure, c.GossipKeys = false, key
+			if field == "gossip" {
+				require.NoError(t, checked(t, c), "a key protects gossip")
+			} else {
+				require.Error(t, checked(t, c), "a gossip key protects nothing else")
+			}
+		}
+		for _, a := range closed {
+			c := Config{Name: "a"}
+			set(&c, a)
+			require.NoError(t, checked(t, c), "%s %s", field, a)
+		}
+	}
+	for _, a := range open {
+		require.NoError(t, checked(t, Config{Name: "a", HTTP: a}), a)
+	}
+	require.NoError(t, checked(t, Config{Name: "r", Role: RoleRouter, Peer: "0.0.0.0:1"}), "a router has no peer port")
+}
+
+func TestStartRefusesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	n, err := Start(t.Context(), Config{Name: "a", Copies: 99})
+	require.ErrorContains(t, err, "-copies")
+	require.Nil(t, n)
+}

@@ -1,0 +1,227 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// sentinels are all that a forwarded operation may fail with; what the owner
+// means must be what the caller understands.
+var sentinels = []error{
+	session.ErrNotFound, session.ErrDeleted, session.ErrPrecondition, session.ErrType, session.ErrTooLarge, session.ErrKey, session.ErrFull,
+	session.ErrNotServed, session.ErrFuture, session.ErrMalformed, api.ErrUnavailable, api.ErrUncertain, errNoOwner, errOtherEpoch,
+}
+
+func TestReplyRoundTrip(t *testing.T) {
+	t.Parallel()
+	n := still(t, "a")
+	for p := range n.owner.phases {
+		n.store.Open(p)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		want := api.Reply{
+			Node: anyName.Draw(t, "node"), Ring: rapid.StringN(0, 255, 255).Draw(t, "ring"), Acked: rapid.IntRange(0, 16).Draw(t, "acked"),
+			Degraded: rapid.Bool().Draw(t, "degraded"), Unconfirmed: rapid.Bool().Draw(t, "unconfirmed"),
+		}
+		var err error
+		value := rapid.String().Draw(t, "value")
+		want.Result, err = n.store.Do(&session.Op{Kind: session.Put, Key: anyName.Draw(t, "key"), Fields: []session.Field{{Name: "f", Value: value}}})
+		require.NoError(t, err)
+
+		got, err := decodeReply(encodeReply(want, nil))
+		require.NoError(t, err)
+		require.Equal(t, want.Record.Hash(), got.Record.Hash())
+		got.Record, want.Record = nil, nil
+		require.Equal(t, want, got)
+	})
+}
+
+func TestReplyKeepsTheMeaningOfErrors(t *testing.T) {
+	t.Parallel()
+	for _, sentinel := range sentinels {
+		cause := fmt.Errorf("put: %w: because", sentinel)
+		got, err := decodeReply(encodeReply(api.Reply{Node: "a", Ring: "r"}, cause))
+		require.ErrorIs(t, err, sentinel)
+		require.EqualError(t, err, cause.Error())
+		require.Equal(t, api.Reply{Node: "a", Ring: "r"}, got, "an error has an author too")
+		for _, other := range sentinels {
+			require.Equal(t, other == sentinel, errors.Is(err, other), "%v is not %v", sentinel, other)
+		}
+	}
+	_, err := decodeReply(encodeReply(api.Reply{}, errors.New("something else")))
+	require.EqualError(t, err, "something else")
+}
+
+// An answer of a member whose own forward failed must not look as if the
+// operation had been refused for good.
+func TestReplyOfVainForwardIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{errNoOwner, errNotSent, fmt.Errorf("b: %w", errNoLink), session.ErrNotServed} {
+		_, got := decodeReply(encodeReply(api.Reply{}, err))
+		require.True(t, again(got), "%v", err)
+	}
+	for _, err := range []error{api.ErrUncertain, api.ErrUnavailable, session.ErrNotFound, session.ErrPrecondition} {
+		_, got := decodeReply(encodeReply(api.Reply{}, err))
+		require.False(t, again(got), "%v", err)
+	}
+}
+
+func FuzzDecodeReply(f *testing.F) {
+	f.Add(encodeReply(api.Reply{Node: "a", Ring: "r", Degraded: true}, nil))
+	f.Add(encodeReply(api.Reply{Node: "a", Ring: "r"}, session.ErrDeleted))
+	f.Add(append([]byte{0, 0, 0, 255}, make([]byte, 300)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decodeReply(b)
+		if err == nil {
+			_, err = decodeReply(encodeReply(r, nil))
+			require.NoError(t, err)
+		}
+	})
+}
+
+// Only what certainly was not applied, or ends the same when it is applied
+// twice, may be run again.
+func TestForwardWithoutLink(t *testing.T) {
+	t.Parallel()
+	n := still(t, "a")
+	l := n.link(up("b", 1))
+	_, err := n.forward(t.Context(), verdict{to: l}, &request{op: &session.Op{Kind: session.Rotate, Key: "k"}})
+	require.ErrorIs(t, err, errNotSent)
+	require.True(t, again(err))
+}
+
+func TestRepeatable(t *testing.T) {
+	t.Parallel()
+	for _, op := range []session.Op{
+		{Kind: session.Get}, {Kind: session.Put}, {Kind: session.Patch}, {Kind: session.Touch}, {Kind: session.Delete}, {Kind: session.List}, {Kind: session.DeleteAll},
+	} {
+		require.True(t, repeatable(&op), op.Kind)
+	}
+	for _, op := range []session.Op{
+		{Kind: session.Rotate}, {Kind: session.Put, Create: true}, {Kind: session.Patch, IfVersion: 4}, {Kind: session.Put, Exists: true},
+	} {
+		require.False(t, repeatable(&op), op.Kind)
+	}
+	for _, err := range []error{peer.ErrClosed, context.Canceled, context.DeadlineExceeded} {
+		require.True(t, uncertain(fmt.Errorf("call: %w", err)))
+	}
+	require.False(t, uncertain(peer.ErrNotSent))
+	require.False(t, uncertain(errNoLink))
+}
+
+func TestRequestRoundTrip(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		key := anyName.Draw(t, "key")
+		offset := time.Duration(rapid.Int64Range(-1e6, 1e6).Draw(t, "offset")) * time.Millisecond
+		want := &request{
+			op: &session.Op{Kind: session.Touch, Key: key}, part: ring.Partition(key), hops: rapid.IntRange(0, maxHops).Draw(t, "hops"),
+			ack: replication.Ack(rapid.IntRange(0, 3).Draw(t, "ack")), id: rapid.Uint64().Draw(t, "id"),
+			deadline: time.UnixMilli(rapid.Int64Range(1e9, 1<<45).Draw(t, "deadline")), repeat: rapid.Bool().Draw(t, "repeat"), fenced: rapid.Bool().Draw(t, "fenced"),
+		}
+		want.epoch = rapid.Uint64().Draw(t, "epoch")
+		b := encodeRequest(want, offset, want.epoch)
+		got, err := decodeRequest(b)
+		require.NoError(t, err)
+		require.Equal(t, want.op.Key, got.op.Key)
+		require.Equal(t, want.op.Kind, got.op.Kind)
+		want.op, want.hops, want.deadline = got.op, want.hops+1, want.deadline.Add(offset)
+		require.Equal(t, want, got)
+		for n := range b {
+			_, err := decodeRequest(b[:n])
+			require.ErrorIs(t, err, session.ErrMalformed, "first %d of %d bytes", n, len(b))
+		}
+	})
+}
+
+func FuzzDecodeRequest(f *testing.F) {
+	f.Add(encodeRequest(&request{op: putOf("k"), repeat: true}, 0, 0))
+	f.Add(make([]byte, requestHeader))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decodeRequest(b)
+		if err != nil {
+			require.ErrorIs(t, err, session.ErrMalformed)
+			return
+		}
+		require.Equal(t, ring.Partition(r.op.Key), r.part)
+	})
+}
+
+// An attempt that a cut network has held back must not be run after what has
+// replaced it.
+func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1e12)
+	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
+	first := &request{op: putOf("k"), id: 7, deadline: now.Add(serveTimeout)}
+	other := &request{op: putOf("k"), id: 8, deadline: now.Add(serveTimeout)}
+	again := *first
+	again.repeat = true
+
+	require.NoError(t, n.tooLate(first))
+	require.NoError(t, n.tooLate(&again))
+	require.NoError(t, n.tooLate(&again), "a repetition may be repeated")
+	require.ErrorIs(t, n.tooLate(first), errNoOwner)
+	require.NoError(t, n.tooLate(other))
+
+	now = now.Add(serveTimeout + time.Millisecond)
+	require.ErrorIs(t, n.tooLate(other), errNoOwner, "its writer has given up")
+	n.fence.lower(now)
+	require.Empty(t, n.fence.ids)
+	require.EqualValues(t, 2, n.stats.refusedLate.Load())
+}
+
+// A request that a router sent to an owner by its claim is not run by that
+// member under another claim: somebody else was the owner in between.
+func TestFencedRequestsOfAnotherClaimOrTimeAreRefused(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1e12)
+	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
+	r := still(t, "r", func(c *Config) { c.Now = func() time.Time { return now } })
+	key := "k"
+	p := ring.Partition(key)
+	r.see(t, up("a", 1))
+	r.link(up("a", 1))
+	r.owner.setHolderLocked(p, claimRef{4, n.id})
+	n.serving(t, p, 4)
+
+	fence := r.fenceFor(key, router.Target{Name: "a", Boot: n.id.Boot})
+	require.False(t, n.fencedOff(fence))
+	n.owner.setHolderLocked(p, claimRef{6, n.id})
+	require.True(t, n.fencedOff(fence), "the claim is another one")
+	n.owner.setPhaseLocked(p, away)
+	require.False(t, n.fencedOff(fence), "who does not serve passes it on")
+	now = now.Add(fenceTime + time.Millisecond)
+	require.True(t, n.fencedOff(fence), "it is too late")
+
+	for _, bad := range []string{"", "x", "1/2", "-1/0/99999999999999", "1024/0/99999999999999", "1/-1/99999999999999"} {
+		require.True(t, n.fencedOff(bad), "%q", bad)
+	}
+	require.False(t, n.fencedOff(r.fenceFor(key, router.Target{Name: "other"})), "of a member that has no claim only the time counts")
+}
+
+func TestFenceIsBounded(t *testing.T) {
+	t.Parallel()
+	var f fence
+	now := time.UnixMilli(1e12)
+	for i := range uint64(maxFence + 10) {
+		f.raise(&request{id: i, deadline: now.Add(serveTimeout)}, now)
+	}
+	require.Len(t, f.ids, maxFence)
+	require.True(t, f.stops(&request{id: 1}))
+	f.raise(&request{id: maxFence + 5000}, now.Add(serveTimeout+1))
+	require.Len(t, f.ids, 1, "there is room again when the deadlines are over")
+}

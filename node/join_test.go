@@ -1,0 +1,112 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// freePort is a loopback address at which nobody listens.
+func freePort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// A first member finds no other one; it goes on alone and says so, once.
+func TestUnreachableSeed(t *testing.T) {
+	t.Parallel()
+	var log journal
+	cfg := loopbackConfig("ada")
+	cfg.Join = []string{freePort(t)}
+	logTo(&log)(&cfg)
+	n := begin(t, cfg)
+	agree(t, n)
+	put(t, n, "k", "v")
+	resp, _ := send(t, "GET", n.office("/readyz"), "")
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	eventually(t, "a warning", func() bool { return log.says("no seed answers; going on alone") })
+	require.True(t, log.says(cfg.Join[0]), "the warning names the seed")
+}
+
+// A member with another key can neither read nor be heard.
+func TestWrongGossipKey(t *testing.T) {
+	t.Parallel()
+	key := func(b byte) [][]byte { return [][]byte{{15: b}} }
+	one := loopbackConfig("ada")
+	one.GossipKeys = key(1)
+	ada := begin(t, one)
+
+	var log journal
+	two := loopbackConfig("bob", ada)
+	two.GossipKeys = key(2)
+	logTo(&log)(&two)
+	bob := begin(t, two)
+
+	right := loopbackConfig("cyd", ada)
+	right.GossipKeys = append(key(3), key(1)...) // the first encrypts, all decrypt
+	right.GossipKeys[0], right.GossipKeys[1] = right.GossipKeys[1], right.GossipKeys[0]
+	cyd := begin(t, right)
+
+	agree(t, ada, cyd)
+	eventually(t, "a warning", func() bool { return log.says("no seed answers; going on alone") })
+	agree(t, bob)
+	require.Nil(t, ada.View().Named("bob"))
+	require.Nil(t, cyd.View().Named("bob"))
+}
+
+// A router owns nothing and passes everything on.
+func TestRouter(t *testing.T) {
+	t.Parallel()
+	ada := begin(t, loopbackConfig("ada"))
+	agree(t, ada)
+	cfg := loopbackConfig("gate", ada)
+	cfg.Role, cfg.Peer = RoleRouter, ""
+	gate := begin(t, cfg)
+	eventually(t, "the router knows the node", func() bool { return len(gate.View().Nodes()) == 1 })
+	for i := range 5 {
+		put(t, gate, fmt.Sprint("k", i), "v")
+		resp, got := get(t, gate, fmt.Sprint("k", i))
+		require.Equal(t, "v", got)
+		require.Equal(t, "ada", resp.Header.Get("Holdfast-Node"))
+	}
+	rec, err := gate.Sessions().Get(t.Context(), "k1")
+	require.NoError(t, err)
+	require.Equal(t, "k1", rec.Key())
+
+	resp, body := send(t, "POST", gate.office("/admin/drain"), "")
+	require.Equal(t, http.StatusConflict, resp.StatusCode)
+	require.Contains(t, body, "A router holds nothing")
+	resp, _ = send(t, "GET", gate.office("/readyz"), "")
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.NoError(t, gate.Shutdown(t.Context()))
+}
+
+// A process that is killed and back within a moment is another member: it is
+// empty, and what it owns again must come from the copies.
+func TestRestartAtOnceLosesNothing(t *testing.T) {
+	t.Parallel()
+	ada := begin(t, loopbackConfig("ada"))
+	bob := begin(t, loopbackConfig("bob", ada))
+	agree(t, ada, bob)
+	for i := range 40 {
+		put(t, ada, fmt.Sprint("k", i), fmt.Sprint(i))
+	}
+	again := loopbackConfig("bob", ada)
+	again.HTTP, again.Admin, again.Peer = bob.self().HTTP, bob.self().Admin, bob.self().Peer
+	bob.cancel(nil) // as a crash: no good-bye
+	<-bob.Done()
+	bob2 := begin(t, again)
+	for i := range 40 {
+		for _, n := range []*Node{ada, bob2} {
+			resp, got := get(t, n, fmt.Sprint("k", i))
+			require.Equal(t, http.StatusOK, resp.StatusCode, got)
+			require.Equal(t, fmt.Sprint(i), got)
+		}
+	}
+	agree(t, ada, bob2)
+}

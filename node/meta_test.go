@@ -1,0 +1,157 @@
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+func TestMetaRoundTrip(t *testing.T) {
+	t.Parallel()
+	short := rapid.StringN(0, 20, 60)
+	rapid.Check(t, func(t *rapid.T) {
+		m := Meta{
+			Role:  rapid.SampledFrom([]Role{RoleNode, RoleRouter}).Draw(t, "role"),
+			State: State(rapid.IntRange(int(StateJoining), int(StateLeaving)).Draw(t, "state")),
+			Pid:   rapid.IntRange(0, 1<<31).Draw(t, "pid"), Zone: short.Draw(t, "zone"),
+			HTTP: short.Draw(t, "http"), Admin: short.Draw(t, "admin"), RESP: short.Draw(t, "resp"),
+			Peer: short.Draw(t, "peer"), Params: short.Draw(t, "params"),
+		}
+		b, err := m.encode()
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(b), memberlist.MetaMaxSize)
+		got, err := decodeMeta(b)
+		require.NoError(t, err)
+		require.Equal(t, m, got)
+
+		for n := range b { // whatever is cut off is missed
+			_, err := decodeMeta(b[:n])
+			require.Error(t, err, "first %d of %d bytes", n, len(b))
+		}
+		_, err = decodeMeta(append(b, 0))
+		require.ErrorIs(t, err, errMeta)
+	})
+}
+
+func TestMetaBounds(t *testing.T) {
+	t.Parallel()
+	m := Meta{Role: RoleNode, State: StateReady}
+	empty, err := m.encode()
+	require.NoError(t, err)
+
+	m.Zone = strings.Repeat("z", 255)
+	m.HTTP = strings.Repeat("h", memberlist.MetaMaxSize-len(empty)-255)
+	full, err := m.encode()
+	require.NoError(t, err)
+	require.Len(t, full, memberlist.MetaMaxSize)
+	got, err := decodeMeta(full)
+	require.NoError(t, err)
+	require.Equal(t, m, got)
+
+	m.HTTP += "h"
+	_, err = m.encode()
+	require.ErrorContains(t, err, "513 bytes, accepted are 512")
+	_, err = Meta{Zone: strings.Repeat("z", 256)}.encode()
+	require.ErrorContains(t, err, "accepted are 255")
+}
+
+// The longest that the configuration lets through must fit beside the longest
+// addresses of IPv6.
+func TestMetaOfLongestConfigurationFits(t *testing.T) {
+	t.Parallel()
+	address := "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535"
+	_, err := Meta{
+		Role: RoleNode, State: StateReady, Pid: 1 << 31, Zone: strings.Repeat("z", 32), HTTP: address, Admin: address, RESP: address, Peer: address,
+		Params: ring.Params{VirtualNodes: 1000, Load: 1.2345678901234567, Copies: 16}.String(),
+	}.encode()
+	require.NoError(t, err)
+}
+
+func TestMetaOfAnotherWireVersionIsNamed(t *testing.T) {
+	t.Parallel()
+	b, err := Meta{Role: RoleNode, State: StateReady}.encode()
+	require.NoError(t, err)
+	b[0] = wireVersion + 1
+	_, err = decodeMeta(b)
+	require.EqualError(t, err, "wire version 2 differs from this member's 1")
+	require.True(t, isMismatch(err))
+}
+
+func TestCheckParamsNamesParameterAndBothValues(t *testing.T) {
+	t.Parallel()
+	ours := ring.Params{VirtualNodes: 100, Load: 1.25, Copies: 2}
+	for _, c := range []struct {
+		theirs ring.Params
+		want   string
+	}{
+		{ring.Params{VirtualNodes: 100, Load: 1.25, Copies: 3}, "copies=2 here, copies=3 at b"},
+		{ring.Params{VirtualNodes: 50, Load: 1.25, Copies: 2}, "vnodes=100 here, vnodes=50 at b"},
+		{ring.Params{VirtualNodes: 100, Load: 1.5, Copies: 2}, "load=1.25 here, load=1.5 at b"},
+	} {
+		err := checkParams(ours.String(), c.theirs.String(), "b")
+		require.ErrorContains(t, err, c.want)
+		require.True(t, isMismatch(err), "a join that fails with it is not tried again")
+	}
+	require.NoError(t, checkParams(ours.String(), ours.String(), "b"))
+	require.ErrorContains(t, checkParams(ours.String(), ours.String()+" new=1", "b"), "parameters differ")
+	require.ErrorContains(t, checkParams(ours.String(), "", "b"), "parameters differ")
+}
+
+func TestParseID(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		want := anyID.Draw(t, "id")
+		got, err := parseID(want.String())
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	})
+	for _, bad := range []string{"", "a", "a~", "~1", "-a~1", "a b~1", strings.Repeat("a", 65) + "~1"} {
+		_, err := parseID(bad)
+		require.ErrorContains(t, err, "must be <name>~<boot>", "%q", bad)
+	}
+}
+
+// A later boot supersedes an earlier one by the order of the strings alone.
+func TestLaterBootIsLarger(t *testing.T) {
+	t.Parallel()
+	clock := rapid.Int64Range(0, 1<<47)
+	rapid.Check(t, func(t *rapid.T) {
+		early, late := clock.Draw(t, "early"), clock.Draw(t, "late")
+		if early > late {
+			early, late = late, early
+		}
+		a, b := newID(Config{Name: "a", Now: atMilli(early)}), newID(Config{Name: "a", Now: atMilli(late)})
+		require.Len(t, a.Boot, 20)
+		require.NotEqual(t, a.Boot, b.Boot)
+		if early < late {
+			require.Less(t, a.Boot, b.Boot)
+		}
+	})
+}
+
+func FuzzDecodeMeta(f *testing.F) {
+	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2"}.encode()
+	require.NoError(f, err)
+	f.Add(b)
+	f.Add([]byte{wireVersion, 'n', 1, 0x80})
+	f.Add(append([]byte{wireVersion, 'n', 1, 7, 255}, make([]byte, 300)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := decodeMeta(b)
+		if err != nil {
+			return
+		}
+		again, err := m.encode()
+		if err != nil {
+			require.Greater(t, len(b), memberlist.MetaMaxSize)
+			return
+		}
+		got, err := decodeMeta(again)
+		require.NoError(t, err)
+		require.Equal(t, m, got)
+	})
+}

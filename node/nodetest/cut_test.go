@@ -1,0 +1,108 @@
+package nodetest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// partitionHeals cuts five nodes into two and three for so long.
+func partitionHeals(t *testing.T, d time.Duration) {
+	scenario{options: Options{Hosts: 5}, nodes: 5, faults: func(c *Cluster) {
+		c.history.split()
+		defer c.history.rejoined()
+		c.Cut(c.Hosts[:2], c.Hosts[2:])
+		time.Sleep(d)
+		healed := c.Elapsed()
+		must(c, c.rejoin())
+		c.t.Logf("one view %v after the cut was healed", c.Elapsed()-healed)
+	}}.run(t)
+}
+
+func TestPartitionHeals5s(t *testing.T)   { partitionHeals(t, 5*time.Second) }
+func TestPartitionHeals31s(t *testing.T)  { partitionHeals(t, 31*time.Second) }
+func TestPartitionHeals120s(t *testing.T) { partitionHeals(t, 120*time.Second) }
+
+// TestOneWayCut cuts one direction of one link. Both ends can still be reached
+// through the third node, so nothing may be lost, but order across the cut is
+// not promised.
+func TestOneWayCut(t *testing.T) {
+	scenario{options: Options{Hosts: 3}, nodes: 3, faults: func(c *Cluster) {
+		c.history.split()
+		defer c.history.rejoined()
+		c.CutOneWay(c.Hosts[0], c.Hosts[1])
+		time.Sleep(10 * time.Second)
+		must(c, c.rejoin())
+	}}.run(t)
+}
+
+// TestPause stops the process of an owner for longer than its lease and than
+// gossip's patience, as SIGSTOP does.
+func TestPause(t *testing.T) {
+	for _, d := range []time.Duration{300 * time.Millisecond, 900 * time.Millisecond, 1500 * time.Millisecond, 4 * time.Second, 10 * time.Second} {
+		t.Run(fmt.Sprint(d), func(t *testing.T) {
+			scenario{options: Options{Hosts: 3}, nodes: 3, faults: func(c *Cluster) {
+				for _, h := range c.Hosts {
+					h.Pause()
+					time.Sleep(d)
+					h.Resume()
+					must(c, c.AwaitSettled(recoverWithin))
+				}
+			}}.run(t)
+		})
+	}
+}
+
+// TestVanish cuts an owner off that ends at the same moment: nothing refuses or
+// resets, as when a machine loses power.
+func TestVanish(t *testing.T) {
+	scenario{options: Options{Hosts: 4}, nodes: 4, faults: func(c *Cluster) {
+		h := c.Hosts[1]
+		c.Cut([]*Host{h}, c.others(h))
+		h.Kill()
+		must(c, c.AwaitSettled(recoverWithin))
+		c.Heal()
+		must(c, h.Start())
+		must(c, c.AwaitSettled(recoverWithin))
+	}}.run(t)
+}
+
+// TestFlap restarts one node every few seconds. What it must not do is drag its
+// partitions to and fro each time: the others hold it off the ring.
+func TestFlap(t *testing.T) {
+	scenario{options: Options{Hosts: 4}, nodes: 4, faults: func(c *Cluster) {
+		for range 5 {
+			must(c, c.Hosts[3].Restart())
+			time.Sleep(1500 * time.Millisecond)
+		}
+		must(c, c.AwaitSettled(2*time.Minute))
+	}}.run(t)
+}
+
+// TestClockSkew sets clocks apart, within what members accept of each other,
+// and lets one jump to and fro; owners change meanwhile.
+func TestClockSkew(t *testing.T) {
+	scenario{options: Options{Hosts: 4}, nodes: 4, faults: func(c *Cluster) {
+		c.Hosts[0].Skew(900 * time.Millisecond)
+		c.Hosts[1].Skew(-900 * time.Millisecond)
+		for i := range 4 {
+			must(c, c.Hosts[i].Restart())
+			must(c, c.AwaitSettled(recoverWithin))
+			c.Hosts[2].Skew(time.Duration(i%2*1600-800) * time.Millisecond)
+		}
+	}}.run(t)
+}
+
+// TestLogoutSticks ends sessions while owners crash, drain and return, with
+// late saves all the time.
+func TestLogoutSticks(t *testing.T) {
+	scenario{options: Options{Hosts: 4}, nodes: 4, load: LoadOptions{Workers: 10}, faults: func(c *Cluster) {
+		for i := range 4 {
+			must(c, c.Hosts[i].Restart())
+			must(c, c.AwaitSettled(recoverWithin))
+			must(c, c.Hosts[(i+1)%4].Drain(c.t.Context()))
+			must(c, c.Hosts[(i+1)%4].Start())
+			must(c, c.AwaitSettled(recoverWithin))
+		}
+	}}.run(t)
+}

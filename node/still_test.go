@@ -1,0 +1,97 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// still returns a member without sockets and goroutines: what it knows of
+// others is what the test tells it.
+func still(t testing.TB, name string, change ...func(*Config)) *Node {
+	t.Helper()
+	cfg := Config{Name: name}
+	for _, f := range change {
+		f(&cfg)
+	}
+	cfg, err := cfg.withDefaults()
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	n, err := newNode(ctx, cfg)
+	require.NoError(t, err)
+	n.id = id(name, 1)
+	n.members, err = newMembership(n, n.id, Meta{Role: cfg.Role, State: StateReady}, cfg.ringParams())
+	require.NoError(t, err)
+	if n.replicator != nil {
+		t.Cleanup(n.replicator.Close)
+	}
+	return n
+}
+
+// id is the given boot of a member: a later one has the larger number.
+func id(name string, boot int) ID { return ID{name, fmt.Sprintf("%012x%08x", boot, 7)} }
+
+// up is a ready node as another one sees it.
+func up(name string, boot int) *Member {
+	return &Member{ID: id(name, boot), Meta: Meta{Role: RoleNode, State: StateReady, HTTP: name + ":80", Peer: name + ":83"}, Gossip: "10.0.0.1:84", Up: true}
+}
+
+// see gives n the view that these members make with itself among them.
+func (n *Node) see(t testing.TB, members ...*Member) *View {
+	t.Helper()
+	self := up(n.id.Name, 1)
+	v, err := newView(n.id, append([]*Member{self}, members...), n.cfg.ringParams(), n.View())
+	require.NoError(t, err)
+	n.members.view.Store(v)
+	return v
+}
+
+// link gives n a link to a member, over which nothing has been said yet.
+func (n *Node) link(m *Member) *link {
+	l := newLink(n, m)
+	n.linksMu.Lock()
+	n.links[m.ID] = l
+	n.linksMu.Unlock()
+	return l
+}
+
+// ownedBy returns a partition that a view gives to a member.
+func ownedBy(t testing.TB, v *View, name string) int {
+	t.Helper()
+	for p := range v.copies {
+		if v.Table.Owner(p) == name {
+			return p
+		}
+	}
+	t.Fatalf("%s owns nothing", name)
+	return -1
+}
+
+// eventually polls until ok, and fails with what it last said.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 15 s: %s", what)
+		}
+	}
+}
+
+var (
+	anyName = rapid.StringMatching(`[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?`)
+	anyBoot = rapid.StringMatching(`[0-9a-f]{20}`)
+	anyID   = rapid.Custom(func(t *rapid.T) ID { return ID{anyName.Draw(t, "name"), anyBoot.Draw(t, "boot")} })
+)
+
+func atMilli(ms int64) func() time.Time { return func() time.Time { return time.UnixMilli(ms) } }
+
+func putOf(key string) *session.Op {
+	return &session.Op{Kind: session.Put, Key: key, Fields: []session.Field{{Name: "f", Value: "1"}}}
+}

@@ -1,0 +1,285 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestConfig(t *testing.T) {
+	good := testConfig(newClock())
+	for setting, spoil := range map[string]func(*Config){
+		"partitions":     func(c *Config) { c.Partitions = 0 },
+		"PartitionOf":    func(c *Config) { c.PartitionOf = nil },
+		"TagOf":          func(c *Config) { c.TagOf = nil },
+		"max session":    func(c *Config) { c.MaxSession = -1 },
+		"max key":        func(c *Config) { c.MaxKey = -1 },
+		"memory limit":   func(c *Config) { c.MemoryLimit = -1 },
+		"tombstones for": func(c *Config) { c.TombstoneFor = -1 },
+	} {
+		bad := good
+		spoil(&bad)
+		_, err := NewStore(bad)
+		require.ErrorContains(t, err, setting)
+	}
+	s, err := NewStore(Config{Partitions: 1, PartitionOf: good.PartitionOf, TagOf: good.TagOf})
+	require.NoError(t, err)
+	require.Equal(t, 30*time.Minute, s.cfg.TTL)
+	require.Equal(t, 1<<20, s.cfg.MaxSession)
+	require.Equal(t, 512, s.cfg.MaxKey)
+	require.Equal(t, 24*time.Hour, s.cfg.TombstoneFor)
+	require.WithinDuration(t, time.Now(), s.cfg.Now(), time.Minute)
+}
+
+func TestClosedPartition(t *testing.T) {
+	s, _ := testStore(t)
+	rec := put(t, s, "k", Field{Name: "a", Value: "1"})
+	p := s.cfg.PartitionOf("k")
+	s.Close(p)
+	require.False(t, s.IsOpen(p))
+	require.Equal(t, 3, s.Stats().Open)
+	_, err := s.Get("k")
+	require.ErrorIs(t, err, ErrNotServed)
+	for kind := Get; kind <= DeleteAll; kind++ {
+		_, err := s.Do(&Op{Kind: kind, Key: "k", NewKey: "xk"})
+		require.ErrorIs(t, err, ErrNotServed, kind)
+	}
+	require.Same(t, rec, s.Peek("k"))
+	changed, err := s.Merge(newTombstone("k", rec.Version()+1, never))
+	require.NoError(t, err)
+	require.True(t, changed, "copies come in whether it is open or not")
+	s.Open(p)
+	_, err = s.Get("k")
+	require.ErrorIs(t, err, ErrDeleted)
+}
+
+// TestGetAllocatesNothing, neither for what is there nor for what is not.
+func TestGetAllocatesNothing(t *testing.T) {
+	s, c := testStore(t)
+	put(t, s, "live")
+	put(t, s, "gone", Field{Name: "a"})
+	do(t, s, Op{Kind: Delete, Key: "gone"})
+	do(t, s, Op{Kind: Put, Key: "over", TTL: time.Second})
+	c.advance(time.Second)
+	for _, key := range []string{"live", "gone", "over", "none"} {
+		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = s.Get(key) }), key)
+	}
+	op := &Op{Kind: Get, Key: "live"}
+	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = s.Do(op) }))
+}
+
+// TestStoreKeepsNothingOfAnOp: keys and values often lie in a request's buffer,
+// which a few bytes of them must not keep alive.
+func TestStoreKeepsNothingOfAnOp(t *testing.T) {
+	s, _ := testStore(t)
+	request := "key new value" + strings.Repeat(" ", 1000)
+	inside := func(part string) bool {
+		start := uintptr(unsafe.Pointer(unsafe.StringData(request)))
+		at := uintptr(unsafe.Pointer(unsafe.StringData(part)))
+		return at >= start && at < start+uintptr(len(request))
+	}
+	key, value := request[:3], request[8:13]
+	rec := do(t, s, Op{Kind: Put, Key: key, Fields: []Field{{Name: "a", Value: value}}}).Record
+	require.False(t, inside(rec.Key()))
+	got, _ := rec.Value("a")
+	require.False(t, inside(got))
+	require.False(t, inside(do(t, s, Op{Kind: Delete, Key: key}).Record.Key()))
+	require.False(t, inside(do(t, s, Op{Kind: Delete, Key: request[4:7]}).Record.Key()))
+}
+
+func TestTags(t *testing.T) {
+	s, c := testStore(t)
+	for _, key := range []string{"{ann}2", "{ann}1", "ann", "{bob}1", "x{ann}3"} {
+		put(t, s, key, Field{Name: "a", Value: key})
+	}
+	do(t, s, Op{Kind: Put, Key: "{ann}old", TTL: time.Second})
+	do(t, s, Op{Kind: Delete, Key: "{ann}gone"})
+	c.advance(time.Second)
+	keys := func(records []*Record) (keys []string) {
+		for _, rec := range records {
+			keys = append(keys, rec.Key())
+		}
+		return keys
+	}
+	for _, key := range []string{"{ann}", "{ann}whatever", "ann"} {
+		require.Equal(t, []string{"x{ann}3", "{ann}1", "{ann}2"}, keys(do(t, s, Op{Kind: List, Key: key}).Records))
+	}
+	res := do(t, s, Op{Kind: DeleteAll, Key: "{ann}"})
+	require.True(t, res.Changed)
+	require.Equal(t, []string{"x{ann}3", "{ann}1", "{ann}2", "{ann}old"}, keys(res.Records), "what expired here may live elsewhere")
+	for _, rec := range res.Records {
+		require.True(t, rec.Dead())
+	}
+	require.Empty(t, do(t, s, Op{Kind: List, Key: "{ann}"}).Records)
+	require.False(t, do(t, s, Op{Kind: DeleteAll, Key: "{ann}"}).Changed)
+	_, err := s.Get("ann")
+	require.NoError(t, err)
+}
+
+func TestMemoryLimit(t *testing.T) {
+	cfg := testConfig(newClock())
+	cfg.MemoryLimit = 10_000
+	s := testStoreWith(t, cfg)
+	var err error
+	n := 0
+	for ; err == nil; n++ {
+		_, err = s.Do(&Op{Kind: Put, Key: fmt.Sprintf("key-%d", n), Fields: []Field{{Value: strings.Repeat("v", 500)}}})
+	}
+	require.ErrorIs(t, err, ErrFull)
+	require.InDelta(t, 10_000, s.Stats().Bytes, 1000)
+	require.LessOrEqual(t, s.Stats().Bytes, cfg.MemoryLimit)
+
+	do(t, s, Op{Kind: Put, Key: "key-0", Fields: []Field{{Value: strings.Repeat("v", 1000)}}})
+	do(t, s, Op{Kind: Touch, Key: "key-1"})
+	do(t, s, Op{Kind: Delete, Key: "key-2"})
+	_, err = s.Do(&Op{Kind: Put, Key: "key-2", Create: true, Fields: []Field{{Value: strings.Repeat("v", 1000)}}})
+	require.ErrorIs(t, err, ErrFull, "a deleted session made anew is new")
+	_, err = s.Get("key-2")
+	require.ErrorIs(t, err, ErrDeleted, "and a refused one leaves the tombstone")
+	changed, err := s.Merge(newRecord("copy", 1, 1, Expiry{}, strings.Repeat("\x00\x00\x00", 1)))
+	require.NoError(t, err)
+	require.True(t, changed, "copies come in")
+
+	for err = nil; err == nil; n++ { // deletes of unknown keys have room of their own, and a bound
+		_, err = s.Do(&Op{Kind: Delete, Key: fmt.Sprintf("key-%d", n)})
+	}
+	require.ErrorIs(t, err, ErrFull)
+	require.Greater(t, s.Stats().Bytes, cfg.MemoryLimit)
+	require.LessOrEqual(t, s.Stats().Bytes, cfg.MemoryLimit*9/8)
+	do(t, s, Op{Kind: Delete, Key: "key-3"})
+	require.Equal(t, uint64(3), s.Stats().RefusedFull)
+	checkInvariants(t, s)
+}
+
+func TestMergeRefusesTheFuture(t *testing.T) {
+	s, c := testStore(t)
+	live := func(ahead time.Duration) *Record {
+		stamp := StampAt(c.t.Add(ahead)) | 0xffff
+		return newRecord("k", 1, 1, Expiry{}, packFields([]Field{{Name: "a", Stamp: stamp}}, 1))
+	}
+	_, err := s.Merge(live(MaxAhead))
+	require.NoError(t, err)
+	for _, rec := range []*Record{
+		live(MaxAhead + time.Millisecond),
+		newTombstone("k", StampAt(c.t.Add(time.Hour)), 1),
+		newRecord("k", 1, 1, Expiry{Stamp: StampAt(c.t.Add(time.Hour))}, ""),
+	} {
+		before := s.Peek("k")
+		changed, err := s.Merge(rec)
+		require.ErrorIs(t, err, ErrFuture)
+		require.False(t, changed)
+		require.Same(t, before, s.Peek("k"))
+	}
+	require.Equal(t, uint64(3), s.Stats().RefusedFuture)
+}
+
+func TestCopies(t *testing.T) {
+	s, _ := testStore(t)
+	rec := put(t, s, "k", Field{Name: "a", Value: "1"})
+	gone := do(t, s, Op{Kind: Delete, Key: "xk"}).Record
+	put(t, s, "l")
+	p := s.cfg.PartitionOf("k")
+
+	require.Nil(t, s.Peek("none"))
+	require.Same(t, rec, s.Peek("k"))
+	require.Equal(t, gone, s.Peek("xk"))
+	require.Equal(t, 2, s.Count(p))
+	require.ElementsMatch(t, []*Record{rec, gone}, s.Records(p))
+	require.ElementsMatch(t, []Entry{{KeyHash("k"), rec.Hash()}, {KeyHash("xk"), gone.Hash()}}, s.List(p))
+	require.Equal(t, []*Record{gone}, s.Select(p, []uint64{KeyHash("xk"), 7}))
+	require.Equal(t, rec.Hash()^gone.Hash(), s.Digest(p))
+
+	require.False(t, s.DropIf(p, s.Digest(p)+1))
+	require.Equal(t, 2, s.Drop(p))
+	require.Zero(t, s.Count(p))
+	require.Zero(t, s.Digest(p))
+	require.True(t, s.IsOpen(p))
+	require.Nil(t, s.Peek("k"))
+	require.True(t, s.DropIf(p, 0))
+	require.Equal(t, 1, s.Stats().Sessions, "other partitions are left alone")
+	require.True(t, s.DropIf(s.cfg.PartitionOf("l"), s.Digest(s.cfg.PartitionOf("l"))))
+	require.Zero(t, s.Stats().Bytes)
+	checkInvariants(t, s)
+}
+
+// TestCloseIsFinal: no operation may be done on a partition after Close has
+// returned, or a write would be lost in the hand-over that follows it.
+func TestCloseIsFinal(t *testing.T) {
+	s, _ := testStore(t)
+	p := s.cfg.PartitionOf("k")
+	for range 200 {
+		s.Open(p)
+		var workers sync.WaitGroup
+		for range 3 {
+			workers.Go(func() {
+				for {
+					if _, err := s.Do(&Op{Kind: Put, Key: "k"}); err != nil {
+						return
+					}
+				}
+			})
+		}
+		s.Close(p)
+		before := s.Digest(p)
+		workers.Wait()
+		require.Equal(t, before, s.Digest(p))
+	}
+}
+
+// TestConcurrentUse runs everything at once. The race detector watches; at the
+// end what is kept up to date must be what it is from scratch.
+func TestConcurrentUse(t *testing.T) {
+	var ms atomic.Int64
+	ms.Store(newClock().t.UnixMilli())
+	cfg := testConfig(newClock())
+	cfg.Now = func() time.Time { return time.UnixMilli(ms.Add(1)) }
+	cfg.TTL = 2 * time.Second
+	s, other := testStoreWith(t, cfg), testStoreWith(t, cfg)
+	var workers sync.WaitGroup
+	for w := range 4 {
+		workers.Go(func() {
+			for i := range 1000 {
+				key := modelKeys[(i*7+w)%len(modelKeys)]
+				op := &Op{Kind: Kind(1 + (i+w)%int(DeleteAll)), Key: key, NewKey: modelKeys[i%len(modelKeys)], Revive: true}
+				if op.Kind == Put || op.Kind == Patch {
+					op.Fields = []Field{{Name: fmt.Sprint(i % 3), Value: "v", Absent: i%5 == 0}}
+				}
+				if res, err := s.Do(op); err == nil && res.Record != nil {
+					_, _ = other.Merge(res.Record)
+				}
+				if rec, err := s.Get(key); err == nil {
+					for f := range rec.Fields() {
+						_ = f.Value
+					}
+				}
+			}
+		})
+	}
+	workers.Go(func() {
+		for i := range 200 {
+			p := i % 4
+			s.Close(p)
+			for _, rec := range other.Records(p) {
+				_, _ = s.Merge(rec)
+			}
+			s.Open(p)
+			s.Expire()
+			s.Stats()
+			for _, e := range s.List(p) {
+				s.Select(p, []uint64{e.KeyHash})
+			}
+			if i%50 == 0 {
+				s.Drop(p)
+			}
+		}
+	})
+	workers.Wait()
+	checkInvariants(t, s)
+	checkInvariants(t, other)
+}
