@@ -2,10 +2,12 @@
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
+SEED        ?= 1
+DURATION    ?= 8h
 BENCH       ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check bench fuzz
+.PHONY: help build test check bench fuzz chaos soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -36,3 +38,9 @@ fuzz: ## fuzz each target for FUZZTIME=10s
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' "$$pkg"; \
 		done; \
 	done
+
+chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
+	go run ./internal/chaos -seed $(SEED)
+
+soak: ## the same with longer cuts, again and again with other seeds, for DURATION=8h
+	go run ./internal/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)

@@ -145,6 +145,9 @@ func (n *Node) stop(why error, leave bool) {
 		if n.router != nil {
 			n.router.Close()
 		}
+		if n.appLink != nil {
+			n.appLink.CloseIdleConnections()
+		}
 		if n.replicator != nil {
 			n.replicator.Close()
 		}

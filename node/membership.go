@@ -86,6 +86,11 @@ func (m *membership) update() {
 
 func (m *membership) collect() []*Member {
 	all := m.gossip.snapshot()
+	answers := make(map[ID]bool)
+	for _, h := range all {
+		l := m.node.linkTo(h.ID)
+		answers[h.ID] = l != nil && l.connected() && l.heardLately()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	members := []*Member{{ID: m.self, Meta: m.own, Gossip: m.gossip.addr, Up: true, Since: m.node.started}}
@@ -94,6 +99,13 @@ func (m *membership) collect() []*Member {
 	for _, h := range all {
 		known[h.ID] = true
 		if h.Alive && m.gone[h.ID] == "" && h.ID.Boot > newest[h.ID.Name] && h.ID.Name != m.self.Name {
+			newest[h.ID.Name] = h.ID.Boot
+		}
+	}
+	// A boot that answers on its link keeps its name: a newer one with the same
+	// name is an intruder, which will find that out and leave.
+	for _, h := range all {
+		if answers[h.ID] && h.Alive && m.gone[h.ID] == "" {
 			newest[h.ID.Name] = h.ID.Boot
 		}
 	}

@@ -58,6 +58,7 @@ type Node struct {
 	links   map[ID]*link
 
 	http, admin *http.Server
+	appLink     *http.Transport // to the application beside this node; nil without one
 
 	stopOnce  sync.Once
 	drainMu   sync.Mutex // one drain at a time

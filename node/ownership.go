@@ -178,8 +178,8 @@ func (o *ownership) run(ctx context.Context) {
 }
 
 // startRound claims every partition that the ring gives to this node and that
-// it may claim now. It reports whether all that the ring gives are served here
-// or have been asked for.
+// it may claim now. It reports whether all that the ring gives are served here,
+// so that the pause between rounds starts anew only after a success.
 func (o *ownership) startRound(ctx context.Context) (complete bool) {
 	if o.node.cfg.Role != RoleNode {
 		return true
@@ -190,13 +190,13 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 	o.mu.Lock()
 	var parts []int
 	for p := range o.parts {
-		if o.parts[p].phase != away || view.Table.Owner(p) != self.Name {
+		ph := o.parts[p].phase
+		if ph == warm || ph == fetching || view.Table.Owner(p) != self.Name {
 			continue
 		}
-		if o.mayClaimLocked(p, view) {
+		complete = false
+		if ph == away && o.mayClaimLocked(p, view) {
 			parts = append(parts, p)
-		} else {
-			complete = false
 		}
 	}
 	var epoch uint64
