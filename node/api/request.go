@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -164,14 +163,37 @@ func (e *exchange) body() ([]byte, error) {
 		return nil, unsupportedType("a body is taken without Content-Encoding")
 	}
 	if e.r.ContentLength > int64(e.MaxSession) {
+		e.linger()
 		return nil, e.tooLarge()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(e.w, e.r.Body, int64(e.MaxSession)))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		return nil, e.tooLarge()
-	}
+	body, err := io.ReadAll(io.LimitReader(e.r.Body, int64(e.MaxSession)+1))
 	if err != nil {
 		return nil, badBody("the body broke off")
 	}
+	if len(body) > e.MaxSession {
+		e.linger()
+		return nil, e.tooLarge()
+	}
 	return body, nil
+}
+
+const (
+	// lingerBytes and lingerTime bound what is read of a body that will not be
+	// taken.
+	lingerBytes = 16 << 20
+	lingerTime  = 2 * time.Second
+)
+
+// linger reads on for a while before a body is refused. A connection that is
+// closed with bytes unread is reset, and the reset overtakes the answer: the
+// client, or the router before it, would see a broken connection and no reason.
+// A client that asks before it sends is told at once, and of a body that is
+// longer than this would read nothing is read.
+func (e *exchange) linger() {
+	if e.r.Header.Get("Expect") != "" || e.r.ContentLength > lingerBytes {
+		return
+	}
+	// Without deadlines, as in a test's recorder, the bytes alone are the bound.
+	_ = http.NewResponseController(e.w).SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, e.r.Body, lingerBytes) // however it ends, the refusal is next
 }
