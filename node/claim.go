@@ -16,6 +16,14 @@ import (
 // the time after which a client gets an answer that says to come back.
 const claimTimeout = time.Second
 
+// A claim that could not be settled by settleTime after it was made is given
+// up, even with everybody's consent, and promises lapse at promiseTime: by then
+// it is certain that nobody will serve by the claim.
+const (
+	settleTime  = claimTimeout + 250*time.Millisecond
+	promiseTime = settleTime + 250*time.Millisecond
+)
+
 // claimRequest asks for partitions.
 //
 //	u64 epoch | u8 length, fingerprint of the claimant's ring | u8 number of members asked | u8 length, member … | u16 partition …
@@ -133,6 +141,7 @@ func decodeClaimAnswers(b []byte, n int) ([]claimAnswer, error) {
 // claim asks every live node for parts and settles each partition by the
 // answers. view is the one that the claim is made from.
 func (o *ownership) claim(ctx context.Context, view *View, epoch uint64, parts []int) {
+	begin := o.node.since()
 	links := o.node.liveLinks()
 	request := claimRequest{epoch: epoch, fingerprint: view.Table.Fingerprint(), parts: parts}
 	for _, l := range links[:min(len(links), 255)] {
@@ -158,7 +167,8 @@ func (o *ownership) claim(ctx context.Context, view *View, epoch uint64, parts [
 	if ctx.Err() != nil {
 		return
 	}
-	got := o.settle(view, epoch, parts, links, answers)
+	late := o.node.since()-begin > settleTime // such as frozen meanwhile
+	got := o.settle(view, epoch, parts, links, answers, late)
 	o.node.members.broadcast()
 	if len(got.parts) > 0 {
 		o.node.log.Info("claimed", "partitions", len(got.parts), "epoch", epoch, "to_fetch", len(got.fetch), "ring", request.fingerprint)
@@ -175,7 +185,7 @@ type settled struct {
 	fetch []int // those among them that holders have more of
 }
 
-func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link, answers [][]claimAnswer) settled {
+func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link, answers [][]claimAnswer, late bool) settled {
 	var got settled
 	refused := false
 	now := o.node.View()
@@ -188,7 +198,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 			continue
 		}
 		mine := claimRef{epoch, o.node.id}
-		won := !part.promised.newer(mine)
+		won := !late && !part.promised.newer(mine)
 		var sources []*link
 		synced := make([]string, 0, len(links))
 		digest := o.node.store.Digest(p)
@@ -276,7 +286,7 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 			answer = a.append(answer)
 			continue
 		}
-		part.promised = claim
+		o.promiseLocked(p, claim)
 		if part.phase != away {
 			// After Close returns no write can be applied here any more,
 			// so the digest covers every write that was answered.

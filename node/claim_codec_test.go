@@ -162,13 +162,13 @@ func FuzzDecodeClaims(f *testing.F) {
 }
 
 func FuzzDecodePing(f *testing.F) {
-	f.Add(append([]byte{2, 17: 0, 18: 2}, "abclaims"...))
-	f.Add(append([]byte{2, 17: 0, 18: 255}, make([]byte, 300)...))
+	f.Add(append([]byte{2, 18: 0, 19: 2}, "abclaims"...))
+	f.Add(append([]byte{2, 18: 0, 19: 255}, make([]byte, 300)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		beat, err := decodePing(b)
 		if err != nil {
 			return
 		}
-		require.Equal(t, len(b), 19+len(beat.fingerprint)+len(beat.table))
+		require.Equal(t, len(b), 20+len(beat.fingerprint)+len(beat.table))
 	})
 }

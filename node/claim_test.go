@@ -116,7 +116,7 @@ func TestOwnClaimUnderWayRefusesOlderOnes(t *testing.T) {
 	n.startClaim(t, p)
 
 	require.Equal(t, claimStale, ask(t, n, b.ID, 4, view.Table.Fingerprint(), p).status)
-	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted, digest: n.store.Digest(p)}}})
+	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted, digest: n.store.Digest(p)}}}, false)
 	require.Equal(t, []int{p}, got.parts)
 }
 
@@ -162,7 +162,7 @@ func TestSettle(t *testing.T) {
 				m.Up = false
 				n.see(t, b, m)
 			}
-			got := n.owner.settle(view, 5, []int{p}, links, c.answers)
+			got := n.owner.settle(view, 5, []int{p}, links, c.answers, false)
 
 			require.Equal(t, c.phase, n.owner.phaseOf(p))
 			require.Equal(t, c.phase != away, n.store.IsOpen(p))
@@ -193,9 +193,55 @@ func TestSettleLeavesWhatWasYieldedMeanwhile(t *testing.T) {
 	l := n.link(b)
 	n.owner.setPhaseLocked(p, claiming)
 	require.Equal(t, claimAccepted, ask(t, n, b.ID, 6, view.Table.Fingerprint(), p).status)
-	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted}}})
+	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted}}}, false)
 	require.Empty(t, got.parts)
 	require.Equal(t, away, n.owner.phaseOf(p))
 	require.False(t, n.store.IsOpen(p))
 	require.Len(t, n.owner.later, 1, "if the other does not serve it, it is asked for again")
+}
+
+// A member that has agreed to somebody's succession gives the holder no lease
+// until it knows what became of it: its answer could not tell the holder that
+// it has been succeeded.
+func TestNoLeaseForOneWhoIsBeingSucceeded(t *testing.T) {
+	t.Parallel()
+	n := still(t, "a")
+	b, c := up("b", 1), up("c", 1)
+	view := n.see(t, b, c)
+	n.link(b)
+	n.link(c)
+	const p = 7
+	n.owner.mu.Lock()
+	n.owner.setHolderLocked(p, claimRef{4, b.ID})
+	n.owner.mu.Unlock()
+	leased := func(who *Member) bool {
+		answer, err := n.pong(who.ID, n.ping())
+		require.NoError(t, err)
+		beat, err := decodePing(answer)
+		require.NoError(t, err)
+		return beat.lease
+	}
+	require.Equal(t, claimAccepted, ask(t, n, c.ID, 5, view.Table.Fingerprint(), p).status)
+	require.False(t, leased(b), "c may serve by now")
+	require.True(t, leased(c))
+
+	n.owner.mu.Lock()
+	n.owner.setHolderLocked(p, claimRef{5, c.ID})
+	n.owner.mu.Unlock()
+	require.True(t, leased(b), "what c has got stands in the table that b is given")
+}
+
+// A claim that took too long is given up though everybody agreed: their
+// promises may have lapsed.
+func TestLateClaimIsGivenUp(t *testing.T) {
+	t.Parallel()
+	n := still(t, "a")
+	b := up("b", 1)
+	view := n.see(t, b)
+	p := ownedBy(t, view, "a")
+	l := n.link(b)
+	n.startClaim(t, p)
+	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted}}}, true)
+	require.Empty(t, got.parts)
+	require.Equal(t, away, n.owner.phaseOf(p))
 }

@@ -255,8 +255,10 @@ func (l *link) answeredBy(answer []byte, sent time.Duration) error {
 	l.deaths.Store(int32(beat.deaths))
 	roundTrip := l.node.since() - sent
 	l.offset.Store(int64(beat.clock.Sub(l.node.cfg.Now().Add(-roundTrip / 2))))
-	l.heard.Store(int64(sent))
-	l.node.lease.renew()
+	if beat.lease {
+		l.heard.Store(int64(sent))
+		l.node.lease.renew()
+	}
 	return nil
 }
 
@@ -330,14 +332,15 @@ func (l *link) hear(beat heartbeat) error {
 // heartbeat is what members tell each other all the time, as question and as
 // answer:
 //
-//	u8 state | u8 deaths | u64 clock, unix ms | u64 hash of the claims in force | u8 length, ring fingerprint | claims
+//	u8 state | u8 deaths | u8 lease | u64 clock, unix ms | u64 hash of the claims in force | u8 length, ring fingerprint | claims
 //
 // deaths says, in an answer, how many boots of the asker's name have ended
-// within the last minute. The claims follow in an answer to a heartbeat with
+// within the last minute, and lease, 1 or 0, whether it gives the asker one. The claims follow in an answer to a heartbeat with
 // another hash.
 type heartbeat struct {
 	state       State
 	deaths      int
+	lease       bool
 	clock       time.Time
 	claims      uint64
 	fingerprint string
@@ -346,7 +349,7 @@ type heartbeat struct {
 
 func (n *Node) ping() []byte {
 	fingerprint := n.View().Table.Fingerprint()
-	b := order.AppendUint64([]byte{byte(n.members.state()), 0}, uint64(n.cfg.Now().UnixMilli()))
+	b := order.AppendUint64([]byte{byte(n.members.state()), 0, 0}, uint64(n.cfg.Now().UnixMilli()))
 	b = order.AppendUint64(b, n.owner.claimsHash.Load())
 	return append(append(b, byte(len(fingerprint))), fingerprint...)
 }
@@ -357,9 +360,16 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// First the promise, then the answer: from now on this member does not
-	// agree to a takeover for a second.
+	// First the promise, then the look at promises made to others, then the
+	// answer: from now on this member does not agree to a takeover for a
+	// second, and if it has agreed to one before, it gives no lease.
 	n.members.promise(from)
+	claimants := n.owner.succeeding(from)
+	for _, id := range claimants {
+		if l := n.linkTo(id); l != nil {
+			l.kick() // its answer says what became of the claim
+		}
+	}
 	if l := n.linkTo(from); l != nil {
 		if err := l.hear(beat); err != nil {
 			return nil, err
@@ -367,6 +377,9 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 	}
 	answer := n.ping()
 	answer[1] = byte(n.members.deathsOf(from.Name))
+	if len(claimants) == 0 {
+		answer[2] = 1
+	}
 	if beat.claims != n.owner.claimsHash.Load() {
 		answer = append(answer, n.owner.encodeClaims()...)
 	}
@@ -374,14 +387,14 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 }
 
 func decodePing(b []byte) (h heartbeat, err error) {
-	const fixed = 2 + 8 + 8 + 1
-	if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) {
+	const fixed = 3 + 8 + 8 + 1
+	if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) || b[2] > 1 {
 		return h, fmt.Errorf("heartbeat of %d bytes is malformed", len(b))
 	}
 	end := fixed + int(b[fixed-1])
 	h = heartbeat{
-		state: State(b[0]), deaths: int(b[1]), clock: time.UnixMilli(int64(order.Uint64(b[2:]))),
-		claims: order.Uint64(b[10:]), fingerprint: string(b[fixed:end]),
+		state: State(b[0]), deaths: int(b[1]), lease: b[2] == 1, clock: time.UnixMilli(int64(order.Uint64(b[3:]))),
+		claims: order.Uint64(b[11:]), fingerprint: string(b[fixed:end]),
 	}
 	if rest := b[end:]; len(rest) > 0 {
 		h.table = rest

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,8 @@ type partition struct {
 	holder claimRef
 	// promised is the newest claim that this member has agreed to. Its maker
 	// serves as soon as everybody else has agreed; older ones are refused.
-	promised claimRef
+	promised   claimRef
+	promisedAt time.Duration // since the node's start
 	// sources are the holders whose copies differed when the claim was
 	// answered; fetched are the keys that have been merged from all of them.
 	sources []*link
@@ -205,7 +207,7 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 		epoch = o.maxEpoch
 		for _, p := range parts {
 			o.setPhaseLocked(p, claiming)
-			o.parts[p].promised = claimRef{epoch, self} // older claims come too late
+			o.promiseLocked(p, claimRef{epoch, self}) // older claims come too late
 		}
 	}
 	o.mu.Unlock()
@@ -213,6 +215,28 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 		o.node.group.Go(func() { o.claim(ctx, view, epoch, parts) })
 	}
 	return complete
+}
+
+func (o *ownership) promiseLocked(p int, c claimRef) {
+	o.parts[p].promised, o.parts[p].promisedAt = c, o.node.since()
+}
+
+// succeeding returns who is about to succeed holder somewhere with this
+// member's consent. Until it is known whether that came about, this member must
+// not give holder a lease: it would not learn from the answer that it has been
+// succeeded. A promise lapses when its claim must have been settled.
+func (o *ownership) succeeding(holder ID) (claimants []ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.node.since()
+	for p := range o.parts {
+		part := &o.parts[p]
+		open := part.holder.by == holder && part.promised.by != holder && part.promised.newer(part.holder)
+		if open && now-part.promisedAt < promiseTime && !slices.Contains(claimants, part.promised.by) {
+			claimants = append(claimants, part.promised.by)
+		}
+	}
+	return claimants
 }
 
 // mayClaimLocked says whether this node may ask for p.
