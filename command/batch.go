@@ -1,0 +1,17 @@
+package command
+
+// Batch is what travels to the owner: one command, or the commands of one EXEC
+// with its watches. All keys are in one partition.
+type Batch struct {
+	Commands [][][]byte
+	Multi    bool // the reply is an array of the commands' replies (EXEC)
+	Proto    int  // 2 or 3
+	Watches  []Watch
+	Key      string // any of its keys: by which it is routed
+}
+
+// Watch is a key and its version when it was watched.
+type Watch struct {
+	Key     string
+	Version uint64
+}
