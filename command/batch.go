@@ -12,6 +12,6 @@ type Batch struct {
 
 // Watch is a key and its version when it was watched.
 type Watch struct {
-	Key     string
-	Version uint64
+	Key   string
+	Token uint64
 }

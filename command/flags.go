@@ -1,38 +1,23 @@
 package command
 
-// Flags says what a command is like, in the words of Redis.
-type Flags uint32
+// Flags say what kind of command one is.
+type Flags uint16
 
+// The flags of a command, by their names in Redis.
 const (
 	Write Flags = 1 << iota
-	Readonly
-	DenyOOM
-	Admin
-	PubSub
-	NoScript
-	Loading
-	Stale
-	SkipMonitor
-	SkipSlowlog
+	ReadOnly
+	DenyOOM // may need memory
 	Fast
-	NoAuth
-	NoMandatoryKeys
-	AllowBusy
-	MovableKeys
 )
-
-var flagNames = [...]string{
-	"write", "readonly", "denyoom", "admin", "pubsub", "noscript", "loading", "stale", "skip_monitor",
-	"skip_slowlog", "fast", "no_auth", "no_mandatory_keys", "allow_busy", "movablekeys",
-}
 
 // Has reports whether all of want are set.
 func (f Flags) Has(want Flags) bool { return f&want == want }
 
-// Strings returns the names that Redis gives the flags, in its order.
+// Strings returns the names of the flags as COMMAND shows them.
 func (f Flags) Strings() []string {
-	names := make([]string, 0, 4)
-	for i, name := range flagNames {
+	var names []string
+	for i, name := range []string{"write", "readonly", "denyoom", "fast"} {
 		if f&(1<<i) != 0 {
 			names = append(names, name)
 		}

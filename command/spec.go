@@ -16,8 +16,13 @@ type Spec struct {
 	// two keys.
 	FirstKey, LastKey, Step int
 
-	Group string // the category of Redis's access lists that it belongs to
-	Keyed bool   // runs at the owner of its keys
+	Keyed    bool // runs at the owner of its keys
+	Internal bool // the door's own, not a client's
+}
+
+// Fits reports whether the command takes this many arguments, its name counted.
+func (s *Spec) Fits(args int) bool {
+	return args == s.Arity || s.Arity < 0 && args >= -s.Arity
 }
 
 // errKeys is how Redis refuses to tell the keys of too few arguments.
@@ -69,7 +74,8 @@ func index() (map[string]*Spec, []*Spec) {
 	for i := range table {
 		s := &table[i]
 		m[s.Name] = s
-		if !strings.Contains(s.Name, ".") {
+		s.Internal = strings.Contains(s.Name, ".")
+		if !s.Internal {
 			list = append(list, s)
 		}
 	}
