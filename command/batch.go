@@ -15,3 +15,16 @@ type Watch struct {
 	Key   string
 	Token uint64
 }
+
+// Name is the name of the batch's command, "exec" of a transaction's.
+func (b *Batch) Name() string {
+	if b.Multi {
+		return "exec"
+	}
+	if len(b.Commands) > 0 && len(b.Commands[0]) > 0 {
+		if s := Lookup(b.Commands[0][0]); s != nil {
+			return s.Name
+		}
+	}
+	return "command"
+}

@@ -31,10 +31,11 @@ const (
 // longest that fits counts. Only cmd and examples may import anything.
 var allowed = map[string][]string{
 	"internal/problem":     nil,
+	"internal/glob":        nil,
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
 	"internal/importcheck": nil,
 	"resp":                 nil,
-	"command":              {"session", "resp"},
+	"command":              {"session", "resp", "internal/glob"},
 	"web":                  nil,
 	"peer":                 nil,
 	"ring":                 {consistent, xxhash},
@@ -42,7 +43,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime},
 	"router":               {"ring", "internal/problem"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":            {"session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
+	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/glob", "node/...", memberlist, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
