@@ -64,6 +64,10 @@ func (s *Store) Update(p int, f func(tx *Tx) error) (Changes, error) {
 	return Changes{Keys: tx.changed, Lapsed: tx.lapsed}, err
 }
 
+// Holds reports whether key is one of the partition's. Others must not be given
+// to the Tx.
+func (tx *Tx) Holds(key string) bool { return tx.store.partition(key) == tx.part }
+
 // Now is the time of the whole Tx, unix ms.
 func (tx *Tx) Now() int64 { return tx.now }
 
