@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
 	"internal/importcheck": nil,
 	"resp":                 nil,
+	"command":              {"session", "resp"},
 	"web":                  nil,
 	"peer":                 nil,
 	"ring":                 {consistent, xxhash},
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime},
 	"router":               {"ring", "internal/problem"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
+	"node/...":            {"session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
