@@ -18,6 +18,8 @@ type Batch struct {
 	Proto    int        // of the answers, 2 or 3
 	Watches  []Watch    // EXEC answers null if one has changed
 	Key      string     // one of its keys: by it the batch is routed
+	// Partition is the one of a batch without a key.
+	Partition int
 }
 
 // Watch is a key as it was when a client began to watch it.
@@ -48,6 +50,17 @@ func (b *Batch) Repeatable() bool {
 		}
 	}
 	return true
+}
+
+// MayWait reports whether the batch may have to wait for a copy of what it
+// writes before it is answered.
+func (b *Batch) MayWait() bool {
+	for _, args := range b.Commands {
+		if s := specOf(args); s != nil && s.mayWait(args) {
+			return true
+		}
+	}
+	return false
 }
 
 // Deletes reports whether the batch does nothing but delete keys. It must work
@@ -111,7 +124,7 @@ func specOf(args [][]byte) *Spec {
 
 // A batch is written as
 //
-//	flags u8 (1 = protocol 3, 2 = EXEC) | key | number of watches | watches | commands
+//	flags u8 (1 = protocol 3, 2 = EXEC) | key | partition | number of watches | watches | commands
 //
 // where a watch is a key and a token u64, a key has its length before it, numbers
 // are varints, and a command is as the client sent it: an array of the Redis
@@ -131,6 +144,7 @@ func (b *Batch) Append(dst []byte) []byte {
 		flags |= flagMulti
 	}
 	dst = appendText(append(dst, flags), b.Key)
+	dst = binary.AppendUvarint(dst, uint64(b.Partition))
 	dst = binary.AppendUvarint(dst, uint64(len(b.Watches)))
 	for _, w := range b.Watches {
 		dst = binary.BigEndian.AppendUint64(appendText(dst, w.Key), w.Token)
@@ -150,7 +164,7 @@ func appendText(dst []byte, s string) []byte {
 func DecodeBatch(b []byte) (*Batch, error) {
 	d := decoder{rest: b}
 	flags := d.byte()
-	batch := &Batch{Proto: 2, Multi: flags&flagMulti != 0, Key: view(d.text())}
+	batch := &Batch{Proto: 2, Multi: flags&flagMulti != 0, Key: view(d.text()), Partition: d.number(1<<16 - 1)}
 	if flags&flagProto3 != 0 {
 		batch.Proto = 3
 	}
@@ -163,7 +177,7 @@ func DecodeBatch(b []byte) (*Batch, error) {
 	for !d.bad && len(d.rest) > 0 {
 		batch.Commands = append(batch.Commands, d.command())
 	}
-	if d.bad || flags > flagProto3|flagMulti || batch.Key == "" {
+	if d.bad || flags > flagProto3|flagMulti {
 		return nil, fmt.Errorf("batch of %d bytes: %w", len(b), session.ErrMalformed)
 	}
 	return batch, nil

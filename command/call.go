@@ -57,6 +57,7 @@ const (
 	errRevive     failure = "ERR key was deleted a moment ago: create it with NX, or set -resp-refuse-revive 0"
 	errOverflow   failure = "ERR increment or decrement would overflow"
 	errUnderLimit failure = "ERR value is out of range, must be positive"
+	errAnswer     failure = "ERR the answer would be larger than 32 MiB"
 	errCrossSlot  failure = "CROSSSLOT Keys in request don't hash to the same slot"
 )
 
@@ -67,6 +68,7 @@ type call struct {
 	batch *Batch
 	env   Env
 	out   Outcome
+	begin int // of the answers in B
 	args  [][]byte
 	spec  *Spec // of args
 	// scratch holds values that are made on the way, until they are written.
@@ -77,7 +79,12 @@ type call struct {
 // calls saves the allocation of a call, which every command would cause.
 var calls = sync.Pool{New: func() any { return new(call) }}
 
-const keepScratch = 16 << 10
+const (
+	keepScratch = 16 << 10
+	// maxAnswer bounds the answers of one batch, which a client could make of
+	// any size by naming a large value many times.
+	maxAnswer = 32 << 20
+)
 
 // Run runs the batch on partition p of store, at one moment, and appends the
 // answers to dst. An error is session.ErrNotServed, or, of a blind run,
@@ -85,7 +92,7 @@ const keepScratch = 16 << 10
 func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, error) {
 	c := calls.Get().(*call)
 	defer c.release()
-	c.batch, c.env, c.B, c.Proto = b, env, dst, b.Proto
+	c.batch, c.env, c.B, c.Proto, c.begin = b, env, dst, b.Proto, len(dst)
 	var err error
 	if b.Writes() {
 		var changes session.Changes
@@ -118,6 +125,10 @@ func (c *call) runAll(tx *session.Tx) error {
 	}
 	if c.batch.Multi {
 		for _, w := range c.batch.Watches {
+			if !c.Holds(w.Key) {
+				c.Error(string(errCrossSlot))
+				return nil
+			}
 			if c.tokenOf(w.Key) != w.Token {
 				c.NullArray()
 				return nil
@@ -141,6 +152,10 @@ func (c *call) runOne(args [][]byte) {
 		return
 	case !s.Fits(len(args)):
 		c.Error(string(s.wrongArity()))
+		return
+	}
+	if len(c.B)-c.begin > maxAnswer && s.Flags.Has(ReadOnly) {
+		c.Error(string(errAnswer))
 		return
 	}
 	keys, _ := s.Keys(args)

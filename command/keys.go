@@ -3,8 +3,6 @@ package command
 import (
 	"encoding/binary"
 
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -119,14 +117,14 @@ func (c *call) dump() error {
 	}
 	b := rec.Append(make([]byte, 9, 64))
 	b[0] = dumpVersion
-	binary.BigEndian.PutUint64(b[1:], xxhash.Sum64(b[9:]))
+	binary.BigEndian.PutUint64(b[1:], session.KeyHash(view(b[9:])))
 	c.Bulk(b)
 	return nil
 }
 
 func readDump(b []byte) (*session.Record, error) {
 	const bad failure = "ERR DUMP payload version or checksum are wrong"
-	if len(b) < 9 || b[0] != dumpVersion || binary.BigEndian.Uint64(b[1:]) != xxhash.Sum64(b[9:]) {
+	if len(b) < 9 || b[0] != dumpVersion || binary.BigEndian.Uint64(b[1:]) != session.KeyHash(view(b[9:])) {
 		return nil, bad
 	}
 	rec, n, err := session.DecodeRecord(b[9:])

@@ -23,6 +23,10 @@ const (
 	again
 	// blind: it does not look at what it writes over.
 	blind
+	// waits: it may delete, or decide who was first, and so wait for a copy.
+	waits
+	// timed: it deletes where its second argument is a time that has passed.
+	timed
 )
 
 // Has reports whether all of want are set.
@@ -47,7 +51,7 @@ type Spec struct {
 	// FirstKey, LastKey and Step say which arguments are keys. LastKey is
 	// counted from the end if it is below 0.
 	FirstKey, LastKey, Step int
-	Keyed                   bool // it has keys, as all here do
+	Keyed                   bool // it has keys
 	Internal                bool // the door's own, not a client's
 
 	run func(c *call) error
@@ -92,6 +96,9 @@ func (s *Spec) Fits(args int) bool {
 
 // Keys returns the keys among args, of which the first is the command's name.
 func (s *Spec) Keys(args [][]byte) ([][]byte, error) {
+	if !s.Keyed {
+		return nil, nil
+	}
 	last := s.LastKey
 	if last < 0 {
 		last += len(args)
@@ -118,14 +125,34 @@ func (s *Spec) repeatable(args [][]byte) bool {
 	if !s.Flags.Has(again) {
 		return false
 	}
+	return !s.conditional(args)
+}
+
+// conditional says whether one of the options is there.
+func (s *Spec) conditional(args [][]byte) bool {
+	if len(s.conditions) == 0 {
+		return false
+	}
 	for _, arg := range args[min(len(args), abs(s.Arity)):] {
 		for _, option := range s.conditions {
 			if is(arg, option) {
-				return false
+				return true
 			}
 		}
 	}
-	return true
+	return false
+}
+
+// mayWait says whether the command may have to wait for a copy.
+func (s *Spec) mayWait(args [][]byte) bool {
+	switch {
+	case s.Flags.Has(waits):
+		return true
+	case s.Flags.Has(timed) && len(args) > 2:
+		return len(args[2]) > 0 && (args[2][0] == '-' || args[2][0] == '0')
+	default:
+		return s.Flags.Has(Write) && s.conditional(args)
+	}
 }
 
 func abs(n int) int { return max(n, -n) }

@@ -31,6 +31,9 @@ func (c *call) mget() error {
 	for _, key := range c.args[1:] {
 		value, ok, _ := c.str(view(key)) // of another kind counts as absent
 		c.bulk(value, ok)
+		if len(c.B)-c.begin > maxAnswer {
+			return errAnswer
+		}
 	}
 	return nil
 }

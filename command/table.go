@@ -9,6 +9,9 @@ const (
 	SetIfAbsent   = "holdfast.setexnx" // key seconds value: the script of a cache's add
 	HashSetExpire = "holdfast.hsetex"  // key seconds field value …: the script of ASP.NET's cache
 	Token         = "holdfast.token"   // key: what WATCH compares, see TokenOf
+	Scan          = "holdfast.scan"    // of a partition: see ScanBatch
+	Count         = "holdfast.count"   // of a partition: see CountBatch
+	Flush         = "holdfast.flush"   // of a partition: see FlushBatch
 )
 
 // specs is the table of commands.
@@ -18,13 +21,13 @@ var specs = index([]Spec{
 	{Name: "set", Arity: -3, Flags: Write | DenyOOM | again | blind, conditions: []string{"nx", "xx", "get"}, run: (*call).set},
 	{Name: "setex", Arity: 4, Flags: Write | DenyOOM | again | blind, run: (*call).setex},
 	{Name: "psetex", Arity: 4, Flags: Write | DenyOOM | again | blind, run: (*call).psetex},
-	{Name: "setnx", Arity: 3, Flags: Write | DenyOOM | Fast, run: (*call).setnx},
+	{Name: "setnx", Arity: 3, Flags: Write | DenyOOM | Fast | waits, run: (*call).setnx},
 	{Name: "getset", Arity: 3, Flags: Write | DenyOOM | Fast, run: (*call).getset},
-	{Name: "getdel", Arity: 2, Flags: Write | Fast, run: (*call).getdel},
-	{Name: "getex", Arity: -2, Flags: Write | Fast | again, run: (*call).getex},
+	{Name: "getdel", Arity: 2, Flags: Write | Fast | waits, run: (*call).getdel},
+	{Name: "getex", Arity: -2, Flags: Write | Fast | again | waits, run: (*call).getex},
 	{Name: "mget", Arity: -2, Flags: ReadOnly | Fast, LastKey: -1, run: (*call).mget},
 	{Name: "mset", Arity: -3, Flags: Write | DenyOOM | again | blind, LastKey: -1, Step: 2, run: (*call).mset},
-	{Name: "msetnx", Arity: -3, Flags: Write | DenyOOM, LastKey: -1, Step: 2, run: (*call).msetnx},
+	{Name: "msetnx", Arity: -3, Flags: Write | DenyOOM | waits, LastKey: -1, Step: 2, run: (*call).msetnx},
 	{Name: "append", Arity: 3, Flags: Write | DenyOOM | Fast, run: (*call).appendTo},
 	{Name: "strlen", Arity: 2, Flags: ReadOnly | Fast, run: (*call).strlen},
 	{Name: "getrange", Arity: 4, Flags: ReadOnly, run: (*call).getrange},
@@ -37,20 +40,20 @@ var specs = index([]Spec{
 	{Name: "incrbyfloat", Arity: 3, Flags: Write | DenyOOM | Fast, run: (*call).incrbyfloat},
 
 	// Keys.
-	{Name: "del", Arity: -2, Flags: Write | again | blind, LastKey: -1, run: (*call).del},
-	{Name: "unlink", Arity: -2, Flags: Write | Fast | again | blind, LastKey: -1, run: (*call).del},
+	{Name: "del", Arity: -2, Flags: Write | again | blind | waits, LastKey: -1, run: (*call).del},
+	{Name: "unlink", Arity: -2, Flags: Write | Fast | again | blind | waits, LastKey: -1, run: (*call).del},
 	{Name: "exists", Arity: -2, Flags: ReadOnly | Fast, LastKey: -1, run: (*call).exists},
 	{Name: "touch", Arity: -2, Flags: ReadOnly | Fast, LastKey: -1, run: (*call).exists},
 	{Name: "type", Arity: 2, Flags: ReadOnly | Fast, run: (*call).typeOf},
 	{Name: "object", Arity: -3, Flags: ReadOnly, FirstKey: 2, LastKey: 2, run: (*call).object},
-	{Name: "rename", Arity: 3, Flags: Write, LastKey: 2, run: (*call).rename},
-	{Name: "renamenx", Arity: 3, Flags: Write | Fast, LastKey: 2, run: (*call).renamenx},
+	{Name: "rename", Arity: 3, Flags: Write | waits, LastKey: 2, run: (*call).rename},
+	{Name: "renamenx", Arity: 3, Flags: Write | Fast | waits, LastKey: 2, run: (*call).renamenx},
 	{Name: "dump", Arity: 2, Flags: ReadOnly, run: (*call).dump},
 	{Name: "restore", Arity: -4, Flags: Write | DenyOOM, run: (*call).restore},
-	{Name: "expire", Arity: -3, Flags: Write | Fast | again, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).expire},
-	{Name: "pexpire", Arity: -3, Flags: Write | Fast | again, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).pexpire},
-	{Name: "expireat", Arity: -3, Flags: Write | Fast | again, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).expireat},
-	{Name: "pexpireat", Arity: -3, Flags: Write | Fast | again, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).pexpireat},
+	{Name: "expire", Arity: -3, Flags: Write | Fast | again | timed, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).expire},
+	{Name: "pexpire", Arity: -3, Flags: Write | Fast | again | timed, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).pexpire},
+	{Name: "expireat", Arity: -3, Flags: Write | Fast | again | waits, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).expireat},
+	{Name: "pexpireat", Arity: -3, Flags: Write | Fast | again | waits, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).pexpireat},
 	{Name: "persist", Arity: 2, Flags: Write | Fast | again, run: (*call).persist},
 	{Name: "ttl", Arity: 2, Flags: ReadOnly | Fast, run: (*call).ttl},
 	{Name: "pttl", Arity: 2, Flags: ReadOnly | Fast, run: (*call).pttl},
@@ -64,7 +67,7 @@ var specs = index([]Spec{
 	{Name: "hget", Arity: 3, Flags: ReadOnly | Fast, run: (*call).hget},
 	{Name: "hmget", Arity: -3, Flags: ReadOnly | Fast, run: (*call).hmget},
 	{Name: "hgetall", Arity: 2, Flags: ReadOnly, run: (*call).hgetall},
-	{Name: "hdel", Arity: -3, Flags: Write | Fast | again, run: (*call).hdel},
+	{Name: "hdel", Arity: -3, Flags: Write | Fast | again | waits, run: (*call).hdel},
 	{Name: "hexists", Arity: 3, Flags: ReadOnly | Fast, run: (*call).hexists},
 	{Name: "hlen", Arity: 2, Flags: ReadOnly | Fast, run: (*call).hlen},
 	{Name: "hkeys", Arity: 2, Flags: ReadOnly, run: (*call).hkeys},
@@ -76,18 +79,18 @@ var specs = index([]Spec{
 
 	// Sets.
 	{Name: "sadd", Arity: -3, Flags: Write | DenyOOM | Fast | again, run: (*call).sadd},
-	{Name: "srem", Arity: -3, Flags: Write | Fast | again, run: (*call).srem},
+	{Name: "srem", Arity: -3, Flags: Write | Fast | again | waits, run: (*call).srem},
 	{Name: "smembers", Arity: 2, Flags: ReadOnly, run: (*call).smembers},
 	{Name: "sismember", Arity: 3, Flags: ReadOnly | Fast, run: (*call).sismember},
 	{Name: "smismember", Arity: -3, Flags: ReadOnly | Fast, run: (*call).smismember},
 	{Name: "scard", Arity: 2, Flags: ReadOnly | Fast, run: (*call).scard},
-	{Name: "spop", Arity: -2, Flags: Write | Fast, run: (*call).spop},
+	{Name: "spop", Arity: -2, Flags: Write | Fast | waits, run: (*call).spop},
 	{Name: "sscan", Arity: -3, Flags: ReadOnly, run: (*call).sscan},
 
 	// Sorted sets.
 	{Name: "zadd", Arity: -4, Flags: Write | DenyOOM | Fast, run: (*call).zadd},
 	{Name: "zincrby", Arity: 4, Flags: Write | DenyOOM | Fast, run: (*call).zincrby},
-	{Name: "zrem", Arity: -3, Flags: Write | Fast | again, run: (*call).zrem},
+	{Name: "zrem", Arity: -3, Flags: Write | Fast | again | waits, run: (*call).zrem},
 	{Name: "zscore", Arity: 3, Flags: ReadOnly | Fast, run: (*call).zscore},
 	{Name: "zmscore", Arity: -3, Flags: ReadOnly | Fast, run: (*call).zmscore},
 	{Name: "zcard", Arity: 2, Flags: ReadOnly | Fast, run: (*call).zcard},
@@ -98,15 +101,21 @@ var specs = index([]Spec{
 	{Name: "zrangebyscore", Arity: -4, Flags: ReadOnly, run: (*call).zrangebyscore},
 	{Name: "zrevrangebyscore", Arity: -4, Flags: ReadOnly, run: (*call).zrevrangebyscore},
 	{Name: "zcount", Arity: 4, Flags: ReadOnly | Fast, run: (*call).zcount},
-	{Name: "zremrangebyscore", Arity: 4, Flags: Write | again, run: (*call).zremrangebyscore},
+	{Name: "zremrangebyscore", Arity: 4, Flags: Write | again | waits, run: (*call).zremrangebyscore},
 	{Name: "zscan", Arity: -3, Flags: ReadOnly, run: (*call).zscan},
 
 	// The door's own.
-	{Name: DeleteIfEqual, Arity: 3, Flags: Write, Internal: true, run: (*call).delifeq},
-	{Name: SetIfAbsent, Arity: 4, Flags: Write | DenyOOM, Internal: true, run: (*call).setexnx},
-	{Name: HashSetExpire, Arity: -5, Flags: Write | DenyOOM | again, Internal: true, run: (*call).hsetex},
+	{Name: DeleteIfEqual, Arity: 3, Flags: Write | waits, Internal: true, run: (*call).delifeq},
+	{Name: SetIfAbsent, Arity: 4, Flags: Write | DenyOOM | waits, Internal: true, run: (*call).setexnx},
+	{Name: HashSetExpire, Arity: -5, Flags: Write | DenyOOM | again | timed, Internal: true, run: (*call).hsetex},
 	{Name: Token, Arity: 2, Flags: ReadOnly, Internal: true, run: (*call).token},
+	{Name: Scan, Arity: 5, Flags: ReadOnly, FirstKey: none, Internal: true, run: (*call).scanKeys},
+	{Name: Count, Arity: 1, Flags: ReadOnly, FirstKey: none, Internal: true, run: (*call).countKeys},
+	{Name: Flush, Arity: 1, Flags: Write | again | blind | waits, FirstKey: none, Internal: true, run: (*call).flushKeys},
 })
+
+// none is the FirstKey of a command without keys.
+const none = -1
 
 // index completes the table: where a row says nothing else, the first argument
 // is its only key.
@@ -114,7 +123,7 @@ func index(table []Spec) map[string]*Spec {
 	byName := make(map[string]*Spec, len(table))
 	for i := range table {
 		s := &table[i]
-		s.Keyed = true
+		s.Keyed = s.FirstKey != none
 		if s.FirstKey == 0 {
 			s.FirstKey = 1
 		}
