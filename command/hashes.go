@@ -4,6 +4,7 @@ import (
 	"iter"
 	"strconv"
 
+	"github.com/seed-95a32959/holdfast/internal/glob"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -316,7 +317,7 @@ func (c *call) scan(want kind, value func(string)) error {
 	if err != nil {
 		return err
 	}
-	matches := func(name string) bool { return match == nil || Match(match, []byte(name)) }
+	matches := func(name string) bool { return match == nil || glob.Match(view(match), name) }
 	n := 0
 	for name := range entries(rec) {
 		if matches(name) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/seed-95a32959/holdfast/internal/glob"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -90,7 +91,7 @@ func (c *call) scanKeys() error {
 // fits says whether a key is one that was asked for.
 func (c *call) fits(rec *session.Record) bool {
 	match, kind := c.args[3], c.args[4]
-	return (len(match) == 0 || Match(match, []byte(rec.Key()))) && (len(kind) == 0 || is(kind, string(kindOf(rec))))
+	return (len(match) == 0 || glob.Match(view(match), rec.Key())) && (len(kind) == 0 || is(kind, string(kindOf(rec))))
 }
 
 // PageOf reads the answer to a [ScanBatch].

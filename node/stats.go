@@ -62,16 +62,14 @@ func (n *Node) slow() bool { return n.lag.nanos.Load() > int64(lagSlow) }
 
 // admit slows a write down, or refuses a new session, while the copies of
 // others are too far behind. A logout always passes.
-func (n *Node) admit(ctx context.Context, op *session.Op) error {
+func (n *Node) admit(ctx context.Context, w work) error {
 	lag := time.Duration(n.lag.nanos.Load())
-	if lag <= lagSlow || op.Kind == session.Delete || op.Kind == session.DeleteAll {
+	if lag <= lagSlow || w.deletes() {
 		return nil
 	}
-	if lag > lagRefuse && op.Kind == session.Put {
-		if rec := n.store.Peek(op.Key); rec == nil || rec.Dead() {
-			n.stats.refusedLagging.Add(1)
-			return fmt.Errorf("put: copies are %v behind, over %v no new sessions are taken: %w", lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
-		}
+	if lag > lagRefuse && w.creates(n.store) {
+		n.stats.refusedLagging.Add(1)
+		return fmt.Errorf("%s: copies are %v behind, over %v no new sessions are taken: %w", w.name(), lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
 	}
 	n.stats.slowed.Add(1)
 	select {
