@@ -265,10 +265,10 @@ func (tx *Tx) set(cur, next held) {
 	tx.changed = append(tx.changed, next.rec.key)
 }
 
-// ownKey is the key as rec has it, or a copy, for the caller's may be part of a
-// large buffer.
+// ownKey is the key as a live record has it, or a copy, for the caller's may lie
+// in a buffer. A tombstone's record is made for the caller, with its key.
 func ownKey(key string, rec *Record) string {
-	if rec != nil {
+	if rec != nil && !rec.dead {
 		return rec.key
 	}
 	return strings.Clone(key)

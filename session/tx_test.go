@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -119,6 +120,35 @@ func TestTxRefusals(t *testing.T) {
 	_, err = s.Update(3, func(*Tx) error { panic("not to be run") })
 	require.ErrorIs(t, err, ErrNotServed)
 	require.ErrorIs(t, s.View(3, func(*Tx) error { panic("not to be run") }), ErrNotServed)
+}
+
+// Keys and values may lie in a buffer that is used again.
+func TestTxKeepsNothingOfItsArguments(t *testing.T) {
+	s, _ := testStore(t)
+	buffer := make([]byte, 3)
+	key := unsafe.String(&buffer[0], 3)
+	writes := []func(tx *Tx) error{
+		func(tx *Tx) error { return tx.Put(key, opaque(key), nil) },
+		func(tx *Tx) error { tx.Delete(key); return nil },
+		func(tx *Tx) error { return tx.Put(key, opaque(key), nil) },
+		func(tx *Tx) error { tx.Delete(key); return nil },
+		func(tx *Tx) error { return tx.Patch(key, []Field{{Name: key, Value: key}}) },
+		func(tx *Tx) error { return tx.Patch(key, []Field{{Name: key, Value: key}}) },
+		func(tx *Tx) error { _, err := tx.Rename(key, key); return err },
+		func(tx *Tx) error { tx.Expire(key, Expiry{}); return nil },
+	}
+	for i, write := range writes {
+		copy(buffer, "key")
+		changes := update(t, s, key, write)
+		copy(buffer, "xxx")
+		rec := s.Peek("key")
+		require.NotNil(t, rec, i)
+		require.NotContains(t, string(rec.Append(nil)), "xxx", i)
+		for _, changed := range changes.Keys {
+			require.Equal(t, "key", changed, i)
+		}
+		checkInvariants(t, s)
+	}
 }
 
 func TestTxOverAnEndedSession(t *testing.T) {
