@@ -34,6 +34,8 @@ var allowed = map[string][]string{
 	"internal/glob":        nil,
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
 	"internal/importcheck": nil,
+	"internal/exchange":    {"resp"},
+	"internal/respdiff":    {"resp", "internal/exchange"},
 	"resp":                 nil,
 	"command":              {"session", "resp", "internal/glob"},
 	"web":                  nil,

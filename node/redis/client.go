@@ -155,7 +155,7 @@ func listFilter(options [][]byte) (func(*conn) bool, refusal) {
 		ids := make(map[int64]bool)
 		for _, arg := range options[1:] {
 			id, isInt := resp.ParseInt(arg)
-			if !isInt || id < 1 {
+			if !isInt {
 				return nil, "ERR Invalid client ID"
 			}
 			ids[id] = true

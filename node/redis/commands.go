@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/glob"
+	"github.com/seed-95a32959/holdfast/resp"
 )
 
 var commandVerbs = []verb{
@@ -16,7 +17,7 @@ var commandVerbs = []verb{
 	{name: "command|list", arity: -2, flags: loading | stale, run: (*conn).commandList},
 	{name: "command|info", arity: -2, flags: loading | stale, run: (*conn).commandInfo},
 	{name: "command|docs", arity: -2, flags: loading | stale, run: func(c *conn, _ [][]byte) { c.out.Map(0) }},
-	{name: "command|getkeys", arity: -3, flags: loading | stale, run: (*conn).commandGetKeys},
+	{name: "command|getkeys", arity: -4, flags: loading | stale, run: (*conn).commandGetKeys},
 }
 
 // entry is what COMMAND says of one command.
@@ -159,7 +160,7 @@ func (c *conn) commandInfo(args [][]byte) {
 		if e, known := all[lower(name)]; known {
 			c.entry(e)
 		} else {
-			c.out.NullArray()
+			c.out.Null()
 		}
 	}
 }
@@ -206,17 +207,36 @@ func (c *conn) commandGetKeys(args [][]byte) {
 		c.fail("ERR Invalid number of arguments specified for command")
 		return
 	}
-	if o, no = c.rewritten(o); no != none || o.spec == nil {
-		c.fail("ERR The command has no key arguments")
-		return
-	}
-	keys, err := o.spec.Keys(o.args)
-	if err != nil {
-		c.fail("ERR Invalid number of arguments specified for command")
+	keys, no := keysOf(o)
+	if no != none {
+		c.fail(no)
 		return
 	}
 	c.out.Array(len(keys))
 	for _, key := range keys {
 		c.out.Bulk(key)
+	}
+}
+
+// keysOf returns the keys of a command, of a script's those that it is given.
+func keysOf(o order) (keys [][]byte, no refusal) {
+	const errKeyless refusal = "ERR The command has no key arguments"
+	switch {
+	case o.spec != nil:
+		var err error
+		if keys, err = o.spec.Keys(o.args); err != nil {
+			return nil, "ERR Invalid number of arguments specified for command"
+		}
+		return keys, none
+	case isScript(o.verb):
+		n, isInt := resp.ParseInt(o.args[2])
+		if !isInt || n < 1 || n > int64(len(o.args)-3) {
+			return nil, errKeyless
+		}
+		return o.args[3 : 3+n], none
+	case o.verb.keys[0] > 0:
+		return o.args[o.verb.keys[0]:], none
+	default:
+		return nil, errKeyless
 	}
 }

@@ -137,10 +137,12 @@ func (c *conn) eval(args [][]byte) {
 	c.keyed(o.spec, o.args)
 }
 
+func isScript(v *verb) bool { return v != nil && (v.name == "eval" || v.name == "evalsha") }
+
 // rewritten makes a script the command that does the same, and leaves every
 // other order as it is.
 func (c *conn) rewritten(o order) (order, refusal) {
-	if o.verb == nil || o.verb.name != "eval" && o.verb.name != "evalsha" {
+	if !isScript(o.verb) {
 		return o, none
 	}
 	var s *script
