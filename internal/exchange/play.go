@@ -84,9 +84,6 @@ func (p *player) step(s *Step) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return "", err
-	}
 	v, err := c.exchange(s)
 	for _, end := range []error{io.EOF, io.ErrClosedPipe, syscall.EPIPE, syscall.ECONNRESET} {
 		if errors.Is(err, end) {
@@ -97,6 +94,9 @@ func (p *player) step(s *Step) (string, error) {
 }
 
 func (c *connection) exchange(s *Step) (resp.Value, error) {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return resp.Value{}, err
+	}
 	if err := c.send(s); err != nil {
 		return resp.Value{}, err
 	}

@@ -167,15 +167,15 @@ func (s *Script) String() string {
 // words splits a line as an inline command.
 func words(line string) ([]string, error) {
 	r := resp.NewReader(strings.NewReader(line+"\n"), resp.Limits{MaxArgs: 1 << 20, MaxBulk: 1 << 20, MaxQuery: 1 << 26})
-	if err := r.Fill(); err != nil {
-		return nil, err
-	}
-	args, err := r.Next()
-	if err != nil {
-		return nil, err
-	}
-	if args == nil {
-		return nil, fmt.Errorf("%q is no command", line)
+	var args [][]byte
+	for args == nil {
+		if err := r.Fill(); err != nil {
+			return nil, fmt.Errorf("%q is no command", line)
+		}
+		var err error
+		if args, err = r.Next(); err != nil {
+			return nil, err
+		}
 	}
 	list := make([]string, len(args))
 	for i, arg := range args {
