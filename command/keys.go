@@ -53,6 +53,9 @@ func (c *call) object() error {
 // encodingOf is what Redis would say of a small value.
 func encodingOf(rec *session.Record) string {
 	value, ok := rec.Opaque()
+	if !ok && kindOf(rec) == aSet {
+		return "hashtable"
+	}
 	if !ok {
 		return "listpack"
 	}

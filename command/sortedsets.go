@@ -251,6 +251,9 @@ func readLimit(arg []byte) (f float64, open, ok bool) {
 	if len(arg) > 0 && arg[0] == '(' {
 		open, arg = true, arg[1:]
 	}
+	if len(arg) == 0 { // which strtod takes for 0
+		return 0, open, true
+	}
 	f, ok = parseFloat(view(arg))
 	return f, open, ok
 }
@@ -276,6 +279,9 @@ func readRangeOptions(args [][]byte, accepted ...string) (o rangeOptions, err er
 		case "byscore":
 			o.byScore = true
 		case "rev":
+			if o.reverse {
+				return o, errSyntax
+			}
 			o.reverse = true
 		case "limit":
 			if i+2 >= len(args) {

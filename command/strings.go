@@ -62,7 +62,7 @@ func readSetOptions(args [][]byte, accepted ...string) (o setOptions, err error)
 				word = a
 			}
 		}
-		timed := o.unit != "" || o.keep || o.persist
+		timed := o.unit != "" && o.unit != word || o.keep && word != "keepttl" || o.persist && word != "persist"
 		switch word {
 		case "nx":
 			o.nx = true
