@@ -167,7 +167,7 @@ func (c *call) restore() error {
 	}
 	end := new(session.Expiry)
 	if ttl > 0 {
-		at := ttl
+		at := min(ttl, maxMillis)
 		if !absolute {
 			if at, err = c.moment(ttl, "px"); err != nil {
 				return err

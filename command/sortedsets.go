@@ -82,7 +82,12 @@ func (c *call) zadd() error {
 }
 
 func (c *call) zincrby() error {
-	return c.addScores(zaddOptions{incr: true}, c.args[2:])
+	o, pairs, err := readZaddOptions(c.args[2:]) // Redis reads them here too
+	if err != nil {
+		return err
+	}
+	o.incr = true
+	return c.addScores(o, pairs)
 }
 
 // addScores is ZADD and ZINCRBY.
@@ -277,6 +282,9 @@ func readRangeOptions(args [][]byte, accepted ...string) (o rangeOptions, err er
 		case "withscores":
 			o.scores = true
 		case "byscore":
+			if o.byScore {
+				return o, errSyntax
+			}
 			o.byScore = true
 		case "rev":
 			if o.reverse {
