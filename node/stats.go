@@ -142,8 +142,12 @@ func (n *Node) statsAnswer() statsAnswer {
 		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
+		"messages_untold": &n.pubsub.untold, "events_dropped": &n.pubsub.dropped,
 	} {
 		a.Counters[name] = c.Load()
+	}
+	if n.redis != nil {
+		n.redisCounters(a.Counters)
 	}
 	return a
 }
