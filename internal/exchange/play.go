@@ -104,24 +104,11 @@ func (c *connection) exchange(s *Step) (resp.Value, error) {
 }
 
 func (c *connection) send(s *Step) error {
-	var b []byte
-	switch s.Verb {
-	case "@read":
-		return nil
-	case "@raw":
-		text, err := unescape(s.Text)
-		if err != nil {
-			return err
-		}
-		b = []byte(text)
-	default:
-		args, err := words(s.Text)
-		if err != nil {
-			return err
-		}
-		b = resp.AppendCommand(nil, args...)
+	b, err := s.bytes()
+	if err != nil || len(b) == 0 {
+		return err
 	}
-	_, err := c.Write(b)
+	_, err = c.Write(b)
 	return err
 }
 
