@@ -107,7 +107,8 @@ func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole b
 	return nil
 }
 
-// wholePartition says whether an operation reads or ends everything under a tag.
+// wholePartition says whether an operation reads or ends everything under a tag,
+// or all there is.
 func wholePartition(op *session.Op) bool {
-	return op.Kind == session.List || op.Kind == session.DeleteAll
+	return op.Kind == session.List || op.Kind == session.DeleteAll || op.Kind == session.Scan
 }

@@ -138,8 +138,11 @@ func (s *Store) Do(op *Op) (Result, error) {
 	op = &checked
 	now := s.nowMillis()
 	p := s.partition(op.Key)
-	if op.Kind == List {
+	switch op.Kind {
+	case List:
 		return s.list(p, op, now)
+	case Scan:
+		return s.scan(p, op, now)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
