@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -41,6 +42,8 @@ type Node struct {
 	gossip     *gossip
 	router     *router.Router
 	finder     *router.Finder
+	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
+	bindings   holdfast.Counters
 	events     *events
 	stats      counters
 	lag        lagGauge

@@ -114,6 +114,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	}
 	for name, c := range map[string]*atomic.Int64{
 		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+		"requests_unsaved": &n.bindings.Unsaved, "requests_ended": &n.bindings.Ended, "requests_unslid": &n.bindings.Unslid,
 	} {
 		a.Counters[name] = c.Load()
 	}

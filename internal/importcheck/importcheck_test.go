@@ -30,6 +30,7 @@ const (
 // free. A pattern that ends in /... speaks of a folder and all below it; the
 // longest that fits counts. Only cmd and examples may import anything.
 var allowed = map[string][]string{
+	module:                 {"session", "replication", "node/api", "internal/problem"}, // the package at the root
 	"internal/problem":     nil,
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
 	"internal/importcheck": nil,
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime},
 	"router":               {"ring", "internal/problem"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
