@@ -7,10 +7,10 @@ DURATION    ?= 8h
 BENCH       ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check bench fuzz chaos soak
+.PHONY: help build test check adapters-test bench fuzz chaos soak
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/holdfast
 	go build -o bin/holdfast ./cmd/holdfast
@@ -26,6 +26,13 @@ check: ## format, vet, staticcheck, modules, direction of imports, tests under t
 	go mod tidy -diff
 	go test -count=1 ./internal/importcheck/
 	go test -race ./...
+
+# Modules of their own, so that these libraries are no dependencies of Holdfast:
+# go test ./... at the root does not come here.
+adapters-test: ## test the adapters with the libraries that they are for, under the race detector
+	@set -e; for module in gorilla conformance; do \
+		(cd "adapters/$$module" && echo "adapters/$$module" && go mod verify && go mod tidy -diff && go vet ./... && go run $(STATICCHECK) ./... && go test -race ./...); \
+	done
 
 bench: ## run all benchmarks, or those that BENCH=regexp names
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -31,6 +31,7 @@ const (
 // longest that fits counts. Only cmd and examples may import anything.
 var allowed = map[string][]string{
 	module:                 {"session", "replication", "node/api", "internal/problem"}, // the package at the root
+	"adapters/...":         {"session", "replication", "node/api", "adapters/internal/opaque"},
 	"internal/problem":     nil,
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
 	"internal/importcheck": nil,
