@@ -248,8 +248,13 @@ func TestReloadSeesTheLogout(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, s.Reload(), holdfast.ErrEnded)
 		require.ErrorIs(t, s.Set("seen", 2), holdfast.ErrEnded)
+		m.put(t, "u", "user", `"bob"`)
+		require.ErrorIs(t, s.Reload(), holdfast.ErrEnded, "what began since is another session")
+		_, ok, err := holdfast.Get[string](s, "user")
+		require.NoError(t, err)
+		require.False(t, ok)
 	})
-	require.Equal(t, session.ErrDeleted.Error(), m.fields("u"))
+	require.Equal(t, `user="bob"`, m.fields("u"))
 }
 
 func TestRenewMovesTheSession(t *testing.T) {

@@ -30,6 +30,7 @@ func loginApp() http.Handler {
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
 		s := holdfast.FromContext(r.Context())
 		s.Ack(replication.AckReplica)
+		w.Header().Set("Before", s.ID())
 		if !fail(w, s.Renew()) && !fail(w, s.Set("user", r.FormValue("user"))) {
 			fmt.Fprintln(w, "welcome")
 		}
@@ -165,9 +166,12 @@ func TestFirstRequestRenews(t *testing.T) {
 	forwarded := 0
 	for i := range 12 {
 		b := newBrowser(t)
-		status, body := b.get("http://" + nodes[0].self().HTTP + "/login?user=alice")
-		require.Equal(t, http.StatusOK, status, body)
-		status, body = b.get("http://" + nodes[1].self().HTTP + "/")
+		resp, err := b.client.Get(nodes[0].public("/login?user=alice"))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, resp.StatusCode, readAll(t, resp))
+		require.NotEqual(t, resp.Header.Get("Before"), b.id(), "served here as when passed on")
+		require.Len(t, resp.Header["Set-Cookie"], 1)
+		status, body := b.get("http://" + nodes[1].self().HTTP + "/")
 		require.Equal(t, http.StatusOK, status, "login %d: %s", i, body)
 		if nodes[0].View().Table.Owner(ring.Partition(b.id())) != "ada" {
 			forwarded++

@@ -63,8 +63,7 @@ func (v *Values) read(ctx context.Context, name string) (*session.Record, error)
 // from its creation.
 func (v *Values) Put(ctx context.Context, name string, value []byte, end time.Time) error {
 	rec, err := v.read(ctx, name)
-	missing := errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrDeleted) && v.Revive
-	if err != nil && !missing {
+	if err != nil && !errors.Is(err, session.ErrNotFound) && !errors.Is(err, session.ErrDeleted) {
 		return fmt.Errorf("put: %w", err)
 	}
 	op := session.Op{
