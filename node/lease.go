@@ -27,6 +27,9 @@ const (
 	// was frozen: a tick that comes this late drops the lease.
 	gapTick  = 100 * time.Millisecond
 	gapLimit = 500 * time.Millisecond
+	// settleTicks is how many of these ticks pass from one look at whether the
+	// membership has settled to the next.
+	settleTicks = 10
 	// stableAfter is how long a majority must see one membership before what
 	// counts as the whole cluster shrinks to it.
 	stableAfter = 30 * time.Second
@@ -241,7 +244,7 @@ func (l *lease) watch(ctx context.Context) {
 	tick := time.NewTicker(gapTick)
 	defer tick.Stop()
 	last := time.Now()
-	for {
+	for ticks := 0; ; ticks++ {
 		select {
 		case <-ctx.Done():
 			return
@@ -250,7 +253,9 @@ func (l *lease) watch(ctx context.Context) {
 		now := time.Now()
 		gap := max(now.Sub(last), now.Round(0).Sub(last.Round(0))) // monotonic, and wall
 		last = now
-		l.settle(l.node.View())
+		if ticks%settleTicks == 0 {
+			l.settle(l.node.View())
+		}
 		if gap < gapLimit {
 			continue
 		}

@@ -69,9 +69,10 @@ type ownership struct {
 	// a copy is out of reach and may be alive: see serveBlind.
 	blind [ring.Partitions]atomic.Bool
 
-	mu       sync.Mutex // guards what follows
-	parts    [ring.Partitions]partition
-	maxEpoch uint64
+	mu         sync.Mutex // guards what follows
+	parts      [ring.Partitions]partition
+	maxEpoch   uint64
+	promisedAt time.Duration // the newest of the partitions'
 }
 
 func newOwnership(n *Node) *ownership {
@@ -218,7 +219,8 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 }
 
 func (o *ownership) promiseLocked(p int, c claimRef) {
-	o.parts[p].promised, o.parts[p].promisedAt = c, o.node.since()
+	o.promisedAt = o.node.since()
+	o.parts[p].promised, o.parts[p].promisedAt = c, o.promisedAt
 }
 
 // succeeding returns who is about to succeed holder somewhere with this
@@ -229,6 +231,9 @@ func (o *ownership) succeeding(holder ID) (claimants []ID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.node.since()
+	if now-o.promisedAt >= promiseTime {
+		return nil // the usual case: all have lapsed
+	}
 	for p := range o.parts {
 		part := &o.parts[p]
 		open := part.holder.by == holder && part.promised.by != holder && part.promised.newer(part.holder)

@@ -26,7 +26,7 @@ type scenario struct {
 	faults  func(c *Cluster)
 }
 
-func (s scenario) run(t *testing.T) {
+func (s scenario) run(t *testing.T) (tally Tally) {
 	t.Helper()
 	if *seedFlag != 0 {
 		s.options.Seed = *seedFlag
@@ -55,10 +55,12 @@ func (s scenario) run(t *testing.T) {
 		}
 		load.ReadAll()
 		stopWatch()
+		tally = history.Tally()
 		t.Logf("%s; agreed after %v", c.History().Summary(), took)
 		report(t, c.History(), s.options.Seed)
 	})
 	checkLinear(t, history, s.options.Seed)
+	return tally
 }
 
 // report fails the test with everything that is known of a broken promise.
