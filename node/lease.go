@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -74,7 +75,9 @@ type lease struct {
 func newLease(n *Node) *lease { return &lease{node: n, stable: make(map[string]bool)} }
 
 // held says whether this node may serve at this moment.
-func (l *lease) held() bool { return int64(l.node.since()) < l.until.Load() }
+func (l *lease) held() bool {
+	return int64(l.node.since()) < l.until.Load() || planted.Is(planted.ExpiredLease)
+}
 
 // renew computes the lease from what the links have heard. It is called when a
 // heartbeat was answered, after what the answer says about claims has been

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -93,6 +94,9 @@ func (o *ownership) route(p int) verdict {
 	o.mu.Lock()
 	part := &o.parts[p]
 	ph, promised, holder := part.phase, part.promised, part.holder
+	if o.node.since()-part.promisedAt >= promiseTime {
+		promised = holder // whatever became of that claim, it is told of by now
+	}
 	o.mu.Unlock()
 	self := o.node.id
 	if ph == warm || ph == fetching {
@@ -231,7 +235,7 @@ func (o *ownership) succeeding(holder ID) (claimants []ID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.node.since()
-	if now-o.promisedAt >= promiseTime {
+	if now-o.promisedAt >= promiseTime || planted.Is(planted.LeaseDespite) {
 		return nil // the usual case: all have lapsed
 	}
 	for p := range o.parts {

@@ -73,7 +73,7 @@ func eachSeed(t *testing.T, faultsOf func(seed uint64, hosts int) func(*Cluster)
 		held := t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			hosts := [...]int{5, 3, 3, 4, 3, 3, 3, 4, 3, 3}[seed%10]
 			tally := scenario{
-				options: Options{Hosts: hosts + spares, Seed: seed}, nodes: hosts,
+				options: Options{Hosts: hosts + spares, Seed: seed}, nodes: hosts, within: agreeWithin + heldOff,
 				faults: faultsOf(seed, hosts),
 			}.run(t)
 			sum.Add(tally)

@@ -192,8 +192,8 @@ func (c *Cluster) rejoin() error {
 }
 
 // recoverWithin is the time that a cluster under load has to recover from one
-// fault.
-const recoverWithin = 60 * time.Second
+// fault; up to a minute of it a node that flaps may be held off the ring.
+const recoverWithin = 2 * time.Minute
 
 // Plan draws a schedule of about the given length for a cluster of so many
 // hosts, from a seed. split says whether it cuts the network.
