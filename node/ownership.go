@@ -251,7 +251,7 @@ func (o *ownership) succeeding(holder ID) (claimants []ID) {
 // mayClaimLocked says whether this node may ask for p.
 func (o *ownership) mayClaimLocked(p int, view *View) bool {
 	holder := o.parts[p].holder.by
-	if holder == (ID{}) || holder == o.node.id || o.node.hasEnded(holder) {
+	if holder == (ID{}) || holder == o.node.id || o.node.hasEnded(holder) || planted.Is(planted.AliveIgnored) {
 		return true
 	}
 	if o.node.vouches(holder) {

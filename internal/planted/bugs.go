@@ -63,7 +63,7 @@ var All = []struct {
 	{NoRelay, "one cut link makes what is behind it unreachable"},
 	{SameName, "two processes with one name, started at the same moment, both stay"},
 	{NoEpoch, "claims have no order"},
-	{AliveIgnored, "a claim is accepted although the holder is alive and was not asked"},
+	{AliveIgnored, "partitions are claimed from the living, whatever ring they see, and given"},
 	{ServesOn, "a member goes on serving what it has yielded"},
 	{MissWhileCold, "a miss on a cold partition is answered before the holders were asked"},
 	{DroppedUnchecked, "a copy is dropped before anybody has confirmed it"},

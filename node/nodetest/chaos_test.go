@@ -3,15 +3,16 @@ package nodetest
 import (
 	"flag"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 )
 
 var (
-	seedsFlag  = flag.Int("seeds", fewer(10, 2), "how many seeds TestChaos, TestChaosSplit and TestSoak run, from -first on")
+	seedsFlag  = flag.Int("seeds", fewer(8, 2), "how many seeds TestChaos, TestChaosSplit and TestSoak run, from -first on")
 	firstFlag  = flag.Uint64("first", 1, "the first of these seeds")
 	lengthFlag = flag.Duration("length", time.Minute, "virtual time that the faults of each seed take, about")
-	quietFlag  = flag.Duration("quiet", 3*time.Minute, "virtual time that TestSoak leaves each seed's cluster alone between faults")
+	quietFlag  = flag.Duration("quiet", time.Minute, "virtual time that TestSoak leaves each seed's cluster alone between faults")
 )
 
 // fewer is n, or with, which is less, where the race detector makes everything
@@ -22,6 +23,9 @@ func fewer(n, with int) int {
 	}
 	return n
 }
+
+// manySeeds is from how many on a run tells of its progress, so often.
+const manySeeds = 50
 
 // spares are the hosts beyond those of the start, for joins.
 const spares = 2
@@ -74,15 +78,21 @@ func eachSeed(t *testing.T, faultsOf func(seed uint64, hosts int) func(*Cluster)
 			hosts := [...]int{5, 3, 3, 4, 3, 3, 3, 4, 3, 3}[seed%10]
 			tally := scenario{
 				options: Options{Hosts: hosts + spares, Seed: seed}, nodes: hosts, within: agreeWithin + heldOff,
-				faults: faultsOf(seed, hosts),
+				faults: faultsOf(seed, hosts), alone: true,
 			}.run(t)
 			sum.Add(tally)
 		})
 		if !held {
 			broken++
 		}
-		if n := seed - first + 1; n%50 == 0 || seed == last {
-			t.Logf("%d seeds in %v, %d with a broken promise: %s", n, time.Since(began).Round(time.Second), broken, sum)
+		line := fmt.Sprintf("%d seeds in %v, %d with a broken promise: %s", seed-first+1, time.Since(began).Round(time.Second), broken, sum)
+		switch {
+		case last-first+1 < manySeeds:
+			if seed == last {
+				t.Log(line)
+			}
+		case seed == last || (seed-first+1)%manySeeds == 0:
+			fmt.Fprintln(os.Stderr, line) // at once, not when the test ends
 		}
 	}
 }

@@ -31,11 +31,15 @@ type scenario struct {
 	nodes   int
 	load    LoadOptions
 	within  time.Duration
+	alone   bool // no other scenario runs beside it
 	faults  func(c *Cluster)
 }
 
 func (s scenario) run(t *testing.T) (tally Tally) {
 	t.Helper()
+	if !s.alone {
+		t.Parallel()
+	}
 	if *seedFlag != 0 {
 		s.options.Seed = *seedFlag
 	}
