@@ -31,17 +31,19 @@ const (
 // longest that fits counts. Only cmd and examples may import anything.
 var allowed = map[string][]string{
 	"internal/problem":     nil,
+	"internal/planted":     nil,
+	"internal/selftest":    {"internal/planted"},
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
 	"internal/importcheck": nil,
 	"resp":                 nil,
 	"web":                  nil,
 	"peer":                 nil,
-	"ring":                 {consistent, xxhash},
-	"session":              {xxhash},
-	"replication":          {"session", "ring", "peer", xtime},
+	"ring":                 {consistent, xxhash, "internal/planted"},
+	"session":              {xxhash, "internal/planted"},
+	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "internal/problem"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
+	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "internal/planted", "node/...", memberlist, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
@@ -151,6 +153,7 @@ func TestCheckRefuses(t *testing.T) {
 	for _, bad := range []listed{
 		of("ring", module+"/session"),
 		of("session", module+"/ring"),
+		of("peer", module+"/internal/planted"),
 		of("peer", xxhash),
 		of("router", module+"/node"),
 		of("replication", module+"/router"),
