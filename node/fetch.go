@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -74,7 +75,7 @@ func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole b
 	_, have := part.fetched[key]
 	sources, epoch, ph := part.sources, part.holder.epoch, part.phase
 	o.mu.Unlock()
-	if ph != fetching {
+	if ph != fetching || planted.Is(planted.MissWhileCold) {
 		return nil // warm by now, or yielded: the store says which
 	}
 	if whole {

@@ -53,6 +53,11 @@ func BenchmarkProgram(b *testing.B) {
 		return read(s)
 	})
 
+	inside("Sessions.Get", read, func(*holdfast.Session) error {
+		_, err := n.Sessions().Get(b.Context(), "alice")
+		return err
+	})
+
 	whole := func(name string, app http.HandlerFunc) {
 		b.Run(name, func(b *testing.B) {
 			h := n.Handler(app)

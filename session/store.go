@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // Config sets up a [Store].
@@ -180,6 +182,9 @@ func (s *Store) writeLocked(p *partition, op *Op, now int64) (Result, error) {
 	}
 	if next != cur {
 		s.setLocked(p, cur, next)
+	}
+	if planted.Is(planted.NoTombstone) && next.rec.dead {
+		p.forgetLocked(op.Key)
 	}
 	return res, nil
 }
