@@ -84,7 +84,8 @@ type Config struct {
 	Demo bool
 	// Handler is the application in this program, in place of App. It runs at
 	// its user's owner, with the user's session in its context: see package
-	// holdfast, and [Node.Handler] to serve it at further addresses.
+	// holdfast, and [Node.Handler] to serve it at further addresses. A router
+	// needs none.
 	Handler http.Handler
 	// UserHeader names the user in requests from Trust. Default X-User-ID.
 	UserHeader string

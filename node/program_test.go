@@ -109,6 +109,12 @@ func TestProgramOnThreeNodes(t *testing.T) {
 	for _, n := range nodes {
 		doors[n.id.Name] = n.serveProgram(t)
 	}
+	cfg := loopbackConfig("front", nodes[0])
+	cfg.Role, cfg.Demo, cfg.Secret = RoleRouter, false, nodes[0].cfg.Secret
+	front := begin(t, cfg)
+	eventually(t, "the router knows the nodes", func() bool { return len(front.View().Nodes()) == 3 })
+	viaRouter := []string{front.serveProgram(t) + "/", front.public("/")}
+
 	b := newBrowser(t)
 	status, body := b.get(doors["ada"] + "/")
 	require.Equal(t, http.StatusUnauthorized, status, body)
@@ -127,6 +133,11 @@ func TestProgramOnThreeNodes(t *testing.T) {
 			require.Equal(t, http.StatusOK, status, body)
 			require.Equal(t, "user-5 at "+owner, body)
 		}
+	}
+	for _, url := range viaRouter {
+		status, body = b.get(url)
+		require.Equal(t, http.StatusOK, status, body)
+		require.Equal(t, "user-5 at "+owner, body, "a program on a router holds nothing, and passes every request on")
 	}
 
 	var left []*Node
