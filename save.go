@@ -21,16 +21,16 @@ func (s *Session) Save() error {
 }
 
 func (s *Session) saveLocked() error {
-	op, any := s.patchLocked()
-	if !any {
+	op, needed := s.patchLocked()
+	if !needed {
 		return nil
 	}
 	if !s.read { // a Reload failed
 		if err := s.readLocked(); err != nil {
 			return err
 		}
-		op, any = s.patchLocked()
-		if !any {
+		op, needed = s.patchLocked()
+		if !needed {
 			return nil
 		}
 	}
@@ -58,7 +58,7 @@ func (s *Session) saveLocked() error {
 
 // patchLocked makes the operation that writes the changes, if there are any. One
 // on a session that was read can never create it, and so not bring it back.
-func (s *Session) patchLocked() (op session.Op, any bool) {
+func (s *Session) patchLocked() (op session.Op, needed bool) {
 	op = session.Op{Key: s.id, TTL: s.idle, MaxAge: s.maxAge}
 	switch {
 	case s.rec == nil:
