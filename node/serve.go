@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/replication"
@@ -243,7 +244,7 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (r
 	}
 	blind := n.owner.blind[p].Load()
 	r, err := w.run(n, blind)
-	if !n.lease.held() || !blind && n.owner.blind[p].Load() {
+	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) || !blind && n.owner.blind[p].Load() {
 		return n.overtaken(p, w, r)
 	}
 	if blind {
