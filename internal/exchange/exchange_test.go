@@ -101,3 +101,10 @@ func TestPairsOfAMapStayTogether(t *testing.T) {
 	require.False(t, step.Same(a, "%2\r\n+a\r\n:2\r\n+b\r\n:1\r\n"))
 	require.False(t, step.Same(a, "*4\r\n+a\r\n:1\r\n+b\r\n:2\r\n"))
 }
+
+func TestRecordKeepsWhatIsTheSame(t *testing.T) {
+	s, err := Parse("a", "> GET k\n>~ SMEMBERS s\n< *2\\r\\n+a\\r\\n+b\\r\\n\n>? TIME\n")
+	require.NoError(t, err)
+	s.Record([]string{"$-1\r\n", "*2\r\n+b\r\n+a\r\n", "*2\r\n:1\r\n:2\r\n"})
+	require.Equal(t, "> GET k\n< $-1\\r\\n\n>~ SMEMBERS s\n< *2\\r\\n+a\\r\\n+b\\r\\n\n>? TIME\n< *\n", s.String())
+}

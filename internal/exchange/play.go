@@ -153,6 +153,24 @@ func ordered(answer string) string {
 	return string(rune(v.Kind)) + strings.Join(elems, "")
 }
 
+// Record makes answers of Redis those in the script, where they differ in what
+// counts: of an answer whose type alone counts that is its first byte. What
+// Holdfast answers otherwise stays.
+func (s *Script) Record(answers []string) {
+	for _, step := range s.Steps {
+		if !step.Answered() {
+			continue
+		}
+		if !step.Same(answers[0], step.Redis) {
+			step.Redis = answers[0]
+		}
+		if step.Order == Kind {
+			step.Redis = kindOf(step.Redis)
+		}
+		answers = answers[1:]
+	}
+}
+
 // Difference is an answer that is not the one wanted.
 type Difference struct {
 	Step      *Step

@@ -140,18 +140,13 @@ func (t *tally) compare(w io.Writer, s *exchange.Script, o *options) error {
 	return nil
 }
 
-// record writes Redis's answers into the script. What Holdfast answers
-// otherwise stays.
+// record writes Redis's answers into the script's file.
 func record(s *exchange.Script, redis string) error {
 	got, err := play(s, redis)
 	if err != nil {
 		return err
 	}
-	for _, step := range s.Steps {
-		if step.Answered() {
-			step.Redis, got = got[0], got[1:]
-		}
-	}
+	s.Record(got)
 	return os.WriteFile(s.Name, []byte(s.String()), 0o644)
 }
 
