@@ -7,8 +7,8 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// maxMillis is the latest moment that a record can hold as its end, unix ms:
-// in the year 6429.
+// maxMillis is the latest moment that a record can hold as its end, unix ms: in
+// the year 6429. Later ones are taken for it.
 const maxMillis = 1<<47 - 1
 
 // fixed is an end that does not slide. One that has passed is over at once.
@@ -54,10 +54,7 @@ func (c *call) moment(n int64, unit string) (int64, error) {
 		}
 		n += c.Now()
 	}
-	if n > maxMillis {
-		return 0, c.badExpire()
-	}
-	return n, nil
+	return min(n, maxMillis), nil
 }
 
 func (c *call) expire() error    { return c.expireBy("ex") }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"iter"
+	"math"
 	"strconv"
 
 	"github.com/seed-95a32959/holdfast/internal/glob"
@@ -277,6 +278,9 @@ func (c *call) hincrbyfloat() error {
 	rec, err := c.find(c.key(), aHash)
 	if err != nil {
 		return err
+	}
+	if by, ok := parseFloat(view(c.args[3])); ok && math.IsInf(by, 0) {
+		return failure("ERR value is NaN or Infinity")
 	}
 	old, ok := c.lookup(rec, c.args[2])
 	sum, err := addedFloat(session.ValueBytes(old), ok, c.args[3], failure("ERR hash value is not a float"))

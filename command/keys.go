@@ -53,6 +53,9 @@ func (c *call) object() error {
 // encodingOf is what Redis would say of a small value.
 func encodingOf(rec *session.Record) string {
 	value, ok := rec.Opaque()
+	if !ok && kindOf(rec) == aSet {
+		return "hashtable"
+	}
 	if !ok {
 		return "listpack"
 	}
@@ -164,7 +167,7 @@ func (c *call) restore() error {
 	}
 	end := new(session.Expiry)
 	if ttl > 0 {
-		at := ttl
+		at := min(ttl, maxMillis)
 		if !absolute {
 			if at, err = c.moment(ttl, "px"); err != nil {
 				return err

@@ -31,7 +31,7 @@ func TestKeys(t *testing.T) {
 		SET n 12 -> +OK
 		OBJECT ENCODING n -> $3 int
 		OBJECT encoding none -> $-1
-		OBJECT ENCODING {a}1 -> $8 listpack
+		OBJECT ENCODING {a}1 -> $9 hashtable
 		SET n text -> +OK
 		OBJECT ENCODING n -> $6 embstr
 	`)

@@ -82,7 +82,12 @@ func (c *call) zadd() error {
 }
 
 func (c *call) zincrby() error {
-	return c.addScores(zaddOptions{incr: true}, c.args[2:])
+	o, pairs, err := readZaddOptions(c.args[2:]) // Redis reads them here too
+	if err != nil {
+		return err
+	}
+	o.incr = true
+	return c.addScores(o, pairs)
 }
 
 // addScores is ZADD and ZINCRBY.
@@ -251,6 +256,9 @@ func readLimit(arg []byte) (f float64, open, ok bool) {
 	if len(arg) > 0 && arg[0] == '(' {
 		open, arg = true, arg[1:]
 	}
+	if len(arg) == 0 { // which strtod takes for 0
+		return 0, open, true
+	}
 	f, ok = parseFloat(view(arg))
 	return f, open, ok
 }
@@ -274,8 +282,14 @@ func readRangeOptions(args [][]byte, accepted ...string) (o rangeOptions, err er
 		case "withscores":
 			o.scores = true
 		case "byscore":
+			if o.byScore {
+				return o, errSyntax
+			}
 			o.byScore = true
 		case "rev":
+			if o.reverse {
+				return o, errSyntax
+			}
 			o.reverse = true
 		case "limit":
 			if i+2 >= len(args) {

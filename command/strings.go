@@ -62,7 +62,7 @@ func readSetOptions(args [][]byte, accepted ...string) (o setOptions, err error)
 				word = a
 			}
 		}
-		timed := o.unit != "" || o.keep || o.persist
+		timed := o.unit != "" && o.unit != word || o.keep && word != "keepttl" || o.persist && word != "persist"
 		switch word {
 		case "nx":
 			o.nx = true
@@ -286,11 +286,15 @@ func (c *call) getrange() error {
 	if err != nil {
 		return err
 	}
-	from, to, ok := span(from, to, len(value))
-	if !ok {
-		from, to = 0, -1
+	size := int64(len(value))
+	if to < -size && from <= to { // unlike that of a list, the end stops at the first byte
+		to = -size
 	}
-	c.BulkString(value[from : to+1])
+	first, last, ok := span(from, to, len(value))
+	if !ok {
+		first, last = 0, -1
+	}
+	c.BulkString(value[first : last+1])
 	return nil
 }
 

@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/replication"
@@ -95,6 +97,11 @@ type Config struct {
 	App string
 	// Demo serves a visit counter where App would be.
 	Demo bool
+	// Handler is the application in this program, in place of App. It runs at
+	// its user's owner, with the user's session in its context: see package
+	// holdfast, and [Node.Handler] to serve it at further addresses. A router
+	// needs none.
+	Handler http.Handler
 	// UserHeader names the user in requests from Trust. Default X-User-ID.
 	UserHeader string
 	// Cookie is the name of the affinity cookie. Default: "holdfast".
@@ -102,7 +109,8 @@ type Config struct {
 	// Trust lists the peers whose UserHeader and X-Forwarded-For count.
 	// Default: loopback. Live members are trusted besides.
 	Trust []netip.Prefix
-	// Secret signs the affinity cookie; routers that share users share it.
+	// Secret signs the affinity cookie; routers, and nodes with a Handler, that
+	// share users share it. 16 bytes or more.
 	// Default: random, so cookies end with the process.
 	Secret []byte
 
@@ -238,6 +246,18 @@ func (c Config) validate() error {
 	if c.RESPIdleTimeout < 0 {
 		bad("resp-idle-timeout", c.RESPIdleTimeout, "must not be negative")
 	}
+	if c.DrainTimeout < 0 {
+		bad("drain-timeout", c.DrainTimeout, "must not be negative")
+	}
+	if !token(c.Cookie) {
+		bad("cookie", c.Cookie, "must be a cookie name: letters, digits and !#$%&'*+-.^_`|~")
+	}
+	if !token(c.UserHeader) {
+		bad("user-header", c.UserHeader, "must be a header name: letters, digits and !#$%&'*+-.^_`|~")
+	}
+	if strings.ContainsAny(c.Advertise, " /[]") || len(c.Advertise) > 253 {
+		bad("advertise", c.Advertise, "must be a host name or an IP address, without a port")
+	}
 	if len(c.Zone) > 32 {
 		bad("zone", c.Zone, "must be 32 bytes at most")
 	}
@@ -245,6 +265,9 @@ func (c Config) validate() error {
 		if n := len(key); n != 16 && n != 24 && n != 32 {
 			errs = append(errs, fmt.Errorf("-gossip-key-file: a key has %d bytes, accepted are 16, 24 or 32", n))
 		}
+	}
+	if c.Handler != nil && (c.App != "" || c.Demo) {
+		errs = append(errs, errors.New("handler: cannot be used with -app or -demo, which take the same requests"))
 	}
 	if c.App != "" {
 		if u, err := url.Parse(c.App); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -266,6 +289,16 @@ func (c Config) validate() error {
 	}
 	errs = append(errs, c.validateExposure()...)
 	return errors.Join(errs...)
+}
+
+// token says whether s is one in the sense of RFC 9110, section 5.6.2.
+func token(s string) bool {
+	for _, c := range []byte(s) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 type address struct{ field, value string }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // fetchAll completes partitions that were claimed with holders whose copies
@@ -89,7 +91,7 @@ func (o *ownership) fetchKey(ctx context.Context, p int, key string) error {
 	_, have := part.fetched[key]
 	sources, epoch, ph := part.sources, part.holder.epoch, part.phase
 	o.mu.Unlock()
-	if ph != fetching || have {
+	if ph != fetching || have || planted.Is(planted.MissWhileCold) {
 		return nil // or warm by now, or yielded: the store says which
 	}
 	errs := make([]error, len(sources))

@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // Timing of gossip, measured in virtual time: a crash is seen by all members
@@ -33,6 +36,7 @@ const (
 	rejoinInterval  = 3 * time.Second
 	lonelyWarn      = 2 * time.Second
 	rememberedPeers = 1024
+	rejoinAtOnce    = 8
 )
 
 // heard is the newest that gossip said of one boot of a member.
@@ -246,6 +250,9 @@ func (g *gossip) join(addresses []string) (int, error) {
 // that gossip does not know as alive. memberlist itself forgets the dead after
 // 30 s and would never mend a longer partition. Seeds are resolved anew each time.
 func (g *gossip) rejoin(ctx context.Context, seeds []string) {
+	if planted.Is(planted.NoRejoin) {
+		return
+	}
 	seen := make(map[string]struct{})
 	var last error
 	lonely, warned := time.Duration(0), false
@@ -274,17 +281,8 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 				missing = append(missing, seed)
 			}
 		}
-		for _, address := range missing {
-			if ctx.Err() != nil {
-				return
-			}
-			n, err := g.join([]string{address})
-			switch {
-			case n > 0 && err == nil:
-				g.log.Debug("rejoined", "address", address)
-			case err != nil:
-				last = err
-			}
+		if err := g.joinEach(ctx, missing); err != nil {
+			last = err
 		}
 		// A member that knows nobody tries often at first: the seeds may be
 		// starting at this moment.
@@ -301,6 +299,33 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 			pause = rejoinInterval
 		}
 	}
+}
+
+// joinEach contacts every address by itself, for one that is dead costs two
+// seconds: a few at a time. It returns the last error.
+func (g *gossip) joinEach(ctx context.Context, addresses []string) (last error) {
+	var mu sync.Mutex // guards last
+	var group errgroup.Group
+	group.SetLimit(rejoinAtOnce)
+	for _, address := range addresses {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			n, err := g.join([]string{address})
+			switch {
+			case n > 0 && err == nil:
+				g.log.Debug("rejoined", "address", address)
+			case err != nil:
+				mu.Lock()
+				defer mu.Unlock()
+				last = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none returns an error
+	return last
 }
 
 // isSelf says whether a seed is this member's own address, which every member

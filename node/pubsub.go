@@ -45,9 +45,8 @@ type pubsub struct {
 	events     chan message
 	interested atomic.Bool // some other member has subscribers
 
-	dropped   atomic.Int64 // events for which the queue had no room
-	untold    atomic.Int64 // messages that a member could not be told in time
-	delivered atomic.Int64 // messages queued for this member's subscribers
+	dropped atomic.Int64 // events for which the queue had no room
+	untold  atomic.Int64 // messages that a member could not be told in time
 }
 
 func newPubsub(n *Node) *pubsub {
@@ -79,7 +78,6 @@ func (p *pubsub) deliver(messages []message) (receivers int) {
 	for _, m := range messages {
 		receivers += p.local.Deliver(m.channel, []byte(m.payload))
 	}
-	p.delivered.Add(int64(receivers))
 	return receivers
 }
 

@@ -202,6 +202,9 @@ func (c redisCluster) pages(ctx context.Context, r redis.ScanRequest, from redis
 // members it has brought everything that it had to bring when it was asked.
 func (c redisCluster) Wait(ctx context.Context, partitions []int, copies int) int {
 	n := c.node
+	if len(partitions) == 0 { // nothing was written, so every copy has it
+		return max(0, min(n.cfg.Copies, len(n.View().Nodes()))-1)
+	}
 	var here []int
 	there := make(map[*link][]int)
 	for _, p := range partitions {
@@ -331,6 +334,18 @@ func (c redisCluster) Info() redis.Info {
 		})
 	}
 	return info
+}
+
+// redisCounters adds the Redis door's counters.
+func (n *Node) redisCounters(counters map[string]int64) {
+	s := n.redis.Stats()
+	for name, v := range map[string]int64{
+		"redis_clients": int64(s.Clients), "redis_subscribers": int64(s.Subscribers), "redis_accepted": s.Accepted, "redis_rejected": s.Rejected,
+		"redis_commands": s.Commands, "redis_errors": s.Errors, "redis_protocol_errors": s.ProtocolErrors, "redis_cut_off": s.CutOff,
+		"redis_idle": s.Idle, "redis_panics": s.Panics, "redis_messages": s.Messages,
+	} {
+		counters[name] = v
+	}
 }
 
 // buildVersion is this module's version as the build recorded it.

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/replication"
@@ -241,7 +244,7 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (r
 	}
 	blind := n.owner.blind[p].Load()
 	r, err := w.run(n, blind)
-	if !n.lease.held() || !blind && n.owner.blind[p].Load() {
+	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) || !blind && n.owner.blind[p].Load() {
 		return n.overtaken(p, w, r)
 	}
 	if blind {
@@ -359,11 +362,7 @@ func (n *Node) confirm(ctx context.Context, p int, keys []string, ack replicatio
 		changed := n.members.changed()
 		holders := n.View().copyHolders(p)
 		want := ack.Copies(len(holders))
-		acked = len(holders)
-		for _, key := range keys {
-			acked = min(acked, n.replicator.Wait(ctx, holders, key, want))
-		}
-		if acked >= want {
+		if acked = n.waitAll(ctx, holders, keys, want); acked >= want {
 			return acked, nil
 		}
 		select {
@@ -375,16 +374,35 @@ func (n *Node) confirm(ctx context.Context, p int, keys []string, ack replicatio
 	}
 }
 
+// waitBatch is how many keys are waited for at a time.
+const waitBatch = 256
+
+// waitAll waits until want of the holders have every key, and returns the least
+// number that has one. Keys of one batch travel together.
+func (n *Node) waitAll(ctx context.Context, holders, keys []string, want int) (acked int) {
+	acked = len(holders)
+	if len(keys) == 1 {
+		return min(acked, n.replicator.Wait(ctx, holders, keys[0], want))
+	}
+	for batch := range slices.Chunk(keys, waitBatch) {
+		confirmed := make([]int, len(batch))
+		var wg sync.WaitGroup
+		for i, key := range batch {
+			wg.Go(func() { confirmed[i] = n.replicator.Wait(ctx, holders, key, want) })
+		}
+		wg.Wait()
+		acked = min(acked, slices.Min(confirmed))
+	}
+	return acked
+}
+
 // copyDeletes waits for every holder that can be reached, but not for long: a
 // logout must work while a member is silent.
 func (n *Node) copyDeletes(ctx context.Context, p int, r *reply) {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
 	holders := n.View().copyHolders(p)
-	r.Acked = len(holders)
-	for _, key := range r.changed {
-		r.Acked = min(r.Acked, n.replicator.Wait(ctx, holders, key, len(holders)))
-	}
+	r.Acked = n.waitAll(ctx, holders, r.changed, len(holders))
 	r.Unconfirmed = r.Acked < len(holders)
 	if r.Unconfirmed {
 		n.stats.unconfirmed.Add(1)

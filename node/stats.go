@@ -13,6 +13,7 @@ import (
 type counters struct {
 	served         atomic.Int64 // operations run on this node's store
 	forwarded      atomic.Int64 // operations sent to another member
+	relayed        atomic.Int64 // of these, those sent to a third member because the owner is silent
 	unavailable    atomic.Int64 // operations that found no owner in time
 	unconfirmed    atomic.Int64 // deletes that not every reachable copy confirmed in time
 	fetchedThrough atomic.Int64 // keys fetched before they were served, in cold partitions
@@ -111,7 +112,9 @@ func (n *Node) statsAnswer() statsAnswer {
 		Fingerprint: view.Table.Fingerprint(), Counters: make(map[string]int64),
 	}
 	for name, c := range map[string]*atomic.Int64{
-		"forwarded": &n.stats.forwarded, "unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "relayed": &n.stats.relayed,
+		"unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+		"requests_unsaved": &n.bindings.Unsaved, "requests_ended": &n.bindings.Ended, "requests_unslid": &n.bindings.Unslid,
 	} {
 		a.Counters[name] = c.Load()
 	}
@@ -142,8 +145,12 @@ func (n *Node) statsAnswer() statsAnswer {
 		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
+		"messages_untold": &n.pubsub.untold, "key_events_dropped": &n.pubsub.dropped,
 	} {
 		a.Counters[name] = c.Load()
+	}
+	if n.redis != nil {
+		n.redisCounters(a.Counters)
 	}
 	return a
 }

@@ -55,7 +55,7 @@ func (w opWork) mayWait() bool          { return w.deletes() }
 func (w opWork) repeatable() bool       { return repeatable(w.Op) }
 
 func (w opWork) keys(f func(string)) (whole bool) {
-	if w.Kind == session.List || w.Kind == session.DeleteAll {
+	if w.Kind == session.List || w.Kind == session.DeleteAll || w.Kind == session.Scan {
 		return true
 	}
 	f(w.Key)

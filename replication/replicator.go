@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/session"
 	"golang.org/x/time/rate"
 )
@@ -88,6 +89,17 @@ func (r *Replicator) Detach(id string) {
 	defer r.mu.Unlock()
 	if r.senders[id] == s { // not attached anew meanwhile
 		delete(r.senders, id)
+	}
+}
+
+// Retry tells the sender to id not to wait out its pause after a failure: the
+// member can be reached again.
+func (r *Replicator) Retry(id string) {
+	if s := r.sender(id); s != nil {
+		select {
+		case s.again <- struct{}{}:
+		default: // it has been told already
+		}
 	}
 }
 
@@ -221,6 +233,10 @@ func (r *Replicator) serveRecords(payload []byte) ([]byte, error) {
 			return nil, fmt.Errorf("record %d of a batch: %w", i, err)
 		}
 		payload = payload[n:]
+		if planted.Is(planted.AckBeforeApply) {
+			time.AfterFunc(time.Second, func() { r.merge(rec) })
+			continue
+		}
 		if r.merge(rec) != nil {
 			refused = binary.BigEndian.AppendUint32(refused, uint32(i))
 		}

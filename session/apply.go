@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // held is what a store has under one key: a record, nil for none, and until
@@ -174,6 +176,9 @@ func (c *Config) entomb(key string, rec *Record, now int64) held {
 	at := now + c.TombstoneFor.Milliseconds()
 	if rec != nil {
 		at = max(at, rec.expiry.Deadline)
+	}
+	if planted.Is(planted.EarlyForget) {
+		at = now + 1000 - tombstoneSlack
 	}
 	return fresh(newTombstone(ownKey(key, rec), after(now, rec.newest()), at+tombstoneSlack))
 }

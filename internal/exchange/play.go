@@ -104,24 +104,11 @@ func (c *connection) exchange(s *Step) (resp.Value, error) {
 }
 
 func (c *connection) send(s *Step) error {
-	var b []byte
-	switch s.Verb {
-	case "@read":
-		return nil
-	case "@raw":
-		text, err := unescape(s.Text)
-		if err != nil {
-			return err
-		}
-		b = []byte(text)
-	default:
-		args, err := words(s.Text)
-		if err != nil {
-			return err
-		}
-		b = resp.AppendCommand(nil, args...)
+	b, err := s.bytes()
+	if err != nil || len(b) == 0 {
+		return err
 	}
-	_, err := c.Write(b)
+	_, err = c.Write(b)
 	return err
 }
 
@@ -164,6 +151,24 @@ func ordered(answer string) string {
 	}
 	slices.Sort(elems)
 	return string(rune(v.Kind)) + strings.Join(elems, "")
+}
+
+// Record makes answers of Redis those in the script, where they differ in what
+// counts: of an answer whose type alone counts that is its first byte. What
+// Holdfast answers otherwise stays.
+func (s *Script) Record(answers []string) {
+	for _, step := range s.Steps {
+		if !step.Answered() {
+			continue
+		}
+		if !step.Same(answers[0], step.Redis) {
+			step.Redis = answers[0]
+		}
+		if step.Order == Kind {
+			step.Redis = kindOf(step.Redis)
+		}
+		answers = answers[1:]
+	}
 }
 
 // Difference is an answer that is not the one wanted.

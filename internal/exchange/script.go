@@ -196,3 +196,27 @@ func unescape(s string) (string, error) {
 	}
 	return text, nil
 }
+
+// Sent is all that the script sends, on whatever connection.
+func (s *Script) Sent() (all []byte) {
+	for _, step := range s.Steps {
+		if b, err := step.bytes(); err == nil {
+			all = append(all, b...)
+		}
+	}
+	return all
+}
+
+// bytes are what a step sends.
+func (s *Step) bytes() ([]byte, error) {
+	switch s.Verb {
+	case "@raw":
+		text, err := unescape(s.Text)
+		return []byte(text), err
+	case ">", ">~", ">?":
+		args, err := words(s.Text)
+		return resp.AppendCommand(nil, args...), err
+	default:
+		return nil, nil
+	}
+}

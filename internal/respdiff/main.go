@@ -4,10 +4,13 @@
 // gives its answer and the reason; any other difference fails. See package
 // internal/exchange for the form of a script.
 //
+//	go run ./internal/respdiff -redis redis-server -holdfast bin/holdfast
 //	go run ./internal/respdiff -redis 127.0.0.1:6379 -holdfast 127.0.0.1:8092
-//	go run ./internal/respdiff -redis 127.0.0.1:6379 -write testdata/resp/new.txt
+//	go run ./internal/respdiff -redis redis-server -write testdata/resp/new.txt
 //
-// Both servers must be empty, and are emptied before each script.
+// A server is given by its address, or by its program, which is then started
+// with ports that are free and stopped at the end. It must be empty, and is
+// emptied before and after each script.
 package main
 
 import (
@@ -26,35 +29,71 @@ import (
 	"github.com/seed-95a32959/holdfast/resp"
 )
 
+// options are the command line.
+type options struct {
+	redis, holdfast string
+	write, verbose  bool
+	files           []string
+}
+
 func main() {
-	redis := flag.String("redis", "", "`address` of a redis-server of version 7 without data")
-	holdfast := flag.String("holdfast", "", "`address` of a Holdfast node's RESP door, in a cluster without data")
-	write := flag.Bool("write", false, "write the answers of -redis into the scripts instead of comparing them")
-	verbose := flag.Bool("v", false, "list the differences that are explained")
+	var o options
+	flag.StringVar(&o.redis, "redis", "", "`address` of a redis-server of version 7 without data, or its program")
+	flag.StringVar(&o.holdfast, "holdfast", "", "`address` of the RESP door of a node in a cluster without data, or the holdfast program")
+	flag.BoolVar(&o.write, "write", false, "write the answers of -redis into the scripts instead of comparing them")
+	flag.BoolVar(&o.verbose, "v", false, "list the differences that are explained")
 	flag.Parse()
-	files := flag.Args()
-	if len(files) == 0 {
-		files, _ = filepath.Glob("testdata/resp/*.txt") // the pattern is well-formed
+	if o.files = flag.Args(); len(o.files) == 0 {
+		o.files, _ = filepath.Glob("testdata/resp/*.txt") // the pattern is well-formed
 	}
-	if err := run(os.Stdout, *redis, *holdfast, *write, *verbose, files); err != nil {
+	if err := o.run(os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "respdiff:", err)
 		os.Exit(1)
 	}
 }
 
-func run(w io.Writer, redis, holdfast string, write, verbose bool, files []string) error {
-	if redis == "" && holdfast == "" || write && redis == "" || len(files) == 0 {
+func (o *options) run(w io.Writer) (err error) {
+	if o.redis == "" && o.holdfast == "" || o.write && o.redis == "" || len(o.files) == 0 {
 		return errors.New("give -redis, -holdfast or both (with -write: -redis), and scripts or a folder testdata/resp")
 	}
-	for _, address := range []string{redis, holdfast} {
-		if address != "" {
-			if err := mustBeEmpty(address); err != nil {
-				return err
-			}
-		}
+	var started servers
+	defer func() { err = errors.Join(err, started.stop()) }()
+	if o.redis, err = address(o.redis, started.startRedis); err != nil {
+		return err
+	}
+	if o.holdfast, err = address(o.holdfast, started.startHoldfast); err != nil {
+		return err
+	}
+	if o.write {
+		return o.eachScript(func(s *exchange.Script) error { return record(s, o.redis) })
 	}
 	total := tally{}
-	for _, file := range files {
+	err = o.eachScript(func(s *exchange.Script) error { return total.compare(w, s, o) })
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%d exchanges in %d scripts, %d differ from Redis for a reason given, %d fail\n", total.answers, len(o.files), total.explained, total.failed)
+	if total.failed > 0 {
+		return errors.New("answers differ")
+	}
+	return nil
+}
+
+// address returns that of a server, which is started if it is a program.
+func address(server string, start func(program string) (string, error)) (string, error) {
+	if server == "" {
+		return "", nil
+	}
+	if _, _, err := net.SplitHostPort(server); err != nil {
+		if server, err = start(server); err != nil {
+			return "", err
+		}
+	}
+	return server, mustBeEmpty(server)
+}
+
+func (o *options) eachScript(f func(*exchange.Script) error) error {
+	for _, file := range o.files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return err
@@ -63,21 +102,9 @@ func run(w io.Writer, redis, holdfast string, write, verbose bool, files []strin
 		if err != nil {
 			return err
 		}
-		if write {
-			err = record(s, redis)
-		} else {
-			err = total.compare(w, s, redis, holdfast, verbose)
-		}
-		if err != nil {
+		if err := f(s); err != nil {
 			return err
 		}
-	}
-	if write {
-		return nil
-	}
-	fmt.Fprintf(w, "%d exchanges in %d scripts, %d differ from Redis for a reason given, %d fail\n", total.answers, len(files), total.explained, total.failed)
-	if total.failed > 0 {
-		return errors.New("answers differ")
 	}
 	return nil
 }
@@ -85,14 +112,14 @@ func run(w io.Writer, redis, holdfast string, write, verbose bool, files []strin
 type tally struct{ answers, explained, failed int }
 
 // compare plays one script to each server.
-func (t *tally) compare(w io.Writer, s *exchange.Script, redis, holdfast string, verbose bool) error {
+func (t *tally) compare(w io.Writer, s *exchange.Script, o *options) error {
 	answers, explained := s.Counts()
 	t.answers += answers
 	t.explained += explained
 	for _, server := range []struct {
 		name, address string
 		holdfast      bool
-	}{{"redis-server", redis, false}, {"holdfast", holdfast, true}} {
+	}{{"redis-server", o.redis, false}, {"holdfast", o.holdfast, true}} {
 		if server.address == "" {
 			continue
 		}
@@ -106,25 +133,20 @@ func (t *tally) compare(w io.Writer, s *exchange.Script, redis, holdfast string,
 		}
 	}
 	for _, step := range s.Steps {
-		if verbose && step.Why != "" {
+		if o.verbose && step.Why != "" {
 			fmt.Fprintf(w, "%s:%d: %s: %s\n", s.Name, step.Line, step.Text, step.Why)
 		}
 	}
 	return nil
 }
 
-// record writes Redis's answers into the script. What Holdfast answers
-// otherwise stays.
+// record writes Redis's answers into the script's file.
 func record(s *exchange.Script, redis string) error {
 	got, err := play(s, redis)
 	if err != nil {
 		return err
 	}
-	for _, step := range s.Steps {
-		if step.Answered() {
-			step.Redis, got = got[0], got[1:]
-		}
-	}
+	s.Record(got)
 	return os.WriteFile(s.Name, []byte(s.String()), 0o644)
 }
 

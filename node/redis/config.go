@@ -29,7 +29,7 @@ type Config struct {
 	MaxQuery int
 	// OutputLimit bounds what one connection may have unsent, in bytes: one
 	// that reads too slowly for its messages, or asks for more at once, is cut
-	// off. Default 32 MiB.
+	// off. Default 64 MiB, which is what one batch may answer.
 	OutputLimit int
 	// MaxClients bounds the connections. Default 10,000.
 	MaxClients int
@@ -61,7 +61,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxValue, 1<<20)
 	def(&c.MaxArgs, 1<<20)
 	def(&c.MaxQuery, max(64<<20, 2*c.MaxValue))
-	def(&c.OutputLimit, 32<<20)
+	def(&c.OutputLimit, 64<<20)
 	def(&c.MaxClients, 10_000)
 	if c.AuthTimeout == 0 {
 		c.AuthTimeout = 10 * time.Second

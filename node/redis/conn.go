@@ -149,7 +149,7 @@ func (c *conn) run(args [][]byte) {
 		return
 	}
 	if c.replies == replyOff || mode == replySkip {
-		c.out.B = c.out.B[:begin]
+		c.out.B = c.out.B[:min(begin, len(c.out.B))] // a subscription has sent what was before it
 	}
 	if mode == replySkip && c.replies == replySkip {
 		c.replies = replyOn

@@ -82,3 +82,26 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	require.Contains(t, c.do("SUBSCRIBE "+strings.Repeat("x", maxChannel+1)), "-ERR too many subscriptions")
 	require.False(t, s.HasSubscribers())
 }
+
+func TestTheGateKeepsMessagesBehindTheConfirmation(t *testing.T) {
+	s, _ := open(t)
+	q := newQueue(newConn(s, &tape{}))
+	require.Equal(t, 1, q.message("c", []byte("before")))
+	q.gate()
+	require.Equal(t, 1, q.message("c", []byte("between")))
+	require.NoError(t, q.replies([]byte("+confirmed\r\n")))
+	require.Equal(t, 1, q.message("c", []byte("after")))
+	b, _ := q.take()
+	var order []int
+	for _, text := range []string{"before", "+confirmed", "between", "after"} {
+		order = append(order, strings.Index(string(b), text))
+	}
+	require.IsIncreasing(t, order)
+}
+
+// A subscription sends what was answered before it, also where answers are off.
+func TestSubscribingWithAnswersOff(t *testing.T) {
+	s, _ := open(t)
+	told := hear(s, strings.NewReader("PING\r\nCLIENT REPLY OFF\r\nSUBSCRIBE x\r\nPING\r\nUNSUBSCRIBE x\r\nCLIENT REPLY ON\r\n"))
+	require.Equal(t, "+PONG\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n+OK\r\n", string(told))
+}

@@ -148,7 +148,7 @@ func (s *Server) all() []*conn {
 }
 
 // Shutdown takes no further connection, lets each one finish the commands that
-// it has sent, and waits until all goroutines have ended. When ctx ends it
+// have been read, and waits until all goroutines have ended. When ctx ends it
 // breaks what is left off, waits for that, and returns the context's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
