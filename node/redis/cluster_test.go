@@ -317,3 +317,39 @@ func TestAChangedRingIsToldToThoseWhoAsked(t *testing.T) {
 	require.Equal(t, "+OK", asked.do("SET k v"), "told once")
 	require.Equal(t, "+OK", plain.do("SET k v"))
 }
+
+// A client that sends to each node what it owns knows the ring, whether it has
+// asked on this connection or not.
+func TestAChangedRingIsToldToThoseWhoAim(t *testing.T) {
+	s, f := open(t)
+	aiming, plain, short := dial(t, s), dial(t, s), dial(t, s)
+	var own []string
+	strange := ""
+	for i, seen := 0, map[int]bool{}; len(own) < manyHits || strange == ""; i++ {
+		key := fmt.Sprint("key-", i)
+		switch p := ring.Partition(key); {
+		case f.table.Owner(p) != "a":
+			strange = key
+		case !seen[p]:
+			seen[p] = true
+			own = append(own, key)
+		}
+	}
+	require.Equal(t, "+OK", plain.do("SET "+strange+" v"))
+	for i, key := range own {
+		require.Equal(t, "+OK", aiming.do("SET "+key+" v"))
+		require.Equal(t, "+OK", plain.do("SET "+key+" v"))
+		if i < manyHits-1 {
+			require.Equal(t, "+OK", short.do("SET "+key+" v"))
+		}
+	}
+	var err error
+	f.table, err = ring.New([]string{"a", "b"}, ring.Params{Copies: 2})
+	require.NoError(t, err)
+	aiming.raw("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n")
+	require.Equal(t, "$-1", aiming.read(), "not before the last of a pipeline")
+	require.Contains(t, aiming.read(), "-MOVED ")
+	require.Equal(t, "$-1", aiming.do("GET k"), "told once")
+	require.Equal(t, "$-1", plain.do("GET k"))
+	require.Equal(t, "$-1", short.do("GET k"), "too few to know")
+}

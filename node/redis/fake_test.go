@@ -142,8 +142,10 @@ func (f *fake) Publish(_ context.Context, channel, payload []byte) (int, error) 
 	return f.door.Deliver(string(channel), payload), nil
 }
 
+var fakeMembers = []Member{{"a", "10.0.0.1:6379"}, {"b", "10.0.0.2:6379"}, {"c", "10.0.0.3:6379"}}
+
 func (f *fake) Topology() Topology {
-	return Topology{Table: f.table, Self: "a", Members: []Member{{"a", "10.0.0.1:6379"}, {"b", "10.0.0.2:6379"}, {"c", "10.0.0.3:6379"}}}
+	return Topology{Table: f.table, Self: "a", Members: fakeMembers}
 }
 
 func (f *fake) Info() Info {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -26,7 +27,28 @@ func goRedisCluster(t *trial) {
 	allOfGoRedis(t, c)
 	transactionOfGoRedis(t, c, "{cluster}-watched")
 	messagesOfGoRedis(t, c)
+	stop := others(t, c)
+	defer stop()
 	loginOfGoRedis(t, c, t.owned("login-", 1))
+}
+
+// others are other users of the application, whose commands go on. A cluster
+// client learns by them that a node is gone: go-redis asks the one that it
+// cannot reach four times and gives up, but any answer from another node may
+// tell it that the ring has changed.
+func others(t *trial, c *redis.ClusterClient) (stop func()) {
+	ctx, cancel := context.WithCancel(t.ctx)
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			group.Go(func() { _ = c.Get(ctx, fmt.Sprint("other-", i%1000)).Err() }) // some wait for the node that is killed
+			time.Sleep(2 * time.Millisecond)
+		}
+	})
+	return func() {
+		cancel()
+		group.Wait()
+	}
 }
 
 // allOfGoRedis is what session libraries send by go-redis.

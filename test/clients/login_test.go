@@ -57,6 +57,8 @@ func gorillaGoRedis(t *trial) {
 	defer c.Close()
 	store, err := rbcervilla.NewRedisStore(t.ctx, c)
 	require.NoError(t, err)
+	stop := others(t, c)
+	defer stop()
 	throughKill(t, gorillaApplication(store), "session:")
 }
 

@@ -5,11 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime/debug"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/test/clients/cluster"
@@ -102,6 +103,14 @@ var trials = []struct {
 	{"Symfony RedisSessionHandler, Flask-Session", commands, played("symfony-flask.txt")},
 }
 
+// empty deletes what earlier trials have left, so that no key of theirs expires
+// under the eyes of one that listens.
+func empty(t *testing.T, c *cluster.Cluster) {
+	cl := redis.NewClient(&redis.Options{Addr: c.Address(0)})
+	defer cl.Close()
+	require.NoError(t, cl.FlushAll(t.Context()).Err())
+}
+
 // commands stands for the version where no library runs.
 func commands() string { return "its commands" }
 
@@ -120,6 +129,7 @@ func TestClients(t *testing.T) {
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 			defer cancel()
 			require.NoError(t, c.Restore(ctx))
+			empty(t, c)
 			tr.run(&trial{t, c, ctx, r})
 			require.NotEmpty(t, r.exercised, "a trial that shows nothing")
 		})
@@ -135,13 +145,11 @@ func TestClients(t *testing.T) {
 // module tells the version of a Go module of this build.
 func module(path string) func() string {
 	return func() string {
-		info, _ := debug.ReadBuildInfo()
-		for _, m := range info.Deps {
-			if m.Path == path {
-				version, _, _ := strings.Cut(m.Version, "-0.") // of one without tags
-				return version
-			}
+		out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", path).Output()
+		if err != nil {
+			return "?"
 		}
-		return "?"
+		version, _, _ := strings.Cut(strings.TrimSpace(string(out)), "-0.") // of one without tags
+		return version
 	}
 }

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { RedisStore } from 'connect-redis'
 import express from 'express'
 import session from 'express-session'
-import { did, killOwner, ownerOf, restore } from './trial.mjs'
+import { did, killOwner, others, ownerOf, restore } from './trial.mjs'
 
 const prefix = 'sess:'
 
@@ -33,6 +33,7 @@ const call = (store, method) => new Promise((resolve, reject) => store[method]((
 export async function trial(client, shared) {
   client.on('error', () => {}) // the killed node's; the client connects again
   await client.connect()
+  if (shared) others(client)
   const store = new RedisStore({ client, prefix })
   const server = application(store).listen(0, '127.0.0.1')
   await once(server, 'listening')

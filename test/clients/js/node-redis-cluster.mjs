@@ -1,5 +1,6 @@
 import { createCluster } from 'redis'
-import { nodes } from './trial.mjs'
+import { nodes, others } from './trial.mjs'
 import { trial, url } from './node-redis-common.mjs'
 
-await trial('node-redis-cluster', createCluster({ rootNodes: nodes.map((node) => ({ url: url(node) })) }))
+const c = createCluster({ rootNodes: nodes.map((node) => ({ url: url(node) })) })
+await trial('node-redis-cluster', c, () => others(c))

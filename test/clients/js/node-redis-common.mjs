@@ -14,9 +14,10 @@ const words = (c) => ({
   hgetall: (key) => c.hGetAll(key),
 })
 
-export async function trial(name, c) {
+export async function trial(name, c, connected = () => {}) {
   c.on('error', () => {}) // the killed node's; the client connects again
   await c.connect()
+  connected()
   same(await c.multi().set(name + '-tx', 'v').get(name + '-tx').exec(), ['OK', 'v'])
   did('MULTI, EXEC')
   await everyday(name, words(c))

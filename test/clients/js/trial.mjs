@@ -50,3 +50,10 @@ export async function everyday(name, c) {
   same(await c.get(key), null)
   did('log in, owner killed, still logged in, touch, log out, owner back, stays out')
 }
+
+// others are other users, whose commands go on: by their answers a cluster
+// client learns that a node is gone.
+export function others(c) {
+  let i = 0
+  setInterval(() => c.get('other-' + (i++ % 1000)).catch(() => {}), 2)
+}
