@@ -42,15 +42,26 @@ func (c goRedis) get(ctx context.Context, key string) (string, error) {
 
 func (c goRedis) close() { _ = c.Close() } // its connections are to nodes that end too
 
-type ruei struct{ rueidis.Client }
+// ruei is rueidis. It sends a write once only, unless the write is marked as one
+// that may be repeated.
+type ruei struct {
+	rueidis.Client
+	repeat bool
+}
 
-func dialRueidis(addresses []string) (client, error) {
-	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addresses, DisableCache: true})
-	return ruei{c}, err
+func dialRueidis(repeat bool) func([]string) (client, error) {
+	return func(addresses []string) (client, error) {
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addresses, DisableCache: true})
+		return ruei{c, repeat}, err
+	}
 }
 
 func (c ruei) set(ctx context.Context, key, value string) error {
-	return c.Do(ctx, c.B().Set().Key(key).Value(value).Ex(ttl).Build()).Error()
+	cmd := c.B().Set().Key(key).Value(value).Ex(ttl).Build()
+	if c.repeat {
+		cmd = cmd.ToRetryable()
+	}
+	return c.Do(ctx, cmd).Error()
 }
 
 func (c ruei) get(ctx context.Context, key string) (string, error) {

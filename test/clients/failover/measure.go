@@ -24,15 +24,16 @@ const (
 
 // result is what one run has shown.
 type result struct {
-	commands, failed, lost, lostEarly int
-	slowest, recovered                time.Duration
-	firstError                        error
+	commands, failedReads, failedWrites int
+	lost, lostEarly                     int // acknowledged writes; those older than lag
+	slowest, recovered                  time.Duration
+	firstError                          error
 }
 
 func (r *result) misses(b bar) error {
 	switch {
-	case r.failed > 0:
-		return fmt.Errorf("%d commands failed, the first: %w", r.failed, r.firstError)
+	case r.failedReads > 0 || r.failedWrites > 0 && !b.writes:
+		return fmt.Errorf("%d reads and %d writes failed, the first: %w", r.failedReads, r.failedWrites, r.firstError)
 	case r.slowest > b.slowest:
 		return fmt.Errorf("the slowest command took %v, over %v", r.slowest, b.slowest)
 	case r.lostEarly > 0:
@@ -51,6 +52,7 @@ type write struct {
 
 // sample is one command.
 type sample struct {
+	set          bool
 	begun, ended time.Time
 	err          error
 }
@@ -111,7 +113,7 @@ func (l *load) drive(ctx context.Context, d time.Duration) {
 		for due := int(time.Since(begun).Seconds() * perSecond); n < due; n++ {
 			i, set := n*7%keys, n%2 == 0
 			group.Go(func() {
-				s := sample{begun: time.Now()}
+				s := sample{set: set, begun: time.Now()}
 				s.err = l.command(ctx, i, set)
 				s.ended = time.Now()
 				l.mu.Lock()
@@ -153,7 +155,11 @@ func (l *load) result(ctx context.Context, killed time.Time) (*result, error) {
 		took := s.ended.Sub(s.begun)
 		r.slowest = max(r.slowest, took)
 		if s.err != nil {
-			r.failed++
+			if s.set {
+				r.failedWrites++
+			} else {
+				r.failedReads++
+			}
 			if r.firstError == nil {
 				r.firstError = s.err
 			}
