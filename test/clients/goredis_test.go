@@ -39,12 +39,20 @@ func goRedisCluster(t *trial) {
 func others(t *trial, c *redis.ClusterClient) (stop func()) {
 	ctx, cancel := context.WithCancel(t.ctx)
 	var group sync.WaitGroup
+	warm := make(chan struct{})
 	group.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
+			if i == 2000 {
+				close(warm)
+			}
 			group.Go(func() { _ = c.Get(ctx, fmt.Sprint("other-", i%1000)).Err() }) // some wait for the node that is killed
 			time.Sleep(2 * time.Millisecond)
 		}
 	})
+	select {
+	case <-warm: // the nodes have seen where its commands go
+	case <-ctx.Done():
+	}
 	return func() {
 		cancel()
 		group.Wait()

@@ -14,13 +14,13 @@ const words = (c) => ({
   hgetall: (key) => c.hGetAll(key),
 })
 
-export async function trial(name, c, connected = () => {}) {
+export async function trial(name, c, connected) {
   c.on('error', () => {}) // the killed node's; the client connects again
   await c.connect()
-  connected()
+  connected?.()
   same(await c.multi().set(name + '-tx', 'v').get(name + '-tx').exec(), ['OK', 'v'])
   did('MULTI, EXEC')
-  await everyday(name, words(c))
+  await everyday(name, words(c), { queued: connected !== undefined })
   c.destroy()
   process.exit(0)
 }
