@@ -18,15 +18,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/seed-95a32959/holdfast/internal/problem"
 )
 
 // Target is one process of a member. The zero Target means none.
@@ -48,6 +44,8 @@ type Config struct {
 	// Lookup names the owner and the heir of a key. It is called for each request, and again after a member failed it, so it must
 	// neither lock nor block. Required.
 	Lookup func(key string) Route
+	// LookupApp does the same for requests to the application, whose owner may be another one while its application is down. Default Lookup.
+	LookupApp func(key string) Route
 	// Any names some ready member, another one at each call, for requests that have no key yet. Required.
 	Any func() Target
 	// Finder tells the user of a request. Required.
@@ -65,11 +63,21 @@ type Config struct {
 	// DialTimeout bounds one dial; default 500 ms.
 	DialTimeout time.Duration
 	// AnswerTimeout bounds the wait for a member's answer to a session API request, after which a request that may be repeated goes
-	// to the heir; default 5 s, several times what a member itself may wait for others. Application requests have no such bound: theirs may be slow.
+	// to the heir; default 5 s, several times what a member itself may wait for others.
 	AnswerTimeout time.Duration
+	// AppTimeout bounds the wait for the application's answer to begin; default 2 min. Once begun, it may pause for as long as it likes.
+	AppTimeout time.Duration
+	// WriteTimeout bounds how long a client or a member may take nothing of what is sent to it; default 30 s. It is counted in halves.
+	WriteTimeout time.Duration
+	// HeadTimeout bounds how long a client may take to send the head of a request; default 10 s.
+	HeadTimeout time.Duration
+	// BodyTimeout bounds how long a client may send nothing of a body that it has announced; default 60 s.
+	BodyTimeout time.Duration
+	// ClientIdleTimeout is how long an unused connection of a client is kept; default 2 min.
+	ClientIdleTimeout time.Duration
 	// IdleTimeout is how long an unused connection to a member is kept; default 60 s. It should be below the time after which the member closes it.
 	IdleTimeout time.Duration
-	// IdlePerMember is the most unused connections kept to one member, for the session API and for the application each; default 1024.
+	// IdlePerMember is the most unused connections kept to one member; default 1024.
 	IdlePerMember int
 	// Logger is told of requests that no member answered. Keys and users are never in it. Default: nothing is logged.
 	Logger *slog.Logger
@@ -83,7 +91,7 @@ func (c *Config) validate() error {
 		return errors.New("router config: Any is nil; a function naming a ready member is needed")
 	case c.Finder == nil:
 		return errors.New("router config: Finder is nil")
-	case c.RetryBody < 0 || c.IdlePerMember < 0 || c.DialTimeout < 0 || c.AnswerTimeout < 0 || c.IdleTimeout < 0:
+	case min(c.RetryBody, c.IdlePerMember) < 0, min(c.DialTimeout, c.AnswerTimeout, c.AppTimeout, c.WriteTimeout, c.HeadTimeout, c.BodyTimeout, c.IdleTimeout, c.ClientIdleTimeout) < 0:
 		return errors.New("router config: a size or timeout is negative; 0 for the default or more is accepted")
 	}
 	if err := c.Finder.Validate(); err != nil {
@@ -92,8 +100,16 @@ func (c *Config) validate() error {
 	setDefault(&c.RetryBody, 64<<10)
 	setDefault(&c.DialTimeout, 500*time.Millisecond)
 	setDefault(&c.AnswerTimeout, 5*time.Second)
+	setDefault(&c.AppTimeout, 2*time.Minute)
+	setDefault(&c.WriteTimeout, 30*time.Second)
+	setDefault(&c.HeadTimeout, 10*time.Second)
+	setDefault(&c.BodyTimeout, 60*time.Second)
 	setDefault(&c.IdleTimeout, 60*time.Second)
+	setDefault(&c.ClientIdleTimeout, 2*time.Minute)
 	setDefault(&c.IdlePerMember, 1024)
+	if c.LookupApp == nil {
+		c.LookupApp = c.Lookup
+	}
 	if c.Failed == nil {
 		c.Failed = func(Target) {}
 	}
@@ -112,13 +128,15 @@ func setDefault[T int | time.Duration](field *T, value T) {
 	}
 }
 
-// Router passes requests on. It is an http.Handler for use by many goroutines.
+// Router passes requests on. It serves connections by itself (Serve), and it is an http.Handler for those of another server; both may
+// be used from many goroutines.
 type Router struct {
 	cfg      Config
-	api, app *link // the session API's answers are bounded in time, the application's are not
-	buffers  bufferPool
-	errorLog *log.Logger
-	closing  context.Context // ends the upgraded connections, which an http.Server's Shutdown does not know of
+	pool     *pool
+	server   server
+	ejected  ejections
+	budget   budget
+	closing  context.Context // ends unused connections and upgraded ones (WebSockets), of which an http.Server's Shutdown does not know
 	close    context.CancelFunc
 	counters counters
 }
@@ -128,71 +146,22 @@ func New(cfg Config) (*Router, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	rt := &Router{
-		cfg:      cfg,
-		api:      newLink(&cfg, cfg.AnswerTimeout),
-		app:      newLink(&cfg, 0),
-		errorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}
+	rt := &Router{cfg: cfg}
+	rt.pool = newPool(&rt.cfg)
 	rt.closing, rt.close = context.WithCancel(context.Background())
 	return rt, nil
 }
 
-// ServeHTTP passes the request on to the owner of its user.
-func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	user, setCookie := rt.cfg.Finder.Find(r)
-	rt.Forward(w, r, user, setCookie)
-}
-
-// Forward is ServeHTTP for a caller that has asked the Finder already: asked twice, it would make up two new users.
-func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, user string, setCookie *http.Cookie) {
-	rt.counters.requests.Add(1)
-	path := escapedPath(r.URL)
-	p, err := parsePath(path)
-	if err != nil {
-		rt.refuse(w, http.StatusBadRequest, "malformed-path", "The path is malformed", err.Error())
-		return
-	}
-	if r.URL.Opaque != "" {
-		rt.refuse(w, http.StatusBadRequest, "malformed-path", "The path is malformed", "accepted is a path that begins with a slash")
-		return
-	}
-	if r.Method == http.MethodConnect {
-		rt.refuse(w, http.StatusNotImplemented, "method-not-supported", "The method is not supported", "CONNECT asks for a tunnel, and this is no forward proxy")
-		return
-	}
-	hops := hopsOf(r.Header)
-	if hops >= maxHops {
-		rt.refuse(w, http.StatusLoopDetected, "hop-limit", "The request was passed on too often",
-			"the members do not agree yet on who owns this key, or their addresses point at each other; try again")
-		return
-	}
-	x := &exchange{rt: rt, place: p, path: path, user: user, cookie: setCookie, hops: hops, link: rt.app}
-	if p.call != callApp {
-		x.link = rt.api
-	}
-	if err := x.hold(r); err != nil {
-		x.refuseBody(w, err)
-		return
-	}
-	x.serve(w, r)
-}
-
-// Close closes the unused connections to members and ends the upgraded ones (WebSockets). Requests under way are not disturbed; stop the
-// server that brings them first.
+// Close closes the listeners and the unused connections, and ends the upgraded ones (WebSockets). Requests under way are not disturbed, and end their
+// connections; Shutdown waits for them.
 func (rt *Router) Close() {
 	rt.close()
-	rt.api.close()
-	rt.app.close()
+	rt.server.stop()
+	rt.pool.close()
 }
 
-// refuse answers a request that is not passed on.
-func (rt *Router) refuse(w http.ResponseWriter, status int, slug, title, detail string) {
-	rt.counters.errors.Add(1)
-	if status == http.StatusBadGateway || status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1") // a failed member is out of the ring within about a second
-	}
-	problem.Write(w, status, slug, title, detail)
+func retryLater(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable // a failed member is out of the ring within about a second
 }
 
 // Stats counts what a Router has done since it was made.
@@ -203,11 +172,13 @@ type Stats struct {
 	Refused   uint64 // dials that were refused or found no way
 	Silent    uint64 // dials that timed out, and answers that did not come in time
 	Cancelled uint64 // clients that left before their answer
+	Broken    uint64 // answers that broke off in the middle, at a member
+	Malformed uint64 // requests refused for their head
 	Errors    uint64 // requests that got an error of the Router's own: no member, none that answered, a bad request
 }
 
 type counters struct {
-	requests, retries, failovers, refused, silent, cancelled, errors atomic.Uint64
+	requests, retries, failovers, refused, silent, cancelled, broken, malformed, errors atomic.Uint64
 }
 
 // Stats returns the counters. They are read one by one while requests go on.
@@ -215,21 +186,6 @@ func (rt *Router) Stats() Stats {
 	c := &rt.counters
 	return Stats{
 		Requests: c.requests.Load(), Retries: c.retries.Load(), Failovers: c.failovers.Load(), Refused: c.refused.Load(),
-		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Errors: c.errors.Load(),
+		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Broken: c.broken.Load(), Malformed: c.malformed.Load(), Errors: c.errors.Load(),
 	}
 }
-
-// bufferPool lends the buffers that bodies are copied through.
-type bufferPool struct{ pool sync.Pool }
-
-const copyBuffer = 32 << 10 // bytes, as io.Copy would take for each body anew
-
-// The pool holds pointers to arrays: a slice would be allocated anew each time it is put back.
-func (p *bufferPool) Get() []byte {
-	if b, ok := p.pool.Get().(*[copyBuffer]byte); ok {
-		return b[:]
-	}
-	return make([]byte, copyBuffer)
-}
-
-func (p *bufferPool) Put(b []byte) { p.pool.Put((*[copyBuffer]byte)(b)) }

@@ -202,7 +202,6 @@ func TestRefusedRequests(t *testing.T) {
 		"tunnel":        {func(r *http.Request) { r.Method = http.MethodConnect }, 501, "method-not-supported"},
 		"cut body":      {func(r *http.Request) { r.Body = io.NopCloser(&cut{}); r.ContentLength = 9 }, 400, "broken-body"},
 		"body too long": {func(r *http.Request) { r.Body = http.MaxBytesReader(nil, io.NopCloser(strings.NewReader("123")), 2) }, 413, "body-too-large"},
-		"odd upgrade":   {func(r *http.Request) { r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"\x01"}} }, 400, "bad-request"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("PUT", "/v1/sessions/a", strings.NewReader("123"))
