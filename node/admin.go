@@ -400,7 +400,8 @@ func (n *Node) adminDrain(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, http.StatusConflict, "nothing-to-drain", "A router holds nothing", "SIGTERM stops it; drain takes the admin address of a node")
 		return
 	}
-	if left := len(n.View().Nodes()) - 1; left < n.cfg.Copies && r.URL.Query().Get("force") != "1" {
+	// Asking again joins the drain under way.
+	if left := len(n.View().Nodes()) - 1; left < n.cfg.Copies && r.URL.Query().Get("force") != "1" && n.members.state() != StateLeaving {
 		problem.Write(w, http.StatusConflict, "too-few-nodes", "Too few nodes would remain",
 			fmt.Sprintf("%d nodes would remain for %d copies of each session: start another one first, or add ?force=1", left, n.cfg.Copies))
 		return

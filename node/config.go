@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/replication"
@@ -214,6 +215,18 @@ func (c Config) validate() error {
 	if c.MemoryLimit < 0 {
 		bad("memory", c.MemoryLimit, "must not be negative")
 	}
+	if c.DrainTimeout < 0 {
+		bad("drain-timeout", c.DrainTimeout, "must not be negative")
+	}
+	if !token(c.Cookie) {
+		bad("cookie", c.Cookie, "must be a cookie name: letters, digits and !#$%&'*+-.^_`|~")
+	}
+	if !token(c.UserHeader) {
+		bad("user-header", c.UserHeader, "must be a header name: letters, digits and !#$%&'*+-.^_`|~")
+	}
+	if strings.ContainsAny(c.Advertise, " /[]") || len(c.Advertise) > 253 {
+		bad("advertise", c.Advertise, "must be a host name or an IP address, without a port")
+	}
 	if len(c.Zone) > 32 {
 		bad("zone", c.Zone, "must be 32 bytes at most")
 	}
@@ -242,6 +255,16 @@ func (c Config) validate() error {
 	}
 	errs = append(errs, c.validateExposure()...)
 	return errors.Join(errs...)
+}
+
+// token says whether s is one in the sense of RFC 9110, section 5.6.2.
+func token(s string) bool {
+	for _, c := range []byte(s) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 type address struct{ field, value string }

@@ -121,6 +121,23 @@ func TestAdminDrainStopsTheNode(t *testing.T) {
 	require.Equal(t, "v", got)
 }
 
+// A second POST joins the drain that is under way: nobody asks again whether
+// enough nodes remain.
+func TestAdminDrainTwice(t *testing.T) {
+	t.Parallel()
+	ada := begin(t, loopbackConfig("ada"))
+	bob := begin(t, loopbackConfig("bob", ada))
+	agree(t, ada, bob)
+	put(t, ada, "k", "v")
+	resp, _ := send(t, "POST", bob.office("/admin/drain"), "")
+	require.Equal(t, http.StatusConflict, resp.StatusCode, "one node would remain for two copies")
+	require.NoError(t, bob.members.setState(StateLeaving))
+	resp, body := send(t, "POST", bob.office("/admin/drain"), "")
+	require.Equal(t, http.StatusAccepted, resp.StatusCode)
+	require.Contains(t, body, `{"done":true,"unsynced":0}`)
+	<-bob.Done()
+}
+
 // The end of the context ends the member at once, and with it every goroutine,
 // listener and connection, those to the application too.
 func TestContextEndReleasesEverything(t *testing.T) {

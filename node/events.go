@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,13 +27,14 @@ type event struct {
 type events struct {
 	now  func() time.Time
 	wake chan struct{}
+	// missed counts events that a slow subscriber did not get.
+	missed atomic.Int64
 
-	mu      sync.Mutex // guards what follows
-	last    uint64
-	kept    []event
-	sent    uint64
-	subs    map[chan event]struct{}
-	dropped uint64
+	mu   sync.Mutex // guards what follows
+	last uint64
+	kept []event
+	sent uint64
+	subs map[chan event]struct{}
 }
 
 func newEvents(now func() time.Time) *events {
@@ -66,19 +68,15 @@ func (e *events) run(ctx context.Context) {
 		case <-e.wake:
 		}
 		fresh, subs := e.unsent()
-		missed := uint64(0)
 		for _, ev := range fresh {
 			for _, sub := range subs {
 				select {
 				case sub <- ev:
 				default:
-					missed++
+					e.missed.Add(1)
 				}
 			}
 		}
-		e.mu.Lock()
-		e.dropped += missed
-		e.mu.Unlock()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/sync/errgroup"
 )
 
 // Timing of gossip, measured in virtual time: a crash is seen by all members
@@ -33,6 +34,7 @@ const (
 	rejoinInterval  = 3 * time.Second
 	lonelyWarn      = 2 * time.Second
 	rememberedPeers = 1024
+	rejoinAtOnce    = 8
 )
 
 // heard is the newest that gossip said of one boot of a member.
@@ -274,17 +276,8 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 				missing = append(missing, seed)
 			}
 		}
-		for _, address := range missing {
-			if ctx.Err() != nil {
-				return
-			}
-			n, err := g.join([]string{address})
-			switch {
-			case n > 0 && err == nil:
-				g.log.Debug("rejoined", "address", address)
-			case err != nil:
-				last = err
-			}
+		if err := g.joinEach(ctx, missing); err != nil {
+			last = err
 		}
 		// A member that knows nobody tries often at first: the seeds may be
 		// starting at this moment.
@@ -301,6 +294,33 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 			pause = rejoinInterval
 		}
 	}
+}
+
+// joinEach contacts every address by itself, for one that is dead costs two
+// seconds: a few at a time. It returns the last error.
+func (g *gossip) joinEach(ctx context.Context, addresses []string) (last error) {
+	var mu sync.Mutex // guards last
+	var group errgroup.Group
+	group.SetLimit(rejoinAtOnce)
+	for _, address := range addresses {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			n, err := g.join([]string{address})
+			switch {
+			case n > 0 && err == nil:
+				g.log.Debug("rejoined", "address", address)
+			case err != nil:
+				mu.Lock()
+				defer mu.Unlock()
+				last = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none returns an error
+	return last
 }
 
 // isSelf says whether a seed is this member's own address, which every member

@@ -122,9 +122,17 @@ func (l *link) connectBulk(ctx context.Context) (*peer.Link, error) {
 		}
 		bulk, err := l.connect(ctx)
 		l.mu.Lock()
-		l.bulk, l.bulkDialing = bulk, nil
+		l.bulkDialing = nil
+		lost := l.main == nil // and disconnect has closed all that it knew
+		if err == nil && !lost {
+			l.bulk = bulk
+		}
 		l.mu.Unlock()
 		close(dialing)
+		if err == nil && lost {
+			bulk.Close()
+			return nil, fmt.Errorf("%s: %w", l.id.Name, errNoLink)
+		}
 		return bulk, err
 	}
 }
@@ -170,6 +178,9 @@ func (l *link) run(ctx context.Context) {
 			l.mu.Lock()
 			l.main = main
 			l.mu.Unlock()
+			if l.node.replicator != nil { // a router has none
+				l.node.replicator.Retry(l.id.String())
+			}
 			l.node.members.setBack(l.id)
 			l.node.members.broadcast()
 			l.heartbeats(ctx, main)
@@ -205,6 +216,7 @@ func (l *link) disconnect() {
 			p.Close()
 		}
 	}
+	l.node.members.kick() // a newer boot of the name may take its place now
 }
 
 // heartbeats asks the peer every 200 ms, and whenever the view changes, how it

@@ -113,7 +113,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		Fingerprint: view.Table.Fingerprint(), Counters: make(map[string]int64),
 	}
 	for name, c := range map[string]*atomic.Int64{
-		"forwarded": &n.stats.forwarded, "unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
 	} {
 		a.Counters[name] = c.Load()
 	}

@@ -91,6 +91,17 @@ func (r *Replicator) Detach(id string) {
 	}
 }
 
+// Retry tells the sender to id not to wait out its pause after a failure: the
+// member can be reached again.
+func (r *Replicator) Retry(id string) {
+	if s := r.sender(id); s != nil {
+		select {
+		case s.again <- struct{}{}:
+		default: // it has been told already
+		}
+	}
+}
+
 // Close detaches every member, for good, and waits until all senders have ended.
 func (r *Replicator) Close() {
 	r.mu.Lock()

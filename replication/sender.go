@@ -49,6 +49,7 @@ type sender struct {
 	now     func() time.Time
 	stats   *Stats
 	wake    chan struct{}   // one slot: there is something to do
+	again   chan struct{}   // one slot: the peer can be reached again
 	ctx     context.Context // ends when the sender is to end
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -80,7 +81,7 @@ type Stats struct {
 func newSender(ctx context.Context, p Peer, store *session.Store, now func() time.Time, stats *Stats) *sender {
 	s := &sender{
 		peer: p, store: store, now: now, stats: stats,
-		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
+		wake: make(chan struct{}, 1), again: make(chan struct{}, 1), stopped: make(chan struct{}),
 		limit: batchKeys, dirty: newDirtySet(), waiters: make(map[string][]waiter),
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
@@ -154,6 +155,8 @@ func (s *sender) run() {
 			return
 		case <-wake:
 		case <-retry:
+		case <-s.again:
+			pause = retryMin
 		}
 	}
 }

@@ -125,6 +125,28 @@ func TestFailedBatchComesBack(t *testing.T) {
 	})
 }
 
+// TestRetry: a link that is up again is used at once, not after the pause that
+// its failures have earned it.
+func TestRetry(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *session.Store, r *Replicator) {
+		link := newHeld()
+		r.Attach(t.Context(), "b", link)
+		put(t, store, "k", "1")
+		r.Mark([]string{"b"}, "k")
+		for pause := retryMin; pause < retryMax; pause *= 2 {
+			link.next(synctest.Wait).reply(nil, errNoLink)
+			time.Sleep(pause)
+		}
+		link.next(synctest.Wait).reply(nil, errNoLink)
+		require.Nil(t, link.next(synctest.Wait), "the longest pause has begun")
+		r.Retry("unknown")
+		r.Retry("b")
+		again := link.next(synctest.Wait)
+		require.NotNil(t, again)
+		again.reply(nil, nil)
+	})
+}
+
 // TestSilentPeer: a call that is not answered is given up, and its keys are
 // sent again.
 func TestSilentPeer(t *testing.T) {
