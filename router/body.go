@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/http1"
@@ -63,6 +64,7 @@ func (x *exchange) holdTrailer() {
 type upload struct {
 	head    []byte // what was read before the body turned out to be too large to hold
 	started bool
+	read    atomic.Bool   // all of it was read, so that behind it the client's next request begins
 	done    chan struct{} // closed when the goroutine has ended; the rest may be read then
 	broken  error         // why the client's body could not be read
 	failed  error         // why the member's connection took no more
@@ -95,10 +97,12 @@ func (u *upload) send(x *exchange, c *memberConn) {
 			u.broken = err
 			return
 		}
+		u.read.Store(!chunked && x.front.ended())
 		if u.failed = u.write(c, p, chunked); u.failed != nil {
 			return
 		}
 	}
+	u.read.Store(true)
 	if chunked {
 		last := []byte("0\r\n")
 		for _, f := range x.front.trailer() {

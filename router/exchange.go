@@ -27,9 +27,10 @@ type exchange struct {
 	trusted, secure bool // what the peer says of its client is believed; the client came over TLS
 
 	place  place
-	user   string       // the key of an application request
-	cookie *http.Cookie // to be set by the answer; nil for none
-	hops   int          // how often it was passed on before
+	user   string                 // the key of an application request
+	cookie *http.Cookie           // to be set by the answer; nil for none
+	lookup func(key string) Route // in place of the configured one for the application; nil for none
+	hops   int                    // how often it was passed on before
 
 	out        []byte  // the outgoing head, and behind it what a try adds
 	held       []byte  // the whole body, if upload is nil
@@ -129,7 +130,7 @@ func (x *exchange) deliver() (Target, error) {
 		case next != (Target{}):
 			x.rt.counters.failovers.Add(1)
 			if nothingSent(err) {
-				x.refusals = append(x.refusals, target.Name+"/"+target.Boot)
+				x.passOver(target)
 			}
 		case err != nil:
 			return target, errors.Join(x.errs...)
@@ -170,6 +171,10 @@ func (x *exchange) next() Target {
 // passOver tells the next member which one it stands in for, as if that had been asked in vain once more.
 func (x *exchange) passOver(t Target) {
 	who := t.Name + "/" + t.Boot
+	if t.App {
+		x.standIn = who
+		return
+	}
 	for _, known := range x.refusals {
 		if known == who {
 			return
@@ -186,7 +191,13 @@ func (x *exchange) candidate(i int) Target {
 	case callKeyless:
 		return cfg.Any()
 	case callApp:
-		route = cfg.LookupApp(x.user)
+		lookup := cfg.LookupApp
+		if x.lookup != nil {
+			lookup = x.lookup
+		}
+		if route = lookup(x.user); route.Absent != "" {
+			x.standIn = route.Absent
+		}
 	default:
 		route = cfg.Lookup(x.place.key)
 	}
@@ -242,21 +253,11 @@ func (x *exchange) mayGoOn(err error) bool {
 	return x.upload == nil && x.asksForAnother()
 }
 
-// asksForAnother reports whether the answer is that of a member which did nothing, and notes why.
+// asksForAnother reports whether the answer is that of a member which did nothing.
 func (x *exchange) asksForAnother() bool {
 	r := &x.member.resp
-	if r.Status != http.StatusServiceUnavailable {
-		return false
-	}
-	switch why, _ := http1.Get(r.Fields, "holdfast-retry"); string(why) {
-	case retryApp:
-		last := x.tried[x.tries-1]
-		x.standIn = last.Name + "/" + last.Boot
-	case retryMember:
-	default:
-		return false
-	}
-	return true
+	retry, _ := http1.Get(r.Fields, "holdfast-retry")
+	return r.Status == http.StatusServiceUnavailable && string(retry) == "1" && !x.tried[x.tries-1].App
 }
 
 // mayRedial reports whether the last member left is dialled once more. The dial's bound is shorter than the second after which a lost SYN is sent again
@@ -292,6 +293,8 @@ func (x *exchange) fail(err error) {
 	}
 	slug, title := "connection-broken", "The connection to the member broke"
 	switch last := x.errs[len(x.errs)-1]; {
+	case x.tried[x.tries-1].App:
+		slug, title = "application-unreachable", "The application did not answer"
 	case silent(last):
 		slug, title = "member-silent", "The member did not answer in time"
 	case nothingSent(last):

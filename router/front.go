@@ -13,6 +13,8 @@ type front interface {
 	next() ([]byte, error)
 	// ready reports whether next has something without waiting for the client.
 	ready() bool
+	// ended reports whether all of it was read.
+	ended() bool
 	// trailer returns the fields behind the body, once next has returned io.EOF.
 	trailer() []http1.Field
 	// stopBody makes a call of next that waits return, so that whoever calls it can end. There is no other request on this connection.

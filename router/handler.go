@@ -18,10 +18,11 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Forward is ServeHTTP for a caller that has asked the Finder already: asked twice, it would make up two new users.
-func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, user string, setCookie *http.Cookie) {
+// Forward is ServeHTTP for an application request whose caller has asked the Finder already: asked twice, it would make up two new users. lookup takes the place
+// of LookupApp, unless it is nil.
+func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, user string, setCookie *http.Cookie, lookup func(key string) Route) {
 	if x := rt.adopt(w, r); x != nil && x.placed() {
-		x.user, x.cookie = user, setCookie
+		x.user, x.cookie, x.lookup = user, setCookie, lookup
 		x.forward()
 	}
 }
@@ -85,13 +86,14 @@ type handler struct {
 	controller *http.ResponseController
 
 	buf   []byte
-	ended bool
+	whole bool // the body was read to its end
 	begun bool
 }
 
 func (h *handler) context() context.Context { return h.r.Context() }
 func (h *handler) left() bool               { return h.r.Context().Err() != nil }
-func (h *handler) ready() bool              { return h.ended }
+func (h *handler) ready() bool              { return h.whole }
+func (h *handler) ended() bool              { return h.whole }
 func (h *handler) goOn() error              { return nil } // net/http does it at the first read
 func (h *handler) stopBody()                { _ = h.controller.SetReadDeadline(longAgo) }
 
@@ -99,13 +101,13 @@ func (h *handler) next() ([]byte, error) {
 	if h.buf == nil {
 		h.buf = make([]byte, 16<<10)
 	}
-	for !h.ended {
+	for !h.whole {
 		n, err := h.r.Body.Read(h.buf)
-		h.ended = err == io.EOF
+		h.whole = err == io.EOF
 		if n > 0 {
 			return h.buf[:n], nil
 		}
-		if err != nil && !h.ended {
+		if err != nil && !h.whole {
 			return nil, err
 		}
 	}

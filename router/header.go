@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
 
@@ -16,12 +17,6 @@ const (
 	headerKey      = "Holdfast-Key"      // the user of an application request
 	headerRetry    = "Holdfast-Retry"    // in a 503: not carried out here, and another member may
 	headerStandIn  = "Holdfast-Stand-In" // owner/boot whose application is down, so that this member's should serve the user
-)
-
-// What Holdfast-Retry says in a 503.
-const (
-	retryMember = "1"   // the member cannot serve the key now
-	retryApp    = "app" // the member's application is down
 )
 
 // maxHops is how often a request is passed on at most: router to node, and node to node when their rings differ for a moment.
@@ -162,8 +157,6 @@ func (x *exchange) writeHead() {
 	x.hops, x.websocket = was.hops, was.websocket
 	out = x.appendCookie(out)
 	out = x.appendForwarded(out, &was)
-	out = append(append(out, headerHop...), ": "...)
-	out = append(strconv.AppendInt(out, int64(x.hops+1), 10), "\r\n"...)
 	if x.place.call == callApp {
 		out = http1.AppendField(out, headerKey, x.user)
 	}
@@ -223,19 +216,29 @@ func (x *exchange) appendForwarded(out []byte, was *prior) []byte {
 }
 
 // appendCookie lets the request carry the cookie which its answer will set. A member whose ring differs then finds the same user in it
-// and does not make up a second one.
+// and does not make up a second one. It replaces what the client sent under its name: a forged one, or one signed by a secret on its way out.
 func (x *exchange) appendCookie(out []byte) []byte {
 	if x.cookie == nil {
 		return out
 	}
-	// Before the others: the first that verifies counts, and one signed by an old secret may be among them.
 	out = append(out, "Cookie: "+x.cookie.Name+"="+x.cookie.Value...)
 	for _, f := range x.head.Fields {
 		if f.Kind == http1.Cookie {
-			out = append(append(out, "; "...), f.Value...)
+			out = appendPairs(out, f.Value, x.rt.cfg.Finder.prefix)
 		}
 	}
 	return append(out, "\r\n"...)
+}
+
+// appendPairs appends those of a Cookie field's pairs that do not begin with prefix.
+func appendPairs(out, pairs, prefix []byte) []byte {
+	for pair, rest := []byte(nil), pairs; len(rest) > 0; {
+		pair, rest, _ = bytes.Cut(rest, []byte{';'})
+		if pair = bytes.Trim(pair, " \t"); len(pair) > 0 && !bytes.HasPrefix(pair, prefix) {
+			out = append(append(out, "; "...), pair...)
+		}
+	}
+	return out
 }
 
 // passesTrailer reports whether a field behind a request's body is passed on.
@@ -243,14 +246,34 @@ func (x *exchange) passesTrailer(f http1.Field) bool {
 	return f.Kind == http1.Other && x.rt.cfg.Finder.roleOf(f.Name) == passed
 }
 
-// adorn makes the answer's head right for the client, and returns what is added to it.
-func (x *exchange) adorn(r *http1.Response) (added []http1.Field) {
+// appendForMember appends what only members say to each other.
+func (x *exchange) appendForMember(out []byte, t Target) []byte {
+	out = append(append(out, headerHop...), ": "...)
+	out = append(strconv.AppendInt(out, int64(x.hops+1), 10), "\r\n"...)
+	if x.place.call == callKeyless {
+		return out
+	}
+	for _, refusal := range x.refusals {
+		out = http1.AppendField(out, headerFailover, refusal)
+	}
+	if x.standIn != "" {
+		out = http1.AppendField(out, headerStandIn, x.standIn)
+	}
+	if fence := x.rt.cfg.Fence; fence != nil {
+		out = http1.AppendField(out, headerFence, fence(x.key(), t))
+	}
+	return out
+}
+
+// adorn makes an answer's head right for the client, and returns what is added to it.
+func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
+	ofApp := from.App && x.rt.cfg.FromApp != nil
 	kept := r.Fields[:0]
 	for _, f := range r.Fields {
 		switch {
 		case f.Kind == http1.Trailer && r.Length == http1.Chunked: // announces what comes behind the chunks, which goes on with them
 		case f.Kind == http1.Upgrade && r.Status == http.StatusSwitchingProtocols:
-		case f.Kind.HopByHop(), f.Kind == http1.Other && f.Is("holdfast-retry"):
+		case f.Kind.HopByHop(), f.Kind == http1.Other && (f.Is("holdfast-retry") || ofApp && ours(f.Name)):
 			continue
 		case f.Kind == http1.ContentLength && (r.Status < 200 || r.Status == http.StatusNoContent):
 			continue // RFC 9110, section 8.6
@@ -258,6 +281,11 @@ func (x *exchange) adorn(r *http1.Response) (added []http1.Field) {
 		kept = append(kept, f)
 	}
 	r.Fields = kept
+	if ofApp {
+		for _, h := range x.rt.cfg.FromApp() {
+			added = append(added, http1.Field{Name: []byte(h.Name), Value: []byte(h.Value)})
+		}
+	}
 	if x.cookie != nil && (r.Status >= 200 || r.Status == http.StatusSwitchingProtocols) {
 		// A shared cache in front must not hand one user's cookie to the next, however cacheable the application says its page is.
 		added = append(added,
@@ -265,6 +293,11 @@ func (x *exchange) adorn(r *http1.Response) (added []http1.Field) {
 			http1.Field{Name: []byte("Cache-Control"), Value: []byte("private")})
 	}
 	return added
+}
+
+// ours reports whether a name is one of those that members give.
+func ours(name []byte) bool {
+	return len(name) >= len(prefixOurs) && foldedIs(name[:len(prefixOurs)], prefixOurs)
 }
 
 func foldedIs(value []byte, lower string) bool { return http1.Field{Name: value}.Is(lower) }

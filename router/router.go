@@ -25,11 +25,12 @@ import (
 	"time"
 )
 
-// Target is one process of a member. The zero Target means none.
+// Target is one process of a member, or the application beside it. The zero Target means none.
 type Target struct {
 	Name string // the member's name in the ring
 	Boot string // the id of this start of it
-	HTTP string // host:port of its public door
+	HTTP string // host:port of its public door, or whatever Dial takes for the application
+	App  bool   // it is the application beside this member: it gets none of the headers by which members speak to each other
 }
 
 // Route says where a key's requests go.
@@ -37,7 +38,11 @@ type Route struct {
 	Fingerprint string // of the ring that it was read from
 	Owner       Target // zero when no member is ready
 	Heir        Target // who owns the key if the owner is gone; zero when the owner is alone
+	Absent      string // owner/boot for which Owner stands in, because the application beside it is down; "" for none
 }
+
+// Header is one header field.
+type Header struct{ Name, Value string }
 
 // Config configures a Router. Zero fields have the defaults stated.
 type Config struct {
@@ -56,6 +61,9 @@ type Config struct {
 	// Fence makes the value of Holdfast-Fence, by which a member knows a request that reaches it too late: after a cut or a pause, when
 	// another member has carried it out since. Optional. It is called for each try, and must not block.
 	Fence func(key string, t Target) string
+	// ToApp is added to requests for the application beside this member, FromApp to its answers. Optional.
+	ToApp   []Header
+	FromApp func() []Header
 	// Dial opens a connection to a member; default a net.Dialer. To be seen as refused its error must wrap syscall.ECONNREFUSED, EHOSTUNREACH or ENETUNREACH.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// RetryBody is the largest body, in bytes, that is held for a second try; default 64 KiB. A larger one streams and is sent once.

@@ -80,7 +80,7 @@ func TestCookiePinsABrowser(t *testing.T) {
 	third := m.requests()[2]
 	require.NotEqual(t, "forged", third.header.Get("Holdfast-Key"))
 	require.NotEqual(t, key, third.header.Get("Holdfast-Key"))
-	require.Regexp(t, `^holdfast=[^;]+; a=b; holdfast=forged\.A+$`, third.header.Get("Cookie"))
+	require.Regexp(t, `^holdfast=[^;.]{24}\.[^;]{22}; a=b$`, third.header.Get("Cookie"))
 }
 
 func TestNoCookieForTheSessionAPI(t *testing.T) {

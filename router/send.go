@@ -65,7 +65,7 @@ func (x *exchange) attempt(c *memberConn, t Target) error {
 		x.upload.start(x, c)
 	}
 	c.await(time.Now(), limit)
-	if err := x.readAnswer(c); err != nil {
+	if err := x.readAnswer(c, t); err != nil {
 		return err
 	}
 	return x.seal(c)
@@ -75,18 +75,14 @@ func (x *exchange) attempt(c *memberConn, t Target) error {
 func (x *exchange) appendTry(t Target) {
 	out := x.out
 	if x.head.Host == nil {
-		out = http1.AppendField(out, "Host", t.HTTP) // HTTP/1.0 may do without, HTTP/1.1 may not
+		out = append(out, "Host: localhost\r\n"...) // HTTP/1.0 may do without, HTTP/1.1 may not
 	}
-	if x.place.call != callKeyless {
-		for _, refusal := range x.refusals {
-			out = http1.AppendField(out, headerFailover, refusal)
+	if t.App {
+		for _, h := range x.rt.cfg.ToApp {
+			out = http1.AppendField(out, h.Name, h.Value)
 		}
-		if fence := x.rt.cfg.Fence; fence != nil {
-			out = http1.AppendField(out, headerFence, fence(x.key(), t))
-		}
-	}
-	if x.standIn != "" {
-		out = http1.AppendField(out, headerStandIn, x.standIn)
+	} else {
+		out = x.appendForMember(out, t)
 	}
 	switch {
 	case x.upload != nil && x.head.Length >= 0:
@@ -167,7 +163,7 @@ func (x *exchange) askFirst(c *memberConn) (answered bool, err error) {
 }
 
 // readAnswer reads the head of the final answer, and passes on what comes before it.
-func (x *exchange) readAnswer(c *memberConn) error {
+func (x *exchange) readAnswer(c *memberConn, t Target) error {
 	for {
 		if err := c.reader.ReadResponse(&c.resp, x.noBody); err != nil {
 			if err == io.EOF {
@@ -182,7 +178,7 @@ func (x *exchange) readAnswer(c *memberConn) error {
 			return nil
 		case status == http.StatusContinue: // we have sent the body already, and told the client to
 		default:
-			x.adorn(&c.resp)
+			x.adorn(&c.resp, t)
 			if err := x.front.inform(&c.resp); err != nil {
 				return &clientError{err}
 			}
@@ -239,10 +235,10 @@ func (x *exchange) answer(t Target) {
 	c := x.member
 	x.member = nil
 	if c.resp.Status == http.StatusSwitchingProtocols {
-		x.tunnel(c)
+		x.tunnel(c, t)
 		return
 	}
-	added := x.adorn(&c.resp)
+	added := x.adorn(&c.resp, t)
 	err := x.relay(c, added)
 	if err != nil {
 		c.close()

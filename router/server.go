@@ -284,8 +284,7 @@ func (c *client) refuseHead(status int, reason string) {
 // linger closes the sending side and reads on a little: to close at once what still has bytes in it would reset the connection, and take the answer away from a
 // client that has not read it yet.
 func (c *client) linger() {
-	closer, ok := c.conn.(interface{ CloseWrite() error })
-	if !ok || closer.CloseWrite() != nil {
+	if !closeWrite(c.conn) {
 		return
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(lingerTime))
@@ -297,9 +296,10 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// next, ready, trailer, stopBody and goOn implement front.
+// next, ready, ended, trailer, stopBody and goOn implement front.
 func (c *client) next() ([]byte, error)    { return c.body.Next() }
 func (c *client) ready() bool              { return c.body.Ready() }
+func (c *client) ended() bool              { return c.body.Ended() }
 func (c *client) trailer() []http1.Field   { return c.body.Trailer() }
 func (c *client) context() context.Context { return context.Background() }
 
@@ -348,7 +348,7 @@ func (c *client) begin(r *http1.Response, added []http1.Field) error {
 		c.chunked = true
 		c.out = append(c.out, "Transfer-Encoding: chunked\r\n"...)
 	}
-	if u := c.x.upload; u != nil && !u.complete() || c.rt.closing.Err() != nil {
+	if u := c.x.upload; u != nil && !u.read.Load() || c.rt.closing.Err() != nil {
 		c.lasting = false // nobody may read the rest of that body
 	}
 	c.out = append(c.out, c.ending()...)

@@ -13,9 +13,9 @@ const closeGrace = time.Second
 
 // tunnel joins the client and the member after a switch to WebSocket (RFC 6455), until either ends or the router closes. The end is told to the side that
 // does not know of it, as an end point would: by a close frame, so that a browser's page hears "going away" and comes again.
-func (x *exchange) tunnel(c *memberConn) {
+func (x *exchange) tunnel(c *memberConn, t Target) {
 	defer c.close()
-	added := x.adorn(&c.resp)
+	added := x.adorn(&c.resp, t)
 	if x.front.begin(&c.resp, added) != nil {
 		return
 	}
@@ -60,10 +60,22 @@ func (d *direction) run(early []byte) {
 	if d.frames.between() && !d.frames.closed {
 		_, _ = d.to.Write(goingAway(d.masked)) // the last thing it is told; it ends either way
 	}
-	if closer, ok := d.to.(interface{ CloseWrite() error }); ok {
-		_ = closer.CloseWrite()
-	}
+	closeWrite(d.to)
 	_ = d.to.SetReadDeadline(time.Now().Add(closeGrace)) // the other direction ends with this
+}
+
+// closeWrite says that nothing more comes, where the connection, or the one that it wraps, can say so.
+func closeWrite(conn net.Conn) bool {
+	for {
+		if closer, ok := conn.(interface{ CloseWrite() error }); ok {
+			return closer.CloseWrite() == nil
+		}
+		wrapper, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return false
+		}
+		conn = wrapper.NetConn()
+	}
 }
 
 func (d *direction) pass(p []byte) error {

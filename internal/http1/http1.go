@@ -17,6 +17,7 @@
 package http1
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 )
@@ -102,6 +103,8 @@ func (b *Reader) widen() {
 	}
 }
 
+var protocol = []byte("HTTP/")
+
 // readHead collects a head, its last empty line included, into b.head.
 func (b *Reader) readHead() error {
 	seen := 0 // bytes of buf[r:w] that are whole lines
@@ -114,6 +117,12 @@ func (b *Reader) readHead() error {
 			}
 			if end < 0 {
 				break
+			}
+			if seen == 0 && end > MaxHead {
+				return refuse(414, "the first line is longer than %d bytes", MaxHead)
+			}
+			if seen == 0 && !bytes.Contains(line[:end], protocol) {
+				return malformed("the first line names no version of HTTP") // another protocol, whose sender may wait for us
 			}
 			seen += end
 			if end == len("\r\n") {
