@@ -118,6 +118,8 @@ func (m *Message) parse(lines []byte) error {
 			err = m.setCoding(f.Value)
 		case Connection:
 			EachToken(f.Value, m.name)
+		case Trailer:
+			err = checkAnnounced(f.Value)
 		}
 		if err != nil {
 			return err
@@ -170,6 +172,18 @@ func (m *Message) setCoding(v []byte) error {
 	}
 	m.coded, m.Length = true, Chunked
 	return nil
+}
+
+// checkAnnounced refuses to hear of framing behind the body that it frames.
+func checkAnnounced(names []byte) error {
+	var err error
+	EachToken(names, func(name []byte) {
+		switch kindOf(name) {
+		case ContentLength, TransferEncoding, Trailer:
+			err = malformed("Trailer announces %s, which cannot come behind a body", name)
+		}
+	})
+	return err
 }
 
 // name keeps what Connection says.
