@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -77,8 +76,15 @@ type Config struct {
 	// refused. Default 0: no limit.
 	MemoryLimit int64
 
-	// App is the URL of the application that gets every request outside /v1/.
+	// HTTPUnix is the path of a Unix socket on which the public door is open
+	// too, for programs on this host. Default: none.
+	HTTPUnix string
+	// App is where the application listens that gets every request outside
+	// /v1/: http://host:port, https://host:port or unix:/path.
 	App string
+	// AppHealth is the path that App answers with 2xx or 3xx while it is well.
+	// Default: none; it is well while it takes connections.
+	AppHealth string
 	// Demo serves a visit counter where App would be.
 	Demo bool
 	// UserHeader names the user in requests from Trust. Default X-User-ID.
@@ -88,9 +94,13 @@ type Config struct {
 	// Trust lists the peers whose UserHeader and X-Forwarded-For count.
 	// Default: loopback. Live members are trusted besides.
 	Trust []netip.Prefix
-	// Secret signs the affinity cookie; routers that share users share it.
-	// Default: random, so cookies end with the process.
-	Secret []byte
+	// CookieSecure says that users come over TLS: the cookie is marked Secure
+	// and bound to its host by the prefix __Host-.
+	CookieSecure bool
+	// Secrets sign the affinity cookie: the first signs, all of them verify.
+	// Routers that share users share them. Default: a random one, so cookies
+	// end with the process.
+	Secrets [][]byte
 
 	// GossipKeys encrypts gossip: the first key encrypts, all of them decrypt.
 	// 16, 24 or 32 bytes each.
@@ -236,12 +246,15 @@ func (c Config) validate() error {
 		}
 	}
 	if c.App != "" {
-		if u, err := url.Parse(c.App); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			bad("app", c.App, "must be a URL such as http://127.0.0.1:3000")
+		if _, err := parseApp(c.App); err != nil {
+			bad("app", c.App, err.Error())
 		}
 		if c.Demo {
 			errs = append(errs, errors.New("-demo: cannot be used with -app, which takes the same requests"))
 		}
+	}
+	if c.AppHealth != "" && (c.App == "" || !strings.HasPrefix(c.AppHealth, "/")) {
+		bad("app-health", c.AppHealth, "must be a path such as /healthz, beside -app")
 	}
 	for _, a := range c.addresses() {
 		if err := checkAddress(a.value); err != nil {

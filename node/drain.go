@@ -139,14 +139,14 @@ func (n *Node) stop(why error, leave bool) {
 				s.Close()
 			}
 		}
+		if n.router != nil {
+			_ = n.router.Shutdown(n.ctx) // which has ended: what is under way is cut off
+		}
 		if n.gossip != nil {
 			n.gossip.shutdown()
 		}
 		if n.router != nil {
 			n.router.Close()
-		}
-		if n.appLink != nil {
-			n.appLink.CloseIdleConnections()
 		}
 		if n.replicator != nil {
 			n.replicator.Close()
@@ -161,6 +161,14 @@ func (n *Node) stop(why error, leave bool) {
 func (n *Node) closeDoors() {
 	ctx, cancel := context.WithTimeout(context.Background(), httpGrace)
 	defer cancel()
+	// First the router: it also ends the WebSockets, which http.Server does not
+	// know of once it has handed them over.
+	if n.router == nil {
+		return
+	}
+	if err := n.router.Shutdown(ctx); err != nil {
+		n.log.Debug("requests were cut off", "error", err)
+	}
 	for _, s := range []*http.Server{n.http, n.admin} {
 		if s == nil {
 			continue

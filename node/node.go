@@ -29,7 +29,7 @@ type Node struct {
 	id      ID
 	log     *slog.Logger
 	started time.Time // with the monotonic clock, which since reads
-	secret  []byte
+	secrets [][]byte
 
 	store      *session.Store
 	replicator *replication.Replicator
@@ -58,7 +58,7 @@ type Node struct {
 	links   map[ID]*link
 
 	http, admin *http.Server
-	appLink     *http.Transport // to the application beside this node; nil without one
+	app         *app // the application beside this node; nil without one
 
 	stopOnce  sync.Once
 	drainMu   sync.Mutex // one drain at a time
@@ -94,13 +94,14 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, id: newID(cfg), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
+		cfg: cfg, id: newID(cfg), log: cfg.Log, started: time.Now(), secrets: cfg.Secrets,
 		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1),
 		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), events: newEvents(cfg.Now),
 	}
-	if n.secret == nil {
-		n.secret = make([]byte, 32)
-		rand.Read(n.secret)
+	if len(n.secrets) == 0 {
+		secret := make([]byte, 32)
+		rand.Read(secret)
+		n.secrets = [][]byte{secret}
 	}
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.owner, n.keeper, n.lease, n.dials = newOwnership(n), newKeeper(n), newLease(n), newDials(n)
@@ -168,8 +169,19 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
+	public := []net.Listener{httpListener}
+	if cfg.HTTPUnix != "" {
+		l, err := listenUnix(ctx, cfg.HTTPUnix)
+		if err != nil {
+			return err
+		}
+		n.listeners, public = append(n.listeners, l), append(public, l)
+	}
 	if n.members, err = newMembership(n, n.id, own, cfg.ringParams()); err != nil {
 		return err
+	}
+	if cfg.App != "" {
+		n.app = newApp(n, own.HTTP)
 	}
 	if err := n.openRouter(); err != nil {
 		return err
@@ -185,7 +197,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.members.update()
-	n.serveHTTP(httpListener, adminListener)
+	n.serveHTTP(public, adminListener)
 	n.run()
 	if err := n.enter(ctx); err != nil {
 		return err
@@ -205,6 +217,9 @@ func (n *Node) run() {
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag)
+		if n.app != nil {
+			loops = append(loops, n.app.watch)
+		}
 		if n.cfg.RESP != "" {
 			n.log.Debug("the Redis protocol is not served by this version", "resp", n.cfg.RESP)
 		}

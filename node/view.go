@@ -45,6 +45,8 @@ type View struct {
 	byID   map[ID]*Member
 	copies [][]string // per partition: the IDs, as strings, that should hold a copy, without this member
 	nodes  []*Member  // the table's members, by name
+
+	appsDown bool // beside some of the nodes
 }
 
 // equal says whether both views show the same members in the same state.
@@ -88,6 +90,7 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 		if m.serves() {
 			names = append(names, m.Name)
 			v.nodes = append(v.nodes, m)
+			v.appsDown = v.appsDown || m.AppDown
 		}
 	}
 	for _, m := range v.byName {

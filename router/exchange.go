@@ -88,11 +88,6 @@ func (x *exchange) placed() bool {
 // forward sends the request on, its user being known.
 func (x *exchange) forward() {
 	x.writeHead()
-	if x.hops >= maxHops {
-		x.refuse(http.StatusLoopDetected, "hop-limit", "The request was passed on too often",
-			"the members do not agree yet on who owns this key, or their addresses point at each other; try again")
-		return
-	}
 	if err := x.hold(); err != nil {
 		x.refuseBody(err)
 		return
@@ -151,7 +146,7 @@ func (x *exchange) next() Target {
 	for _, last := range [...]bool{false, true} {
 		for i := range 2 {
 			t := x.candidate(i)
-			if x.tries == maxTargets || t == (Target{}) || x.hasTried(t) {
+			if x.tries == maxTargets || t == (Target{}) || x.hasTried(t) || x.hops >= maxHops && !t.App {
 				continue
 			}
 			if !last && x.rt.ejected.has(t, now) {
@@ -282,13 +277,18 @@ func (x *exchange) fail(err error) {
 		x.refuseBody(x.upload.broken)
 		return
 	}
-	if errors.As(err, &client) || x.front.left() {
-		x.rt.counters.cancelled.Add(1)
-		x.front.abort()
+	if errors.Is(err, errNoMember) && x.hops >= maxHops {
+		x.refuse(http.StatusLoopDetected, "hop-limit", "The request was passed on too often",
+			"the members do not agree yet on who owns this key, or their addresses point at each other; try again")
 		return
 	}
 	if errors.Is(err, errNoMember) {
 		x.refuse(http.StatusServiceUnavailable, "no-member", "No member is ready", "no ready node is known; try again in a moment")
+		return
+	}
+	if errors.As(err, &client) || x.front.left() {
+		x.rt.counters.cancelled.Add(1)
+		x.front.abort()
 		return
 	}
 	slug, title := "connection-broken", "The connection to the member broke"

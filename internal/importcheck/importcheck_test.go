@@ -32,14 +32,16 @@ const (
 var allowed = map[string][]string{
 	"internal/problem":     nil,
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
+	"internal/http1":       nil,
 	"internal/importcheck": nil,
+	"internal/routerbench": {"ring", "router"},
 	"resp":                 nil,
 	"web":                  nil,
 	"peer":                 nil,
 	"ring":                 {consistent, xxhash},
 	"session":              {xxhash},
 	"replication":          {"session", "ring", "peer", xtime},
-	"router":               {"ring", "internal/problem"},
+	"router":               {"ring", "internal/problem", "internal/http1"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
 	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
