@@ -79,7 +79,7 @@ func TestMetaOfAnotherWireVersionIsNamed(t *testing.T) {
 	require.NoError(t, err)
 	b[0] = wireVersion + 1
 	_, err = decodeMeta(b)
-	require.EqualError(t, err, "wire version 2 differs from this member's 1")
+	require.EqualError(t, err, "wire version 3 differs from this member's 2")
 	require.True(t, isMismatch(err))
 }
 
