@@ -75,7 +75,7 @@ func (u *upload) start(x *exchange, c *memberConn) {
 	u.started, u.done = true, make(chan struct{})
 	go func() {
 		defer close(u.done)
-		if u.send(x, c); u.broken != nil {
+		if u.send(x, c); u.broken != nil || silent(u.failed) {
 			c.close() // it must not be taken for a whole request, and whoever waits for its answer need not
 		}
 	}()

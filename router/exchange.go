@@ -119,6 +119,9 @@ func (x *exchange) deliver() (Target, error) {
 				next = target
 			}
 		}
+		if err != nil && !nothingSent(err) && next != (Target{}) && !x.rt.budget.spend(time.Now()) {
+			next = Target{}
+		}
 		switch {
 		case next == target && err != nil:
 			x.rt.counters.retries.Add(1)
@@ -234,7 +237,7 @@ func (x *exchange) note(t Target, err error) {
 }
 
 // mayGoOn reports whether the request may go to another member after this outcome. This is the rule that keeps a request from being carried out
-// twice: it goes on if no member has seen it, or if one says that it did nothing, or if twice is as once and the budget allows it.
+// twice: it goes on if no member has seen it, or if one says that it did nothing, or if twice is as once.
 func (x *exchange) mayGoOn(err error) bool {
 	var client *clientError
 	switch {
@@ -243,7 +246,7 @@ func (x *exchange) mayGoOn(err error) bool {
 	case nothingSent(err):
 		return true
 	case err != nil:
-		return x.upload == nil && x.repeatable && x.rt.budget.spend(time.Now())
+		return x.upload == nil && x.repeatable
 	}
 	return x.upload == nil && x.asksForAnother()
 }
