@@ -294,6 +294,12 @@ func (x *exchange) fail(err error) {
 		x.front.abort()
 		return
 	}
+	if x.hops > 0 && x.tried[x.tries-1].App && !x.someSent() {
+		x.rt.counters.errors.Add(1)
+		x.front.refuse(http.StatusServiceUnavailable, "application-unreachable", "The application did not answer",
+			"another member's may", Header{headerRetry, "1"})
+		return
+	}
 	slug, title := "connection-broken", "The connection to the member broke"
 	switch last := x.errs[len(x.errs)-1]; {
 	case x.tried[x.tries-1].App:
@@ -310,10 +316,17 @@ func (x *exchange) fail(err error) {
 
 // outcome tells the client whether its request may have been carried out, which is what it has to know before it tries again.
 func (x *exchange) outcome() string {
-	for _, err := range x.errs {
-		if !nothingSent(err) {
-			return "the request may have been carried out"
-		}
+	if x.someSent() {
+		return "the request may have been carried out"
 	}
 	return "the request was not carried out; try again in a moment"
+}
+
+func (x *exchange) someSent() bool {
+	for _, err := range x.errs {
+		if !nothingSent(err) {
+			return true
+		}
+	}
+	return false
 }

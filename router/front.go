@@ -33,8 +33,8 @@ type front interface {
 	end(trailer []http1.Field) error
 	// abort ends the connection in the middle of an answer, so that the client sees it break off.
 	abort()
-	// refuse answers the whole request.
-	refuse(status int, slug, title, detail string)
+	// refuse answers the whole request with a problem document.
+	refuse(status int, slug, title, detail string, added ...Header)
 	// takeOver hands the connection to the caller, with what was read from it already. The answer so far is sent.
 	takeOver() (net.Conn, []byte, error)
 

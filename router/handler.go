@@ -166,9 +166,12 @@ func (h *handler) end(trailer []http1.Field) error {
 
 func (h *handler) abort() { panic(http.ErrAbortHandler) }
 
-func (h *handler) refuse(status int, slug, title, detail string) {
+func (h *handler) refuse(status int, slug, title, detail string, added ...Header) {
 	if h.begun {
 		h.abort()
+	}
+	for _, header := range added {
+		h.w.Header().Set(header.Name, header.Value)
 	}
 	if retryLater(status) {
 		h.w.Header().Set("Retry-After", "1")

@@ -286,7 +286,7 @@ func TestRetryBudget(t *testing.T) {
 	var second atomic.Int32
 	heir, _ := script(t, "heir", func(c net.Conn) { readHead(c); second.Add(1) })
 	f := open(t, router.Config{Lookup: fixed(owner, heir)})
-	const requests = 3000
+	const requests = 2000
 	for range requests {
 		f.do(t, "GET", "/", "")
 	}
@@ -326,5 +326,10 @@ func TestApplicationBeside(t *testing.T) {
 	require.NotContains(t, h, "Holdfast-Api")
 	require.Equal(t, "1", h.Get("Holdfast-Hop"))
 	require.True(t, (*f.failed.Load())[0].App)
-	requireProblem(t, f.do(t, "GET", "/", "", "Holdfast-Hop", "2"), http.StatusBadGateway, "application-unreachable")
+	requireProblem(t, f.do(t, "GET", "/", "", "Holdfast-Hop", "2"), http.StatusServiceUnavailable, "application-unreachable")
+	alone := open(t, router.Config{Lookup: fixed(beside, router.Target{})})
+	requireProblem(t, alone.do(t, "GET", "/", ""), http.StatusBadGateway, "application-unreachable")
+	got = alone.do(t, "GET", "/", "", "Holdfast-Hop", "1")
+	requireProblem(t, got, http.StatusServiceUnavailable, "application-unreachable")
+	require.Equal(t, "1", got.Header.Get("Holdfast-Retry"), "who has passed it on may ask another member")
 }

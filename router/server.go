@@ -429,7 +429,7 @@ func (c *client) abort() {
 }
 
 // refuse implements front. What follows a body that was not read cannot be told from it.
-func (c *client) refuse(status int, slug, title, detail string) {
+func (c *client) refuse(status int, slug, title, detail string, added ...Header) {
 	if c.begun {
 		c.abort()
 		return
@@ -440,6 +440,9 @@ func (c *client) refuse(status int, slug, title, detail string) {
 		status, http.StatusText(status), time.Now().UTC().Format(http.TimeFormat), problem.ContentType, len(body))
 	if retryLater(status) {
 		out = append(out, "Retry-After: 1\r\n"...)
+	}
+	for _, h := range added {
+		out = http1.AppendField(out, h.Name, h.Value)
 	}
 	out = append(out, c.ending()...)
 	if !c.x.noBody {
