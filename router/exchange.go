@@ -55,10 +55,18 @@ type exchange struct {
 func (x *exchange) reset(r *http1.Request) {
 	*x = exchange{
 		rt: x.rt, front: x.front, peer: x.peer, secure: x.secure, head: r,
-		out: x.out[:0], held: x.held[:0], tail: x.tail[:0], refusals: x.refusals[:0], errs: x.errs[:0], sealed: x.sealed[:0],
+		out: again(x.out), held: again(x.held), tail: again(x.tail), sealed: again(x.sealed), refusals: x.refusals[:0], errs: x.errs[:0],
 	}
 	x.trusted = x.rt.cfg.Finder.trusts(x.peer)
 	x.noBody = string(r.Method) == http.MethodHead
+}
+
+// again empties a buffer for its next use, unless it has grown so large that an unused connection should not keep it.
+func again(b []byte) []byte {
+	if cap(b) > 8<<10 {
+		return nil
+	}
+	return b[:0]
 }
 
 // run finds the user and carries the request out.
@@ -102,7 +110,7 @@ func (x *exchange) forward() {
 
 // deliver sends the request to one member after another, as long as the last one failed in a way that allows it. It returns the one that has answered.
 func (x *exchange) deliver() (Target, error) {
-	x.rt.budget.earn(time.Now())
+	x.rt.budget.earn()
 	target := x.next()
 	if target == (Target{}) {
 		return target, errNoMember

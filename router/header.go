@@ -154,7 +154,7 @@ func (x *exchange) writeHead() {
 			was.trail = was.trail || hasToken(f.Value, "trailers")
 		}
 	}
-	x.hops, x.websocket = was.hops, was.websocket
+	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0 // behind a body there is no telling where frames begin
 	out = x.appendCookie(out)
 	out = x.appendForwarded(out, &was)
 	if x.place.call == callApp {
@@ -210,8 +210,10 @@ func (x *exchange) appendForwarded(out []byte, was *prior) []byte {
 	}
 	out = append(out, "\r\nX-Forwarded-Proto: "...)
 	out = append(out, was.proto...)
-	out = append(out, "\r\nX-Forwarded-Host: "...)
-	out = append(out, was.host...)
+	if len(was.host) > 0 {
+		out = append(out, "\r\nX-Forwarded-Host: "...)
+		out = append(out, was.host...)
+	}
 	return append(out, "\r\n"...)
 }
 

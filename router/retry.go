@@ -45,29 +45,28 @@ const (
 
 type budget struct {
 	mu   sync.Mutex // guards the rest
-	left float64
-	at   time.Time
+	used float64    // of budgetMost, so that the zero budget is a full one
+	at   time.Time  // when budgetFloor was last reckoned with
 }
 
 // earn is told of each request.
-func (b *budget) earn(now time.Time) {
+func (b *budget) earn() {
 	b.mu.Lock()
-	b.left = min(b.left+budgetShare, budgetMost)
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	b.used = max(b.used-budgetShare, 0)
 }
 
 // spend reports whether a request may be sent again.
 func (b *budget) spend(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.at.IsZero() {
-		b.at, b.left = now, budgetMost
+	if !b.at.IsZero() {
+		b.used = max(b.used-now.Sub(b.at).Seconds()*budgetFloor, 0)
 	}
-	b.left = min(b.left+now.Sub(b.at).Seconds()*budgetFloor, budgetMost)
 	b.at = now
-	if b.left < 1 {
+	if b.used > budgetMost-1 {
 		return false
 	}
-	b.left--
+	b.used++
 	return true
 }

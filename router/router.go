@@ -2,16 +2,22 @@
 //
 // One request in it:
 //
-//  1. Finder tells the user: from the path of the session API, the signed cookie, a trusted header, or a new id with its cookie.
-//  2. Lookup names the user's owner and the heir, who owns the user if the owner is gone. The pin is the ring's hash; nothing is stored here.
-//  3. A small body is read and held, so that it can be sent again. A large one streams, and is sent once.
-//  4. The headers are made right: hop-by-hop and Holdfast-* ones out; X-Forwarded-*, Holdfast-Hop and Holdfast-Key in.
-//  5. The request goes to the owner on a kept connection. If that was stale and the request may be repeated, it goes there again on a fresh one.
-//  6. If the owner cannot be dialled nothing was sent: the request goes to the heir, saying so in Holdfast-Failover, and Failed is told.
-//     If the connection broke after sending, only a request that may be repeated goes on.
-//  7. The answer streams back. Nobody answered: 502, and no member at all: 503, each as a problem document.
+//  1. A client's connection (client.go) reads the head by internal/http1, which refuses whatever could be read in two ways. A request that net/http has
+//     read, because it came over HTTP/2 or at a node's own door, joins here (handler.go).
+//  2. Finder tells the user: from the path of the session API, the signed cookie, a trusted header, or a new id with its cookie.
+//  3. Lookup names the user's owner and the heir, who owns the user if the owner is gone. The pin is the ring's hash; nothing is stored here.
+//  4. The head is made right (header.go): hop-by-hop and Holdfast-* fields out; X-Forwarded-*, Holdfast-Hop and Holdfast-Key in. All else passes as the
+//     bytes that it came as.
+//  5. A small body is read and held, so that it can be sent again (body.go). A large one streams, and is sent once.
+//  6. The request goes to the owner on a kept connection (send.go, member.go). If that was stale and the request may be repeated, it goes there again on a
+//     fresh one.
+//  7. If the owner cannot be dialled nothing was sent: the request goes to the heir, saying so in Holdfast-Failover, Failed is told, and for a second nobody else
+//     waits for that owner (retry.go). If the connection broke after sending, only a request that may be repeated goes on, within a budget.
+//  8. The answer streams back: what has come is sent before more is waited for. A switch to WebSocket joins the two connections (tunnel.go). Nobody answered:
+//     502, and no member at all: 503, each as a problem document.
 //
-// The router process and a node that has to pass an application request on run the same code.
+// Each client's connection has one goroutine, which also reads the answer; only a body that streams, or a WebSocket, takes a second one. The router process, a
+// node that has to pass an application request on, and a node that gives one to the application beside it run the same code.
 package router
 
 import (

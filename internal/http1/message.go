@@ -43,6 +43,9 @@ type Response struct {
 // ReadRequest reads the next request's head. An Error says what was wrong with it, and after one the connection has no meaning any more. io.EOF is
 // a connection that ended between two requests.
 func (b *Reader) ReadRequest(r *Request) error {
+	if b.r == b.w && len(b.buf) > firstBuffer {
+		b.buf, b.r, b.w = nil, 0, 0 // the next request may be long in coming
+	}
 	if err := b.readHead(); err != nil {
 		return err
 	}
