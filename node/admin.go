@@ -333,7 +333,7 @@ func (n *Node) adminReady(w http.ResponseWriter, _ *http.Request) {
 	case len(view.Nodes()) == 0:
 		why = append(why, "no node is ready")
 	}
-	if n.app != nil && n.app.isDown() {
+	if n.beside != nil && n.beside.isDown() {
 		why = append(why, "the application does not answer")
 	}
 	if n.cfg.Role == RoleNode {

@@ -12,11 +12,15 @@ import (
 	"github.com/seed-95a32959/holdfast/router"
 )
 
-// appHandler serves what is not the session API: it finds the user, and either
-// gives the request to the application beside this node or passes it on to the
-// node that owns the user.
+// appHandler serves what is not the session API.
 func (n *Node) appHandler() http.Handler {
-	local := n.application()
+	n.setApplication(n.application())
+	return n.pinned()
+}
+
+// pinned gives a request to this node's application if the node owns its user,
+// and to the owner otherwise.
+func (n *Node) pinned() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var user string
 		var cookie *http.Cookie
@@ -26,7 +30,7 @@ func (n *Node) appHandler() http.Handler {
 		} else {
 			user, cookie = n.finder.Find(r)
 		}
-		if n.app != nil && trusted && r.Header.Get(headerStandIn) != "" {
+		if n.beside != nil && trusted && r.Header.Get(headerStandIn) != "" {
 			// The owner's application is down, of which gossip may not have told yet.
 			n.router.Forward(w, r, user, cookie, n.lookupOwnApp)
 			return
@@ -35,11 +39,12 @@ func (n *Node) appHandler() http.Handler {
 		switch {
 		case err != nil:
 			refuseUnavailable(w, err.Error())
-		case !here || n.app != nil:
+		case !here || n.beside != nil:
 			n.router.Forward(w, r, user, cookie, nil)
 		default:
 			if cookie != nil {
 				http.SetCookie(w, cookie)
+				r.AddCookie(cookie) // as a request has it that was passed on
 			}
 			for name := range r.Header {
 				if strings.HasPrefix(name, "Holdfast-") {
@@ -47,9 +52,10 @@ func (n *Node) appHandler() http.Handler {
 				}
 			}
 			r.Header.Set(headerKey, user)
+			r.Header.Set(headerNode, n.id.Name)
 			w.Header().Set(headerNode, n.id.Name)
 			w.Header().Set(headerRing, n.View().Table.Fingerprint())
-			local.ServeHTTP(w, r)
+			(*n.app.Load()).ServeHTTP(w, r)
 		}
 	})
 }
@@ -81,15 +87,19 @@ func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err erro
 	}
 }
 
-// application is what answers on this node where no -app is given.
+// application is what runs in this process.
 func (n *Node) application() http.Handler {
-	if n.cfg.Demo {
+	switch {
+	case n.cfg.Handler != nil:
+		return n.bound(n.cfg.Handler)
+	case n.cfg.Demo:
 		return http.HandlerFunc(n.demo)
+	default:
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			problem.Write(w, http.StatusNotFound, "no-application", "No application is configured",
+				"this node answers under /v1/; -app URL gives it an application, -demo a visit counter")
+		})
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		problem.Write(w, http.StatusNotFound, "no-application", "No application is configured",
-			"this node answers under /v1/; -app URL gives it an application, -demo a visit counter")
-	})
 }
 
 // lookupApp names the member whose application serves a user, and the one that
@@ -105,7 +115,7 @@ func (n *Node) lookupApp(user string) router.Route {
 	}
 	heir := view.Named(view.Table.Heir(p))
 	route := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: n.appTarget(owner), Heir: n.appTarget(heir)}
-	if owner == nil || !view.appsDown && (n.app == nil || !n.app.isDown()) {
+	if owner == nil || !view.appsDown && (n.beside == nil || !n.beside.isDown()) {
 		return route
 	}
 	well := n.wellBeside(view, p, owner)
@@ -134,7 +144,7 @@ func (n *Node) wellBeside(view *View, p int, owner *Member) (well []*Member) {
 		order = append(order, nodes[(p+i)%len(nodes)]) // from another one on for each partition
 	}
 	for _, m := range order {
-		down := m == nil || m.AppDown || m.ID == n.id && n.app != nil && n.app.isDown()
+		down := m == nil || m.AppDown || m.ID == n.id && n.beside != nil && n.beside.isDown()
 		if !down && len(well) < 2 && (len(well) == 0 || well[0] != m) {
 			well = append(well, m)
 		}
@@ -152,8 +162,8 @@ func (n *Node) lookupOwnApp(string) router.Route {
 // directly if it is beside this one.
 func (n *Node) appTarget(m *Member) router.Target {
 	t := target(m)
-	if n.app != nil && m != nil && m.ID == n.id {
-		t.App, t.HTTP = true, n.app.address
+	if n.beside != nil && m != nil && m.ID == n.id {
+		t.App, t.HTTP = true, n.beside.address
 	}
 	return t
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"regexp"
@@ -87,6 +88,11 @@ type Config struct {
 	AppHealth string
 	// Demo serves a visit counter where App would be.
 	Demo bool
+	// Handler is the application in this program, in place of App. It runs at
+	// its user's owner, with the user's session in its context: see package
+	// holdfast, and [Node.Handler] to serve it at further addresses. A router
+	// needs none.
+	Handler http.Handler
 	// UserHeader names the user in requests from Trust. Default X-User-ID.
 	UserHeader string
 	// Cookie is the name of the affinity cookie. Default: "holdfast".
@@ -97,10 +103,13 @@ type Config struct {
 	// CookieSecure says that users come over TLS: the cookie is marked Secure
 	// and bound to its host by the prefix __Host-.
 	CookieSecure bool
-	// Secrets sign the affinity cookie: the first signs, all of them verify.
-	// Routers that share users share them. Default: a random one, so cookies
-	// end with the process.
-	Secrets [][]byte
+	// Secret signs the affinity cookie; routers, and nodes with a Handler, that
+	// share users share it. 16 bytes or more.
+	// Default: random, so cookies end with the process.
+	Secret []byte
+	// OldSecrets have signed cookies that are still believed, and replaced by
+	// ones that Secret signs.
+	OldSecrets [][]byte
 
 	// GossipKeys encrypts gossip: the first key encrypts, all of them decrypt.
 	// 16, 24 or 32 bytes each.
@@ -244,6 +253,9 @@ func (c Config) validate() error {
 		if n := len(key); n != 16 && n != 24 && n != 32 {
 			errs = append(errs, fmt.Errorf("-gossip-key-file: a key has %d bytes, accepted are 16, 24 or 32", n))
 		}
+	}
+	if c.Handler != nil && (c.App != "" || c.Demo) {
+		errs = append(errs, errors.New("handler: cannot be used with -app or -demo, which take the same requests"))
 	}
 	if c.App != "" {
 		if _, err := parseApp(c.App); err != nil {

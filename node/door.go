@@ -44,7 +44,7 @@ const (
 // the application's on a node that is not their owner.
 func (n *Node) openRouter() error {
 	n.finder = &router.Finder{
-		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Cookie: n.cfg.Cookie, Secrets: n.secrets, Secure: n.cfg.CookieSecure,
+		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Cookie: n.cfg.Cookie, Secrets: append([][]byte{n.secret}, n.cfg.OldSecrets...), Secure: n.cfg.CookieSecure,
 	}
 	var turn atomic.Uint64
 	var err error
@@ -60,7 +60,7 @@ func (n *Node) openRouter() error {
 		Finder: n.finder,
 		Failed: n.failed,
 		Fence:  n.fenceFor,
-		ToApp:  n.app.headers(),
+		ToApp:  n.beside.headers(),
 		FromApp: func() []router.Header {
 			return []router.Header{{Name: headerNode, Value: n.id.Name}, {Name: headerRing, Value: n.View().Table.Fingerprint()}}
 		},
@@ -114,8 +114,8 @@ func (n *Node) trustsRequest(r *http.Request) bool {
 
 // dial connects to the public address of a member, or to the application.
 func (n *Node) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if n.app != nil && address == n.app.address {
-		return n.app.dial(ctx)
+	if n.beside != nil && address == n.beside.address {
+		return n.beside.dial(ctx)
 	}
 	return n.dials.dial(ctx, network, address)
 }
@@ -123,7 +123,7 @@ func (n *Node) dial(ctx context.Context, network, address string) (net.Conn, err
 // failed is told of a target that refused a request.
 func (n *Node) failed(t router.Target) {
 	if t.App {
-		n.app.refused()
+		n.beside.refused()
 		return
 	}
 	n.suspect(ID{t.Name, t.Boot})

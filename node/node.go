@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -29,7 +31,7 @@ type Node struct {
 	id      ID
 	log     *slog.Logger
 	started time.Time // with the monotonic clock, which since reads
-	secrets [][]byte
+	secret  []byte
 
 	store      *session.Store
 	replicator *replication.Replicator
@@ -41,6 +43,8 @@ type Node struct {
 	gossip     *gossip
 	router     *router.Router
 	finder     *router.Finder
+	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
+	bindings   holdfast.Counters
 	events     *events
 	stats      counters
 	lag        lagGauge
@@ -58,7 +62,7 @@ type Node struct {
 	links   map[ID]*link
 
 	http, admin *http.Server
-	app         *app // the application beside this node; nil without one
+	beside      *beside // the application beside this node; nil without one
 
 	stopOnce  sync.Once
 	drainMu   sync.Mutex // one drain at a time
@@ -94,14 +98,13 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, id: newID(cfg), log: cfg.Log, started: time.Now(), secrets: cfg.Secrets,
+		cfg: cfg, id: newID(cfg), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
 		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1),
 		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), events: newEvents(cfg.Now),
 	}
-	if len(n.secrets) == 0 {
-		secret := make([]byte, 32)
-		rand.Read(secret)
-		n.secrets = [][]byte{secret}
+	if n.secret == nil {
+		n.secret = make([]byte, 32)
+		rand.Read(n.secret)
 	}
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.owner, n.keeper, n.lease, n.dials = newOwnership(n), newKeeper(n), newLease(n), newDials(n)
@@ -123,6 +126,9 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func newID(cfg Config) ID {
+	if planted.Is(planted.BootIgnored) {
+		return ID{cfg.Name, "00000000000000000000"}
+	}
 	var random [4]byte
 	rand.Read(random[:])
 	return ID{cfg.Name, fmt.Sprintf("%012x%s", cfg.Now().UnixMilli(), hex.EncodeToString(random[:]))}
@@ -181,7 +187,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	if cfg.App != "" {
-		n.app = newApp(n, own.HTTP)
+		n.beside = newBeside(n, own.HTTP)
 	}
 	if err := n.openRouter(); err != nil {
 		return err
@@ -213,12 +219,13 @@ func (n *Node) run() {
 		n.members.run,
 		func(ctx context.Context) { n.gossip.rejoin(ctx, n.cfg.Join) },
 		n.mendViews,
+		n.watchName,
 		n.events.run,
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag)
-		if n.app != nil {
-			loops = append(loops, n.app.watch)
+		if n.beside != nil {
+			loops = append(loops, n.beside.watch)
 		}
 		if n.cfg.RESP != "" {
 			n.log.Debug("the Redis protocol is not served by this version", "resp", n.cfg.RESP)
@@ -261,25 +268,6 @@ func (n *Node) joinCluster(ctx context.Context) error {
 	return n.checkName(ctx)
 }
 
-// checkName makes sure that no running process has this member's name. A boot
-// that gossip still knows but that does not answer is this member's own past.
-func (n *Node) checkName(ctx context.Context) error {
-	for _, h := range n.gossip.snapshot() {
-		if !h.Alive || h.ID.Name != n.id.Name || h.Meta.Peer == "" {
-			continue
-		}
-		other := newLink(n, &Member{ID: h.ID, Meta: h.Meta})
-		p, err := other.connect(ctx)
-		if err != nil {
-			continue
-		}
-		p.Close()
-		return fmt.Errorf("-name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
-			n.id.Name, h.Meta.Peer, h.ID.Boot, h.Meta.Pid)
-	}
-	return nil
-}
-
 // View returns the membership and the ring as this member sees them now.
 func (n *Node) View() *View { return n.members.view.Load() }
 
@@ -292,6 +280,10 @@ func (n *Node) Sessions() *Sessions { return &Sessions{n} }
 
 // Done is closed when the member has stopped.
 func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err says why the member has stopped, or is about to: nil while it runs, and
+// ErrStopped after [Node.Shutdown].
+func (n *Node) Err() error { return context.Cause(n.ctx) }
 
 // since is the time since the node's start by the monotonic clock.
 func (n *Node) since() time.Duration { return time.Since(n.started) }

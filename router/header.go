@@ -288,7 +288,7 @@ func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
 			added = append(added, http1.Field{Name: []byte(h.Name), Value: []byte(h.Value)})
 		}
 	}
-	if x.cookie != nil && (r.Status >= 200 || r.Status == http.StatusSwitchingProtocols) {
+	if x.cookie != nil && !setsCookie(kept, x.cookie.Name) && (r.Status >= 200 || r.Status == http.StatusSwitchingProtocols) {
 		// A shared cache in front must not hand one user's cookie to the next, however cacheable the application says its page is.
 		added = append(added,
 			http1.Field{Name: []byte("Set-Cookie"), Value: []byte(x.cookie.String())},

@@ -139,7 +139,7 @@ func TestNodeConfig(t *testing.T) {
 	require.NotNil(t, cfg.Trust, "nil would trust loopback")
 	require.Empty(t, cfg.Trust)
 	require.Equal(t, 1.5, cfg.Load)
-	require.Equal(t, "0123456789abcdef", string(cfg.Secrets[0]))
+	require.Equal(t, "0123456789abcdef", string(cfg.Secret))
 	require.Equal(t, "5s", cfg.DrainTimeout.String())
 	require.True(t, cfg.Insecure)
 	require.Equal(t, "127.0.0.1:8084", cfg.Gossip)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -78,7 +79,11 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		if warning != "" {
 			log.Warn(warning)
 		}
-		cfg.Secrets = append(cfg.Secrets, secret)
+		if cfg.Secret == nil {
+			cfg.Secret = secret
+		} else {
+			cfg.OldSecrets = append(cfg.OldSecrets, secret)
+		}
 	}
 	if f.Insecure {
 		log.Warn("-insecure: gossip, peer and admin addresses are open to whoever reaches them")
@@ -115,8 +120,11 @@ func serve(ctx context.Context, cfg node.Config) error {
 		return err
 	}
 	select {
-	case <-n.Done(): // drained by POST /admin/drain
-		return nil
+	case <-n.Done():
+		if err := n.Err(); !errors.Is(err, node.ErrStopped) {
+			return err
+		}
+		return nil // drained by POST /admin/drain
 	case <-life.Done():
 		return context.Cause(life)
 	case <-signalled.Done():

@@ -26,8 +26,8 @@ const (
 	appPatience = 2
 )
 
-// app is the application process beside a node.
-type app struct {
+// beside is the application process beside a node.
+type beside struct {
 	node    *Node
 	address string // as configured; no member's address looks like it
 	at      appAddress
@@ -65,12 +65,12 @@ func parseApp(s string) (appAddress, error) {
 	return a, nil
 }
 
-func newApp(n *Node, publicHTTP string) *app {
+func newBeside(n *Node, publicHTTP string) *beside {
 	at, err := parseApp(n.cfg.App)
 	if err != nil {
 		panic("node: -app was validated and does not parse: " + err.Error())
 	}
-	a := &app{node: n, address: n.cfg.App, at: at, api: "http://" + publicHTTP, wake: make(chan struct{}, 1)}
+	a := &beside{node: n, address: n.cfg.App, at: at, api: "http://" + publicHTTP, wake: make(chan struct{}, 1)}
 	if n.cfg.HTTPUnix != "" {
 		a.api = "unix:" + n.cfg.HTTPUnix
 	}
@@ -85,14 +85,14 @@ func newApp(n *Node, publicHTTP string) *app {
 }
 
 // headers are added to each request for the application.
-func (a *app) headers() []router.Header {
+func (a *beside) headers() []router.Header {
 	if a == nil {
 		return nil
 	}
 	return []router.Header{{Name: headerNode, Value: a.node.id.Name}, {Name: headerAPI, Value: a.api}}
 }
 
-func (a *app) dial(ctx context.Context) (net.Conn, error) {
+func (a *beside) dial(ctx context.Context) (net.Conn, error) {
 	var conn net.Conn
 	var err error
 	if a.at.network == "unix" {
@@ -114,10 +114,10 @@ func (a *app) dial(ctx context.Context) (net.Conn, error) {
 	return secure, nil
 }
 
-func (a *app) isDown() bool { return a.down.Load() }
+func (a *beside) isDown() bool { return a.down.Load() }
 
 // refused is told of a request that found nobody listening.
-func (a *app) refused() {
+func (a *beside) refused() {
 	a.down.Store(true)
 	select {
 	case a.wake <- struct{}{}:
@@ -127,7 +127,7 @@ func (a *app) refused() {
 
 // watch looks at the application again and again, and tells the cluster when it
 // has gone or come back.
-func (a *app) watch(ctx context.Context) {
+func (a *beside) watch(ctx context.Context) {
 	failures, told := 0, false
 	for {
 		err := a.check(ctx)
@@ -153,7 +153,7 @@ func (a *app) watch(ctx context.Context) {
 	}
 }
 
-func (a *app) tell(down bool, why error) {
+func (a *beside) tell(down bool, why error) {
 	if down {
 		a.node.log.Warn("the application does not answer; its users go to other nodes", "app", a.address, "error", why)
 		a.node.events.add("app-down", "member", a.node.id.Name)
@@ -167,7 +167,7 @@ func (a *app) tell(down bool, why error) {
 }
 
 // check looks at the application once.
-func (a *app) check(ctx context.Context) error {
+func (a *beside) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, appTimeout)
 	defer cancel()
 	if a.node.cfg.AppHealth == "" {

@@ -194,7 +194,7 @@ func TestUnixSockets(t *testing.T) {
 	a.stop() // and with it its socket
 	resp, _ = n.ask(t, "alice")
 	require.Equal(t, http.StatusBadGateway, resp.StatusCode)
-	require.True(t, n.app.isDown())
+	require.True(t, n.beside.isDown())
 	second := loopbackConfig("bob", n)
 	second.HTTPUnix = doorPath
 	_, err = Start(t.Context(), second)
