@@ -280,21 +280,6 @@ func TestEjection(t *testing.T) {
 	require.EqualValues(t, 3, dials.Load())
 }
 
-// Members that fail under load do not get all of it a second time.
-func TestRetryBudget(t *testing.T) {
-	owner, _ := script(t, "owner", func(c net.Conn) { readHead(c) })
-	var second atomic.Int32
-	heir, _ := script(t, "heir", func(c net.Conn) { readHead(c); second.Add(1) })
-	f := open(t, router.Config{Lookup: fixed(owner, heir)})
-	const requests = 2000
-	for range requests {
-		f.do(t, "GET", "/", "")
-	}
-	// The reserve, a tenth of the requests, and ten for each of the seconds that this takes.
-	require.GreaterOrEqual(t, second.Load(), int32(1024))
-	require.Less(t, second.Load(), int32(requests*2/3))
-}
-
 // The application beside a member gets what it needs to know, and none of what members say to each other; when it is down, the heir stands in.
 func TestApplicationBeside(t *testing.T) {
 	app, heir := start(t, "app", func(w http.ResponseWriter, r *http.Request) {
