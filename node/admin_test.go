@@ -80,7 +80,7 @@ func adminDoor(t *testing.T, nodes []*Node) {
 		}
 	})
 	t.Run("GET changes nothing", func(t *testing.T) { getChangesNothing(t, nodes) })
-	t.Run("events", func(t *testing.T) { eventStream(t, n) })
+	t.Run("events", func(t *testing.T) { eventsFlow(t, n) })
 }
 
 func getChangesNothing(t *testing.T, nodes []*Node) {
@@ -117,7 +117,7 @@ func getChangesNothing(t *testing.T, nodes []*Node) {
 	}
 }
 
-func eventStream(t *testing.T, n *Node) {
+func eventsFlow(t *testing.T, n *Node) {
 	r, err := http.NewRequestWithContext(t.Context(), "GET", n.office("/admin/events"), nil)
 	require.NoError(t, err)
 	resp, err := client.Do(r)

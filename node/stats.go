@@ -28,6 +28,8 @@ type counters struct {
 	gaps           atomic.Int64 // times that this process stood still
 	succeeded      atomic.Int64 // partitions that others had claimed while this node was out of touch
 	mendedViews    atomic.Int64 // exchanges of members because rings differed
+	peerIn         atomic.Int64 // bytes read from peer connections
+	peerOut        atomic.Int64 // bytes written to peer connections
 }
 
 const (
@@ -114,6 +116,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	}
 	for name, c := range map[string]*atomic.Int64{
 		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+		"peer_bytes_in": &n.stats.peerIn, "peer_bytes_out": &n.stats.peerOut,
 	} {
 		a.Counters[name] = c.Load()
 	}

@@ -169,7 +169,7 @@ func (d *dev) command(ctx context.Context, line string) (quit bool) {
 		d.status(ctx)
 		return false
 	}
-	if !slices.Contains([]string{"kill", "start", "drain", "pause", "resume"}, verb) {
+	if !slices.Contains(devVerbs, verb) {
 		d.out.say("unknown command %q; commands are kill, start, drain, pause, resume, status, help, quit", verb)
 		return false
 	}
