@@ -295,7 +295,7 @@ Try it, then kill the node that answered (Holdfast-Node) and ask again:
   curl -i -X PUT %[2]s/v1/sessions/alice -H 'Content-Type: application/json' -d '{"cart":["book"]}'
   curl -i %[2]s/v1/sessions/alice
 
-Watch it, and kill a node there: %[3]s/   Commands: help   End: quit or Ctrl-C
+Admin: %[3]s/ shows it, and takes kills by a button   Commands: help   End: quit or Ctrl-C
 `, d.processTable(), router, d.members[0].url(adminPort))
 }
 

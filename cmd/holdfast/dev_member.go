@@ -272,7 +272,7 @@ func (d *dev) status(ctx context.Context) {
 		var text strings.Builder
 		cluster, err := clusterStatus(ctx, adminURL(base))
 		if err == nil {
-			err = writeStatus(&text, cluster)
+			err = writeStatus(&text, cluster, nil, lookOf(d.out.w).plain())
 		}
 		if err != nil {
 			fmt.Fprintf(&text, "status: %v", err)

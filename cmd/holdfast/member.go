@@ -41,7 +41,7 @@ type memberFlags struct {
 	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time."`
 	Insecure      bool   `group:"Security" help:"Allow gossip, peer and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
 
-	AdminHost []string `name:"admin-host" group:"Security" sep:"," placeholder:"NAME,…" help:"Further names under which browsers reach -admin, such as that of a proxy before it. Others than localhost, IP addresses and the hosts of -admin and -advertise are refused, so that no web page gets there by a name of its own."`
+	AdminHost hostNames `name:"admin-host" group:"Security" placeholder:"NAME,…" help:"Further names under which browsers reach -admin, such as that of a proxy before it. Others than localhost, IP addresses and the hosts of -admin and -advertise are refused, so that no web page gets there by a name of its own."`
 
 	DrainTimeout duration  `group:"Running" placeholder:"DURATION" default:"60s" help:"How long to hand sessions over after SIGTERM or SIGINT, at most."`
 	LogLevel     logLevel  `group:"Running" placeholder:"LEVEL" default:"info" help:"Least level logged to standard error: debug, info, warn or error."`

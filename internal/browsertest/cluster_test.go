@@ -70,7 +70,7 @@ func startCluster(t *testing.T, base int, flags ...string) *cluster {
 			t.Logf("holdfast dev printed:\n%s", c.log.String())
 		}
 	})
-	waitFor(t, "dev shows its table", func() bool { return strings.Contains(c.log.String(), "Watch it") })
+	waitFor(t, "dev shows its table", func() bool { return strings.Contains(c.log.String(), "Admin: ") })
 	return c
 }
 

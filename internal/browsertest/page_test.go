@@ -136,6 +136,7 @@ func (p *tab) pictures(name string) {
 		for _, scheme := range []string{"light", "dark"} {
 			p.size(shot.width, shot.height, scheme)
 			p.requireNoOverflow(shot.kind)
+			p.until("nothing moves any more", `document.getAnimations().length === 0`)
 			p.picture(strings.Join([]string{name, shot.kind, scheme}, "-"))
 		}
 	}

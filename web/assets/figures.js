@@ -36,13 +36,13 @@ export function draw(cluster, members) {
   shown.below.classList.toggle("attention", sum((m) => m.stats.below_target) > 0);
   if (nodes.some((m) => m.rate !== null)) drawLine(speed);
 
-  const { tone, text } = verdict(members, cluster);
+  const { tone, text, aside } = verdict(members, cluster);
   say(byId("verdict"), text);
   document.body.dataset.tone = tone;
   document.title = tone === "good" ? "Holdfast" : `${text} – Holdfast`;
   const present = members.filter((m) => !m.absent);
   const many = (role) => present.filter((m) => m.role === role).length;
-  say(byId("summary-line"), `${plural(many("node"), "node")}, ${plural(many("router"), "router")}, ${cluster.copies === 1 ? "1 copy" : `${cluster.copies} copies`} of each session`);
+  say(byId("summary-line"), `${plural(many("node"), "node")}, ${plural(many("router"), "router")}, ${cluster.copies === 1 ? "1 copy" : `${cluster.copies} copies`} of each session. ${aside ?? ""}`);
   say(byId("where"), `Cluster ${cluster.cluster}, seen from ${cluster.self}`);
 }
 
@@ -66,13 +66,13 @@ function verdict(members, cluster) {
   const below = sum((s) => s.below_target);
   const rings = new Set(here.filter((m) => m.stats).map((m) => m.stats.fingerprint)).add(cluster.fingerprint);
   const are = (names) => (names.length === 1 ? "is" : "are");
-  if (here.some((m) => m.stats?.split_suspected)) return { tone: "bad", text: "Less than half of the cluster is here. The network may be split." };
-  if (here.every((m) => m.share === 0)) return { tone: "bad", text: "No node is in the ring" };
+  if (here.some((m) => m.stats?.split_suspected)) return { tone: "bad", text: "Less than half of the cluster is here", aside: "The network may be split." };
+  if (here.every((m) => m.share === 0)) return { tone: "bad", text: "No node is in the ring", aside: "Sessions are served again when the first one is ready." };
   if (silent.length > 0) return { tone: "bad", text: `${list(silent)} ${silent.length === 1 ? "does" : "do"} not answer` };
   if (rings.size > 1) return { tone: "warn", text: "The members are agreeing on a new ring" };
   if (cold > 0) return { tone: "warn", text: `${plural(cold, "partition")} being taken over` };
   if (below > 0) return { tone: "warn", text: `${plural(below, "session")} waiting for a copy` };
-  if (here.length < cluster.copies) return { tone: "warn", text: `${plural(here.length, "node")} for ${cluster.copies} copies: one more loss would lose sessions` };
+  if (here.length < cluster.copies) return { tone: "warn", text: `${plural(here.length, "node")} for ${cluster.copies} copies`, aside: "If it ends as well, sessions are lost." };
   if (away.length > 0) return { tone: "good", text: `${list(away)} ${are(away)} gone, every session is in place` };
   return { tone: "good", text: "Every session is in place" };
 }

@@ -72,7 +72,7 @@ function way(a) {
 const code = (text) => el("code", {}, text);
 
 function holders(a) {
-  const states = { live: "has it", deleted: "knows it was deleted", none: "has nothing", silent: "did not answer" };
+  const states = { live: "live", deleted: "deleted", none: "nothing", silent: "no answer" };
   const newest = a.holders.find((h) => h.name === a.owner && h.hash)?.hash ?? a.holders.find((h) => h.hash)?.hash;
   if (!a.holders.some((h) => h.hash)) return el("p", { class: "aside" }, "No session has this id: no node holds anything of it.");
   const rows = a.holders.map((h) => el("tr", {},

@@ -2,7 +2,7 @@
 // each part of the page draw it. Events make it ask at once.
 
 import * as api from "./api.js";
-import { byId, el, natural, say } from "./dom.js";
+import { byId, el, natural, say, timeOfDay } from "./dom.js";
 import * as figures from "./figures.js";
 import * as log from "./log.js";
 import * as lookup from "./lookup.js";
@@ -15,6 +15,7 @@ const retryMost = 8000; // ms between two tries while nobody answers
 
 let cluster = null;
 let fingerprint = null; // of the ring that is drawn
+let seen = null; // when it was last drawn
 let fails = 0;
 let timer = null;
 let looking = false;
@@ -78,6 +79,7 @@ async function lookOnce() {
   members.draw(all, answer.dev);
   for (const ev of waiting.splice(0)) log.add(ev, answer.self);
   log.mind();
+  seen = new Date();
   document.body.dataset.phase = "live";
   say(byId("live-text"), "Live");
   lookup.refresh();
@@ -136,7 +138,7 @@ function silent(error) {
     ? `This member refuses: ${error.message}`
     : cluster === null
       ? "This address does not answer."
-      : `${cluster.self} does not answer. What you see is how it was at ${new Date().toLocaleTimeString()}.`;
+      : `${cluster.self} does not answer. What you see is how it was at ${timeOfDay(seen)}.`;
   const banner = byId("banner");
   if (banner.hidden) {
     banner.replaceChildren(el("span", {}, text), el("button", { type: "button", onclick: () => look() }, "Try again"));

@@ -100,10 +100,11 @@ export function draw(answer, self) {
 function tellMoves(moves) {
   const parts = [...moves].sort((a, b) => b[1] - a[1]).slice(0, 4).map(([way, n]) => {
     const [from, to] = way.split("\n");
-    return unbroken(`${count(n)} ${from === "" ? "new" : `from ${from}`} to ${to || "nobody"}`);
+    if (from === "") return `${count(n)} taken by ${to}`;
+    return to === "" ? `${count(n)} of ${from} left without an owner` : `${count(n)} from ${from} to ${to}`;
   });
   const total = [...moves.values()].reduce((a, b) => a + b, 0);
-  resting = `${timeOfDay(new Date())}: ${plural(total, "partition")} moved, ${list(parts)}.`;
+  resting = unbroken(`${timeOfDay(new Date())}: ${plural(total, "partition")} changed, ${list(parts)}.`);
   say(byId("ring-caption"), resting);
   clearTimeout(calm);
   calm = setTimeout(() => cells.forEach((cell) => cell.classList.remove("moved")), shownFor);
@@ -138,14 +139,14 @@ function drawShares(answer) {
       }));
     }
     if (m.share > 0.11 && nodes.length > 1) {
-      const [x, y] = polar(radius - 48, (from + to) / 2).split(" ").map(Number);
-      shares.append(svg("text", { class: "who", x, y: y - 1, "text-anchor": "middle" }, short(m.name)),
-        svg("text", { class: "share", x, y: y + 18, "text-anchor": "middle" }, percent(m.share)));
+      const [x, y] = polar(radius - 58, (from + to) / 2).split(" ").map(Number);
+      shares.append(svg("text", { class: "who", x, y, "text-anchor": "middle" }, short(m.name)),
+        svg("text", { class: "share", x, y, dy: "1.15em", "text-anchor": "middle" }, percent(m.share)));
     }
     from = to;
   }
   centre.replaceChildren(svg("text", { class: "big", y: 6 }, count(nodes.length)),
-    svg("text", { class: "small", y: 30 }, nodes.length === 1 ? "node" : "nodes"));
+    svg("text", { class: "small", y: 8, dy: "1.3em" }, nodes.length === 1 ? "node" : "nodes"));
 }
 
 const short = (name) => (name.length > 12 ? `${name.slice(0, 11)}…` : name);
