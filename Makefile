@@ -7,10 +7,10 @@ DURATION    ?= 8h
 BENCH       ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check bench fuzz chaos soak
+.PHONY: help build test check bench fuzz chaos soak browser-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/holdfast
 	go build -o bin/holdfast ./cmd/holdfast
@@ -38,6 +38,9 @@ fuzz: ## fuzz each target for FUZZTIME=10s
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' "$$pkg"; \
 		done; \
 	done
+
+browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails where there is none, pictures go to BROWSER_OUT
+	cd internal/browsertest && go vet ./... && go test -count=1 ./...
 
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
 	go run ./internal/chaos -seed $(SEED)
