@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -118,8 +119,11 @@ func serve(ctx context.Context, cfg node.Config) error {
 		return err
 	}
 	select {
-	case <-n.Done(): // drained by POST /admin/drain
-		return nil
+	case <-n.Done():
+		if err := n.Err(); !errors.Is(err, node.ErrStopped) {
+			return err
+		}
+		return nil // drained by POST /admin/drain
 	case <-life.Done():
 		return context.Cause(life)
 	case <-signalled.Done():

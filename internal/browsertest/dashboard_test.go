@@ -54,7 +54,7 @@ func TestDashboardShowsAFailover(t *testing.T) {
 	require.Regexp(t, `Partition\s+46\s`, way)
 	owner := regexp.MustCompile(`Owner\s+(node-\d)`).FindStringSubmatch(way)[1]
 	heir := regexp.MustCompile(`Successor\s+(node-\d)`).FindStringSubmatch(way)[1]
-	p.until("both copies are the same", `(document.querySelector(".holders").innerText.match(/the same/g) ?? []).length === 2`)
+	p.until("both copies are the same", `(document.querySelector(".holders").innerText.match(/\bsame\b/g) ?? []).length === 2`)
 	p.until("the ring points at it", `document.querySelector(".marker").getAttribute("visibility") === "visible"`)
 	p.pictures("steady")
 

@@ -78,7 +78,7 @@ function holders(a) {
   const rows = a.holders.map((h) => el("tr", {},
     el("th", { scope: "row" }, named(h.name)), el("td", {}, states[h.state] ?? h.state),
     el("td", {}, h.version ? code(h.version) : "–", h.version ? el("span", { class: "why" }, ` ${timeOfDay(stamp(h.version))}`) : null),
-    el("td", {}, h.hash ? (h.hash === newest ? "the same" : "differs") : "–")));
+    el("td", {}, h.hash ? (h.hash === newest ? "same" : "differs") : "–")));
   const heads = ["Node", "Holds", "Version", "Copy"].map((name) => el("th", { scope: "col" }, name));
   return el("div", { class: "scroll-x" }, el("table", { class: "holders" }, el("caption", {}, "Who holds which version"),
     el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
