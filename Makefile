@@ -48,7 +48,7 @@ fuzz: ## fuzz each target for FUZZTIME=10s
 	done
 
 browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails where there is none, pictures go to BROWSER_OUT
-	cd internal/browsertest && go vet ./... && go test -count=1 ./...
+	cd internal/browsertest && go vet ./... && go test -count=1
 
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
 	go run ./internal/chaos -seed $(SEED)

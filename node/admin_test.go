@@ -24,7 +24,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
 func adminDoor(t *testing.T, nodes []*Node) {
 	n := nodes[0]
 	put(t, n, "alice", "x")
-	for name, path := range map[string]string{"ring": "/admin/ring", "ring_key": "/admin/ring?key=alice", "members": "/admin/members", "stats": "/admin/stats", "cluster": "/admin/cluster"} {
+	for name, path := range map[string]string{"ring": "/admin/ring", "ring_key": "/admin/ring?key=alice", "members": "/admin/members", "stats": "/admin/stats"} {
 		t.Run("shape of "+name, func(t *testing.T) {
 			resp, body := send(t, "GET", n.office(path), "")
 			require.Equal(t, http.StatusOK, resp.StatusCode)
@@ -176,7 +176,9 @@ func shape(path string, v any) (lines []string) {
 // a name that was made to resolve to it, and not from another site.
 func TestAdminDoorIsClosedToWebPages(t *testing.T) {
 	t.Parallel()
-	n := still(t, "ada", func(c *Config) { c.Admin, c.Advertise, c.AdminHosts = "127.0.0.1:8081", "ops.example", []string{"proxy.example"} })
+	n := still(t, "ada", func(c *Config) {
+		c.Admin, c.Advertise, c.AdminHosts = "127.0.0.1:8081", "ops.example", []string{"proxy.example"}
+	})
 	n.see(t, up("bob", 1), up("cyd", 1))
 	door := n.adminHandler()
 	serve := func(method, host string, headers ...string) *httptest.ResponseRecorder {

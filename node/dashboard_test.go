@@ -163,3 +163,14 @@ func TestEventsSince(t *testing.T) {
 	require.NotNil(t, e.since(2), "an empty list, not null")
 	require.Empty(t, e.since(2))
 }
+
+// What every request at the public door pays for the histogram.
+func BenchmarkMeasured(b *testing.B) {
+	n := still(b, "ada")
+	h := n.metrics.measured(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		h.ServeHTTP(w, r)
+	}
+}
