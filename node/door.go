@@ -64,8 +64,9 @@ func (n *Node) openRouter() error {
 		FromApp: func() []router.Header {
 			return []router.Header{{Name: headerNode, Value: n.id.Name}, {Name: headerRing, Value: n.View().Table.Fingerprint()}}
 		},
-		Dial:   n.dial,
-		Logger: n.log,
+		Answered: n.metrics.answered,
+		Dial:     n.dial,
+		Logger:   n.log,
 	})
 	return err
 }
@@ -145,7 +146,7 @@ func (n *Node) serveHTTP(public []net.Listener, admin net.Listener) {
 	n.serveOn(n.admin.Serve, admin)
 	serve := n.router.Serve
 	if n.cfg.Role == RoleNode {
-		n.http = n.server(n.publicHandler())
+		n.http = n.server(n.metrics.measured(n.publicHandler()))
 		serve = n.http.Serve
 	}
 	for _, l := range public {

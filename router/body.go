@@ -134,24 +134,11 @@ func (u *upload) complete() bool {
 	}
 }
 
-// stopUpload waits for an upload whose member connection was closed, if one has begun.
-func (x *exchange) stopUpload(c *memberConn) {
-	u := x.upload
-	if u == nil || u.done == nil {
-		return
-	}
-	select {
-	case <-u.done:
-	case <-time.After(uploadGrace):
-		x.front.stopBody()
-		<-u.done
-	}
-}
-
 // uploadGrace is how long a body may go on after its answer has ended, or its member's connection.
 const uploadGrace = 100 * time.Millisecond
 
-// endUpload lets the upload end after the answer did. A member that has answered and reads no more closes its connection, or keeps the client waiting for nothing.
+// endUpload lets an upload end, if one has begun, after the answer did or the member's connection broke. A member that reads no more must not keep its client
+// sending.
 func (x *exchange) endUpload(c *memberConn) {
 	u := x.upload
 	if u == nil || u.done == nil {

@@ -226,6 +226,7 @@ func (c *client) appendHead(r *http1.Response, added []http1.Field) {
 // begin implements front.
 func (c *client) begin(r *http1.Response, added []http1.Field) error {
 	c.begun = true
+	c.rt.cfg.Answered(r.Status, time.Since(c.now))
 	c.appendHead(r, added)
 	switch {
 	case r.Status == http.StatusSwitchingProtocols:
@@ -324,6 +325,7 @@ func (c *client) refuse(status int, slug, title, detail string, added ...Header)
 		return
 	}
 	c.lasting = c.lasting && c.body.Ended() && c.rt.closing.Err() == nil
+	c.rt.cfg.Answered(status, time.Since(c.now))
 	body := problem.Body(status, slug, title, detail)
 	out := fmt.Appendf(c.out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
 		status, http.StatusText(status), time.Now().UTC().Format(http.TimeFormat), problem.ContentType, len(body))

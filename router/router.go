@@ -70,6 +70,8 @@ type Config struct {
 	// ToApp is added to requests for the application beside this member, FromApp to its answers. Optional.
 	ToApp   []Header
 	FromApp func() []Header
+	// Answered is told of each answer that the Router's own server begins, and how long after the first byte of the request. Optional; it must not block.
+	Answered func(status int, took time.Duration)
 	// Dial opens a connection to a member; default a net.Dialer. To be seen as refused its error must wrap syscall.ECONNREFUSED, EHOSTUNREACH or ENETUNREACH.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// RetryBody is the largest body, in bytes, that is held for a second try; default 64 KiB. A larger one streams and is sent once.
@@ -126,6 +128,9 @@ func (c *Config) validate() error {
 	}
 	if c.Failed == nil {
 		c.Failed = func(Target) {}
+	}
+	if c.Answered == nil {
+		c.Answered = func(int, time.Duration) {}
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext

@@ -37,7 +37,7 @@ func (x *exchange) try(c *memberConn, t Target) error {
 	c.x, x.member = x, c
 	if err := x.attempt(c, t); err != nil {
 		c.close()
-		x.stopUpload(c)
+		x.endUpload(c)
 		x.member = nil
 		return err
 	}

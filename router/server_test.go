@@ -49,6 +49,25 @@ func TestOldClient(t *testing.T) {
 	require.Equal(t, "localhost", m.only(t).host, "HTTP/1.1 must name one")
 }
 
+// Each answer is told of once, with its final status.
+func TestAnswered(t *testing.T) {
+	m := start(t, "a", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		w.WriteHeader(http.StatusTeapot)
+	})
+	told := make(chan int, 8)
+	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), Answered: func(status int, took time.Duration) {
+		if took > 0 {
+			told <- status
+		}
+	}})
+	f.do(t, "GET", "/", "")
+	f.raw(t, "GET / HTTP/1.1\r\n\r\n")
+	require.Equal(t, http.StatusTeapot, <-told)
+	require.Equal(t, http.StatusBadRequest, <-told)
+	require.Empty(t, told)
+}
+
 // Shutdown lets a request under way be answered, says that the connection ends with it, and closes the unused ones at once.
 func TestShutdown(t *testing.T) {
 	arrived, answer := make(chan struct{}), make(chan struct{})

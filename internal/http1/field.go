@@ -5,8 +5,7 @@ import "bytes"
 // Kind tells the fields apart that HTTP itself reads.
 type Kind uint8
 
-// The kinds of fields. All but Other, Host, ContentLength, Expect, Cookie and Authority belong to one connection and end with it (RFC 9110,
-// section 7.6.1).
+// The kinds of fields. Which of them end with their connection, HopByHop tells.
 const (
 	Other Kind = iota
 	Host
@@ -22,7 +21,7 @@ const (
 	Named // by Connection: of one connection too
 )
 
-// HopByHop reports whether a field of this kind ends with its connection.
+// HopByHop reports whether a field of this kind belongs to one connection, and ends with it (RFC 9110, section 7.6.1).
 func (k Kind) HopByHop() bool {
 	switch k {
 	case Connection, TransferEncoding, Upgrade, TE, Trailer, Hop, Named:
