@@ -121,6 +121,14 @@ type Config struct {
 	// although nothing protects them.
 	Insecure bool
 
+	// AdminHosts lists further names under which browsers reach the operator's
+	// door, such as that of a proxy before it. Without: localhost, IP addresses
+	// and the hosts of Admin and Advertise.
+	AdminHosts []string
+	// Control, if not nil, answers /admin/dev/ at the operator's door: the
+	// buttons that kill and start members, which only "holdfast dev" can do.
+	Control http.Handler
+
 	// DrainTimeout bounds how long Shutdown hands sessions over. Default 60s.
 	DrainTimeout time.Duration
 	// Log gets what operators should know. Default: discarded.

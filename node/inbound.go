@@ -68,7 +68,7 @@ func (n *Node) acceptPeers(ctx context.Context, l net.Listener) {
 		}
 		n.group.Go(func() {
 			defer func() { <-slots }()
-			err := peer.Accept(ctx, conn, n.peerConfig(), inbound{n})
+			err := peer.Accept(ctx, n.counted(conn), n.peerConfig(), inbound{n})
 			if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
 				n.log.Debug("peer connection ended", "from", conn.RemoteAddr(), "error", err)
 			}
@@ -98,6 +98,8 @@ func (h inbound) Serve(r *peer.Request) {
 		if !h.apart(func() { answer(r)(n.serveWait(r.Context(), r.Payload)) }) {
 			r.Fail(errBusy)
 		}
+	case typeStats, typeEvents:
+		n.serveAsked(r)
 	default:
 		answer(r)(n.replicator.Serve(r.Type, r.Payload))
 	}

@@ -48,6 +48,7 @@ type Node struct {
 	bindings   holdfast.Counters
 	events     *events
 	stats      counters
+	metrics    *metrics
 	lag        lagGauge
 	inboundOps chan struct{}
 	fence      fence
@@ -109,6 +110,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		n.secret = make([]byte, 32)
 		rand.Read(n.secret)
 	}
+	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.owner, n.keeper, n.lease, n.dials, n.pubsub = newOwnership(n), newKeeper(n), newLease(n), newDials(n), newPubsub(n)
 	if cfg.Role != RoleNode {
@@ -315,12 +317,14 @@ func (n *Node) noteChanges(last, view *View) {
 		old := last.Member(m.ID)
 		switch {
 		case m.ID == n.id:
-		case m.Up && (old == nil || !old.Up):
+		case m.Up && old == nil:
 			n.events.add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case m.Up && !old.Up: // a cut has healed, or a frozen process goes on
+			n.events.add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case !m.Up && old != nil && old.Up && (m.Left || m.State == StateLeaving):
+			n.events.add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up:
-			if !m.Left && m.State != StateLeaving {
-				n.members.noteDeath(m.Name)
-			}
+			n.members.noteDeath(m.Name)
 			n.events.add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && old.State != m.State:
 			n.events.add(m.State.String(), "member", m.Name, "boot", m.Boot)

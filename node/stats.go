@@ -29,6 +29,8 @@ type counters struct {
 	gaps           atomic.Int64 // times that this process stood still
 	succeeded      atomic.Int64 // partitions that others had claimed while this node was out of touch
 	mendedViews    atomic.Int64 // exchanges of members because rings differed
+	peerIn         atomic.Int64 // bytes read from peer connections
+	peerOut        atomic.Int64 // bytes written to peer connections
 }
 
 const (
@@ -115,6 +117,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "relayed": &n.stats.relayed,
 		"unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
 		"requests_unsaved": &n.bindings.Unsaved, "requests_ended": &n.bindings.Ended, "requests_unslid": &n.bindings.Unslid,
+		"peer_bytes_in": &n.stats.peerIn, "peer_bytes_out": &n.stats.peerOut,
 	} {
 		a.Counters[name] = c.Load()
 	}

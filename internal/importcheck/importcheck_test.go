@@ -19,6 +19,7 @@ const module = "github.com/seed-95a32959/holdfast"
 // Modules that are named more than once below.
 const (
 	consistent = "github.com/buraksezer/consistent"
+	prometheus = "github.com/prometheus/client_golang/prometheus"
 	memberlist = "github.com/hashicorp/memberlist"
 	xxhash     = "github.com/cespare/xxhash/v2"
 	xsync      = "golang.org/x/sync"
@@ -49,7 +50,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "internal/problem"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/glob", "internal/planted", "node/...", memberlist, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/glob", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
