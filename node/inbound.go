@@ -92,14 +92,14 @@ func (h inbound) Serve(r *peer.Request) {
 		answer(r)(n.owner.serveClaim(ID{r.From.Name, r.From.Boot}, r.Payload))
 	case typeHolds:
 		r.Reply(n.holds(string(r.Payload)).encode())
+	case typeStats, typeEvents:
+		n.serveAsked(r)
 	case typePublish:
 		answer(r)(n.pubsub.serve(r.Payload))
 	case typeWait:
 		if !h.apart(func() { answer(r)(n.serveWait(r.Context(), r.Payload)) }) {
 			r.Fail(errBusy)
 		}
-	case typeStats, typeEvents:
-		n.serveAsked(r)
 	default:
 		answer(r)(n.replicator.Serve(r.Type, r.Payload))
 	}

@@ -98,7 +98,10 @@ type statsAnswer struct {
 	Lag         float64          `json:"lag_ms"`
 	Dirty       int              `json:"dirty"`
 	Split       bool             `json:"split_suspected"`
-	Counters    map[string]int64 `json:"counters"`
+	// Connections to the Redis door, and those of them that subscribe.
+	RedisClients     int              `json:"redis_clients"`
+	RedisSubscribers int              `json:"redis_subscribers"`
+	Counters         map[string]int64 `json:"counters"`
 }
 
 type partitionsAnswer struct {
@@ -153,7 +156,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		a.Counters[name] = c.Load()
 	}
 	if n.redis != nil {
-		n.redisCounters(a.Counters)
+		n.redisStats(&a)
 	}
 	return a
 }
