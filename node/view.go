@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -46,7 +47,8 @@ type View struct {
 	copies [][]string // per partition: the IDs, as strings, that should hold a copy, without this member
 	nodes  []*Member  // the table's members, by name
 
-	appsDown bool // beside some of the nodes
+	appsDown bool           // beside some of the nodes
+	topology redis.Topology // as the Redis door shows it
 }
 
 // shows says whether these, sorted, are the members of the view, in the same state.
@@ -109,6 +111,10 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 			return nil, err
 		}
 		v.Table = table
+	}
+	v.topology = redis.Topology{Table: v.Table, Self: self.Name}
+	for _, m := range v.nodes {
+		v.topology.Members = append(v.topology.Members, redis.Member{Name: m.Name, RESP: m.RESP})
 	}
 	v.copies = make([][]string, ring.Partitions)
 	for p := range v.copies {
