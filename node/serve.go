@@ -164,6 +164,8 @@ var (
 	// errOtherEpoch says that an operation was meant for an owner by another
 	// claim, and has not been run.
 	errOtherEpoch = errors.New("sent by a claim that is not in force")
+	// errLeaseOver says that this member may not answer without asking first.
+	errLeaseOver = fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
 	// errOvertaken says that this member has been succeeded while it was out
 	// of touch, and has not run the operation.
 	errOvertaken = fmt.Errorf("%w: succeeded while out of touch", api.ErrUnavailable)
@@ -235,7 +237,17 @@ func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication
 			return api.Reply{}, err
 		}
 	}
-	res, err := n.store.Do(op)
+	// First the time, then the lease: if this process stands still behind the
+	// look at its lease, the write is as old as that, and gives way to all that
+	// a successor has acknowledged.
+	at := n.cfg.Now()
+	if planted.Is(planted.StampedLate) {
+		at = at.Add(time.Hour)
+	}
+	if !n.lease.held() {
+		return n.reply(), errLeaseOver
+	}
+	res, err := n.store.DoAsOf(op, at)
 	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) {
 		return n.overtaken(p, op, res)
 	}
@@ -304,7 +316,7 @@ func (n *Node) overtaken(p int, op *session.Op, res session.Result) (api.Reply, 
 			return n.reply(), fmt.Errorf("%s while the lease ran out: %w", op.Kind, api.ErrUncertain)
 		}
 	}
-	return n.reply(), fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
+	return n.reply(), errLeaseOver
 }
 
 // serveDegraded runs the operation although no other node can be reached. Its
