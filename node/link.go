@@ -216,6 +216,7 @@ func (l *link) disconnect() {
 			p.Close()
 		}
 	}
+	l.node.members.kick() // a newer boot of the name may take its place now
 }
 
 // heartbeats asks the peer every 200 ms, and whenever the view changes, how it

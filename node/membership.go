@@ -89,7 +89,7 @@ func (m *membership) collect() []*Member {
 	answers := make(map[ID]bool)
 	for _, h := range all {
 		l := m.node.linkTo(h.ID)
-		answers[h.ID] = l != nil && l.connected() && l.heardLately()
+		answers[h.ID] = l != nil && l.connected() // which it is not after two seconds of silence
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
