@@ -61,8 +61,15 @@ func TestLoginSurvivesItsOwner(t *testing.T) {
 	site.say("") // Enter starts it again
 	require.Eventually(t, func() bool {
 		account := b.get("/account")
-		require.Equal(t, http.StatusOK, account.status, "logged out by the return: %s", account.body)
-		return account.server() == owner
+		if account.status == http.StatusOK {
+			return account.server() == owner
+		}
+		// While the servers agree on who takes over, a request may be told to
+		// come again, but not that it is of nobody.
+		if account.status != http.StatusServiceUnavailable && account.status != http.StatusLoopDetected {
+			t.Errorf("logged out by the return: %d %s", account.status, account.body)
+		}
+		return false
 	}, patience, 20*time.Millisecond, "the visitor goes home when their owner is back")
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/node"
 )
 
 func TestEnter(t *testing.T) {
@@ -112,4 +115,41 @@ func TestOwnIsBounded(t *testing.T) {
 		require.NoError(t, o.change(t.Context(), time.Unix(int64(i), 0).String(), func(*visitor) error { return nil }))
 		require.LessOrEqual(t, len(o.visitors), mostVisitors)
 	}
+}
+
+// TestHeldChangesOneAtATime has a second change come in the midst of the first.
+func TestHeldChangesOneAtATime(t *testing.T) {
+	var config node.Config
+	for _, address := range []*string{&config.HTTP, &config.Admin, &config.Peer, &config.Gossip} {
+		*address = "127.0.0.1:0"
+	}
+	config.Name = "alone"
+	n, err := node.Start(t.Context(), config)
+	require.NoError(t, err)
+	defer n.Shutdown(context.Background())
+	h := held{n.Sessions()}
+
+	guess := func(v *visitor) error { v.Code.Tries++; return nil }
+	for range 2 { // the session is new, then it was deleted
+		rounds := 0
+		require.NoError(t, h.change(t.Context(), "visitor", func(v *visitor) error {
+			if rounds++; rounds == 1 {
+				require.NoError(t, h.change(t.Context(), "visitor", guess))
+			}
+			return guess(v)
+		}))
+		require.Equal(t, 2, rounds)
+		v, err := h.load(t.Context(), "visitor")
+		require.NoError(t, err)
+		require.Equal(t, 2, v.Code.Tries)
+		require.NoError(t, h.forget(t.Context(), "visitor"))
+	}
+	require.NoError(t, h.change(t.Context(), "visitor", guess))
+	require.ErrorIs(t, h.change(t.Context(), "visitor", func(v *visitor) error {
+		require.NoError(t, h.forget(t.Context(), "visitor"))
+		return context.Canceled // gives up
+	}), context.Canceled)
+	v, err := h.load(t.Context(), "visitor")
+	require.NoError(t, err)
+	require.Zero(t, v, "a change that was given up is not saved")
 }
