@@ -4,13 +4,14 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
 SEED        ?= 1
 DURATION    ?= 8h
+SEEDS       ?= 2000
 BENCH       ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check bench fuzz chaos soak
+.PHONY: help build test check adapters-test bench fuzz chaos chaos-selftest soak soak-sim browser-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/holdfast
 	go build -o bin/holdfast ./cmd/holdfast
@@ -27,6 +28,13 @@ check: ## format, vet, staticcheck, modules, direction of imports, tests under t
 	go test -count=1 ./internal/importcheck/
 	go test -race ./...
 
+# Modules of their own, so that these libraries are no dependencies of Holdfast:
+# go test ./... at the root does not come here.
+adapters-test: ## test the adapters with the libraries that they are for, under the race detector
+	@set -e; for module in gorilla conformance; do \
+		(cd "adapters/$$module" && echo "adapters/$$module" && go mod verify && go mod tidy -diff && go vet ./... && go run $(STATICCHECK) ./... && go test -race ./...); \
+	done
+
 bench: ## run all benchmarks, or those that BENCH=regexp names
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
@@ -39,8 +47,17 @@ fuzz: ## fuzz each target for FUZZTIME=10s
 		done; \
 	done
 
+browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails where there is none, pictures go to BROWSER_OUT
+	cd internal/browsertest && go vet ./... && go test -count=1
+
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
 	go run ./internal/chaos -seed $(SEED)
+
+chaos-selftest: ## plant each bug of internal/planted in turn: the simulated clusters must catch it
+	go run ./internal/selftest
+
+soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; 75 minutes on a free core
+	cd node/nodetest && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s
 
 soak: ## the same with longer cuts, again and again with other seeds, for DURATION=8h
 	go run ./internal/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)

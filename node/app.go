@@ -19,11 +19,15 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// appHandler serves what is not the session API: it finds the user, and either
-// gives the request to the application beside this node or passes it on to the
-// node that owns the user.
+// appHandler serves what is not the session API.
 func (n *Node) appHandler() http.Handler {
-	local := n.application()
+	n.setApplication(n.application())
+	return n.pinned()
+}
+
+// pinned gives a request to this node's application if the node owns its user,
+// and to the owner otherwise.
+func (n *Node) pinned() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var user string
 		var cookie *http.Cookie
@@ -41,6 +45,7 @@ func (n *Node) appHandler() http.Handler {
 		default:
 			if cookie != nil {
 				http.SetCookie(w, cookie)
+				r.AddCookie(cookie) // as a request has it that was passed on
 			}
 			for name := range r.Header {
 				if strings.HasPrefix(name, "Holdfast-") {
@@ -51,7 +56,7 @@ func (n *Node) appHandler() http.Handler {
 			r.Header.Set(headerNode, n.id.Name)
 			w.Header().Set(headerNode, n.id.Name)
 			w.Header().Set(headerRing, n.View().Table.Fingerprint())
-			local.ServeHTTP(w, r)
+			(*n.app.Load()).ServeHTTP(w, r)
 		}
 	})
 }
@@ -86,6 +91,8 @@ func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err erro
 // application is what runs beside this node.
 func (n *Node) application() http.Handler {
 	switch {
+	case n.cfg.Handler != nil:
+		return n.bound(n.cfg.Handler)
 	case n.cfg.App != "":
 		return n.proxyToApp()
 	case n.cfg.Demo:

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -287,7 +288,7 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 			continue
 		}
 		o.promiseLocked(p, claim)
-		if part.phase != away {
+		if part.phase != away && !planted.Is(planted.ServesOn) {
 			// After Close returns no write can be applied here any more,
 			// so the digest covers every write that was answered.
 			o.node.store.Close(p)
@@ -312,6 +313,8 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 func (o *ownership) servedLocked(part *partition, from ID) bool {
 	holder := part.holder.by
 	switch {
+	case planted.Is(planted.AliveIgnored):
+		return false
 	case holder == o.node.id:
 		return part.phase == warm || part.phase == fetching
 	case holder == (ID{}), holder.Name == from.Name, o.node.hasEnded(holder):

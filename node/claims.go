@@ -6,6 +6,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -18,6 +19,9 @@ type claimRef struct {
 
 // newer says whether c goes before d: by epoch, and among equal ones by name.
 func (c claimRef) newer(d claimRef) bool {
+	if planted.Is(planted.NoEpoch) {
+		return false
+	}
 	if c.epoch != d.epoch {
 		return c.epoch > d.epoch
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -81,6 +82,11 @@ type Config struct {
 	App string
 	// Demo serves a visit counter where App would be.
 	Demo bool
+	// Handler is the application in this program, in place of App. It runs at
+	// its user's owner, with the user's session in its context: see package
+	// holdfast, and [Node.Handler] to serve it at further addresses. A router
+	// needs none.
+	Handler http.Handler
 	// UserHeader names the user in requests from Trust. Default X-User-ID.
 	UserHeader string
 	// Cookie is the name of the affinity cookie. Default: "holdfast".
@@ -88,7 +94,8 @@ type Config struct {
 	// Trust lists the peers whose UserHeader and X-Forwarded-For count.
 	// Default: loopback. Live members are trusted besides.
 	Trust []netip.Prefix
-	// Secret signs the affinity cookie; routers that share users share it.
+	// Secret signs the affinity cookie; routers, and nodes with a Handler, that
+	// share users share it. 16 bytes or more.
 	// Default: random, so cookies end with the process.
 	Secret []byte
 
@@ -98,6 +105,14 @@ type Config struct {
 	// Insecure allows gossip, peer and admin addresses that others can reach
 	// although nothing protects them.
 	Insecure bool
+
+	// AdminHosts lists further names under which browsers reach the operator's
+	// door, such as that of a proxy before it. Without: localhost, IP addresses
+	// and the hosts of Admin and Advertise.
+	AdminHosts []string
+	// Control, if not nil, answers /admin/dev/ at the operator's door: the
+	// buttons that kill and start members, which only "holdfast dev" can do.
+	Control http.Handler
 
 	// DrainTimeout bounds how long Shutdown hands sessions over. Default 60s.
 	DrainTimeout time.Duration
@@ -234,6 +249,9 @@ func (c Config) validate() error {
 		if n := len(key); n != 16 && n != 24 && n != 32 {
 			errs = append(errs, fmt.Errorf("-gossip-key-file: a key has %d bytes, accepted are 16, 24 or 32", n))
 		}
+	}
+	if c.Handler != nil && (c.App != "" || c.Demo) {
+		errs = append(errs, errors.New("handler: cannot be used with -app or -demo, which take the same requests"))
 	}
 	if c.App != "" {
 		if u, err := url.Parse(c.App); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {

@@ -113,7 +113,7 @@ func (n *Node) suspect(id ID) {
 
 // serveHTTP opens the public and the operator's door.
 func (n *Node) serveHTTP(public, admin net.Listener) {
-	n.http = n.server(n.publicHandler())
+	n.http = n.server(n.metrics.measured(n.publicHandler()))
 	n.admin = n.server(n.adminHandler())
 	for _, s := range []struct {
 		server   *http.Server

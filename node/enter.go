@@ -33,6 +33,9 @@ func (n *Node) enter(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	if err := n.checkName(ctx); err != nil { // started at the same moment as this one
+		return err
+	}
 	hold := n.holdOff()
 	if hold == 0 {
 		return n.ready()

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -74,7 +75,7 @@ func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole b
 	_, have := part.fetched[key]
 	sources, epoch, ph := part.sources, part.holder.epoch, part.phase
 	o.mu.Unlock()
-	if ph != fetching {
+	if ph != fetching || planted.Is(planted.MissWhileCold) {
 		return nil // warm by now, or yielded: the store says which
 	}
 	if whole {
@@ -107,7 +108,8 @@ func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole b
 	return nil
 }
 
-// wholePartition says whether an operation reads or ends everything under a tag.
+// wholePartition says whether an operation reads or ends everything under a tag,
+// or all there is.
 func wholePartition(op *session.Op) bool {
-	return op.Kind == session.List || op.Kind == session.DeleteAll
+	return op.Kind == session.List || op.Kind == session.DeleteAll || op.Kind == session.Scan
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/replication"
@@ -85,7 +86,7 @@ func decodeRequest(b []byte) (*request, error) {
 
 // forward runs r on the member that v names.
 func (n *Node) forward(ctx context.Context, v verdict, r *request) (api.Reply, error) {
-	l := v.to
+	l := n.relay(v.to, r)
 	n.stats.forwarded.Add(1)
 	answer, err := l.Call(ctx, typeOp, encodeRequest(r, l.clockOffset(), v.epoch))
 	switch {
@@ -105,6 +106,27 @@ func (n *Node) forward(ctx context.Context, v verdict, r *request) (api.Reply, e
 	default: // the peer could not read what this member sent
 		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.op.Kind, l.id.Name, api.ErrUnavailable, err)
 	}
+}
+
+// relay returns the link by which to reach the member that owner leads to: that
+// one, or, if it has not answered for a while, the link to a third member, which
+// passes the operation on. A cut between two members makes nothing unreachable
+// that others reach. Whoever was asked to pass on goes straight to the owner.
+func (n *Node) relay(owner *link, r *request) *link {
+	if r.hops > 0 || !owner.silentFor(relayAfter) || planted.Is(planted.NoRelay) {
+		return owner
+	}
+	var thirds []*link
+	for _, l := range n.allLinks() {
+		if l != owner && l.heardLately() && l.connected() && !n.ended(l.id) {
+			thirds = append(thirds, l)
+		}
+	}
+	if len(thirds) == 0 {
+		return owner
+	}
+	n.stats.relayed.Add(1)
+	return thirds[r.id%uint64(len(thirds))]
 }
 
 // fence keeps an operation from being run by an attempt that arrives late,

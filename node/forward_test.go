@@ -106,7 +106,7 @@ func TestForwardWithoutLink(t *testing.T) {
 func TestRepeatable(t *testing.T) {
 	t.Parallel()
 	for _, op := range []session.Op{
-		{Kind: session.Get}, {Kind: session.Put}, {Kind: session.Patch}, {Kind: session.Touch}, {Kind: session.Delete}, {Kind: session.List}, {Kind: session.DeleteAll},
+		{Kind: session.Get}, {Kind: session.Put}, {Kind: session.Patch}, {Kind: session.Touch}, {Kind: session.Delete}, {Kind: session.List}, {Kind: session.DeleteAll}, {Kind: session.Scan},
 	} {
 		require.True(t, repeatable(&op), op.Kind)
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // Timing of gossip, measured in virtual time: a crash is seen by all members
@@ -248,6 +250,9 @@ func (g *gossip) join(addresses []string) (int, error) {
 // that gossip does not know as alive. memberlist itself forgets the dead after
 // 30 s and would never mend a longer partition. Seeds are resolved anew each time.
 func (g *gossip) rejoin(ctx context.Context, seeds []string) {
+	if planted.Is(planted.NoRejoin) {
+		return
+	}
 	seen := make(map[string]struct{})
 	var last error
 	lonely, warned := time.Duration(0), false

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -155,6 +156,9 @@ func (k *keeper) pass(ctx context.Context) error {
 
 // repair compares the partitions that this node serves with their copies.
 func (k *keeper) repair(ctx context.Context) error {
+	if planted.Is(planted.NotRebuilt) {
+		return nil
+	}
 	view := k.node.View()
 	byMember := make(map[string][]int)
 	for p := range ring.Partitions {
@@ -258,6 +262,11 @@ func (k *keeper) handOver(ctx context.Context) error {
 	parts := k.held(view)
 	if len(parts) == 0 {
 		return nil
+	}
+	if planted.Is(planted.DroppedUnchecked) {
+		for _, p := range parts {
+			k.node.owner.dropIf(p, k.node.store.Digest(p))
+		}
 	}
 	before := make(map[int]uint64, len(parts))
 	missing := make(map[int]int, len(parts)) // confirmations still to come

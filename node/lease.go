@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -27,6 +28,9 @@ const (
 	// was frozen: a tick that comes this late drops the lease.
 	gapTick  = 100 * time.Millisecond
 	gapLimit = 500 * time.Millisecond
+	// settleTicks is how many of these ticks pass from one look at whether the
+	// membership has settled to the next.
+	settleTicks = 10
 	// stableAfter is how long a majority must see one membership before what
 	// counts as the whole cluster shrinks to it.
 	stableAfter = 30 * time.Second
@@ -71,7 +75,9 @@ type lease struct {
 func newLease(n *Node) *lease { return &lease{node: n, stable: make(map[string]bool)} }
 
 // held says whether this node may serve at this moment.
-func (l *lease) held() bool { return int64(l.node.since()) < l.until.Load() }
+func (l *lease) held() bool {
+	return int64(l.node.since()) < l.until.Load() || planted.Is(planted.ExpiredLease)
+}
 
 // renew computes the lease from what the links have heard. It is called when a
 // heartbeat was answered, after what the answer says about claims has been
@@ -241,7 +247,7 @@ func (l *lease) watch(ctx context.Context) {
 	tick := time.NewTicker(gapTick)
 	defer tick.Stop()
 	last := time.Now()
-	for {
+	for ticks := 0; ; ticks++ {
 		select {
 		case <-ctx.Done():
 			return
@@ -250,7 +256,9 @@ func (l *lease) watch(ctx context.Context) {
 		now := time.Now()
 		gap := max(now.Sub(last), now.Round(0).Sub(last.Round(0))) // monotonic, and wall
 		last = now
-		l.settle(l.node.View())
+		if ticks%settleTicks == 0 {
+			l.settle(l.node.View())
+		}
 		if gap < gapLimit {
 			continue
 		}

@@ -27,6 +27,10 @@ const (
 	// vouchFor is how recently a member must have answered here for this
 	// member to hold that it is alive.
 	vouchFor = time.Second
+	// relayAfter is how long a member must not have answered before requests
+	// for it go through a third one. A member that has crashed is gone or taken
+	// over sooner or soon after.
+	relayAfter = 700 * time.Millisecond
 )
 
 // Refused says whether a dial failed because the host answered that no process
@@ -46,6 +50,7 @@ type link struct {
 	beat chan struct{} // one slot: send a heartbeat now
 	stop context.CancelFunc
 	done chan struct{}
+	made time.Duration // since the node's start
 	// heard is when the newest heartbeat that the peer has answered was sent,
 	// in nanoseconds since the node's start, 0 for never.
 	heard atomic.Int64
@@ -65,7 +70,7 @@ type link struct {
 func newLink(n *Node, m *Member) *link {
 	return &link{
 		node: n, id: m.ID, addr: m.Peer, log: n.log.With("member", m.Name),
-		beat: make(chan struct{}, 1), done: make(chan struct{}),
+		beat: make(chan struct{}, 1), done: make(chan struct{}), made: n.since(),
 	}
 }
 
@@ -145,7 +150,7 @@ func (l *link) connect(ctx context.Context) (*peer.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := peer.Connect(ctx, conn, l.node.peerConfig())
+	p, err := peer.Connect(ctx, l.node.counted(conn), l.node.peerConfig())
 	if err != nil {
 		return nil, err
 	}
@@ -297,6 +302,12 @@ func (l *link) heardLately() bool {
 	return heard > 0 && l.node.since()-time.Duration(heard) < vouchFor
 }
 
+// silentFor says whether the peer has answered no heartbeat that was sent within
+// the last d.
+func (l *link) silentFor(d time.Duration) bool {
+	return l.node.since()-max(l.made, time.Duration(l.heard.Load())) > d
+}
+
 // ringSeen returns the fingerprint of the peer's ring as it last said.
 func (l *link) ringSeen() string {
 	l.mu.Lock()
@@ -424,6 +435,14 @@ const (
 	typeClaim
 	// typeHolds asks what is held of one key: dead flag and version.
 	typeHolds
+)
+
+// Frame types that operators' pages ask with; see cluster.go. Their answers are
+// JSON: they are few, and fields come and go.
+const (
+	typeStats byte = 0x40 + iota
+	// typeEvents asks for the event log: u64 of the last event that is known.
+	typeEvents
 )
 
 var order = binary.BigEndian

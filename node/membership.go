@@ -71,12 +71,13 @@ func (m *membership) kick() {
 // it and lets links and ownership follow.
 func (m *membership) update() {
 	last := m.view.Load()
-	view, err := newView(m.self, m.collect(), m.params, last)
-	if err != nil {
-		m.node.log.Error("no ring from this view, the last one stays", "error", err)
+	members := m.collect()
+	if last.shows(members) {
 		return
 	}
-	if view.equal(last) {
+	view, err := newView(m.self, members, m.params, last)
+	if err != nil {
+		m.node.log.Error("no ring from this view, the last one stays", "error", err)
 		return
 	}
 	m.view.Store(view)
@@ -84,6 +85,7 @@ func (m *membership) update() {
 	m.broadcast()
 }
 
+// collect returns all members, sorted as a View has them.
 func (m *membership) collect() []*Member {
 	all := m.gossip.snapshot()
 	answers := make(map[ID]bool)
@@ -128,6 +130,7 @@ func (m *membership) collect() []*Member {
 			delete(m.told, id)
 		}
 	}
+	sortMembers(members)
 	return members
 }
 

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -41,8 +43,11 @@ type Node struct {
 	gossip     *gossip
 	router     *router.Router
 	finder     *router.Finder
+	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
+	bindings   holdfast.Counters
 	events     *events
 	stats      counters
+	metrics    *metrics
 	lag        lagGauge
 	inboundOps chan struct{}
 	fence      fence
@@ -102,6 +107,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		n.secret = make([]byte, 32)
 		rand.Read(n.secret)
 	}
+	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.owner, n.keeper, n.lease, n.dials = newOwnership(n), newKeeper(n), newLease(n), newDials(n)
 	if cfg.Role != RoleNode {
@@ -122,6 +128,9 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func newID(cfg Config) ID {
+	if planted.Is(planted.BootIgnored) {
+		return ID{cfg.Name, "00000000000000000000"}
+	}
 	var random [4]byte
 	rand.Read(random[:])
 	return ID{cfg.Name, fmt.Sprintf("%012x%s", cfg.Now().UnixMilli(), hex.EncodeToString(random[:]))}
@@ -201,6 +210,7 @@ func (n *Node) run() {
 		n.members.run,
 		func(ctx context.Context) { n.gossip.rejoin(ctx, n.cfg.Join) },
 		n.mendViews,
+		n.watchName,
 		n.events.run,
 	}
 	if n.cfg.Role == RoleNode {
@@ -246,25 +256,6 @@ func (n *Node) joinCluster(ctx context.Context) error {
 	return n.checkName(ctx)
 }
 
-// checkName makes sure that no running process has this member's name. A boot
-// that gossip still knows but that does not answer is this member's own past.
-func (n *Node) checkName(ctx context.Context) error {
-	for _, h := range n.gossip.snapshot() {
-		if !h.Alive || h.ID.Name != n.id.Name || h.Meta.Peer == "" {
-			continue
-		}
-		other := newLink(n, &Member{ID: h.ID, Meta: h.Meta})
-		p, err := other.connect(ctx)
-		if err != nil {
-			continue
-		}
-		p.Close()
-		return fmt.Errorf("-name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
-			n.id.Name, h.Meta.Peer, h.ID.Boot, h.Meta.Pid)
-	}
-	return nil
-}
-
 // View returns the membership and the ring as this member sees them now.
 func (n *Node) View() *View { return n.members.view.Load() }
 
@@ -277,6 +268,10 @@ func (n *Node) Sessions() *Sessions { return &Sessions{n} }
 
 // Done is closed when the member has stopped.
 func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err says why the member has stopped, or is about to: nil while it runs, and
+// ErrStopped after [Node.Shutdown].
+func (n *Node) Err() error { return context.Cause(n.ctx) }
 
 // since is the time since the node's start by the monotonic clock.
 func (n *Node) since() time.Duration { return time.Since(n.started) }
@@ -310,12 +305,14 @@ func (n *Node) noteChanges(last, view *View) {
 		old := last.Member(m.ID)
 		switch {
 		case m.ID == n.id:
-		case m.Up && (old == nil || !old.Up):
+		case m.Up && old == nil:
 			n.events.add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case m.Up && !old.Up: // a cut has healed, or a frozen process goes on
+			n.events.add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case !m.Up && old != nil && old.Up && (m.Left || m.State == StateLeaving):
+			n.events.add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up:
-			if !m.Left && m.State != StateLeaving {
-				n.members.noteDeath(m.Name)
-			}
+			n.members.noteDeath(m.Name)
 			n.events.add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && old.State != m.State:
 			n.events.add(m.State.String(), "member", m.Name, "boot", m.Boot)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -69,9 +70,10 @@ type ownership struct {
 	// a copy is out of reach and may be alive: see serveBlind.
 	blind [ring.Partitions]atomic.Bool
 
-	mu       sync.Mutex // guards what follows
-	parts    [ring.Partitions]partition
-	maxEpoch uint64
+	mu         sync.Mutex // guards what follows
+	parts      [ring.Partitions]partition
+	maxEpoch   uint64
+	promisedAt time.Duration // the newest of the partitions'
 }
 
 func newOwnership(n *Node) *ownership {
@@ -92,6 +94,9 @@ func (o *ownership) route(p int) verdict {
 	o.mu.Lock()
 	part := &o.parts[p]
 	ph, promised, holder := part.phase, part.promised, part.holder
+	if o.node.since()-part.promisedAt >= promiseTime {
+		promised = holder // whatever became of that claim, it is told of by now
+	}
 	o.mu.Unlock()
 	self := o.node.id
 	if ph == warm || ph == fetching {
@@ -218,7 +223,8 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 }
 
 func (o *ownership) promiseLocked(p int, c claimRef) {
-	o.parts[p].promised, o.parts[p].promisedAt = c, o.node.since()
+	o.promisedAt = o.node.since()
+	o.parts[p].promised, o.parts[p].promisedAt = c, o.promisedAt
 }
 
 // succeeding returns who is about to succeed holder somewhere with this
@@ -229,6 +235,9 @@ func (o *ownership) succeeding(holder ID) (claimants []ID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.node.since()
+	if now-o.promisedAt >= promiseTime || planted.Is(planted.LeaseDespite) {
+		return nil // the usual case: all have lapsed
+	}
 	for p := range o.parts {
 		part := &o.parts[p]
 		open := part.holder.by == holder && part.promised.by != holder && part.promised.newer(part.holder)
@@ -242,7 +251,7 @@ func (o *ownership) succeeding(holder ID) (claimants []ID) {
 // mayClaimLocked says whether this node may ask for p.
 func (o *ownership) mayClaimLocked(p int, view *View) bool {
 	holder := o.parts[p].holder.by
-	if holder == (ID{}) || holder == o.node.id || o.node.hasEnded(holder) {
+	if holder == (ID{}) || holder == o.node.id || o.node.hasEnded(holder) || planted.Is(planted.AliveIgnored) {
 		return true
 	}
 	if o.node.vouches(holder) {

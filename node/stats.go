@@ -13,6 +13,7 @@ import (
 type counters struct {
 	served         atomic.Int64 // operations run on this node's store
 	forwarded      atomic.Int64 // operations sent to another member
+	relayed        atomic.Int64 // of these, those sent to a third member because the owner is silent
 	unavailable    atomic.Int64 // operations that found no owner in time
 	unconfirmed    atomic.Int64 // deletes that not every reachable copy confirmed in time
 	fetchedThrough atomic.Int64 // keys fetched before they were served, in cold partitions
@@ -28,6 +29,8 @@ type counters struct {
 	gaps           atomic.Int64 // times that this process stood still
 	succeeded      atomic.Int64 // partitions that others had claimed while this node was out of touch
 	mendedViews    atomic.Int64 // exchanges of members because rings differed
+	peerIn         atomic.Int64 // bytes read from peer connections
+	peerOut        atomic.Int64 // bytes written to peer connections
 }
 
 const (
@@ -113,7 +116,10 @@ func (n *Node) statsAnswer() statsAnswer {
 		Fingerprint: view.Table.Fingerprint(), Counters: make(map[string]int64),
 	}
 	for name, c := range map[string]*atomic.Int64{
-		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "relayed": &n.stats.relayed,
+		"unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+		"requests_unsaved": &n.bindings.Unsaved, "requests_ended": &n.bindings.Ended, "requests_unslid": &n.bindings.Unslid,
+		"peer_bytes_in": &n.stats.peerIn, "peer_bytes_out": &n.stats.peerOut,
 	} {
 		a.Counters[name] = c.Load()
 	}

@@ -29,6 +29,9 @@ func (i Inspection) Serving() (serving [ring.Partitions]bool) {
 // Records returns everything held of partition p, tombstones too.
 func (i Inspection) Records(p int) []*session.Record { return i.node.store.Records(p) }
 
+// Peek returns what is held of one key, nil for nothing.
+func (i Inspection) Peek(key string) *session.Record { return i.node.store.Peek(key) }
+
 // Digest returns the digest of partition p as replication compares it.
 func (i Inspection) Digest(p int) uint64 { return i.node.store.Digest(p) }
 

@@ -47,9 +47,19 @@ type View struct {
 	nodes  []*Member  // the table's members, by name
 }
 
-// equal says whether both views show the same members in the same state.
-func (v *View) equal(other *View) bool {
-	return slices.EqualFunc(v.Members, other.Members, func(a, b *Member) bool { return *a == *b })
+// shows says whether these, sorted, are the members of the view, in the same state.
+func (v *View) shows(members []*Member) bool {
+	return slices.EqualFunc(v.Members, members, func(a, b *Member) bool { return *a == *b })
+}
+
+// sortMembers sorts by name, the newest boot first.
+func sortMembers(members []*Member) {
+	slices.SortFunc(members, func(a, b *Member) int {
+		if c := compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return compare(b.Boot, a.Boot)
+	})
 }
 
 // Named returns the member that goes by name now, nil if there is none.
@@ -67,12 +77,7 @@ func (v *View) copyHolders(p int) []string { return v.copies[p] }
 
 // newView computes the view that self has of members.
 func newView(self ID, members []*Member, params ring.Params, last *View) (*View, error) {
-	slices.SortFunc(members, func(a, b *Member) int {
-		if c := compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		return compare(b.Boot, a.Boot)
-	})
+	sortMembers(members)
 	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), addresses: make(map[netip.Addr]bool), lost: make(map[string]bool)}
 	var names []string
 	for _, m := range members {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/session"
 	"golang.org/x/time/rate"
 )
@@ -219,6 +220,10 @@ func (r *Replicator) serveRecords(payload []byte) ([]byte, error) {
 			return nil, fmt.Errorf("record %d of a batch: %w", i, err)
 		}
 		payload = payload[n:]
+		if planted.Is(planted.AckBeforeApply) {
+			time.AfterFunc(time.Second, func() { r.merge(rec) })
+			continue
+		}
 		if r.merge(rec) != nil {
 			refused = binary.BigEndian.AppendUint32(refused, uint32(i))
 		}

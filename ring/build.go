@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/buraksezer/consistent"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // builder places partitions on a set of members, which it knows by their index
@@ -52,6 +54,9 @@ func (b builder) place() (owners, heirs *placement) {
 			}
 		}
 	}
+	if planted.Is(planted.ClosestN) {
+		heirs = closest(circle)
+	}
 	return owners, heirs
 }
 
@@ -72,6 +77,19 @@ func (b builder) circle(hash consistent.Hasher, leftOut int) *consistent.Consist
 		ReplicationFactor: b.params.VirtualNodes,
 		Load:              b.params.Load,
 	})
+}
+
+// closest is what planted.ClosestN takes for the heirs.
+func closest(circle *consistent.Consistent) *placement {
+	var heirs placement
+	for p := range heirs {
+		two, err := circle.GetClosestNForPartition(p, 2)
+		if err != nil {
+			panic(err)
+		}
+		heirs[p] = two[1].(*point).index
+	}
+	return &heirs
 }
 
 // read returns the owner of each partition on a ring that is not empty.

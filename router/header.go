@@ -120,7 +120,7 @@ func isWebSocket(h http.Header) bool {
 // adorn makes the answer's headers right for the client.
 func (x *exchange) adorn(resp *http.Response) error {
 	resp.Header.Del(headerRetry)
-	if x.cookie != nil {
+	if x.cookie != nil && !setsCookie(resp, x.cookie.Name) {
 		resp.Header.Add("Set-Cookie", x.cookie.String())
 		// A shared cache in front must not hand one user's cookie to the next, however cacheable the application says its page is.
 		resp.Header.Add("Cache-Control", "private")

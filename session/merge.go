@@ -1,5 +1,7 @@
 package session
 
+import "github.com/seed-95a32959/holdfast/internal/planted"
+
 // Merge returns the state of a session that has seen all that a and b have: the
 // least upper bound of the two. It is commutative, associative and idempotent,
 // so copies that have seen the same writes are equal, whatever the order and
@@ -14,6 +16,8 @@ func Merge(a, b *Record) *Record {
 		return b
 	case a.key != b.key:
 		panic("session: merge of two different sessions")
+	case planted.Is(planted.LaterWriteWins) && a.dead != b.dead:
+		return pick(a, b, a.newest() > b.newest())
 	case a.rank != b.rank:
 		return pick(a, b, a.rank > b.rank)
 	case a.dead && b.dead:
@@ -35,7 +39,7 @@ func pick(a, b *Record, first bool) *Record {
 func mergeLive(a, b *Record) *Record {
 	base := max(a.base, b.base)
 	expiry := a.expiry
-	if expiry.compare(b.expiry) < 0 {
+	if expiry.compare(b.expiry) < 0 && !planted.Is(planted.ExpiryNotMerged) {
 		expiry = b.expiry
 	}
 	var array [16]Field

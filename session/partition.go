@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // tomb is a tombstone as it is kept: the key is the map's.
@@ -73,6 +75,9 @@ func (p *partition) setLocked(cur, next held) (grown int64) {
 		grown -= cost(cur.rec)
 	}
 	p.digest ^= next.rec.hash
+	if planted.Is(planted.StaleDigest) && cur.rec != nil {
+		p.digest ^= cur.rec.hash ^ next.rec.hash
+	}
 	grown += cost(next.rec)
 	p.bytes += grown
 

@@ -3,6 +3,8 @@ package session
 import (
 	"fmt"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // Stamp is a hybrid logical clock reading: 48 bits of unix milliseconds above
@@ -29,7 +31,12 @@ func stampAt(ms int64) Stamp { return Stamp(ms) << counterBits }
 // after returns the stamp of a write made at now (unix ms) by a node that has
 // seen seen: later than both. More than 65,535 writes within a millisecond run
 // into the next one, which is harmless.
-func after(now int64, seen Stamp) Stamp { return max(stampAt(now), seen) + 1 }
+func after(now int64, seen Stamp) Stamp {
+	if planted.Is(planted.WallClock) {
+		seen = 0
+	}
+	return max(stampAt(now), seen) + 1
+}
 
 // Time returns the stamp's wall-clock part, to the millisecond.
 func (s Stamp) Time() time.Time { return time.UnixMilli(s.millis()) }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // Config sets up a [Store].
@@ -138,8 +140,11 @@ func (s *Store) Do(op *Op) (Result, error) {
 	op = &checked
 	now := s.nowMillis()
 	p := s.partition(op.Key)
-	if op.Kind == List {
+	switch op.Kind {
+	case List:
 		return s.list(p, op, now)
+	case Scan:
+		return s.scan(p, op, now)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,6 +182,9 @@ func (s *Store) writeLocked(p *partition, op *Op, now int64) (Result, error) {
 	}
 	if next != cur {
 		s.setLocked(p, cur, next)
+	}
+	if planted.Is(planted.NoTombstone) && next.rec.dead {
+		p.forgetLocked(op.Key)
 	}
 	return res, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -41,6 +42,8 @@ type memberFlags struct {
 	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time."`
 	Insecure      bool   `group:"Security" help:"Allow gossip, peer and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
 
+	AdminHost hostNames `name:"admin-host" group:"Security" placeholder:"NAME,…" help:"Further names under which browsers reach -admin, such as that of a proxy before it. Others than localhost, IP addresses and the hosts of -admin and -advertise are refused, so that no web page gets there by a name of its own."`
+
 	DrainTimeout duration  `group:"Running" placeholder:"DURATION" default:"60s" help:"How long to hand sessions over after SIGTERM or SIGINT, at most."`
 	LogLevel     logLevel  `group:"Running" placeholder:"LEVEL" default:"info" help:"Least level logged to standard error: debug, info, warn or error."`
 	LogFormat    logFormat `group:"Running" placeholder:"FORMAT" default:"text" help:"text or json."`
@@ -56,7 +59,7 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		Advertise: place.Advertise, Join: place.Join,
 		Copies: int(f.Copies), VirtualNodes: int(f.VirtualNodes), Load: float64(f.Load),
 		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), Cookie: f.Cookie,
-		Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
+		AdminHosts: f.AdminHost, Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
 	}
 	if f.GossipKeyFile != "" {
 		keys, warning, err := readGossipKeys(f.GossipKeyFile)
@@ -105,6 +108,9 @@ func serve(ctx context.Context, cfg node.Config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Control, err = controlOfParent(); err != nil {
+		return err
+	}
 	signalled, defaultSignals := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer defaultSignals()
 
@@ -113,8 +119,11 @@ func serve(ctx context.Context, cfg node.Config) error {
 		return err
 	}
 	select {
-	case <-n.Done(): // drained by POST /admin/drain
-		return nil
+	case <-n.Done():
+		if err := n.Err(); !errors.Is(err, node.ErrStopped) {
+			return err
+		}
+		return nil // drained by POST /admin/drain
 	case <-life.Done():
 		return context.Cause(life)
 	case <-signalled.Done():

@@ -19,6 +19,7 @@ const module = "github.com/seed-95a32959/holdfast"
 // Modules that are named more than once below.
 const (
 	consistent = "github.com/buraksezer/consistent"
+	prometheus = "github.com/prometheus/client_golang/prometheus"
 	memberlist = "github.com/hashicorp/memberlist"
 	xxhash     = "github.com/cespare/xxhash/v2"
 	xsync      = "golang.org/x/sync"
@@ -30,18 +31,22 @@ const (
 // free. A pattern that ends in /... speaks of a folder and all below it; the
 // longest that fits counts. Only cmd and examples may import anything.
 var allowed = map[string][]string{
+	module:                 {"session", "replication", "node/api", "internal/problem"}, // the package at the root
+	"adapters/...":         {"session", "replication", "node/api", "adapters/internal/opaque"},
 	"internal/problem":     nil,
+	"internal/planted":     nil,
+	"internal/selftest":    {"internal/planted"},
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
 	"internal/importcheck": nil,
 	"resp":                 nil,
 	"web":                  nil,
 	"peer":                 nil,
-	"ring":                 {consistent, xxhash},
-	"session":              {xxhash},
-	"replication":          {"session", "ring", "peer", xtime},
+	"ring":                 {consistent, xxhash, "internal/planted"},
+	"session":              {xxhash, "internal/planted"},
+	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "internal/problem"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "node/...", memberlist, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
@@ -151,6 +156,7 @@ func TestCheckRefuses(t *testing.T) {
 	for _, bad := range []listed{
 		of("ring", module+"/session"),
 		of("session", module+"/ring"),
+		of("peer", module+"/internal/planted"),
 		of("peer", xxhash),
 		of("router", module+"/node"),
 		of("replication", module+"/router"),

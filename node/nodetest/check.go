@@ -1,8 +1,10 @@
 package nodetest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -47,22 +49,12 @@ func (h *History) Check() (complaints []Complaint) {
 // is behind a write that was acknowledged before the read began, and that a
 // session which was acknowledged is found.
 func (h *History) checkCounter(calls []Call) string {
+	w := h.writesOf(calls)
 	for _, read := range calls {
 		if h.inWindow(read) || read.Outcome == Unknown || read.Outcome == Refused {
 			continue
 		}
-		floor, ceiling := 0, 0
-		for _, w := range calls {
-			if w.Kind != session.Put && w.Kind != session.Patch {
-				continue
-			}
-			if w.Began <= read.Ended {
-				ceiling = max(ceiling, w.Value)
-			}
-			if w.Outcome == OK && w.Ended <= read.Began && !h.inWindow(w) && !h.mayBeLost(w, read) {
-				floor = max(floor, w.Value)
-			}
-		}
+		floor, ceiling := w.floor(read), w.tried.upTo(read.Ended)
 		switch {
 		case read.Outcome != OK && floor > 0:
 			return fmt.Sprintf("false %s, %d was acknowledged:\n%s", read.Outcome, floor, read)
@@ -73,15 +65,84 @@ func (h *History) checkCounter(calls []Call) string {
 	return ""
 }
 
-// mayBeLost says whether a write with ack=async may be lost by the time of a
-// read: its owner crashed within the replication lag.
-func (h *History) mayBeLost(w, read Call) bool {
-	if !strings.HasPrefix(w.Key, asyncs) {
-		return false
+// writes are the writes of one counter.
+type writes struct {
+	tried steps  // by when they began
+	acked steps  // by when they were acknowledged
+	frail []lost // acknowledged ones that their owner's crash may have undone
+}
+
+type lost struct {
+	at, acked time.Duration
+	value     int
+}
+
+func (h *History) writesOf(calls []Call) (w writes) {
+	for _, c := range calls {
+		if c.Kind != session.Put && c.Kind != session.Patch {
+			continue
+		}
+		w.tried = append(w.tried, step{c.Began, c.Value})
+		if c.Outcome != OK || h.inWindow(c) {
+			continue
+		}
+		if at := h.lostAt(c); at < forever {
+			w.frail = append(w.frail, lost{at, c.Ended, c.Value})
+		} else {
+			w.acked = append(w.acked, step{c.Ended, c.Value})
+		}
 	}
-	return slices.ContainsFunc(h.faults, func(f Fault) bool {
-		return f.What == "kill" && f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+asyncLag && f.At <= read.Ended
-	})
+	w.tried.sort()
+	w.acked.sort()
+	return w
+}
+
+// floor is the least that a read must find.
+func (w *writes) floor(read Call) int {
+	floor := w.acked.upTo(read.Began)
+	for _, l := range w.frail {
+		if l.acked <= read.Began && l.at > read.Ended {
+			floor = max(floor, l.value)
+		}
+	}
+	return floor
+}
+
+// steps are values with their times, the largest so far at each.
+type steps []step
+
+type step struct {
+	at    time.Duration
+	value int
+}
+
+func (s steps) sort() {
+	slices.SortFunc(s, func(a, b step) int { return cmp.Compare(a.at, b.at) })
+	for i := 1; i < len(s); i++ {
+		s[i].value = max(s[i].value, s[i-1].value)
+	}
+}
+
+// upTo returns the largest value until the given time, 0 if there is none.
+func (s steps) upTo(at time.Duration) int {
+	i := sort.Search(len(s), func(i int) bool { return s[i].at > at })
+	if i == 0 {
+		return 0
+	}
+	return s[i-1].value
+}
+
+// lostAt is from when on a write may be lost, for ever if it may not be: one
+// with ack=async may, when its owner crashed within the replication lag.
+func (h *History) lostAt(w Call) time.Duration {
+	if strings.HasPrefix(w.Key, asyncs) {
+		for _, f := range h.faults { // in order of time
+			if f.What == "kill" && f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+asyncLag {
+				return f.At
+			}
+		}
+	}
+	return forever
 }
 
 // checkLogout says how the calls of one session break the promise that a
@@ -91,13 +152,19 @@ func (h *History) checkLogout(calls []Call) string {
 	gone, pending := forever, false
 	for _, c := range calls {
 		// A create that nobody has answered may still come, and it is meant.
-		pending = pending || c.Kind == session.Put && c.Outcome == Unknown
+		pending = pending || c.Creates && c.Outcome == Unknown
 		if c.Kind == session.Delete && c.Outcome == OK && !c.Unconfirmed && !c.Degraded && !pending {
 			gone = min(gone, c.Ended)
 		}
 	}
 	for _, c := range calls {
-		if c.Began > gone && c.Outcome == OK && c.Kind != session.Delete && !h.inWindow(c) {
+		if c.Began <= gone {
+			continue
+		}
+		if c.Saves && h.inWindow(c) {
+			return "" // an island that has never heard of a session cannot tell a save from a create
+		}
+		if c.Outcome == OK && c.Kind != session.Delete && !h.inWindow(c) {
 			return fmt.Sprintf("back after the logout that was acknowledged at %v:\n%s", gone, c)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,8 @@ type Cluster struct {
 	began   time.Time
 	log     logTail
 	history *History
+	load    *Load
+	quiet   atomic.Bool    // it is left alone at the moment
 	running sync.WaitGroup // nodes that were killed and have not ended
 }
 
@@ -56,8 +59,12 @@ type Host struct {
 
 	mu      sync.Mutex // guards what follows
 	process *Process
-	node    *node.Node // nil while it is down or starting
+	node    *node.Node   // nil while it is down or starting
+	past    []*node.Node // those that ran, the last ones
 }
+
+// pastKept is how many nodes of a host are kept after their end, to look into.
+const pastKept = 2
 
 // New returns a cluster whose hosts are all down. It must be called within a
 // bubble; everything has ended when the test's cleanup has.
@@ -160,7 +167,19 @@ func (h *Host) Start() error {
 		return fmt.Errorf("start %s: %w", h.Name, errEnded)
 	}
 	h.node = n
+	if len(h.past) == pastKept {
+		h.past = slices.Delete(h.past, 0, 1)
+	}
+	h.past = append(h.past, n)
 	return nil
+}
+
+// lately returns the nodes that run or ran on the host, the last ones, and says
+// whether another one is about to.
+func (h *Host) lately() (nodes []*node.Node, starting bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.past), h.process != nil && h.node == nil
 }
 
 // now is the host's wall clock. A process that is paused stands still in front
@@ -263,6 +282,13 @@ func (c *Cluster) Cut(a, b []*Host) {
 			c.CutOneWay(y, x)
 		}
 	}
+}
+
+// Reset breaks every connection between two hosts, as a firewall does that has
+// forgotten them. Both processes live on, and may connect anew.
+func (c *Cluster) Reset(a, b *Host) {
+	c.history.fault("reset", a.Name, b.Name)
+	c.Net.Reset(a.Address, b.Address)
 }
 
 // Heal opens every path again and makes it as it was at first.

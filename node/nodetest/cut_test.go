@@ -2,8 +2,14 @@ package nodetest
 
 import (
 	"fmt"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // partitionHeals cuts five nodes into two and three for so long.
@@ -34,6 +40,68 @@ func TestOneWayCut(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		must(c, c.rejoin())
 	}}.run(t)
+}
+
+// TestCutLink cuts one link of three. What one end asks for at the other goes
+// through the third: nothing is refused once the cut has been noticed.
+func TestCutLink(t *testing.T) {
+	scenario{options: Options{Hosts: 3}, nodes: 3, faults: func(c *Cluster) {
+		c.history.split()
+		defer c.history.rejoined()
+		c.Cut(c.Hosts[:1], c.Hosts[1:2])
+		time.Sleep(3 * time.Second)
+		noticed := c.Elapsed()
+		time.Sleep(10 * time.Second)
+		for _, calls := range c.History().Calls() {
+			for _, call := range calls {
+				reads := call.Kind == session.Get || call.Kind == session.Touch
+				if call.Began > noticed && reads && (call.Outcome == Refused || call.Outcome == Unknown) {
+					c.history.Break("cut link: %s", call)
+				}
+			}
+		}
+		n, _ := c.Hosts[0].Node()
+		if n.Inspect().Counters()["relayed"] == 0 {
+			c.history.Break("cut link: nothing went through the third node")
+		}
+		must(c, c.rejoin())
+	}}.run(t)
+}
+
+// TestSameName starts two processes with one name at the same moment. One of
+// them stops and says why, and the other one is a member like any.
+func TestSameName(t *testing.T) {
+	for seed := range uint64(fewer(10, 2)) {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(t, Options{Hosts: 4, Seed: seed})
+			twins := c.Hosts[2:]
+			twins[1].Name = twins[0].Name
+			c.StartAll(2)
+			errs := make([]error, 2)
+			var starting sync.WaitGroup
+			for i, h := range twins {
+				starting.Go(func() { errs[i] = h.Start() })
+			}
+			starting.Wait()
+			time.Sleep(10 * time.Second)
+			stopped := 0
+			for i, h := range twins {
+				err := errs[i]
+				if n, _ := h.Node(); n != nil {
+					err = n.Err()
+				}
+				if err != nil {
+					stopped++
+					h.Kill()
+					require.ErrorContains(t, err, "give each member a name of its own")
+				}
+			}
+			if stopped != 1 {
+				t.Errorf("broken: of two processes with one name %d stopped: %v", stopped, errs)
+			}
+			require.NoError(t, c.AwaitSettled(agreeWithin))
+		})
+	}
 }
 
 // TestPause stops the process of an owner for longer than its lease and than

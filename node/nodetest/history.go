@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,14 +34,16 @@ func (o Outcome) String() string {
 
 // Call is one operation of one worker.
 type Call struct {
-	Worker int
-	Door   string // the host whose node was asked
-	Key    string
-	Kind   session.Kind
-	Ack    replication.Ack
-	Value  int // what a write writes; each value of a key is written once
-	Began  time.Duration
-	Ended  time.Duration // since the cluster was made; for ever if Unknown
+	Worker  int
+	Door    string // the host whose node was asked
+	Key     string
+	Kind    session.Kind
+	Ack     replication.Ack
+	Value   int  // what a write writes; each value of a key is written once
+	Creates bool // a create on purpose, which a tombstone lets through
+	Saves   bool // a put without conditions, which creates what is not known
+	Began   time.Duration
+	Ended   time.Duration // since the cluster was made; for ever if Unknown
 
 	Outcome     Outcome
 	Got         int    // what a read has read
@@ -104,6 +107,8 @@ type History struct {
 	faults  []Fault
 	windows []window
 	broken  []string
+	steps   map[string]int // steps of schedules that were played, by kind
+	quiet   time.Duration
 }
 
 // forever is the end of calls of which the answer never came.
@@ -112,7 +117,7 @@ const forever = time.Duration(1<<63 - 1)
 // maxBroken bounds how many broken promises are told of.
 const maxBroken = 10
 
-func newHistory(began time.Time) *History { return &History{began: began} }
+func newHistory(began time.Time) *History { return &History{began: began, steps: make(map[string]int)} }
 
 func (h *History) add(c Call) {
 	h.mu.Lock()
@@ -124,6 +129,18 @@ func (h *History) fault(what, host, more string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.faults = append(h.faults, Fault{time.Since(h.began), what, host, more})
+}
+
+func (h *History) noteStep(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.steps[what]++
+}
+
+func (h *History) noteQuiet(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.quiet += d
 }
 
 // split opens a window during which order is not promised; rejoined closes it.
@@ -185,6 +202,50 @@ func (h *History) Faults() string {
 		fmt.Fprintln(&b, f)
 	}
 	return b.String()
+}
+
+// Tally is what a run consisted of.
+type Tally struct {
+	Time    time.Duration // of the cluster's life
+	Quiet   time.Duration // of that, without faults and with few calls
+	Calls   int
+	Logouts int            // deletes that were acknowledged in full
+	Faults  map[string]int // by kind of step
+}
+
+// Add adds up.
+func (t *Tally) Add(o Tally) {
+	t.Time, t.Quiet, t.Calls, t.Logouts = t.Time+o.Time, t.Quiet+o.Quiet, t.Calls+o.Calls, t.Logouts+o.Logouts
+	if t.Faults == nil {
+		t.Faults = make(map[string]int)
+	}
+	for what, n := range o.Faults {
+		t.Faults[what] += n
+	}
+}
+
+func (t Tally) String() string {
+	var faults []string
+	sum := 0
+	for _, what := range slices.Sorted(maps.Keys(t.Faults)) {
+		faults = append(faults, fmt.Sprintf("%d %s", t.Faults[what], what))
+		sum += t.Faults[what]
+	}
+	return fmt.Sprintf("%.2f days of cluster time, %.2f of them quiet; %d calls, %d logouts; %d faults: %s",
+		t.Time.Hours()/24, t.Quiet.Hours()/24, t.Calls, t.Logouts, sum, strings.Join(faults, ", "))
+}
+
+// Tally counts what has happened until now.
+func (h *History) Tally() Tally {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := Tally{Time: time.Since(h.began), Quiet: h.quiet, Calls: len(h.calls), Faults: maps.Clone(h.steps)}
+	for _, c := range h.calls {
+		if c.Kind == session.Delete && c.Outcome == OK && !c.Unconfirmed && strings.HasPrefix(c.Key, logouts) {
+			t.Logouts++
+		}
+	}
+	return t
 }
 
 // Summary counts the calls by outcome.

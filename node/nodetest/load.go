@@ -42,7 +42,8 @@ const (
 	// stayAtDoor is the share of calls that a worker makes where it made the
 	// last one.
 	stayAtDoor  = 0.8
-	logoutsKept = 64 // how many ended sessions are read and saved late
+	easeFactor  = 100 // how much longer workers think while it is quiet
+	logoutsKept = 64  // how many ended sessions are read and saved late
 	valueField  = "n"
 )
 
@@ -61,6 +62,7 @@ type Load struct {
 	cluster *Cluster
 	seed    uint64
 	values  atomic.Int64 // of registers: no two writes write the same
+	eased   atomic.Bool
 	stopped chan struct{}
 	running sync.WaitGroup
 
@@ -83,7 +85,18 @@ func (c *Cluster) Load(o LoadOptions) *Load {
 		w := &worker{load: l, id: i, random: rand.New(rand.NewPCG(l.seed, 100+uint64(i))), written: make(map[string]int)}
 		l.running.Go(w.run)
 	}
+	c.load = l
 	return l
+}
+
+// Rest leaves the cluster alone for so long: no faults, and clients call seldom.
+func (c *Cluster) Rest(d time.Duration) {
+	c.quiet.Store(true)
+	c.load.eased.Store(true)
+	time.Sleep(d)
+	c.load.eased.Store(false)
+	c.quiet.Store(false)
+	c.history.noteQuiet(d)
 }
 
 // Stop ends the clients and waits for their last calls.
@@ -125,6 +138,9 @@ type worker struct {
 func (w *worker) run() {
 	for {
 		think := thinkMin + time.Duration(w.random.Int64N(int64(thinkMax-thinkMin)))
+		if w.load.eased.Load() {
+			think *= easeFactor
+		}
 		select {
 		case <-w.load.stopped:
 			return
@@ -227,11 +243,13 @@ func (w *worker) late() {
 		key = w.live[w.random.IntN(len(w.live))]
 	}
 	op := &session.Op{Kind: session.Get, Key: key}
-	switch w.random.IntN(4) {
+	switch w.random.IntN(5) {
 	case 0:
 		op = &session.Op{Kind: session.Patch, Key: key, Fields: []session.Field{{Name: "late", Value: "1"}}}
 	case 1:
 		op = &session.Op{Kind: session.Put, Key: key, Fields: fields(2), Exists: true}
+	case 2:
+		op = &session.Op{Kind: session.Put, Key: key, Fields: fields(2)}
 	}
 	w.do(key, op, w.anyAck(), 2)
 }
@@ -269,7 +287,10 @@ func (w *worker) do(key string, op *session.Op, ack replication.Ack, value int) 
 	h := w.load.cluster.history
 	ctx, cancel := context.WithTimeout(p.Context(), callTimeout)
 	defer cancel()
-	c := Call{Worker: w.id, Door: w.door.Name, Key: key, Kind: op.Kind, Ack: ack, Value: value, Began: time.Since(h.began)}
+	c := Call{
+		Worker: w.id, Door: w.door.Name, Key: key, Kind: op.Kind, Ack: ack, Value: value, Began: time.Since(h.began),
+		Creates: op.Create || op.Revive, Saves: op.Kind == session.Put && !op.Create && !op.Exists,
+	}
 	reply, err := n.Sessions().Do(ctx, op, ack)
 	p.AwaitResume()
 	c.Ended = time.Since(h.began)
@@ -288,6 +309,31 @@ func (w *worker) do(key string, op *session.Op, ack replication.Ack, value int) 
 		c.Got, _ = strconv.Atoi(text)
 	}
 	h.add(c)
+	if c.Outcome == OK && reply.Acked > 0 && reply.Record != nil && op.Kind.Writes() {
+		if !w.load.cluster.copied(reply.Node, reply.Record) {
+			h.Break("acknowledged by a replica, and none has it:\n%s", c)
+		}
+	}
+}
+
+// copied says whether another node than owner has all that a record says, or
+// had when it crashed. A node that is starting cannot be looked into.
+func (c *Cluster) copied(owner string, rec *session.Record) bool {
+	for _, h := range c.Hosts {
+		if h.Name == owner {
+			continue
+		}
+		nodes, starting := h.lately()
+		if starting {
+			return true
+		}
+		for _, n := range nodes {
+			if held := n.Inspect().Peek(rec.Key()); held != nil && session.Merge(held, rec) == held {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func outcomeOf(err error) Outcome {

@@ -120,6 +120,17 @@ func (n *Network) healLocked(from, to netip.Addr) {
 	}
 }
 
+// Reset breaks the connections between two hosts.
+func (n *Network) Reset(a, b netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for s := range n.streams {
+		if s.from.host == a && s.to.host == b || s.from.host == b && s.to.host == a {
+			s.breakLocked(syscall.ECONNRESET)
+		}
+	}
+}
+
 func (n *Network) wakeAllLocked() {
 	close(n.wake)
 	n.wake = make(chan struct{})

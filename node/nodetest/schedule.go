@@ -1,9 +1,11 @@
 package nodetest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -88,6 +90,21 @@ var kinds = []kind{
 		}
 		return nil
 	}},
+	{"join", 3, false, 200 * time.Millisecond, 4 * time.Second, func(c *Cluster, _, _ *Host, d time.Duration) error {
+		// New members, two at once if there are two, that leave again.
+		spare := c.down()
+		err := c.atOnce(spare, (*Host).Start)
+		time.Sleep(d)
+		return errors.Join(err, c.atOnce(spare, func(h *Host) error { return h.Drain(c.t.Context()) }))
+	}},
+	{"reset", 2, false, 0, 100 * time.Millisecond, func(c *Cluster, h, other *Host, d time.Duration) error {
+		// What was under way is lost, and the successor may have it or not.
+		for range 10 {
+			c.Reset(h, other)
+			time.Sleep(d)
+		}
+		return nil
+	}},
 	{"lossy", 2, false, 2 * time.Second, 6 * time.Second, func(c *Cluster, _, _ *Host, d time.Duration) error {
 		c.history.fault("lossy", "", "")
 		c.shape(func(p *Path) { p.Loss, p.Duplicate, p.Jitter = 0.2, 0.1, 20*time.Millisecond })
@@ -147,6 +164,27 @@ func (c *Cluster) others(h *Host) (others []*Host) {
 	return others
 }
 
+// down returns the hosts that have no node.
+func (c *Cluster) down() (hosts []*Host) {
+	for _, h := range c.Hosts {
+		if !h.Up() {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+// atOnce does something to hosts at the same moment.
+func (c *Cluster) atOnce(hosts []*Host, what func(*Host) error) error {
+	var doing sync.WaitGroup
+	errs := make([]error, len(hosts))
+	for i, h := range hosts {
+		doing.Go(func() { errs[i] = what(h) })
+	}
+	doing.Wait()
+	return errors.Join(errs...)
+}
+
 // rejoin heals the network and waits until the sides have found each other.
 func (c *Cluster) rejoin() error {
 	c.Heal()
@@ -154,8 +192,8 @@ func (c *Cluster) rejoin() error {
 }
 
 // recoverWithin is the time that a cluster under load has to recover from one
-// fault.
-const recoverWithin = 60 * time.Second
+// fault; up to a minute of it a node that flaps may be held off the ring.
+const recoverWithin = 2 * time.Minute
 
 // Plan draws a schedule of about the given length for a cluster of so many
 // hosts, from a seed. split says whether it cuts the network.
@@ -203,6 +241,7 @@ func (c *Cluster) Play(s Schedule) {
 }
 
 func (c *Cluster) playStep(step Step) error {
+	c.history.noteStep(step.What)
 	for _, k := range kinds {
 		if k.name != step.What {
 			continue

@@ -6,8 +6,12 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
-// watchEvery is how often the owners are counted.
-const watchEvery = 5 * time.Millisecond
+// watchEvery is how often the owners are counted, and watchQuiet how often
+// while the cluster is left alone.
+const (
+	watchEvery = 5 * time.Millisecond
+	watchQuiet = 250 * time.Millisecond
+)
 
 // Watch looks until the returned function is called that no partition is served
 // by two nodes at one moment. While the network is cut that is not promised,
@@ -17,13 +21,15 @@ func (c *Cluster) Watch() (stop func()) {
 	ending, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(watchEvery)
-		defer tick.Stop()
 		for {
+			every := watchEvery
+			if c.quiet.Load() {
+				every = watchQuiet
+			}
 			select {
 			case <-ending:
 				return
-			case <-tick.C:
+			case <-time.After(every):
 			}
 			if !c.history.splitNow() {
 				c.countOwners()

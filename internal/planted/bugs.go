@@ -1,0 +1,70 @@
+// Package planted lists bugs on purpose. A harness that finds nothing proves
+// nothing unless it is known to find what is there; so each of the mistakes
+// below, which are the ones that a system of this kind dies of, can be put into
+// a build of its own, and the simulation of whole clusters must catch it:
+//
+//	make chaos-selftest
+//
+// Without the build tag "planted" [Is] is constantly false, and the compiler
+// leaves nothing of it. With the tag the environment names the one bug that the
+// program has, HOLDFAST_PLANTED=no-tombstone, or none.
+package planted
+
+// Bug is the name of one mistake.
+type Bug string
+
+// The bugs, in the order of the path that a write takes. What each does is in
+// All; where, at the place that asks Is for it.
+const (
+	ExpiredLease     Bug = "expired-lease"
+	LeaseSeenOnce    Bug = "lease-seen-once"
+	LeaseDespite     Bug = "lease-despite-promise"
+	WallClock        Bug = "wall-clock-stamps"
+	NoTombstone      Bug = "no-tombstone"
+	EarlyForget      Bug = "early-tombstone-drop"
+	LaterWriteWins   Bug = "later-write-wins"
+	ExpiryNotMerged  Bug = "expiry-not-merged"
+	StaleDigest      Bug = "stale-digest"
+	ClearedOnSend    Bug = "cleared-on-send"
+	AckBeforeApply   Bug = "ack-before-apply"
+	NotRebuilt       Bug = "copies-not-rebuilt"
+	ClosestN         Bug = "closest-n"
+	BootIgnored      Bug = "boot-ignored"
+	NoRejoin         Bug = "no-rejoin"
+	NoRelay          Bug = "no-relay"
+	SameName         Bug = "same-name"
+	NoEpoch          Bug = "claim-without-epoch"
+	AliveIgnored     Bug = "claim-from-the-living"
+	ServesOn         Bug = "serves-after-yielding"
+	MissWhileCold    Bug = "miss-while-cold"
+	DroppedUnchecked Bug = "dropped-unconfirmed"
+)
+
+// All says of each bug what it does.
+var All = []struct {
+	Bug  Bug
+	What string
+}{
+	{ExpiredLease, "an owner serves on an expired lease"},
+	{LeaseSeenOnce, "the lease is not looked at again after an operation"},
+	{LeaseDespite, "a member gives a lease to an owner whose succession it has agreed to"},
+	{WallClock, "stamps are the wall clock, whatever a write has seen"},
+	{NoTombstone, "a delete leaves no tombstone"},
+	{EarlyForget, "tombstones are forgotten after a second"},
+	{LaterWriteWins, "of a tombstone and a session the later stamp wins, whatever it belongs to"},
+	{ExpiryNotMerged, "a merge keeps the expiry that was there"},
+	{StaleDigest, "the digest is not updated when a session changes"},
+	{ClearedOnSend, "a key counts as copied when it was sent, answered or not"},
+	{AckBeforeApply, "a successor confirms a copy a second before it has it"},
+	{NotRebuilt, "copies are not compared, so lost ones are not rebuilt"},
+	{ClosestN, "successors are the library's GetClosestN"},
+	{BootIgnored, "a restarted process is taken for the one before"},
+	{NoRejoin, "lost members are not contacted again"},
+	{NoRelay, "one cut link makes what is behind it unreachable"},
+	{SameName, "two processes with one name, started at the same moment, both stay"},
+	{NoEpoch, "claims have no order"},
+	{AliveIgnored, "partitions are claimed from the living, whatever ring they see, and given"},
+	{ServesOn, "a member goes on serving what it has yielded"},
+	{MissWhileCold, "a miss on a cold partition is answered before the holders were asked"},
+	{DroppedUnchecked, "a copy is dropped before anybody has confirmed it"},
+}
