@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -52,7 +51,7 @@ func serve(ctx context.Context, at layout, number int, life io.Reader) error {
 	}()
 	select {
 	case <-orphaned:
-		return errors.New("the launcher has ended")
+		return nil
 	case <-n.Done(): // drained by POST /admin/drain
 		return nil
 	case <-ctx.Done():
