@@ -8,7 +8,7 @@ SEEDS       ?= 2000
 BENCH       ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check adapters-test bench fuzz chaos chaos-selftest soak soak-sim browser-test
+.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff chaos chaos-selftest soak soak-sim
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ fuzz: ## fuzz each target for FUZZTIME=10s
 
 browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails where there is none, pictures go to BROWSER_OUT
 	cd internal/browsertest && go vet ./... && go test -count=1
+
+resp-diff: build ## compare answers with those of redis-server 7, byte for byte (it must be installed)
+	go run ./internal/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast
 
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
 	go run ./internal/chaos -seed $(SEED)

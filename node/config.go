@@ -47,8 +47,7 @@ type Config struct {
 	// Defaults: 127.0.0.1 with ports 8080, 8081, 8083 and 8084. A router has
 	// no Peer.
 	HTTP, Admin, Peer, Gossip string
-	// RESP is the address kept for the Redis protocol. Nothing listens there
-	// while this version does not speak it.
+	// RESP is the address of the Redis door. Default: none, and it is closed.
 	RESP string
 	// Advertise is the host that others are told to use for every address
 	// whose own host is a wildcard. Default: the first private address.
@@ -77,6 +76,22 @@ type Config struct {
 	// MemoryLimit bounds the bytes held for sessions; over it new ones are
 	// refused. Default 0: no limit.
 	MemoryLimit int64
+
+	// RESPPassword is what clients of the Redis door must AUTH with. Default:
+	// none is asked for.
+	RESPPassword string
+	// RESPRedirect answers MOVED for keys that other nodes own, where the Redis
+	// door would forward.
+	RESPRedirect bool
+	// RESPRefuseRevive refuses commands that would bring a string or a hash back
+	// that was deleted less than so long ago, unless they are to create it (NX).
+	// Default 0: as in Redis, they create whatever was there.
+	RESPRefuseRevive time.Duration
+	// RESPMaxClients bounds the connections to the Redis door. Default 10,000.
+	RESPMaxClients int
+	// RESPIdleTimeout closes connections to the Redis door that send nothing.
+	// Default 0: none.
+	RESPIdleTimeout time.Duration
 
 	// App is the URL of the application that gets every request outside /v1/.
 	App string
@@ -229,6 +244,15 @@ func (c Config) validate() error {
 	}
 	if c.MemoryLimit < 0 {
 		bad("memory", c.MemoryLimit, "must not be negative")
+	}
+	if c.RESPRefuseRevive < 0 || c.RESPRefuseRevive > time.Hour {
+		bad("resp-refuse-revive", c.RESPRefuseRevive, "must be 0 (off) to 1h")
+	}
+	if c.RESPMaxClients < 0 {
+		bad("resp-max-clients", c.RESPMaxClients, "must not be negative")
+	}
+	if c.RESPIdleTimeout < 0 {
+		bad("resp-idle-timeout", c.RESPIdleTimeout, "must not be negative")
 	}
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", c.DrainTimeout, "must not be negative")

@@ -131,6 +131,9 @@ func (n *Node) stop(why error, leave bool) {
 			n.gossip.leave()
 		}
 		n.cancel(why)
+		if n.redis != nil && !leave {
+			n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
+		}
 		for _, l := range n.listeners {
 			l.Close()
 		}
@@ -161,6 +164,11 @@ func (n *Node) stop(why error, leave bool) {
 func (n *Node) closeDoors() {
 	ctx, cancel := context.WithTimeout(context.Background(), httpGrace)
 	defer cancel()
+	if n.redis != nil {
+		if err := n.redis.Shutdown(ctx); err != nil {
+			n.log.Debug("commands were cut off", "error", err)
+		}
+	}
 	for _, s := range []*http.Server{n.http, n.admin} {
 		if s == nil {
 			continue

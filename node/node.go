@@ -19,6 +19,7 @@ import (
 	"github.com/seed-95a32959/holdfast"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -52,6 +53,8 @@ type Node struct {
 	inboundOps chan struct{}
 	fence      fence
 	mends      chan ID
+	pubsub     *pubsub
+	redis      *redis.Server // nil without -resp
 
 	ctx     context.Context // ends with the node; its cause says why
 	cancel  context.CancelCauseFunc
@@ -109,7 +112,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.owner, n.keeper, n.lease, n.dials = newOwnership(n), newKeeper(n), newLease(n), newDials(n)
+	n.owner, n.keeper, n.lease, n.dials, n.pubsub = newOwnership(n), newKeeper(n), newLease(n), newDials(n), newPubsub(n)
 	if cfg.Role != RoleNode {
 		return n, nil
 	}
@@ -124,6 +127,10 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.replicator = replication.New(replication.Config{
 		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
 	})
+	if cfg.RESP != "" {
+		n.redis = newRedis(n)
+		n.pubsub.local = n.redis
+	}
 	return n, nil
 }
 
@@ -171,9 +178,14 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var peerListener net.Listener
+	var peerListener, respListener net.Listener
 	if cfg.Role == RoleNode {
 		if peerListener, err = n.listen(ctx, "peer", cfg.Peer, &own.Peer); err != nil {
+			return err
+		}
+	}
+	if cfg.Role == RoleNode && cfg.RESP != "" {
+		if respListener, err = n.listen(ctx, "resp", cfg.RESP, &own.RESP); err != nil {
 			return err
 		}
 	}
@@ -195,11 +207,14 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.members.update()
 	n.serveHTTP(httpListener, adminListener)
+	if respListener != nil {
+		n.serveRedis(respListener)
+	}
 	n.run()
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
-	n.log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", cfg.Role, "http", own.HTTP, "admin", own.Admin, "peer", own.Peer, "gossip", cfg.Gossip)
+	n.log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", cfg.Role, "http", own.HTTP, "admin", own.Admin, "resp", own.RESP, "peer", own.Peer, "gossip", cfg.Gossip)
 	n.events.add("started", "member", n.id.Name, "boot", n.id.Boot)
 	return nil
 }
@@ -214,10 +229,7 @@ func (n *Node) run() {
 		n.events.run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag)
-		if n.cfg.RESP != "" {
-			n.log.Debug("the Redis protocol is not served by this version", "resp", n.cfg.RESP)
-		}
+		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag, n.pubsub.run)
 	}
 	for _, loop := range loops {
 		n.group.Go(func() { loop(n.ctx) })
@@ -276,8 +288,8 @@ func (n *Node) Err() error { return context.Cause(n.ctx) }
 // since is the time since the node's start by the monotonic clock.
 func (n *Node) since() time.Duration { return time.Since(n.started) }
 
-func (n *Node) reply() api.Reply {
-	return api.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}
+func (n *Node) reply() reply {
+	return reply{Reply: api.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}}
 }
 
 // viewChanged lets links and ownership follow a view. The membership loop
@@ -354,6 +366,9 @@ func (n *Node) syncLinks(view *View) {
 	n.linksMu.Unlock()
 	for _, l := range ended {
 		l.stop()
+	}
+	if len(ended) > 0 {
+		n.pubsub.recount()
 	}
 	if n.cfg.Role == RoleNode {
 		n.syncSenders(view)
@@ -471,7 +486,7 @@ func (n *Node) expire(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			n.store.Expire()
+			n.expireSessions()
 			n.fence.lower(n.cfg.Now())
 		}
 	}

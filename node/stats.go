@@ -65,16 +65,14 @@ func (n *Node) slow() bool { return n.lag.nanos.Load() > int64(lagSlow) }
 
 // admit slows a write down, or refuses a new session, while the copies of
 // others are too far behind. A logout always passes.
-func (n *Node) admit(ctx context.Context, op *session.Op) error {
+func (n *Node) admit(ctx context.Context, w work) error {
 	lag := time.Duration(n.lag.nanos.Load())
-	if lag <= lagSlow || op.Kind == session.Delete || op.Kind == session.DeleteAll {
+	if lag <= lagSlow || w.deletes() {
 		return nil
 	}
-	if lag > lagRefuse && op.Kind == session.Put {
-		if rec := n.store.Peek(op.Key); rec == nil || rec.Dead() {
-			n.stats.refusedLagging.Add(1)
-			return fmt.Errorf("put: copies are %v behind, over %v no new sessions are taken: %w", lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
-		}
+	if lag > lagRefuse && w.creates(n.store) {
+		n.stats.refusedLagging.Add(1)
+		return fmt.Errorf("%s: copies are %v behind, over %v no new sessions are taken: %w", w.name(), lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
 	}
 	n.stats.slowed.Add(1)
 	select {
@@ -100,7 +98,10 @@ type statsAnswer struct {
 	Lag         float64          `json:"lag_ms"`
 	Dirty       int              `json:"dirty"`
 	Split       bool             `json:"split_suspected"`
-	Counters    map[string]int64 `json:"counters"`
+	// Connections to the Redis door, and those of them that subscribe.
+	RedisClients     int              `json:"redis_clients"`
+	RedisSubscribers int              `json:"redis_subscribers"`
+	Counters         map[string]int64 `json:"counters"`
 }
 
 type partitionsAnswer struct {
@@ -150,8 +151,12 @@ func (n *Node) statsAnswer() statsAnswer {
 		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
+		"messages_untold": &n.pubsub.untold, "key_events_dropped": &n.pubsub.dropped,
 	} {
 		a.Counters[name] = c.Load()
+	}
+	if n.redis != nil {
+		n.redisStats(&a)
 	}
 	return a
 }

@@ -34,11 +34,15 @@ var allowed = map[string][]string{
 	module:                 {"session", "replication", "node/api", "internal/problem"}, // the package at the root
 	"adapters/...":         {"session", "replication", "node/api", "adapters/internal/opaque"},
 	"internal/problem":     nil,
+	"internal/glob":        nil,
 	"internal/planted":     nil,
 	"internal/selftest":    {"internal/planted"},
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
 	"internal/importcheck": nil,
+	"internal/exchange":    {"resp"},
+	"internal/respdiff":    {"resp", "internal/exchange"},
 	"resp":                 nil,
+	"command":              {"session", "resp", "internal/glob"},
 	"web":                  nil,
 	"peer":                 nil,
 	"ring":                 {consistent, xxhash, "internal/planted"},
@@ -46,7 +50,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "internal/problem"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/glob", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
