@@ -68,7 +68,7 @@ func (n *Node) acceptPeers(ctx context.Context, l net.Listener) {
 		}
 		n.group.Go(func() {
 			defer func() { <-slots }()
-			err := peer.Accept(ctx, conn, n.peerConfig(), inbound{n})
+			err := peer.Accept(ctx, n.counted(conn), n.peerConfig(), inbound{n})
 			if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
 				n.log.Debug("peer connection ended", "from", conn.RemoteAddr(), "error", err)
 			}
@@ -92,6 +92,8 @@ func (h inbound) Serve(r *peer.Request) {
 		answer(r)(n.owner.serveClaim(ID{r.From.Name, r.From.Boot}, r.Payload))
 	case typeHolds:
 		r.Reply(n.holds(string(r.Payload)).encode())
+	case typeStats, typeEvents:
+		n.serveAsked(r)
 	case typePublish:
 		answer(r)(n.pubsub.serve(r.Payload))
 	case typeWait:

@@ -152,7 +152,7 @@ func (l *link) connect(ctx context.Context) (*peer.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := peer.Connect(ctx, conn, l.node.peerConfig())
+	p, err := peer.Connect(ctx, l.node.counted(conn), l.node.peerConfig())
 	if err != nil {
 		return nil, err
 	}
@@ -453,6 +453,14 @@ const (
 	typePublish
 	// typeWait asks for copies of what was written; see redis.go.
 	typeWait
+)
+
+// Frame types that operators' pages ask with; see cluster.go. Their answers are
+// JSON: they are few, and fields come and go.
+const (
+	typeStats byte = 0x40 + iota
+	// typeEvents asks for the event log: u64 of the last event that is known.
+	typeEvents
 )
 
 var order = binary.BigEndian

@@ -48,6 +48,7 @@ type Node struct {
 	bindings   holdfast.Counters
 	events     *events
 	stats      counters
+	metrics    *metrics
 	lag        lagGauge
 	inboundOps chan struct{}
 	fence      fence
@@ -65,7 +66,7 @@ type Node struct {
 	links   map[ID]*link
 
 	http, admin *http.Server
-	appLink     *http.Transport // to the application beside this node; nil without one
+	beside      *beside // the application beside this node; nil without one
 
 	stopOnce  sync.Once
 	drainMu   sync.Mutex // one drain at a time
@@ -109,6 +110,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		n.secret = make([]byte, 32)
 		rand.Read(n.secret)
 	}
+	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.owner, n.keeper, n.lease, n.dials, n.pubsub = newOwnership(n), newKeeper(n), newLease(n), newDials(n), newPubsub(n)
 	if cfg.Role != RoleNode {
@@ -187,8 +189,19 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
+	public := []net.Listener{httpListener}
+	if cfg.HTTPUnix != "" {
+		l, err := listenUnix(ctx, cfg.HTTPUnix)
+		if err != nil {
+			return err
+		}
+		n.listeners, public = append(n.listeners, l), append(public, l)
+	}
 	if n.members, err = newMembership(n, n.id, own, cfg.ringParams()); err != nil {
 		return err
+	}
+	if cfg.App != "" {
+		n.beside = newBeside(n, own.HTTP)
 	}
 	if err := n.openRouter(); err != nil {
 		return err
@@ -204,7 +217,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.members.update()
-	n.serveHTTP(httpListener, adminListener)
+	n.serveHTTP(public, adminListener)
 	if respListener != nil {
 		n.serveRedis(respListener)
 	}
@@ -228,6 +241,9 @@ func (n *Node) run() {
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag, n.pubsub.run)
+		if n.beside != nil {
+			loops = append(loops, n.beside.watch)
+		}
 	}
 	for _, loop := range loops {
 		n.group.Go(func() { loop(n.ctx) })
@@ -315,12 +331,14 @@ func (n *Node) noteChanges(last, view *View) {
 		old := last.Member(m.ID)
 		switch {
 		case m.ID == n.id:
-		case m.Up && (old == nil || !old.Up):
+		case m.Up && old == nil:
 			n.events.add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case m.Up && !old.Up: // a cut has healed, or a frozen process goes on
+			n.events.add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case !m.Up && old != nil && old.Up && (m.Left || m.State == StateLeaving):
+			n.events.add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up:
-			if !m.Left && m.State != StateLeaving {
-				n.members.noteDeath(m.Name)
-			}
+			n.members.noteDeath(m.Name)
 			n.events.add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && old.State != m.State:
 			n.events.add(m.State.String(), "member", m.Name, "boot", m.Boot)

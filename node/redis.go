@@ -336,15 +336,16 @@ func (c redisCluster) Info() redis.Info {
 	return info
 }
 
-// redisCounters adds the Redis door's counters.
-func (n *Node) redisCounters(counters map[string]int64) {
+// redisStats adds what the Redis door counts.
+func (n *Node) redisStats(a *statsAnswer) {
 	s := n.redis.Stats()
+	a.RedisClients, a.RedisSubscribers = int(s.Clients), int(s.Subscribers)
 	for name, v := range map[string]int64{
-		"redis_clients": int64(s.Clients), "redis_subscribers": int64(s.Subscribers), "redis_accepted": s.Accepted, "redis_rejected": s.Rejected,
+		"redis_accepted": s.Accepted, "redis_rejected": s.Rejected,
 		"redis_commands": s.Commands, "redis_errors": s.Errors, "redis_protocol_errors": s.ProtocolErrors, "redis_cut_off": s.CutOff,
 		"redis_idle": s.Idle, "redis_panics": s.Panics, "redis_messages": s.Messages,
 	} {
-		counters[name] = v
+		a.Counters[name] = v
 	}
 }
 

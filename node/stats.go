@@ -29,6 +29,8 @@ type counters struct {
 	gaps           atomic.Int64 // times that this process stood still
 	succeeded      atomic.Int64 // partitions that others had claimed while this node was out of touch
 	mendedViews    atomic.Int64 // exchanges of members because rings differed
+	peerIn         atomic.Int64 // bytes read from peer connections
+	peerOut        atomic.Int64 // bytes written to peer connections
 }
 
 const (
@@ -96,7 +98,10 @@ type statsAnswer struct {
 	Lag         float64          `json:"lag_ms"`
 	Dirty       int              `json:"dirty"`
 	Split       bool             `json:"split_suspected"`
-	Counters    map[string]int64 `json:"counters"`
+	// Connections to the Redis door, and those of them that subscribe.
+	RedisClients     int              `json:"redis_clients"`
+	RedisSubscribers int              `json:"redis_subscribers"`
+	Counters         map[string]int64 `json:"counters"`
 }
 
 type partitionsAnswer struct {
@@ -115,6 +120,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "relayed": &n.stats.relayed,
 		"unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
 		"requests_unsaved": &n.bindings.Unsaved, "requests_ended": &n.bindings.Ended, "requests_unslid": &n.bindings.Unslid,
+		"peer_bytes_in": &n.stats.peerIn, "peer_bytes_out": &n.stats.peerOut,
 	} {
 		a.Counters[name] = c.Load()
 	}
@@ -122,7 +128,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		s := n.router.Stats()
 		for name, v := range map[string]uint64{
 			"proxied": s.Requests, "proxy_retries": s.Retries, "proxy_failovers": s.Failovers, "proxy_refused": s.Refused,
-			"proxy_silent": s.Silent, "proxy_cancelled": s.Cancelled, "proxy_errors": s.Errors,
+			"proxy_silent": s.Silent, "proxy_cancelled": s.Cancelled, "proxy_broken": s.Broken, "proxy_malformed": s.Malformed, "proxy_errors": s.Errors,
 		} {
 			a.Counters[name] = int64(v)
 		}
@@ -150,7 +156,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		a.Counters[name] = c.Load()
 	}
 	if n.redis != nil {
-		n.redisCounters(a.Counters)
+		n.redisStats(&a)
 	}
 	return a
 }
