@@ -42,12 +42,14 @@ func (l *learnt) aimed(t *Topology, partition int) {
 	}
 }
 
-// outdated says, once, that the ring has changed since.
-func (l *learnt) outdated(now *ring.Table) bool {
-	if l.table == nil || l.table == now {
+// outdated says, once, that the ring has changed since. It does not say so of a
+// command that is here because it has: its client knows, and may have come to
+// the last of its tries.
+func (l *learnt) outdated(now *Topology, partition int) bool {
+	if l.table == nil || l.table == now.Table {
 		return false
 	}
 	before := l.table
-	l.table = now
-	return before.Fingerprint() != now.Fingerprint()
+	l.table = now.Table
+	return before.Fingerprint() != now.Table.Fingerprint() && before.Owner(partition) == now.Self
 }
