@@ -93,7 +93,10 @@ func (x *exchange) placed() bool {
 		x.refuse(http.StatusBadRequest, "malformed-path", "The path is malformed", err.Error())
 		return false
 	}
-	x.place = p
+	if x.place = p; x.rt.cfg.NoAPI && isAPI(string(x.head.Path)) {
+		x.refuse(http.StatusNotFound, "no-session-api", "The session API is not served here", "this router was started with -no-api; applications reach it at their node")
+		return false
+	}
 	return true
 }
 

@@ -57,6 +57,8 @@ type Config struct {
 	Lookup func(key string) Route
 	// LookupApp does the same for requests to the application, whose owner may be another one while its application is down. Default Lookup.
 	LookupApp func(key string) Route
+	// NoAPI says that the session API is not for this router's clients: its paths are answered 404.
+	NoAPI bool
 	// Any names some ready member, another one at each call, for requests that have no key yet. Required.
 	Any func() Target
 	// Finder tells the user of a request. Required.

@@ -196,6 +196,22 @@ func TestLoopEnds(t *testing.T) {
 	require.EqualValues(t, 5, f.Stats().Requests, "it waits once, and sends the request round again")
 }
 
+// Visitors of an application have no business with its sessions.
+func TestNoAPI(t *testing.T) {
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		m := start(t, "a", nil)
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), Any: func() router.Target { return m.target }, NoAPI: true})
+		for _, path := range []string{"/v1/sessions/alice", "/v1/sessions", "/v1/users/alice/sessions", "/v1", "/v1/sessions/%61lice",
+			"/%76%31/sessions/alice", "//v1/sessions/alice", "/a/../v1/sessions/alice", "/a/%2e%2e/v1/sessions/alice", "/v1%2fsessions/alice"} {
+			requireProblem(t, f.do(t, "GET", path, ""), http.StatusNotFound, "no-session-api")
+			requireProblem(t, f.do(t, "POST", path, "{}"), http.StatusNotFound, "no-session-api")
+		}
+		require.Empty(t, m.requests())
+		require.Equal(t, http.StatusOK, f.do(t, "GET", "/v10/sessions", "").StatusCode, "is the application's")
+		require.Len(t, m.requests(), 1)
+	})
+}
+
 // While a member takes a user over, and the former owner has promised it away, each takes the other for the owner. Whoever has the request
 // from the client waits until they agree; members between tell whom they have it from.
 func TestMembersThatDoNotAgreeYet(t *testing.T) {
