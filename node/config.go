@@ -115,6 +115,10 @@ type Config struct {
 	// Trust lists the peers whose UserHeader and X-Forwarded-For count.
 	// Default: loopback. Live members are trusted besides.
 	Trust []netip.Prefix
+	// NoAPI makes a router answer 404 under /v1/. Whoever reaches the session
+	// API may read and write every session whose id they know, and users know
+	// their own: it is in the cookie, signed and not hidden.
+	NoAPI bool
 	// CookieSecure says that users come over TLS: the cookie is marked Secure
 	// and bound to its host by the prefix __Host-.
 	CookieSecure bool

@@ -50,6 +50,7 @@ func (n *Node) openRouter() error {
 	var err error
 	n.router, err = router.New(router.Config{
 		Lookup: n.lookup, LookupApp: n.lookupApp,
+		NoAPI: n.cfg.NoAPI,
 		Any: func() router.Target {
 			nodes := n.View().Nodes()
 			if len(nodes) == 0 {

@@ -15,6 +15,9 @@ import (
 // between because both of them were lost.
 const maxTargets = 3
 
+// agreePause is how long a request waits before it looks again who owns its key.
+const agreePause = 20 * time.Millisecond
+
 var errNoMember = errors.New("no member is ready")
 
 // exchange is one request on its way to an answer. It is used again for the next one of its client.
@@ -41,11 +44,12 @@ type exchange struct {
 	repeatable bool // twice is as once
 
 	tried     [maxTargets]Target
-	tries     int      // how many of tried are set
-	redialled bool     // a dial that timed out was repeated
-	refusals  []string // owner/boot of members that could not be dialled
-	standIn   string   // owner/boot whose application is down
-	errs      []error  // why each member failed
+	tries     int       // how many of tried are set
+	redialled bool      // a dial that timed out was repeated
+	waitUntil time.Time // how long it may wait for the members to agree; zero before it had to
+	refusals  []string  // owner/boot of members that could not be dialled
+	standIn   string    // owner/boot whose application is down
+	errs      []error   // why each member failed
 
 	member *memberConn // which has answered
 	sealed []byte      // a small answer of the session API, whole
@@ -89,7 +93,10 @@ func (x *exchange) placed() bool {
 		x.refuse(http.StatusBadRequest, "malformed-path", "The path is malformed", err.Error())
 		return false
 	}
-	x.place = p
+	if x.place = p; x.rt.cfg.NoAPI && isAPI(string(x.head.Path)) {
+		x.refuse(http.StatusNotFound, "no-session-api", "The session API is not served here", "this router was started with -no-api; applications reach it at their node")
+		return false
+	}
 	return true
 }
 
@@ -121,7 +128,11 @@ func (x *exchange) deliver() (Target, error) {
 			x.note(target, err)
 		}
 		var next Target
-		if x.mayGoOn(err) {
+		waited := err == nil && x.asksToWait() && x.wait()
+		if waited {
+			x.tries = 0
+			next = x.next()
+		} else if x.mayGoOn(err) {
 			next = x.next()
 			if next == (Target{}) && x.mayRedial(err) {
 				next = target
@@ -131,7 +142,7 @@ func (x *exchange) deliver() (Target, error) {
 			next = Target{}
 		}
 		switch {
-		case next == target && err != nil:
+		case next == target && err != nil, next != (Target{}) && waited:
 			x.rt.counters.retries.Add(1)
 		case next != (Target{}):
 			x.rt.counters.failovers.Add(1)
@@ -263,7 +274,33 @@ func (x *exchange) mayGoOn(err error) bool {
 func (x *exchange) asksForAnother() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
-	return r.Status == http.StatusServiceUnavailable && string(retry) == "1" && !x.tried[x.tries-1].App
+	return r.Status == http.StatusServiceUnavailable && string(retry) == retryElsewhere && !x.tried[x.tries-1].App
+}
+
+// asksToWait reports whether the answer is that the members do not agree yet on who owns the key: one is about to take it over, and the other
+// has promised it away. Nothing was done. Whoever has the request from the client looks again in a moment; members in between pass the answer on.
+func (x *exchange) asksToWait() bool {
+	r := &x.member.resp
+	retry, _ := http1.Get(r.Fields, "holdfast-retry")
+	return x.hops == 0 && x.upload == nil && r.Status == http.StatusLoopDetected && string(retry) == retrySoon && !x.tried[x.tries-1].App
+}
+
+// wait gives the members a moment to agree. false says that it has lasted too long, or that nobody waits any more.
+func (x *exchange) wait() bool {
+	now := time.Now()
+	if x.waitUntil.IsZero() {
+		x.waitUntil = now.Add(x.rt.cfg.AgreeTimeout)
+	}
+	if now.After(x.waitUntil) {
+		return false
+	}
+	select {
+	case <-time.After(agreePause):
+		return !x.front.left()
+	case <-x.front.context().Done():
+	case <-x.rt.closing.Done():
+	}
+	return false
 }
 
 // mayRedial reports whether the last member left is dialled once more. The dial's bound is shorter than the second after which a lost SYN is sent again
@@ -276,9 +313,9 @@ func (x *exchange) mayRedial(err error) bool {
 	return true
 }
 
-func (x *exchange) refuse(status int, slug, title, detail string) {
+func (x *exchange) refuse(status int, slug, title, detail string, added ...Header) {
 	x.rt.counters.errors.Add(1)
-	x.front.refuse(status, slug, title, detail)
+	x.front.refuse(status, slug, title, detail, added...)
 }
 
 // fail answers a request that got no answer.
@@ -290,7 +327,7 @@ func (x *exchange) fail(err error) {
 	}
 	if errors.Is(err, errNoMember) && x.hops >= maxHops {
 		x.refuse(http.StatusLoopDetected, "hop-limit", "The request was passed on too often",
-			"the members do not agree yet on who owns this key, or their addresses point at each other; try again")
+			"the members do not agree yet on who owns this key, or their addresses point at each other; try again", Header{headerRetry, retrySoon})
 		return
 	}
 	if errors.Is(err, errNoMember) {
@@ -305,7 +342,7 @@ func (x *exchange) fail(err error) {
 	if x.hops > 0 && x.tried[x.tries-1].App && !x.someSent() {
 		x.rt.counters.errors.Add(1)
 		x.front.refuse(http.StatusServiceUnavailable, "application-unreachable", "The application did not answer",
-			"another member's may", Header{headerRetry, "1"})
+			"another member's may", Header{headerRetry, retryElsewhere})
 		return
 	}
 	slug, title := "connection-broken", "The connection to the member broke"

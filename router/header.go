@@ -15,8 +15,14 @@ const (
 	headerFence    = "Holdfast-Fence"    // until when, and of which owner, the request may be carried out
 	headerHop      = "Holdfast-Hop"      // how often the request was passed on
 	headerKey      = "Holdfast-Key"      // the user of an application request
-	headerRetry    = "Holdfast-Retry"    // in a 503: not carried out here, and another member may
+	headerRetry    = "Holdfast-Retry"    // in an answer: nothing was done, and who may do it
 	headerStandIn  = "Holdfast-Stand-In" // owner/boot whose application is down, so that this member's should serve the user
+)
+
+// What Holdfast-Retry says.
+const (
+	retryElsewhere = "1"     // another member may
+	retrySoon      = "later" // some member will, once they agree who
 )
 
 // maxHops is how often a request is passed on at most: router to node, and node to node when their rings differ for a moment.
@@ -275,7 +281,7 @@ func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
 		switch {
 		case f.Kind == http1.Trailer && r.Length == http1.Chunked: // announces what comes behind the chunks, which goes on with them
 		case f.Kind == http1.Upgrade && r.Status == http.StatusSwitchingProtocols:
-		case f.Kind.HopByHop(), f.Kind == http1.Other && (f.Is("holdfast-retry") || ofApp && ours(f.Name)):
+		case f.Kind.HopByHop(), f.Kind == http1.Other && (f.Is("holdfast-retry") && x.hops == 0 || ofApp && ours(f.Name)):
 			continue
 		case f.Kind == http1.ContentLength && (r.Status < 200 || r.Status == http.StatusNoContent):
 			continue // RFC 9110, section 8.6

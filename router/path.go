@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/seed-95a32959/holdfast/internal/http1"
@@ -26,6 +27,12 @@ type place struct {
 	call call
 	key  string // for callKeyed: the session's key, or "{user}" for a user's sessions
 	rest string // what follows the named segment: "", "touch", "rotate", "sessions", …
+}
+
+// isAPI says whether any way to read an escaped path finds the session API: a member unescapes and cleans what parsePath takes literally.
+func isAPI(escaped string) bool {
+	unescaped, err := url.PathUnescape(escaped)
+	return err != nil || strings.HasPrefix(path.Clean("/"+unescaped)+"/", API)
 }
 
 // parsePath takes an escaped path apart. The key is one segment, unescaped after the split, so that an id holding an escaped slash

@@ -57,6 +57,8 @@ type Config struct {
 	Lookup func(key string) Route
 	// LookupApp does the same for requests to the application, whose owner may be another one while its application is down. Default Lookup.
 	LookupApp func(key string) Route
+	// NoAPI says that the session API is not for this router's clients: its paths are answered 404.
+	NoAPI bool
 	// Any names some ready member, another one at each call, for requests that have no key yet. Required.
 	Any func() Target
 	// Finder tells the user of a request. Required.
@@ -81,6 +83,9 @@ type Config struct {
 	// AnswerTimeout bounds the wait for a member's answer to a session API request, after which a request that may be repeated goes
 	// to the heir; default 5 s, several times what a member itself may wait for others.
 	AnswerTimeout time.Duration
+	// AgreeTimeout bounds how long a request waits while the members do not agree on who owns its key, in the middle of a take-over;
+	// default 3 s.
+	AgreeTimeout time.Duration
 	// AppTimeout bounds the wait for the application's answer to begin; default 2 min. Once begun, it may pause for as long as it likes.
 	AppTimeout time.Duration
 	// WriteTimeout bounds how long a client or a member may take nothing of what is sent to it; default 30 s. It is counted in halves.
@@ -107,7 +112,7 @@ func (c *Config) validate() error {
 		return errors.New("router config: Any is nil; a function naming a ready member is needed")
 	case c.Finder == nil:
 		return errors.New("router config: Finder is nil")
-	case min(c.RetryBody, c.IdlePerMember) < 0, min(c.DialTimeout, c.AnswerTimeout, c.AppTimeout, c.WriteTimeout, c.HeadTimeout, c.BodyTimeout, c.IdleTimeout, c.ClientIdleTimeout) < 0:
+	case min(c.RetryBody, c.IdlePerMember) < 0, min(c.DialTimeout, c.AnswerTimeout, c.AgreeTimeout, c.AppTimeout, c.WriteTimeout, c.HeadTimeout, c.BodyTimeout, c.IdleTimeout, c.ClientIdleTimeout) < 0:
 		return errors.New("router config: a size or timeout is negative; 0 for the default or more is accepted")
 	}
 	if err := c.Finder.Validate(); err != nil {
@@ -116,6 +121,7 @@ func (c *Config) validate() error {
 	setDefault(&c.RetryBody, 64<<10)
 	setDefault(&c.DialTimeout, 500*time.Millisecond)
 	setDefault(&c.AnswerTimeout, 5*time.Second)
+	setDefault(&c.AgreeTimeout, 3*time.Second)
 	setDefault(&c.AppTimeout, 2*time.Minute)
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	setDefault(&c.HeadTimeout, 10*time.Second)

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,10 +190,58 @@ func TestHopLimit(t *testing.T) {
 // A router that is its own target must not go round for ever.
 func TestLoopEnds(t *testing.T) {
 	var self router.Target
-	f := open(t, router.Config{Lookup: func(string) router.Route { return router.Route{Owner: self} }})
+	f := open(t, router.Config{Lookup: func(string) router.Route { return router.Route{Owner: self} }, AgreeTimeout: time.Nanosecond})
 	self = router.Target{Name: "self", HTTP: strings.TrimPrefix(f.url, "http://")}
 	requireProblem(t, f.do(t, "GET", "/v1/sessions/a", ""), http.StatusLoopDetected, "hop-limit")
-	require.EqualValues(t, 3, f.Stats().Requests)
+	require.EqualValues(t, 5, f.Stats().Requests, "it waits once, and sends the request round again")
+}
+
+// Visitors of an application have no business with its sessions.
+func TestNoAPI(t *testing.T) {
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		m := start(t, "a", nil)
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), Any: func() router.Target { return m.target }, NoAPI: true})
+		for _, path := range []string{"/v1/sessions/alice", "/v1/sessions", "/v1/users/alice/sessions", "/v1", "/v1/sessions/%61lice",
+			"/%76%31/sessions/alice", "//v1/sessions/alice", "/a/../v1/sessions/alice", "/a/%2e%2e/v1/sessions/alice", "/v1%2fsessions/alice"} {
+			requireProblem(t, f.do(t, "GET", path, ""), http.StatusNotFound, "no-session-api")
+			requireProblem(t, f.do(t, "POST", path, "{}"), http.StatusNotFound, "no-session-api")
+		}
+		require.Empty(t, m.requests())
+		require.Equal(t, http.StatusOK, f.do(t, "GET", "/v10/sessions", "").StatusCode, "is the application's")
+		require.Len(t, m.requests(), 1)
+	})
+}
+
+// While a member takes a user over, and the former owner has promised it away, each takes the other for the owner. Whoever has the request
+// from the client waits until they agree; members between tell whom they have it from.
+func TestMembersThatDoNotAgreeYet(t *testing.T) {
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		var asked atomic.Int32
+		m := start(t, "a", func(w http.ResponseWriter, _ *http.Request) {
+			if asked.Add(1) < 3 {
+				w.Header().Set("Holdfast-Retry", "later")
+				w.WriteHeader(http.StatusLoopDetected)
+			}
+		})
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})
+		got := f.do(t, "POST", "/buy", "one")
+		require.Equal(t, http.StatusOK, got.StatusCode)
+		require.EqualValues(t, 3, asked.Load())
+		for _, r := range m.requests() {
+			require.Equal(t, "one", r.body)
+		}
+
+		asked.Store(0)
+		between := f.do(t, "POST", "/buy", "one", "Holdfast-Hop", "1")
+		require.Equal(t, http.StatusLoopDetected, between.StatusCode)
+		require.Equal(t, "later", between.Header.Get("Holdfast-Retry"))
+
+		asked.Store(-1000)
+		impatient := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), AgreeTimeout: time.Nanosecond})
+		got = impatient.do(t, "GET", "/", "")
+		require.Equal(t, http.StatusLoopDetected, got.StatusCode)
+		require.NotContains(t, got.Header, "Holdfast-Retry")
+	})
 }
 
 func TestRefusedRequests(t *testing.T) {

@@ -187,29 +187,11 @@ func (b *browser) post(path string, form ...string) answer {
 	return b.do(r)
 }
 
-// do sends the request, and again as long as it is told that nothing was done
-// because the members do not agree yet on who owns the visitor.
 func (b *browser) do(r *http.Request) answer {
 	b.t.Helper()
 	if b.change != nil {
 		b.change(r)
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		a := b.once(r)
-		if a.status != http.StatusLoopDetected && a.status != http.StatusServiceUnavailable || time.Now().After(deadline) {
-			return a
-		}
-		b.t.Logf("%s %s again, for it was answered %d %s", r.Method, r.URL.Path, a.status, a.body)
-		if r.GetBody != nil {
-			var err error
-			r.Body, err = r.GetBody()
-			require.NoError(b.t, err)
-		}
-	}
-}
-
-func (b *browser) once(r *http.Request) answer {
-	b.t.Helper()
 	resp, err := b.client.Do(r)
 	require.NoError(b.t, err)
 	defer resp.Body.Close()

@@ -159,25 +159,12 @@ type answer struct {
 
 func (v *visitor) get(path string) answer {
 	v.t.Helper()
-	return v.ask(func() (*http.Response, error) { return v.client.Get(v.site + path) })
+	return v.read(v.client.Get(v.site + path))
 }
 
 func (v *visitor) post(path, name, value string) answer {
 	v.t.Helper()
-	return v.ask(func() (*http.Response, error) { return v.client.PostForm(v.site+path, url.Values{name: {value}}) })
-}
-
-// ask asks again as long as it is told that nothing was done because the
-// members do not agree yet on who owns the visitor.
-func (v *visitor) ask(send func() (*http.Response, error)) answer {
-	v.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		a := v.read(send())
-		if a.status != http.StatusLoopDetected && a.status != http.StatusServiceUnavailable || time.Now().After(deadline) {
-			return a
-		}
-		v.t.Logf("again, for it was answered %d %s", a.status, a.body)
-	}
+	return v.read(v.client.PostForm(v.site+path, url.Values{name: {value}}))
 }
 
 func (v *visitor) read(resp *http.Response, err error) answer {

@@ -66,12 +66,6 @@ func (t *trial) owned(prefix string, i int) string {
 	return ""
 }
 
-// eventually is for what comes a moment later.
-func (t *trial) eventually(holds func() bool, what string) {
-	t.Helper()
-	require.Eventually(t, holds, 10*time.Second, 10*time.Millisecond, what)
-}
-
 var trials = []struct {
 	library string
 	version func() string
