@@ -18,6 +18,7 @@ import (
 // libraries in languages that are not run here. By the beginning of a line:
 //
 //	A>  a command to the first node; B and C are the others, A2 is a further connection to A
+//	A~  one that is sent again, as the library does, while the answer is that the owner died with it
 //	A<  the answer, or a message: +status -error :number "string" nil [elements]; * is anything
 //	let id B prefix:  makes $id so that the second node owns prefix:$id
 //	kill key, restore  kill the owner of a key; start it again
@@ -54,7 +55,8 @@ type player struct {
 
 type playerConn struct {
 	net.Conn
-	in *resp.ReplyReader
+	in     *resp.ReplyReader
+	answer string // that has been read already
 }
 
 func (p *player) close() {
@@ -82,16 +84,36 @@ func (p *player) play(line string) {
 		p.commands++
 		_, err := p.conn(verb).Write(resp.AppendCommand(nil, words(p, rest)...))
 		require.NoError(p, err)
+	case strings.HasSuffix(verb, "~"):
+		p.commands++
+		c := p.conn(verb)
+		for tries := 0; ; tries++ {
+			_, err := c.Write(resp.AppendCommand(nil, words(p, rest)...))
+			require.NoError(p, err)
+			c.answer = p.read(c)
+			if tries == 100 || !strings.HasPrefix(c.answer, "-ERR no answer from the owner") {
+				return
+			}
+		}
 	case strings.HasSuffix(verb, "<"):
 		c := p.conn(verb)
-		require.NoError(p, c.SetReadDeadline(time.Now().Add(20*time.Second)))
-		v, err := c.in.Read()
-		require.NoError(p, err, "%s:%d: wants %s", p.file, p.line, rest)
+		answer := c.answer
+		if c.answer = ""; answer == "" {
+			answer = p.read(c)
+		}
 		pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(rest), `\*`, ".*") + "$"
-		require.Regexp(p, pattern, show(v), "%s:%d", p.file, p.line)
+		require.Regexp(p, pattern, answer, "%s:%d", p.file, p.line)
 	default:
 		p.Fatalf("%s:%d: %q begins no step", p.file, p.line, verb)
 	}
+}
+
+func (p *player) read(c *playerConn) string {
+	p.Helper()
+	require.NoError(p, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+	v, err := c.in.Read()
+	require.NoError(p, err, "%s:%d", p.file, p.line)
+	return show(v)
 }
 
 var variable = regexp.MustCompile(`\$(ms\+|s\+)?[a-z0-9]+`)
@@ -124,7 +146,7 @@ func (p *player) conn(verb string) *playerConn {
 	require.Regexp(p, "^[ABC][0-9]?$", name, "%s:%d", p.file, p.line)
 	c, err := net.Dial("tcp", p.Address(place(name)))
 	require.NoError(p, err)
-	p.conns[name] = &playerConn{c, resp.NewReplyReader(c, resp.ReplyLimits{})}
+	p.conns[name] = &playerConn{Conn: c, in: resp.NewReplyReader(c, resp.ReplyLimits{})}
 	return p.conns[name]
 }
 
