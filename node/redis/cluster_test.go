@@ -318,6 +318,20 @@ func TestAChangedRingIsToldToThoseWhoAsked(t *testing.T) {
 	require.Equal(t, "+OK", knowing.do("SET "+own[0]+" v"))
 }
 
+// A new member is told of a little later: see joinPause.
+func TestAMemberThatJoinsIsToldOfLater(t *testing.T) {
+	s, f := open(t)
+	f.table = ringOf(t, "a", "b")
+	own, _ := placed(f, 1)
+	c := dial(t, s)
+	c.do("CLUSTER SLOTS")
+	f.table = ringOf(t, "a", "b", "c")
+	require.Equal(t, "$-1", c.do("GET "+own[0]))
+	s.ticks.Add(joinPause)
+	require.Contains(t, c.do("GET "+own[0]), "-MOVED ")
+	require.Equal(t, "$-1", c.do("GET "+own[0]), "told once")
+}
+
 // A client that sends to each node what it owns knows the ring, whether it has
 // asked on this connection or not.
 func TestAChangedRingIsToldToThoseWhoAim(t *testing.T) {

@@ -103,7 +103,7 @@ func (c *conn) tell(t *Topology, partition int) bool {
 		c.learnt.aimed(t, partition)
 		return false
 	}
-	return c.in.Buffered() == 0 && c.learnt.outdated(t, partition)
+	return c.in.Buffered() == 0 && c.learnt.outdated(t, partition, c.server.ticks.Load())
 }
 
 // fault answers a command that the cluster could not run.
