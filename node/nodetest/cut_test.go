@@ -125,10 +125,16 @@ func TestPause(t *testing.T) {
 // on after somebody else has served for a while. The network is slow then, so
 // that others may look before the copy of what was done has arrived.
 func TestPauseInside(t *testing.T) {
-	for name, load := range map[string]LoadOptions{"all": {Asyncs: 1, Counters: 1}, "async": {Asyncs: 1, Family: asyncs}} {
+	for name, o := range map[string]struct {
+		load  LoadOptions
+		times int
+	}{
+		"all":   {LoadOptions{Asyncs: 1, Counters: 1}, fewer(30, 3)},
+		"async": {LoadOptions{Asyncs: 1, Family: asyncs}, fewer(90, 3)},
+	} {
 		t.Run(name, func(t *testing.T) {
-			scenario{options: Options{Hosts: 3}, nodes: 3, load: load, faults: func(c *Cluster) {
-				for i := range fewer(40, 6) {
+			scenario{options: Options{Hosts: 3}, nodes: 3, load: o.load, faults: func(c *Cluster) {
+				for i := range o.times {
 					h := c.Hosts[i%3]
 					h.PauseInside()
 					time.Sleep(2500 * time.Millisecond)
@@ -148,7 +154,7 @@ func TestPauseInside(t *testing.T) {
 func TestBackDuringTakeover(t *testing.T) {
 	scenario{options: Options{Hosts: 4}, nodes: 4, faults: func(c *Cluster) {
 		c.shape(func(p *Path) { p.Delay = 25 * time.Millisecond })
-		for i := range fewer(40, 8) {
+		for i := range fewer(40, 4) {
 			h := c.Hosts[i%4]
 			h.Pause()
 			time.Sleep(900*time.Millisecond + time.Duration(i)*20*time.Millisecond)
