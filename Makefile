@@ -6,9 +6,10 @@ SEED        ?= 1
 DURATION    ?= 8h
 SEEDS       ?= 2000
 BENCH       ?= .
+PORT        ?= 24800
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check bench fuzz chaos chaos-selftest soak soak-sim
+.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff chaos chaos-selftest soak soak-sim router-vectors bench-router
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -28,8 +29,21 @@ check: ## format, vet, staticcheck, modules, direction of imports, tests under t
 	go test -count=1 ./internal/importcheck/
 	go test -race ./...
 
+# Modules of their own, so that these libraries are no dependencies of Holdfast:
+# go test ./... at the root does not come here.
+adapters-test: ## test the adapters with the libraries that they are for, under the race detector
+	@set -e; for module in gorilla conformance; do \
+		(cd "adapters/$$module" && echo "adapters/$$module" && go mod verify && go mod tidy -diff && go vet ./... && go run $(STATICCHECK) ./... && go test -race ./...); \
+	done
+
 bench: ## run all benchmarks, or those that BENCH=regexp names
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+router-vectors: ## send the router's table of odd and hostile requests, and count
+	@go test -count=1 -run '^TestVectors$$' -v ./router | awk '/^(=== |    --- PASS)/ { next } { print } /^FAIL/ { bad = 1 } END { exit bad }'
+
+bench-router: ## measure the router beside HAProxy and nginx (needs wrk, haproxy and nginx), on ten ports from PORT=24800 on
+	go run ./internal/routerbench -base-port $(PORT)
 
 # One package and one target at a time, which is all that go test -fuzz takes.
 fuzz: ## fuzz each target for FUZZTIME=10s
@@ -39,6 +53,12 @@ fuzz: ## fuzz each target for FUZZTIME=10s
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime '$(FUZZTIME)' "$$pkg"; \
 		done; \
 	done
+
+browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails where there is none, pictures go to BROWSER_OUT
+	cd internal/browsertest && go vet ./... && go test -count=1
+
+resp-diff: build ## compare answers with those of redis-server 7, byte for byte (it must be installed)
+	go run ./internal/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast
 
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
 	go run ./internal/chaos -seed $(SEED)

@@ -4,11 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,8 +19,9 @@ const holdsTimeout = 300 * time.Millisecond
 // adminHandler is the operator's door. GET changes nothing.
 func (n *Node) adminHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", n.adminIndex)
+	n.handlePages(mux)
 	mux.HandleFunc("GET /admin/ring", n.adminRing)
+	mux.HandleFunc("GET /admin/cluster", n.adminCluster)
 	mux.HandleFunc("GET /admin/members", n.adminMembers)
 	mux.HandleFunc("GET /admin/stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, n.statsAnswer()) })
 	mux.HandleFunc("GET /admin/events", n.adminEvents)
@@ -37,26 +35,7 @@ func (n *Node) adminHandler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	return n.guardAdmin(http.NewCrossOriginProtection().Handler(mux))
-}
-
-// guardAdmin keeps web pages from reaching the operator's door through a
-// browser on this host: a name that is made to resolve to this address
-// (DNS rebinding) is not one of the names that the door answers to.
-func (n *Node) guardAdmin(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(r.Host); err == nil {
-			host = h
-		}
-		own, _, _ := net.SplitHostPort(n.cfg.Admin)
-		if host != "localhost" && host != own && host != n.cfg.Advertise && net.ParseIP(strings.Trim(host, "[]")) == nil {
-			problem.Write(w, http.StatusForbidden, "host-not-allowed", "The host is not allowed",
-				fmt.Sprintf("Host %q: accepted are localhost, an IP address and the host of -admin or -advertise", host))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	return n.guardAdmin(mux)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -69,23 +48,6 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n')) // fails only when the client has left
-}
-
-const indexText = `holdfast: the operator's door of %s %q
-
-GET  /admin/ring            members, and the owner and successors of each partition
-GET  /admin/ring?key=alice  slot, partition, owner and successors of one key, and who holds which version
-GET  /admin/members         every member known, with its links
-GET  /admin/stats           sessions, lag, keys below target copies, counters
-GET  /admin/events          what happens, as server-sent events
-POST /admin/drain           hand everything over and stop
-GET  /healthz  /readyz      alive; ready to take requests
-GET  /debug/pprof/          profiles
-`
-
-func (n *Node) adminIndex(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintf(w, indexText, n.cfg.Role, n.id.Name)
 }
 
 // ringAnswer, ringMember and ringPartition are the shape of /admin/ring, which
@@ -298,28 +260,32 @@ func (n *Node) adminMembers(w http.ResponseWriter, _ *http.Request) {
 	view := n.View()
 	list := []memberAnswer{}
 	for _, m := range view.Members {
-		a := memberAnswer{ringMember: n.ringMember(view, m), Link: "none", LastHeard: -1}
-		l := n.linkTo(m.ID)
-		switch {
-		case m.ID == n.id:
-			a.Link, a.LastHeard = "self", 0
-		case l != nil:
-			a.Link, a.Ring = "down", l.ringSeen()
-			if l.connected() {
-				a.Link = "up"
-			}
-			a.ClockOffset = float64(l.clockOffset().Microseconds()) / 1000
-			if heard := l.heard.Load(); heard > 0 {
-				a.LastHeard = float64((n.since() - time.Duration(heard)).Microseconds()) / 1000
-			}
-			if n.replicator != nil {
-				dirty, age := n.replicator.LagOf(m.ID.String())
-				a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
-			}
-		}
-		list = append(list, a)
+		list = append(list, n.memberAnswer(view, m))
 	}
 	writeJSON(w, http.StatusOK, list)
+}
+
+func (n *Node) memberAnswer(view *View, m *Member) memberAnswer {
+	a := memberAnswer{ringMember: n.ringMember(view, m), Link: "none", LastHeard: -1}
+	l := n.linkTo(m.ID)
+	switch {
+	case m.ID == n.id:
+		a.Link, a.LastHeard = "self", 0
+	case l != nil:
+		a.Link, a.Ring = "down", l.ringSeen()
+		if l.connected() {
+			a.Link = "up"
+		}
+		a.ClockOffset = float64(l.clockOffset().Microseconds()) / 1000
+		if heard := l.heard.Load(); heard > 0 {
+			a.LastHeard = float64((n.since() - time.Duration(heard)).Microseconds()) / 1000
+		}
+		if n.replicator != nil {
+			dirty, age := n.replicator.LagOf(m.ID.String())
+			a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
+		}
+	}
+	return a
 }
 
 // adminReady says whether requests should be sent here: the member takes part,
@@ -332,6 +298,9 @@ func (n *Node) adminReady(w http.ResponseWriter, _ *http.Request) {
 		why = append(why, "leaving")
 	case len(view.Nodes()) == 0:
 		why = append(why, "no node is ready")
+	}
+	if n.beside != nil && n.beside.isDown() {
+		why = append(why, "the application does not answer")
 	}
 	if n.cfg.Role == RoleNode {
 		if _, cold := n.owner.counts(); cold > 0 {
@@ -346,51 +315,6 @@ func (n *Node) adminReady(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
-}
-
-// adminEvents streams what happens. A page that comes back says in
-// Last-Event-ID what it has, and gets the rest.
-func (n *Node) adminEvents(w http.ResponseWriter, r *http.Request) {
-	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // none, or not one of ours: all that is kept
-	past, ch, cancel := n.events.subscribe(after)
-	defer cancel()
-	out := http.NewResponseController(w)
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	send := func(ev event) error {
-		data, err := json.Marshal(ev)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "id: %d\nevent: %s\ndata: %s\n\n", ev.ID, ev.Kind, data)
-		return err
-	}
-	for _, ev := range past {
-		if send(ev) != nil {
-			return
-		}
-	}
-	alive := time.NewTicker(15 * time.Second)
-	defer alive.Stop()
-	for {
-		if out.Flush() != nil {
-			return
-		}
-		select {
-		case ev := <-ch:
-			if send(ev) != nil {
-				return
-			}
-		case <-alive.C:
-			if _, err := fmt.Fprint(w, ": alive\n\n"); err != nil {
-				return
-			}
-		case <-r.Context().Done():
-			return
-		case <-n.closing:
-			return
-		}
-	}
 }
 
 // adminDrain drains the node and stops it, and tells how it goes, a line of

@@ -80,7 +80,10 @@ func adminDoor(t *testing.T, nodes []*Node) {
 		}
 	})
 	t.Run("GET changes nothing", func(t *testing.T) { getChangesNothing(t, nodes) })
-	t.Run("events", func(t *testing.T) { eventStream(t, n) })
+	t.Run("cluster", func(t *testing.T) { clusterGathered(t, nodes) })
+	t.Run("events of all", func(t *testing.T) { eventsOfAll(t, n) })
+	t.Run("metrics", func(t *testing.T) { metricsOf(t, n) })
+	t.Run("events", func(t *testing.T) { eventsFlow(t, n) })
 }
 
 func getChangesNothing(t *testing.T, nodes []*Node) {
@@ -105,7 +108,7 @@ func getChangesNothing(t *testing.T, nodes []*Node) {
 		before = append(before, look(n))
 	}
 	for path, want := range map[string]int{
-		"/": 200, "/admin/ring": 200, "/admin/ring?key=new": 200, "/admin/members": 200, "/admin/stats": 200, "/healthz": 200, "/readyz": 200,
+		"/": 200, "/admin/ring": 200, "/admin/ring?key=new": 200, "/admin/members": 200, "/admin/cluster": 200, "/metrics": 200, "/assets/main.js": 200, "/assets/": 404, "/admin/dev/members": 404, "/admin/stats": 200, "/healthz": 200, "/readyz": 200,
 		"/debug/pprof/": 200, "/debug/pprof/cmdline": 200, "/debug/pprof/symbol": 200,
 		"/admin/drain": 405, "/admin/drain?force=1": 405, "/nothing": 404,
 	} {
@@ -117,7 +120,7 @@ func getChangesNothing(t *testing.T, nodes []*Node) {
 	}
 }
 
-func eventStream(t *testing.T, n *Node) {
+func eventsFlow(t *testing.T, n *Node) {
 	r, err := http.NewRequestWithContext(t.Context(), "GET", n.office("/admin/events"), nil)
 	require.NoError(t, err)
 	resp, err := client.Do(r)
@@ -173,7 +176,9 @@ func shape(path string, v any) (lines []string) {
 // a name that was made to resolve to it, and not from another site.
 func TestAdminDoorIsClosedToWebPages(t *testing.T) {
 	t.Parallel()
-	n := still(t, "ada", func(c *Config) { c.Admin, c.Advertise = "127.0.0.1:8081", "ops.example" })
+	n := still(t, "ada", func(c *Config) {
+		c.Admin, c.Advertise, c.AdminHosts = "127.0.0.1:8081", "ops.example", []string{"proxy.example"}
+	})
 	n.see(t, up("bob", 1), up("cyd", 1))
 	door := n.adminHandler()
 	serve := func(method, host string, headers ...string) *httptest.ResponseRecorder {
@@ -190,7 +195,7 @@ func TestAdminDoorIsClosedToWebPages(t *testing.T) {
 		door.ServeHTTP(w, r)
 		return w
 	}
-	for _, host := range []string{"127.0.0.1:8081", "127.0.0.1", "localhost", "localhost:8081", "[::1]:8081", "[::1]", "10.1.2.3:8081", "ops.example", "ops.example:8081"} {
+	for _, host := range []string{"127.0.0.1:8081", "127.0.0.1", "localhost", "localhost:8081", "[::1]:8081", "[::1]", "10.1.2.3:8081", "ops.example", "ops.example:8081", "proxy.example", "Proxy.example:443"} {
 		require.Equal(t, http.StatusOK, serve("GET", host).Code, host)
 	}
 	for _, host := range []string{"evil.example", "evil.example:8081", "127.0.0.1.evil.example", "localhost.evil.example:8081", "", ":8081"} {

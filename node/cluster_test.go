@@ -118,10 +118,15 @@ func send(t testing.TB, method, url, body string, headers ...string) (*http.Resp
 	}
 	resp, err := client.Do(r)
 	require.NoError(t, err)
+	return resp, readAll(t, resp)
+}
+
+func readAll(t testing.TB, resp *http.Response) string {
+	t.Helper()
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	return resp, string(b)
+	return string(b)
 }
 
 func (n *Node) public(path string) string { return "http://" + n.self().HTTP + path }

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -46,8 +46,7 @@ type Config struct {
 	// Defaults: 127.0.0.1 with ports 8080, 8081, 8083 and 8084. A router has
 	// no Peer.
 	HTTP, Admin, Peer, Gossip string
-	// RESP is the address kept for the Redis protocol. Nothing listens there
-	// while this version does not speak it.
+	// RESP is the address of the Redis door. Default: none, and it is closed.
 	RESP string
 	// Advertise is the host that others are told to use for every address
 	// whose own host is a wildcard. Default: the first private address.
@@ -77,10 +76,38 @@ type Config struct {
 	// refused. Default 0: no limit.
 	MemoryLimit int64
 
-	// App is the URL of the application that gets every request outside /v1/.
+	// HTTPUnix is the path of a Unix socket on which the public door is open
+	// too, for programs on this host. Default: none.
+	HTTPUnix string
+	// RESPPassword is what clients of the Redis door must AUTH with. Default:
+	// none is asked for.
+	RESPPassword string
+	// RESPRedirect answers MOVED for keys that other nodes own, where the Redis
+	// door would forward.
+	RESPRedirect bool
+	// RESPRefuseRevive refuses commands that would bring a string or a hash back
+	// that was deleted less than so long ago, unless they are to create it (NX).
+	// Default 0: as in Redis, they create whatever was there.
+	RESPRefuseRevive time.Duration
+	// RESPMaxClients bounds the connections to the Redis door. Default 10,000.
+	RESPMaxClients int
+	// RESPIdleTimeout closes connections to the Redis door that send nothing.
+	// Default 0: none.
+	RESPIdleTimeout time.Duration
+
+	// App is where the application listens that gets every request outside
+	// /v1/: http://host:port, https://host:port or unix:/path.
 	App string
+	// AppHealth is the path that App answers with 2xx or 3xx while it is well.
+	// Default: none; it is well while it takes connections.
+	AppHealth string
 	// Demo serves a visit counter where App would be.
 	Demo bool
+	// Handler is the application in this program, in place of App. It runs at
+	// its user's owner, with the user's session in its context: see package
+	// holdfast, and [Node.Handler] to serve it at further addresses. A router
+	// needs none.
+	Handler http.Handler
 	// UserHeader names the user in requests from Trust. Default X-User-ID.
 	UserHeader string
 	// Cookie is the name of the affinity cookie. Default: "holdfast".
@@ -88,9 +115,20 @@ type Config struct {
 	// Trust lists the peers whose UserHeader and X-Forwarded-For count.
 	// Default: loopback. Live members are trusted besides.
 	Trust []netip.Prefix
-	// Secret signs the affinity cookie; routers that share users share it.
+	// NoAPI makes a router answer 404 under /v1/. Whoever reaches the session
+	// API may read and write every session whose id they know, and users know
+	// their own: it is in the cookie, signed and not hidden.
+	NoAPI bool
+	// CookieSecure says that users come over TLS: the cookie is marked Secure
+	// and bound to its host by the prefix __Host-.
+	CookieSecure bool
+	// Secret signs the affinity cookie; routers, and nodes with a Handler, that
+	// share users share it. 16 bytes or more.
 	// Default: random, so cookies end with the process.
 	Secret []byte
+	// OldSecrets have signed cookies that are still believed, and replaced by
+	// ones that Secret signs.
+	OldSecrets [][]byte
 
 	// GossipKeys encrypts gossip: the first key encrypts, all of them decrypt.
 	// 16, 24 or 32 bytes each.
@@ -98,6 +136,14 @@ type Config struct {
 	// Insecure allows gossip, peer and admin addresses that others can reach
 	// although nothing protects them.
 	Insecure bool
+
+	// AdminHosts lists further names under which browsers reach the operator's
+	// door, such as that of a proxy before it. Without: localhost, IP addresses
+	// and the hosts of Admin and Advertise.
+	AdminHosts []string
+	// Control, if not nil, answers /admin/dev/ at the operator's door: the
+	// buttons that kill and start members, which only "holdfast dev" can do.
+	Control http.Handler
 
 	// DrainTimeout bounds how long Shutdown hands sessions over. Default 60s.
 	DrainTimeout time.Duration
@@ -215,6 +261,15 @@ func (c Config) validate() error {
 	if c.MemoryLimit < 0 {
 		bad("memory", c.MemoryLimit, "must not be negative")
 	}
+	if c.RESPRefuseRevive < 0 || c.RESPRefuseRevive > time.Hour {
+		bad("resp-refuse-revive", c.RESPRefuseRevive, "must be 0 (off) to 1h")
+	}
+	if c.RESPMaxClients < 0 {
+		bad("resp-max-clients", c.RESPMaxClients, "must not be negative")
+	}
+	if c.RESPIdleTimeout < 0 {
+		bad("resp-idle-timeout", c.RESPIdleTimeout, "must not be negative")
+	}
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", c.DrainTimeout, "must not be negative")
 	}
@@ -235,13 +290,19 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("-gossip-key-file: a key has %d bytes, accepted are 16, 24 or 32", n))
 		}
 	}
+	if c.Handler != nil && (c.App != "" || c.Demo) {
+		errs = append(errs, errors.New("handler: cannot be used with -app or -demo, which take the same requests"))
+	}
 	if c.App != "" {
-		if u, err := url.Parse(c.App); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			bad("app", c.App, "must be a URL such as http://127.0.0.1:3000")
+		if _, err := parseApp(c.App); err != nil {
+			bad("app", c.App, err.Error())
 		}
 		if c.Demo {
 			errs = append(errs, errors.New("-demo: cannot be used with -app, which takes the same requests"))
 		}
+	}
+	if c.AppHealth != "" && (c.App == "" || !strings.HasPrefix(c.AppHealth, "/")) {
+		bad("app-health", c.AppHealth, "must be a path such as /healthz, beside -app")
 	}
 	for _, a := range c.addresses() {
 		if err := checkAddress(a.value); err != nil {

@@ -131,6 +131,9 @@ func (n *Node) stop(why error, leave bool) {
 			n.gossip.leave()
 		}
 		n.cancel(why)
+		if n.redis != nil && !leave {
+			n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
+		}
 		for _, l := range n.listeners {
 			l.Close()
 		}
@@ -139,14 +142,14 @@ func (n *Node) stop(why error, leave bool) {
 				s.Close()
 			}
 		}
+		if n.router != nil {
+			_ = n.router.Shutdown(n.ctx) // which has ended: what is under way is cut off
+		}
 		if n.gossip != nil {
 			n.gossip.shutdown()
 		}
 		if n.router != nil {
 			n.router.Close()
-		}
-		if n.appLink != nil {
-			n.appLink.CloseIdleConnections()
 		}
 		if n.replicator != nil {
 			n.replicator.Close()
@@ -161,6 +164,19 @@ func (n *Node) stop(why error, leave bool) {
 func (n *Node) closeDoors() {
 	ctx, cancel := context.WithTimeout(context.Background(), httpGrace)
 	defer cancel()
+	if n.redis != nil {
+		if err := n.redis.Shutdown(ctx); err != nil {
+			n.log.Debug("commands were cut off", "error", err)
+		}
+	}
+	// Before the servers the router: it also ends the WebSockets, which http.Server does not
+	// know of once it has handed them over.
+	if n.router == nil {
+		return
+	}
+	if err := n.router.Shutdown(ctx); err != nil {
+		n.log.Debug("requests were cut off", "error", err)
+	}
 	for _, s := range []*http.Server{n.http, n.admin} {
 		if s == nil {
 			continue

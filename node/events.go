@@ -95,6 +95,19 @@ func (e *events) unsent() (fresh []event, subs []chan event) {
 	return fresh, subs
 }
 
+// since returns the kept events after id.
+func (e *events) since(id uint64) []event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := []event{}
+	for _, ev := range e.kept {
+		if ev.ID > id {
+			list = append(list, ev)
+		}
+	}
+	return list
+}
+
 // subscribe returns the kept events after id, and a channel with those to
 // come. A subscriber that is slow misses events; their ids show the gap.
 func (e *events) subscribe(after uint64) (past []event, ch chan event, cancel func()) {

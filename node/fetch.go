@@ -3,11 +3,11 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/session"
 )
 
 // fetchAll completes partitions that were claimed with holders whose copies
@@ -66,23 +66,33 @@ func (o *ownership) sourcesOf(p int, epoch uint64) []*link {
 	return nil
 }
 
-// fetchThrough makes sure that the copy of key here is as new as any that the
-// holders of its cold partition have. It never lets a miss be answered before
-// they were asked. whole asks for everything in the partition.
-func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole bool) error {
+// fetchThrough makes sure that the copies here of what the work looks at are as
+// new as any that the holders of its cold partition have. It never lets a miss
+// be answered before they were asked.
+func (o *ownership) fetchThrough(ctx context.Context, p int, w work) (err error) {
+	whole := w.keys(func(key string) {
+		if err == nil {
+			err = o.fetchKey(ctx, p, key)
+		}
+	})
+	if err == nil && whole {
+		o.mu.Lock()
+		epoch := o.parts[p].holder.epoch
+		o.mu.Unlock()
+		return o.fetchPartition(ctx, p, epoch)
+	}
+	return err
+}
+
+// fetchKey merges what the sources of a cold partition hold of one key.
+func (o *ownership) fetchKey(ctx context.Context, p int, key string) error {
 	o.mu.Lock()
 	part := &o.parts[p]
 	_, have := part.fetched[key]
 	sources, epoch, ph := part.sources, part.holder.epoch, part.phase
 	o.mu.Unlock()
-	if ph != fetching || planted.Is(planted.MissWhileCold) {
-		return nil // warm by now, or yielded: the store says which
-	}
-	if whole {
-		return o.fetchPartition(ctx, p, epoch)
-	}
-	if have {
-		return nil
+	if ph != fetching || have || planted.Is(planted.MissWhileCold) {
+		return nil // or warm by now, or yielded: the store says which
 	}
 	errs := make([]error, len(sources))
 	var wg sync.WaitGroup
@@ -101,14 +111,9 @@ func (o *ownership) fetchThrough(ctx context.Context, p int, key string, whole b
 	}
 	o.mu.Lock()
 	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
-		part.fetched[key] = struct{}{}
+		part.fetched[strings.Clone(key)] = struct{}{} // the caller's may be part of a buffer
 	}
 	o.mu.Unlock()
 	o.node.stats.fetchedThrough.Add(1)
 	return nil
-}
-
-// wholePartition says whether an operation reads or ends everything under a tag.
-func wholePartition(op *session.Op) bool {
-	return op.Kind == session.List || op.Kind == session.DeleteAll
 }

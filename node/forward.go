@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -16,22 +17,24 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// A forwarded operation is
+// A forwarded request is
 //
-//	u8 hops | u8 ack | u8 flags | u64 id | u64 deadline, unix ms by the receiver's clock | u64 epoch | op
+//	u8 hops | u8 ack | u8 flags | u64 id | u64 deadline, unix ms by the receiver's clock | u64 epoch | op or batch
 //
 // and its answer
 //
-//	u8 error code, 0 for none | u8 flags | u8 acked | u8 length, node | u8 length, ring | result, or the error's text
+//	u8 error code, 0 for none | u8 flags | u8 acked | u8 length, node | u8 length, ring | result, answers, or the error's text
 
 const (
-	opRepeat = 1 << iota
-	opFenced
+	requestRepeat = 1 << iota
+	requestFenced
+	requestBatch
 )
 
 const (
 	replyDegraded = 1 << iota
 	replyUnconfirmed
+	replyCommands
 )
 
 // Error codes of an answer beside session.ErrorCode's, which are below 0xf0.
@@ -40,71 +43,81 @@ const (
 	codeUncertain   byte = 0xf1
 	codeNoOwner     byte = 0xf2
 	codeOtherEpoch  byte = 0xf3
+	codeNoMajority  byte = 0xf4
 )
-
-// repeatable says whether running op twice ends as running it once does. A
-// condition may be true the first time and false the second.
-func repeatable(op *session.Op) bool {
-	return op.Kind != session.Rotate && op.IfVersion == 0 && !op.Exists && !op.Create
-}
 
 // encodeRequest writes r for its next hop, whose clock is ahead by offset.
 // epoch is that of the claim by which it is the owner.
 func encodeRequest(r *request, offset time.Duration, epoch uint64) []byte {
 	flags := byte(0)
 	if r.repeat {
-		flags |= opRepeat
+		flags |= requestRepeat
 	}
 	if r.fenced {
-		flags |= opFenced
+		flags |= requestFenced
 	}
-	b := make([]byte, 0, 96+len(r.op.Key))
+	if _, batch := r.work.(*batchWork); batch {
+		flags |= requestBatch
+	}
+	b := make([]byte, 0, 256)
 	b = append(b, byte(r.hops+1), byte(r.ack), flags)
 	b = order.AppendUint64(b, r.id)
 	b = order.AppendUint64(b, uint64(r.deadline.Add(offset).UnixMilli()))
 	b = order.AppendUint64(b, epoch)
-	return r.op.Append(b)
+	return r.work.encode(b)
 }
 
 const requestHeader = 3 + 8 + 8 + 8
 
 func decodeRequest(b []byte) (*request, error) {
-	if len(b) < requestHeader || b[2] > opRepeat|opFenced {
-		return nil, fmt.Errorf("operation of %d bytes: %w", len(b), session.ErrMalformed)
+	if len(b) < requestHeader || b[2] > requestRepeat|requestFenced|requestBatch {
+		return nil, fmt.Errorf("request of %d bytes: %w", len(b), session.ErrMalformed)
 	}
 	r := &request{
-		hops: int(b[0]), ack: replication.Ack(b[1]), repeat: b[2]&opRepeat != 0, fenced: b[2]&opFenced != 0,
+		hops: int(b[0]), ack: replication.Ack(b[1]), repeat: b[2]&requestRepeat != 0, fenced: b[2]&requestFenced != 0,
 		id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))), epoch: order.Uint64(b[19:]),
 	}
 	var err error
-	if r.op, _, err = session.DecodeOp(b[requestHeader:]); err != nil {
+	if r.work, err = decodeWork(b[requestHeader:], b[2]&requestBatch != 0); err != nil {
 		return nil, err
 	}
-	r.part = ring.Partition(r.op.Key)
+	if r.part = r.work.partition(); r.part >= ring.Partitions {
+		return nil, fmt.Errorf("partition %d: %w", r.part, session.ErrMalformed)
+	}
 	return r, nil
 }
 
+func decodeWork(b []byte, batch bool) (work, error) {
+	if batch {
+		decoded, err := command.DecodeBatch(b)
+		return &batchWork{Batch: decoded}, err
+	}
+	op, _, err := session.DecodeOp(b)
+	return opWork{op}, err
+}
+
 // forward runs r on the member that v names.
-func (n *Node) forward(ctx context.Context, v verdict, r *request) (api.Reply, error) {
+func (n *Node) forward(ctx context.Context, v verdict, r *request) (reply, error) {
 	l := n.relay(v.to, r)
 	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, typeOp, encodeRequest(r, l.clockOffset(), v.epoch))
+	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, l.clockOffset(), v.epoch))
 	switch {
 	case err == nil:
-		reply, err := decodeReply(answer)
+		rep, err := decodeReply(answer)
+		rep.forwarded = true
 		if errors.Is(err, errOtherEpoch) {
 			l.kick() // the answer to a heartbeat brings the claims in force
 			err = fmt.Errorf("%w: %w", errNoOwner, err)
 		}
-		return reply, err
+		return rep, err
 	case errors.Is(err, errNoLink), errors.Is(err, peer.ErrNotSent):
 		return n.reply(), fmt.Errorf("%w: %w", errNotSent, err)
-	case uncertain(err) && repeatable(r.op):
+	case uncertain(err) && r.work.repeatable():
 		return n.reply(), fmt.Errorf("%s: %w: %w", l.id.Name, errUnanswered, err)
 	case uncertain(err):
-		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.op.Kind, l.id.Name, api.ErrUncertain, err)
+		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.id.Name, api.ErrUncertain, err)
 	default: // the peer could not read what this member sent
-		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.op.Kind, l.id.Name, api.ErrUnavailable, err)
+		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.id.Name, api.ErrUnavailable, err)
 	}
 }
 
@@ -198,20 +211,20 @@ func (n *Node) tooLate(r *request) error {
 	switch {
 	case now.After(r.deadline):
 		n.stats.refusedLate.Add(1)
-		return fmt.Errorf("%s arrived %v after its deadline: %w", r.op.Kind, now.Sub(r.deadline).Round(time.Millisecond), errNoOwner)
+		return fmt.Errorf("%s arrived %v after its deadline: %w", r.work.name(), now.Sub(r.deadline).Round(time.Millisecond), errNoOwner)
 	case r.repeat:
 		n.fence.raise(r, now)
 		return nil
 	case n.fence.stops(r):
 		n.stats.refusedLate.Add(1)
-		return fmt.Errorf("%s arrived after its repetition: %w", r.op.Kind, errNoOwner)
+		return fmt.Errorf("%s arrived after its repetition: %w", r.work.name(), errNoOwner)
 	default:
 		return nil
 	}
 }
 
-func encodeReply(r api.Reply, err error) []byte {
-	b := make([]byte, 3, 64)
+func encodeReply(r reply, err error) []byte {
+	b := make([]byte, 3, 64+len(r.answers))
 	b[0] = errorCode(err)
 	if r.Degraded {
 		b[1] |= replyDegraded
@@ -219,18 +232,25 @@ func encodeReply(r api.Reply, err error) []byte {
 	if r.Unconfirmed {
 		b[1] |= replyUnconfirmed
 	}
+	if r.commands {
+		b[1] |= replyCommands
+	}
 	b[2] = byte(r.Acked)
 	b = append(append(b, byte(len(r.Node))), r.Node...)
 	b = append(append(b, byte(len(r.Ring))), r.Ring...)
 	if err != nil {
 		return append(b, err.Error()...)
 	}
+	if r.commands {
+		return append(b, r.answers...)
+	}
 	return r.Result.Append(b)
 }
 
-func decodeReply(b []byte) (r api.Reply, err error) {
-	short := func() (api.Reply, error) {
-		return api.Reply{}, fmt.Errorf("answer of %d bytes: %w", len(b), session.ErrMalformed)
+// decodeReply reads what encodeReply wrote. The answers of commands lie in b.
+func decodeReply(b []byte) (r reply, err error) {
+	short := func() (reply, error) {
+		return reply{}, fmt.Errorf("answer of %d bytes: %w", len(b), session.ErrMalformed)
 	}
 	if len(b) < 4 {
 		return short()
@@ -238,6 +258,7 @@ func decodeReply(b []byte) (r api.Reply, err error) {
 	code, flags := b[0], b[1]
 	r.Acked = int(b[2])
 	r.Degraded, r.Unconfirmed = flags&replyDegraded != 0, flags&replyUnconfirmed != 0
+	r.commands = flags&replyCommands != 0
 	rest := b[3:]
 	for _, s := range []*string{&r.Node, &r.Ring} {
 		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {
@@ -249,6 +270,10 @@ func decodeReply(b []byte) (r api.Reply, err error) {
 	if code != 0 {
 		return r, errorOf(code, string(rest))
 	}
+	if r.commands {
+		r.answers = rest
+		return r, nil
+	}
 	r.Result, _, err = session.DecodeResult(rest)
 	return r, err
 }
@@ -259,6 +284,8 @@ func errorCode(err error) byte {
 		return 0
 	case errors.Is(err, errOtherEpoch):
 		return codeOtherEpoch
+	case errors.Is(err, errNoMajority):
+		return codeNoMajority
 	case errors.Is(err, errOvertaken):
 		return codeNoOwner // the forwarder looks again
 	case errors.Is(err, api.ErrUncertain):
@@ -278,6 +305,8 @@ func errorOf(code byte, text string) error {
 		return &remoteError{api.ErrUncertain, text}
 	case codeUnavailable:
 		return &remoteError{api.ErrUnavailable, text}
+	case codeNoMajority:
+		return &remoteError{errNoMajority, text}
 	case codeOtherEpoch:
 		return &remoteError{errOtherEpoch, text}
 	case codeNoOwner:

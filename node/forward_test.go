@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/replication"
@@ -32,10 +33,10 @@ func TestReplyRoundTrip(t *testing.T) {
 		n.store.Open(p)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		want := api.Reply{
+		want := reply{Reply: api.Reply{
 			Node: anyName.Draw(t, "node"), Ring: rapid.StringN(0, 255, 255).Draw(t, "ring"), Acked: rapid.IntRange(0, 16).Draw(t, "acked"),
 			Degraded: rapid.Bool().Draw(t, "degraded"), Unconfirmed: rapid.Bool().Draw(t, "unconfirmed"),
-		}
+		}}
 		var err error
 		value := rapid.String().Draw(t, "value")
 		want.Result, err = n.store.Do(&session.Op{Kind: session.Put, Key: anyName.Draw(t, "key"), Fields: []session.Field{{Name: "f", Value: value}}})
@@ -53,16 +54,44 @@ func TestReplyKeepsTheMeaningOfErrors(t *testing.T) {
 	t.Parallel()
 	for _, sentinel := range sentinels {
 		cause := fmt.Errorf("put: %w: because", sentinel)
-		got, err := decodeReply(encodeReply(api.Reply{Node: "a", Ring: "r"}, cause))
+		got, err := decodeReply(encodeReply(reply{Reply: api.Reply{Node: "a", Ring: "r"}}, cause))
 		require.ErrorIs(t, err, sentinel)
 		require.EqualError(t, err, cause.Error())
-		require.Equal(t, api.Reply{Node: "a", Ring: "r"}, got, "an error has an author too")
+		require.Equal(t, reply{Reply: api.Reply{Node: "a", Ring: "r"}}, got, "an error has an author too")
 		for _, other := range sentinels {
 			require.Equal(t, other == sentinel, errors.Is(err, other), "%v is not %v", sentinel, other)
 		}
 	}
-	_, err := decodeReply(encodeReply(api.Reply{}, errors.New("something else")))
+	_, err := decodeReply(encodeReply(reply{}, errors.New("something else")))
 	require.EqualError(t, err, "something else")
+}
+
+// Who refuses for want of a majority is unavailable too, and says which.
+func TestReplyOfAMinority(t *testing.T) {
+	t.Parallel()
+	_, err := decodeReply(encodeReply(reply{}, fmt.Errorf("get: %w", errNoMajority)))
+	require.ErrorIs(t, err, errNoMajority)
+	require.ErrorIs(t, err, api.ErrUnavailable)
+	_, err = decodeReply(encodeReply(reply{}, fmt.Errorf("get: %w", api.ErrUnavailable)))
+	require.NotErrorIs(t, err, errNoMajority)
+}
+
+// Batches and their answers travel as the bytes that they are.
+func TestBatchRoundTrip(t *testing.T) {
+	t.Parallel()
+	batch := &command.Batch{Commands: [][][]byte{{[]byte("SET"), []byte("k"), []byte("v")}}, Proto: 3, Key: "k"}
+	want := &request{work: &batchWork{Batch: batch}, part: ring.Partition("k"), deadline: time.UnixMilli(5)}
+	got, err := decodeRequest(encodeRequest(want, 0, 0))
+	require.NoError(t, err)
+	want.hops++
+	require.Equal(t, want, got)
+
+	_, err = decodeRequest(encodeRequest(&request{work: &batchWork{Batch: command.FlushBatch(ring.Partitions)}}, 0, 0))
+	require.ErrorIs(t, err, session.ErrMalformed, "no such partition")
+
+	r, err := decodeReply(encodeReply(reply{answers: []byte("+OK\r\n"), commands: true}, nil))
+	require.NoError(t, err)
+	require.Equal(t, "+OK\r\n", string(r.answers))
 }
 
 // An answer of a member whose own forward failed must not look as if the
@@ -70,18 +99,18 @@ func TestReplyKeepsTheMeaningOfErrors(t *testing.T) {
 func TestReplyOfVainForwardIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{errNoOwner, errNotSent, fmt.Errorf("b: %w", errNoLink), session.ErrNotServed} {
-		_, got := decodeReply(encodeReply(api.Reply{}, err))
+		_, got := decodeReply(encodeReply(reply{}, err))
 		require.True(t, again(got), "%v", err)
 	}
 	for _, err := range []error{api.ErrUncertain, api.ErrUnavailable, session.ErrNotFound, session.ErrPrecondition} {
-		_, got := decodeReply(encodeReply(api.Reply{}, err))
+		_, got := decodeReply(encodeReply(reply{}, err))
 		require.False(t, again(got), "%v", err)
 	}
 }
 
 func FuzzDecodeReply(f *testing.F) {
-	f.Add(encodeReply(api.Reply{Node: "a", Ring: "r", Degraded: true}, nil))
-	f.Add(encodeReply(api.Reply{Node: "a", Ring: "r"}, session.ErrDeleted))
+	f.Add(encodeReply(reply{Reply: api.Reply{Node: "a", Ring: "r", Degraded: true}}, nil))
+	f.Add(encodeReply(reply{Reply: api.Reply{Node: "a", Ring: "r"}}, session.ErrDeleted))
 	f.Add(append([]byte{0, 0, 0, 255}, make([]byte, 300)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeReply(b)
@@ -98,7 +127,7 @@ func TestForwardWithoutLink(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a")
 	l := n.link(up("b", 1))
-	_, err := n.forward(t.Context(), verdict{to: l}, &request{op: &session.Op{Kind: session.Rotate, Key: "k"}})
+	_, err := n.forward(t.Context(), verdict{to: l}, &request{work: opWork{&session.Op{Kind: session.Rotate, Key: "k"}}})
 	require.ErrorIs(t, err, errNotSent)
 	require.True(t, again(err))
 }
@@ -106,7 +135,7 @@ func TestForwardWithoutLink(t *testing.T) {
 func TestRepeatable(t *testing.T) {
 	t.Parallel()
 	for _, op := range []session.Op{
-		{Kind: session.Get}, {Kind: session.Put}, {Kind: session.Patch}, {Kind: session.Touch}, {Kind: session.Delete}, {Kind: session.List}, {Kind: session.DeleteAll},
+		{Kind: session.Get}, {Kind: session.Put}, {Kind: session.Patch}, {Kind: session.Touch}, {Kind: session.Delete}, {Kind: session.List}, {Kind: session.DeleteAll}, {Kind: session.Scan},
 	} {
 		require.True(t, repeatable(&op), op.Kind)
 	}
@@ -128,7 +157,7 @@ func TestRequestRoundTrip(t *testing.T) {
 		key := anyName.Draw(t, "key")
 		offset := time.Duration(rapid.Int64Range(-1e6, 1e6).Draw(t, "offset")) * time.Millisecond
 		want := &request{
-			op: &session.Op{Kind: session.Touch, Key: key}, part: ring.Partition(key), hops: rapid.IntRange(0, maxHops).Draw(t, "hops"),
+			work: opWork{&session.Op{Kind: session.Touch, Key: key}}, part: ring.Partition(key), hops: rapid.IntRange(0, maxHops).Draw(t, "hops"),
 			ack: replication.Ack(rapid.IntRange(0, 3).Draw(t, "ack")), id: rapid.Uint64().Draw(t, "id"),
 			deadline: time.UnixMilli(rapid.Int64Range(1e9, 1<<45).Draw(t, "deadline")), repeat: rapid.Bool().Draw(t, "repeat"), fenced: rapid.Bool().Draw(t, "fenced"),
 		}
@@ -136,9 +165,8 @@ func TestRequestRoundTrip(t *testing.T) {
 		b := encodeRequest(want, offset, want.epoch)
 		got, err := decodeRequest(b)
 		require.NoError(t, err)
-		require.Equal(t, want.op.Key, got.op.Key)
-		require.Equal(t, want.op.Kind, got.op.Kind)
-		want.op, want.hops, want.deadline = got.op, want.hops+1, want.deadline.Add(offset)
+		require.Equal(t, want.work, got.work)
+		want.hops, want.deadline = want.hops+1, want.deadline.Add(offset)
 		require.Equal(t, want, got)
 		for n := range b {
 			_, err := decodeRequest(b[:n])
@@ -148,7 +176,7 @@ func TestRequestRoundTrip(t *testing.T) {
 }
 
 func FuzzDecodeRequest(f *testing.F) {
-	f.Add(encodeRequest(&request{op: putOf("k"), repeat: true}, 0, 0))
+	f.Add(encodeRequest(&request{work: opWork{putOf("k")}, repeat: true}, 0, 0))
 	f.Add(make([]byte, requestHeader))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRequest(b)
@@ -156,7 +184,8 @@ func FuzzDecodeRequest(f *testing.F) {
 			require.ErrorIs(t, err, session.ErrMalformed)
 			return
 		}
-		require.Equal(t, ring.Partition(r.op.Key), r.part)
+		require.Equal(t, r.work.partition(), r.part)
+		require.Less(t, r.part, ring.Partitions)
 	})
 }
 
@@ -166,8 +195,8 @@ func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
 	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
-	first := &request{op: putOf("k"), id: 7, deadline: now.Add(serveTimeout)}
-	other := &request{op: putOf("k"), id: 8, deadline: now.Add(serveTimeout)}
+	first := &request{work: opWork{putOf("k")}, id: 7, deadline: now.Add(serveTimeout)}
+	other := &request{work: opWork{putOf("k")}, id: 8, deadline: now.Add(serveTimeout)}
 	again := *first
 	again.repeat = true
 

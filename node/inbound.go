@@ -68,7 +68,7 @@ func (n *Node) acceptPeers(ctx context.Context, l net.Listener) {
 		}
 		n.group.Go(func() {
 			defer func() { <-slots }()
-			err := peer.Accept(ctx, conn, n.peerConfig(), inbound{n})
+			err := peer.Accept(ctx, n.counted(conn), n.peerConfig(), inbound{n})
 			if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
 				n.log.Debug("peer connection ended", "from", conn.RemoteAddr(), "error", err)
 			}
@@ -86,12 +86,20 @@ func (h inbound) Serve(r *peer.Request) {
 	switch r.Type {
 	case typePing:
 		answer(r)(n.pong(ID{r.From.Name, r.From.Boot}, r.Payload))
-	case typeOp:
-		h.op(r)
+	case typeRequest:
+		h.request(r)
 	case typeClaim:
 		answer(r)(n.owner.serveClaim(ID{r.From.Name, r.From.Boot}, r.Payload))
 	case typeHolds:
 		r.Reply(n.holds(string(r.Payload)).encode())
+	case typeStats, typeEvents:
+		n.serveAsked(r)
+	case typePublish:
+		answer(r)(n.pubsub.serve(r.Payload))
+	case typeWait:
+		if !h.apart(func() { answer(r)(n.serveWait(r.Context(), r.Payload)) }) {
+			r.Fail(errBusy)
+		}
 	default:
 		answer(r)(n.replicator.Serve(r.Type, r.Payload))
 	}
@@ -107,9 +115,9 @@ func answer(r *peer.Request) func([]byte, error) {
 	}
 }
 
-// op runs a forwarded operation. One that a warm partition answers without
+// request runs a forwarded request. One that a warm partition answers without
 // waiting for anybody is run at once, which saves a goroutine's start.
-func (h inbound) op(r *peer.Request) {
+func (h inbound) request(r *peer.Request) {
 	n := h.node
 	in, err := decodeRequest(r.Payload)
 	if err != nil {
@@ -120,35 +128,47 @@ func (h inbound) op(r *peer.Request) {
 		r.Reply(encodeReply(n.reply(), err))
 		return
 	}
-	if n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !h.waits(in.op, in.ack) {
-		reply, err := n.serve(r.Context(), in.part, in.op, in.ack)
+	if n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !n.waits(in.work, in.ack) {
+		rep, err := n.serve(r.Context(), in.part, in.work, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
-			r.Reply(encodeReply(reply, err))
+			r.Reply(encodeReply(rep, err))
 			return
 		}
 	}
+	started := h.apart(func() {
+		rep, err := n.dispatch(r.Context(), in)
+		if rep.Node == "" {
+			rep.Node, rep.Ring = n.id.Name, n.View().Table.Fingerprint()
+		}
+		r.Reply(encodeReply(rep, err))
+	})
+	if !started {
+		r.Reply(encodeReply(n.reply(), fmt.Errorf("%w: %w", errBusy, errNoOwner)))
+	}
+}
+
+var errBusy = fmt.Errorf("%d operations wait here already", inboundOps)
+
+// apart runs f in a goroutine of its own, unless too many do already.
+func (h inbound) apart(f func()) (started bool) {
+	n := h.node
 	select {
 	case n.inboundOps <- struct{}{}:
 	default:
 		n.stats.refusedOps.Add(1)
-		r.Reply(encodeReply(n.reply(), fmt.Errorf("%d operations wait here already: %w", inboundOps, errNoOwner)))
-		return
+		return false
 	}
 	n.group.Go(func() {
 		defer func() { <-n.inboundOps }()
-		reply, err := n.dispatch(r.Context(), in)
-		if reply.Node == "" {
-			reply.Node, reply.Ring = n.id.Name, n.View().Table.Fingerprint()
-		}
-		r.Reply(encodeReply(reply, err))
+		f()
 	})
+	return true
 }
 
-// waits says whether running op may take longer than a look-up.
-func (h inbound) waits(op *session.Op, ack replication.Ack) bool {
-	if !op.Kind.Writes() {
+// waits says whether doing the work may take longer than a look-up.
+func (n *Node) waits(w work, ack replication.Ack) bool {
+	if !w.writes() {
 		return false
 	}
-	return op.Kind == session.Delete || op.Kind == session.DeleteAll ||
-		h.node.ackOf(ack) != replication.AckAsync || h.node.slow()
+	return w.mayWait() || n.ackOf(ack) != replication.AckAsync || n.slow()
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -204,7 +203,7 @@ func (l *lease) blind(p int, asked []*link, answers [][]claimAnswer) bool {
 }
 
 // errNoMajority is why an owner refuses in PartitionMajority.
-var errNoMajority = errors.New("the majority of the cluster cannot be reached")
+var errNoMajority = fmt.Errorf("%w: the majority of the cluster cannot be reached", api.ErrUnavailable)
 
 // ask renews the lease by asking the others now. If nobody answers, the
 // partition mode decides: serve and say so, or refuse.
@@ -236,7 +235,7 @@ func (l *lease) ask(ctx context.Context) (degraded bool, err error) {
 		return false, nil
 	}
 	if n.cfg.PartitionMode == PartitionMajority {
-		return false, fmt.Errorf("%w: %w", api.ErrUnavailable, errNoMajority)
+		return false, errNoMajority
 	}
 	return true, nil
 }

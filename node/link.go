@@ -57,6 +57,8 @@ type link struct {
 	// offset is how far the peer's clock is ahead, in nanoseconds, give or take
 	// half a round trip.
 	offset atomic.Int64
+	// subscribed says whether the peer has clients that wait for messages.
+	subscribed atomic.Bool
 	// deaths is how many boots of this member's name the peer has seen end.
 	deaths atomic.Int32
 
@@ -150,7 +152,7 @@ func (l *link) connect(ctx context.Context) (*peer.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := peer.Connect(ctx, conn, l.node.peerConfig())
+	p, err := peer.Connect(ctx, l.node.counted(conn), l.node.peerConfig())
 	if err != nil {
 		return nil, err
 	}
@@ -319,6 +321,7 @@ func (l *link) ringSeen() string {
 // over a second are the mark of partial views: a join exchanges them whole.
 func (l *link) hear(beat heartbeat) error {
 	l.node.members.setTold(l.id, beat.state)
+	l.node.pubsub.setSubscribed(l, beat.subscribed)
 	if beat.table != nil {
 		table, err := decodeClaims(beat.table)
 		if err != nil {
@@ -355,24 +358,35 @@ func (l *link) hear(beat heartbeat) error {
 // heartbeat is what members tell each other all the time, as question and as
 // answer:
 //
-//	u8 state | u8 deaths | u8 lease | u64 clock, unix ms | u64 hash of the claims in force | u8 length, ring fingerprint | claims
+//	u8 state | u8 deaths | u8 flags | u64 clock, unix ms | u64 hash of the claims in force | u8 length, ring fingerprint | claims
 //
 // deaths says, in an answer, how many boots of the asker's name have ended
-// within the last minute, and lease, 1 or 0, whether it gives the asker one. The claims follow in an answer to a heartbeat with
-// another hash.
+// within the last minute, and the flag 1 that it gives the asker a lease. The
+// flag 2 says that the sender has subscribers. The claims follow in an answer to
+// a heartbeat with another hash.
 type heartbeat struct {
 	state       State
 	deaths      int
 	lease       bool
+	subscribed  bool
 	clock       time.Time
 	claims      uint64
 	fingerprint string
 	table       []byte
 }
 
+const (
+	beatLease = 1 << iota
+	beatSubscribed
+)
+
 func (n *Node) ping() []byte {
 	fingerprint := n.View().Table.Fingerprint()
-	b := order.AppendUint64([]byte{byte(n.members.state()), 0, 0}, uint64(n.cfg.Now().UnixMilli()))
+	flags := byte(0)
+	if n.pubsub.subscribed() {
+		flags |= beatSubscribed
+	}
+	b := order.AppendUint64([]byte{byte(n.members.state()), 0, flags}, uint64(n.cfg.Now().UnixMilli()))
 	b = order.AppendUint64(b, n.owner.claimsHash.Load())
 	return append(append(b, byte(len(fingerprint))), fingerprint...)
 }
@@ -401,7 +415,7 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 	answer := n.ping()
 	answer[1] = byte(n.members.deathsOf(from.Name))
 	if len(claimants) == 0 {
-		answer[2] = 1
+		answer[2] |= beatLease
 	}
 	if beat.claims != n.owner.claimsHash.Load() {
 		answer = append(answer, n.owner.encodeClaims()...)
@@ -411,12 +425,12 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 
 func decodePing(b []byte) (h heartbeat, err error) {
 	const fixed = 3 + 8 + 8 + 1
-	if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) || b[2] > 1 {
+	if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) || b[2] > beatLease|beatSubscribed {
 		return h, fmt.Errorf("heartbeat of %d bytes is malformed", len(b))
 	}
 	end := fixed + int(b[fixed-1])
 	h = heartbeat{
-		state: State(b[0]), deaths: int(b[1]), lease: b[2] == 1, clock: time.UnixMilli(int64(order.Uint64(b[3:]))),
+		state: State(b[0]), deaths: int(b[1]), lease: b[2]&beatLease != 0, subscribed: b[2]&beatSubscribed != 0, clock: time.UnixMilli(int64(order.Uint64(b[3:]))),
 		claims: order.Uint64(b[11:]), fingerprint: string(b[fixed:end]),
 	}
 	if rest := b[end:]; len(rest) > 0 {
@@ -429,12 +443,24 @@ func decodePing(b []byte) (h heartbeat, err error) {
 const (
 	// typePing is the heartbeat.
 	typePing byte = 0x01 + iota
-	// typeOp forwards an operation: hops, ack and the op; see forward.go.
-	typeOp
+	// typeRequest forwards an operation or a batch of commands; see forward.go.
+	typeRequest
 	// typeClaim claims partitions; see claim.go.
 	typeClaim
 	// typeHolds asks what is held of one key: dead flag and version.
 	typeHolds
+	// typePublish brings messages to subscribers; see pubsub.go.
+	typePublish
+	// typeWait asks for copies of what was written; see redis.go.
+	typeWait
+)
+
+// Frame types that operators' pages ask with; see cluster.go. Their answers are
+// JSON: they are few, and fields come and go.
+const (
+	typeStats byte = 0x40 + iota
+	// typeEvents asks for the event log: u64 of the last event that is known.
+	typeEvents
 )
 
 var order = binary.BigEndian

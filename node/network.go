@@ -57,3 +57,23 @@ func advertised(bound net.Addr, advertise string) string {
 	}
 	return net.JoinHostPort(advertise, port)
 }
+
+// counted counts the bytes of a peer connection.
+func (n *Node) counted(c net.Conn) net.Conn { return countedConn{c, &n.stats} }
+
+type countedConn struct {
+	net.Conn
+	stats *counters
+}
+
+func (c countedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.stats.peerIn.Add(int64(n))
+	return n, err
+}
+
+func (c countedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.stats.peerOut.Add(int64(n))
+	return n, err
+}

@@ -16,8 +16,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -42,12 +44,17 @@ type Node struct {
 	gossip     *gossip
 	router     *router.Router
 	finder     *router.Finder
+	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
+	bindings   holdfast.Counters
 	events     *events
 	stats      counters
+	metrics    *metrics
 	lag        lagGauge
 	inboundOps chan struct{}
 	fence      fence
 	mends      chan ID
+	pubsub     *pubsub
+	redis      *redis.Server // nil without -resp
 
 	ctx     context.Context // ends with the node; its cause says why
 	cancel  context.CancelCauseFunc
@@ -59,7 +66,7 @@ type Node struct {
 	links   map[ID]*link
 
 	http, admin *http.Server
-	appLink     *http.Transport // to the application beside this node; nil without one
+	beside      *beside // the application beside this node; nil without one
 
 	stopOnce  sync.Once
 	drainMu   sync.Mutex // one drain at a time
@@ -103,8 +110,9 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		n.secret = make([]byte, 32)
 		rand.Read(n.secret)
 	}
+	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.owner, n.keeper, n.lease, n.dials = newOwnership(n), newKeeper(n), newLease(n), newDials(n)
+	n.owner, n.keeper, n.lease, n.dials, n.pubsub = newOwnership(n), newKeeper(n), newLease(n), newDials(n), newPubsub(n)
 	if cfg.Role != RoleNode {
 		return n, nil
 	}
@@ -119,6 +127,10 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.replicator = replication.New(replication.Config{
 		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
 	})
+	if cfg.RESP != "" {
+		n.redis = newRedis(n)
+		n.pubsub.local = n.redis
+	}
 	return n, nil
 }
 
@@ -166,14 +178,30 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var peerListener net.Listener
+	var peerListener, respListener net.Listener
 	if cfg.Role == RoleNode {
 		if peerListener, err = n.listen(ctx, "peer", cfg.Peer, &own.Peer); err != nil {
 			return err
 		}
 	}
+	if cfg.Role == RoleNode && cfg.RESP != "" {
+		if respListener, err = n.listen(ctx, "resp", cfg.RESP, &own.RESP); err != nil {
+			return err
+		}
+	}
+	public := []net.Listener{httpListener}
+	if cfg.HTTPUnix != "" {
+		l, err := listenUnix(ctx, cfg.HTTPUnix)
+		if err != nil {
+			return err
+		}
+		n.listeners, public = append(n.listeners, l), append(public, l)
+	}
 	if n.members, err = newMembership(n, n.id, own, cfg.ringParams()); err != nil {
 		return err
+	}
+	if cfg.App != "" {
+		n.beside = newBeside(n, own.HTTP)
 	}
 	if err := n.openRouter(); err != nil {
 		return err
@@ -189,12 +217,15 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.members.update()
-	n.serveHTTP(httpListener, adminListener)
+	n.serveHTTP(public, adminListener)
+	if respListener != nil {
+		n.serveRedis(respListener)
+	}
 	n.run()
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
-	n.log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", cfg.Role, "http", own.HTTP, "admin", own.Admin, "peer", own.Peer, "gossip", cfg.Gossip)
+	n.log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", cfg.Role, "http", own.HTTP, "admin", own.Admin, "resp", own.RESP, "peer", own.Peer, "gossip", cfg.Gossip)
 	n.events.add("started", "member", n.id.Name, "boot", n.id.Boot)
 	return nil
 }
@@ -209,9 +240,9 @@ func (n *Node) run() {
 		n.events.run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag)
-		if n.cfg.RESP != "" {
-			n.log.Debug("the Redis protocol is not served by this version", "resp", n.cfg.RESP)
+		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag, n.pubsub.run)
+		if n.beside != nil {
+			loops = append(loops, n.beside.watch)
 		}
 	}
 	for _, loop := range loops {
@@ -271,8 +302,8 @@ func (n *Node) Err() error { return context.Cause(n.ctx) }
 // since is the time since the node's start by the monotonic clock.
 func (n *Node) since() time.Duration { return time.Since(n.started) }
 
-func (n *Node) reply() api.Reply {
-	return api.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}
+func (n *Node) reply() reply {
+	return reply{Reply: api.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}}
 }
 
 // viewChanged lets links and ownership follow a view. The membership loop
@@ -300,12 +331,14 @@ func (n *Node) noteChanges(last, view *View) {
 		old := last.Member(m.ID)
 		switch {
 		case m.ID == n.id:
-		case m.Up && (old == nil || !old.Up):
+		case m.Up && old == nil:
 			n.events.add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case m.Up && !old.Up: // a cut has healed, or a frozen process goes on
+			n.events.add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
+		case !m.Up && old != nil && old.Up && (m.Left || m.State == StateLeaving):
+			n.events.add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up:
-			if !m.Left && m.State != StateLeaving {
-				n.members.noteDeath(m.Name)
-			}
+			n.members.noteDeath(m.Name)
 			n.events.add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && old.State != m.State:
 			n.events.add(m.State.String(), "member", m.Name, "boot", m.Boot)
@@ -347,6 +380,9 @@ func (n *Node) syncLinks(view *View) {
 	n.linksMu.Unlock()
 	for _, l := range ended {
 		l.stop()
+	}
+	if len(ended) > 0 {
+		n.pubsub.recount()
 	}
 	if n.cfg.Role == RoleNode {
 		n.syncSenders(view)
@@ -464,7 +500,7 @@ func (n *Node) expire(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			n.store.Expire()
+			n.expireSessions()
 			n.fence.lower(n.cfg.Now())
 		}
 	}

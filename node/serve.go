@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
@@ -41,7 +43,8 @@ type Sessions struct{ node *Node }
 // says what a write waits for. Errors are those of package session, and
 // api.ErrUnavailable or api.ErrUncertain.
 func (s *Sessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
-	return s.node.do(ctx, op, ack, false)
+	r, err := s.node.do(ctx, opWork{op}, ack, false)
+	return r.Reply, err
 }
 
 // doorSessions is Sessions for requests that come over the network.
@@ -49,7 +52,8 @@ type doorSessions struct{ node *Node }
 
 // Do implements api.Sessions.
 func (s doorSessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
-	return s.node.do(ctx, op, ack, true)
+	r, err := s.node.do(ctx, opWork{op}, ack, true)
+	return r.Reply, err
 }
 
 // Get returns the session, or session.ErrNotFound or session.ErrDeleted.
@@ -91,9 +95,9 @@ func (s *Sessions) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// request is one operation on its way through this member.
+// request is one piece of work on its way through this member.
 type request struct {
-	op   *session.Op
+	work work
 	ack  replication.Ack
 	part int
 	hops int // how often it has been forwarded
@@ -113,30 +117,30 @@ type request struct {
 	fenced bool
 }
 
-// do runs an operation that has come in at a door of this member.
-func (n *Node) do(ctx context.Context, op *session.Op, ack replication.Ack, fenced bool) (api.Reply, error) {
-	p := ring.Partition(op.Key)
+// do runs work that has come in at a door of this member.
+func (n *Node) do(ctx context.Context, w work, ack replication.Ack, fenced bool) (reply, error) {
+	p := w.partition()
 	if n.owner.phaseOf(p) == warm && n.lease.held() { // the usual case, without timers
-		if reply, err := n.serve(ctx, p, op, ack); !errors.Is(err, session.ErrNotServed) {
-			return reply, err
+		if r, err := n.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
+			return r, err
 		}
 	}
 	return n.dispatch(ctx, &request{
-		op: op, ack: ack, part: p, id: rand.Uint64(), deadline: n.cfg.Now().Add(serveTimeout), fenced: fenced,
+		work: w, ack: ack, part: p, id: rand.Uint64(), deadline: n.cfg.Now().Add(serveTimeout), fenced: fenced,
 	})
 }
 
 // dispatch is where local or forward is decided, for every door and every kind
-// of operation. It goes round until the operation has been run somewhere or
-// its time is up, for ownership may move while it is on its way.
-func (n *Node) dispatch(ctx context.Context, r *request) (api.Reply, error) {
+// of work. It goes round until the work has been done somewhere or its time is
+// up, for ownership may move while it is on its way.
+func (n *Node) dispatch(ctx context.Context, r *request) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
 	for {
 		changed := n.members.changed()
-		reply, err := n.attempt(ctx, r)
+		rep, err := n.attempt(ctx, r)
 		if !again(err) || r.hops >= maxHops { // whoever forwarded it last looks again
-			return reply, err
+			return rep, err
 		}
 		r.repeat = r.repeat || errors.Is(err, errUnanswered)
 		select {
@@ -148,7 +152,7 @@ func (n *Node) dispatch(ctx context.Context, r *request) (api.Reply, error) {
 			if r.repeat {
 				kind = api.ErrUncertain // an attempt may have been run
 			}
-			return n.reply(), fmt.Errorf("%s in partition %d: %w: %w", r.op.Kind, r.part, kind, err)
+			return n.reply(), fmt.Errorf("%s in partition %d: %w: %w", r.work.name(), r.part, kind, err)
 		}
 	}
 }
@@ -169,6 +173,9 @@ var (
 	// errOvertaken says that this member has been succeeded while it was out
 	// of touch, and has not run the operation.
 	errOvertaken = fmt.Errorf("%w: succeeded while out of touch", api.ErrUnavailable)
+	// errBlind says that a key is not here, and may be on a member that cannot
+	// be reached.
+	errBlind = fmt.Errorf("%w: no member that held the partition can be reached", api.ErrUnavailable)
 )
 
 // again says whether an operation may succeed elsewhere or later.
@@ -181,7 +188,7 @@ func again(err error) bool {
 	return false
 }
 
-func (n *Node) attempt(ctx context.Context, r *request) (api.Reply, error) {
+func (n *Node) attempt(ctx context.Context, r *request) (reply, error) {
 	v := n.owner.route(r.part)
 	switch {
 	case v.phase == fetching || v.phase == warm:
@@ -199,7 +206,7 @@ func (n *Node) attempt(ctx context.Context, r *request) (api.Reply, error) {
 }
 
 // serveLeased is serve for an owner that may have to ask first, and to fetch.
-func (n *Node) serveLeased(ctx context.Context, r *request) (api.Reply, error) {
+func (n *Node) serveLeased(ctx context.Context, r *request) (reply, error) {
 	degraded, asked := false, false
 	if !n.lease.held() {
 		var err error
@@ -210,7 +217,7 @@ func (n *Node) serveLeased(ctx context.Context, r *request) (api.Reply, error) {
 	}
 	switch ph := n.owner.phaseOf(r.part); {
 	case ph == fetching:
-		if err := n.owner.fetchThrough(ctx, r.part, r.op.Key, wholePartition(r.op)); err != nil {
+		if err := n.owner.fetchThrough(ctx, r.part, r.work); err != nil {
 			return n.reply(), fmt.Errorf("%w: %w", errNoOwner, err)
 		}
 	case ph == warm:
@@ -218,23 +225,23 @@ func (n *Node) serveLeased(ctx context.Context, r *request) (api.Reply, error) {
 		// This member was out of touch and has been succeeded. Whoever sent
 		// the operation may have sent it to the successor long ago, and gone
 		// on: to run it there now could undo what has followed.
-		return n.reply(), fmt.Errorf("%s: %w", r.op.Kind, errOvertaken)
+		return n.reply(), fmt.Errorf("%s: %w", r.work.name(), errOvertaken)
 	default:
 		return n.reply(), errNoOwner // given up while asking
 	}
 	if degraded {
-		reply, err := n.serveDegraded(ctx, r.part, r.op)
-		reply.Degraded = true
-		return reply, err
+		rep, err := n.serveDegraded(ctx, r.part, r.work)
+		rep.Degraded = true
+		return rep, err
 	}
-	return n.serve(ctx, r.part, r.op, r.ack)
+	return n.serve(ctx, r.part, r.work, r.ack)
 }
 
-// serve runs the operation on this node's store and sees to its copies.
-func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication.Ack) (api.Reply, error) {
-	if op.Kind.Writes() {
-		if err := n.admit(ctx, op); err != nil {
-			return api.Reply{}, err
+// serve does the work on this node's store and sees to its copies.
+func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (reply, error) {
+	if w.writes() {
+		if err := n.admit(ctx, w); err != nil {
+			return reply{}, err
 		}
 	}
 	// First the time, then the lease: if this process stands still behind the
@@ -247,94 +254,107 @@ func (n *Node) serve(ctx context.Context, p int, op *session.Op, ack replication
 	if !n.lease.held() {
 		return n.reply(), errLeaseOver
 	}
-	res, err := n.store.DoAsOf(op, at)
-	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) {
-		return n.overtaken(p, op, res)
+	blind := n.owner.blind[p].Load()
+	r, err := w.run(n, at, blind)
+	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) || !blind && n.owner.blind[p].Load() {
+		return n.overtaken(p, w, r)
 	}
-	if n.owner.blind[p].Load() {
-		return n.serveBlind(p, op, res, err)
+	if blind {
+		return n.serveBlind(p, w, r, err)
 	}
-	reply := api.Reply{Result: res, Node: n.id.Name, Ring: n.View().Table.Fingerprint()}
+	r.Node, r.Ring = n.id.Name, n.View().Table.Fingerprint()
 	if err != nil {
-		return reply, err
+		return r, err
 	}
 	n.stats.served.Add(1)
-	if !res.Changed {
-		return reply, nil
+	if len(r.changed) == 0 {
+		return r, nil
 	}
-	if op.Kind == session.Delete || op.Kind == session.DeleteAll {
-		n.copyDeletes(ctx, p, &reply, op, ack)
-		return reply, nil
+	return n.copyOut(ctx, p, w, r, ack)
+}
+
+// copyOut brings what has changed to the partition's other holders: before the
+// answer where the writer wants it, or where the answer would be a promise that
+// a crash could break. A logout stays, and of two who asked for a lock (NX) at
+// most one has it.
+func (n *Node) copyOut(ctx context.Context, p int, w work, r reply, ack replication.Ack) (reply, error) {
+	if r.deleted {
+		n.copyDeletes(ctx, p, &r)
+		if w.deletes() {
+			return r, nil
+		}
 	}
 	want := n.ackOf(ack)
-	if want == replication.AckAsync {
-		n.markAll(p, op, res)
-		return reply, nil
+	if r.exact && want == replication.AckAsync {
+		want = replication.AckReplica
 	}
-	reply.Acked, err = n.confirm(ctx, p, changedKeys(op, res), want)
-	return reply, err
+	if want == replication.AckAsync {
+		n.markAll(p, r)
+		return r, nil
+	}
+	var err error
+	r.Acked, err = n.confirm(ctx, p, r.changed, want)
+	return r, err
 }
 
 // serveBlind answers for a partition whose copies are all on members that
 // cannot be reached: nobody knows what they hold, so a miss is no "not found".
-func (n *Node) serveBlind(p int, op *session.Op, res session.Result, err error) (api.Reply, error) {
-	reply := n.reply()
-	reply.Result, reply.Degraded = res, true
-	if errors.Is(err, session.ErrNotFound) {
+func (n *Node) serveBlind(p int, w work, r reply, err error) (reply, error) {
+	r.Node, r.Ring, r.Degraded = n.id.Name, n.View().Table.Fingerprint(), true
+	if errors.Is(err, errBlind) {
 		n.stats.blind.Add(1)
-		return reply, fmt.Errorf("%s: %w: no member that held partition %d can be reached", op.Kind, api.ErrUnavailable, p)
+		return r, fmt.Errorf("%s in partition %d: %w", w.name(), p, err)
 	}
 	if err != nil {
-		return reply, err
+		return r, err
 	}
 	n.stats.served.Add(1)
 	n.stats.degraded.Add(1)
-	if res.Changed {
-		n.markAll(p, op, res)
-		reply.Unconfirmed = true
+	if len(r.changed) > 0 {
+		n.markAll(p, r)
+		r.Unconfirmed = true
 	}
-	return reply, nil
+	return r, nil
 }
 
-// markAll says that the other copies of what an operation has changed are behind.
-func (n *Node) markAll(p int, op *session.Op, res session.Result) {
+// markAll says that the other copies of what has been changed are behind.
+func (n *Node) markAll(p int, r reply) {
 	holders := n.View().copyHolders(p)
-	for _, key := range changedKeys(op, res) {
+	for _, key := range r.changed {
 		n.replicator.Mark(holders, key)
 	}
 }
 
-// overtaken deals with an operation during which the lease ran out, as when the
-// process was stopped in the middle of it: somebody else may have served the
-// partition by then, so the answer would be a guess. What was written travels
-// to the others, where merge decides, and the operation is run again under a
-// lease if that ends the same.
-func (n *Node) overtaken(p int, op *session.Op, res session.Result) (api.Reply, error) {
-	if res.Changed {
-		n.markAll(p, op, res)
-		if !repeatable(op) {
-			return n.reply(), fmt.Errorf("%s while the lease ran out: %w", op.Kind, api.ErrUncertain)
+// overtaken deals with work during which the lease ran out, as when the process
+// was stopped in the middle of it, or the partition changed hands: somebody
+// else may have served it by then, so the answer would be a guess. What was
+// written travels to the others, where merge decides, and the work is done
+// again under a lease if that ends the same.
+func (n *Node) overtaken(p int, w work, r reply) (reply, error) {
+	if len(r.changed) > 0 {
+		n.markAll(p, r)
+		if !w.repeatable() {
+			return n.reply(), fmt.Errorf("%s while the lease ran out: %w", w.name(), api.ErrUncertain)
 		}
 	}
 	return n.reply(), errLeaseOver
 }
 
-// serveDegraded runs the operation although no other node can be reached. Its
-// copies follow when one can be.
-func (n *Node) serveDegraded(ctx context.Context, p int, op *session.Op) (api.Reply, error) {
-	res, err := n.store.Do(op)
-	reply := n.reply()
-	reply.Result = res
+// serveDegraded does the work although no other node can be reached. Its copies
+// follow when one can be.
+func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
+	r, err := w.run(n, n.cfg.Now(), false)
+	r.Node, r.Ring = n.id.Name, n.View().Table.Fingerprint()
 	if err != nil {
-		return reply, err
+		return r, err
 	}
 	n.stats.served.Add(1)
 	n.stats.degraded.Add(1)
-	if res.Changed {
-		n.markAll(p, op, res)
-		reply.Unconfirmed = len(n.View().copyHolders(p)) > 0
+	if len(r.changed) > 0 {
+		n.markAll(p, r)
+		r.Unconfirmed = len(n.View().copyHolders(p)) > 0
 	}
-	return reply, ctx.Err()
+	return r, ctx.Err()
 }
 
 func (n *Node) ackOf(ack replication.Ack) replication.Ack {
@@ -342,17 +362,6 @@ func (n *Node) ackOf(ack replication.Ack) replication.Ack {
 		return n.cfg.Ack
 	}
 	return ack
-}
-
-func changedKeys(op *session.Op, res session.Result) []string {
-	if len(res.Records) == 0 {
-		return []string{op.Key}
-	}
-	keys := make([]string, len(res.Records))
-	for i, rec := range res.Records {
-		keys[i] = rec.Key()
-	}
-	return keys
 }
 
 // confirm copies keys to their partition's other holders and waits until ack
@@ -365,11 +374,7 @@ func (n *Node) confirm(ctx context.Context, p int, keys []string, ack replicatio
 		changed := n.members.changed()
 		holders := n.View().copyHolders(p)
 		want := ack.Copies(len(holders))
-		acked = len(holders)
-		for _, key := range keys {
-			acked = min(acked, n.replicator.Wait(ctx, holders, key, want))
-		}
-		if acked >= want {
+		if acked = n.waitAll(ctx, holders, keys, want); acked >= want {
 			return acked, nil
 		}
 		select {
@@ -381,18 +386,37 @@ func (n *Node) confirm(ctx context.Context, p int, keys []string, ack replicatio
 	}
 }
 
+// waitBatch is how many keys are waited for at a time.
+const waitBatch = 256
+
+// waitAll waits until want of the holders have every key, and returns the least
+// number that has one. Keys of one batch travel together.
+func (n *Node) waitAll(ctx context.Context, holders, keys []string, want int) (acked int) {
+	acked = len(holders)
+	if len(keys) == 1 {
+		return min(acked, n.replicator.Wait(ctx, holders, keys[0], want))
+	}
+	for batch := range slices.Chunk(keys, waitBatch) {
+		confirmed := make([]int, len(batch))
+		var wg sync.WaitGroup
+		for i, key := range batch {
+			wg.Go(func() { confirmed[i] = n.replicator.Wait(ctx, holders, key, want) })
+		}
+		wg.Wait()
+		acked = min(acked, slices.Min(confirmed))
+	}
+	return acked
+}
+
 // copyDeletes waits for every holder that can be reached, but not for long: a
 // logout must work while a member is silent.
-func (n *Node) copyDeletes(ctx context.Context, p int, reply *api.Reply, op *session.Op, ack replication.Ack) {
+func (n *Node) copyDeletes(ctx context.Context, p int, r *reply) {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
 	holders := n.View().copyHolders(p)
-	reply.Acked = len(holders)
-	for _, key := range changedKeys(op, reply.Result) {
-		reply.Acked = min(reply.Acked, n.replicator.Wait(ctx, holders, key, len(holders)))
-	}
-	reply.Unconfirmed = reply.Acked < len(holders)
-	if reply.Unconfirmed {
+	r.Acked = n.waitAll(ctx, holders, r.changed, len(holders))
+	r.Unconfirmed = r.Acked < len(holders)
+	if r.Unconfirmed {
 		n.stats.unconfirmed.Add(1)
 	}
 }

@@ -29,6 +29,8 @@ type counters struct {
 	gaps           atomic.Int64 // times that this process stood still
 	succeeded      atomic.Int64 // partitions that others had claimed while this node was out of touch
 	mendedViews    atomic.Int64 // exchanges of members because rings differed
+	peerIn         atomic.Int64 // bytes read from peer connections
+	peerOut        atomic.Int64 // bytes written to peer connections
 }
 
 const (
@@ -63,16 +65,14 @@ func (n *Node) slow() bool { return n.lag.nanos.Load() > int64(lagSlow) }
 
 // admit slows a write down, or refuses a new session, while the copies of
 // others are too far behind. A logout always passes.
-func (n *Node) admit(ctx context.Context, op *session.Op) error {
+func (n *Node) admit(ctx context.Context, w work) error {
 	lag := time.Duration(n.lag.nanos.Load())
-	if lag <= lagSlow || op.Kind == session.Delete || op.Kind == session.DeleteAll {
+	if lag <= lagSlow || w.deletes() {
 		return nil
 	}
-	if lag > lagRefuse && op.Kind == session.Put {
-		if rec := n.store.Peek(op.Key); rec == nil || rec.Dead() {
-			n.stats.refusedLagging.Add(1)
-			return fmt.Errorf("put: copies are %v behind, over %v no new sessions are taken: %w", lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
-		}
+	if lag > lagRefuse && w.creates(n.store) {
+		n.stats.refusedLagging.Add(1)
+		return fmt.Errorf("%s: copies are %v behind, over %v no new sessions are taken: %w", w.name(), lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
 	}
 	n.stats.slowed.Add(1)
 	select {
@@ -98,7 +98,10 @@ type statsAnswer struct {
 	Lag         float64          `json:"lag_ms"`
 	Dirty       int              `json:"dirty"`
 	Split       bool             `json:"split_suspected"`
-	Counters    map[string]int64 `json:"counters"`
+	// Connections to the Redis door, and those of them that subscribe.
+	RedisClients     int              `json:"redis_clients"`
+	RedisSubscribers int              `json:"redis_subscribers"`
+	Counters         map[string]int64 `json:"counters"`
 }
 
 type partitionsAnswer struct {
@@ -116,6 +119,8 @@ func (n *Node) statsAnswer() statsAnswer {
 	for name, c := range map[string]*atomic.Int64{
 		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "relayed": &n.stats.relayed,
 		"unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
+		"requests_unsaved": &n.bindings.Unsaved, "requests_ended": &n.bindings.Ended, "requests_unslid": &n.bindings.Unslid,
+		"peer_bytes_in": &n.stats.peerIn, "peer_bytes_out": &n.stats.peerOut,
 	} {
 		a.Counters[name] = c.Load()
 	}
@@ -123,7 +128,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		s := n.router.Stats()
 		for name, v := range map[string]uint64{
 			"proxied": s.Requests, "proxy_retries": s.Retries, "proxy_failovers": s.Failovers, "proxy_refused": s.Refused,
-			"proxy_silent": s.Silent, "proxy_cancelled": s.Cancelled, "proxy_errors": s.Errors,
+			"proxy_silent": s.Silent, "proxy_cancelled": s.Cancelled, "proxy_broken": s.Broken, "proxy_malformed": s.Malformed, "proxy_errors": s.Errors,
 		} {
 			a.Counters[name] = int64(v)
 		}
@@ -146,8 +151,12 @@ func (n *Node) statsAnswer() statsAnswer {
 		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
+		"messages_untold": &n.pubsub.untold, "key_events_dropped": &n.pubsub.dropped,
 	} {
 		a.Counters[name] = c.Load()
+	}
+	if n.redis != nil {
+		n.redisStats(&a)
 	}
 	return a
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -45,6 +46,9 @@ type View struct {
 	byID   map[ID]*Member
 	copies [][]string // per partition: the IDs, as strings, that should hold a copy, without this member
 	nodes  []*Member  // the table's members, by name
+
+	appsDown bool           // beside some of the nodes
+	topology redis.Topology // as the Redis door shows it
 }
 
 // shows says whether these, sorted, are the members of the view, in the same state.
@@ -93,6 +97,7 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 		if m.serves() {
 			names = append(names, m.Name)
 			v.nodes = append(v.nodes, m)
+			v.appsDown = v.appsDown || m.AppDown
 		}
 	}
 	for _, m := range v.byName {
@@ -106,6 +111,10 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 			return nil, err
 		}
 		v.Table = table
+	}
+	v.topology = redis.Topology{Table: v.Table, Self: self.Name}
+	for _, m := range v.nodes {
+		v.topology.Members = append(v.topology.Members, redis.Member{Name: m.Name, RESP: m.RESP})
 	}
 	v.copies = make([][]string, ring.Partitions)
 	for p := range v.copies {

@@ -183,6 +183,19 @@ func (r *Replicator) Lag() (dirty int, age time.Duration) {
 	return dirty, age
 }
 
+// CaughtUp returns how many of the members ids have everything that was marked
+// for them before a moment, by Config.Now.
+func (r *Replicator) CaughtUp(ids []string, before time.Time) (n int) {
+	for _, id := range ids {
+		if s := r.sender(id); s != nil {
+			if _, oldest := s.state(); oldest.IsZero() || oldest.After(before) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // LagOf is Lag for one member.
 func (r *Replicator) LagOf(id string) (dirty int, age time.Duration) {
 	s := r.sender(id)

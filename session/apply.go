@@ -84,15 +84,10 @@ func (op *Op) allowed(rec *Record, found presence) error {
 // session is not live, the stamp is also its rank, above whatever was there.
 func (c *Config) put(op *Op, cur held, found presence, now int64) held {
 	stamp := after(now, cur.rec.newest())
-	key, rank := "", stamp
+	key, rank := ownKey(op.Key, cur.rec), stamp
 	var old *Record
 	if found == live {
 		old, rank = cur.rec, cur.rec.rank
-	}
-	if cur.rec != nil {
-		key = cur.rec.key
-	} else {
-		key = strings.Clone(op.Key) // the caller's may be part of a large buffer
 	}
 	expiry := c.slide(op, old, rank, stamp, now)
 	var array [16]Field // most sessions have fewer fields, and allocate none
@@ -106,7 +101,7 @@ func (c *Config) patch(op *Op, cur held, found presence, now int64) (held, error
 	var old *Record
 	if found == live {
 		old = cur.rec
-		if _, opaque := old.Opaque(); opaque {
+		if !old.plain() {
 			return cur, fmt.Errorf("patch: %w: put the whole value", ErrType)
 		}
 	}
@@ -122,19 +117,27 @@ func (c *Config) patch(op *Op, cur held, found presence, now int64) (held, error
 		}
 		return c.put(&whole, cur, found, now), nil
 	}
-	stamp, base := after(now, old.newest()), old.base
-	all := overlay(old, stamped(nil, fields, stamp))
+	stamp := after(now, old.newest())
+	all, base, err := c.overlaid(old, fields, stamp)
+	if err != nil {
+		return cur, err
+	}
+	expiry := c.slide(op, old, old.rank, stamp, now)
+	return fresh(newRecord(old.key, old.rank, base, expiry, packFields(all, base))), nil
+}
+
+// overlaid returns old's fields with those given over them, under this stamp,
+// and the base below them.
+func (c *Config) overlaid(old *Record, fields []Field, stamp Stamp) (all []Field, base Stamp, err error) {
+	all, base = overlay(old, stamped(nil, fields, stamp)), old.base
 	if c.checkSize(Patch, all) != nil {
 		// Removed fields count, for they take memory too. Before they make a
 		// session too large, write it anew as a whole: its base passes them.
 		// The price is that a parallel patch elsewhere does not survive.
 		all, base = stamped(nil, present(all), stamp), stamp
-		if err := c.checkSize(Patch, all); err != nil {
-			return cur, err
-		}
+		err = c.checkSize(Patch, all)
 	}
-	expiry := c.slide(op, old, old.rank, stamp, now)
-	return fresh(newRecord(old.key, old.rank, base, expiry, packFields(all, base))), nil
+	return all, base, err
 }
 
 // touch slides the expiry. Copies learn of it when it moved by slack or more;
@@ -157,21 +160,27 @@ func (c *Config) touch(op *Op, cur held, now int64) held {
 
 // delete makes the tombstone of rec, which may be nil: a copy may be on its way
 // from elsewhere, and must not live. It is kept until no copy can be alive: to
-// the session's deadline, or for TombstoneFor if it has none.
+// the session's deadline, or for TombstoneFor if it has none, or one that does
+// not slide and so may have been moved by a command (see Tx.Delete).
 func (c *Config) delete(key string, rec *Record, now int64) held {
+	if rec != nil && !rec.dead && rec.expiry.Deadline > 0 && rec.expiry.Idle > 0 {
+		at := max(now, rec.expiry.Deadline) + tombstoneSlack
+		return fresh(newTombstone(rec.key, after(now, rec.newest()), at))
+	}
+	return c.entomb(key, rec, now)
+}
+
+// entomb makes the tombstone of rec, which may be nil, that is kept for
+// TombstoneFor, or longer where the deadline is later.
+func (c *Config) entomb(key string, rec *Record, now int64) held {
 	at := now + c.TombstoneFor.Milliseconds()
 	if rec != nil {
-		key = rec.key
-		if !rec.dead && rec.expiry.Deadline > 0 {
-			at = max(now, rec.expiry.Deadline)
-		}
-	} else {
-		key = strings.Clone(key)
+		at = max(at, rec.expiry.Deadline)
 	}
 	if planted.Is(planted.EarlyForget) {
 		at = now + 1000 - tombstoneSlack
 	}
-	return fresh(newTombstone(key, after(now, rec.newest()), at+tombstoneSlack))
+	return fresh(newTombstone(ownKey(key, rec), after(now, rec.newest()), at+tombstoneSlack))
 }
 
 // rotate moves a live session to op.NewKey, under which free is held, and makes

@@ -142,7 +142,7 @@ func TestCheck(t *testing.T) {
 		want error
 	}{
 		{"no kind", Op{Key: "k"}, ErrMalformed},
-		{"unknown kind", Op{Kind: DeleteAll + 1, Key: "k"}, ErrMalformed},
+		{"unknown kind", Op{Kind: Scan + 1, Key: "k"}, ErrMalformed},
 		{"no key", Op{Kind: Put}, ErrKey},
 		{"long key", Op{Kind: Touch, Key: long}, ErrKey},
 		{"no new key", Op{Kind: Rotate, Key: "k"}, ErrKey},

@@ -159,28 +159,34 @@ func (s *Store) DropIf(p int, digest uint64) bool {
 // if it is never called; it gives their memory back. It lets go of a
 // partition's lock after every few hundred keys.
 func (s *Store) Expire() (n int) {
-	now := s.nowMillis()
-	for i := range s.partitions {
-		for more := true; more; {
-			var sessions, tombstones int
-			sessions, tombstones, more = s.reap(&s.partitions[i], now)
-			s.expired.Add(uint64(sessions))
-			s.forgotten.Add(uint64(tombstones))
-			n += sessions + tombstones
-		}
-	}
+	_, n = s.Sweep(0)
 	return n
 }
 
-func (s *Store) reap(p *partition, now int64) (sessions, tombstones int, more bool) {
+// Sweep is [Store.Expire] for whoever has to say which sessions ended: it also
+// returns the keys, max at most, of those whose partition was open here. Copies
+// elsewhere end in silence.
+func (s *Store) Sweep(max int) (ended []string, n int) {
+	now := s.nowMillis()
+	r := reaped{max: max}
+	for i := range s.partitions {
+		for s.reap(&s.partitions[i], now, &r) {
+		}
+	}
+	s.expired.Add(uint64(r.sessions))
+	s.forgotten.Add(uint64(r.tombstones))
+	return r.ended, r.sessions + r.tombstones
+}
+
+func (s *Store) reap(p *partition, now int64, r *reaped) (more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.bytes
-	sessions, tombstones, more = p.reapLocked(now)
+	more = p.reapLocked(now, r)
 	if freed := before - p.bytes; freed != 0 {
 		s.bytes.Add(-freed)
 	}
-	return sessions, tombstones, more
+	return more
 }
 
 // Stats are counts of a [Store].

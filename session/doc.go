@@ -22,6 +22,10 @@
 //  6. There [DecodeRecord] and [Store.Merge] bring it in. That is all a copy
 //     does: it never runs the op, so order and repetition do not matter.
 //
+// A command of the Redis protocol goes the same way with [Store.Update] in the
+// place of an Op: it reads and writes under the partition's lock through a [Tx],
+// and the records that it makes are made and merged by the same rules.
+//
 // # The lattice
 //
 // The states of one session form a join semilattice, and [Merge] is its join

@@ -14,7 +14,8 @@ var (
 	// ErrPrecondition: IfVersion, Exists or Create did not hold. Nothing was
 	// changed.
 	ErrPrecondition = errors.New("precondition failed")
-	// ErrType: a patch of fields met an opaque value, or a value was to be both.
+	// ErrType: a patch of fields met an opaque value, a set or a sorted set, or
+	// a value was to be opaque and have fields.
 	ErrType = errors.New("session holds an opaque value, not fields")
 	// ErrTooLarge: the session would be larger than Config.MaxSession.
 	ErrTooLarge = errors.New("session too large")

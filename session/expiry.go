@@ -97,13 +97,13 @@ func (h dueHeap) build() {
 }
 
 // reapLocked looks at no more than reapBatch entries that are due at now, unix
-// ms, and forgets those keys whose time has come. It returns how many sessions
-// and tombstones that were, and whether there may be more to do.
-func (p *partition) reapLocked(now int64) (sessions, tombstones int, more bool) {
+// ms, and forgets those keys whose time has come. It counts them in r, and
+// reports whether there may be more to do.
+func (p *partition) reapLocked(now int64, r *reaped) (more bool) {
 	for range reapBatch {
 		if len(p.due) == 0 || p.due[0].at > now {
 			p.trimLocked()
-			return sessions, tombstones, false
+			return false
 		}
 		key := p.due[0].key
 		end := p.graceLocked(key)
@@ -116,13 +116,27 @@ func (p *partition) reapLocked(now int64) (sessions, tombstones int, more bool) 
 			continue // it has no end any more, or it is the second entry of a key
 		}
 		if _, ok := p.live[key]; ok {
-			sessions++
+			r.session(key, p.open)
 		} else {
-			tombstones++
+			r.tombstones++
 		}
 		p.forgetLocked(key)
 	}
-	return sessions, tombstones, true
+	return true
+}
+
+// reaped is what has been forgotten.
+type reaped struct {
+	sessions, tombstones int
+	ended                []string // keys of sessions that were served here
+	max                  int      // of ended
+}
+
+func (r *reaped) session(key string, open bool) {
+	r.sessions++
+	if open && len(r.ended) < r.max {
+		r.ended = append(r.ended, key)
+	}
 }
 
 // graceLocked is when the key may be forgotten; never if it is not held.

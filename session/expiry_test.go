@@ -61,8 +61,14 @@ func TestDeadline(t *testing.T) {
 	c.advance(30 * time.Second)
 	require.Equal(t, deadline, do(t, s, Op{Kind: Put, Key: "k"}).Until, "a write keeps it")
 	require.Equal(t, deadline, do(t, s, Op{Kind: Put, Key: "k", TTL: -1}).Until, "endless idling too")
+	do(t, s, Op{Kind: Put, Key: "k", TTL: time.Minute})
 	gone := do(t, s, Op{Kind: Delete, Key: "k"}).Record
 	require.Equal(t, deadline+tombstoneSlack, gone.Expiry().At, "no copy can live longer")
+
+	do(t, s, Op{Kind: Put, Key: "fixed", TTL: -1, MaxAge: time.Minute})
+	gone = do(t, s, Op{Kind: Delete, Key: "fixed"}).Record
+	require.Equal(t, c.t.Add(24*time.Hour).UnixMilli()+tombstoneSlack, gone.Expiry().At,
+		"an end that does not slide may have been moved elsewhere")
 }
 
 // TestDeleteAfterTheDeadline: a deadline can be set that has passed, and copies
@@ -168,9 +174,9 @@ func TestExpireInBatches(t *testing.T) {
 	}
 	p := &s.partitions[s.cfg.PartitionOf("k")]
 	c.advance(time.Hour)
-	sessions, _, more := p.reapLocked(c.t.UnixMilli())
-	require.Equal(t, reapBatch, sessions)
-	require.True(t, more)
+	var r reaped
+	require.True(t, p.reapLocked(c.t.UnixMilli(), &r), "there is more")
+	require.Equal(t, reapBatch, r.sessions)
 	s.bytes.Store(p.bytes)
 	require.Equal(t, n-reapBatch, s.Expire())
 	require.Zero(t, s.Stats().Bytes)

@@ -137,6 +137,11 @@ func TestNestedPatch(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"cart": `{"items":{"a":1,"b":2},"n":10000000000000000001}`, "new": `{"x":{}}`}, fieldsOf(res.Record))
 
+	res, err = s.Do(&Op{Kind: Patch, Key: "k", Nested: true, Fields: []Field{{Name: "before cart", Value: `{"b":1}`}}})
+	require.NoError(t, err)
+	value, _ := res.Record.Value("before cart")
+	require.Equal(t, `{"b":1}`, value, "a new field begins empty, not as its neighbour")
+
 	_, err = s.Do(&Op{Kind: Patch, Key: "k", Nested: true, Fields: []Field{{Name: "cart", Value: `{`}}})
 	require.ErrorIs(t, err, ErrMalformed)
 	got, err := s.Get("k")

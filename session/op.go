@@ -19,17 +19,18 @@ const (
 	Rotate                    // move to NewKey and delete Key, in one step (login)
 	List                      // read all live sessions whose key was written with Key's {tag}
 	DeleteAll                 // delete these
+	Scan                      // read live sessions of Key's partition, in order of key, those after NewKey; a page at a time
 )
 
 var kindNames = [...]string{
 	Get: "get", Put: "put", Patch: "patch", Touch: "touch", Delete: "delete",
-	Rotate: "rotate", List: "list", DeleteAll: "delete all",
+	Rotate: "rotate", List: "list", DeleteAll: "delete all", Scan: "scan",
 }
 
-func (k Kind) valid() bool { return k >= Get && k <= DeleteAll }
+func (k Kind) valid() bool { return k >= Get && k <= Scan }
 
 // Writes reports whether the kind can change a session.
-func (k Kind) Writes() bool { return k.valid() && k != Get && k != List }
+func (k Kind) Writes() bool { return k.valid() && k != Get && k != List && k != Scan }
 
 // String returns the kind in lower case words.
 func (k Kind) String() string {
@@ -44,7 +45,7 @@ func (k Kind) String() string {
 type Op struct {
 	Kind   Kind
 	Key    string // List, DeleteAll: any key with the tag
-	NewKey string // Rotate: a free key of the same partition
+	NewKey string // Rotate: a free key of the same partition; Scan: where the page before ended, "" to begin
 
 	// Fields are the whole value (Put; absent ones are left out), or what to
 	// set and, where Absent, to remove (Patch). Their stamps are ignored. Of
@@ -74,7 +75,7 @@ type Result struct {
 	// Record is the session after the op, a tombstone after Delete; after
 	// Rotate, the session under its new key.
 	Record *Record
-	// Records are: of List, the sessions; of DeleteAll, the tombstones; of
+	// Records are: of List and Scan, the sessions; of DeleteAll, the tombstones; of
 	// Rotate, the new session and the tombstone. List and DeleteAll sort by key.
 	Records []*Record
 	// Until is when Record ends, unix ms, 0 if never. It can be later than
@@ -91,7 +92,7 @@ func (c *Config) check(op *Op) (Op, error) {
 	o := *op
 	switch {
 	case !o.Kind.valid():
-		return o, fmt.Errorf("%s: %w op: not one of get to delete all (1 to 8)", o.Kind, ErrMalformed)
+		return o, fmt.Errorf("%s: %w op: not one of get to scan (1 to 9)", o.Kind, ErrMalformed)
 	case o.Key == "" || len(o.Key) > c.MaxKey:
 		return o, fmt.Errorf("%s: %w: %d bytes, not 1 to %d", o.Kind, ErrKey, len(o.Key), c.MaxKey)
 	}

@@ -167,10 +167,13 @@ func (r *Record) Fields() iter.Seq[Field] {
 }
 
 // Value returns the named field's value, and whether it is present.
-func (r *Record) Value(name string) (string, bool) {
+func (r *Record) Value(name string) (value string, ok bool) {
 	for f := range r.All() {
-		if f.Name >= name {
-			return f.Value, f.Name == name && !f.Absent
+		if f.Name == name {
+			return f.Value, !f.Absent
+		}
+		if f.Name > name {
+			break
 		}
 	}
 	return "", false

@@ -145,8 +145,11 @@ func (s *Store) DoAsOf(op *Op, at time.Time) (Result, error) {
 	op = &checked
 	now := min(s.nowMillis(), at.UnixMilli())
 	p := s.partition(op.Key)
-	if op.Kind == List {
+	switch op.Kind {
+	case List:
 		return s.list(p, op, now)
+	case Scan:
+		return s.scan(p, op, now)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -266,7 +266,7 @@ func TestConcurrentUse(t *testing.T) {
 		workers.Go(func() {
 			for i := range 1000 {
 				key := modelKeys[(i*7+w)%len(modelKeys)]
-				op := &Op{Kind: Kind(1 + (i+w)%int(DeleteAll)), Key: key, NewKey: modelKeys[i%len(modelKeys)], Revive: true}
+				op := &Op{Kind: Kind(1 + (i+w)%int(Scan)), Key: key, NewKey: modelKeys[i%len(modelKeys)], Revive: true}
 				if op.Kind == Put || op.Kind == Patch {
 					op.Fields = []Field{{Name: fmt.Sprint(i % 3), Value: "v", Absent: i%5 == 0}}
 				}

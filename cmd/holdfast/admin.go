@@ -38,6 +38,7 @@ type memberInfo struct {
 	Pid        int     `json:"pid"`
 	Partitions int     `json:"partitions"`
 	Share      float64 `json:"share"`
+	Ring       string  `json:"ring"` // the fingerprint that it last said it has
 }
 
 // present reports whether the member takes part, and can be asked. Members that
@@ -82,6 +83,10 @@ type statsInfo struct {
 	} `json:"partitions"`
 	BelowTarget int     `json:"below_target"`
 	Lag         float64 `json:"lag_ms"`
+	Split       bool    `json:"split_suspected"`
+	Counters    struct {
+		Served int64 `json:"served"`
+	} `json:"counters"`
 }
 
 // askAdmin returns the body of a GET.

@@ -80,12 +80,17 @@ func (c *devCommand) Run(ctx context.Context, s *streams) (err error) {
 	}
 	out := newConsole(s.out)
 	defer out.close()
-	children, err := newFamily(len(members))
+	control, err := newControl()
+	if err != nil {
+		return err
+	}
+	defer control.close()
+	children, err := newFamily(len(members), control.env())
 	if err != nil {
 		return err
 	}
 	d := &dev{
-		config: c, out: out, children: children, members: members, secret: secret,
+		config: c, out: out, children: children, members: members, secret: secret, orders: control.orders,
 		settled: make(chan settled, len(members)),
 	}
 	defer d.stop()
@@ -128,6 +133,7 @@ type dev struct {
 	members  []*member // the router, then the nodes in order
 	secret   string    // file with the cookie secret
 	settled  chan settled
+	orders   <-chan order   // from the dashboard
 	tasks    sync.WaitGroup // readiness checks and status questions
 	shown    bool           // the table has been printed
 }
@@ -161,6 +167,8 @@ func (d *dev) loop(ctx context.Context, in io.Reader) error {
 			} else if quit := d.command(ctx, line); quit {
 				return nil
 			}
+		case o := <-d.orders:
+			d.obey(ctx, o)
 		case e := <-d.children.ended:
 			if err := d.gone(ctx, e); err != nil {
 				return err
@@ -287,7 +295,7 @@ Try it, then kill the node that answered (Holdfast-Node) and ask again:
   curl -i -X PUT %[2]s/v1/sessions/alice -H 'Content-Type: application/json' -d '{"cart":["book"]}'
   curl -i %[2]s/v1/sessions/alice
 
-Admin: %[3]s/   Commands: help   End: quit or Ctrl-C
+Admin: %[3]s/ shows it, and takes kills by a button   Commands: help   End: quit or Ctrl-C
 `, d.processTable(), router, d.members[0].url(adminPort))
 }
 

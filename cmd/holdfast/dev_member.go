@@ -169,7 +169,7 @@ func (d *dev) command(ctx context.Context, line string) (quit bool) {
 		d.status(ctx)
 		return false
 	}
-	if !slices.Contains([]string{"kill", "start", "drain", "pause", "resume"}, verb) {
+	if !slices.Contains(devVerbs, verb) {
 		d.out.say("unknown command %q; commands are kill, start, drain, pause, resume, status, help, quit", verb)
 		return false
 	}
@@ -272,7 +272,7 @@ func (d *dev) status(ctx context.Context) {
 		var text strings.Builder
 		cluster, err := clusterStatus(ctx, adminURL(base))
 		if err == nil {
-			err = writeStatus(&text, cluster)
+			err = writeStatus(&text, cluster, nil, lookOf(d.out.w).plain())
 		}
 		if err != nil {
 			fmt.Fprintf(&text, "status: %v", err)

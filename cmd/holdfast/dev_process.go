@@ -20,6 +20,7 @@ import (
 // the process: the kernel counts the end of the thread that forked.
 type family struct {
 	executable string
+	env        []string // for the children, beside this process's own
 	childEnd   *os.File // inherited by each child
 	ourEnd     *os.File // open as long as we live
 	ended      chan ended
@@ -41,8 +42,9 @@ type ended struct {
 	reason  string // "exit status 1", "signal: killed"
 }
 
-// newFamily makes room for so many children at a time.
-func newFamily(most int) (*family, error) {
+// newFamily makes room for so many children at a time, which get env besides
+// this process's environment.
+func newFamily(most int, env []string) (*family, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find the own executable: %w", err)
@@ -52,7 +54,7 @@ func newFamily(most int) (*family, error) {
 		return nil, err
 	}
 	return &family{
-		executable: executable, childEnd: childEnd, ourEnd: ourEnd,
+		executable: executable, env: env, childEnd: childEnd, ourEnd: ourEnd,
 		ended:     make(chan ended, most), // so that no waiter stays when nobody listens any more
 		processes: map[*process]struct{}{},
 	}, nil
@@ -67,7 +69,7 @@ func (f *family) start(name string, args []string, out io.Writer) (*process, err
 	}
 	cmd := exec.Command(f.executable, args...)
 	cmd.Stdout, cmd.Stderr = out, out // one writer, so exec writes to it from one goroutine
-	cmd.Env = childEnv(os.Environ())
+	cmd.Env = append(childEnv(os.Environ()), f.env...)
 	cmd.ExtraFiles = []*os.File{f.childEnd} // the first one is descriptor 3
 	cmd.SysProcAttr = childAttributes()
 	cmd.WaitDelay = time.Second

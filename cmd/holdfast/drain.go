@@ -11,6 +11,7 @@ import (
 
 type drainCommand struct {
 	adminFlags
+	Force bool `help:"Drain although fewer nodes than copies of each session would remain."`
 }
 
 func (*drainCommand) Detail() string {
@@ -28,7 +29,11 @@ type drainLine struct {
 }
 
 func (c *drainCommand) Run(ctx context.Context, s *streams) error {
-	resp, err := sendAdmin(ctx, http.MethodPost, c.Admin, "/admin/drain")
+	path := "/admin/drain"
+	if c.Force {
+		path += "?force=1"
+	}
+	resp, err := sendAdmin(ctx, http.MethodPost, c.Admin, path)
 	if err != nil {
 		return err
 	}

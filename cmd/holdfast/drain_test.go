@@ -42,3 +42,17 @@ func TestDrainCommand(t *testing.T) {
 		})
 	}
 }
+
+func TestDrainForce(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("force") != "1" {
+			w.WriteHeader(http.StatusConflict)
+			return
+		}
+		fmt.Fprint(w, `{"done":true,"unsynced":0}`)
+	}))
+	defer server.Close()
+	require.Equal(t, exitFailed, holdfast(t, "drain", "-admin", server.URL).code)
+	r := holdfast(t, "drain", "-force", "-admin", server.URL)
+	require.Equal(t, exitOK, r.code, r.stderr)
+}

@@ -46,6 +46,19 @@ func readSecret(path string) (secret []byte, warning string, err error) {
 	return secret, warning, nil
 }
 
+// readPassword returns the password of the Redis door: the file's first line.
+func readPassword(path string) (password, warning string, err error) {
+	data, warning, err := readPrivate("resp-password-file", path)
+	if err != nil {
+		return "", "", err
+	}
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	if line = bytes.TrimSpace(line); len(line) == 0 {
+		return "", "", fmt.Errorf("-resp-password-file %s: its first line is empty, a password is needed; head -c 32 /dev/urandom | base64 makes one", path)
+	}
+	return string(line), warning, nil
+}
+
 // parseKeys reads one key a line, hexadecimal or base64, of 16, 24 or 32 bytes;
 // the first one encrypts, all of them decrypt. Empty lines and those that begin
 // with # do not count. Errors name the line, never what stands in it.

@@ -107,3 +107,17 @@ func TestPrivateFiles(t *testing.T) {
 	_, _, err = readGossipKeys(t.TempDir())
 	require.ErrorContains(t, err, "-gossip-key-file")
 }
+
+func TestReadPassword(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(path, []byte(" open sesame \r\n# not this\n"), 0o600))
+	password, warning, err := readPassword(path)
+	require.NoError(t, err)
+	require.Empty(t, warning)
+	require.Equal(t, "open sesame", password)
+
+	require.NoError(t, os.WriteFile(path, []byte("\nsecond"), 0o600))
+	_, _, err = readPassword(path)
+	require.ErrorContains(t, err, "first line is empty")
+	require.NotContains(t, err.Error(), "second")
+}

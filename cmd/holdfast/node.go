@@ -12,7 +12,7 @@ type nodeCommand struct {
 	placeFlags
 
 	Peer hostPort `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8083" help:"Address of the link between nodes: copies, hand-over, forwarded requests."`
-	RESP hostPort `name:"resp" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8082" help:"Address kept for the Redis protocol, which this version does not speak: nothing listens there."`
+	RESP hostPort `name:"resp" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8082" help:"Address of the Redis protocol, for session libraries that talk to Redis."`
 
 	Ack           ackMode       `group:"Sessions" placeholder:"MODE" default:"async" help:"What a write waits for where the request does not say (Holdfast-Ack): async, the owner alone; replica, one copy too; all, every copy."`
 	PartitionMode partitionMode `group:"Sessions" placeholder:"MODE" default:"available" help:"What an owner does that can reach no other node: available, serve on and say Holdfast-Degraded, to be merged when the network heals; majority, refuse unless it reaches a majority of the nodes that were there last."`
@@ -20,8 +20,15 @@ type nodeCommand struct {
 	MaxSession    size          `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
 	Memory        size          `group:"Sessions" placeholder:"SIZE" help:"Bytes of sessions over which no new ones are taken; those that exist can still be written and ended. Default: no limit."`
 
-	App  string `group:"Application" placeholder:"URL" help:"Application beside this node, such as http://127.0.0.1:3000: it gets every request outside /v1/."`
-	Demo bool   `group:"Application" help:"Answer requests outside /v1/ with a visit counter."`
+	RESPPasswordFile string   `name:"resp-password-file" group:"Redis protocol" placeholder:"FILE" help:"File with the password that clients of -resp must give (AUTH). Default: none is asked for."`
+	RESPRedirect     bool     `name:"resp-redirect" group:"Redis protocol" help:"Answer MOVED for keys that other nodes own, as Redis Cluster does, where this node would forward the command."`
+	RESPRefuseRevive duration `name:"resp-refuse-revive" group:"Redis protocol" placeholder:"DURATION" help:"Refuse to bring a string or hash back that was deleted less than so long ago, up to 1h, unless by NX: so that a request that saves late undoes no logout. Default: refuse none, as Redis."`
+	RESPMaxClients   int      `name:"resp-max-clients" group:"Redis protocol" placeholder:"NUMBER" default:"10000" help:"Most connections to -resp at a time."`
+	RESPIdleTimeout  duration `name:"resp-idle-timeout" group:"Redis protocol" placeholder:"DURATION" help:"Close connections to -resp that send nothing for so long. Default: close none."`
+
+	App       string `group:"Application" placeholder:"URL" help:"Application beside this node, as http://127.0.0.1:3000, https://… or unix:/path: it gets every request outside /v1/, with Holdfast-Key, the user, and Holdfast-Api, where this node answers."`
+	AppHealth string `group:"Application" placeholder:"PATH" help:"Path that the application answers with 2xx or 3xx while it is well. Asked every second; while it is not well, its users go to the node's successor. Default: it is well while it takes connections."`
+	Demo      bool   `group:"Application" help:"Answer requests outside /v1/ with a visit counter."`
 
 	memberFlags
 }
@@ -55,6 +62,27 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
 	cfg.TTL = time.Duration(c.TTL)
 	cfg.MaxSession, cfg.MemoryLimit = int(c.MaxSession), int64(c.Memory)
-	cfg.App, cfg.Demo = c.App, c.Demo
+	cfg.App, cfg.AppHealth, cfg.Demo = c.App, c.AppHealth, c.Demo
+	if err := c.redis(&cfg); err != nil {
+		return err
+	}
 	return serve(ctx, cfg)
+}
+
+// redis sets up the Redis door.
+func (c *nodeCommand) redis(cfg *node.Config) error {
+	cfg.RESPRedirect, cfg.RESPMaxClients = c.RESPRedirect, c.RESPMaxClients
+	cfg.RESPRefuseRevive, cfg.RESPIdleTimeout = time.Duration(c.RESPRefuseRevive), time.Duration(c.RESPIdleTimeout)
+	if c.RESPPasswordFile == "" {
+		return nil
+	}
+	password, warning, err := readPassword(c.RESPPasswordFile)
+	if err != nil {
+		return badFile(node.RoleNode, err)
+	}
+	if warning != "" {
+		cfg.Log.Warn(warning)
+	}
+	cfg.RESPPassword = password
+	return nil
 }

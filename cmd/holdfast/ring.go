@@ -17,10 +17,15 @@ import (
 type ringCommand struct {
 	Key string `arg:"" optional:"" help:"Show who owns this key, and why. Without it: how the partitions are spread over the members."`
 	adminFlags
-	JSON bool `name:"json" help:"Print the member's answer as JSON."`
+	watchFlags
 }
 
 func (c *ringCommand) Run(ctx context.Context, s *streams) error {
+	look := lookOf(s.out)
+	return c.show(ctx, s.out, func(ctx context.Context, w io.Writer) error { return c.draw(ctx, w, look) })
+}
+
+func (c *ringCommand) draw(ctx context.Context, w io.Writer, look look) error {
 	path := "/admin/ring"
 	if c.Key != "" {
 		path += "?key=" + url.QueryEscape(c.Key)
@@ -34,35 +39,35 @@ func (c *ringCommand) Run(ctx context.Context, s *streams) error {
 		if err := decodeAnswer(body, c.Admin, &answer); err != nil {
 			return err
 		}
-		return writeJSON(s.out, answer)
+		return writeJSON(w, answer)
 	}
 	if c.Key != "" {
 		var k keyInfo
 		if err := decodeAnswer(body, c.Admin, &k); err != nil {
 			return err
 		}
-		return writeKey(s.out, k)
+		return writeKey(w, k)
 	}
 	var r ringInfo
 	if err := decodeAnswer(body, c.Admin, &r); err != nil {
 		return err
 	}
-	return writeRing(s.out, r, columnsOf(s.out))
+	return writeRing(w, r, look)
 }
 
 // leastBar is the narrowest column in which a bar still tells something.
 const leastBar = 8
 
-// writeRing writes the members with the share of each as a bar, in lines of at
-// most width columns where the names leave room for that. The longest bar is
-// the fullest node's.
-func writeRing(w io.Writer, r ringInfo, width int) error {
+// writeRing writes the members with the share of each as a bar, in lines that
+// fit where the names leave room for that. The longest bar is the fullest
+// node's.
+func writeRing(w io.Writer, r ringInfo, look look) error {
 	members := slices.Clone(r.Members)
 	slices.SortFunc(members, func(a, b memberInfo) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
 	})
 	most, nodes := 0, 0
-	t := table{header: []string{"MEMBER", "ROLE", "STATE", "ZONE", "PARTITIONS", "SHARE"}, right: []int{4, 5}}
+	t := table{header: []string{"MEMBER", "ROLE", "STATE", "ZONE", "PARTITIONS", "SHARE"}, right: []int{4, 5}, look: look}
 	for _, m := range members {
 		most = max(most, m.Partitions)
 		row := []string{m.Name, m.Role, m.State, orDash(m.Zone), "-", "-"}
@@ -72,10 +77,21 @@ func writeRing(w io.Writer, r ringInfo, width int) error {
 		}
 		t.rows = append(t.rows, row)
 	}
-	if room := width - t.width() - columnGap; room >= leastBar && most > 0 {
+	if room := t.fit("ZONE", "ROLE", "PARTITIONS") - columnGap; room >= leastBar && most > 0 {
 		t.header = append(t.header, "")
 		for i, m := range members {
 			t.rows[i] = append(t.rows[i], bar(m.Partitions, most, room))
+		}
+	}
+	state, bars := slices.Index(t.header, "STATE"), slices.Index(t.header, "")
+	t.colour = func(row, column int) string {
+		switch column {
+		case state:
+			return stateColour(members[row].State)
+		case bars:
+			return cyan
+		default:
+			return ""
 		}
 	}
 	if _, err := fmt.Fprintf(w, "ring %s: %d partitions on %s, %s of each session\n\n", r.Fingerprint,

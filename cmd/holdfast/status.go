@@ -3,17 +3,17 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 )
 
 type statusCommand struct {
 	adminFlags
-	JSON bool `name:"json" help:"Print members and their figures as JSON."`
+	watchFlags
 }
 
 // memberStatus is a member, with its own figures or why there are none.
@@ -24,73 +24,110 @@ type memberStatus struct {
 }
 
 func (c *statusCommand) Run(ctx context.Context, s *streams) error {
-	members, err := clusterStatus(ctx, c.Admin)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return writeJSON(s.out, map[string]any{"members": members})
-	}
-	return writeStatus(s.out, members)
+	look := lookOf(s.out)
+	var speeds speeds
+	return c.show(ctx, s.out, func(ctx context.Context, w io.Writer) error {
+		body, err := askAdmin(ctx, c.Admin, "/admin/cluster")
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			var answer json.RawMessage
+			if err := decodeAnswer(body, c.Admin, &answer); err != nil {
+				return err
+			}
+			return writeJSON(w, answer)
+		}
+		members, err := decodeStatus(body, c.Admin)
+		if err != nil {
+			return err
+		}
+		return writeStatus(w, members, speeds.of(members), look)
+	})
 }
 
-// clusterStatus asks one member who the others are, and each of them, all at
-// once, how it does.
+// clusterStatus asks one member how all of them do, as it has heard from each.
 func clusterStatus(ctx context.Context, base adminURL) ([]memberStatus, error) {
-	body, err := askAdmin(ctx, base, "/admin/members")
+	body, err := askAdmin(ctx, base, "/admin/cluster")
 	if err != nil {
 		return nil, err
 	}
-	var members []memberStatus
-	if err := decodeAnswer(body, base, &members); err != nil {
+	return decodeStatus(body, base)
+}
+
+func decodeStatus(body []byte, base adminURL) ([]memberStatus, error) {
+	var answer struct {
+		Members []memberStatus `json:"members"`
+	}
+	if err := decodeAnswer(body, base, &answer); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(members, func(a, b memberStatus) int {
+	slices.SortFunc(answer.Members, func(a, b memberStatus) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
 	})
-	var asking sync.WaitGroup
-	for i := range members {
-		if members[i].present() {
-			asking.Go(func() { members[i].ask(ctx) })
-		}
-	}
-	asking.Wait()
-	return members, nil
+	return answer.Members, nil
 }
 
-func (m *memberStatus) ask(ctx context.Context) {
-	base := adminURL("http://" + m.Admin)
-	body, err := askAdmin(ctx, base, "/admin/stats")
-	if err == nil {
-		m.Stats = new(statsInfo)
-		err = decodeAnswer(body, base, m.Stats)
+// speeds tells operations per second between two looks, by the boot that did
+// them and its own clock.
+type speeds struct{ last map[string]statsInfo }
+
+// of returns what is known for each member; nothing at the first look.
+func (s *speeds) of(members []memberStatus) map[string]float64 {
+	now, speed := make(map[string]statsInfo), make(map[string]float64)
+	for _, m := range members {
+		if m.Stats == nil {
+			continue
+		}
+		now[m.Boot] = *m.Stats
+		if before, ok := s.last[m.Boot]; ok && m.Stats.Uptime > before.Uptime {
+			speed[m.Boot] = float64(m.Stats.Counters.Served-before.Counters.Served) / (m.Stats.Uptime - before.Uptime)
+		}
 	}
-	if err != nil {
-		m.Stats, m.Error = nil, err.Error()
-	}
+	s.last = now
+	return speed
 }
+
+// asked reports whether a member takes part and has figures of its own that
+// can be had: a router is not asked, for it holds nothing and listens to no peer.
+func (m *memberStatus) asked() bool { return m.present() && m.Role == "node" }
 
 // writeStatus writes a line for each member and then what needs attention.
-func writeStatus(w io.Writer, members []memberStatus) error {
+func writeStatus(w io.Writer, members []memberStatus, speed map[string]float64, look look) error {
 	t := table{
-		header: []string{"MEMBER", "ROLE", "STATE", "UP", "SESSIONS", "MEMORY", "OWNED", "COLD", "LAG", "BELOW TARGET", "RING"},
-		right:  []int{3, 4, 5, 6, 7, 8, 9},
+		header: []string{"MEMBER", "ROLE", "STATE", "UP", "SESSIONS", "MEMORY", "OWNED", "COLD", "OPS/S", "LAG", "BELOW TARGET", "RING"},
+		right:  []int{3, 4, 5, 6, 7, 8, 9, 10}, look: look,
 	}
+	most := 0
 	for _, m := range members {
-		row := []string{m.Name, m.Role, m.State, "-", "-", "-", "-", "-", "-", "-", "-"}
-		if m.present() {
-			row[10] = "no answer"
-		}
+		row := []string{m.Name, m.Role, m.State, "-", "-", "-", "-", "-", "-", "-", "-", orDash(m.Ring)}
 		if s := m.Stats; s != nil {
-			row[3] = time.Duration(s.Uptime * float64(time.Second)).Truncate(time.Second).String()
-			row[10] = s.Fingerprint
+			row[3], row[11] = time.Duration(s.Uptime*float64(time.Second)).Truncate(time.Second).String(), s.Fingerprint
 			if m.Role == "node" {
+				most = max(most, s.Sessions)
 				row = append(row[:4], strconv.Itoa(s.Sessions), byteText(s.Bytes), strconv.Itoa(s.Partitions.Owned),
-					strconv.Itoa(s.Partitions.Cold), lagText(s.Lag), strconv.Itoa(s.BelowTarget), s.Fingerprint)
+					strconv.Itoa(s.Partitions.Cold), fmt.Sprintf("%.0f", speed[m.Boot]), lagText(s.Lag), strconv.Itoa(s.BelowTarget), s.Fingerprint)
 			}
+		} else if m.asked() {
+			row[2] = "no answer"
 		}
 		t.rows = append(t.rows, row)
 	}
+	if len(speed) == 0 {
+		t.remove(8)
+	}
+	room := t.fit("RING", "MEMORY", "UP", "ROLE", "OWNED", "COLD") - columnGap
+	if room = min(room, mostBar); room >= leastBar && most > 0 {
+		t.header = append(t.header, "")
+		for i, m := range members {
+			text := ""
+			if m.Stats != nil {
+				text = bar(m.Stats.Sessions, most, room)
+			}
+			t.rows[i] = append(t.rows[i], text)
+		}
+	}
+	t.colour = statusColours(members, t.header)
 	if err := t.write(w); err != nil {
 		return err
 	}
@@ -98,18 +135,44 @@ func writeStatus(w io.Writer, members []memberStatus) error {
 	return err
 }
 
+// mostBar is the widest column of bars beside other figures.
+const mostBar = 24
+
+func statusColours(members []memberStatus, header []string) func(row, column int) string {
+	return func(row, column int) string {
+		m := members[row]
+		switch name := header[column]; {
+		case name == "":
+			return cyan
+		case name == "STATE" && m.asked() && m.Stats == nil:
+			return red
+		case name == "STATE":
+			return stateColour(m.State)
+		case m.Stats == nil:
+			return ""
+		case name == "BELOW TARGET" && m.Stats.BelowTarget > 0, name == "COLD" && m.Stats.Partitions.Cold > 0:
+			return yellow
+		default:
+			return ""
+		}
+	}
+}
+
 // verdict says in one line whether all is as it should be.
 func verdict(members []memberStatus) string {
-	sessions, below, cold, silent := 0, 0, 0, 0
+	sessions, below, cold, silent, split := 0, 0, 0, 0, false
 	rings := map[string]bool{}
 	for _, m := range members {
 		if !m.present() {
 			continue
 		}
 		if m.Stats == nil {
-			silent++
+			if m.asked() {
+				silent++
+			}
 			continue
 		}
+		split = split || m.Stats.Split
 		sessions += m.Stats.Sessions
 		below += m.Stats.BelowTarget
 		cold += m.Stats.Partitions.Cold
@@ -119,6 +182,8 @@ func verdict(members []memberStatus) string {
 	switch {
 	case silent > 0:
 		return text + plural(silent, "member") + " did not answer: " + silentReason(members)
+	case split:
+		return text + "less than half of the cluster is here: the network may be split"
 	case len(rings) > 1:
 		return text + fmt.Sprintf("members show %d different rings: a change is under way, or a network is cut", len(rings))
 	case cold > 0:
@@ -132,7 +197,7 @@ func verdict(members []memberStatus) string {
 
 func silentReason(members []memberStatus) string {
 	for _, m := range members {
-		if m.present() && m.Stats == nil {
+		if m.asked() && m.Stats == nil {
 			return m.Name + ": " + m.Error
 		}
 	}

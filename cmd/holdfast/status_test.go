@@ -2,9 +2,9 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -34,43 +34,78 @@ func TestWriteStatus(t *testing.T) {
 		members := exampleStatus()
 		change(members)
 		var b strings.Builder
-		require.NoError(t, writeStatus(&b, members))
+		require.NoError(t, writeStatus(&b, members, nil, look{columns: 132}))
 		golden(t, "status-"+name+".txt", b.String())
 	}
 }
 
-func TestStatusCommandAsksEveryMember(t *testing.T) {
-	answer := func(v any) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(v) }
+// Whatever the width, what matters most is there and no line is too long.
+func TestStatusFitsTheTerminal(t *testing.T) {
+	for columns := 50; columns <= 140; columns++ {
+		var b strings.Builder
+		require.NoError(t, writeStatus(&b, exampleStatus(), nil, look{columns: columns}))
+		tableText, _, _ := strings.Cut(b.String(), "\n\n")
+		for line := range strings.Lines(tableText) {
+			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), columns, line)
+		}
+		require.Contains(t, tableText, "BELOW TARGET")
+		require.NotContains(t, b.String(), "\x1b", "no colour was asked for")
 	}
-	second := http.NewServeMux()
-	second.Handle("/admin/stats", answer(exampleStatus()[1].Stats))
-	secondServer := httptest.NewServer(second)
-	defer secondServer.Close()
+}
 
-	first := http.NewServeMux()
-	firstServer := httptest.NewServer(first)
-	defer firstServer.Close()
-	first.Handle("/admin/stats", answer(exampleStatus()[0].Stats))
-	first.HandleFunc("/admin/members", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `[{"name":"node-3","role":"node","state":"ready","admin":"127.0.0.1:1"},
-			{"name":"node-2","role":"node","state":"ready","admin":%q},{"name":"node-1","role":"node","state":"ready","admin":%q}]`,
-			secondServer.Listener.Addr(), firstServer.Listener.Addr())
-	})
+func TestStatusInColours(t *testing.T) {
+	members := exampleStatus()
+	members[0].State, members[0].Stats = "gone", nil
+	members[1].Stats.BelowTarget = 7
+	var b strings.Builder
+	require.NoError(t, writeStatus(&b, members, nil, look{columns: 120, coloured: true}))
+	require.Contains(t, b.String(), red+"gone"+resetColour)
+	require.Contains(t, b.String(), green+"ready"+resetColour)
+	require.Contains(t, b.String(), yellow+"7"+resetColour)
+	plain := regexp.MustCompile(`\x1b\[\d*m`).ReplaceAllString(b.String(), "")
+	var without strings.Builder
+	require.NoError(t, writeStatus(&without, members, nil, look{columns: 120}))
+	require.Equal(t, without.String(), plain, "colours move nothing")
+}
 
-	r := holdfast(t, "status", "-admin", firstServer.URL)
+func TestStatusCommandAsksOneMember(t *testing.T) {
+	t.Setenv("COLUMNS", "120")
+	members := exampleStatus()
+	members = append(members, memberStatus{memberInfo: memberInfo{Name: "node-3", Role: "node", State: "ready"}, Error: "no answer within 500ms"})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "/admin/cluster", r.URL.Path)
+		_ = json.NewEncoder(w).Encode(map[string]any{"members": members, "cluster": "holdfast"})
+	}))
+	defer server.Close()
+
+	r := holdfast(t, "status", "-admin", server.URL)
 	require.Equal(t, exitOK, r.code, r.stderr)
-	require.Regexp(t, `(?m)^node-1 .* 1200 .*\n^node-2 .* 1 .*\n^node-3 .* no answer$`, r.stdout)
-	require.Contains(t, r.stdout, "1 member did not answer: node-3: cannot reach")
+	require.Regexp(t, `(?m)^node-1 .* 1200 .*\n^node-2 .* 1 .*\n^node-3  node    no answer .*$`, r.stdout)
+	require.Contains(t, r.stdout, "1 member did not answer: node-3: no answer within 500ms")
 
-	r = holdfast(t, "status", "-json", "-admin", firstServer.URL)
+	r = holdfast(t, "status", "-json", "-admin", server.URL)
 	require.Equal(t, exitOK, r.code, r.stderr)
-	var got struct{ Members []memberStatus }
+	var got struct {
+		Cluster string
+		Members []memberStatus
+	}
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &got))
-	require.Len(t, got.Members, 3)
+	require.Equal(t, "holdfast", got.Cluster)
+	require.Len(t, got.Members, 4)
 	require.Equal(t, 1200, got.Members[0].Stats.Sessions)
-	require.Nil(t, got.Members[2].Stats)
-	require.Contains(t, got.Members[2].Error, "connection refused")
+	require.Nil(t, got.Members[3].Stats)
+}
+
+func TestSpeeds(t *testing.T) {
+	var s speeds
+	members := exampleStatus()
+	members[0].Boot, members[1].Boot = "a", "b"
+	require.Empty(t, s.of(members), "nothing is known at the first look")
+	later := exampleStatus()
+	later[0].Boot, later[1].Boot = "a", "new"
+	later[0].Stats.Uptime += 2
+	later[0].Stats.Counters.Served = 500
+	require.Equal(t, map[string]float64{"a": 250}, s.of(later), "a new boot counts from zero")
 }
 
 func TestByteText(t *testing.T) {

@@ -18,6 +18,40 @@ type table struct {
 	header []string // none when nil
 	right  []int    // the columns that are aligned to the right
 	rows   [][]string
+	// colour, if not nil, says in which colour a cell of a row is shown.
+	colour func(row, column int) string
+	look   look
+}
+
+// fit takes out columns, in the order given, until a line has room, and returns
+// the columns that are left over.
+func (t *table) fit(dispensable ...string) (left int) {
+	for _, name := range dispensable {
+		if t.look.whole || t.width() <= t.look.columns {
+			break
+		}
+		if i := slices.Index(t.header, name); i >= 0 {
+			t.remove(i)
+		}
+	}
+	return t.look.columns - t.width()
+}
+
+func (t *table) remove(column int) {
+	t.header = slices.Delete(slices.Clone(t.header), column, column+1)
+	for i, row := range t.rows {
+		t.rows[i] = slices.Delete(slices.Clone(row), column, column+1)
+	}
+	var right []int
+	for _, c := range t.right {
+		switch {
+		case c < column:
+			right = append(right, c)
+		case c > column:
+			right = append(right, c-1)
+		}
+	}
+	t.right = right
 }
 
 // lines returns the header, if any, and the rows.
@@ -61,7 +95,11 @@ func (t *table) write(w io.Writer) error {
 func (t *table) String() string {
 	widths := t.widths()
 	var b strings.Builder
-	for _, row := range t.lines() {
+	first := 0 // the line of the first row
+	if t.header != nil {
+		first = 1
+	}
+	for n, row := range t.lines() {
 		var line strings.Builder
 		for i, cell := range row {
 			if i > 0 {
@@ -69,6 +107,9 @@ func (t *table) String() string {
 			}
 			cell = printable(cell)
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if n >= first && t.colour != nil {
+				cell = t.look.paint(t.colour(n-first, i), cell)
+			}
 			if slices.Contains(t.right, i) {
 				line.WriteString(pad + cell)
 			} else {

@@ -157,6 +157,24 @@ func (l *hostPorts) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// hostNames is a list of names without ports; the flag may be given more than
+// once.
+type hostNames []string
+
+func (l *hostNames) UnmarshalText(text []byte) error {
+	for s := range strings.SplitSeq(string(text), ",") {
+		s = strings.TrimSpace(s)
+		if s == "" {
+			continue
+		}
+		if strings.ContainsAny(s, ":/ *") || len(s) > 253 {
+			return refuse(text, "host names without scheme, port or wildcard, such as ops.example")
+		}
+		*l = append(*l, s)
+	}
+	return nil
+}
+
 // prefixes is a list of networks; "none" is the empty one.
 type prefixes []netip.Prefix
 

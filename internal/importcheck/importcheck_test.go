@@ -19,6 +19,7 @@ const module = "github.com/seed-95a32959/holdfast"
 // Modules that are named more than once below.
 const (
 	consistent = "github.com/buraksezer/consistent"
+	prometheus = "github.com/prometheus/client_golang/prometheus"
 	memberlist = "github.com/hashicorp/memberlist"
 	xxhash     = "github.com/cespare/xxhash/v2"
 	xsync      = "golang.org/x/sync"
@@ -30,20 +31,28 @@ const (
 // free. A pattern that ends in /... speaks of a folder and all below it; the
 // longest that fits counts. Only cmd and examples may import anything.
 var allowed = map[string][]string{
+	module:                 {"session", "replication", "node/api", "internal/problem"}, // the package at the root
+	"adapters/...":         {"session", "replication", "node/api", "adapters/internal/opaque"},
 	"internal/problem":     nil,
+	"internal/glob":        nil,
 	"internal/planted":     nil,
 	"internal/selftest":    {"internal/planted"},
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
+	"internal/http1":       nil,
 	"internal/importcheck": nil,
+	"internal/routerbench": {"ring", "router"},
+	"internal/exchange":    {"resp"},
+	"internal/respdiff":    {"resp", "internal/exchange"},
 	"resp":                 nil,
+	"command":              {"session", "resp", "internal/glob"},
 	"web":                  nil,
 	"peer":                 nil,
 	"ring":                 {consistent, xxhash, "internal/planted"},
 	"session":              {xxhash, "internal/planted"},
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
-	"router":               {"ring", "internal/problem"},
+	"router":               {"ring", "internal/problem", "internal/http1"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "internal/planted", "node/...", memberlist, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/glob", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }

@@ -45,12 +45,18 @@ func (e *exchange) tag(reply Reply) {
 }
 
 // represent answers with the session itself: its fields as a JSON object, or
-// the bytes of an opaque value under their own content type.
+// the bytes of an opaque value under their own content type. A set that the
+// Redis protocol made is an array of its members, and a sorted set an object
+// of their scores.
 func (e *exchange) represent(reply Reply) {
 	e.tag(reply)
 	value, opaque := reply.Record.Opaque()
 	if !opaque {
-		e.answer(http.StatusOK, "application/json", joinObject(reply.Record.Fields()))
+		write := joinObject
+		if reply.Record.Kind() == session.KindSet {
+			write = joinMembers
+		}
+		e.answer(http.StatusOK, "application/json", write(reply.Record.Fields()))
 		return
 	}
 	contentType, ok := reply.Record.Value(session.FieldType)

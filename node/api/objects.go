@@ -171,7 +171,7 @@ func (s *splitter) object(outermost bool) *misplaced {
 			return under(name, err)
 		}
 		if outermost {
-			s.fields = append(s.fields, session.Field{Name: name, Value: s.text[start:s.at]})
+			s.fields = append(s.fields, session.Field{Name: session.EscapeName(name), Value: s.text[start:s.at]})
 		}
 	}
 	s.at++ // }
@@ -228,15 +228,27 @@ func unquote(quoted string) string {
 	return s
 }
 
-// joinObject writes fields as a JSON object, in their order.
-//
-// A hash written by the Redis protocol holds plain bytes where this door
-// stores JSON. Bytes that are a JSON text are written as that; other text as
-// a string; bytes that are not even text as {"$base64": "…"}, since JSON has
-// no way to say them.
+// joinObject writes fields as a JSON object, in their order. What the Redis
+// protocol wrote are plain bytes where this door stores JSON: text is written
+// as a string, and bytes that are not even text as {"$base64": "…"}, since JSON
+// has no way to say them.
 func joinObject(fields iter.Seq[session.Field]) string {
+	return join(fields, '{', '}', func(b []byte, f session.Field) []byte {
+		b = append(appendText(b, session.UnescapeName(f.Name)), ':')
+		return appendValue(b, f.Value)
+	})
+}
+
+// joinMembers writes the members of a set as a JSON array.
+func joinMembers(fields iter.Seq[session.Field]) string {
+	return join(fields, '[', ']', func(b []byte, f session.Field) []byte {
+		return appendText(b, session.UnescapeName(f.Name))
+	})
+}
+
+func join(fields iter.Seq[session.Field], begin, end byte, element func([]byte, session.Field) []byte) string {
 	b := make([]byte, 1, 512) // most sessions fit
-	b[0] = '{'
+	b[0] = begin
 	for f := range fields {
 		if session.Reserved(f.Name) {
 			continue
@@ -244,30 +256,32 @@ func joinObject(fields iter.Seq[session.Field]) string {
 		if len(b) > 1 {
 			b = append(b, ',')
 		}
-		b = appendString(b, f.Name)
-		b = append(b, ':')
-		b = appendValue(b, f.Value)
+		b = element(b, f)
 	}
-	return string(append(b, '}'))
+	return string(append(b, end))
 }
 
 func appendValue(b []byte, value string) []byte {
-	start := len(b)
-	b = append(b, value...)
-	switch text := b[start:]; {
-	case !utf8.Valid(text):
-		b = append(b[:start], `{"$base64":"`...)
-		b = base64.StdEncoding.AppendEncode(b, []byte(value))
-		return append(b, `"}`...)
-	case json.Valid(text):
-		return b
-	default:
-		return appendString(b[:start], value)
+	raw, foreign := session.RawValue(value)
+	if !foreign {
+		start := len(b)
+		b = append(b, value...)
+		if utf8.Valid(b[start:]) && json.Valid(b[start:]) {
+			return b
+		}
+		b, raw = b[:start], value // of a Go program, or an infinite score
 	}
+	if utf8.ValidString(raw) {
+		return appendText(b, raw)
+	}
+	b = append(b, `{"$base64":"`...)
+	b = base64.StdEncoding.AppendEncode(b, []byte(raw))
+	return append(b, `"}`...)
 }
 
-// appendString writes s as a JSON string. Most names need no escape.
-func appendString(b []byte, s string) []byte {
+// appendText writes s as a JSON string, with U+FFFD for what is not UTF-8. Most
+// names need no escape.
+func appendText(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
 			quoted, err := json.Marshal(s)

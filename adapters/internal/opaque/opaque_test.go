@@ -1,0 +1,87 @@
+package opaque
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// one is a Sessions of one partition. before runs before each operation.
+type one struct {
+	*session.Store
+	before func(op *session.Op)
+}
+
+func newOne(t *testing.T) *one {
+	t.Helper()
+	store, err := session.NewStore(session.Config{
+		Partitions: 1, PartitionOf: func(string) int { return 0 },
+		TagOf: func(key string) (string, bool) { return key, false },
+	})
+	require.NoError(t, err)
+	store.Open(0)
+	return &one{store, func(*session.Op) {}}
+}
+
+func (o *one) Do(_ context.Context, op *session.Op, _ replication.Ack) (api.Reply, error) {
+	o.before(op)
+	res, err := o.Store.Do(op)
+	return api.Reply{Result: res}, err
+}
+
+func (o *one) All(context.Context) iter.Seq2[*session.Record, error] {
+	return func(func(*session.Record, error) bool) {}
+}
+
+// A logout between a Put's look and its write is not undone by it.
+func TestDeleteInTheMiddleOfAPut(t *testing.T) {
+	o := newOne(t)
+	v := Values{Sessions: o, Prefix: "p:"}
+	end := time.Now().Add(time.Hour)
+	require.NoError(t, v.Put(t.Context(), "a", []byte("1"), end))
+	o.before = func(op *session.Op) {
+		if op.Kind == session.Put {
+			_, err := o.Store.Do(&session.Op{Kind: session.Delete, Key: "p:a"})
+			require.NoError(t, err)
+		}
+	}
+	require.ErrorIs(t, v.Put(t.Context(), "a", []byte("2"), end), session.ErrDeleted)
+	v.Revive = true
+	require.NoError(t, v.Put(t.Context(), "a", []byte("3"), end))
+	value, found, err := v.Get(t.Context(), "a")
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, "3", string(value))
+}
+
+// Operations outlive the call on their way to copies, and so do their keys.
+func TestKeysAreCopies(t *testing.T) {
+	o := newOne(t)
+	var keys []string
+	o.before = func(op *session.Op) { keys = append(keys, op.Key) }
+	v := Values{Sessions: o}
+	buffer := bytes.Clone([]byte("mine")) // not on the stack, from where strings are copied anyway
+	require.NoError(t, v.Put(t.Context(), unsafe.String(&buffer[0], len(buffer)), []byte("1"), time.Time{}))
+	copy(buffer, "your")
+	require.Equal(t, []string{"mine", "mine"}, keys)
+}
+
+// Fields that another door has written are no value.
+func TestFieldsAreNoValue(t *testing.T) {
+	o := newOne(t)
+	_, err := o.Store.Do(&session.Op{Kind: session.Put, Key: "p:a", Fields: []session.Field{{Name: "f", Value: "1"}}})
+	require.NoError(t, err)
+	v := Values{Sessions: o, Prefix: "p:"}
+	_, found, err := v.Get(t.Context(), "a")
+	require.NoError(t, err)
+	require.False(t, found)
+}

@@ -1,0 +1,343 @@
+package command
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// Env is what a batch's run depends on beside the store.
+type Env struct {
+	// At is the time that writes are stamped with if it is earlier than that of
+	// the store's clock: see [session.Store.DoAsOf]. Zero means the clock.
+	At time.Time
+	// RefuseRevive refuses writes of strings and hashes to a key that was
+	// deleted less than so many ms ago, except those that create on purpose
+	// (NX). 0 refuses none.
+	RefuseRevive int64
+	// Blind says that copies are out of reach that may know more: a batch that
+	// would have to answer that a key is not there fails with
+	// [session.ErrNotFound], and nothing is changed.
+	Blind bool
+	// Events asks for the events of the keys.
+	Events bool
+}
+
+// Outcome is what a batch did.
+type Outcome struct {
+	Reply   []byte // what was given, with the answers appended
+	Changed []string
+	Events  []Event
+	Deleted bool // there are tombstones among the changed
+	// Exact says that a write was made only because there was nothing before
+	// (NX). It decides who holds a lock, so it should not be lost.
+	Exact bool
+}
+
+// Event says what happened to a key, in the words of Redis's keyspace
+// notifications.
+type Event struct{ Name, Key string }
+
+// failure is an error that is an answer, as Redis words it.
+type failure string
+
+func (f failure) Error() string { return string(f) }
+
+const (
+	errWrongType  failure = "WRONGTYPE Operation against a key holding the wrong kind of value"
+	errSyntax     failure = "ERR syntax error"
+	errNoKey      failure = "ERR no such key"
+	errInteger    failure = "ERR value is not an integer or out of range"
+	errFloat      failure = "ERR value is not a valid float"
+	errNotFloat   failure = "ERR min or max is not a float"
+	errOOM        failure = "OOM command not allowed when used memory > 'maxmemory'."
+	errTooLarge   failure = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	errBadKey     failure = "ERR key is empty or longer than 512 bytes"
+	errRevive     failure = "ERR key was deleted a moment ago: create it with NX, or set -resp-refuse-revive 0"
+	errOverflow   failure = "ERR increment or decrement would overflow"
+	errUnderLimit failure = "ERR value is out of range, must be positive"
+	errAnswer     failure = "ERR the answer would be larger than 32 MiB"
+	errCrossSlot  failure = "CROSSSLOT Keys in request don't hash to the same slot"
+)
+
+// call is a batch that runs, and its command that does.
+type call struct {
+	*session.Tx
+	resp.Reply
+	batch *Batch
+	env   Env
+	out   Outcome
+	begin int // of the answers in B
+	args  [][]byte
+	spec  *Spec // of args
+	// scratch holds values that are made on the way, until they are written.
+	scratch []byte
+	fields  []session.Field
+}
+
+// calls saves the allocation of a call, which every command would cause.
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+const (
+	keepScratch = 16 << 10
+	// maxAnswer bounds the answers of one batch, which a client could make of
+	// any size by naming a large value many times.
+	maxAnswer = 32 << 20
+)
+
+// Run runs the batch on partition p of store, at one moment, and appends the
+// answers to dst. An error is session.ErrNotServed, or, of a blind run,
+// session.ErrNotFound; nothing was changed then.
+func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, error) {
+	c := calls.Get().(*call)
+	defer c.release()
+	c.batch, c.env, c.B, c.Proto, c.begin = b, env, dst, b.Proto, len(dst)
+	var err error
+	if b.Writes() {
+		var changes session.Changes
+		if env.At.IsZero() {
+			changes, err = store.Update(p, c.runAll)
+		} else {
+			changes, err = store.UpdateAsOf(p, env.At, c.runAll)
+		}
+		c.out.Changed = changes.Keys
+		for _, key := range changes.Lapsed {
+			c.event("expired", key)
+		}
+	} else {
+		err = store.View(p, c.runAll)
+	}
+	c.out.Reply = c.B
+	return c.out, err
+}
+
+func (c *call) release() {
+	clear(c.fields)
+	scratch := c.scratch[:0]
+	if cap(scratch) > keepScratch {
+		scratch = nil
+	}
+	*c = call{scratch: scratch, fields: c.fields[:0]}
+	calls.Put(c)
+}
+
+func (c *call) runAll(tx *session.Tx) error {
+	c.Tx = tx
+	if c.env.Blind && c.misses() {
+		return session.ErrNotFound
+	}
+	if c.batch.Multi {
+		for _, w := range c.batch.Watches {
+			if !c.Holds(w.Key) {
+				c.Error(string(errCrossSlot))
+				return nil
+			}
+			if c.tokenOf(w.Key) != w.Token {
+				c.NullArray()
+				return nil
+			}
+		}
+		c.Array(len(c.batch.Commands))
+	}
+	for _, args := range c.batch.Commands {
+		c.runOne(args)
+	}
+	return nil
+}
+
+// runOne appends the answer of one command, an error if it failed. Commands
+// append nothing before they can fail no more.
+func (c *call) runOne(args [][]byte) {
+	s := specOf(args)
+	switch {
+	case s == nil:
+		c.Error("ERR unknown command")
+		return
+	case !s.Fits(len(args)):
+		c.Error(string(s.wrongArity()))
+		return
+	}
+	if len(c.B)-c.begin > maxAnswer && s.Flags.Has(ReadOnly) {
+		c.Error(string(errAnswer))
+		return
+	}
+	keys, _ := s.Keys(args)
+	for _, key := range keys {
+		if k := view(key); k != c.batch.Key && !c.Holds(k) {
+			c.Error(string(errCrossSlot))
+			return
+		}
+	}
+	c.spec, c.args, c.scratch, c.fields = s, args, c.scratch[:0], c.fields[:0]
+	begin := len(c.B)
+	if err := s.run(c); err != nil {
+		c.B = c.B[:begin]
+		c.Error(textOf(err))
+	}
+}
+
+func (s *Spec) wrongArity() failure {
+	return failure("ERR wrong number of arguments for '" + s.Name + "' command")
+}
+
+func (c *call) wrongArity() error { return c.spec.wrongArity() }
+
+// textOf is an error as Redis would say it.
+func textOf(err error) string {
+	if f, ok := err.(failure); ok {
+		return string(f)
+	}
+	for _, t := range []struct{ is, as error }{
+		{session.ErrFull, errOOM}, {session.ErrTooLarge, errTooLarge}, {session.ErrKey, errBadKey}, {session.ErrType, errWrongType},
+	} {
+		if errors.Is(err, t.is) {
+			return t.as.Error()
+		}
+	}
+	return "ERR " + err.Error()
+}
+
+// misses says whether a command depends on a key of which nothing is known.
+func (c *call) misses() (missing bool) {
+	for _, args := range c.batch.Commands {
+		s := specOf(args)
+		if s == nil || s.Flags.Has(blind) && s.repeatable(args) {
+			continue
+		}
+		keys, _ := s.Keys(args)
+		for _, key := range keys {
+			rec, _ := c.Get(view(key))
+			_, deleted := c.DeletedAt(view(key))
+			missing = missing || rec == nil && !deleted
+		}
+	}
+	return missing
+}
+
+// event notes what happened to a key. name is a constant.
+func (c *call) event(name, key string) {
+	if c.env.Events {
+		c.out.Events = append(c.out.Events, Event{name, strings.Clone(key)})
+	}
+}
+
+// view is b as a string without a copy, for look-ups and for writes, which copy
+// what they keep. It is good as long as b is not written to.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// key is the first argument.
+func (c *call) key() string { return view(c.args[1]) }
+
+// raw is a field's value as it is stored.
+func (c *call) raw(b []byte) string {
+	start := len(c.scratch)
+	c.scratch = append(append(c.scratch, 0), b...)
+	return view(c.scratch[start:])
+}
+
+// name is a field's name as it is stored.
+func (c *call) name(b []byte) string {
+	if len(b) > 0 && b[0] > 1 {
+		return view(b)
+	}
+	return session.EscapeName(string(b))
+}
+
+// field notes one that is to be written or, if absent, removed.
+func (c *call) field(name, value string, absent bool) {
+	c.fields = append(c.fields, session.Field{Name: name, Value: value, Absent: absent})
+}
+
+// kind is what a key holds.
+type kind string
+
+const (
+	aString    kind = "string"
+	aHash      kind = "hash"
+	aSet       kind = session.KindSet
+	aSortedSet kind = session.KindSortedSet
+)
+
+func kindOf(rec *session.Record) kind {
+	if _, ok := rec.Opaque(); ok {
+		return aString
+	}
+	if k := rec.Kind(); k != "" {
+		return kind(k)
+	}
+	return aHash
+}
+
+// find returns the live session under key, nil if there is none, and an error
+// if it is of another kind.
+func (c *call) find(key string, want kind) (*session.Record, error) {
+	rec, _ := c.Get(key)
+	if rec != nil && kindOf(rec) != want {
+		return nil, errWrongType
+	}
+	return rec, nil
+}
+
+// str returns the string under key.
+func (c *call) str(key string) (value string, ok bool, err error) {
+	rec, _ := c.Get(key)
+	if rec == nil {
+		return "", false, nil
+	}
+	if value, ok = rec.Opaque(); !ok {
+		return "", false, errWrongType
+	}
+	return value, true, nil
+}
+
+// blindly refuses a write that would bring back what was deleted a moment ago.
+func (c *call) blindly(key string) error {
+	if c.env.RefuseRevive == 0 {
+		return nil
+	}
+	if at, ok := c.DeletedAt(key); ok && c.Now()-at < c.env.RefuseRevive {
+		return errRevive
+	}
+	return nil
+}
+
+// setString writes a string. end is as for [session.Tx.Put].
+func (c *call) setString(key, value string, end *session.Expiry) error {
+	c.fields = append(c.fields[:0], session.Field{Value: value})
+	return c.Put(key, c.fields, end)
+}
+
+// remove deletes a key, reports whether there was one, and says so.
+func (c *call) remove(key string) bool {
+	was := c.Delete(key)
+	c.out.Deleted = true
+	if was {
+		c.event("del", key)
+	}
+	return was
+}
+
+// ok answers with the status OK.
+func (c *call) ok() error {
+	c.OK()
+	return nil
+}
+
+// num answers with an integer.
+func (c *call) num(n int64) error {
+	c.Int(n)
+	return nil
+}
+
+// yes answers with 1 or 0.
+func (c *call) yes(b bool) error {
+	if b {
+		return c.num(1)
+	}
+	return c.num(0)
+}

@@ -1,0 +1,134 @@
+package command
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	"github.com/seed-95a32959/holdfast/internal/glob"
+	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// This file is about all keys of a partition: what SCAN, DBSIZE and FLUSHDB are
+// made of. Its commands have no key; their batch says the partition.
+
+// PositionBits is how many bits a position within a partition has.
+const PositionBits = 43
+
+// PositionOf is where a key stands in its partition, whatever is written to it.
+func PositionOf(key string) uint64 { return session.KeyHash(key) >> (64 - PositionBits) }
+
+// Page is what one look at the keys of a partition has found.
+type Page struct {
+	Keys []string
+	Seen int    // keys looked at
+	Next uint64 // the position to go on from
+	More bool   // there are keys from there on
+}
+
+// ScanBatch asks for a page: about count keys from a position on, of which those
+// are returned that fit match, if it is not "", and are of kind, if that is not.
+func ScanBatch(partition int, from uint64, count int, match, kind string) *Batch {
+	return sweep(partition, Scan, strconv.FormatUint(from, 10), strconv.Itoa(count), match, kind)
+}
+
+// CountBatch asks for the number of keys in a partition.
+func CountBatch(partition int) *Batch { return sweep(partition, Count) }
+
+// FlushBatch deletes all keys of a partition.
+func FlushBatch(partition int) *Batch { return sweep(partition, Flush) }
+
+func sweep(partition int, words ...string) *Batch {
+	args := make([][]byte, len(words))
+	for i, w := range words {
+		args[i] = []byte(w)
+	}
+	return &Batch{Commands: [][][]byte{args}, Proto: 2, Partition: partition}
+}
+
+type placed struct {
+	rec      *session.Record
+	position uint64
+}
+
+// scanKeys answers with the next position, whether there is more from there on,
+// how many keys it has looked at, and those that fit. Keys of one position come
+// in one answer.
+func (c *call) scanKeys() error {
+	from, err := strconv.ParseUint(view(c.args[1]), 10, 64)
+	limit, ok := resp.ParseInt(c.args[2])
+	if err != nil || !ok || limit < 1 {
+		return errInteger
+	}
+	var all []placed
+	for rec := range c.Each {
+		if position := PositionOf(rec.Key()); position >= from {
+			all = append(all, placed{rec, position})
+		}
+	}
+	slices.SortFunc(all, func(a, b placed) int { return cmp.Compare(a.position, b.position) })
+	n := int(min(limit, int64(len(all))))
+	for n < len(all) && all[n].position == all[n-1].position {
+		n++
+	}
+	next, more := uint64(0), int64(0)
+	if n < len(all) {
+		next, more = all[n].position, 1
+	}
+	page := all[:n]
+	fits := slices.DeleteFunc(slices.Clone(page), func(p placed) bool { return !c.fits(p.rec) })
+	c.Array(3 + len(fits))
+	c.Int(int64(next))
+	c.Int(more)
+	c.Int(int64(n))
+	for _, p := range fits {
+		c.BulkString(p.rec.Key())
+	}
+	return nil
+}
+
+// fits says whether a key is one that was asked for.
+func (c *call) fits(rec *session.Record) bool {
+	match, kind := c.args[3], c.args[4]
+	return (len(match) == 0 || glob.Match(view(match), rec.Key())) && (len(kind) == 0 || is(kind, string(kindOf(rec))))
+}
+
+// PageOf reads the answer to a [ScanBatch].
+func PageOf(v resp.Value) (p Page, ok bool) {
+	if v.Kind != resp.Array || len(v.Elems) < 3 {
+		return p, false
+	}
+	p = Page{Next: uint64(v.Elems[0].Int), More: v.Elems[1].Int == 1, Seen: int(v.Elems[2].Int)}
+	for _, key := range v.Elems[3:] {
+		p.Keys = append(p.Keys, key.Text)
+	}
+	return p, true
+}
+
+// countKeys answers with how many keys there are, and how many of them end.
+func (c *call) countKeys() error {
+	var n, ends int64
+	for rec := range c.Each {
+		n++
+		if rec.Expiry().At > 0 {
+			ends++
+		}
+	}
+	c.Array(2)
+	c.Int(n)
+	c.Int(ends)
+	return nil
+}
+
+func (c *call) flushKeys() error {
+	var keys []string
+	for rec := range c.Each {
+		keys = append(keys, rec.Key())
+	}
+	for _, key := range keys {
+		c.Delete(key)
+		c.out.Deleted = true
+	}
+	return c.num(int64(len(keys)))
+}

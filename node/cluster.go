@@ -1,0 +1,110 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/peer"
+)
+
+// clusterTimeout bounds how long one question about the whole cluster waits for a
+// member: long beside an answer's milliseconds, short beside a page's patience.
+const clusterTimeout = 500 * time.Millisecond
+
+// clusterAnswer is the shape of /admin/cluster: all that a page or a command
+// needs to show the cluster, gathered by the one member that it can reach.
+type clusterAnswer struct {
+	Cluster     string `json:"cluster"`
+	Self        string `json:"self"`
+	Boot        string `json:"boot"`
+	Fingerprint string `json:"fingerprint"`
+	Copies      int    `json:"copies"`
+	// Dev says that this member is a child of "holdfast dev" and takes
+	// POST /admin/dev/….
+	Dev     bool            `json:"dev"`
+	Members []clusterMember `json:"members"`
+}
+
+// clusterMember is a member as it looks from here, with its own figures; or
+// without, and then Error says why not. Another router has neither: it listens
+// on no peer address, and it holds nothing.
+type clusterMember struct {
+	memberAnswer
+	Stats *statsAnswer `json:"stats"`
+	Error string       `json:"error,omitempty"`
+}
+
+func (n *Node) adminCluster(w http.ResponseWriter, r *http.Request) {
+	view := n.View()
+	a := clusterAnswer{
+		Cluster: n.cfg.Cluster, Self: n.id.Name, Boot: n.id.Boot,
+		Fingerprint: view.Table.Fingerprint(), Copies: n.cfg.Copies, Dev: n.cfg.Control != nil,
+		Members: make([]clusterMember, len(view.Members)),
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), clusterTimeout)
+	defer cancel()
+	var asking sync.WaitGroup
+	for i, m := range view.Members {
+		a.Members[i].memberAnswer = n.memberAnswer(view, m)
+		if m.Up && (m.ID == n.id || m.Role == RoleNode) {
+			asking.Go(func() { n.askStats(ctx, m.ID, &a.Members[i]) })
+		}
+	}
+	asking.Wait()
+	writeJSON(w, http.StatusOK, a)
+}
+
+func (n *Node) askStats(ctx context.Context, id ID, into *clusterMember) {
+	stats, err := n.statsAt(ctx, id)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		into.Error = fmt.Sprintf("no answer within %v", clusterTimeout)
+	case err != nil:
+		into.Error = err.Error()
+	default:
+		into.Stats = &stats
+	}
+}
+
+func (n *Node) statsAt(ctx context.Context, id ID) (stats statsAnswer, err error) {
+	if id == n.id {
+		return n.statsAnswer(), nil
+	}
+	err = n.askJSON(ctx, n.linkTo(id), typeStats, nil, &stats)
+	return stats, err
+}
+
+// eventsAt returns what a node has in its event log after an event.
+func (n *Node) eventsAt(ctx context.Context, l *link, after uint64) (list []event, err error) {
+	err = n.askJSON(ctx, l, typeEvents, order.AppendUint64(nil, after), &list)
+	return list, err
+}
+
+func (n *Node) askJSON(ctx context.Context, l *link, typ byte, question []byte, into any) error {
+	if l == nil {
+		return errNoLink
+	}
+	b, err := l.Call(ctx, typ, question)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, into)
+}
+
+// serveAsked answers what operators' pages elsewhere want to know of this node.
+func (n *Node) serveAsked(r *peer.Request) {
+	if r.Type == typeStats {
+		answer(r)(json.Marshal(n.statsAnswer()))
+		return
+	}
+	if len(r.Payload) != 8 {
+		r.Fail(fmt.Errorf("question for events of %d bytes: 8 are accepted", len(r.Payload)))
+		return
+	}
+	answer(r)(json.Marshal(n.events.since(order.Uint64(r.Payload))))
+}

@@ -1,0 +1,176 @@
+package node
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// clusterGathered checks that one member tells the figures of all.
+func clusterGathered(t *testing.T, nodes []*Node) {
+	var a clusterAnswer
+	_, body := send(t, "GET", nodes[0].office("/admin/cluster"), "")
+	require.NoError(t, json.Unmarshal([]byte(body), &a))
+	require.Equal(t, nodes[0].id.Name, a.Self)
+	require.False(t, a.Dev)
+	require.Len(t, a.Members, len(nodes))
+	for _, m := range a.Members {
+		require.Empty(t, m.Error)
+		require.NotNil(t, m.Stats, m.Name)
+		require.Equal(t, m.Name, m.Stats.Name, "each one's own")
+		require.Equal(t, m.ringMember.Partitions, m.Stats.Partitions.Owned)
+	}
+}
+
+// eventsOfAll reads until each node has told of its own claim.
+func eventsOfAll(t *testing.T, n *Node) {
+	r, err := http.NewRequestWithContext(t.Context(), "GET", n.office("/admin/events?scope=cluster"), nil)
+	require.NoError(t, err)
+	resp, err := client.Do(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	told, seen := make(map[string]bool), make(map[string]bool)
+	for lines := bufio.NewScanner(resp.Body); len(told) < 3; {
+		require.True(t, lines.Scan(), "%v before the claims of all: %v", lines.Err(), told)
+		require.NotContains(t, lines.Text(), "id: ", "no number orders the events of several logs")
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var ev toldEvent
+		require.NoError(t, json.Unmarshal([]byte(data), &ev))
+		key := fmt.Sprint(ev.At, ev.Boot, ev.ID)
+		require.False(t, seen[key], "told twice: %s", data)
+		seen[key] = true
+		if ev.Kind == "claimed" {
+			told[ev.At] = true
+		}
+	}
+}
+
+var sample = regexp.MustCompile(`(?m)^(holdfast_[a-z_]+)(?:\{([^}]*)\})? (\S+)$`)
+
+func metricsOf(t *testing.T, n *Node) {
+	put(t, n, "a-key-that-is-nobodys-business", "a-value-too")
+	resp, body := send(t, "GET", n.office("/metrics"), "")
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Contains(t, resp.Header.Get("Content-Type"), "text/plain; version=0.0.4")
+	require.NotContains(t, body, "business")
+	require.NotContains(t, body, "a-value")
+	values := make(map[string]string)
+	for _, m := range sample.FindAllStringSubmatch(body, -1) {
+		values[m[1]+"{"+m[2]+"}"] = m[3]
+	}
+	require.Equal(t, "3", values[`holdfast_members{role="node",state="ready"}`])
+	require.Equal(t, fmt.Sprint(n.View().Table.Owned(n.id.Name)), values[`holdfast_partitions{state="owned"}`])
+	require.Equal(t, "0", values[`holdfast_partitions{state="cold"}`])
+	require.Equal(t, "0", values[`holdfast_split_suspected{}`])
+	for _, name := range []string{"sessions", "tombstones", "session_bytes", "below_target", "replication_lag_seconds", "replication_dirty"} {
+		require.Contains(t, values, "holdfast_"+name+"{}")
+	}
+	require.NotEqual(t, "0", values[`holdfast_peer_bytes_in_total{}`])
+	require.NotEqual(t, "0", values[`holdfast_http_answer_seconds_count{code="2xx"}`])
+}
+
+// A counter that is new in the stats must not be missing in the metrics.
+func TestEveryCounterIsAMetric(t *testing.T) {
+	t.Parallel()
+	n := still(t, "ada")
+	n.see(t)
+	for name := range n.statsAnswer().Counters {
+		require.Contains(t, counterDescs, name, "describe it in counterDescs")
+	}
+}
+
+// The first that a handler writes is what is measured, whatever way it goes.
+func TestAnswersAreCountedByClass(t *testing.T) {
+	t.Parallel()
+	n := still(t, "ada")
+	n.see(t)
+	for _, h := range []http.HandlerFunc{
+		func(http.ResponseWriter, *http.Request) {},
+		func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, "x")
+			w.WriteHeader(http.StatusInternalServerError)
+		},
+		func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
+		func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusEarlyHints)
+			w.WriteHeader(http.StatusNotFound)
+		},
+		func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprint(w, "x")
+		},
+	} {
+		n.metrics.measured(h).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	}
+	w := httptest.NewRecorder()
+	n.metrics.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for class, count := range map[string]int{"1xx": 0, "2xx": 3, "3xx": 0, "4xx": 1, "5xx": 1} {
+		require.Contains(t, w.Body.String(), fmt.Sprintf("holdfast_http_answer_seconds_count{code=%q} %d\n", class, count))
+	}
+}
+
+// A browser gets the page, with a policy that lets it load its own files only.
+func TestDashboardComesWithItsPolicy(t *testing.T) {
+	t.Parallel()
+	n := still(t, "ada", func(c *Config) {
+		c.Control = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "control of ", r.URL.Path) })
+	})
+	n.see(t)
+	door := n.adminHandler()
+	get := func(path string, headers ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("GET", path, nil)
+		r.Host = "localhost:8081"
+		for i := 0; i+1 < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		w := httptest.NewRecorder()
+		door.ServeHTTP(w, r)
+		return w
+	}
+	page := get("/", "Accept", "text/html,*/*;q=0.8")
+	require.Equal(t, "text/html; charset=utf-8", page.Header().Get("Content-Type"))
+	require.Equal(t, adminPolicy, page.Header().Get("Content-Security-Policy"))
+	require.Equal(t, "no-referrer", page.Header().Get("Referrer-Policy"))
+	require.NotRegexp(t, `(?i)<style|<script>| on[a-z]+=| style=`, page.Body.String(), "the policy forbids what is inline")
+	require.Contains(t, get("/", "Accept", "*/*").Body.String(), "GET  /admin/cluster", "a terminal gets text")
+	for _, asset := range regexp.MustCompile(`/assets/[a-z.]+`).FindAllString(page.Body.String(), -1) {
+		w := get(asset)
+		require.Equal(t, http.StatusOK, w.Code, asset)
+		require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
+		require.Equal(t, http.StatusNotModified, get(asset, "If-None-Match", w.Header().Get("Etag")).Code, asset)
+	}
+	require.Equal(t, "control of /admin/dev/kill", get("/admin/dev/kill").Body.String())
+}
+
+func TestEventsSince(t *testing.T) {
+	t.Parallel()
+	e := newEvents(time.Now)
+	e.add("a")
+	e.add("b")
+	require.Len(t, e.since(0), 2)
+	require.Equal(t, "b", e.since(1)[0].Kind)
+	require.NotNil(t, e.since(2), "an empty list, not null")
+	require.Empty(t, e.since(2))
+}
+
+// What every request at the public door pays for the histogram.
+func BenchmarkMeasured(b *testing.B) {
+	n := still(b, "ada")
+	h := n.metrics.measured(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		h.ServeHTTP(w, r)
+	}
+}

@@ -1,0 +1,371 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/node/redis"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// sweepers is how many partitions are asked at a time where all of them are.
+const sweepers = 32
+
+// redisCluster is what the Redis door sees of this member. It implements
+// redis.Cluster.
+type redisCluster struct{ node *Node }
+
+func newRedis(n *Node) *redis.Server {
+	return redis.New(redis.Config{
+		Cluster: redisCluster{n}, Password: n.cfg.RESPPassword, Redirect: n.cfg.RESPRedirect, MaxValue: n.cfg.MaxSession,
+		MaxClients: n.cfg.RESPMaxClients, IdleTimeout: n.cfg.RESPIdleTimeout, Log: n.log,
+	})
+}
+
+// serveRedis opens the Redis door.
+func (n *Node) serveRedis(l net.Listener) {
+	n.group.Go(func() {
+		if err := n.redis.Serve(l); !errors.Is(err, redis.ErrServerClosed) && n.ctx.Err() == nil {
+			n.log.Error("redis door closed", "address", l.Addr(), "error", err)
+		}
+	})
+}
+
+// Do implements redis.Cluster: it is where every command on a key comes by.
+func (c redisCluster) Do(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
+	w := batches.Get().(*batchWork)
+	*w = batchWork{Batch: b, dst: dst}
+	r, err := c.node.do(ctx, w, replication.AckDefault, true)
+	*w = batchWork{}
+	batches.Put(w)
+	switch {
+	case errors.Is(err, errNoMajority):
+		return dst, fmt.Errorf("%w: %w", redis.ErrClusterDown, err)
+	case err != nil:
+		return dst, err
+	case r.forwarded:
+		return append(dst, r.answers...), nil
+	default:
+		return r.answers, nil
+	}
+}
+
+// batches saves an allocation a command.
+var batches = sync.Pool{New: func() any { return new(batchWork) }}
+
+// Watch implements redis.Cluster.
+func (c redisCluster) Watch(ctx context.Context, key string) (command.Watch, error) {
+	b := &command.Batch{Commands: [][][]byte{{[]byte(command.Token), []byte(key)}}, Proto: 2, Key: key}
+	answer, err := c.Do(ctx, b, nil)
+	if err != nil {
+		return command.Watch{}, err
+	}
+	token, ok := command.TokenOf(answer)
+	if !ok {
+		return command.Watch{}, fmt.Errorf("watch: the owner answered %.40q", answer)
+	}
+	return command.Watch{Key: key, Token: token}, nil
+}
+
+// ask runs a batch that concerns a whole partition.
+func (c redisCluster) ask(ctx context.Context, b *command.Batch) (resp.Value, error) {
+	answer, err := c.Do(ctx, b, nil)
+	if err != nil {
+		return resp.Value{}, err
+	}
+	v, err := resp.NewReplyReader(bytes.NewReader(answer), resp.ReplyLimits{}).Read()
+	if err == nil && v.IsError() {
+		err = errors.New(v.Text)
+	}
+	return v, err
+}
+
+// mine says whether this member serves the partition.
+func (c redisCluster) mine(p int) bool {
+	ph := c.node.owner.phaseOf(p)
+	return ph == warm || ph == fetching
+}
+
+// each calls f with every partition, or with those that this member serves,
+// some at a time, until one fails.
+func (c redisCluster) each(ctx context.Context, local bool, f func(ctx context.Context, p int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	slots := make(chan struct{}, sweepers)
+	var wg sync.WaitGroup
+	for p := range ring.Partitions {
+		if local && !c.mine(p) {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if ctx.Err() != nil {
+				return
+			}
+			if err := f(ctx, p); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// Count implements redis.Cluster.
+func (c redisCluster) Count(ctx context.Context, local bool) (int, error) {
+	var mu sync.Mutex
+	total := 0
+	err := c.each(ctx, local, func(ctx context.Context, p int) error {
+		v, err := c.ask(ctx, command.CountBatch(p))
+		if err != nil || len(v.Elems) != 2 {
+			return errors.Join(err, ctx.Err())
+		}
+		mu.Lock()
+		total += int(v.Elems[0].Int)
+		mu.Unlock()
+		return nil
+	})
+	return total, err
+}
+
+// Flush implements redis.Cluster. Like every delete it leaves tombstones.
+func (c redisCluster) Flush(ctx context.Context, local bool) error {
+	return c.each(ctx, local, func(ctx context.Context, p int) error {
+		_, err := c.ask(ctx, command.FlushBatch(p))
+		return err
+	})
+}
+
+// Scan implements redis.Cluster. As most partitions of a small cluster hold
+// little, it asks several at a time, and takes their pages in order until it has
+// seen as many keys as it was to.
+func (c redisCluster) Scan(ctx context.Context, r redis.ScanRequest) (redis.ScanResult, error) {
+	found := redis.ScanResult{Next: r.From}
+	for found.Next.Partition < ring.Partitions && found.Seen < r.Count {
+		first := found.Next.Partition
+		n := min(sweepers, ring.Partitions-first)
+		pages, err := c.pages(ctx, r, found.Next, n, r.Count-found.Seen)
+		if err != nil {
+			return found, err
+		}
+		for i := 0; i < n && found.Seen < r.Count; i++ {
+			found.Keys = append(found.Keys, pages[i].Keys...)
+			found.Seen += pages[i].Seen
+			found.Next = redis.Cursor{Partition: first + i + 1}
+			if pages[i].More {
+				found.Next = redis.Cursor{Partition: first + i, Position: pages[i].Next}
+				break
+			}
+		}
+	}
+	return found, nil
+}
+
+// pages asks n partitions for their keys, the first from a position on.
+func (c redisCluster) pages(ctx context.Context, r redis.ScanRequest, from redis.Cursor, n, count int) ([]command.Page, error) {
+	pages, errs := make([]command.Page, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		p, position := from.Partition+i, uint64(0)
+		if i == 0 {
+			position = from.Position
+		}
+		if r.Local && !c.mine(p) {
+			continue
+		}
+		wg.Go(func() {
+			v, err := c.ask(ctx, command.ScanBatch(p, position, count, r.Match, r.Type))
+			page, ok := command.PageOf(v)
+			if err == nil && !ok {
+				err = fmt.Errorf("scan of partition %d: %w", p, session.ErrMalformed)
+			}
+			pages[i], errs[i] = page, err
+		})
+	}
+	wg.Wait()
+	return pages, errors.Join(errs...)
+}
+
+// Wait implements redis.Cluster: the owner of each partition says to how many
+// members it has brought everything that it had to bring when it was asked.
+func (c redisCluster) Wait(ctx context.Context, partitions []int, copies int) int {
+	n := c.node
+	if len(partitions) == 0 { // nothing was written, so every copy has it
+		return max(0, min(n.cfg.Copies, len(n.View().Nodes()))-1)
+	}
+	var here []int
+	there := make(map[*link][]int)
+	for _, p := range partitions {
+		v := n.owner.route(p)
+		switch {
+		case v.phase == warm || v.phase == fetching:
+			here = append(here, p)
+		case v.to != nil:
+			there[v.to] = append(there[v.to], p)
+		default:
+			return 0 // nobody serves it at this moment
+		}
+	}
+	var mu sync.Mutex
+	least := n.copied(ctx, here, copies)
+	var wg sync.WaitGroup
+	for l, parts := range there {
+		wg.Go(func() {
+			reached := askCopied(ctx, l, parts, copies)
+			mu.Lock()
+			least = min(least, reached)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return least
+}
+
+// askCopied asks an owner until it has reached so many copies, for a short time
+// each: an answer that is long in coming takes the place of others on the link.
+func askCopied(ctx context.Context, l *link, partitions []int, copies int) (reached int) {
+	for {
+		answer, err := l.Call(ctx, typeWait, encodeWait(partitions, copies))
+		if err != nil || len(answer) != 2 {
+			return reached
+		}
+		reached = int(order.Uint16(answer))
+		if reached >= copies || ctx.Err() != nil {
+			return reached
+		}
+	}
+}
+
+// copied waits until what this member has to bring to the holders of partitions
+// now is at so many of each, and returns the least number reached. A member that
+// serves none of them says the most.
+func (n *Node) copied(ctx context.Context, partitions []int, copies int) int {
+	begin := time.Now()
+	for {
+		least := maxCopies
+		for _, p := range partitions {
+			least = min(least, n.replicator.CaughtUp(n.View().copyHolders(p), begin))
+		}
+		if least >= copies {
+			return least
+		}
+		select {
+		case <-ctx.Done():
+			return least
+		case <-n.ctx.Done():
+			return least
+		case <-time.After(waitPoll):
+		}
+	}
+}
+
+const (
+	maxCopies = 1<<16 - 1
+	// waitPoll is how often WAIT looks again, and waitSlice how long it keeps a
+	// member waiting that asks.
+	waitPoll  = time.Millisecond
+	waitSlice = 250 * time.Millisecond
+)
+
+// A WAIT that is forwarded is
+//
+//	u16 copies | u16 partition, any number of times
+//
+// and its answer the least number of copies as u16.
+func encodeWait(partitions []int, copies int) []byte {
+	b := order.AppendUint16(nil, uint16(min(max(copies, 0), maxCopies)))
+	for _, p := range partitions {
+		b = order.AppendUint16(b, uint16(p))
+	}
+	return b
+}
+
+func (n *Node) serveWait(ctx context.Context, b []byte) ([]byte, error) {
+	if len(b) < 2 || len(b)%2 != 0 {
+		return nil, fmt.Errorf("wait of %d bytes: %w", len(b), session.ErrMalformed)
+	}
+	copies := int(order.Uint16(b))
+	var partitions []int
+	for rest := b[2:]; len(rest) > 0; rest = rest[2:] {
+		if p := int(order.Uint16(rest)); p < ring.Partitions {
+			partitions = append(partitions, p)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, waitSlice)
+	defer cancel()
+	return order.AppendUint16(nil, uint16(n.copied(ctx, partitions, copies))), nil
+}
+
+// Publish implements redis.Cluster.
+func (c redisCluster) Publish(ctx context.Context, channel, payload []byte) (int, error) {
+	return c.node.pubsub.publish(ctx, message{string(channel), string(payload)}), nil
+}
+
+// Topology implements redis.Cluster.
+func (c redisCluster) Topology() redis.Topology { return c.node.View().topology }
+
+// Info implements redis.Cluster.
+func (c redisCluster) Info() redis.Info {
+	n := c.node
+	info := redis.Info{
+		Version: buildVersion(), Uptime: n.since(), Memory: n.store.Stats().Bytes, MemoryLimit: n.cfg.MemoryLimit,
+	}
+	for p := range ring.Partitions {
+		_ = n.store.View(p, func(tx *session.Tx) error { // closed ones are others'
+			for rec := range tx.Each {
+				info.Keys++
+				if rec.Expiry().At > 0 {
+					info.Expires++
+				}
+			}
+			return nil
+		})
+	}
+	return info
+}
+
+// redisStats adds what the Redis door counts.
+func (n *Node) redisStats(a *statsAnswer) {
+	s := n.redis.Stats()
+	a.RedisClients, a.RedisSubscribers = int(s.Clients), int(s.Subscribers)
+	for name, v := range map[string]int64{
+		"redis_accepted": s.Accepted, "redis_rejected": s.Rejected,
+		"redis_commands": s.Commands, "redis_errors": s.Errors, "redis_protocol_errors": s.ProtocolErrors, "redis_cut_off": s.CutOff,
+		"redis_idle": s.Idle, "redis_panics": s.Panics, "redis_messages": s.Messages,
+	} {
+		a.Counters[name] = v
+	}
+}
+
+// buildVersion is this module's version as the build recorded it.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// expireSessions forgets what has ended, and says so of what was served here.
+func (n *Node) expireSessions() {
+	limit := 0
+	if n.pubsub.wanted() {
+		limit = maxExpired
+	}
+	ended, _ := n.store.Sweep(limit)
+	slices.Sort(ended)
+	for _, key := range ended {
+		n.pubsub.event("expired", key)
+	}
+}

@@ -1,0 +1,81 @@
+package redis
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/resp"
+)
+
+// Config is what the door needs. A zero field means the default named beside it.
+type Config struct {
+	// Cluster runs the commands on keys. Required.
+	Cluster Cluster
+
+	// Password is what clients must AUTH with, as user "default" or without a
+	// user. Default: none is asked for.
+	Password string
+	// Redirect answers MOVED for keys that other nodes own, as Redis Cluster
+	// does, instead of forwarding; DBSIZE, KEYS, SCAN and FLUSHDB are then
+	// about this node's keys only.
+	Redirect bool
+
+	// MaxValue bounds one argument, in bytes. Default 1 MiB.
+	MaxValue int
+	// MaxArgs bounds the arguments of one command. Default 1,048,576.
+	MaxArgs int
+	// MaxQuery bounds one command as it is sent, and the commands of one
+	// transaction together, in bytes. Default 64 MiB.
+	MaxQuery int
+	// OutputLimit bounds what one connection may have unsent, in bytes: one
+	// that reads too slowly for its messages, or asks for more at once, is cut
+	// off. Default 64 MiB, which is what one batch may answer.
+	OutputLimit int
+	// MaxClients bounds the connections. Default 10,000.
+	MaxClients int
+
+	// IdleTimeout closes connections that send nothing, except subscribers.
+	// Default 0: none.
+	IdleTimeout time.Duration
+	// AuthTimeout closes connections that have not authenticated where that is
+	// needed. Default 10s.
+	AuthTimeout time.Duration
+	// WriteTimeout closes connections that do not read what they are sent.
+	// Default 10s.
+	WriteTimeout time.Duration
+
+	// Log receives panics and refusals. Keys and values are bearer secrets and
+	// never logged. Default: discarded.
+	Log *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Cluster == nil {
+		panic("redis: Config.Cluster is nil")
+	}
+	def := func(field *int, value int) {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	def(&c.MaxValue, 1<<20)
+	def(&c.MaxArgs, 1<<20)
+	def(&c.MaxQuery, max(64<<20, 2*c.MaxValue))
+	def(&c.OutputLimit, 64<<20)
+	def(&c.MaxClients, 10_000)
+	if c.AuthTimeout == 0 {
+		c.AuthTimeout = 10 * time.Second
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = 10 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// limits are those of a client that has authenticated.
+func (c *Config) limits() resp.Limits {
+	return resp.Limits{MaxArgs: c.MaxArgs, MaxBulk: c.MaxValue, MaxQuery: c.MaxQuery}
+}

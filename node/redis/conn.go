@@ -1,0 +1,244 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+const (
+	// flushAt sends what has been answered before a long pipeline is through.
+	flushAt = 64 << 10
+	// keepOutput is what a connection keeps of its output buffer.
+	keepOutput = 2 * flushAt
+)
+
+// conn is one client. What has no word on it is its own goroutine's.
+type conn struct {
+	server *Server
+	net    net.Conn
+	id     int64
+	born   int64 // in ticks
+
+	in      *resp.Reader
+	out     resp.Reply // answers that are not sent yet
+	count   int64      // commands since the last flush
+	errors  int64      // of these, answered with an error
+	closing bool       // nothing further is read
+	replies replyMode
+
+	batch   command.Batch // of the command that is running
+	one     [1][][]byte   // its commands, if it is one
+	tx      transaction
+	watches []command.Watch
+	written partitions // since the last WAIT
+	subs    subscriptions
+	learnt  *ring.Table // that CLUSTER SLOTS, SHARDS or NODES told last, nil without: see moved
+
+	authenticated atomic.Bool  // read by the server's watch, as is what follows
+	subscribed    atomic.Bool  // to something
+	busy          atomic.Bool  // with a command
+	active        atomic.Int64 // tick of the last read
+	writing       atomic.Int64 // tick at which a write began, -1 between writes
+
+	mu     sync.Mutex // guards public
+	public public
+}
+
+// public is what CLIENT LIST shows of a connection to others.
+type public struct {
+	name, library, version string
+	proto                  int
+	channels, patterns     int
+	queued                 int // in MULTI, -1 without
+	last                   string
+}
+
+// replyMode is what CLIENT REPLY sets.
+type replyMode byte
+
+const (
+	replyOn replyMode = iota
+	replyOff
+	replySkip // not the next one
+)
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{server: s, net: nc, born: s.ticks.Load()}
+	c.public = public{proto: 2, queued: -1}
+	c.out.Proto = 2
+	c.in = resp.NewReader(nc, resp.Anonymous())
+	c.active.Store(c.born)
+	c.writing.Store(-1)
+	if s.cfg.Password == "" {
+		c.admitted()
+	}
+	return c
+}
+
+// admitted gives the client the limits of those that have authenticated.
+func (c *conn) admitted() {
+	c.authenticated.Store(true)
+	c.in.SetLimits(c.server.cfg.limits())
+}
+
+func (c *conn) serve() {
+	defer c.server.forget(c)
+	defer c.end()
+	defer c.recover()
+	for c.turn() {
+	}
+}
+
+// turn answers all that has come and waits for more. It returns false when the
+// connection is through.
+func (c *conn) turn() bool {
+	c.busy.Store(true)
+	c.runBuffered()
+	if err := c.flush(); err != nil || c.closing {
+		return false
+	}
+	c.busy.Store(false)
+	err := c.in.Fill()
+	c.active.Store(c.server.ticks.Load())
+	return err == nil // whatever it is, there is nobody to tell
+}
+
+func (c *conn) runBuffered() {
+	for !c.closing {
+		args, err := c.in.Next()
+		if err != nil {
+			c.refuse(err)
+			return
+		}
+		if args == nil {
+			return
+		}
+		c.run(args)
+		if len(c.out.B) >= flushAt && c.flush() != nil {
+			c.closing = true
+		}
+	}
+}
+
+// refuse ends a connection that does not speak the protocol.
+func (c *conn) refuse(err error) {
+	c.closing = true
+	c.server.counters.protocolErrors.Add(1)
+	if errors.Is(err, resp.ErrHTTP) {
+		c.server.cfg.Log.Warn("redis: a client speaks HTTP, perhaps a browser that somebody else's page makes to", "client", c.net.RemoteAddr())
+		return
+	}
+	c.out.Error("ERR " + err.Error())
+}
+
+// run answers one command, as far as the client wants to have answers.
+func (c *conn) run(args [][]byte) {
+	begin, mode := len(c.out.B), c.replies
+	c.dispatch(args)
+	c.count++
+	if len(c.out.B) > begin && c.out.B[begin] == '-' {
+		c.errors++
+	}
+	if mode == replyOn && c.replies == replyOn {
+		return
+	}
+	if c.replies == replyOff || mode == replySkip {
+		c.out.B = c.out.B[:min(begin, len(c.out.B))] // a subscription has sent what was before it
+	}
+	if mode == replySkip && c.replies == replySkip {
+		c.replies = replyOn
+	}
+}
+
+var errCutOff = errors.New("cut off")
+
+// flush sends the answers.
+func (c *conn) flush() error {
+	if c.count > 0 {
+		c.server.counters.commands.Add(c.count)
+		c.server.counters.errors.Add(c.errors)
+		c.count, c.errors = 0, 0
+	}
+	if len(c.out.B) == 0 {
+		return nil
+	}
+	var err error
+	switch {
+	case len(c.out.B) > c.server.cfg.OutputLimit:
+		c.cutOff("an answer was larger than the output limit")
+		err = errCutOff
+	case c.subs.queue != nil:
+		err = c.subs.queue.replies(c.out.B)
+	default:
+		err = c.write(c.out.B)
+	}
+	c.out.B = c.out.B[:0]
+	if cap(c.out.B) > keepOutput {
+		c.out.B = nil
+	}
+	return err
+}
+
+// write is called by the connection's goroutine or, once it has subscribed, by
+// its queue's, never by both.
+func (c *conn) write(b []byte) error {
+	c.writing.Store(c.server.ticks.Load())
+	_, err := c.net.Write(b)
+	c.writing.Store(-1)
+	return err
+}
+
+// cutOff closes a connection that has more to read than it may.
+func (c *conn) cutOff(why string) {
+	c.server.counters.cutOff.Add(1)
+	c.close(why)
+}
+
+// close ends the connection from outside; its goroutines notice.
+func (c *conn) close(why string) {
+	c.server.cfg.Log.Info("redis: closed a connection", "client", c.net.RemoteAddr(), "why", why)
+	c.net.Close()
+}
+
+// end gives back what the connection has. What is queued for it is still sent.
+func (c *conn) end() {
+	c.unsubscribeAll()
+	if q := c.subs.queue; q != nil {
+		q.finish()
+	}
+	c.net.Close()
+}
+
+// stopReading ends the connection after the commands that it has sent.
+func (c *conn) stopReading() { _ = c.net.SetReadDeadline(longAgo) } // fails only if it is closed
+
+// recover keeps a bug in one command to the connection that met it.
+func (c *conn) recover() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	c.server.counters.panics.Add(1)
+	c.server.cfg.Log.Error("redis: panic", "command", c.batch.Name(), "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+}
+
+// show changes what others see of the connection.
+func (c *conn) show(change func(p *public)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.public)
+}
+
+func (c *conn) shown() public {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.public
+}

@@ -1,0 +1,185 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+const (
+	// scanChunk is how many keys are looked at in one go where all are.
+	scanChunk = 1000
+	// scanRounds bounds the requests that one SCAN makes, as its COUNT bounds
+	// the keys: most partitions of a small cluster are empty.
+	scanRounds = 64
+	// maxWait bounds WAIT without a timeout. Redis would wait for ever, with a
+	// client that may have gone long ago.
+	maxWait = time.Minute
+)
+
+var keyspaceVerbs = []verb{
+	{name: "dbsize", arity: 1, flags: reads | fast, run: (*conn).dbsize},
+	{name: "keys", arity: 2, flags: reads, run: (*conn).keys},
+	{name: "scan", arity: -2, flags: reads, run: (*conn).scan},
+	{name: "flushdb", arity: -1, flags: writes, run: (*conn).flushAll},
+	{name: "flushall", arity: -1, flags: writes, run: (*conn).flushAll},
+	{name: "wait", arity: 3, flags: noScript, run: (*conn).wait},
+}
+
+func (c *conn) dbsize([][]byte) {
+	n, err := c.server.cfg.Cluster.Count(c.server.ctx, c.server.cfg.Redirect)
+	if err != nil {
+		c.fault(err)
+		return
+	}
+	c.out.Int(int64(n))
+}
+
+func (c *conn) keys(args [][]byte) {
+	r := ScanRequest{Count: scanChunk, Match: string(args[1]), Local: c.server.cfg.Redirect}
+	var keys []string
+	size := 0
+	for r.From.Partition < ring.Partitions {
+		found, err := c.server.cfg.Cluster.Scan(c.server.ctx, r)
+		if err != nil {
+			c.fault(err)
+			return
+		}
+		for _, key := range found.Keys {
+			size += len(key) + len("$512\r\n\r\n")
+		}
+		if size > c.server.cfg.OutputLimit {
+			c.fail("ERR too many keys for one answer, use SCAN")
+			return
+		}
+		keys = append(keys, found.Keys...)
+		r.From = found.Next
+	}
+	c.bulks(keys)
+}
+
+func (c *conn) bulks(list []string) {
+	c.out.Array(len(list))
+	for _, s := range list {
+		c.out.BulkString(s)
+	}
+}
+
+// A cursor is written as one number: the partition above the position.
+const positionBits = 43
+
+func (c *conn) scan(args [][]byte) {
+	at, err := strconv.ParseUint(string(args[1]), 10, 64)
+	if err != nil {
+		c.fail("ERR invalid cursor")
+		return
+	}
+	r := ScanRequest{
+		From:  Cursor{Partition: int(min(at>>positionBits, ring.Partitions)), Position: at & (1<<positionBits - 1)},
+		Count: 10, Local: c.server.cfg.Redirect,
+	}
+	if no := r.options(args[2:]); no != none {
+		c.fail(no)
+		return
+	}
+	keys, next, err := c.scanSome(r)
+	if err != nil {
+		c.fault(err)
+		return
+	}
+	c.out.Array(2)
+	if next.Partition >= ring.Partitions {
+		c.out.BulkString("0")
+	} else {
+		c.out.BulkString(strconv.FormatUint(uint64(next.Partition)<<positionBits|next.Position, 10))
+	}
+	c.bulks(keys)
+}
+
+func (r *ScanRequest) options(options [][]byte) refusal {
+	for len(options) > 0 {
+		if len(options) == 1 {
+			return errSyntax
+		}
+		switch {
+		case is(options[0], "count"):
+			n, isInt := resp.ParseInt(options[1])
+			if !isInt {
+				return errInteger
+			}
+			if n < 1 {
+				return errSyntax
+			}
+			r.Count = int(min(n, 10*scanChunk))
+		case is(options[0], "match"):
+			r.Match = string(options[1])
+		case is(options[0], "type"):
+			r.Type = lower(options[1])
+		default:
+			return errSyntax
+		}
+		options = options[2:]
+	}
+	return none
+}
+
+// scanSome looks at about r.Count keys.
+func (c *conn) scanSome(r ScanRequest) (keys []string, next Cursor, err error) {
+	next = r.From
+	left := r.Count
+	for range scanRounds {
+		if next.Partition >= ring.Partitions || left <= 0 {
+			break
+		}
+		r.From, r.Count = next, left
+		found, err := c.server.cfg.Cluster.Scan(c.server.ctx, r)
+		if err != nil {
+			return nil, next, err
+		}
+		keys, next = append(keys, found.Keys...), found.Next
+		left -= found.Seen
+	}
+	return keys, next, nil
+}
+
+func (c *conn) flushAll(args [][]byte) {
+	if len(args) > 2 || len(args) == 2 && !is(args[1], "async") && !is(args[1], "sync") {
+		c.fail(errSyntax)
+		return
+	}
+	if err := c.server.cfg.Cluster.Flush(c.server.ctx, c.server.cfg.Redirect); err != nil {
+		c.fault(err)
+		return
+	}
+	c.out.OK()
+}
+
+// wait answers to how many copies everything has got that the connection has
+// written since it waited last.
+func (c *conn) wait(args [][]byte) {
+	copies, isInt := resp.ParseInt(args[1])
+	if !isInt {
+		c.fail(errInteger)
+		return
+	}
+	ms, isInt := resp.ParseInt(args[2])
+	if !isInt {
+		c.fail("ERR timeout is not an integer or out of range")
+		return
+	}
+	if ms < 0 {
+		c.fail("ERR timeout is negative")
+		return
+	}
+	limit := maxWait
+	if ms > 0 {
+		limit = min(limit, time.Duration(min(ms, int64(maxWait/time.Millisecond)))*time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(c.server.ctx, limit)
+	defer cancel()
+	c.out.Int(int64(c.server.cfg.Cluster.Wait(ctx, c.written.list(), int(copies))))
+	c.written = partitions{}
+}

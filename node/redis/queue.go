@@ -1,0 +1,141 @@
+package redis
+
+import (
+	"sync"
+
+	"github.com/seed-95a32959/holdfast/resp"
+)
+
+// queue is what a connection that has subscribed is still to be sent: answers
+// and messages, in order. A client that lets it grow over the output limit is
+// cut off.
+type queue struct {
+	conn  *conn
+	limit int
+	wake  chan struct{} // one slot
+	ended chan struct{} // closed when run has returned
+
+	mu    sync.Mutex // guards what follows
+	reply resp.Reply // B is what is queued
+	late  resp.Reply // B is what has to wait behind answers that are not queued yet
+	gated bool       // messages go to late
+	done  bool       // nothing is queued any more
+	spare []byte     // B while what was in it is being written
+}
+
+func newQueue(c *conn) *queue {
+	q := &queue{conn: c, limit: c.server.cfg.OutputLimit, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	q.reply.Proto, q.late.Proto = c.out.Proto, c.out.Proto
+	return q
+}
+
+func (q *queue) setProto(proto int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reply.Proto, q.late.Proto = proto, proto
+}
+
+// push queues a message of about so many bytes, and returns 1 if it did.
+func (q *queue) push(size int, write func(r *resp.Reply)) (queued int) {
+	q.mu.Lock()
+	overflowed := q.overflowedLocked(size)
+	if !q.done {
+		to := &q.reply
+		if q.gated {
+			to = &q.late
+		}
+		write(to)
+		queued = 1
+	}
+	q.mu.Unlock()
+	q.after(overflowed)
+	return queued
+}
+
+// gate keeps messages back until the next answers have been queued, so that a
+// subscriber is told that it is one before it gets the first.
+func (q *queue) gate() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.gated = true
+}
+
+// replies queues answers, and behind them what the gate has kept back.
+func (q *queue) replies(b []byte) error {
+	q.mu.Lock()
+	overflowed := q.overflowedLocked(len(b))
+	done := q.done
+	if !done {
+		q.reply.B = append(append(q.reply.B, b...), q.late.B...)
+	}
+	q.late.B, q.gated = nil, false
+	q.mu.Unlock()
+	q.after(overflowed)
+	if done {
+		return errCutOff
+	}
+	return nil
+}
+
+// overflowedLocked ends a queue that cannot take so many bytes more, and says
+// so once.
+func (q *queue) overflowedLocked(size int) bool {
+	if q.done || len(q.reply.B)+len(q.late.B)+size <= q.limit {
+		return false
+	}
+	q.done, q.reply.B, q.late.B = true, nil, nil
+	return true
+}
+
+func (q *queue) after(overflowed bool) {
+	if overflowed {
+		q.conn.cutOff("it did not read its messages")
+	}
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finish lets what is queued be sent, and waits for that.
+func (q *queue) finish() {
+	q.mu.Lock()
+	q.done = true
+	q.mu.Unlock()
+	q.after(false)
+	<-q.ended
+}
+
+// run sends what is queued until the queue is finished or the connection broken.
+func (q *queue) run() {
+	defer close(q.ended)
+	for range q.wake {
+		b, done := q.take()
+		if len(b) > 0 && q.conn.write(b) != nil {
+			q.breakOff()
+			return
+		}
+		if done {
+			return
+		}
+	}
+}
+
+// take returns what is queued. The bytes are the caller's until the next take.
+func (q *queue) take() (b []byte, done bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b = q.reply.B
+	q.reply.B = q.spare[:0]
+	if q.spare = b; cap(b) > keepOutput {
+		q.spare = nil
+	}
+	return b, q.done
+}
+
+// breakOff throws away what comes for a connection that is broken.
+func (q *queue) breakOff() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.done, q.reply.B, q.spare = true, nil, nil
+}

@@ -1,0 +1,231 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server is the Redis door of one node.
+type Server struct {
+	cfg      Config
+	hub      hub
+	scripts  scripts
+	settings settings
+	shards   shardCache
+	counters counters
+	runID    string
+	started  time.Time
+
+	// ticks counts the seconds since the start. Connections note it with what
+	// they do, so that no command sets a timer: see watch.
+	ticks atomic.Int64
+
+	ctx    context.Context // ends when the connections have to
+	cancel context.CancelFunc
+	group  sync.WaitGroup // every goroutine of the door
+
+	mu        sync.Mutex // guards what follows
+	closing   bool
+	lastID    int64
+	conns     map[int64]*conn
+	listeners map[net.Listener]struct{}
+}
+
+// ErrServerClosed is what Serve returns after Shutdown.
+var ErrServerClosed = errors.New("redis: server closed")
+
+// New returns a door that waits for its listener. It panics if Config.Cluster
+// is nil. [Server.Shutdown] ends it, whether it has served or not.
+func New(cfg Config) *Server {
+	s := &Server{
+		cfg: cfg.withDefaults(), runID: newRunID(), started: time.Now(),
+		conns: make(map[int64]*conn), listeners: make(map[net.Listener]struct{}),
+	}
+	s.settings.init(&s.cfg)
+	s.scripts.init()
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.group.Go(s.watch)
+	return s
+}
+
+// Serve takes connections from l until Shutdown, and closes it. It returns
+// [ErrServerClosed], or why l failed.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.listen(l) {
+		l.Close()
+		return ErrServerClosed
+	}
+	defer s.unlisten(l)
+	wait := 5 * time.Millisecond
+	for {
+		c, err := l.Accept()
+		if err == nil {
+			wait = 5 * time.Millisecond
+			s.ServeConn(c)
+			continue
+		}
+		if s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return ErrServerClosed
+		}
+		// Out of file descriptors, say: it passes when a connection ends.
+		s.cfg.Log.Warn("redis: accept", "error", err)
+		select {
+		case <-time.After(wait):
+			wait = min(2*wait, time.Second)
+		case <-s.ctx.Done():
+			return ErrServerClosed
+		}
+	}
+}
+
+func (s *Server) listen(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.listeners[l] = struct{}{}
+	}
+	return !s.closing
+}
+
+func (s *Server) unlisten(l net.Listener) {
+	s.mu.Lock()
+	delete(s.listeners, l)
+	s.mu.Unlock()
+	l.Close()
+}
+
+// ServeConn serves one connection, in a goroutine of its own, and closes it.
+func (s *Server) ServeConn(nc net.Conn) {
+	c := newConn(s, nc)
+	if refusal := s.admit(c); refusal != "" {
+		s.counters.rejected.Add(1)
+		_ = nc.SetWriteDeadline(time.Now().Add(time.Second)) // a closed connection needs none
+		_, _ = nc.Write([]byte(refusal))                     // that it is refused shows without the text
+		nc.Close()
+		return
+	}
+}
+
+// admit starts a connection, or says why not.
+func (s *Server) admit(c *conn) (refusal string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closing:
+		return "-ERR server is shutting down\r\n"
+	case len(s.conns) >= s.cfg.MaxClients:
+		return "-ERR max number of clients reached\r\n"
+	}
+	s.lastID++
+	c.id = s.lastID
+	s.conns[c.id] = c
+	s.counters.accepted.Add(1)
+	s.group.Go(c.serve)
+	return ""
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c.id)
+}
+
+// all returns the connections in order of age.
+func (s *Server) all() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*conn, 0, len(s.conns))
+	for _, c := range s.conns {
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b *conn) int { return int(a.id - b.id) })
+	return list
+}
+
+// Shutdown takes no further connection, lets each one finish the commands that
+// have been read, and waits until all goroutines have ended. When ctx ends it
+// breaks what is left off, waits for that, and returns the context's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for l := range s.listeners {
+		l.Close() // Serve returns by it, whatever it says
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.group.Wait()
+		close(done)
+	}()
+	for _, c := range s.all() {
+		c.stopReading()
+	}
+	defer s.cancel()
+	var err error
+	if !s.drained(ctx) {
+		err = ctx.Err()
+	}
+	s.cancel()
+	for _, c := range s.all() {
+		c.net.Close()
+	}
+	<-done
+	return err
+}
+
+// drained waits until there is no connection left, or ctx ends.
+func (s *Server) drained(ctx context.Context) bool {
+	for {
+		if len(s.all()) == 0 {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// watch closes the connections that are idle for too long and those that do not
+// read. It looks once a second, so that a command costs no timer.
+func (s *Server) watch() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+			now := s.ticks.Add(1)
+			for _, c := range s.all() {
+				s.look(c, now)
+			}
+		}
+	}
+}
+
+func (s *Server) look(c *conn, now int64) {
+	if since := c.writing.Load(); since >= 0 && over(now-since, s.cfg.WriteTimeout) {
+		s.counters.cutOff.Add(1)
+		c.close("it did not read what it was sent")
+		return
+	}
+	idle := now - c.active.Load()
+	switch {
+	case c.busy.Load() || c.subscribed.Load():
+	case over(idle, s.cfg.IdleTimeout), !c.authenticated.Load() && over(idle, s.cfg.AuthTimeout):
+		s.counters.idle.Add(1)
+		c.close("it was idle for too long")
+	}
+}
+
+// over says whether so many ticks are surely longer than a limit, 0 being none.
+func over(ticks int64, limit time.Duration) bool {
+	return limit > 0 && time.Duration(ticks-1)*time.Second >= limit
+}

@@ -1,0 +1,154 @@
+package node
+
+import (
+	"errors"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// work is what a request wants done where its partition is owned: an operation
+// of package session, or a batch of Redis commands. Who owns the partition,
+// whether this member may serve it, who gets copies and what a failure means is
+// the same for both, and is written once, in terms of these questions.
+type work interface {
+	name() string // for errors
+	partition() int
+	writes() bool
+	deletes() bool    // it does nothing but delete, and must always pass
+	repeatable() bool // run twice it ends as run once
+	mayWait() bool    // for copies, however its writer wants its writes acknowledged
+	// creates says whether it would add a session to those of the store.
+	creates(*session.Store) bool
+	// keys calls f with those that it looks at. whole says that it looks at
+	// everything in its partition instead.
+	keys(f func(key string)) (whole bool)
+	// run runs it, with stamps as of at, when this member was sure that it may.
+	// blind says that copies are out of reach that may know more.
+	run(n *Node, at time.Time, blind bool) (reply, error)
+	// encode appends what the owner needs to run it.
+	encode(b []byte) []byte
+}
+
+// reply is what became of one request, and who says so.
+type reply struct {
+	api.Reply
+	answers  []byte   // of a batch
+	commands bool     // it is a batch's
+	changed  []string // keys whose copies are behind
+	deleted  bool     // a delete was among the changes
+	exact    bool     // a change was made only because there was nothing before
+
+	forwarded bool // another member did it
+}
+
+// opWork is an operation of package session.
+type opWork struct{ *session.Op }
+
+func (w opWork) name() string           { return w.Kind.String() }
+func (w opWork) partition() int         { return ring.Partition(w.Key) }
+func (w opWork) writes() bool           { return w.Kind.Writes() }
+func (w opWork) encode(b []byte) []byte { return w.Append(b) }
+func (w opWork) deletes() bool          { return w.Kind == session.Delete || w.Kind == session.DeleteAll }
+func (w opWork) mayWait() bool          { return w.deletes() }
+func (w opWork) repeatable() bool       { return repeatable(w.Op) }
+
+func (w opWork) keys(f func(string)) (whole bool) {
+	if w.Kind == session.List || w.Kind == session.DeleteAll || w.Kind == session.Scan {
+		return true
+	}
+	f(w.Key)
+	return false
+}
+
+func (w opWork) creates(store *session.Store) bool {
+	return w.Kind == session.Put && missing(store, w.Key)
+}
+
+func missing(store *session.Store, key string) bool {
+	rec := store.Peek(key)
+	return rec == nil || rec.Dead()
+}
+
+// repeatable says whether running op twice ends as running it once does. A
+// condition may be true the first time and false the second.
+func repeatable(op *session.Op) bool {
+	return op.Kind != session.Rotate && op.IfVersion == 0 && !op.Exists && !op.Create
+}
+
+func (w opWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
+	r.Result, err = n.store.DoAsOf(w.Op, at)
+	if err == nil && r.Changed {
+		r.changed = changedKeys(w.Op, r.Result)
+		r.deleted = w.deletes()
+	}
+	if blind && errors.Is(err, session.ErrNotFound) {
+		err = errBlind
+	}
+	if r.deleted && n.pubsub.wanted() {
+		for _, key := range r.changed {
+			n.pubsub.event("del", key)
+		}
+	}
+	return r, err
+}
+
+func changedKeys(op *session.Op, res session.Result) []string {
+	if len(res.Records) == 0 {
+		return []string{op.Key}
+	}
+	keys := make([]string, len(res.Records))
+	for i, rec := range res.Records {
+		keys[i] = rec.Key()
+	}
+	return keys
+}
+
+// batchWork is a batch of commands. Their answers are appended to dst.
+type batchWork struct {
+	*command.Batch
+	dst []byte
+}
+
+func (w *batchWork) name() string           { return w.Name() }
+func (w *batchWork) writes() bool           { return w.Writes() }
+func (w *batchWork) deletes() bool          { return w.Deletes() }
+func (w *batchWork) repeatable() bool       { return w.Repeatable() }
+func (w *batchWork) mayWait() bool          { return w.MayWait() }
+func (w *batchWork) encode(b []byte) []byte { return w.Append(b) }
+
+func (w *batchWork) partition() int {
+	if w.Key == "" {
+		return w.Partition
+	}
+	return ring.Partition(w.Key)
+}
+
+func (w *batchWork) keys(f func(string)) (whole bool) {
+	w.Keys(f)
+	return w.Key == ""
+}
+
+func (w *batchWork) creates(store *session.Store) (creates bool) {
+	if w.NeedsMemory() {
+		w.Keys(func(key string) { creates = creates || missing(store, key) })
+	}
+	return creates
+}
+
+func (w *batchWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
+	env := command.Env{At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted()}
+	out, err := w.Run(n.store, w.partition(), env, w.dst)
+	r.answers, r.commands = out.Reply, true
+	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact
+	for _, e := range out.Events {
+		n.pubsub.event(e.Name, e.Key)
+	}
+	if blind && errors.Is(err, session.ErrNotFound) {
+		err = errBlind
+	}
+	return r, err
+}

@@ -1,0 +1,138 @@
+package node
+
+import (
+	"context"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// serving is a member that owns everything and has a lease, and whose successor
+// never answers.
+func serving(t *testing.T) *Node {
+	n := still(t, "a", func(c *Config) { c.RESPRefuseRevive = time.Minute })
+	n.see(t, up("b", 1))
+	n.lease.until.Store(math.MaxInt64)
+	for p := range n.owner.phases {
+		n.store.Open(p)
+	}
+	return n
+}
+
+func line(text string) *batchWork {
+	b := &command.Batch{Proto: 2}
+	var args [][]byte
+	for _, word := range strings.Fields(text) {
+		args = append(args, []byte(word))
+	}
+	b.Commands, b.Key = [][][]byte{args}, string(args[1])
+	return &batchWork{Batch: b}
+}
+
+func (n *Node) command(text string) (string, error) {
+	ctx, cancel := context.WithTimeout(n.ctx, 20*time.Millisecond)
+	defer cancel()
+	w := line(text)
+	r, err := n.serve(ctx, w.partition(), w, replication.AckDefault)
+	return strings.TrimSpace(string(r.answers)), err
+}
+
+// Who is told that a lock is theirs must not lose it with the owner.
+func TestOnlyAnExactWriteWaitsForACopy(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	for _, text := range []string{"SET lock mine NX", "SETNX lock2 mine", "holdfast.setexnx lock3 9 mine"} {
+		_, err := n.command(text)
+		require.ErrorIs(t, err, api.ErrUncertain, text)
+		got, err := n.command(text)
+		require.NoError(t, err, "a refusal promises nothing")
+		require.Contains(t, []string{"$-1", ":0"}, got)
+	}
+	for _, text := range []string{"SET k v", "HSET h f v", "EXPIRE k 9", "SADD s m"} {
+		_, err := n.command(text)
+		require.NoError(t, err, text)
+	}
+	n.see(t)
+	got, err := n.command("SET alone mine NX")
+	require.NoError(t, err, "there is nobody to wait for")
+	require.Equal(t, "+OK", got)
+}
+
+// A delete is answered all the same, after it has waited.
+func TestADeleteDoesNotWaitForLong(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	_, err := n.command("SET k v")
+	require.NoError(t, err)
+	got, err := n.command("DEL k")
+	require.NoError(t, err)
+	require.Equal(t, ":1", got)
+	require.EqualValues(t, 1, n.stats.unconfirmed.Load())
+	got, err = n.command("SET k v")
+	require.NoError(t, err)
+	require.Contains(t, got, "-ERR key was deleted a moment ago", "by RESPRefuseRevive")
+}
+
+// Where all copies are out of reach no miss is answered, and nothing changed.
+func TestBlindPartitionsAnswerNoMissToCommands(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	for p := range n.owner.blind {
+		n.owner.blind[p].Store(true)
+	}
+	for _, text := range []string{"GET k", "SET k v NX", "HSET k f v"} {
+		_, err := n.command(text)
+		require.ErrorIs(t, err, api.ErrUnavailable, text)
+	}
+	got, err := n.command("SET k v")
+	require.NoError(t, err)
+	require.Equal(t, "+OK", got)
+	got, err = n.command("GET k")
+	require.NoError(t, err)
+	require.Equal(t, "$1\r\nv", got)
+}
+
+// While copies are far behind, what exists can be written, and logouts pass.
+func TestLagRefusesNewKeys(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	_, err := n.command("SET old v")
+	require.NoError(t, err)
+	n.lag.nanos.Store(int64(lagRefuse) + 1)
+	slow := func(text string) error {
+		w := line(text)
+		return n.admit(n.ctx, w)
+	}
+	require.ErrorIs(t, slow("SET new v"), session.ErrFull)
+	require.ErrorIs(t, slow("HSET new f v"), session.ErrFull)
+	require.NoError(t, slow("SET old v"))
+	require.NoError(t, slow("EXPIRE new 9"))
+	require.NoError(t, slow("DEL new"))
+}
+
+// Nothing is run without a lease, and nothing answered that has lost it on the
+// way.
+func TestWorkWithoutALease(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	n.lease.until.Store(0)
+	for _, text := range []string{"SET k v", "INCR k", "GET k"} {
+		_, err := n.command(text)
+		require.ErrorIs(t, err, session.ErrNotServed, text)
+	}
+	require.Nil(t, n.store.Peek("k"))
+
+	written := reply{changed: []string{"k"}}
+	_, err := n.overtaken(line("SET k v").partition(), line("SET k v"), written)
+	require.ErrorIs(t, err, session.ErrNotServed, "it is run again where there is a lease")
+	_, err = n.overtaken(line("INCR k").partition(), line("INCR k"), written)
+	require.ErrorIs(t, err, api.ErrUncertain, "it would count twice")
+}

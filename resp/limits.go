@@ -1,0 +1,54 @@
+package resp
+
+import "errors"
+
+// Limits bounds what one command may take.
+type Limits struct {
+	MaxArgs  int // arguments, the command's name among them
+	MaxBulk  int // bytes of one argument
+	MaxQuery int // bytes of the whole command as it is sent
+
+	// anonymous changes the texts of refusals to those that Redis has for a
+	// client that has not authenticated, and takes no inline command.
+	anonymous bool
+}
+
+// Anonymous returns the limits for a client that has to authenticate first,
+// those of Redis: it has no use for more than HELLO with AUTH and SETNAME.
+func Anonymous() Limits {
+	const args, bulk, header = 10, 16 << 10, 32
+	return Limits{MaxArgs: args, MaxBulk: bulk, MaxQuery: args * (bulk + header), anonymous: true}
+}
+
+// maxLine bounds a line that is not the argument of a command: a length, or a
+// whole inline command (PROTO_INLINE_MAX_SIZE of Redis).
+const maxLine = 64 << 10
+
+// ProtocolError says what was wrong with a command's framing. It is told to
+// the client as it is, after "ERR ", and the connection closed: where the next
+// command begins is not known.
+type ProtocolError string
+
+func (e ProtocolError) Error() string { return "Protocol error: " + string(e) }
+
+const (
+	errArgs          = ProtocolError("invalid multibulk length")
+	errBulk          = ProtocolError("invalid bulk length")
+	errArgsAnonymous = ProtocolError("unauthenticated multibulk length")
+	errBulkAnonymous = ProtocolError("unauthenticated bulk length")
+	errLongArgs      = ProtocolError("too big mbulk count string")
+	errLongBulk      = ProtocolError("too big bulk count string")
+	errLongInline    = ProtocolError("too big inline request")
+	errQuotes        = ProtocolError("unbalanced quotes in request")
+
+	// Redis has no text for the rest: it closes on a query that is too long,
+	// looks at no byte where CRLF has to be, and takes inline commands from
+	// anybody.
+	errQuery           = ProtocolError("too big request")
+	errEnd             = ProtocolError("expected CRLF")
+	errInlineAnonymous = ProtocolError("unauthenticated inline request")
+)
+
+// ErrHTTP says that a client speaks HTTP: somebody may be making a browser
+// send commands here. It gets no answer.
+var ErrHTTP = errors.New("an HTTP request where a command was expected")

@@ -1,0 +1,64 @@
+// What happened, newest first, told by every node and put in words.
+
+import { byId, count, el, millis, plural, timeOfDay } from "./dom.js";
+import { named } from "./palette.js";
+
+const most = 150; // lines kept
+const quiet = 1500; // ms in which the past arrives, which no screen reader should read out
+const known = new Set(); // which event of which boot has been told
+const gone = new Set(); // boots whose end has been told
+
+// Each kind: its mark, its tone, the member that it is about, and the words. A
+// kind that is about others is told by the page's own member alone, or every
+// node would tell the same.
+const kinds = {
+  joined: ["+", "good", other, () => "joined"],
+  ready: ["+", "good", other, () => "is ready and takes its place"],
+  healed: ["+", "good", other, () => "answers again"],
+  leaving: ["→", "warn", other, () => "is leaving and hands over what it holds"],
+  left: ["→", "warn", other, () => "has drained and left"],
+  gone: ["×", "bad", other, (d) => `is gone: ${d.why}`],
+  ended: ["×", "bad", other, () => "does not answer and was given up"],
+  claimed: ["•", "plain", at, (d) => `took over ${plural(d.partitions, "partition")}${d.to_fetch > 0 ? `, ${count(d.to_fetch)} of them to be fetched first` : ", every copy up to date"}`],
+  yielded: ["•", "plain", at, (d) => `gave ${plural(d.partitions, "partition")} to ${d.to}`],
+  succeeded: ["•", "warn", at, (d) => `learned from ${d.told_by} that it was succeeded in ${plural(d.partitions, "partition")}`],
+  fetched: ["•", "plain", at, (d) => `fetched ${plural(d.partitions, "partition")} in ${millis(d.ms)}`],
+  "handed-over": ["•", "plain", at, (d) => `dropped ${plural(d.partitions, "partition")} that others have confirmed`],
+  "stood-still": ["×", "warn", at, (d) => `stood still for ${millis(d.ms)}`],
+  draining: ["→", "warn", at, () => "began to drain"],
+  "held-off": ["×", "warn", at, (d) => `waits ${millis(d.ms)}: it has crashed too often`],
+};
+
+function at(ev) { return ev.at; }
+function other(ev) { return ev.data.member; }
+
+let lines = []; // { when, node }, newest first
+const since = performance.now();
+
+export function add(ev, self) {
+  const id = `${ev.at} ${ev.boot} ${ev.id}`;
+  const kind = kinds[ev.kind];
+  if (known.has(id) || !kind || (kind[2] === other && ev.at !== self)) return;
+  known.add(id);
+  if (ev.kind === "gone") gone.add(ev.data.boot);
+  if (ev.kind === "ended" && gone.has(ev.data.boot)) return; // told already, and with its reason
+  const [mark, tone, about, words] = kind;
+  const when = new Date(ev.time);
+  const node = el("li", { class: tone, "data-kind": ev.kind },
+    el("time", { datetime: ev.time }, timeOfDay(when)), el("span", { class: "mark", "aria-hidden": "true" }, mark),
+    el("span", { class: "text" }, named(about(ev)), ` ${words(ev.data)}`));
+  const log = byId("log");
+  if (performance.now() - since > quiet) log.setAttribute("aria-live", "polite");
+  let i = lines.findIndex((line) => line.when <= when);
+  if (i < 0) i = lines.length;
+  log.insertBefore(node, lines[i]?.node ?? null);
+  lines.splice(i, 0, { when, node });
+  for (const line of lines.splice(most)) line.node.remove();
+}
+
+// mind forgets what is out of the log's reach, now and then.
+export function mind() {
+  if (known.size > 20000) known.clear();
+  if (lines.length === 0 && byId("log").childElementCount === 0) byId("log").append(el("li", { class: "empty" }, "Nothing yet."));
+  else if (lines.length > 0) byId("log").querySelector(".empty")?.remove();
+}
