@@ -166,6 +166,24 @@ func TestBackDuringTakeover(t *testing.T) {
 	}}.run(t)
 }
 
+// TestFreeze stops an owner's whole machine for about as long as its peers wait
+// before they give a connection up: what they had sent comes when the network
+// heals, beside what they have sent again, directly and through others.
+func TestFreeze(t *testing.T) {
+	scenario{options: Options{Hosts: 3}, nodes: 3, load: LoadOptions{Counters: 1, Asyncs: 1}, faults: func(c *Cluster) {
+		for i := range fewer(120, 4) {
+			h := c.Hosts[i%3]
+			h.Pause()
+			c.Cut([]*Host{h}, c.others(h))
+			time.Sleep(1200*time.Millisecond + time.Duration(i%6)*50*time.Millisecond)
+			c.Heal()
+			h.Resume()
+			time.Sleep(1500 * time.Millisecond)
+			must(c, c.AwaitSettled(recoverWithin))
+		}
+	}}.run(t)
+}
+
 // TestVanish cuts an owner off that ends at the same moment: nothing refuses or
 // resets, as when a machine loses power.
 func TestVanish(t *testing.T) {
