@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -199,8 +200,20 @@ func loginOfGoRedis(t *trial, c redis.UniversalClient, key string) {
 	t.did("log in, owner killed, still logged in, touch, log out, owner back, stays out")
 }
 
+// get asks again, as a user does, what could not be sent: see failover for how
+// often that happens.
 func get(t *trial, c redis.UniversalClient, key string) string {
-	v, err := c.Get(t.ctx, key).Result()
-	require.NoError(t, err)
-	return v
+	for {
+		v, err := c.Get(t.ctx, key).Result()
+		if !unsent(err) || t.ctx.Err() != nil {
+			require.NoError(t, err)
+			return v
+		}
+	}
+}
+
+// unsent says whether a command has not got to any node.
+func unsent(err error) bool {
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial"
 }
