@@ -60,23 +60,42 @@ func TestAnswersToWhatCameTogetherGoTogether(t *testing.T) {
 	})
 }
 
-// A burst whose answers do not fit the queue, or whose requests do not fit the window, must not wait for its own end.
-func TestBurstBeyondTheBounds(t *testing.T) {
-	later := func(r *Request) { go r.Reply(r.Payload) }
-	for name, tt := range map[string]struct {
-		cfg Config
-		h   handlerFunc
-	}{
-		"queue":  {Config{MaxQueued: 100}, echo},
-		"window": {Config{Window: 1}, later},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				raw, _ := corked(t, tt.cfg, tt.h)
-				burst(t, raw, 100)
-			})
+// A burst whose answers do not fit the queue must not wait for its own end.
+func TestBurstBeyondTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		raw, _ := corked(t, Config{MaxQueued: 100}, echo)
+		burst(t, raw, 100)
+	})
+}
+
+// A window that is full holds up what comes next, not the answers that are there.
+func TestBurstBeyondTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var kept []*Request
+		raw, _ := corked(t, Config{Window: 2}, func(r *Request) {
+			if r.seq == 1 {
+				r.Reply(nil)
+				return
+			}
+			kept = append(kept, r)
 		})
-	}
+		var frames []byte
+		for seq := range uint64(4) {
+			frames = appendFrame(frames, 1, seq+1, nil)
+		}
+		_, err := raw.Write(frames)
+		require.NoError(t, err)
+		h, _ := raw.receive()
+		require.EqualValues(t, 1, h.seq)
+		synctest.Wait()
+		require.Len(t, kept, 2)
+		for _, seq := range []uint64{2, 3, 4} {
+			synctest.Wait()
+			kept[seq-2].Reply(nil)
+			h, _ := raw.receive()
+			require.Equal(t, seq, h.seq)
+		}
+	})
 }
 
 // An answer that is late finds nobody who would write it but the writing goroutine.
