@@ -6,9 +6,10 @@ SEED        ?= 1
 DURATION    ?= 8h
 SEEDS       ?= 2000
 BENCH       ?= .
+PORT        ?= 24800
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff chaos chaos-selftest soak soak-sim
+.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff chaos chaos-selftest soak soak-sim router-vectors bench-router
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,12 @@ adapters-test: ## test the adapters with the libraries that they are for, under 
 
 bench: ## run all benchmarks, or those that BENCH=regexp names
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+router-vectors: ## send the router's table of odd and hostile requests, and count
+	@go test -count=1 -run '^TestVectors$$' -v ./router | awk '/^(=== |    --- PASS)/ { next } { print } /^FAIL/ { bad = 1 } END { exit bad }'
+
+bench-router: ## measure the router beside HAProxy and nginx (needs wrk, haproxy and nginx), on ten ports from PORT=24800 on
+	go run ./internal/routerbench -base-port $(PORT)
 
 # One package and one target at a time, which is all that go test -fuzz takes.
 fuzz: ## fuzz each target for FUZZTIME=10s

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/seed-95a32959/holdfast/resp"
@@ -12,6 +13,9 @@ import (
 
 // Env is what a batch's run depends on beside the store.
 type Env struct {
+	// At is the time that writes are stamped with if it is earlier than that of
+	// the store's clock: see [session.Store.DoAsOf]. Zero means the clock.
+	At time.Time
 	// RefuseRevive refuses writes of strings and hashes to a key that was
 	// deleted less than so many ms ago, except those that create on purpose
 	// (NX). 0 refuses none.
@@ -96,7 +100,11 @@ func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, 
 	var err error
 	if b.Writes() {
 		var changes session.Changes
-		changes, err = store.Update(p, c.runAll)
+		if env.At.IsZero() {
+			changes, err = store.Update(p, c.runAll)
+		} else {
+			changes, err = store.UpdateAsOf(p, env.At, c.runAll)
+		}
 		c.out.Changed = changes.Keys
 		for _, key := range changes.Lapsed {
 			c.event("expired", key)

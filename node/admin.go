@@ -299,6 +299,9 @@ func (n *Node) adminReady(w http.ResponseWriter, _ *http.Request) {
 	case len(view.Nodes()) == 0:
 		why = append(why, "no node is ready")
 	}
+	if n.beside != nil && n.beside.isDown() {
+		why = append(why, "the application does not answer")
+	}
 	if n.cfg.Role == RoleNode {
 		if _, cold := n.owner.counts(); cold > 0 {
 			why = append(why, fmt.Sprintf("%d partitions are cold", cold))

@@ -2,21 +2,14 @@ package node
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/problem"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
-	"github.com/seed-95a32959/holdfast/session"
+	"github.com/seed-95a32959/holdfast/router"
 )
 
 // appHandler serves what is not the session API.
@@ -31,17 +24,23 @@ func (n *Node) pinned() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var user string
 		var cookie *http.Cookie
-		if r.Header.Get(headerKey) != "" && n.trustsRequest(r) {
+		trusted := n.trustsRequest(r)
+		if r.Header.Get(headerKey) != "" && trusted {
 			user = r.Header.Get(headerKey)
 		} else {
 			user, cookie = n.finder.Find(r)
+		}
+		if n.beside != nil && trusted && r.Header.Get(headerStandIn) != "" {
+			// The owner's application is down, of which gossip may not have told yet.
+			n.router.Forward(w, r, user, cookie, n.lookupOwnApp)
+			return
 		}
 		here, err := n.awaitOwner(r.Context(), user)
 		switch {
 		case err != nil:
 			refuseUnavailable(w, err.Error())
-		case !here:
-			n.router.Forward(w, r, user, cookie)
+		case !here || n.beside != nil:
+			n.router.Forward(w, r, user, cookie, nil)
 		default:
 			if cookie != nil {
 				http.SetCookie(w, cookie)
@@ -88,13 +87,11 @@ func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err erro
 	}
 }
 
-// application is what runs beside this node.
+// application is what runs in this process.
 func (n *Node) application() http.Handler {
 	switch {
 	case n.cfg.Handler != nil:
 		return n.bound(n.cfg.Handler)
-	case n.cfg.App != "":
-		return n.proxyToApp()
 	case n.cfg.Demo:
 		return http.HandlerFunc(n.demo)
 	default:
@@ -105,93 +102,68 @@ func (n *Node) application() http.Handler {
 	}
 }
 
-func (n *Node) proxyToApp() http.Handler {
-	app, err := url.Parse(n.cfg.App)
-	if err != nil {
-		panic("node: -app was validated and does not parse: " + err.Error())
+// lookupApp names the member whose application serves a user, and the one that
+// will if it does not answer: the owner and the heir, or, where the application
+// beside one is down, the next on the ring whose is not. On a node that is this
+// member, the answer is its application itself.
+func (n *Node) lookupApp(user string) router.Route {
+	view := n.View()
+	p := ring.Partition(user)
+	owner := n.ownerOf(view, p)
+	if ph := n.owner.phaseOf(p); ph == warm || ph == fetching {
+		owner = view.Member(n.id)
 	}
-	n.appLink = &http.Transport{
-		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			return n.cfg.Network.Dial(ctx, address)
-		},
-		MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true,
+	heir := view.Named(view.Table.Heir(p))
+	route := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: n.appTarget(owner), Heir: n.appTarget(heir)}
+	if owner == nil || !view.appsDown && (n.beside == nil || !n.beside.isDown()) {
+		return route
 	}
-	return &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(app)
-			r.Out.Host = r.In.Host
-			if n.trustsRequest(r.In) {
-				r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
-			}
-			r.SetXForwarded()
-		},
-		Transport: n.appLink,
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() != nil {
-				return
-			}
-			problem.Write(w, http.StatusBadGateway, "application-unreachable", "The application did not answer",
-				fmt.Sprintf("%s: %v", n.cfg.App, err))
-		},
+	well := n.wellBeside(view, p, owner)
+	if len(well) == 0 {
+		return route // nobody is better off; the owner's own answer tells most
 	}
+	if well[0] != owner {
+		route.Absent = owner.Name + "/" + owner.Boot
+	}
+	route.Owner, route.Heir = n.appTarget(well[0]), router.Target{}
+	if len(well) > 1 {
+		route.Heir = n.appTarget(well[1])
+	}
+	return route
 }
 
-// demoAnswer is what the visit counter says.
-type demoAnswer struct {
-	User   string `json:"user"`
-	Visits int    `json:"visits"`
-	Node   string `json:"node"`
-}
-
-// demo counts a user's visits in the user's session: it reads, adds one, and
-// writes on the condition that nobody else has written meanwhile.
-func (n *Node) demo(w http.ResponseWriter, r *http.Request) {
-	user := r.Header.Get(headerKey)
-	// Each try that fails is one of another request that succeeded, so this
-	// ends when as many have been counted as came at once.
-	for r.Context().Err() == nil {
-		visits, err := n.countVisit(r.Context(), user)
-		if errors.Is(err, session.ErrPrecondition) {
-			continue // a request of the same user was faster
-		}
-		switch {
-		case errors.Is(err, session.ErrType):
-			problem.Write(w, http.StatusConflict, "type-conflict", "The session holds something else", "the visit counter needs a session with fields")
-		case err != nil:
-			refuseUnavailable(w, err.Error())
-		default:
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Cache-Control", "no-store")
-			// Fails only when the client has left.
-			_ = json.NewEncoder(w).Encode(demoAnswer{user, visits, n.id.Name})
-		}
-		return
+// wellBeside lists up to two members whose application answers, in the order in
+// which they stand in for the owner of partition p.
+func (n *Node) wellBeside(view *View, p int, owner *Member) (well []*Member) {
+	order := []*Member{owner}
+	for _, name := range view.Table.Holders(p) {
+		order = append(order, view.Named(name))
 	}
-}
-
-const visitsField = "visits"
-
-func (n *Node) countVisit(ctx context.Context, user string) (int, error) {
-	s := n.Sessions()
-	rec, err := s.Get(ctx, user)
-	op := session.Op{Kind: session.Patch, Key: user}
-	visits := 0
-	switch {
-	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrDeleted):
-		// A visit after the logout begins a new session, on purpose.
-		op.Kind, op.Create = session.Put, true
-	case err != nil:
-		return 0, err
-	default:
-		op.IfVersion = rec.Version()
-		if count, ok := rec.Value(visitsField); ok {
-			if visits, err = strconv.Atoi(count); err != nil {
-				visits = 0 // some other writer's field: begin anew
-			}
+	nodes := view.Nodes()
+	for i := range nodes {
+		order = append(order, nodes[(p+i)%len(nodes)]) // from another one on for each partition
+	}
+	for _, m := range order {
+		down := m == nil || m.AppDown || m.ID == n.id && n.beside != nil && n.beside.isDown()
+		if !down && len(well) < 2 && (len(well) == 0 || well[0] != m) {
+			well = append(well, m)
 		}
 	}
-	visits++
-	op.Fields = []session.Field{{Name: visitsField, Value: strconv.Itoa(visits)}}
-	_, err = s.Do(ctx, &op, replication.AckDefault)
-	return visits, err
+	return well
+}
+
+// lookupOwnApp names the application beside this node, whoever the user's owner is.
+func (n *Node) lookupOwnApp(string) router.Route {
+	view := n.View()
+	return router.Route{Fingerprint: view.Table.Fingerprint(), Owner: n.appTarget(view.Member(n.id))}
+}
+
+// appTarget is where a member's application is reached: through the member, or
+// directly if it is beside this one.
+func (n *Node) appTarget(m *Member) router.Target {
+	t := target(m)
+	if n.beside != nil && m != nil && m.ID == n.id {
+		t.App, t.HTTP = true, n.beside.address
+	}
+	return t
 }

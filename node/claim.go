@@ -43,14 +43,17 @@ type claimAnswer struct {
 	status   claimStatus
 	epoch    uint64 // refused: of the claim that stands
 	claimant string // refused: who made that claim, as ID.String
-	digest   uint64 // accepted: of what the member holds
-	count    uint32 // accepted: how many records that is
+	digest   uint64 // accepted or moved: of what the member holds
+	count    uint32 // accepted or moved: how many records that is
 }
 
 type claimStatus byte
 
 const (
 	claimAccepted claimStatus = iota + 1
+	// claimMoved: accepted, and the copy that was here has just been handed
+	// over. Whoever has it now may have answered before it came.
+	claimMoved
 	// claimStale: a claim with a higher epoch is known.
 	claimStale
 	// claimEarly: the member that serves the partition is alive, and has not
@@ -200,7 +203,8 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 		}
 		mine := claimRef{epoch, o.node.id}
 		won := !late && !part.promised.newer(mine)
-		var sources []*link
+		var answered, sources []*link
+		moved := false
 		synced := make([]string, 0, len(links))
 		digest := o.node.store.Digest(p)
 		for j, l := range links {
@@ -213,11 +217,12 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 				continue
 			}
 			a := answers[j][i]
-			if a.status != claimAccepted {
+			if a.status != claimAccepted && a.status != claimMoved {
 				won = false
 				o.refusedLocked(p, a)
 				continue
 			}
+			answered, moved = append(answered, l), moved || a.status == claimMoved
 			if a.digest == digest {
 				synced = append(synced, l.id.String())
 			} else if a.count > 0 {
@@ -228,6 +233,9 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 			o.setPhaseLocked(p, away)
 			refused = true
 			continue
+		}
+		if moved {
+			sources, synced = answered, nil
 		}
 		o.setHolderLocked(p, mine)
 		if len(sources) == 0 {
@@ -294,6 +302,9 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 			o.node.store.Close(p)
 			o.setPhaseLocked(p, away)
 			yielded++
+		}
+		if part.dropped && o.node.since()-part.droppedAt < settleTime {
+			a.status = claimMoved
 		}
 		a.digest, a.count = o.node.store.Digest(p), uint32(o.node.store.Count(p))
 		answer = a.append(answer)

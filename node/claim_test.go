@@ -53,6 +53,28 @@ func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
 	require.EqualValues(t, 5, to.epoch)
 }
 
+// A copy that moves on while a claim is being answered is seen by nobody: its
+// new holder has answered before it came, its old one answers after it went. So
+// the old one says that it has handed it over, for as long as that may matter.
+func TestClaimIsToldOfACopyThatHasJustMoved(t *testing.T) {
+	t.Parallel()
+	n, b := still(t, "a"), up("b", 1)
+	fp := n.see(t, b).Table.Fingerprint()
+	key := "k"
+	p := ring.Partition(key)
+	n.serving(t, p, 4)
+	_, err := n.store.Do(putOf(key))
+	require.NoError(t, err)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 5, fp, p).status)
+	require.False(t, n.owner.dropIf(p, n.store.Digest(p)+1))
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 6, fp, p).status, "it is here still")
+	require.True(t, n.owner.dropIf(p, n.store.Digest(p)))
+	require.Equal(t, claimAnswer{status: claimMoved}, ask(t, n, b.ID, 7, fp, p))
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 8, fp, p+1).status, "of others nothing has moved")
+	n.pass(settleTime)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 9, fp, p).status, "whoever has it now has had it for long")
+}
+
 func TestOlderClaimIsRefusedWithTheOneThatStands(t *testing.T) {
 	t.Parallel()
 	n, b, c := still(t, "a"), up("b", 1), up("c", 1)
@@ -145,6 +167,7 @@ func TestSettle(t *testing.T) {
 		"all agree and have the same":        {answers: [][]claimAnswer{accepted(0, 0), accepted(0, 0)}, phase: warm, synced: []string{"b", "c"}},
 		"one has more":                       {answers: [][]claimAnswer{accepted(0, 0), accepted(9, 1)}, phase: fetching, synced: []string{"b"}},
 		"one has lost it":                    {answers: [][]claimAnswer{accepted(9, 0), accepted(0, 0)}, phase: warm, synced: []string{"c"}},
+		"one has just handed it over":        {answers: [][]claimAnswer{accepted(0, 0), {{status: claimMoved}}}, phase: fetching},
 		"silent and alive":                   {answers: [][]claimAnswer{accepted(0, 0), nil}, phase: away, retry: true},
 		"silent and ended":                   {answers: [][]claimAnswer{accepted(0, 0), nil}, ended: true, phase: warm, synced: []string{"b"}},
 		"a newer claim stands":               {answers: [][]claimAnswer{accepted(0, 0), {{status: claimStale, epoch: 70, claimant: id("b", 1).String()}}}, phase: away, retry: true},

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -77,6 +76,9 @@ type Config struct {
 	// refused. Default 0: no limit.
 	MemoryLimit int64
 
+	// HTTPUnix is the path of a Unix socket on which the public door is open
+	// too, for programs on this host. Default: none.
+	HTTPUnix string
 	// RESPPassword is what clients of the Redis door must AUTH with. Default:
 	// none is asked for.
 	RESPPassword string
@@ -93,8 +95,12 @@ type Config struct {
 	// Default 0: none.
 	RESPIdleTimeout time.Duration
 
-	// App is the URL of the application that gets every request outside /v1/.
+	// App is where the application listens that gets every request outside
+	// /v1/: http://host:port, https://host:port or unix:/path.
 	App string
+	// AppHealth is the path that App answers with 2xx or 3xx while it is well.
+	// Default: none; it is well while it takes connections.
+	AppHealth string
 	// Demo serves a visit counter where App would be.
 	Demo bool
 	// Handler is the application in this program, in place of App. It runs at
@@ -109,10 +115,20 @@ type Config struct {
 	// Trust lists the peers whose UserHeader and X-Forwarded-For count.
 	// Default: loopback. Live members are trusted besides.
 	Trust []netip.Prefix
+	// NoAPI makes a router answer 404 under /v1/. Whoever reaches the session
+	// API may read and write every session whose id they know, and users know
+	// their own: it is in the cookie, signed and not hidden.
+	NoAPI bool
+	// CookieSecure says that users come over TLS: the cookie is marked Secure
+	// and bound to its host by the prefix __Host-.
+	CookieSecure bool
 	// Secret signs the affinity cookie; routers, and nodes with a Handler, that
 	// share users share it. 16 bytes or more.
 	// Default: random, so cookies end with the process.
 	Secret []byte
+	// OldSecrets have signed cookies that are still believed, and replaced by
+	// ones that Secret signs.
+	OldSecrets [][]byte
 
 	// GossipKeys encrypts gossip: the first key encrypts, all of them decrypt.
 	// 16, 24 or 32 bytes each.
@@ -278,12 +294,15 @@ func (c Config) validate() error {
 		errs = append(errs, errors.New("handler: cannot be used with -app or -demo, which take the same requests"))
 	}
 	if c.App != "" {
-		if u, err := url.Parse(c.App); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			bad("app", c.App, "must be a URL such as http://127.0.0.1:3000")
+		if _, err := parseApp(c.App); err != nil {
+			bad("app", c.App, err.Error())
 		}
 		if c.Demo {
 			errs = append(errs, errors.New("-demo: cannot be used with -app, which takes the same requests"))
 		}
+	}
+	if c.AppHealth != "" && (c.App == "" || !strings.HasPrefix(c.AppHealth, "/")) {
+		bad("app-health", c.AppHealth, "must be a path such as /healthz, beside -app")
 	}
 	for _, a := range c.addresses() {
 		if err := checkAddress(a.value); err != nil {

@@ -69,6 +69,9 @@ type trackedConn struct {
 	once    sync.Once
 }
 
+// NetConn lets whoever has the connection look at the socket below it.
+func (c *trackedConn) NetConn() net.Conn { return c.Conn }
+
 func (c *trackedConn) Close() error {
 	c.once.Do(func() {
 		d := c.dials

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,9 @@ const (
 	headerKey      = "Holdfast-Key"      // from a router: the user it has found
 	headerFailover = "Holdfast-Failover" // from a router: <owner>/<boot> that refused it
 	headerFence    = "Holdfast-Fence"    // from a router: see fenceFor
+	headerStandIn  = "Holdfast-Stand-In" // from a member: <owner>/<boot> whose application is down
 	headerNode     = "Holdfast-Node"
+	headerAPI      = "Holdfast-Api" // to the application: where this node answers it
 	headerRing     = "Holdfast-Ring"
 )
 
@@ -41,12 +44,13 @@ const (
 // the application's on a node that is not their owner.
 func (n *Node) openRouter() error {
 	n.finder = &router.Finder{
-		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Cookie: n.cfg.Cookie, Secrets: [][]byte{n.secret},
+		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Cookie: n.cfg.Cookie, Secrets: append([][]byte{n.secret}, n.cfg.OldSecrets...), Secure: n.cfg.CookieSecure,
 	}
 	var turn atomic.Uint64
 	var err error
 	n.router, err = router.New(router.Config{
-		Lookup: n.lookup,
+		Lookup: n.lookup, LookupApp: n.lookupApp,
+		NoAPI: n.cfg.NoAPI,
 		Any: func() router.Target {
 			nodes := n.View().Nodes()
 			if len(nodes) == 0 {
@@ -55,10 +59,15 @@ func (n *Node) openRouter() error {
 			return target(nodes[turn.Add(1)%uint64(len(nodes))])
 		},
 		Finder: n.finder,
-		Failed: func(t router.Target) { n.suspect(ID{t.Name, t.Boot}) },
+		Failed: n.failed,
 		Fence:  n.fenceFor,
-		Dial:   n.dials.dial,
-		Logger: n.log,
+		ToApp:  n.beside.headers(),
+		FromApp: func() []router.Header {
+			return []router.Header{{Name: headerNode, Value: n.id.Name}, {Name: headerRing, Value: n.View().Table.Fingerprint()}}
+		},
+		Answered: n.metrics.answered,
+		Dial:     n.dial,
+		Logger:   n.log,
 	})
 	return err
 }
@@ -76,15 +85,18 @@ func target(m *Member) router.Target {
 func (n *Node) lookup(key string) router.Route {
 	view := n.View()
 	p := ring.Partition(key)
-	owner := view.Named(view.Table.Owner(p))
-	if v := n.owner.route(p); v.to != nil {
-		owner = view.Member(v.to.id)
-	}
 	return router.Route{
 		Fingerprint: view.Table.Fingerprint(),
-		Owner:       target(owner),
+		Owner:       target(n.ownerOf(view, p)),
 		Heir:        target(view.Named(view.Table.Heir(p))),
 	}
+}
+
+func (n *Node) ownerOf(view *View, p int) *Member {
+	if v := n.owner.route(p); v.to != nil {
+		return view.Member(v.to.id)
+	}
+	return view.Named(view.Table.Owner(p))
 }
 
 // trusts says whether a peer's word about its client counts: it is in -trust,
@@ -102,6 +114,23 @@ func (n *Node) trustsRequest(r *http.Request) bool {
 	return err == nil && n.trusts(peer.Addr())
 }
 
+// dial connects to the public address of a member, or to the application.
+func (n *Node) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if n.beside != nil && address == n.beside.address {
+		return n.beside.dial(ctx)
+	}
+	return n.dials.dial(ctx, network, address)
+}
+
+// failed is told of a target that refused a request.
+func (n *Node) failed(t router.Target) {
+	if t.App {
+		n.beside.refused()
+		return
+	}
+	n.suspect(ID{t.Name, t.Boot})
+}
+
 // suspect looks at a member that a request could not reach. The link finds a
 // crash by itself within a millisecond; this covers a member whose link is
 // not up, and waits for nothing.
@@ -112,19 +141,26 @@ func (n *Node) suspect(id ID) {
 }
 
 // serveHTTP opens the public and the operator's door.
-func (n *Node) serveHTTP(public, admin net.Listener) {
-	n.http = n.server(n.metrics.measured(n.publicHandler()))
+// A router passes on all that comes to the public one, so it reads it itself.
+func (n *Node) serveHTTP(public []net.Listener, admin net.Listener) {
 	n.admin = n.server(n.adminHandler())
-	for _, s := range []struct {
-		server   *http.Server
-		listener net.Listener
-	}{{n.http, public}, {n.admin, admin}} {
-		n.group.Go(func() {
-			if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) && n.ctx.Err() == nil {
-				n.log.Error("http door closed", "address", s.listener.Addr(), "error", err)
-			}
-		})
+	n.serveOn(n.admin.Serve, admin)
+	serve := n.router.Serve
+	if n.cfg.Role == RoleNode {
+		n.http = n.server(n.metrics.measured(n.publicHandler()))
+		serve = n.http.Serve
 	}
+	for _, l := range public {
+		n.serveOn(serve, l)
+	}
+}
+
+func (n *Node) serveOn(serve func(net.Listener) error, l net.Listener) {
+	n.group.Go(func() {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) && n.ctx.Err() == nil {
+			n.log.Error("http door closed", "address", l.Addr(), "error", err)
+		}
+	})
 }
 
 func (n *Node) server(h http.Handler) *http.Server {
@@ -143,12 +179,9 @@ func (w serverLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// publicHandler is the public door: the session API, and the application for
-// everything else. On a router both are passed on.
+// publicHandler is a node's public door: the session API, and the application
+// for everything else.
 func (n *Node) publicHandler() http.Handler {
-	if n.cfg.Role == RoleRouter {
-		return n.router
-	}
 	sessions := api.New(api.Config{
 		Sessions: doorSessions{n}, MaxSession: n.cfg.MaxSession, NewID: n.newSessionID, SamePartition: samePartition, Log: n.log,
 	})
@@ -189,7 +222,10 @@ func (n *Node) fenceFor(key string, t router.Target) string {
 	if l := n.linkTo(ID{t.Name, t.Boot}); l != nil {
 		deadline = deadline.Add(l.clockOffset())
 	}
-	return fmt.Sprintf("%d/%d/%d", p, epoch, deadline.UnixMilli())
+	var room [48]byte
+	fence := append(strconv.AppendInt(room[:0], int64(p), 10), '/')
+	fence = append(strconv.AppendUint(fence, epoch, 10), '/')
+	return string(strconv.AppendInt(fence, deadline.UnixMilli(), 10))
 }
 
 // fencedOff says whether a request must not be run here any more.

@@ -142,14 +142,14 @@ func (n *Node) stop(why error, leave bool) {
 				s.Close()
 			}
 		}
+		if n.router != nil {
+			_ = n.router.Shutdown(n.ctx) // which has ended: what is under way is cut off
+		}
 		if n.gossip != nil {
 			n.gossip.shutdown()
 		}
 		if n.router != nil {
 			n.router.Close()
-		}
-		if n.appLink != nil {
-			n.appLink.CloseIdleConnections()
 		}
 		if n.replicator != nil {
 			n.replicator.Close()
@@ -168,6 +168,14 @@ func (n *Node) closeDoors() {
 		if err := n.redis.Shutdown(ctx); err != nil {
 			n.log.Debug("commands were cut off", "error", err)
 		}
+	}
+	// Before the servers the router: it also ends the WebSockets, which http.Server does not
+	// know of once it has handed them over.
+	if n.router == nil {
+		return
+	}
+	if err := n.router.Shutdown(ctx); err != nil {
+		n.log.Debug("requests were cut off", "error", err)
 	}
 	for _, s := range []*http.Server{n.http, n.admin} {
 		if s == nil {

@@ -335,5 +335,10 @@ func (k *keeper) offer(ctx context.Context, l *link, parts []int, confirmed func
 func (o *ownership) dropIf(p int, digest uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.parts[p].phase == away && o.node.store.DropIf(p, digest)
+	part := &o.parts[p]
+	if part.phase != away || !o.node.store.DropIf(p, digest) {
+		return false
+	}
+	part.dropped, part.droppedAt = true, o.node.since()
+	return true
 }

@@ -184,6 +184,16 @@ func (m *membership) setState(s State) error {
 	return m.gossip.announce(meta)
 }
 
+// setAppDown changes what this member says of the application beside it.
+func (m *membership) setAppDown(down bool) error {
+	m.mu.Lock()
+	m.own.AppDown = down
+	meta := m.own
+	m.mu.Unlock()
+	m.kick()
+	return m.gossip.announce(meta)
+}
+
 func (m *membership) state() State {
 	m.mu.Lock()
 	defer m.mu.Unlock()

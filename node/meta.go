@@ -11,7 +11,7 @@ import (
 
 // wireVersion is the version of what members send each other. Members of
 // different versions refuse each other.
-const wireVersion = 1
+const wireVersion = 2
 
 // ID is one boot of one member. A process that is killed and back within a
 // second fires no gossip event, yet it is empty; so each boot is a member of
@@ -61,27 +61,35 @@ func (s State) String() string {
 
 // Meta is what a member tells all others through gossip.
 type Meta struct {
-	Role   Role
-	State  State
-	Pid    int
-	Zone   string
-	HTTP   string
-	Admin  string
-	RESP   string
-	Peer   string
-	Params string // what must agree, as ring.Params.String gives it
+	Role  Role
+	State State
+	// AppDown says that the application beside the member does not answer.
+	AppDown bool
+	Pid     int
+	Zone    string
+	HTTP    string
+	Admin   string
+	RESP    string
+	Peer    string
+	Params  string // what must agree, as ring.Params.String gives it
 }
+
+const flagAppDown byte = 1
 
 var errMeta = errors.New("malformed metadata")
 
-// encode writes the metadata: version, role and state in one byte each, the
-// pid as uvarint, then each string behind its length in one byte.
+// encode writes the metadata: version, role, state and flags in one byte each,
+// the pid as uvarint, then each string behind its length in one byte.
 func (m Meta) encode() ([]byte, error) {
 	role := byte('n')
 	if m.Role == RoleRouter {
 		role = 'r'
 	}
-	b := []byte{wireVersion, role, byte(m.State)}
+	flags := byte(0)
+	if m.AppDown {
+		flags |= flagAppDown
+	}
+	b := []byte{wireVersion, role, byte(m.State), flags}
 	b = binary.AppendUvarint(b, uint64(m.Pid))
 	for _, s := range []string{m.Zone, m.HTTP, m.Admin, m.RESP, m.Peer, m.Params} {
 		if len(s) > 255 {
@@ -98,7 +106,7 @@ func (m Meta) encode() ([]byte, error) {
 // decodeMeta reads what encode wrote; anything else is an error.
 func decodeMeta(b []byte) (Meta, error) {
 	var m Meta
-	if len(b) < 4 {
+	if len(b) < 5 {
 		return m, fmt.Errorf("%d bytes: %w", len(b), errMeta)
 	}
 	if b[0] != wireVersion {
@@ -116,12 +124,16 @@ func decodeMeta(b []byte) (Meta, error) {
 	if m.State < StateJoining || m.State > StateLeaving {
 		return m, fmt.Errorf("state %d: %w", b[2], errMeta)
 	}
-	pid, n := binary.Uvarint(b[3:])
+	if b[3]&^flagAppDown != 0 {
+		return m, fmt.Errorf("flags %#x: %w", b[3], errMeta)
+	}
+	m.AppDown = b[3]&flagAppDown != 0
+	pid, n := binary.Uvarint(b[4:])
 	if n <= 0 || pid > 1<<31 {
 		return m, fmt.Errorf("pid: %w", errMeta)
 	}
 	m.Pid = int(pid)
-	b = b[3+n:]
+	b = b[4+n:]
 	for _, s := range []*string{&m.Zone, &m.HTTP, &m.Admin, &m.RESP, &m.Peer, &m.Params} {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return m, fmt.Errorf("cut short: %w", errMeta)

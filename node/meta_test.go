@@ -16,9 +16,10 @@ func TestMetaRoundTrip(t *testing.T) {
 	short := rapid.StringN(0, 20, 60)
 	rapid.Check(t, func(t *rapid.T) {
 		m := Meta{
-			Role:  rapid.SampledFrom([]Role{RoleNode, RoleRouter}).Draw(t, "role"),
-			State: State(rapid.IntRange(int(StateJoining), int(StateLeaving)).Draw(t, "state")),
-			Pid:   rapid.IntRange(0, 1<<31).Draw(t, "pid"), Zone: short.Draw(t, "zone"),
+			Role:    rapid.SampledFrom([]Role{RoleNode, RoleRouter}).Draw(t, "role"),
+			State:   State(rapid.IntRange(int(StateJoining), int(StateLeaving)).Draw(t, "state")),
+			AppDown: rapid.Bool().Draw(t, "app down"),
+			Pid:     rapid.IntRange(0, 1<<31).Draw(t, "pid"), Zone: short.Draw(t, "zone"),
 			HTTP: short.Draw(t, "http"), Admin: short.Draw(t, "admin"), RESP: short.Draw(t, "resp"),
 			Peer: short.Draw(t, "peer"), Params: short.Draw(t, "params"),
 		}
@@ -78,7 +79,7 @@ func TestMetaOfAnotherWireVersionIsNamed(t *testing.T) {
 	require.NoError(t, err)
 	b[0] = wireVersion + 1
 	_, err = decodeMeta(b)
-	require.EqualError(t, err, "wire version 2 differs from this member's 1")
+	require.EqualError(t, err, "wire version 3 differs from this member's 2")
 	require.True(t, isMismatch(err))
 }
 
@@ -138,8 +139,8 @@ func FuzzDecodeMeta(f *testing.F) {
 	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2"}.encode()
 	require.NoError(f, err)
 	f.Add(b)
-	f.Add([]byte{wireVersion, 'n', 1, 0x80})
-	f.Add(append([]byte{wireVersion, 'n', 1, 7, 255}, make([]byte, 300)...))
+	f.Add([]byte{wireVersion, 'n', 1, 0, 0x80})
+	f.Add(append([]byte{wireVersion, 'n', 1, 1, 7, 255}, make([]byte, 300)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeMeta(b)
 		if err != nil {

@@ -39,6 +39,13 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
+// answered is told of each answer when it begins.
+func (m *metrics) answered(status int, took time.Duration) {
+	if class := status / 100; class < len(m.answers) {
+		m.answers[class].Observe(took.Seconds())
+	}
+}
+
 // measured takes the time of each answer.
 func (m *metrics) measured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -61,9 +68,7 @@ func (a *answering) begin(status int) {
 		return // 100 and 103 come before the answer
 	}
 	a.counted = true
-	if class := status / 100; class < len(a.metrics.answers) {
-		a.metrics.answers[class].Observe(time.Since(a.begun).Seconds())
-	}
+	a.metrics.answered(status, time.Since(a.begun))
 }
 
 func (a *answering) WriteHeader(status int) {
@@ -148,9 +153,11 @@ var (
 		"peer_bytes_in":         "Bytes read from peer connections.",
 		"peer_bytes_out":        "Bytes written to peer connections.",
 		"proxied":               "Requests passed on to members.",
+		"proxy_broken":          "Answers that broke off at a member.",
 		"proxy_cancelled":       "Requests whose client left before the answer.",
 		"proxy_errors":          "Requests that no member answered.",
 		"proxy_failovers":       "Requests that went to the heir.",
+		"proxy_malformed":       "Requests refused because their head can be read in two ways, or in none.",
 		"proxy_refused":         "Members that refused a connection.",
 		"proxy_retries":         "Requests sent a second time.",
 		"proxy_silent":          "Members that did not answer in time.",

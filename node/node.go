@@ -66,7 +66,7 @@ type Node struct {
 	links   map[ID]*link
 
 	http, admin *http.Server
-	appLink     *http.Transport // to the application beside this node; nil without one
+	beside      *beside // the application beside this node; nil without one
 
 	stopOnce  sync.Once
 	drainMu   sync.Mutex // one drain at a time
@@ -189,8 +189,19 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
+	public := []net.Listener{httpListener}
+	if cfg.HTTPUnix != "" {
+		l, err := listenUnix(ctx, cfg.HTTPUnix)
+		if err != nil {
+			return err
+		}
+		n.listeners, public = append(n.listeners, l), append(public, l)
+	}
 	if n.members, err = newMembership(n, n.id, own, cfg.ringParams()); err != nil {
 		return err
+	}
+	if cfg.App != "" {
+		n.beside = newBeside(n, own.HTTP)
 	}
 	if err := n.openRouter(); err != nil {
 		return err
@@ -206,7 +217,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.members.update()
-	n.serveHTTP(httpListener, adminListener)
+	n.serveHTTP(public, adminListener)
 	if respListener != nil {
 		n.serveRedis(respListener)
 	}
@@ -230,6 +241,9 @@ func (n *Node) run() {
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag, n.pubsub.run)
+		if n.beside != nil {
+			loops = append(loops, n.beside.watch)
+		}
 	}
 	for _, loop := range loops {
 		n.group.Go(func() { loop(n.ctx) })

@@ -48,6 +48,10 @@ type partition struct {
 	// serves as soon as everybody else has agreed; older ones are refused.
 	promised   claimRef
 	promisedAt time.Duration // since the node's start
+	// dropped says that a copy was handed over and forgotten here, and
+	// droppedAt when the last one was.
+	dropped   bool
+	droppedAt time.Duration
 	// sources are the holders whose copies differed when the claim was
 	// answered; fetched are the keys that have been merged from all of them.
 	sources []*link

@@ -168,6 +168,8 @@ var (
 	// errOtherEpoch says that an operation was meant for an owner by another
 	// claim, and has not been run.
 	errOtherEpoch = errors.New("sent by a claim that is not in force")
+	// errLeaseOver says that this member may not answer without asking first.
+	errLeaseOver = fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
 	// errOvertaken says that this member has been succeeded while it was out
 	// of touch, and has not run the operation.
 	errOvertaken = fmt.Errorf("%w: succeeded while out of touch", api.ErrUnavailable)
@@ -242,8 +244,18 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (r
 			return reply{}, err
 		}
 	}
+	// First the time, then the lease: if this process stands still behind the
+	// look at its lease, the write is as old as that, and gives way to all that
+	// a successor has acknowledged.
+	at := n.cfg.Now()
+	if planted.Is(planted.StampedLate) {
+		at = at.Add(time.Hour)
+	}
+	if !n.lease.held() {
+		return n.reply(), errLeaseOver
+	}
 	blind := n.owner.blind[p].Load()
-	r, err := w.run(n, blind)
+	r, err := w.run(n, at, blind)
 	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) || !blind && n.owner.blind[p].Load() {
 		return n.overtaken(p, w, r)
 	}
@@ -325,13 +337,13 @@ func (n *Node) overtaken(p int, w work, r reply) (reply, error) {
 			return n.reply(), fmt.Errorf("%s while the lease ran out: %w", w.name(), api.ErrUncertain)
 		}
 	}
-	return n.reply(), fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
+	return n.reply(), errLeaseOver
 }
 
 // serveDegraded does the work although no other node can be reached. Its copies
 // follow when one can be.
 func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
-	r, err := w.run(n, false)
+	r, err := w.run(n, n.cfg.Now(), false)
 	r.Node, r.Ring = n.id.Name, n.View().Table.Fingerprint()
 	if err != nil {
 		return r, err

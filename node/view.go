@@ -47,6 +47,7 @@ type View struct {
 	copies [][]string // per partition: the IDs, as strings, that should hold a copy, without this member
 	nodes  []*Member  // the table's members, by name
 
+	appsDown bool           // beside some of the nodes
 	topology redis.Topology // as the Redis door shows it
 }
 
@@ -96,6 +97,7 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 		if m.serves() {
 			names = append(names, m.Name)
 			v.nodes = append(v.nodes, m)
+			v.appsDown = v.appsDown || m.AppDown
 		}
 	}
 	for _, m := range v.byName {

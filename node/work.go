@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/node/api"
@@ -25,8 +26,9 @@ type work interface {
 	// keys calls f with those that it looks at. whole says that it looks at
 	// everything in its partition instead.
 	keys(f func(key string)) (whole bool)
-	// run runs it. blind says that copies are out of reach that may know more.
-	run(n *Node, blind bool) (reply, error)
+	// run runs it, with stamps as of at, when this member was sure that it may.
+	// blind says that copies are out of reach that may know more.
+	run(n *Node, at time.Time, blind bool) (reply, error)
 	// encode appends what the owner needs to run it.
 	encode(b []byte) []byte
 }
@@ -77,8 +79,8 @@ func repeatable(op *session.Op) bool {
 	return op.Kind != session.Rotate && op.IfVersion == 0 && !op.Exists && !op.Create
 }
 
-func (w opWork) run(n *Node, blind bool) (r reply, err error) {
-	r.Result, err = n.store.Do(w.Op)
+func (w opWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
+	r.Result, err = n.store.DoAsOf(w.Op, at)
 	if err == nil && r.Changed {
 		r.changed = changedKeys(w.Op, r.Result)
 		r.deleted = w.deletes()
@@ -137,8 +139,8 @@ func (w *batchWork) creates(store *session.Store) (creates bool) {
 	return creates
 }
 
-func (w *batchWork) run(n *Node, blind bool) (r reply, err error) {
-	env := command.Env{RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted()}
+func (w *batchWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
+	env := command.Env{At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted()}
 	out, err := w.Run(n.store, w.partition(), env, w.dst)
 	r.answers, r.commands = out.Reply, true
 	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact

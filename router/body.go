@@ -1,140 +1,175 @@
 package router
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
 // hold reads a small body whole, so that it can be sent again. A body that is too large for that, or of unknown length on its way to the
-// application (which may answer while it is still coming), is left to stream.
-func (x *exchange) hold(r *http.Request) error {
-	x.repeatable = repeatable(r, x.place)
+// application (which may answer while it is still coming), is left to stream; unless it is all here already.
+func (x *exchange) hold() error {
+	x.repeatable = repeatable(x.head, x.place)
 	limit := x.rt.cfg.RetryBody
-	switch n := r.ContentLength; {
-	case r.Body == nil || r.Body == http.NoBody || n == 0:
+	n := x.head.Length
+	if n == 0 {
 		return nil
-	case n > int64(limit), n < 0 && x.place.call == callApp:
+	}
+	streams := n > int64(limit)
+	patient := n >= 0 || x.place.call != callApp
+	if streams || x.head.Expect && !patient {
 		x.upload = &upload{}
 		return nil
 	}
-	body, ended, err := readUpTo(r.Body, limit)
-	if err != nil {
-		return err
+	if x.head.Expect {
+		if err := x.front.goOn(); err != nil {
+			return &clientError{err}
+		}
 	}
-	if !ended {
-		x.upload = &upload{head: body}
-		return nil
+	for patient || x.front.ready() {
+		p, err := x.front.next()
+		if err == io.EOF {
+			x.holdTrailer()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if x.held = append(x.held, p...); len(x.held) > limit {
+			break
+		}
 	}
-	x.held = body
+	x.upload = &upload{head: x.held}
+	x.head.Expect = false // it was told
 	return nil
 }
 
-// readUpTo reads to the end, or until more than limit bytes are there. The buffer grows with what arrives, not with what was announced.
-func readUpTo(r io.Reader, limit int) (body []byte, ended bool, err error) {
-	body = make([]byte, 0, 512)
-	for {
-		n, err := r.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		switch {
-		case err == io.EOF:
-			return body, len(body) <= limit, nil
-		case err != nil:
-			return nil, false, fmt.Errorf("read request body: %w", err)
-		case len(body) > limit:
-			return body, false, nil
-		case len(body) == cap(body):
-			body = append(body, 0)[:len(body)]
+func (x *exchange) holdTrailer() {
+	for _, f := range x.front.trailer() {
+		if x.passesTrailer(f) {
+			x.tail = http1.AppendField(x.tail, f.Name, f.Value)
 		}
 	}
 }
 
-// attach prepares the outgoing request for the body that it will get at each try.
-func (x *exchange) attach(in, out *http.Request) {
-	if x.upload == nil {
-		// The body is here already, so there is nothing for the member to allow.
-		out.Header.Del("Expect")
-		out.ContentLength = int64(len(x.held))
-		out.Trailer = nil
+// upload is a body that streams to a member while its answer is waited for and passed on. It can be handed to a second member only as long as none
+// was sent any of it.
+type upload struct {
+	head    []byte // what was read before the body turned out to be too large to hold
+	started bool
+	read    atomic.Bool   // all of it was read, so that behind it the client's next request begins
+	done    chan struct{} // closed when the goroutine has ended; the rest may be read then
+	broken  error         // why the client's body could not be read
+	failed  error         // why the member's connection took no more
+}
+
+// start begins to send. It ends with the body, or when either side's connection fails, and stopUpload makes one of them fail.
+func (u *upload) start(x *exchange, c *memberConn) {
+	u.started, u.done = true, make(chan struct{})
+	go func() {
+		defer close(u.done)
+		if u.send(x, c); u.broken != nil || silent(u.failed) {
+			c.close() // it must not be taken for a whole request, and whoever waits for its answer need not
+		}
+	}()
+}
+
+func (u *upload) send(x *exchange, c *memberConn) {
+	chunked := x.head.Length < 0
+	if len(u.head) > 0 {
+		if u.failed = u.write(c, u.head, chunked); u.failed != nil {
+			return
+		}
+	}
+	for {
+		p, err := x.front.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			u.broken = err
+			return
+		}
+		u.read.Store(!chunked && x.front.ended())
+		if u.failed = u.write(c, p, chunked); u.failed != nil {
+			return
+		}
+	}
+	u.read.Store(true)
+	if chunked {
+		last := []byte("0\r\n")
+		for _, f := range x.front.trailer() {
+			if x.passesTrailer(f) {
+				last = http1.AppendField(last, f.Name, f.Value)
+			}
+		}
+		u.failed = c.write(append(last, "\r\n"...))
+	}
+}
+
+func (u *upload) write(c *memberConn, p []byte, chunked bool) error {
+	if !chunked {
+		return c.write(p)
+	}
+	c.writeBy.set(c.conn, time.Now(), c.timeout)
+	pieces := net.Buffers{http1.AppendChunkSize(nil, len(p)), p, []byte("\r\n")}
+	_, err := pieces.WriteTo(c.conn)
+	return err
+}
+
+// complete reports whether the body was sent whole.
+func (u *upload) complete() bool {
+	select {
+	case <-u.done:
+		return u.broken == nil && u.failed == nil
+	default:
+		return false
+	}
+}
+
+// uploadGrace is how long a body may go on after its answer has ended, or its member's connection.
+const uploadGrace = 100 * time.Millisecond
+
+// endUpload lets an upload end, if one has begun, after the answer did or the member's connection broke. A member that reads no more must not keep its client
+// sending.
+func (x *exchange) endUpload(c *memberConn) {
+	u := x.upload
+	if u == nil || u.done == nil {
 		return
 	}
-	x.upload.rest = out.Body
-	// The server fills this very map when the body ends, before the transport writes the trailers from it.
-	out.Trailer = in.Trailer
-}
-
-// load gives the request its body for one try.
-func (x *exchange) load(req *http.Request) {
-	switch {
-	case x.upload != nil:
-		req.Body = x.upload
-	case len(x.held) == 0:
-		req.Body = nil
-	default:
-		// With GetBody the transport can by itself send again what did not reach a stale connection at all, whatever the method.
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.held)), nil }
-		req.Body, _ = req.GetBody()
+	select {
+	case <-u.done:
+	case <-time.After(uploadGrace):
+		c.close()
+		x.front.stopBody()
+		<-u.done
 	}
 }
-
-// upload is a body that streams. It can be handed to a second member only as long as none has begun to read it.
-type upload struct {
-	head    []byte        // what was read before the body turned out to be too large to hold
-	rest    io.ReadCloser // guarded by ReverseProxy: it fails once the handler has returned
-	started atomic.Bool
-	broken  atomic.Pointer[error] // why the client's body could not be read
-}
-
-func (u *upload) Read(p []byte) (int, error) {
-	u.started.Store(true)
-	if len(u.head) > 0 {
-		n := copy(p, u.head)
-		u.head = u.head[n:]
-		return n, nil
-	}
-	n, err := u.rest.Read(p)
-	if err != nil && err != io.EOF {
-		u.broken.Store(&err)
-	}
-	return n, err
-}
-
-// Close does nothing: the transport closes the body of a dial that failed, and the next member still needs it.
-func (u *upload) Close() error { return nil }
 
 // refuseBody answers a request whose body could not be read.
-func (x *exchange) refuseBody(w http.ResponseWriter, err error) {
+func (x *exchange) refuseBody(err error) {
 	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		x.rt.refuse(w, http.StatusRequestEntityTooLarge, "body-too-large", "The request body is too large",
+	var malformed *http1.Error
+	var client *clientError
+	switch {
+	case errors.As(err, &client):
+		x.rt.counters.cancelled.Add(1)
+		x.front.abort()
+	case errors.As(err, &large):
+		x.refuse(http.StatusRequestEntityTooLarge, "body-too-large", "The request body is too large",
 			fmt.Sprintf("at most %d bytes are accepted", large.Limit))
-		return
+	case errors.As(err, &malformed):
+		x.refuse(malformed.Status, "broken-body", "The request body is malformed", malformed.Reason)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.refuse(http.StatusRequestTimeout, "body-timeout", "The request body did not come in time", "the client has sent nothing for too long")
+	default:
+		x.refuse(http.StatusBadRequest, "broken-body", "The request body ended early", "the body could not be read to its end")
 	}
-	x.rt.refuse(w, http.StatusBadRequest, "broken-body", "The request body ended early", "the body could not be read to its end")
-}
-
-// seal reads a small answer of the session API whole before the client gets any of it, so that a member which dies in the middle of its
-// answer is one whose connection broke, and the heir can still be asked.
-func (x *exchange) seal(resp *http.Response) error {
-	n := resp.ContentLength
-	if x.place.call == callApp || !x.repeatable || resp.Request.Method == http.MethodHead || n <= 0 || n > int64(x.rt.cfg.RetryBody) {
-		return nil
-	}
-	body := make([]byte, n)
-	_, err := io.ReadFull(resp.Body, body)
-	_ = resp.Body.Close() // its end or its error is known already
-	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	return nil
-}
-
-// discard reads what a refused answer still holds, so that its connection can be kept, but not more than is worth it.
-func discard(resp *http.Response) {
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
-	_ = resp.Body.Close()
 }

@@ -1,100 +1,182 @@
 package router
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httputil"
+	"net/netip"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
 // maxTargets is how many members one request is sent to at most: the owner, the heir, and one more when the ring has changed in
 // between because both of them were lost.
 const maxTargets = 3
 
+// agreePause is how long a request waits before it looks again who owns its key.
+const agreePause = 20 * time.Millisecond
+
 var errNoMember = errors.New("no member is ready")
 
-// exchange is one request on its way to an answer. To ReverseProxy, which moves headers and bodies, it is the transport.
+// exchange is one request on its way to an answer. It is used again for the next one of its client.
 type exchange struct {
-	rt     *Router
-	link   *link
-	place  place
-	path   string       // escaped and valid
-	user   string       // the key of an application request
-	cookie *http.Cookie // to be set by the answer; nil for none
-	hops   int          // how often it was passed on before
+	rt    *Router
+	front front
+	head  *http1.Request
 
-	repeatable bool    // twice is as once
+	peer            netip.Addr
+	trusted, secure bool // what the peer says of its client is believed; the client came over TLS
+
+	place  place
+	user   string                 // the key of an application request
+	cookie *http.Cookie           // to be set by the answer; nil for none
+	lookup func(key string) Route // in place of the configured one for the application; nil for none
+	hops   int                    // how often it was passed on before
+
+	out        []byte  // the outgoing head, and behind it what a try adds
 	held       []byte  // the whole body, if upload is nil
+	tail       []byte  // the field lines behind a held body; then it goes in one chunk
 	upload     *upload // the body streams and can be sent once
+	websocket  bool
+	noBody     bool // the answer has none
+	repeatable bool // twice is as once
 
 	tried     [maxTargets]Target
-	tries     int      // how many of tried are set
-	sent      bool     // the outgoing request was handed to a transport, and is no longer ours to change
-	redialled bool     // a dial that timed out was repeated
-	refusals  []string // owner/boot of members that could not be dialled
-	errs      []error  // why each member failed
+	tries     int       // how many of tried are set
+	redialled bool      // a dial that timed out was repeated
+	waitUntil time.Time // how long it may wait for the members to agree; zero before it had to
+	refusals  []string  // owner/boot of members that could not be dialled
+	standIn   string    // owner/boot whose application is down
+	errs      []error   // why each member failed
+
+	member *memberConn // which has answered
+	sealed []byte      // a small answer of the session API, whole
 }
 
-// serve runs the exchange.
-func (x *exchange) serve(w http.ResponseWriter, r *http.Request) {
-	if isWebSocket(r.Header) {
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		defer context.AfterFunc(x.rt.closing, cancel)()
-		r = r.WithContext(ctx)
+// reset prepares for the next request, keeping what was allocated.
+func (x *exchange) reset(r *http1.Request) {
+	*x = exchange{
+		rt: x.rt, front: x.front, peer: x.peer, secure: x.secure, head: r,
+		out: again(x.out), held: again(x.held), tail: again(x.tail), sealed: again(x.sealed), refusals: x.refusals[:0], errs: x.errs[:0],
 	}
-	proxy := httputil.ReverseProxy{
-		Rewrite: x.rewrite, Transport: x, ModifyResponse: x.adorn, ErrorHandler: x.fail,
-		BufferPool: &x.rt.buffers, ErrorLog: x.rt.errorLog,
-	}
-	proxy.ServeHTTP(w, r)
+	x.trusted = x.rt.cfg.Finder.trusts(x.peer)
+	x.noBody = string(r.Method) == http.MethodHead
 }
 
-// RoundTrip sends the request to one member after another, as long as the last one failed in a way that allows it.
-func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+// again empties a buffer for its next use, unless it has grown so large that an unused connection should not keep it.
+func again(b []byte) []byte {
+	if cap(b) > 8<<10 {
+		return nil
+	}
+	return b[:0]
+}
+
+// run finds the user and carries the request out.
+func (x *exchange) run() {
+	if x.placed() {
+		f := x.rt.cfg.Finder
+		if x.user = x.place.key; x.place.call == callApp {
+			header, _ := http1.Get(x.head.Fields, f.lower)
+			x.user, x.cookie = f.find(x.head.Fields, string(header), x.trusted)
+		}
+		x.forward()
+	}
+}
+
+// placed finds out what the path is for.
+func (x *exchange) placed() bool {
+	x.rt.counters.requests.Add(1)
+	p, err := parsePath(string(x.head.Path))
+	if err != nil {
+		x.refuse(http.StatusBadRequest, "malformed-path", "The path is malformed", err.Error())
+		return false
+	}
+	if x.place = p; x.rt.cfg.NoAPI && isAPI(string(x.head.Path)) {
+		x.refuse(http.StatusNotFound, "no-session-api", "The session API is not served here", "this router was started with -no-api; applications reach it at their node")
+		return false
+	}
+	return true
+}
+
+// forward sends the request on, its user being known.
+func (x *exchange) forward() {
+	x.writeHead()
+	if err := x.hold(); err != nil {
+		x.refuseBody(err)
+		return
+	}
+	target, err := x.deliver()
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.answer(target)
+}
+
+// deliver sends the request to one member after another, as long as the last one failed in a way that allows it. It returns the one that has answered.
+func (x *exchange) deliver() (Target, error) {
+	x.rt.budget.earn()
 	target := x.next()
 	if target == (Target{}) {
-		return nil, errNoMember
+		return target, errNoMember
 	}
 	for {
-		resp, err := x.send(req, target)
+		err := x.send(target)
 		if err != nil {
 			x.note(target, err)
 		}
 		var next Target
-		if x.mayGoOn(req, resp, err) {
+		waited := err == nil && x.asksToWait() && x.wait()
+		if waited {
+			x.tries = 0
+			next = x.next()
+		} else if x.mayGoOn(err) {
 			next = x.next()
 			if next == (Target{}) && x.mayRedial(err) {
 				next = target
 			}
 		}
+		if err != nil && !nothingSent(err) && next != (Target{}) && !x.rt.budget.spend(time.Now()) {
+			next = Target{}
+		}
 		switch {
-		case next == target && err != nil:
+		case next == target && err != nil, next != (Target{}) && waited:
 			x.rt.counters.retries.Add(1)
 		case next != (Target{}):
 			x.rt.counters.failovers.Add(1)
 			if nothingSent(err) {
-				x.refusals = append(x.refusals, target.Name+"/"+target.Boot)
+				x.passOver(target)
 			}
 		case err != nil:
-			return nil, errors.Join(x.errs...)
+			return target, errors.Join(x.errs...)
 		default:
-			return resp, nil
+			return target, nil
 		}
-		if resp != nil {
-			discard(resp)
+		if err == nil {
+			x.leave(target)
 		}
 		target = next
 	}
 }
 
 // next names the next member to try, or none. It looks the key up again each time: told of a failure, the member may have a new ring,
-// in which the heir has become the owner and has an heir itself.
+// in which the heir has become the owner and has an heir itself. One that has just failed others is passed over while there is another.
 func (x *exchange) next() Target {
-	for i := range 2 {
-		if t := x.candidate(i); x.tries < maxTargets && t != (Target{}) && !x.hasTried(t) {
+	now := time.Now()
+	for _, last := range [...]bool{false, true} {
+		for i := range 2 {
+			t := x.candidate(i)
+			if x.tries == maxTargets || t == (Target{}) || x.hasTried(t) || x.hops >= maxHops && !t.App {
+				continue
+			}
+			if !last && x.rt.ejected.has(t, now) {
+				if x.place.call != callKeyless {
+					x.passOver(t)
+				}
+				continue
+			}
 			x.tried[x.tries] = t
 			x.tries++
 			return t
@@ -103,12 +185,39 @@ func (x *exchange) next() Target {
 	return Target{}
 }
 
+// passOver tells the next member which one it stands in for, as if that had been asked in vain once more.
+func (x *exchange) passOver(t Target) {
+	who := t.Name + "/" + t.Boot
+	if t.App {
+		x.standIn = who
+		return
+	}
+	for _, known := range x.refusals {
+		if known == who {
+			return
+		}
+	}
+	x.refusals = append(x.refusals, who)
+}
+
 // candidate names the first or second choice as things are now.
 func (x *exchange) candidate(i int) Target {
-	if x.place.call == callKeyless {
-		return x.rt.cfg.Any()
+	cfg := &x.rt.cfg
+	var route Route
+	switch x.place.call {
+	case callKeyless:
+		return cfg.Any()
+	case callApp:
+		lookup := cfg.LookupApp
+		if x.lookup != nil {
+			lookup = x.lookup
+		}
+		if route = lookup(x.user); route.Absent != "" {
+			x.standIn = route.Absent
+		}
+	default:
+		route = cfg.Lookup(x.place.key)
 	}
-	route := x.rt.cfg.Lookup(x.key())
 	if i == 0 {
 		return route.Owner
 	}
@@ -132,69 +241,66 @@ func (x *exchange) hasTried(t Target) bool {
 	return false
 }
 
-// send sends the request to one member, on a kept connection first. When that breaks nobody knows whether it was stale or whether the member
-// has just died; a fresh one tells, by being refused.
-func (x *exchange) send(req *http.Request, t Target) (*http.Response, error) {
-	if x.upload != nil {
-		// It could not be sent again, and one more handshake is little beside such a body.
-		return x.try(x.link.fresh, req, t)
-	}
-	resp, err := x.try(x.link.kept, req, t)
-	if err == nil || nothingSent(err) || silent(err) || !x.repeatable || req.Context().Err() != nil {
-		return resp, err
-	}
-	x.rt.counters.retries.Add(1)
-	return x.try(x.link.fresh, req, t)
-}
-
-// try sends the request once. The transport may still be reading an earlier try's request, so each gets its own after the first.
-func (x *exchange) try(transport *http.Transport, req *http.Request, t Target) (*http.Response, error) {
-	if x.sent {
-		req = req.Clone(req.Context())
-	}
-	x.sent = true
-	req.URL.Host = t.HTTP
-	if len(x.refusals) > 0 && x.place.call != callKeyless {
-		req.Header[headerFailover] = x.refusals
-	}
-	if fence := x.rt.cfg.Fence; fence != nil && x.place.call != callKeyless {
-		req.Header[headerFence] = []string{fence(x.key(), t)}
-	}
-	x.load(req)
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	if err := x.seal(resp); err != nil {
-		return nil, err
-	}
-	return resp, nil
-}
-
 // note keeps why a member failed, and tells those who count.
 func (x *exchange) note(t Target, err error) {
 	x.errs = append(x.errs, fmt.Errorf("send request to %s: %w", t.Name, err))
 	switch {
 	case refused(err):
 		x.rt.counters.refused.Add(1)
+		x.rt.ejected.add(t, time.Now())
 		x.rt.cfg.Failed(t)
 	case silent(err):
 		x.rt.counters.silent.Add(1)
+		x.rt.ejected.add(t, time.Now())
 	}
 }
 
 // mayGoOn reports whether the request may go to another member after this outcome. This is the rule that keeps a request from being carried out
 // twice: it goes on if no member has seen it, or if one says that it did nothing, or if twice is as once.
-func (x *exchange) mayGoOn(req *http.Request, resp *http.Response, err error) bool {
+func (x *exchange) mayGoOn(err error) bool {
+	var client *clientError
 	switch {
-	case req.Context().Err() != nil:
+	case errors.As(err, &client), x.upload != nil && x.upload.started:
 		return false
 	case nothingSent(err):
-		return x.upload == nil || !x.upload.started.Load()
+		return true
 	case err != nil:
 		return x.upload == nil && x.repeatable
 	}
-	return resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get(headerRetry) == "1" && x.upload == nil
+	return x.upload == nil && x.asksForAnother()
+}
+
+// asksForAnother reports whether the answer is that of a member which did nothing.
+func (x *exchange) asksForAnother() bool {
+	r := &x.member.resp
+	retry, _ := http1.Get(r.Fields, "holdfast-retry")
+	return r.Status == http.StatusServiceUnavailable && string(retry) == retryElsewhere && !x.tried[x.tries-1].App
+}
+
+// asksToWait reports whether the answer is that the members do not agree yet on who owns the key: one is about to take it over, and the other
+// has promised it away. Nothing was done. Whoever has the request from the client looks again in a moment; members in between pass the answer on.
+func (x *exchange) asksToWait() bool {
+	r := &x.member.resp
+	retry, _ := http1.Get(r.Fields, "holdfast-retry")
+	return x.hops == 0 && x.upload == nil && r.Status == http.StatusLoopDetected && string(retry) == retrySoon && !x.tried[x.tries-1].App
+}
+
+// wait gives the members a moment to agree. false says that it has lasted too long, or that nobody waits any more.
+func (x *exchange) wait() bool {
+	now := time.Now()
+	if x.waitUntil.IsZero() {
+		x.waitUntil = now.Add(x.rt.cfg.AgreeTimeout)
+	}
+	if now.After(x.waitUntil) {
+		return false
+	}
+	select {
+	case <-time.After(agreePause):
+		return !x.front.left()
+	case <-x.front.context().Done():
+	case <-x.rt.closing.Done():
+	}
+	return false
 }
 
 // mayRedial reports whether the last member left is dialled once more. The dial's bound is shorter than the second after which a lost SYN is sent again
@@ -207,56 +313,65 @@ func (x *exchange) mayRedial(err error) bool {
 	return true
 }
 
+func (x *exchange) refuse(status int, slug, title, detail string, added ...Header) {
+	x.rt.counters.errors.Add(1)
+	x.front.refuse(status, slug, title, detail, added...)
+}
+
 // fail answers a request that got no answer.
-func (x *exchange) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		x.rt.counters.cancelled.Add(1)
-		w.WriteHeader(http.StatusBadGateway) // nobody reads it, but it must not be taken for a 200 by what wraps this handler
+func (x *exchange) fail(err error) {
+	var client *clientError
+	if x.upload != nil && x.upload.broken != nil {
+		x.refuseBody(x.upload.broken)
 		return
 	}
-	if x.upload != nil {
-		if broken := x.upload.broken.Load(); broken != nil {
-			x.refuseBody(w, *broken)
-			return
-		}
+	if errors.Is(err, errNoMember) && x.hops >= maxHops {
+		x.refuse(http.StatusLoopDetected, "hop-limit", "The request was passed on too often",
+			"the members do not agree yet on who owns this key, or their addresses point at each other; try again", Header{headerRetry, retrySoon})
+		return
 	}
 	if errors.Is(err, errNoMember) {
-		x.rt.refuse(w, http.StatusServiceUnavailable, "no-member", "No member is ready", "no ready node is known; try again in a moment")
+		x.refuse(http.StatusServiceUnavailable, "no-member", "No member is ready", "no ready node is known; try again in a moment")
 		return
 	}
-	if x.tries == 0 {
-		x.rt.refuse(w, http.StatusBadRequest, "bad-request", "The request cannot be passed on", err.Error())
+	if errors.As(err, &client) || x.front.left() {
+		x.rt.counters.cancelled.Add(1)
+		x.front.abort()
+		return
+	}
+	if x.hops > 0 && x.tried[x.tries-1].App && !x.someSent() {
+		x.rt.counters.errors.Add(1)
+		x.front.refuse(http.StatusServiceUnavailable, "application-unreachable", "The application did not answer",
+			"another member's may", Header{headerRetry, retryElsewhere})
 		return
 	}
 	slug, title := "connection-broken", "The connection to the member broke"
-	switch last := x.last(err); {
+	switch last := x.errs[len(x.errs)-1]; {
+	case x.tried[x.tries-1].App:
+		slug, title = "application-unreachable", "The application did not answer"
 	case silent(last):
 		slug, title = "member-silent", "The member did not answer in time"
 	case nothingSent(last):
 		slug, title = "member-unreachable", "The member cannot be reached"
 	}
-	x.rt.cfg.Logger.LogAttrs(r.Context(), slog.LevelWarn, "request got no answer",
-		slog.String("method", r.Method), slog.String("problem", slug), slog.Any("cause", err))
-	x.rt.refuse(w, http.StatusBadGateway, slug, title, x.outcome())
-}
-
-// last is the failure of the member tried last.
-func (x *exchange) last(err error) error {
-	if n := len(x.errs); n > 0 {
-		return x.errs[n-1]
-	}
-	return err
+	x.rt.cfg.Logger.LogAttrs(x.front.context(), slog.LevelWarn, "request got no answer",
+		slog.String("method", string(x.head.Method)), slog.String("problem", slug), slog.Any("cause", err))
+	x.refuse(http.StatusBadGateway, slug, title, x.outcome())
 }
 
 // outcome tells the client whether its request may have been carried out, which is what it has to know before it tries again.
 func (x *exchange) outcome() string {
-	for _, err := range x.errs {
-		if !nothingSent(err) {
-			return "the request may have been carried out"
-		}
-	}
-	if len(x.errs) == 0 {
-		return "the answer could not be passed on; the request was carried out"
+	if x.someSent() {
+		return "the request may have been carried out"
 	}
 	return "the request was not carried out; try again in a moment"
+}
+
+func (x *exchange) someSent() bool {
+	for _, err := range x.errs {
+		if !nothingSent(err) {
+			return true
+		}
+	}
+	return false
 }

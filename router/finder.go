@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,6 +14,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
 const (
@@ -40,7 +43,9 @@ type Finder struct {
 
 	once    sync.Once
 	header  string // UserHeader, canonical
+	lower   string // the same in lower case
 	name    string // Cookie, with its prefix
+	prefix  []byte // name and the equals sign behind it
 	signers []*signer
 }
 
@@ -73,6 +78,7 @@ func (f *Finder) init() {
 	if f.Secure {
 		f.name = "__Host-" + f.name // browsers then refuse one set by a sibling domain or without TLS
 	}
+	f.lower, f.prefix = strings.ToLower(f.header), []byte(f.name+"=")
 	for _, secret := range f.Secrets {
 		f.signers = append(f.signers, newSigner(secret))
 	}
@@ -89,18 +95,39 @@ func (f *Finder) init() {
 // for a path of the session API that names nobody; any member may answer it.
 func (f *Finder) Find(r *http.Request) (user string, setCookie *http.Cookie) {
 	f.once.Do(f.init)
-	if p, err := parsePath(escapedPath(r.URL)); err != nil || p.call != callApp {
+	p, err := parsePath(escapedPath(r.URL))
+	if err != nil || p.call != callApp {
 		return p.key, nil
 	}
-	for _, c := range r.CookiesNamed(f.name) {
-		if id, current, ok := f.verify(c.Value); ok {
-			if !current {
-				setCookie = f.newCookie(id)
+	var room [4]http1.Field
+	fields := room[:0]
+	for _, pairs := range r.Header["Cookie"] {
+		fields = append(fields, http1.Field{Value: []byte(pairs), Kind: http1.Cookie})
+	}
+	return f.find(fields, r.Header.Get(f.header), f.trusts(peerOf(r)))
+}
+
+// find is Find for an application request, given its fields, what the user header says, and whether the peer is trusted.
+func (f *Finder) find(fields []http1.Field, header string, trusted bool) (user string, setCookie *http.Cookie) {
+	for _, field := range fields {
+		if field.Kind != http1.Cookie {
+			continue
+		}
+		for rest, pair := field.Value, []byte(nil); len(rest) > 0; {
+			pair, rest, _ = bytes.Cut(rest, []byte{';'})
+			value, ok := bytes.CutPrefix(bytes.TrimLeft(pair, " \t"), f.prefix)
+			if !ok {
+				continue
 			}
-			return id, setCookie
+			if id, current, ok := f.verify(bytes.TrimRight(value, " \t")); ok {
+				if !current {
+					setCookie = f.newCookie(id)
+				}
+				return id, setCookie
+			}
 		}
 	}
-	if user := strings.TrimSpace(r.Header.Get(f.header)); user != "" && len(user) <= maxUser && f.trusts(peerOf(r)) {
+	if user := strings.TrimSpace(header); user != "" && len(user) <= maxUser && trusted {
 		return user, nil
 	}
 	id := f.newID()
@@ -119,13 +146,7 @@ func (f *Finder) trusts(peer netip.Addr) bool {
 }
 
 // peerOf returns the address at the other end of the connection, or the zero Addr when it has none (a Unix socket).
-func peerOf(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
-}
+func peerOf(r *http.Request) netip.Addr { return addrOf(r.RemoteAddr) }
 
 // newID makes an id that nobody can guess.
 func (f *Finder) newID() string {
@@ -146,7 +167,7 @@ func (f *Finder) newCookie(id string) *http.Cookie {
 	if len(f.signers) == 0 {
 		panic("router: a Finder without Secrets cannot sign a cookie; call Validate")
 	}
-	sum := f.signers[0].sum(id)
+	sum := f.signers[0].sum([]byte(id))
 	return &http.Cookie{
 		Name: f.name, Value: id + "." + base64.RawURLEncoding.EncodeToString(sum[:]), Path: "/",
 		HttpOnly: true, Secure: f.Secure, SameSite: http.SameSiteLaxMode,
@@ -155,19 +176,18 @@ func (f *Finder) newCookie(id string) *http.Cookie {
 
 // verify returns the id of a cookie's value, and whether the first secret signed it. ok is false for one that none of the secrets
 // signed.
-func (f *Finder) verify(value string) (id string, current, ok bool) {
-	dot := strings.LastIndexByte(value, '.')
+func (f *Finder) verify(value []byte) (id string, current, ok bool) {
+	dot := bytes.LastIndexByte(value, '.')
 	if dot <= 0 || len(value)-dot-1 != strictBase64.EncodedLen(signatureSize) || dot > maxUser {
 		return "", false, false
 	}
 	var given [signatureSize + 2]byte // Decode may write in steps of three bytes
-	if n, err := strictBase64.Decode(given[:], []byte(value[dot+1:])); err != nil || n != signatureSize {
+	if n, err := strictBase64.Decode(given[:], value[dot+1:]); err != nil || n != signatureSize {
 		return "", false, false
 	}
-	id = value[:dot]
 	for i, s := range f.signers {
-		if sum := s.sum(id); hmac.Equal(sum[:], given[:signatureSize]) {
-			return id, i == 0, true
+		if sum := s.sum(value[:dot]); hmac.Equal(sum[:], given[:signatureSize]) {
+			return string(value[:dot]), i == 0, true
 		}
 	}
 	return "", false, false
@@ -181,11 +201,11 @@ func newSigner(secret []byte) *signer {
 	return &signer{hashes: sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}}
 }
 
-func (s *signer) sum(id string) (out [signatureSize]byte) {
+func (s *signer) sum(id []byte) (out [signatureSize]byte) {
 	h := s.hashes.Get().(hash.Hash)
 	h.Reset()
 	var full [sha256.Size]byte
-	_, _ = io.WriteString(h, id) // a hash never fails to take bytes
+	_, _ = h.Write(id) // a hash never fails to take bytes
 	copy(out[:], h.Sum(full[:0]))
 	s.hashes.Put(h)
 	return out

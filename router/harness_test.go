@@ -151,8 +151,47 @@ func fixed(owner, heir router.Target) func(string) router.Route {
 	return func(string) router.Route { return router.Route{Owner: owner, Heir: heir} }
 }
 
-// open starts a Router. Missing parts of cfg are filled in.
+// open starts a Router with its own server. Missing parts of cfg are filled in.
 func open(t testing.TB, cfg router.Config) *front {
+	t.Helper()
+	f := newFront(t, cfg)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	f.url = "http://" + ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- f.Serve(ln) }()
+	t.Cleanup(func() {
+		f.client.CloseIdleConnections()
+		f.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
+		defer cancel()
+		require.NoError(t, f.Shutdown(ctx))
+		require.ErrorIs(t, <-served, net.ErrClosed)
+	})
+	return f
+}
+
+// openHandler starts a Router behind net/http's server.
+func openHandler(t testing.TB, cfg router.Config) *front {
+	t.Helper()
+	f := newFront(t, cfg)
+	server := httptest.NewServer(f.Router)
+	f.url = server.URL
+	t.Cleanup(func() {
+		f.client.CloseIdleConnections()
+		server.Close()
+		f.Close()
+	})
+	return f
+}
+
+// eachServer runs a test with the Router's own server and with net/http's, which must look the same from outside.
+func eachServer(t *testing.T, test func(t *testing.T, open func(testing.TB, router.Config) *front)) {
+	t.Run("own", func(t *testing.T) { test(t, open) })
+	t.Run("net/http", func(t *testing.T) { test(t, openHandler) })
+}
+
+func newFront(t testing.TB, cfg router.Config) *front {
 	t.Helper()
 	f := &front{}
 	f.failed.Store(&[]router.Target{})
@@ -181,14 +220,7 @@ func open(t testing.TB, cfg router.Config) *front {
 	rt, err := router.New(cfg)
 	require.NoError(t, err)
 	f.Router = rt
-	server := httptest.NewServer(rt)
-	f.url = server.URL
 	f.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	t.Cleanup(func() {
-		f.client.CloseIdleConnections()
-		server.Close()
-		rt.Close()
-	})
 	return f
 }
 

@@ -1,22 +1,28 @@
 package router
 
 import (
+	"bytes"
 	"net/http"
-	"net/http/httputil"
-	"net/netip"
 	"strconv"
-	"strings"
+
+	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
 // The headers by which members speak to each other about a request. Of those only Ack is a client's to set.
 const (
-	headerPrefix   = "Holdfast-"
-	headerAck      = "Holdfast-Ack"      // how many copies a write waits for
+	prefixOurs     = "holdfast-"
 	headerFailover = "Holdfast-Failover" // owner/boot that could not be dialled, so that this member should take over
 	headerFence    = "Holdfast-Fence"    // until when, and of which owner, the request may be carried out
 	headerHop      = "Holdfast-Hop"      // how often the request was passed on
 	headerKey      = "Holdfast-Key"      // the user of an application request
-	headerRetry    = "Holdfast-Retry"    // in a 503: not carried out here, and another member may
+	headerRetry    = "Holdfast-Retry"    // in an answer: nothing was done, and who may do it
+	headerStandIn  = "Holdfast-Stand-In" // owner/boot whose application is down, so that this member's should serve the user
+)
+
+// What Holdfast-Retry says.
+const (
+	retryElsewhere = "1"     // another member may
+	retrySoon      = "later" // some member will, once they agree who
 )
 
 // maxHops is how often a request is passed on at most: router to node, and node to node when their rings differ for a moment.
@@ -24,8 +30,8 @@ const maxHops = 2
 
 // hopsOf reads how often the request was passed on already. Whatever is no count, a member did not write; it is taken for the limit,
 // since a loop is worse than a refused forgery.
-func hopsOf(h http.Header) int {
-	switch h.Get(headerHop) {
+func hopsOf(value []byte) int {
+	switch string(value) {
 	case "", "0":
 		return 0
 	case "1":
@@ -34,96 +40,278 @@ func hopsOf(h http.Header) int {
 	return maxHops
 }
 
-// rewrite makes the request's headers right for a member. ReverseProxy has already taken out the hop-by-hop headers (RFC 9110,
-// section 7.6.1), those that Connection names, and all Forwarded and X-Forwarded ones.
-func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
-	in, out := pr.In, pr.Out
-	finder := x.rt.cfg.Finder
-	peer := peerOf(in)
-	trusted := finder.trusts(peer)
+// role is what a request's field means to a router.
+type role int8
 
-	out.URL.Scheme = "http"
-	out.URL.RawPath = x.path
-	out.URL.RawQuery = in.URL.RawQuery // as it came: the member judges it, and nothing here depends on it
-	for name := range out.Header {
-		if strings.HasPrefix(name, headerPrefix) && name != headerAck {
-			delete(out.Header, name)
+const (
+	passed       role = iota
+	dropped           // never passed on as it came
+	trusted           // passed on if a trusted peer says it
+	hopCount          // the following are written anew, from what a trusted peer says
+	forwardedFor      // who the client is
+	forwardedProto
+	forwardedHost
+)
+
+// roleOf looks a field of kind Other up. Many applications cannot tell an underscore from a dash (both reach a CGI program, and all
+// that are modelled on it, as the same variable), so a spelling with underscores must not slip through.
+func (f *Finder) roleOf(name []byte) role {
+	if sameName(name, f.lower) {
+		return trusted
+	}
+	var room [24]byte
+	low := http1.Lower(room[:], name)
+	odd := false
+	for i, c := range low {
+		if c == '_' {
+			low[i], odd = '-', true
 		}
 	}
-	if !trusted {
-		delete(out.Header, finder.header)
+	if len(low) >= len(prefixOurs) && string(low[:len(prefixOurs)]) == prefixOurs {
+		switch {
+		case odd || len(low) == len(room):
+			return dropped
+		case string(low) == "holdfast-ack":
+			return passed
+		case string(low) == "holdfast-hop":
+			return hopCount
+		}
+		return dropped
 	}
-	if x.place.call != callApp {
-		// To the transport these mean that any request may be repeated, which is for repeatable alone to say; the members do not read them.
-		delete(out.Header, "Idempotency-Key")
-		delete(out.Header, "X-Idempotency-Key")
+	switch string(low) {
+	case "x-forwarded-for":
+		return orDropped(forwardedFor, odd)
+	case "x-forwarded-proto":
+		return orDropped(forwardedProto, odd)
+	case "x-forwarded-host":
+		return orDropped(forwardedHost, odd)
+	case "x-forwarded-port", "x-forwarded-prefix", "x-real-ip":
+		return trusted
+	case "forwarded", "content-length", "transfer-encoding", "host", "connection", "upgrade": // all but the first only with underscores
+		return dropped
 	}
-	setForwarded(in, out, peer, trusted)
-	out.Header[headerHop] = []string{strconv.Itoa(x.hops + 1)}
-	if x.place.call == callApp {
-		out.Header[headerKey] = []string{x.user}
-	}
-	if x.cookie != nil {
-		addCookie(out.Header, x.cookie)
-	}
-	if !isWebSocket(out.Header) {
-		out.Header.Del("Connection")
-		out.Header.Del("Upgrade")
-	}
-	x.attach(in, out)
+	return passed
 }
 
-// setForwarded tells the member who the client is. What a trusted peer says about the client before it is kept, and the peer added to it.
-func setForwarded(in, out *http.Request, peer netip.Addr, trusted bool) {
-	client := "unknown" // as RFC 7239, section 6.2, calls a peer without an address
-	if peer.IsValid() {
-		client = peer.String()
+func orDropped(r role, odd bool) role {
+	if odd {
+		return dropped
+	}
+	return r
+}
+
+// sameName compares a name with one in lower case, in which dashes and underscores are the same.
+func sameName(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if other := lower[i]; c != other && !(c == '_' && other == '-') && !(c == '-' && other == '_') {
+			return false
+		}
+	}
+	return true
+}
+
+// prior is what a request's fields say about its way here.
+type prior struct {
+	hops             int
+	client           []byte // X-Forwarded-For, of all lines
+	proto, host      []byte
+	websocket, trail bool // asks for the one protocol that is switched to through here; accepts trailers
+}
+
+// writeHead begins the outgoing request in x.out: line and fields, without the framing and what differs from try to try. Hop-by-hop fields
+// (RFC 9110, section 7.6.1), those that Connection names, all that only members may say and, from strangers, all that only trusted peers may
+// say are left out.
+func (x *exchange) writeHead() {
+	r := x.head
+	out := append(x.out[:0], r.Method...)
+	out = append(out, ' ')
+	if x.place.call == callApp {
+		out = append(out, r.Target...)
+	} else {
+		out = appendPath(out, r.Path) // the member's own parser takes a path that has to be mended for another one
+		out = append(out, r.Target[len(r.Path):]...)
+	}
+	out = append(out, " HTTP/1.1\r\n"...)
+	if r.Host != nil {
+		out = http1.AppendField(out, "Host", r.Host)
+	}
+	var was prior
+	for _, f := range r.Fields {
+		switch f.Kind {
+		case http1.Other:
+			if role := x.rt.cfg.Finder.roleOf(f.Name); role == passed || role == trusted && x.trusted {
+				out = http1.AppendField(out, f.Name, f.Value)
+			} else if x.trusted {
+				was.note(role, f.Value)
+			}
+		case http1.Cookie:
+			if x.cookie == nil {
+				out = http1.AppendField(out, f.Name, f.Value)
+			}
+		case http1.Upgrade:
+			was.websocket = r.Upgrade && foldedIs(f.Value, "websocket")
+		case http1.TE:
+			was.trail = was.trail || hasToken(f.Value, "trailers")
+		}
+	}
+	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0 // behind a body there is no telling where frames begin
+	out = x.appendCookie(out)
+	out = x.appendForwarded(out, &was)
+	if x.place.call == callApp {
+		out = http1.AppendField(out, headerKey, x.user)
+	}
+	if was.trail {
+		out = append(out, "TE: trailers\r\n"...)
+	}
+	if x.websocket {
+		out = append(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	}
+	x.out = out
+}
+
+// note keeps what a trusted peer says.
+func (was *prior) note(r role, value []byte) {
+	switch r {
+	case hopCount:
+		was.hops = max(was.hops, hopsOf(value))
+	case forwardedFor:
+		if was.client != nil {
+			was.client = append(was.client[:len(was.client):len(was.client)], ", "...)
+			value = append(was.client, value...)
+		}
+		was.client = value
+	case forwardedProto:
+		was.proto = value
+	case forwardedHost:
+		was.host = value
+	}
+}
+
+// appendForwarded tells the member who the client is. What a trusted peer says about the client before it is kept, and the peer added to it.
+func (x *exchange) appendForwarded(out []byte, was *prior) []byte {
+	out = append(out, "X-Forwarded-For: "...)
+	if len(was.client) > 0 {
+		out = append(append(out, was.client...), ", "...)
+	}
+	if x.peer.IsValid() {
+		out = x.peer.AppendTo(out)
+	} else {
+		out = append(out, "unknown"...) // as RFC 7239, section 6.2, calls a peer without an address
 	}
 	proto := "http"
-	if in.TLS != nil {
+	if x.secure {
 		proto = "https"
 	}
-	host := in.Host
-	if trusted {
-		if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 {
-			client = strings.Join(prior, ", ") + ", " + client
-		}
-		if prior := in.Header.Get("X-Forwarded-Proto"); prior != "" {
-			proto = prior
-		}
-		if prior := in.Header.Get("X-Forwarded-Host"); prior != "" {
-			host = prior
+	if len(was.proto) == 0 {
+		was.proto = []byte(proto)
+	}
+	if len(was.host) == 0 {
+		was.host = x.head.Host
+	}
+	out = append(out, "\r\nX-Forwarded-Proto: "...)
+	out = append(out, was.proto...)
+	if len(was.host) > 0 {
+		out = append(out, "\r\nX-Forwarded-Host: "...)
+		out = append(out, was.host...)
+	}
+	return append(out, "\r\n"...)
+}
+
+// appendCookie lets the request carry the cookie which its answer will set. A member whose ring differs then finds the same user in it
+// and does not make up a second one. It replaces what the client sent under its name: a forged one, or one signed by a secret on its way out.
+func (x *exchange) appendCookie(out []byte) []byte {
+	if x.cookie == nil {
+		return out
+	}
+	out = append(out, "Cookie: "+x.cookie.Name+"="+x.cookie.Value...)
+	for _, f := range x.head.Fields {
+		if f.Kind == http1.Cookie {
+			out = appendPairs(out, f.Value, x.rt.cfg.Finder.prefix)
 		}
 	}
-	out.Header["X-Forwarded-For"] = []string{client}
-	out.Header["X-Forwarded-Proto"] = []string{proto}
-	out.Header["X-Forwarded-Host"] = []string{host}
+	return append(out, "\r\n"...)
 }
 
-// addCookie lets the request carry the cookie which its answer will set. A member whose ring differs then finds the same user in it
-// and does not make up a second one.
-func addCookie(h http.Header, c *http.Cookie) {
-	pair := c.Name + "=" + c.Value
-	if prior := h["Cookie"]; len(prior) > 0 {
-		// Before the others: the first that verifies counts, and one signed by an old secret may be among them.
-		pair += "; " + strings.Join(prior, "; ")
+// appendPairs appends those of a Cookie field's pairs that do not begin with prefix.
+func appendPairs(out, pairs, prefix []byte) []byte {
+	for pair, rest := []byte(nil), pairs; len(rest) > 0; {
+		pair, rest, _ = bytes.Cut(rest, []byte{';'})
+		if pair = bytes.Trim(pair, " \t"); len(pair) > 0 && !bytes.HasPrefix(pair, prefix) {
+			out = append(append(out, "; "...), pair...)
+		}
 	}
-	h["Cookie"] = []string{pair}
+	return out
 }
 
-// isWebSocket reports whether the request asks for the one protocol that is switched to through here. Another (h2c, say) is not
-// offered to the member, which then answers the request as it stands.
-func isWebSocket(h http.Header) bool {
-	return strings.EqualFold(h.Get("Upgrade"), "websocket")
+// passesTrailer reports whether a field behind a request's body is passed on.
+func (x *exchange) passesTrailer(f http1.Field) bool {
+	return f.Kind == http1.Other && x.rt.cfg.Finder.roleOf(f.Name) == passed
 }
 
-// adorn makes the answer's headers right for the client.
-func (x *exchange) adorn(resp *http.Response) error {
-	resp.Header.Del(headerRetry)
-	if x.cookie != nil && !setsCookie(resp, x.cookie.Name) {
-		resp.Header.Add("Set-Cookie", x.cookie.String())
+// appendForMember appends what only members say to each other.
+func (x *exchange) appendForMember(out []byte, t Target) []byte {
+	out = append(append(out, headerHop...), ": "...)
+	out = append(strconv.AppendInt(out, int64(x.hops+1), 10), "\r\n"...)
+	if x.place.call == callKeyless {
+		return out
+	}
+	for _, refusal := range x.refusals {
+		out = http1.AppendField(out, headerFailover, refusal)
+	}
+	if x.standIn != "" {
+		out = http1.AppendField(out, headerStandIn, x.standIn)
+	}
+	if fence := x.rt.cfg.Fence; fence != nil {
+		out = http1.AppendField(out, headerFence, fence(x.key(), t))
+	}
+	return out
+}
+
+// adorn makes an answer's head right for the client, and returns what is added to it.
+func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
+	ofApp := from.App && x.rt.cfg.FromApp != nil
+	kept := r.Fields[:0]
+	for _, f := range r.Fields {
+		switch {
+		case f.Kind == http1.Trailer && r.Length == http1.Chunked: // announces what comes behind the chunks, which goes on with them
+		case f.Kind == http1.Upgrade && r.Status == http.StatusSwitchingProtocols:
+		case f.Kind.HopByHop(), f.Kind == http1.Other && (f.Is("holdfast-retry") && x.hops == 0 || ofApp && ours(f.Name)):
+			continue
+		case f.Kind == http1.ContentLength && (r.Status < 200 || r.Status == http.StatusNoContent):
+			continue // RFC 9110, section 8.6
+		}
+		kept = append(kept, f)
+	}
+	r.Fields = kept
+	if ofApp {
+		for _, h := range x.rt.cfg.FromApp() {
+			added = append(added, http1.Field{Name: []byte(h.Name), Value: []byte(h.Value)})
+		}
+	}
+	if x.cookie != nil && !setsCookie(kept, x.cookie.Name) && (r.Status >= 200 || r.Status == http.StatusSwitchingProtocols) {
 		// A shared cache in front must not hand one user's cookie to the next, however cacheable the application says its page is.
-		resp.Header.Add("Cache-Control", "private")
+		added = append(added,
+			http1.Field{Name: []byte("Set-Cookie"), Value: []byte(x.cookie.String())},
+			http1.Field{Name: []byte("Cache-Control"), Value: []byte("private")})
 	}
-	return nil
+	return added
+}
+
+// ours reports whether a name is one of those that members give.
+func ours(name []byte) bool {
+	return len(name) >= len(prefixOurs) && foldedIs(name[:len(prefixOurs)], prefixOurs)
+}
+
+func foldedIs(value []byte, lower string) bool { return http1.Field{Name: value}.Is(lower) }
+
+func hasToken(list []byte, lower string) bool {
+	found := false
+	http1.EachToken(list, func(token []byte) { found = found || foldedIs(token, lower) })
+	return found
 }

@@ -1,9 +1,11 @@
 package router
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
-	"strings"
+
+	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
 // Carries reports whether the request brings the signed cookie of user: whether
@@ -11,7 +13,7 @@ import (
 func (f *Finder) Carries(r *http.Request, user string) bool {
 	f.once.Do(f.init)
 	for _, c := range r.CookiesNamed(f.name) {
-		if id, _, ok := f.verify(c.Value); ok {
+		if id, _, ok := f.verify([]byte(c.Value)); ok {
 			return id == user // the first that verifies is the one that Find takes
 		}
 	}
@@ -27,6 +29,8 @@ func (f *Finder) CookieFor(id string) *http.Cookie {
 
 // setsCookie reports whether an answer sets the cookie already: at a login the
 // member gives its client a new id, which one made here must not replace.
-func setsCookie(resp *http.Response, name string) bool {
-	return slices.ContainsFunc(resp.Header["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=") })
+func setsCookie(fields []http1.Field, name string) bool {
+	return slices.ContainsFunc(fields, func(f http1.Field) bool {
+		return f.Is("set-cookie") && bytes.HasPrefix(f.Value, []byte(name+"="))
+	})
 }

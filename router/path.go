@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
+
+	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
 // API is the path under which the session API lives. Every other path belongs to the application.
@@ -24,6 +27,12 @@ type place struct {
 	call call
 	key  string // for callKeyed: the session's key, or "{user}" for a user's sessions
 	rest string // what follows the named segment: "", "touch", "rotate", "sessions", …
+}
+
+// isAPI says whether any way to read an escaped path finds the session API: a member unescapes and cleans what parsePath takes literally.
+func isAPI(escaped string) bool {
+	unescaped, err := url.PathUnescape(escaped)
+	return err != nil || strings.HasPrefix(path.Clean("/"+unescaped)+"/", API)
 }
 
 // parsePath takes an escaped path apart. The key is one segment, unescaped after the split, so that an id holding an escaped slash
@@ -56,19 +65,23 @@ func escapedPath(u *url.URL) string {
 	if u.RawPath == "" || path == u.RawPath {
 		return path
 	}
-	var b strings.Builder
-	for i := range len(u.RawPath) {
-		if c := u.RawPath[i]; validInPath(c) {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	fixed := b.String()
+	fixed := string(appendPath(nil, []byte(u.RawPath)))
 	if plain, err := url.PathUnescape(fixed); err != nil || plain != u.Path {
 		return path // RawPath is not an encoding of Path at all: Path rules, as net/url documents
 	}
 	return fixed
+}
+
+// appendPath appends a path with what should have been escaped in it escaped, and nothing else changed.
+func appendPath(out, path []byte) []byte {
+	for _, c := range path {
+		if validInPath(c) {
+			out = append(out, c)
+		} else {
+			out = fmt.Appendf(out, "%%%02X", c)
+		}
+	}
+	return out
 }
 
 // validInPath follows RFC 3986, section 3.3: pchar, the slash between segments, and the percent sign of an escape. Brackets are
@@ -87,17 +100,17 @@ func validInPath(c byte) bool {
 // Beyond the methods that RFC 9110 (section 9.2.2) calls idempotent, the session API's merge patch and touch are so as well. Rotate is not:
 // the second one finds the old id gone. Nor is a write under a condition: if the first one was carried out it changed the
 // version, and the second would be told 412 although the write was made.
-func repeatable(r *http.Request, p place) bool {
-	switch r.Method {
+func repeatable(r *http1.Request, p place) bool {
+	switch string(r.Method) {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
 	}
-	for _, condition := range [...]string{"If-Match", "If-None-Match", "If-Unmodified-Since"} {
-		if _, ok := r.Header[condition]; ok {
+	for _, condition := range [...]string{"if-match", "if-none-match", "if-unmodified-since"} {
+		if _, ok := http1.Get(r.Fields, condition); ok {
 			return false
 		}
 	}
-	switch r.Method {
+	switch string(r.Method) {
 	case http.MethodPut, http.MethodDelete:
 		return true
 	case http.MethodPatch:

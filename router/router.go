@@ -2,38 +2,41 @@
 //
 // One request in it:
 //
-//  1. Finder tells the user: from the path of the session API, the signed cookie, a trusted header, or a new id with its cookie.
-//  2. Lookup names the user's owner and the heir, who owns the user if the owner is gone. The pin is the ring's hash; nothing is stored here.
-//  3. A small body is read and held, so that it can be sent again. A large one streams, and is sent once.
-//  4. The headers are made right: hop-by-hop and Holdfast-* ones out; X-Forwarded-*, Holdfast-Hop and Holdfast-Key in.
-//  5. The request goes to the owner on a kept connection. If that was stale and the request may be repeated, it goes there again on a fresh one.
-//  6. If the owner cannot be dialled nothing was sent: the request goes to the heir, saying so in Holdfast-Failover, and Failed is told.
-//     If the connection broke after sending, only a request that may be repeated goes on.
-//  7. The answer streams back. Nobody answered: 502, and no member at all: 503, each as a problem document.
+//  1. A client's connection (client.go) reads the head by internal/http1, which refuses whatever could be read in two ways. A request that net/http has
+//     read, because it came over HTTP/2 or at a node's own door, joins here (handler.go).
+//  2. Finder tells the user: from the path of the session API, the signed cookie, a trusted header, or a new id with its cookie.
+//  3. Lookup names the user's owner and the heir, who owns the user if the owner is gone. The pin is the ring's hash; nothing is stored here.
+//  4. The head is made right (header.go): hop-by-hop and Holdfast-* fields out; X-Forwarded-*, Holdfast-Hop and Holdfast-Key in. All else passes as the
+//     bytes that it came as.
+//  5. A small body is read and held, so that it can be sent again (body.go). A large one streams, and is sent once.
+//  6. The request goes to the owner on a kept connection (send.go, member.go). If that was stale and the request may be repeated, it goes there again on a
+//     fresh one.
+//  7. If the owner cannot be dialled nothing was sent: the request goes to the heir, saying so in Holdfast-Failover, Failed is told, and for a second nobody else
+//     waits for that owner (retry.go). If the connection broke after sending, only a request that may be repeated goes on, within a budget.
+//  8. The answer streams back: what has come is sent before more is waited for. A switch to WebSocket joins the two connections (tunnel.go). Nobody answered:
+//     502, and no member at all: 503, each as a problem document.
 //
-// The router process and a node that has to pass an application request on run the same code.
+// Each client's connection has one goroutine, which also reads the answer; only a body that streams, or a WebSocket, takes a second one. The router process, a
+// node that has to pass an application request on, and a node that gives one to the application beside it run the same code.
 package router
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/seed-95a32959/holdfast/internal/problem"
 )
 
-// Target is one process of a member. The zero Target means none.
+// Target is one process of a member, or the application beside it. The zero Target means none.
 type Target struct {
 	Name string // the member's name in the ring
 	Boot string // the id of this start of it
-	HTTP string // host:port of its public door
+	HTTP string // host:port of its public door, or whatever Dial takes for the application
+	App  bool   // it is the application beside this member: it gets none of the headers by which members speak to each other
 }
 
 // Route says where a key's requests go.
@@ -41,13 +44,21 @@ type Route struct {
 	Fingerprint string // of the ring that it was read from
 	Owner       Target // zero when no member is ready
 	Heir        Target // who owns the key if the owner is gone; zero when the owner is alone
+	Absent      string // owner/boot for which Owner stands in, because the application beside it is down; "" for none
 }
+
+// Header is one header field.
+type Header struct{ Name, Value string }
 
 // Config configures a Router. Zero fields have the defaults stated.
 type Config struct {
 	// Lookup names the owner and the heir of a key. It is called for each request, and again after a member failed it, so it must
 	// neither lock nor block. Required.
 	Lookup func(key string) Route
+	// LookupApp does the same for requests to the application, whose owner may be another one while its application is down. Default Lookup.
+	LookupApp func(key string) Route
+	// NoAPI says that the session API is not for this router's clients: its paths are answered 404.
+	NoAPI bool
 	// Any names some ready member, another one at each call, for requests that have no key yet. Required.
 	Any func() Target
 	// Finder tells the user of a request. Required.
@@ -58,6 +69,11 @@ type Config struct {
 	// Fence makes the value of Holdfast-Fence, by which a member knows a request that reaches it too late: after a cut or a pause, when
 	// another member has carried it out since. Optional. It is called for each try, and must not block.
 	Fence func(key string, t Target) string
+	// ToApp is added to requests for the application beside this member, FromApp to its answers. Optional.
+	ToApp   []Header
+	FromApp func() []Header
+	// Answered is told of each answer that the Router's own server begins, and how long after the first byte of the request. Optional; it must not block.
+	Answered func(status int, took time.Duration)
 	// Dial opens a connection to a member; default a net.Dialer. To be seen as refused its error must wrap syscall.ECONNREFUSED, EHOSTUNREACH or ENETUNREACH.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// RetryBody is the largest body, in bytes, that is held for a second try; default 64 KiB. A larger one streams and is sent once.
@@ -65,11 +81,24 @@ type Config struct {
 	// DialTimeout bounds one dial; default 500 ms.
 	DialTimeout time.Duration
 	// AnswerTimeout bounds the wait for a member's answer to a session API request, after which a request that may be repeated goes
-	// to the heir; default 5 s, several times what a member itself may wait for others. Application requests have no such bound: theirs may be slow.
+	// to the heir; default 5 s, several times what a member itself may wait for others.
 	AnswerTimeout time.Duration
+	// AgreeTimeout bounds how long a request waits while the members do not agree on who owns its key, in the middle of a take-over;
+	// default 3 s.
+	AgreeTimeout time.Duration
+	// AppTimeout bounds the wait for the application's answer to begin; default 2 min. Once begun, it may pause for as long as it likes.
+	AppTimeout time.Duration
+	// WriteTimeout bounds how long a client or a member may take nothing of what is sent to it; default 30 s. It is counted in halves.
+	WriteTimeout time.Duration
+	// HeadTimeout bounds how long a client may take to send the head of a request; default 10 s.
+	HeadTimeout time.Duration
+	// BodyTimeout bounds how long a client may send nothing of a body that it has announced; default 60 s.
+	BodyTimeout time.Duration
+	// ClientIdleTimeout is how long an unused connection of a client is kept; default 2 min.
+	ClientIdleTimeout time.Duration
 	// IdleTimeout is how long an unused connection to a member is kept; default 60 s. It should be below the time after which the member closes it.
 	IdleTimeout time.Duration
-	// IdlePerMember is the most unused connections kept to one member, for the session API and for the application each; default 1024.
+	// IdlePerMember is the most unused connections kept to one member; default 1024.
 	IdlePerMember int
 	// Logger is told of requests that no member answered. Keys and users are never in it. Default: nothing is logged.
 	Logger *slog.Logger
@@ -83,7 +112,7 @@ func (c *Config) validate() error {
 		return errors.New("router config: Any is nil; a function naming a ready member is needed")
 	case c.Finder == nil:
 		return errors.New("router config: Finder is nil")
-	case c.RetryBody < 0 || c.IdlePerMember < 0 || c.DialTimeout < 0 || c.AnswerTimeout < 0 || c.IdleTimeout < 0:
+	case min(c.RetryBody, c.IdlePerMember) < 0, min(c.DialTimeout, c.AnswerTimeout, c.AgreeTimeout, c.AppTimeout, c.WriteTimeout, c.HeadTimeout, c.BodyTimeout, c.IdleTimeout, c.ClientIdleTimeout) < 0:
 		return errors.New("router config: a size or timeout is negative; 0 for the default or more is accepted")
 	}
 	if err := c.Finder.Validate(); err != nil {
@@ -92,10 +121,22 @@ func (c *Config) validate() error {
 	setDefault(&c.RetryBody, 64<<10)
 	setDefault(&c.DialTimeout, 500*time.Millisecond)
 	setDefault(&c.AnswerTimeout, 5*time.Second)
+	setDefault(&c.AgreeTimeout, 3*time.Second)
+	setDefault(&c.AppTimeout, 2*time.Minute)
+	setDefault(&c.WriteTimeout, 30*time.Second)
+	setDefault(&c.HeadTimeout, 10*time.Second)
+	setDefault(&c.BodyTimeout, 60*time.Second)
 	setDefault(&c.IdleTimeout, 60*time.Second)
+	setDefault(&c.ClientIdleTimeout, 2*time.Minute)
 	setDefault(&c.IdlePerMember, 1024)
+	if c.LookupApp == nil {
+		c.LookupApp = c.Lookup
+	}
 	if c.Failed == nil {
 		c.Failed = func(Target) {}
+	}
+	if c.Answered == nil {
+		c.Answered = func(int, time.Duration) {}
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
@@ -112,13 +153,15 @@ func setDefault[T int | time.Duration](field *T, value T) {
 	}
 }
 
-// Router passes requests on. It is an http.Handler for use by many goroutines.
+// Router passes requests on. It serves connections by itself (Serve), and it is an http.Handler for those of another server; both may
+// be used from many goroutines.
 type Router struct {
 	cfg      Config
-	api, app *link // the session API's answers are bounded in time, the application's are not
-	buffers  bufferPool
-	errorLog *log.Logger
-	closing  context.Context // ends the upgraded connections, which an http.Server's Shutdown does not know of
+	pool     *pool
+	server   server
+	ejected  ejections
+	budget   budget
+	closing  context.Context // ends unused connections and upgraded ones (WebSockets), of which an http.Server's Shutdown does not know
 	close    context.CancelFunc
 	counters counters
 }
@@ -128,71 +171,22 @@ func New(cfg Config) (*Router, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	rt := &Router{
-		cfg:      cfg,
-		api:      newLink(&cfg, cfg.AnswerTimeout),
-		app:      newLink(&cfg, 0),
-		errorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}
+	rt := &Router{cfg: cfg}
+	rt.pool = newPool(&rt.cfg)
 	rt.closing, rt.close = context.WithCancel(context.Background())
 	return rt, nil
 }
 
-// ServeHTTP passes the request on to the owner of its user.
-func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	user, setCookie := rt.cfg.Finder.Find(r)
-	rt.Forward(w, r, user, setCookie)
-}
-
-// Forward is ServeHTTP for a caller that has asked the Finder already: asked twice, it would make up two new users.
-func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, user string, setCookie *http.Cookie) {
-	rt.counters.requests.Add(1)
-	path := escapedPath(r.URL)
-	p, err := parsePath(path)
-	if err != nil {
-		rt.refuse(w, http.StatusBadRequest, "malformed-path", "The path is malformed", err.Error())
-		return
-	}
-	if r.URL.Opaque != "" {
-		rt.refuse(w, http.StatusBadRequest, "malformed-path", "The path is malformed", "accepted is a path that begins with a slash")
-		return
-	}
-	if r.Method == http.MethodConnect {
-		rt.refuse(w, http.StatusNotImplemented, "method-not-supported", "The method is not supported", "CONNECT asks for a tunnel, and this is no forward proxy")
-		return
-	}
-	hops := hopsOf(r.Header)
-	if hops >= maxHops {
-		rt.refuse(w, http.StatusLoopDetected, "hop-limit", "The request was passed on too often",
-			"the members do not agree yet on who owns this key, or their addresses point at each other; try again")
-		return
-	}
-	x := &exchange{rt: rt, place: p, path: path, user: user, cookie: setCookie, hops: hops, link: rt.app}
-	if p.call != callApp {
-		x.link = rt.api
-	}
-	if err := x.hold(r); err != nil {
-		x.refuseBody(w, err)
-		return
-	}
-	x.serve(w, r)
-}
-
-// Close closes the unused connections to members and ends the upgraded ones (WebSockets). Requests under way are not disturbed; stop the
-// server that brings them first.
+// Close closes the listeners and the unused connections, and ends the upgraded ones (WebSockets). Requests under way are not disturbed, and end their
+// connections; Shutdown waits for them.
 func (rt *Router) Close() {
 	rt.close()
-	rt.api.close()
-	rt.app.close()
+	rt.server.stop()
+	rt.pool.close()
 }
 
-// refuse answers a request that is not passed on.
-func (rt *Router) refuse(w http.ResponseWriter, status int, slug, title, detail string) {
-	rt.counters.errors.Add(1)
-	if status == http.StatusBadGateway || status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1") // a failed member is out of the ring within about a second
-	}
-	problem.Write(w, status, slug, title, detail)
+func retryLater(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable // a failed member is out of the ring within about a second
 }
 
 // Stats counts what a Router has done since it was made.
@@ -203,11 +197,13 @@ type Stats struct {
 	Refused   uint64 // dials that were refused or found no way
 	Silent    uint64 // dials that timed out, and answers that did not come in time
 	Cancelled uint64 // clients that left before their answer
+	Broken    uint64 // answers that broke off in the middle, at a member
+	Malformed uint64 // requests refused for their head
 	Errors    uint64 // requests that got an error of the Router's own: no member, none that answered, a bad request
 }
 
 type counters struct {
-	requests, retries, failovers, refused, silent, cancelled, errors atomic.Uint64
+	requests, retries, failovers, refused, silent, cancelled, broken, malformed, errors atomic.Uint64
 }
 
 // Stats returns the counters. They are read one by one while requests go on.
@@ -215,21 +211,6 @@ func (rt *Router) Stats() Stats {
 	c := &rt.counters
 	return Stats{
 		Requests: c.requests.Load(), Retries: c.retries.Load(), Failovers: c.failovers.Load(), Refused: c.refused.Load(),
-		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Errors: c.errors.Load(),
+		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Broken: c.broken.Load(), Malformed: c.malformed.Load(), Errors: c.errors.Load(),
 	}
 }
-
-// bufferPool lends the buffers that bodies are copied through.
-type bufferPool struct{ pool sync.Pool }
-
-const copyBuffer = 32 << 10 // bytes, as io.Copy would take for each body anew
-
-// The pool holds pointers to arrays: a slice would be allocated anew each time it is put back.
-func (p *bufferPool) Get() []byte {
-	if b, ok := p.pool.Get().(*[copyBuffer]byte); ok {
-		return b[:]
-	}
-	return make([]byte, copyBuffer)
-}
-
-func (p *bufferPool) Put(b []byte) { p.pool.Put((*[copyBuffer]byte)(b)) }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,36 +52,38 @@ func TestPinning(t *testing.T) {
 }
 
 func TestCookiePinsABrowser(t *testing.T) {
-	m := start(t, "a", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "public, max-age=60")
-		http.SetCookie(w, &http.Cookie{Name: "theme", Value: "dark"})
-	})
-	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), Finder: &router.Finder{Trust: trustNobody}})
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		m := start(t, "a", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "public, max-age=60")
+			http.SetCookie(w, &http.Cookie{Name: "theme", Value: "dark"})
+		})
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), Finder: &router.Finder{Trust: trustNobody}})
 
-	first := f.do(t, "GET", "/", "")
-	var cookie *http.Cookie
-	for _, c := range first.Cookies() {
-		if c.Name == "holdfast" {
-			cookie = c
+		first := f.do(t, "GET", "/", "")
+		var cookie *http.Cookie
+		for _, c := range first.Cookies() {
+			if c.Name == "holdfast" {
+				cookie = c
+			}
 		}
-	}
-	require.NotNil(t, cookie)
-	require.Len(t, first.Cookies(), 2, "the application's own cookie stays")
-	require.True(t, cookie.HttpOnly)
-	require.Contains(t, first.Header["Cache-Control"], "private", "no shared cache may keep one user's cookie")
-	key := m.requests()[0].header.Get("Holdfast-Key")
-	require.True(t, strings.HasPrefix(cookie.Value, key+"."))
-	require.Equal(t, "holdfast="+cookie.Value, m.requests()[0].header.Get("Cookie"), "a second hop must find the same user")
+		require.NotNil(t, cookie)
+		require.Len(t, first.Cookies(), 2, "the application's own cookie stays")
+		require.True(t, cookie.HttpOnly)
+		require.Contains(t, first.Header["Cache-Control"], "private", "no shared cache may keep one user's cookie")
+		key := m.requests()[0].header.Get("Holdfast-Key")
+		require.True(t, strings.HasPrefix(cookie.Value, key+"."))
+		require.Equal(t, "holdfast="+cookie.Value, m.requests()[0].header.Get("Cookie"), "a second hop must find the same user")
 
-	second := f.do(t, "GET", "/", "", "Cookie", "holdfast="+cookie.Value)
-	require.Len(t, second.Cookies(), 1, "a good cookie is not set again")
-	require.Equal(t, key, m.requests()[1].header.Get("Holdfast-Key"))
+		second := f.do(t, "GET", "/", "", "Cookie", "holdfast="+cookie.Value)
+		require.Len(t, second.Cookies(), 1, "a good cookie is not set again")
+		require.Equal(t, key, m.requests()[1].header.Get("Holdfast-Key"))
 
-	f.do(t, "GET", "/", "", "Cookie", "a=b; holdfast=forged.AAAAAAAAAAAAAAAAAAAAAA")
-	third := m.requests()[2]
-	require.NotEqual(t, "forged", third.header.Get("Holdfast-Key"))
-	require.NotEqual(t, key, third.header.Get("Holdfast-Key"))
-	require.Regexp(t, `^holdfast=[^;]+; a=b; holdfast=forged\.A+$`, third.header.Get("Cookie"))
+		f.do(t, "GET", "/", "", "Cookie", "a=b; holdfast=forged.AAAAAAAAAAAAAAAAAAAAAA")
+		third := m.requests()[2]
+		require.NotEqual(t, "forged", third.header.Get("Holdfast-Key"))
+		require.NotEqual(t, key, third.header.Get("Holdfast-Key"))
+		require.Regexp(t, `^holdfast=[^;.]{24}\.[^;]{22}; a=b$`, third.header.Get("Cookie"))
+	})
 }
 
 func TestNoCookieForTheSessionAPI(t *testing.T) {
@@ -107,7 +110,8 @@ func TestKeylessRequestsGoRound(t *testing.T) {
 
 func TestHeaders(t *testing.T) {
 	for _, trusted := range []bool{true, false} {
-		t.Run(fmt.Sprintf("trusted=%v", trusted), func(t *testing.T) {
+		name := fmt.Sprintf("trusted=%v/", trusted)
+		test := func(t *testing.T, open func(testing.TB, router.Config) *front) {
 			m := start(t, "a", nil)
 			finder := &router.Finder{}
 			if !trusted {
@@ -145,45 +149,99 @@ func TestHeaders(t *testing.T) {
 				require.Equal(t, []string{"http"}, h["X-Forwarded-Proto"])
 				require.Equal(t, []string{got.host}, h["X-Forwarded-Host"])
 			}
-		})
+		}
+		t.Run(name+"own", func(t *testing.T) { test(t, open) })
+		t.Run(name+"net-http", func(t *testing.T) { test(t, openHandler) })
 	}
 }
 
 func TestAnswerHeaders(t *testing.T) {
-	m := start(t, "a", func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Connection", "X-Private")
-		h.Set("X-Private", "1")
-		h.Set("Holdfast-Retry", "1")
-		h.Set("Holdfast-Node", "a")
-		w.WriteHeader(http.StatusTeapot)
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		m := start(t, "a", func(w http.ResponseWriter, r *http.Request) {
+			h := w.Header()
+			h.Set("Connection", "X-Private")
+			h.Set("X-Private", "1")
+			h.Set("Holdfast-Retry", "1")
+			h.Set("Holdfast-Node", "a")
+			w.WriteHeader(http.StatusTeapot)
+		})
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})
+		got := f.do(t, "GET", "/v1/sessions/alice", "")
+		require.Equal(t, http.StatusTeapot, got.StatusCode)
+		require.NotContains(t, got.Header, "X-Private")
+		require.NotContains(t, got.Header, "Holdfast-Retry")
+		require.Equal(t, "a", got.Header.Get("Holdfast-Node"))
 	})
-	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})
-	got := f.do(t, "GET", "/v1/sessions/alice", "")
-	require.Equal(t, http.StatusTeapot, got.StatusCode)
-	require.NotContains(t, got.Header, "X-Private")
-	require.NotContains(t, got.Header, "Holdfast-Retry")
-	require.Equal(t, "a", got.Header.Get("Holdfast-Node"))
 }
 
 func TestHopLimit(t *testing.T) {
-	m := start(t, "a", nil)
-	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})
-	require.Equal(t, 200, f.do(t, "GET", "/v1/sessions/a", "", "Holdfast-Hop", "1").StatusCode)
-	require.Equal(t, "2", m.only(t).header.Get("Holdfast-Hop"))
-	for _, hops := range []string{"2", "3", "-1", "01", "x"} {
-		requireProblem(t, f.do(t, "GET", "/v1/sessions/a", "", "Holdfast-Hop", hops), http.StatusLoopDetected, "hop-limit")
-	}
-	require.Len(t, m.requests(), 1)
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		m := start(t, "a", nil)
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})
+		require.Equal(t, 200, f.do(t, "GET", "/v1/sessions/a", "", "Holdfast-Hop", "1").StatusCode)
+		require.Equal(t, "2", m.only(t).header.Get("Holdfast-Hop"))
+		for _, hops := range []string{"2", "3", "-1", "01", "x"} {
+			requireProblem(t, f.do(t, "GET", "/v1/sessions/a", "", "Holdfast-Hop", hops), http.StatusLoopDetected, "hop-limit")
+		}
+		require.Len(t, m.requests(), 1)
+	})
 }
 
 // A router that is its own target must not go round for ever.
 func TestLoopEnds(t *testing.T) {
 	var self router.Target
-	f := open(t, router.Config{Lookup: func(string) router.Route { return router.Route{Owner: self} }})
+	f := open(t, router.Config{Lookup: func(string) router.Route { return router.Route{Owner: self} }, AgreeTimeout: time.Nanosecond})
 	self = router.Target{Name: "self", HTTP: strings.TrimPrefix(f.url, "http://")}
 	requireProblem(t, f.do(t, "GET", "/v1/sessions/a", ""), http.StatusLoopDetected, "hop-limit")
-	require.EqualValues(t, 3, f.Stats().Requests)
+	require.EqualValues(t, 5, f.Stats().Requests, "it waits once, and sends the request round again")
+}
+
+// Visitors of an application have no business with its sessions.
+func TestNoAPI(t *testing.T) {
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		m := start(t, "a", nil)
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), Any: func() router.Target { return m.target }, NoAPI: true})
+		for _, path := range []string{"/v1/sessions/alice", "/v1/sessions", "/v1/users/alice/sessions", "/v1", "/v1/sessions/%61lice",
+			"/%76%31/sessions/alice", "//v1/sessions/alice", "/a/../v1/sessions/alice", "/a/%2e%2e/v1/sessions/alice", "/v1%2fsessions/alice"} {
+			requireProblem(t, f.do(t, "GET", path, ""), http.StatusNotFound, "no-session-api")
+			requireProblem(t, f.do(t, "POST", path, "{}"), http.StatusNotFound, "no-session-api")
+		}
+		require.Empty(t, m.requests())
+		require.Equal(t, http.StatusOK, f.do(t, "GET", "/v10/sessions", "").StatusCode, "is the application's")
+		require.Len(t, m.requests(), 1)
+	})
+}
+
+// While a member takes a user over, and the former owner has promised it away, each takes the other for the owner. Whoever has the request
+// from the client waits until they agree; members between tell whom they have it from.
+func TestMembersThatDoNotAgreeYet(t *testing.T) {
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		var asked atomic.Int32
+		m := start(t, "a", func(w http.ResponseWriter, _ *http.Request) {
+			if asked.Add(1) < 3 {
+				w.Header().Set("Holdfast-Retry", "later")
+				w.WriteHeader(http.StatusLoopDetected)
+			}
+		})
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})
+		got := f.do(t, "POST", "/buy", "one")
+		require.Equal(t, http.StatusOK, got.StatusCode)
+		require.EqualValues(t, 3, asked.Load())
+		for _, r := range m.requests() {
+			require.Equal(t, "one", r.body)
+		}
+
+		asked.Store(0)
+		between := f.do(t, "POST", "/buy", "one", "Holdfast-Hop", "1")
+		require.Equal(t, http.StatusLoopDetected, between.StatusCode)
+		require.Equal(t, "later", between.Header.Get("Holdfast-Retry"))
+
+		asked.Store(-1000)
+		impatient := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), AgreeTimeout: time.Nanosecond})
+		got = impatient.do(t, "GET", "/", "")
+		require.Equal(t, http.StatusLoopDetected, got.StatusCode)
+		require.NotContains(t, got.Header, "Holdfast-Retry")
+	})
 }
 
 func TestRefusedRequests(t *testing.T) {
@@ -202,7 +260,6 @@ func TestRefusedRequests(t *testing.T) {
 		"tunnel":        {func(r *http.Request) { r.Method = http.MethodConnect }, 501, "method-not-supported"},
 		"cut body":      {func(r *http.Request) { r.Body = io.NopCloser(&cut{}); r.ContentLength = 9 }, 400, "broken-body"},
 		"body too long": {func(r *http.Request) { r.Body = http.MaxBytesReader(nil, io.NopCloser(strings.NewReader("123")), 2) }, 413, "body-too-large"},
-		"odd upgrade":   {func(r *http.Request) { r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"\x01"}} }, 400, "bad-request"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("PUT", "/v1/sessions/a", strings.NewReader("123"))
@@ -236,13 +293,15 @@ func TestMalformedEscapeIsRefused(t *testing.T) {
 }
 
 func TestNoMember(t *testing.T) {
-	f := open(t, router.Config{Lookup: fixed(router.Target{}, router.Target{})})
-	for _, path := range []string{"/v1/sessions/a", "/v1/sessions", "/cart"} {
-		got := f.do(t, "GET", path, "")
-		requireProblem(t, got, http.StatusServiceUnavailable, "no-member")
-		require.Equal(t, "1", got.Header.Get("Retry-After"))
-	}
-	require.EqualValues(t, 3, f.Stats().Errors)
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		f := open(t, router.Config{Lookup: fixed(router.Target{}, router.Target{})})
+		for _, path := range []string{"/v1/sessions/a", "/v1/sessions", "/cart"} {
+			got := f.do(t, "GET", path, "")
+			requireProblem(t, got, http.StatusServiceUnavailable, "no-member")
+			require.Equal(t, "1", got.Header.Get("Retry-After"))
+		}
+		require.EqualValues(t, 3, f.Stats().Errors)
+	})
 }
 
 func TestConfigErrors(t *testing.T) {
@@ -264,16 +323,18 @@ func TestConfigErrors(t *testing.T) {
 
 // A body as large as can be held, and one byte more, both arrive whole.
 func TestBodySizes(t *testing.T) {
-	m := start(t, "a", nil)
-	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), RetryBody: 1000})
-	for _, size := range []int{1, 511, 512, 513, 999, 1000, 1001, 100_000} {
-		body := bytes.Repeat([]byte("x"), size)
-		f.send(t, "PUT", "/v1/sessions/a", bytes.NewReader(body))
-		f.send(t, "PUT", "/v1/sessions/a", struct{ io.Reader }{bytes.NewReader(body)}) // of unknown length: chunked
-		f.send(t, "PUT", "/app", struct{ io.Reader }{bytes.NewReader(body)})
-		requests := m.requests()
-		for _, s := range requests[len(requests)-3:] {
-			require.Equal(t, string(body), s.body)
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		m := start(t, "a", nil)
+		f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), RetryBody: 1000})
+		for _, size := range []int{1, 511, 512, 513, 999, 1000, 1001, 100_000} {
+			body := bytes.Repeat([]byte("x"), size)
+			f.send(t, "PUT", "/v1/sessions/a", bytes.NewReader(body))
+			f.send(t, "PUT", "/v1/sessions/a", struct{ io.Reader }{bytes.NewReader(body)}) // of unknown length: chunked
+			f.send(t, "PUT", "/app", struct{ io.Reader }{bytes.NewReader(body)})
+			requests := m.requests()
+			for _, s := range requests[len(requests)-3:] {
+				require.Equal(t, string(body), s.body)
+			}
 		}
-	}
+	})
 }

@@ -125,7 +125,12 @@ func (s *Store) get(key string) (held, error) {
 
 // Do runs one operation, atomically, if the key's partition is open. On an
 // error nothing was changed. It does not keep op or anything that it holds.
-func (s *Store) Do(op *Op) (Result, error) {
+func (s *Store) Do(op *Op) (Result, error) { return s.DoAsOf(op, s.cfg.Now()) }
+
+// DoAsOf is Do for a caller who was sure at the time given that the operation
+// is to be run here, and may have been held up since: a write is stamped as
+// of then, so that whatever somebody else has been told meanwhile is later.
+func (s *Store) DoAsOf(op *Op, at time.Time) (Result, error) {
 	if op.Kind == Get {
 		h, err := s.get(op.Key)
 		if err != nil {
@@ -138,7 +143,7 @@ func (s *Store) Do(op *Op) (Result, error) {
 		return Result{}, err
 	}
 	op = &checked
-	now := s.nowMillis()
+	now := min(s.nowMillis(), at.UnixMilli())
 	p := s.partition(op.Key)
 	switch op.Kind {
 	case List:

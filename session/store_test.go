@@ -37,6 +37,26 @@ func TestConfig(t *testing.T) {
 	require.WithinDuration(t, time.Now(), s.cfg.Now(), time.Minute)
 }
 
+// A write that was held up between the decision to make it and the store gives
+// way to one that another node has made meanwhile.
+func TestDoAsOf(t *testing.T) {
+	here, c := testStore(t)
+	there := testStoreWith(t, testConfig(c))
+	_, err := there.Merge(put(t, here, "k", Field{Name: "a", Value: "first"}))
+	require.NoError(t, err)
+	decided := c.now().Add(time.Millisecond)
+	c.advance(5 * time.Second)
+	newer := put(t, there, "k", Field{Name: "a", Value: "newer"})
+	op := &Op{Kind: Put, Key: "k", Fields: []Field{{Name: "a", Value: "held up"}}}
+	res, err := here.DoAsOf(op, decided)
+	require.NoError(t, err)
+	require.Equal(t, newer, Merge(newer, res.Record))
+
+	res, err = here.DoAsOf(op, c.now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, c.now().UnixMilli(), res.Record.Version().Time().UnixMilli(), "no later than the clock")
+}
+
 func TestClosedPartition(t *testing.T) {
 	s, _ := testStore(t)
 	rec := put(t, s, "k", Field{Name: "a", Value: "1"})

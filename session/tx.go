@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Tx is the hold of one partition. Between its reads and its writes nothing
@@ -51,6 +52,11 @@ func (s *Store) View(p int, f func(tx *Tx) error) error {
 // [ErrNotServed] if the partition is closed. What f wrote before it returned an
 // error stays written, and is in the changes.
 func (s *Store) Update(p int, f func(tx *Tx) error) (Changes, error) {
+	return s.UpdateAsOf(p, s.cfg.Now(), f)
+}
+
+// UpdateAsOf is Update with the stamps of an earlier time: see [Store.DoAsOf].
+func (s *Store) UpdateAsOf(p int, at time.Time, f func(tx *Tx) error) (Changes, error) {
 	part := &s.partitions[p]
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -59,7 +65,7 @@ func (s *Store) Update(p int, f func(tx *Tx) error) (Changes, error) {
 	}
 	tx := txs.Get().(*Tx)
 	defer txs.Put(tx)
-	*tx = Tx{store: s, part: part, now: s.nowMillis()}
+	*tx = Tx{store: s, part: part, now: min(s.nowMillis(), at.UnixMilli())}
 	err := f(tx)
 	return Changes{Keys: tx.changed, Lapsed: tx.lapsed}, err
 }

@@ -21,6 +21,7 @@ type placeFlags struct {
 	Zone    string `group:"Identity" placeholder:"NAME" help:"Where the member runs, shown beside it."`
 
 	HTTP      hostPort  `name:"http" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Public address: the session API, and everything else for the application."`
+	HTTPUnix  string    `name:"http-unix" group:"Addresses" placeholder:"PATH" help:"Unix socket on which the public address answers too, for programs on this host."`
 	Admin     hostPort  `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8081" help:"Operator's address: dashboard, ring, metrics, health, drain, profiles. Keep it on loopback."`
 	Gossip    hostPort  `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8084" help:"Address of membership, UDP and TCP. Off loopback it needs -gossip-key-file."`
 	Advertise string    `group:"Addresses" placeholder:"HOST" help:"Host that others are told to use where an address above is a wildcard such as 0.0.0.0. Default: the first private address of this host."`
@@ -34,10 +35,11 @@ type memberFlags struct {
 	VirtualNodes pointCount `group:"Ring (must be the same on every member)" placeholder:"N" default:"100" help:"Points of each node on the hash circle, 1 to 1000. More make shares more even, and changes of members dearer."`
 	Load         loadBound  `group:"Ring (must be the same on every member)" placeholder:"FACTOR" default:"1.25" help:"Most that one node may own, as a multiple of the mean share, over 1."`
 
-	UserHeader string   `group:"Finding the user of a request" placeholder:"NAME" default:"X-User-ID" help:"Header that names the user, believed from the addresses of -trust only."`
-	Trust      prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks whose -user-header and X-Forwarded-For are believed, or none. Members of the cluster are believed besides."`
-	Cookie     string   `group:"Finding the user of a request" placeholder:"NAME" default:"holdfast" help:"Name of the signed cookie that pins a user without a header."`
-	SecretFile string   `group:"Finding the user of a request" placeholder:"FILE" help:"File with at least 16 bytes that sign the cookie, the same for all routers and nodes. Default: random, so that cookies end with the process."`
+	UserHeader   string   `group:"Finding the user of a request" placeholder:"NAME" default:"X-User-ID" help:"Header that names the user, believed from the addresses of -trust only."`
+	Trust        prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks whose -user-header and X-Forwarded-For are believed, or none. Members of the cluster are believed besides."`
+	Cookie       string   `group:"Finding the user of a request" placeholder:"NAME" default:"holdfast" help:"Name of the signed cookie that pins a user without a header."`
+	SecretFile   []string `group:"Finding the user of a request" placeholder:"FILE" help:"File with at least 16 bytes that sign the cookie, the same for all routers and nodes. Of several, as new,old, the first signs and all verify, so that a secret can be changed without losing a user. Default: random, so that cookies end with the process."`
+	CookieSecure bool     `group:"Finding the user of a request" help:"The site is reached over TLS: mark the cookie Secure and bind it to its host (__Host-)."`
 
 	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time."`
 	Insecure      bool   `group:"Security" help:"Allow gossip, peer and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
@@ -55,10 +57,10 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 	log := newLogger(stderr, f.LogLevel, f.LogFormat)
 	cfg := node.Config{
 		Name: place.Name, Cluster: place.Cluster, Zone: place.Zone, Role: role,
-		HTTP: string(place.HTTP), Admin: string(place.Admin), Gossip: string(place.Gossip),
+		HTTP: string(place.HTTP), HTTPUnix: place.HTTPUnix, Admin: string(place.Admin), Gossip: string(place.Gossip),
 		Advertise: place.Advertise, Join: place.Join,
 		Copies: int(f.Copies), VirtualNodes: int(f.VirtualNodes), Load: float64(f.Load),
-		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), Cookie: f.Cookie,
+		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), Cookie: f.Cookie, CookieSecure: f.CookieSecure,
 		AdminHosts: f.AdminHost, Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
 	}
 	if f.GossipKeyFile != "" {
@@ -71,15 +73,19 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		}
 		cfg.GossipKeys = keys
 	}
-	if f.SecretFile != "" {
-		secret, warning, err := readSecret(f.SecretFile)
+	for _, file := range f.SecretFile {
+		secret, warning, err := readSecret(file)
 		if err != nil {
 			return node.Config{}, badFile(role, err)
 		}
 		if warning != "" {
 			log.Warn(warning)
 		}
-		cfg.Secret = secret
+		if cfg.Secret == nil {
+			cfg.Secret = secret
+		} else {
+			cfg.OldSecrets = append(cfg.OldSecrets, secret)
+		}
 	}
 	if f.Insecure {
 		log.Warn("-insecure: gossip, peer and admin addresses are open to whoever reaches them")

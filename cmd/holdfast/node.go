@@ -26,8 +26,9 @@ type nodeCommand struct {
 	RESPMaxClients   int      `name:"resp-max-clients" group:"Redis protocol" placeholder:"NUMBER" default:"10000" help:"Most connections to -resp at a time."`
 	RESPIdleTimeout  duration `name:"resp-idle-timeout" group:"Redis protocol" placeholder:"DURATION" help:"Close connections to -resp that send nothing for so long. Default: close none."`
 
-	App  string `group:"Application" placeholder:"URL" help:"Application beside this node, such as http://127.0.0.1:3000: it gets every request outside /v1/."`
-	Demo bool   `group:"Application" help:"Answer requests outside /v1/ with a visit counter."`
+	App       string `group:"Application" placeholder:"URL" help:"Application beside this node, as http://127.0.0.1:3000, https://… or unix:/path: it gets every request outside /v1/, with Holdfast-Key, the user, and Holdfast-Api, where this node answers."`
+	AppHealth string `group:"Application" placeholder:"PATH" help:"Path that the application answers with 2xx or 3xx while it is well. Asked every second; while it is not well, its users go to the node's successor. Default: it is well while it takes connections."`
+	Demo      bool   `group:"Application" help:"Answer requests outside /v1/ with a visit counter."`
 
 	memberFlags
 }
@@ -61,7 +62,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
 	cfg.TTL = time.Duration(c.TTL)
 	cfg.MaxSession, cfg.MemoryLimit = int(c.MaxSession), int64(c.Memory)
-	cfg.App, cfg.Demo = c.App, c.Demo
+	cfg.App, cfg.AppHealth, cfg.Demo = c.App, c.AppHealth, c.Demo
 	if err := c.redis(&cfg); err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 type routerCommand struct {
 	placeFlags
 	memberFlags
+
+	NoAPI bool `name:"no-api" group:"Finding the user of a request" help:"Answer 404 under /v1/: visitors of an application have no business there, since they could write their own session."`
 }
 
 func (*routerCommand) Detail() string {
@@ -28,5 +30,6 @@ func (c *routerCommand) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
+	cfg.NoAPI = c.NoAPI
 	return serve(ctx, cfg)
 }

@@ -38,7 +38,9 @@ var allowed = map[string][]string{
 	"internal/planted":     nil,
 	"internal/selftest":    {"internal/planted"},
 	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
+	"internal/http1":       nil,
 	"internal/importcheck": nil,
+	"internal/routerbench": {"ring", "router"},
 	"internal/exchange":    {"resp"},
 	"internal/respdiff":    {"resp", "internal/exchange"},
 	"resp":                 nil,
@@ -48,7 +50,7 @@ var allowed = map[string][]string{
 	"ring":                 {consistent, xxhash, "internal/planted"},
 	"session":              {xxhash, "internal/planted"},
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
-	"router":               {"ring", "internal/problem"},
+	"router":               {"ring", "internal/problem", "internal/http1"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
 	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/glob", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},

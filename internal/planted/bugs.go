@@ -18,6 +18,7 @@ type Bug string
 const (
 	ExpiredLease     Bug = "expired-lease"
 	LeaseSeenOnce    Bug = "lease-seen-once"
+	StampedLate      Bug = "stamped-late"
 	LeaseDespite     Bug = "lease-despite-promise"
 	WallClock        Bug = "wall-clock-stamps"
 	NoTombstone      Bug = "no-tombstone"
@@ -47,6 +48,7 @@ var All = []struct {
 }{
 	{ExpiredLease, "an owner serves on an expired lease"},
 	{LeaseSeenOnce, "the lease is not looked at again after an operation"},
+	{StampedLate, "a write is stamped when it is applied, not when its owner was sure to be the owner"},
 	{LeaseDespite, "a member gives a lease to an owner whose succession it has agreed to"},
 	{WallClock, "stamps are the wall clock, whatever a write has seen"},
 	{NoTombstone, "a delete leaves no tombstone"},

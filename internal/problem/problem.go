@@ -24,12 +24,17 @@ type Document struct {
 	Detail string `json:"detail,omitempty"` // this occurrence: what was given, and what would be accepted
 }
 
+// Body returns the problem Base+slug as the bytes of an answer's body.
+func Body(status int, slug, title, detail string) []byte {
+	// A struct of three strings and an integer always marshals: invalid UTF-8 becomes U+FFFD.
+	body, _ := json.Marshal(Document{Type: Base + slug, Title: title, Status: status, Detail: detail})
+	return append(body, '\n')
+}
+
 // Write answers with the problem Base+slug. Headers that described the answer which is now not given (length, coding, validators,
 // cache rules) are dropped; all others, such as a Retry-After set before, stay.
 func Write(w http.ResponseWriter, status int, slug, title, detail string) {
-	// A struct of three strings and an integer always marshals: invalid UTF-8 becomes U+FFFD.
-	body, _ := json.Marshal(Document{Type: Base + slug, Title: title, Status: status, Detail: detail})
-	body = append(body, '\n')
+	body := Body(status, slug, title, detail)
 	h := w.Header()
 	for _, name := range []string{"Content-Encoding", "Etag", "Last-Modified"} {
 		h.Del(name)

@@ -32,7 +32,7 @@ const simulation = "./node/nodetest"
 func main() {
 	only := flag.String("bug", "", "run with this bug alone; empty runs with all, and without any")
 	seeds := flag.Int("seeds", 20, "random schedules of each kind that a bug is looked for in")
-	timeout := flag.Duration("timeout", 10*time.Minute, "time for each bug")
+	timeout := flag.Duration("timeout", 20*time.Minute, "time for each bug")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

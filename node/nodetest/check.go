@@ -15,6 +15,9 @@ import (
 // lost with its owner.
 const asyncLag = time.Second
 
+// underWay is more than an answer takes from its owner to whoever asked.
+const underWay = 250 * time.Millisecond
+
 // Complaint is a promise that a history breaks, and the calls that show it.
 type Complaint struct {
 	Key  string
@@ -133,13 +136,16 @@ func (s steps) upTo(at time.Duration) int {
 }
 
 // lostAt is from when on a write may be lost, for ever if it may not be: one
-// with ack=async may, when its owner crashed within the replication lag.
+// with ack=async may, when its owner crashed or froze within the replication
+// lag. What it acknowledges when it goes on after a pause may not.
 func (h *History) lostAt(w Call) time.Duration {
-	if strings.HasPrefix(w.Key, asyncs) {
-		for _, f := range h.faults { // in order of time
-			if f.What == "kill" && f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+asyncLag {
-				return f.At
-			}
+	if !strings.HasPrefix(w.Key, asyncs) {
+		return forever
+	}
+	for _, f := range h.faults { // in order of time
+		near := f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+asyncLag
+		if near && (f.What == "kill" || f.What == "pause" && w.Ended-f.At < underWay) {
+			return f.At
 		}
 	}
 	return forever

@@ -56,6 +56,7 @@ type Host struct {
 
 	cluster *Cluster
 	offset  atomic.Int64 // of its wall clock, nanoseconds
+	trap    atomic.Bool  // the next operation on its store pauses it
 
 	mu      sync.Mutex // guards what follows
 	process *Process
@@ -185,7 +186,10 @@ func (h *Host) lately() (nodes []*node.Node, starting bool) {
 // now is the host's wall clock. A process that is paused stands still in front
 // of its store, see inStore.
 func (h *Host) now(p *Process) time.Time {
-	if p.Paused() && inStore() {
+	if (h.trap.Load() || p.Paused()) && inStore() {
+		if h.trap.CompareAndSwap(true, false) {
+			h.Pause()
+		}
 		p.AwaitResume()
 	}
 	return time.Now().Add(time.Duration(h.offset.Load()))
@@ -258,6 +262,18 @@ func (h *Host) Pause() {
 		h.cluster.history.fault("pause", h.Name, "")
 		p.Pause()
 	}
+}
+
+// PauseInside pauses the node in the middle of its next operation: after all
+// that is looked at before it, and in front of the store. It returns when that
+// has come about.
+func (h *Host) PauseInside() {
+	_, p := h.Node()
+	h.trap.Store(true)
+	for p != nil && !p.Paused() && p.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	h.trap.Store(false)
 }
 
 // Resume ends a pause.

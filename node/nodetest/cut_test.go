@@ -121,6 +121,45 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// TestPauseInside stops an owner in the middle of an operation, which then goes
+// on after somebody else has served for a while. The network is slow then, so
+// that others may look before the copy of what was done has arrived.
+func TestPauseInside(t *testing.T) {
+	for name, load := range map[string]LoadOptions{"all": {Asyncs: 1, Counters: 1}, "async": {Asyncs: 1, Family: asyncs}} {
+		t.Run(name, func(t *testing.T) {
+			scenario{options: Options{Hosts: 3}, nodes: 3, load: load, faults: func(c *Cluster) {
+				for i := range fewer(40, 6) {
+					h := c.Hosts[i%3]
+					h.PauseInside()
+					time.Sleep(2500 * time.Millisecond)
+					c.shape(func(p *Path) { p.Delay = 20 * time.Millisecond })
+					h.Resume()
+					time.Sleep(300 * time.Millisecond)
+					c.Heal()
+					must(c, c.AwaitSettled(recoverWithin))
+				}
+			}}.run(t)
+		})
+	}
+}
+
+// TestBackDuringTakeover ends the pause of an owner at about the moment at which
+// the others agree to its succession, which takes a while on a slow network.
+func TestBackDuringTakeover(t *testing.T) {
+	scenario{options: Options{Hosts: 4}, nodes: 4, faults: func(c *Cluster) {
+		c.shape(func(p *Path) { p.Delay = 25 * time.Millisecond })
+		for i := range fewer(40, 8) {
+			h := c.Hosts[i%4]
+			h.Pause()
+			time.Sleep(900*time.Millisecond + time.Duration(i)*20*time.Millisecond)
+			h.Resume()
+			must(c, c.AwaitSettled(recoverWithin))
+			time.Sleep(time.Second)
+		}
+		c.Heal()
+	}}.run(t)
+}
+
 // TestVanish cuts an owner off that ends at the same moment: nothing refuses or
 // resets, as when a machine loses power.
 func TestVanish(t *testing.T) {

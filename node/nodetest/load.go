@@ -50,10 +50,11 @@ const (
 // LoadOptions says how many clients there are, and on how many keys. Zero
 // fields mean the defaults.
 type LoadOptions struct {
-	Workers   int // 6
-	Counters  int // for each worker: 2
-	Asyncs    int // for each worker: 2
-	Registers int // in all: 3
+	Workers   int    // 6
+	Counters  int    // for each worker: 2
+	Asyncs    int    // for each worker: 2
+	Registers int    // in all: 3
+	Family    string // all calls are to keys of this one; empty for all families
 }
 
 // Load is a number of workers, each a client that makes one call after another.
@@ -150,6 +151,8 @@ func (w *worker) run() {
 			continue
 		}
 		switch draw := w.random.IntN(100); {
+		case w.load.Family == asyncs:
+			w.count(asyncs, w.load.Asyncs, replication.AckAsync)
 		case draw < 30:
 			w.count(counters, w.load.Counters, replication.AckReplica)
 		case draw < 55:

@@ -65,6 +65,12 @@ var kinds = []kind{
 		h.Resume()
 		return nil
 	}},
+	{"stop", 3, false, 500 * time.Millisecond, 5 * time.Second, func(_ *Cluster, h, _ *Host, d time.Duration) error {
+		h.PauseInside()
+		time.Sleep(d)
+		h.Resume()
+		return nil
+	}},
 	{"freeze", 3, false, 100 * time.Millisecond, 5 * time.Second, func(c *Cluster, h, _ *Host, d time.Duration) error {
 		// As when a virtual machine is stopped: not even its kernel answers.
 		h.Pause()

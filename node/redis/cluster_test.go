@@ -297,3 +297,23 @@ func TestATransactionIsBounded(t *testing.T) {
 	require.Equal(t, "-ERR transaction is too long", got)
 	require.Contains(t, c.do("EXEC"), "-EXECABORT")
 }
+
+// A client that knows the ring is told once on each connection that it has
+// changed, and no other client ever.
+func TestAChangedRingIsToldToThoseWhoAsked(t *testing.T) {
+	s, f := open(t)
+	asked, plain := dial(t, s), dial(t, s)
+	asked.do("CLUSTER SLOTS")
+	require.Equal(t, "+OK", asked.do("SET k v"))
+	same, err := ring.New([]string{"c", "b", "a"}, ring.Params{Copies: 2})
+	require.NoError(t, err)
+	f.table = same
+	require.Equal(t, "+OK", asked.do("SET k v"), "the same ring anew")
+	f.table, err = ring.New([]string{"a", "b"}, ring.Params{Copies: 2})
+	require.NoError(t, err)
+	topology := f.Topology()
+	owner := topology.member(f.table.Owner(ring.Partition("k"))).RESP
+	require.Equal(t, fmt.Sprintf("-MOVED %d %s", ring.Slot("k"), owner), asked.do("SET k v"))
+	require.Equal(t, "+OK", asked.do("SET k v"), "told once")
+	require.Equal(t, "+OK", plain.do("SET k v"))
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 const (
@@ -39,6 +40,7 @@ type conn struct {
 	watches []command.Watch
 	written partitions // since the last WAIT
 	subs    subscriptions
+	learnt  *ring.Table // that CLUSTER SLOTS, SHARDS or NODES told last, nil without: see moved
 
 	authenticated atomic.Bool  // read by the server's watch, as is what follows
 	subscribed    atomic.Bool  // to something

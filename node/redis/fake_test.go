@@ -36,7 +36,7 @@ type fake struct {
 func newFake(t testing.TB) *fake {
 	f := &fake{now: time.UnixMilli(1_700_000_000_000)}
 	var err error
-	f.table, err = ring.New([]string{"a", "b", "c"}, ring.Params{Copies: 2})
+	f.table, err = ring.New([]string{"a", "b", "c"}, ring.Params{Copies: 2}) // changed by tests, between commands
 	require.NoError(t, err)
 	f.store, err = session.NewStore(session.Config{
 		Partitions: ring.Partitions, PartitionOf: ring.Partition, Now: f.clock, MemoryLimit: 1 << 30,

@@ -155,7 +155,7 @@ func (c *conn) exec([][]byte) {
 		}
 		tx.slot, tx.hasKeys = slot, true
 	}
-	if tx.hasKeys && c.server.cfg.Redirect && c.moved(tx.slot) {
+	if tx.hasKeys && c.moved(tx.slot) {
 		return
 	}
 	answers, null, err := c.execKeyed(&tx, watches)

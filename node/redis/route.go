@@ -50,7 +50,7 @@ func common(keys [][]byte) (slot int, oneSlot, onePartition bool) {
 
 // routed has one command run by the owner of its slot. key is one of its keys.
 func (c *conn) routed(spec *command.Spec, args [][]byte, slot int, key string) {
-	if c.server.cfg.Redirect && c.moved(slot) {
+	if c.moved(slot) {
 		return
 	}
 	c.one[0] = args
@@ -75,12 +75,18 @@ func (c *conn) noteWrite(spec *command.Spec, keys [][]byte) {
 	}
 }
 
-// moved sends the client to the owner of a slot, if that is another node that
-// speaks Redis.
+// moved sends the client to the owner of a slot: with redirects, if that is
+// another node that speaks Redis; without, once for each change of the ring, if
+// the client has asked on this connection who owns what. It would go on to ask
+// a node that is gone otherwise: some clients look again every ten seconds or
+// when they are told so, and a refused connection tells them nothing.
 func (c *conn) moved(slot int) bool {
+	if !c.server.cfg.Redirect && c.learnt == nil {
+		return false
+	}
 	t := c.server.cfg.Cluster.Topology()
 	owner := t.Table.Owner(slot / ring.SlotsPerPartition)
-	if owner == t.Self {
+	if !c.outdated(t.Table) && (!c.server.cfg.Redirect || owner == t.Self) {
 		return false
 	}
 	address := t.member(owner).RESP
@@ -89,6 +95,17 @@ func (c *conn) moved(slot int) bool {
 	}
 	c.out.Error("MOVED " + strconv.Itoa(slot) + " " + address)
 	return true
+}
+
+// outdated says, once, that the ring is not the one any more that the client
+// has learnt on this connection.
+func (c *conn) outdated(now *ring.Table) bool {
+	if c.learnt == nil || c.learnt == now {
+		return false
+	}
+	before := c.learnt
+	c.learnt = now
+	return before.Fingerprint() != now.Fingerprint()
 }
 
 // fault answers a command that the cluster could not run.
