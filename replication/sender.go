@@ -36,10 +36,10 @@ const (
 	retryMax = 500 * time.Millisecond
 
 	// pace is the least time from one batch to the next, unless a writer waits
-	// for it or gatherKeys have gathered. A batch costs both sides some 30 µs
-	// whatever is in it, so records that came one by one would cost several
-	// times what the write itself did; a key that is marked after a quiet while
-	// goes at once.
+	// for it or gatherKeys have gathered. A batch costs both sides the same few
+	// wake-ups and system calls whatever is in it, so records that came one by
+	// one would cost more than the writes did; see docs/ARCHITECTURE.md for
+	// figures. A key that is marked after a quiet while goes at once.
 	pace       = 2 * time.Millisecond
 	gatherKeys = 512
 )
