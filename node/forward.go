@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
@@ -142,87 +140,6 @@ func (n *Node) relay(owner *link, r *request) *link {
 	return thirds[r.id%uint64(len(thirds))]
 }
 
-// fence keeps an operation from being run by an attempt that arrives late,
-// after a repetition of it has been run: a cut network delivers what it has
-// held back when it heals. It knows repeated operations only, and is as good as
-// always empty.
-type fence struct {
-	size atomic.Int32 // of ids, so that the usual case takes no lock
-
-	mu  sync.Mutex // guards ids
-	ids map[uint64]time.Time
-}
-
-// maxFence bounds the ids kept. Beyond it attempts are let through, as they
-// would be without a fence.
-const maxFence = 1 << 16
-
-// raise lets no further attempt of an operation pass before its deadline is
-// over.
-func (f *fence) raise(r *request, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ids == nil {
-		f.ids = make(map[uint64]time.Time)
-	}
-	if len(f.ids) >= maxFence {
-		for id, until := range f.ids {
-			if now.After(until) {
-				delete(f.ids, id)
-			}
-		}
-	}
-	if len(f.ids) < maxFence {
-		f.ids[r.id] = r.deadline
-	}
-	f.size.Store(int32(len(f.ids)))
-}
-
-// stops says whether an attempt comes too late.
-func (f *fence) stops(r *request) bool {
-	if f.size.Load() == 0 {
-		return false
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, raised := f.ids[r.id]
-	return raised
-}
-
-// lower forgets operations whose time is over.
-func (f *fence) lower(now time.Time) {
-	if f.size.Load() == 0 {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for id, until := range f.ids {
-		if now.After(until) {
-			delete(f.ids, id)
-		}
-	}
-	f.size.Store(int32(len(f.ids)))
-}
-
-// tooLate says whether an operation must not be run any more: its writer has
-// given it up, or a repetition of it is here already.
-func (n *Node) tooLate(r *request) error {
-	now := n.cfg.Now()
-	switch {
-	case now.After(r.deadline):
-		n.stats.refusedLate.Add(1)
-		return fmt.Errorf("%s arrived %v after its deadline: %w", r.work.name(), now.Sub(r.deadline).Round(time.Millisecond), errNoOwner)
-	case r.repeat:
-		n.fence.raise(r, now)
-		return nil
-	case n.fence.stops(r):
-		n.stats.refusedLate.Add(1)
-		return fmt.Errorf("%s arrived after its repetition: %w", r.work.name(), errNoOwner)
-	default:
-		return nil
-	}
-}
-
 func encodeReply(r reply, err error) []byte {
 	b := make([]byte, 3, 64+len(r.answers))
 	b[0] = errorCode(err)
@@ -286,7 +203,7 @@ func errorCode(err error) byte {
 		return codeOtherEpoch
 	case errors.Is(err, errNoMajority):
 		return codeNoMajority
-	case errors.Is(err, errOvertaken):
+	case errors.Is(err, errOvertaken), errors.Is(err, errTooLate):
 		return codeNoOwner // the forwarder looks again
 	case errors.Is(err, api.ErrUncertain):
 		return codeUncertain

@@ -128,7 +128,7 @@ func (h inbound) request(r *peer.Request) {
 		r.Reply(encodeReply(n.reply(), err))
 		return
 	}
-	if n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !n.waits(in.work, in.ack) {
+	if !in.repeat && n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !n.waits(in.work, in.ack) {
 		rep, err := n.serve(r.Context(), in.part, in.work, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			r.Reply(encodeReply(rep, err))

@@ -165,6 +165,9 @@ var (
 	// errUnanswered says that a forwarded operation may have been run, and may
 	// be run again: its repetition ends as it does.
 	errUnanswered = errors.New("forwarded and not answered")
+	// errTooLate says that an operation has not been run because its time is
+	// over, or a later attempt has come before it.
+	errTooLate = errors.New("too late")
 	// errOtherEpoch says that an operation was meant for an owner by another
 	// claim, and has not been run.
 	errOtherEpoch = errors.New("sent by a claim that is not in force")
@@ -195,7 +198,7 @@ func (n *Node) attempt(ctx context.Context, r *request) (reply, error) {
 		if r.epoch != 0 && r.epoch != v.epoch {
 			return n.reply(), errOtherEpoch
 		}
-		return n.serveLeased(ctx, r)
+		return n.serveOnce(ctx, r)
 	case v.to == nil:
 		return n.reply(), errNoOwner
 	case r.hops >= maxHops:
@@ -203,6 +206,21 @@ func (n *Node) attempt(ctx context.Context, r *request) (reply, error) {
 	default:
 		return n.forward(ctx, v, r)
 	}
+}
+
+// serveOnce is serveLeased for work of which other attempts may be under way:
+// this one may have waited here, or gone astray and come back, while another was
+// run and answered.
+func (n *Node) serveOnce(ctx context.Context, r *request) (reply, error) {
+	if done := n.fence.outcome(r); done != nil {
+		return done.rep, done.err
+	}
+	if err := n.tooLate(r); err != nil && r.hops > 0 {
+		return n.reply(), err
+	}
+	rep, err := n.serveLeased(ctx, r)
+	n.fence.note(r, rep, err)
+	return rep, err
 }
 
 // serveLeased is serve for an owner that may have to ask first, and to fetch.

@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	seedsFlag  = flag.Int("seeds", fewer(8, 2), "how many seeds TestChaos, TestChaosSplit and TestSoak run, from -first on")
+	seedsFlag  = flag.Int("seeds", fewer(8, 1), "how many seeds TestChaos, TestChaosSplit and TestSoak run, from -first on")
 	firstFlag  = flag.Uint64("first", 1, "the first of these seeds")
 	lengthFlag = flag.Duration("length", time.Minute, "virtual time that the faults of each seed take, about")
 	quietFlag  = flag.Duration("quiet", time.Minute, "virtual time that TestSoak leaves each seed's cluster alone between faults")

@@ -61,7 +61,7 @@ func (h *History) checkCounter(calls []Call) string {
 		switch {
 		case read.Outcome != OK && floor > 0:
 			return fmt.Sprintf("false %s, %d was acknowledged:\n%s", read.Outcome, floor, read)
-		case read.Outcome == OK && read.Kind == session.Get && (read.Got < floor || read.Got > ceiling):
+		case read.Outcome == OK && read.Kind == session.Get && (read.Got < floor && !w.pending(read) || read.Got > ceiling):
 			return fmt.Sprintf("read %d, %d was acknowledged and %d tried:\n%s", read.Got, floor, ceiling, read)
 		}
 	}
@@ -70,9 +70,10 @@ func (h *History) checkCounter(calls []Call) string {
 
 // writes are the writes of one counter.
 type writes struct {
-	tried steps  // by when they began
-	acked steps  // by when they were acknowledged
-	frail []lost // acknowledged ones that their owner's crash may have undone
+	tried steps                 // by when they began
+	acked steps                 // by when they were acknowledged
+	frail []lost                // acknowledged ones that their owner's crash may have undone
+	open  map[int]time.Duration // when those began of which nobody knows what became
 }
 
 type lost struct {
@@ -80,12 +81,16 @@ type lost struct {
 	value     int
 }
 
-func (h *History) writesOf(calls []Call) (w writes) {
+func (h *History) writesOf(calls []Call) writes {
+	w := writes{open: make(map[int]time.Duration)}
 	for _, c := range calls {
 		if c.Kind != session.Put && c.Kind != session.Patch {
 			continue
 		}
 		w.tried = append(w.tried, step{c.Began, c.Value})
+		if c.Outcome == Unknown {
+			w.open[c.Value] = c.Began
+		}
 		if c.Outcome != OK || h.inWindow(c) {
 			continue
 		}
@@ -98,6 +103,13 @@ func (h *History) writesOf(calls []Call) (w writes) {
 	w.tried.sort()
 	w.acked.sort()
 	return w
+}
+
+// pending says whether a read has found a write that was never answered. That
+// one may come late, as when the network has held it back.
+func (w *writes) pending(read Call) bool {
+	began, open := w.open[read.Got]
+	return open && began <= read.Ended
 }
 
 // floor is the least that a read must find.

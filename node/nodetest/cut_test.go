@@ -125,10 +125,16 @@ func TestPause(t *testing.T) {
 // on after somebody else has served for a while. The network is slow then, so
 // that others may look before the copy of what was done has arrived.
 func TestPauseInside(t *testing.T) {
-	for name, load := range map[string]LoadOptions{"all": {Asyncs: 1, Counters: 1}, "async": {Asyncs: 1, Family: asyncs}} {
+	for name, o := range map[string]struct {
+		load  LoadOptions
+		times int
+	}{
+		"all":   {LoadOptions{Asyncs: 1, Counters: 1}, fewer(30, 3)},
+		"async": {LoadOptions{Asyncs: 1, Family: asyncs}, fewer(90, 3)},
+	} {
 		t.Run(name, func(t *testing.T) {
-			scenario{options: Options{Hosts: 3}, nodes: 3, load: load, faults: func(c *Cluster) {
-				for i := range fewer(40, 6) {
+			scenario{options: Options{Hosts: 3}, nodes: 3, load: o.load, faults: func(c *Cluster) {
+				for i := range o.times {
 					h := c.Hosts[i%3]
 					h.PauseInside()
 					time.Sleep(2500 * time.Millisecond)
@@ -148,7 +154,7 @@ func TestPauseInside(t *testing.T) {
 func TestBackDuringTakeover(t *testing.T) {
 	scenario{options: Options{Hosts: 4}, nodes: 4, faults: func(c *Cluster) {
 		c.shape(func(p *Path) { p.Delay = 25 * time.Millisecond })
-		for i := range fewer(40, 8) {
+		for i := range fewer(40, 4) {
 			h := c.Hosts[i%4]
 			h.Pause()
 			time.Sleep(900*time.Millisecond + time.Duration(i)*20*time.Millisecond)
@@ -157,6 +163,24 @@ func TestBackDuringTakeover(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		c.Heal()
+	}}.run(t)
+}
+
+// TestFreeze stops an owner's whole machine for about as long as its peers wait
+// before they give a connection up: what they had sent comes when the network
+// heals, beside what they have sent again, directly and through others.
+func TestFreeze(t *testing.T) {
+	scenario{options: Options{Hosts: 3}, nodes: 3, load: LoadOptions{Counters: 1, Asyncs: 1}, faults: func(c *Cluster) {
+		for i := range fewer(120, 4) {
+			h := c.Hosts[i%3]
+			h.Pause()
+			c.Cut([]*Host{h}, c.others(h))
+			time.Sleep(1200*time.Millisecond + time.Duration(i%6)*50*time.Millisecond)
+			c.Heal()
+			h.Resume()
+			time.Sleep(1500 * time.Millisecond)
+			must(c, c.AwaitSettled(recoverWithin))
+		}
 	}}.run(t)
 }
 

@@ -1,0 +1,131 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/node/api"
+)
+
+// fence keeps an operation from being run by an attempt that arrives late,
+// after a repetition of it has been run: a cut network delivers what it has
+// held back when it heals. A repetition that has been run is not run again
+// either, but answered as it was. The fence knows repeated operations only, and
+// is as good as always empty.
+type fence struct {
+	size atomic.Int32 // of ids, so that the usual case takes no lock
+
+	mu  sync.Mutex // guards ids
+	ids map[uint64]*attempts
+}
+
+// attempts is what the fence knows of one operation.
+type attempts struct {
+	until time.Time
+	done  *outcome // nil until a repetition has been run
+}
+
+type outcome struct {
+	rep reply
+	err error
+}
+
+// maxFence bounds the ids kept. Beyond it attempts are let through, as they
+// would be without a fence.
+const maxFence = 1 << 16
+
+// raise lets no further attempt of an operation pass before its deadline is
+// over.
+func (f *fence) raise(r *request, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ids == nil {
+		f.ids = make(map[uint64]*attempts)
+	}
+	if len(f.ids) >= maxFence {
+		f.lowerLocked(now)
+	}
+	if f.ids[r.id] == nil && len(f.ids) < maxFence {
+		f.ids[r.id] = &attempts{until: r.deadline}
+	}
+	f.size.Store(int32(len(f.ids)))
+}
+
+// stops says whether an attempt comes too late.
+func (f *fence) stops(r *request) bool {
+	if f.size.Load() == 0 {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, raised := f.ids[r.id]
+	return raised
+}
+
+// lower forgets operations whose time is over.
+func (f *fence) lower(now time.Time) {
+	if f.size.Load() == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lowerLocked(now)
+	f.size.Store(int32(len(f.ids)))
+}
+
+func (f *fence) lowerLocked(now time.Time) {
+	for id, a := range f.ids {
+		if now.After(a.until) {
+			delete(f.ids, id)
+		}
+	}
+}
+
+// note keeps what became of a repetition, if that is final.
+func (f *fence) note(r *request, rep reply, err error) {
+	if !r.repeat || !r.work.writes() || again(err) || errors.Is(err, api.ErrUncertain) || errors.Is(err, api.ErrUnavailable) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.ids[r.id]; a != nil && a.done == nil {
+		a.done = &outcome{rep, err}
+	}
+}
+
+// outcome returns what became of an earlier repetition of r, nil if none is
+// known of.
+func (f *fence) outcome(r *request) *outcome {
+	if !r.repeat || f.size.Load() == 0 || planted.Is(planted.LateRepeat) {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.ids[r.id]; a != nil {
+		return a.done
+	}
+	return nil
+}
+
+// tooLate says whether an operation must not be run any more: its writer has
+// given it up, or a repetition of it is here already.
+func (n *Node) tooLate(r *request) error {
+	now := n.cfg.Now()
+	switch {
+	case now.After(r.deadline):
+		n.stats.refusedLate.Add(1)
+		return fmt.Errorf("%s arrived %v after its deadline: %w", r.work.name(), now.Sub(r.deadline).Round(time.Millisecond), errTooLate)
+	case r.repeat:
+		n.fence.raise(r, now)
+		return nil
+	case n.fence.stops(r):
+		n.stats.refusedLate.Add(1)
+		return fmt.Errorf("%s arrived after its repetition: %w", r.work.name(), errTooLate)
+	default:
+		return nil
+	}
+}
