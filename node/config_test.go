@@ -117,6 +117,7 @@ func TestExposedAddressesAreRefused(t *testing.T) {
 		"gossip": func(c *Config, a string) { c.Gossip = a },
 		"peer":   func(c *Config, a string) { c.Peer = a },
 		"admin":  func(c *Config, a string) { c.Admin = a },
+		"resp":   func(c *Config, a string) { c.RESP = a },
 	} {
 		for _, a := range open {
 			c := Config{Name: "a"}
@@ -144,6 +145,7 @@ func TestExposedAddressesAreRefused(t *testing.T) {
 	for _, a := range open {
 		require.NoError(t, checked(t, Config{Name: "a", HTTP: a}), a)
 	}
+	require.NoError(t, checked(t, Config{Name: "a", RESP: "0.0.0.0:0", RESPPassword: "secret"}))
 	require.NoError(t, checked(t, Config{Name: "r", Role: RoleRouter, Peer: "0.0.0.0:1"}), "a router has no peer port")
 }
 
