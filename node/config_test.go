@@ -83,7 +83,7 @@ func TestValidateNamesFlagValueAndWhatIsAccepted(t *testing.T) {
 		{func(c *Config) { c.Admin = "127.0.0.1:65536" }, []string{"-admin", `"127.0.0.1:65536"`, "0 to 65535"}},
 		{func(c *Config) { c.Peer = "127.0.0.1:x y" }, []string{"-peer", "0 to 65535"}},
 		{func(c *Config) { c.Gossip, c.Insecure = "localhost", true }, []string{"-gossip", `"localhost"`, "host:port"}},
-		{func(c *Config) { c.RESP = "x" }, []string{"-resp", `"x"`, "host:port"}},
+		{func(c *Config) { c.RESP, c.Insecure = "x", true }, []string{"-resp", `"x"`, "host:port"}},
 		{func(c *Config) { c.Join = []string{"127.0.0.1:1", "seed"} }, []string{"-join", `"seed"`, "host:port"}},
 		{func(c *Config) { c.HTTP = strings.Repeat("h", 254) + ":1" }, []string{"-http", "253 bytes at most"}},
 	} {
