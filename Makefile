@@ -4,15 +4,16 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
 SEED        ?= 1
 DURATION    ?= 8h
+RUNS        ?= 3
 SEEDS       ?= 2000
 BENCH       ?= .
 PORT        ?= 24800
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff chaos chaos-selftest soak soak-sim router-vectors bench-router
+.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/holdfast
 	go build -o bin/holdfast ./cmd/holdfast
@@ -71,3 +72,12 @@ soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; 75 
 
 soak: ## the same with longer cuts, again and again with other seeds, for DURATION=8h
 	go run ./internal/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)
+
+# Real clients are a module of their own. Those from npm need Node.js.
+client-tests: ## real clients and session libraries at three nodes, one killed; the table goes into docs/REDIS.md
+	@if command -v npm >/dev/null; then cd test/clients/js && npm ci --no-progress; else echo "npm is not installed: its clients will be skipped"; fi
+	cd test/clients && go vet ./... && go run $(STATICCHECK) ./... && go mod verify && go mod tidy -diff
+	cd test/clients && go test -count=1 -timeout 20m -v . -args -docs ../../docs/REDIS.md
+
+failover-clients: ## what go-redis and rueidis see of a kill -9, each RUNS=3 times
+	cd test/clients && go run ./failover -runs $(RUNS)

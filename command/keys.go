@@ -17,6 +17,17 @@ func (c *call) del() error {
 	return c.num(n)
 }
 
+// leave is the last step of a RENAME to another partition. Who listens must not
+// take it for the end of a session.
+func (c *call) leave() error {
+	was := c.Delete(c.key())
+	c.out.Deleted = true
+	if was {
+		c.event("rename_from", c.key())
+	}
+	return c.yes(was)
+}
+
 func (c *call) exists() error {
 	var n int64
 	for _, key := range c.args[1:] {

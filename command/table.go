@@ -8,6 +8,7 @@ const (
 	DeleteIfEqual = "holdfast.delifeq" // key value: the script that gives a lock back
 	SetIfAbsent   = "holdfast.setexnx" // key seconds value: the script of a cache's add
 	HashSetExpire = "holdfast.hsetex"  // key seconds field value …: the script of ASP.NET's cache
+	Leave         = "holdfast.leave"   // key: DEL of a key that has been copied under its new name
 	Token         = "holdfast.token"   // key: what WATCH compares, see TokenOf
 	Scan          = "holdfast.scan"    // of a partition: see ScanBatch
 	Count         = "holdfast.count"   // of a partition: see CountBatch
@@ -108,6 +109,7 @@ var specs = index([]Spec{
 	{Name: DeleteIfEqual, Arity: 3, Flags: Write | waits, Internal: true, run: (*call).delifeq},
 	{Name: SetIfAbsent, Arity: 4, Flags: Write | DenyOOM | waits, Internal: true, run: (*call).setexnx},
 	{Name: HashSetExpire, Arity: -5, Flags: Write | DenyOOM | again | timed, Internal: true, run: (*call).hsetex},
+	{Name: Leave, Arity: 2, Flags: Write | again | blind | waits, Internal: true, run: (*call).leave},
 	{Name: Token, Arity: 2, Flags: ReadOnly, Internal: true, run: (*call).token},
 	{Name: Scan, Arity: 5, Flags: ReadOnly, FirstKey: none, Internal: true, run: (*call).scanKeys},
 	{Name: Count, Arity: 1, Flags: ReadOnly, FirstKey: none, Internal: true, run: (*call).countKeys},

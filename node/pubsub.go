@@ -114,6 +114,21 @@ func (p *pubsub) tell(ctx context.Context, messages []message, want func(*link) 
 	return int(receivers.Load())
 }
 
+// announce tells all other members, by a heartbeat out of turn, that there are
+// subscribers here. The next one in turn tells those that do not answer in time.
+func (p *pubsub) announce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	ping := p.node.ping()
+	for _, l := range p.node.allLinks() {
+		if !p.node.ended(l.id) {
+			wg.Go(func() { _, _ = l.Call(ctx, typePing, ping) }) // the answer is that it knows
+		}
+	}
+	wg.Wait()
+}
+
 // run tells events until ctx ends.
 func (p *pubsub) run(ctx context.Context) {
 	for {

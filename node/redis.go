@@ -313,6 +313,9 @@ func (c redisCluster) Publish(ctx context.Context, channel, payload []byte) (int
 	return c.node.pubsub.publish(ctx, message{string(channel), string(payload)}), nil
 }
 
+// Listening implements redis.Cluster.
+func (c redisCluster) Listening(ctx context.Context) { c.node.pubsub.announce(ctx) }
+
 // Topology implements redis.Cluster.
 func (c redisCluster) Topology() redis.Topology { return c.node.View().topology }
 

@@ -216,16 +216,11 @@ func messagesReachEveryNode(t *testing.T, nodes []*Node, clients []*redisClient)
 		l.next()
 		l.next()
 	}
-	eventually(t, "every node knows of the subscribers", func() bool {
-		for _, n := range nodes {
-			for _, l := range n.allLinks() {
-				if !l.subscribed.Load() {
-					return false
-				}
-			}
+	for _, n := range nodes {
+		for _, l := range n.allLinks() {
+			require.True(t, l.subscribed.Load(), "every node knows before a subscription is confirmed")
 		}
-		return true
-	})
+	}
 	for i := range 10 {
 		key := fmt.Sprint("event-", i)
 		c := clients[i%3]

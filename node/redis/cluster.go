@@ -32,6 +32,9 @@ type Cluster interface {
 	// Publish has every node deliver a message to its subscribers, and returns
 	// to how many it was.
 	Publish(ctx context.Context, channel, payload []byte) (receivers int, err error)
+	// Listening has every node know that this one has subscribers, and returns
+	// when those that can be reached do.
+	Listening(ctx context.Context)
 	// Topology is cheap: with redirects it is asked for each command.
 	Topology() Topology
 	Info() Info

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -302,18 +303,64 @@ func TestATransactionIsBounded(t *testing.T) {
 // changed, and no other client ever.
 func TestAChangedRingIsToldToThoseWhoAsked(t *testing.T) {
 	s, f := open(t)
-	asked, plain := dial(t, s), dial(t, s)
+	own, foreign := placed(f, 1)
+	asked, knowing, plain := dial(t, s), dial(t, s), dial(t, s)
 	asked.do("CLUSTER SLOTS")
-	require.Equal(t, "+OK", asked.do("SET k v"))
-	same, err := ring.New([]string{"c", "b", "a"}, ring.Params{Copies: 2})
+	knowing.do("CLUSTER SLOTS")
+	require.Equal(t, "+OK", asked.do("SET "+own[0]+" v"))
+	f.table = ringOf(t, "c", "b", "a")
+	require.Equal(t, "+OK", asked.do("SET "+own[0]+" v"), "the same ring anew")
+	f.table = ringOf(t, "a", "b")
+	require.Equal(t, fmt.Sprintf("-MOVED %d 10.0.0.1:6379", ring.Slot(own[0])), asked.do("SET "+own[0]+" v"))
+	require.Equal(t, "+OK", asked.do("SET "+own[0]+" v"), "told once")
+	require.Equal(t, "+OK", plain.do("SET "+own[0]+" v"))
+	require.Equal(t, "+OK", knowing.do("SET "+foreign+" v"), "it is here because the ring has changed")
+	require.Equal(t, "+OK", knowing.do("SET "+own[0]+" v"))
+}
+
+// A client that sends to each node what it owns knows the ring, whether it has
+// asked on this connection or not.
+func TestAChangedRingIsToldToThoseWhoAim(t *testing.T) {
+	s, f := open(t)
+	own, foreign := placed(f, manyHits)
+	aiming, plain, short := dial(t, s), dial(t, s), dial(t, s)
+	require.Equal(t, "+OK", plain.do("SET "+foreign+" v"))
+	for i, key := range own {
+		require.Equal(t, "+OK", aiming.do("SET "+key+" v"))
+		require.Equal(t, "+OK", plain.do("SET "+key+" v"))
+		if i < manyHits-1 {
+			require.Equal(t, "+OK", short.do("SET "+key+" v"))
+		}
+	}
+	f.table = ringOf(t, "a", "b")
+	get := string(resp.AppendCommand(nil, "GET", own[0]))
+	aiming.raw(get + get)
+	require.Equal(t, "$1 v", aiming.read(), "not before the last of a pipeline")
+	require.Contains(t, aiming.read(), "-MOVED ")
+	for _, c := range []*client{aiming, plain, short} {
+		require.Equal(t, "$1 v", c.do("GET "+own[0]), "told once, or too little is known")
+	}
+}
+
+// placed returns keys of so many partitions that the node itself owns, and one
+// that another node does.
+func placed(f *fake, count int) (own []string, foreign string) {
+	seen := make(map[int]bool)
+	for i := 0; len(own) < count || foreign == ""; i++ {
+		key := fmt.Sprint("key-", i)
+		switch p := ring.Partition(key); {
+		case f.table.Owner(p) != "a":
+			foreign = key
+		case !seen[p] && len(own) < count:
+			seen[p] = true
+			own = append(own, key)
+		}
+	}
+	return own, foreign
+}
+
+func ringOf(t *testing.T, members ...string) *ring.Table {
+	table, err := ring.New(members, ring.Params{Copies: 2})
 	require.NoError(t, err)
-	f.table = same
-	require.Equal(t, "+OK", asked.do("SET k v"), "the same ring anew")
-	f.table, err = ring.New([]string{"a", "b"}, ring.Params{Copies: 2})
-	require.NoError(t, err)
-	topology := f.Topology()
-	owner := topology.member(f.table.Owner(ring.Partition("k"))).RESP
-	require.Equal(t, fmt.Sprintf("-MOVED %d %s", ring.Slot("k"), owner), asked.do("SET k v"))
-	require.Equal(t, "+OK", asked.do("SET k v"), "told once")
-	require.Equal(t, "+OK", plain.do("SET k v"))
+	return table
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/resp"
-	"github.com/seed-95a32959/holdfast/ring"
 )
 
 const (
@@ -40,7 +39,7 @@ type conn struct {
 	watches []command.Watch
 	written partitions // since the last WAIT
 	subs    subscriptions
-	learnt  *ring.Table // that CLUSTER SLOTS, SHARDS or NODES told last, nil without: see moved
+	learnt  learnt // how the client knows the ring: see moved
 
 	authenticated atomic.Bool  // read by the server's watch, as is what follows
 	subscribed    atomic.Bool  // to something

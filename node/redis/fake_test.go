@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,8 @@ type fake struct {
 	store *session.Store
 	table *ring.Table
 	door  *Server // gets what is published
+
+	listening atomic.Int64 // how often a client began to
 
 	mu     sync.Mutex // guards what follows
 	fail   error      // what Do answers, if not nil
@@ -142,8 +145,12 @@ func (f *fake) Publish(_ context.Context, channel, payload []byte) (int, error) 
 	return f.door.Deliver(string(channel), payload), nil
 }
 
+func (f *fake) Listening(context.Context) { f.listening.Add(1) }
+
+var fakeMembers = []Member{{"a", "10.0.0.1:6379"}, {"b", "10.0.0.2:6379"}, {"c", "10.0.0.3:6379"}}
+
 func (f *fake) Topology() Topology {
-	return Topology{Table: f.table, Self: "a", Members: []Member{{"a", "10.0.0.1:6379"}, {"b", "10.0.0.2:6379"}, {"c", "10.0.0.3:6379"}}}
+	return Topology{Table: f.table, Self: "a", Members: fakeMembers}
 }
 
 func (f *fake) Info() Info {

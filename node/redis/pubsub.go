@@ -44,10 +44,21 @@ func (c *conn) subscribe(t topic, args [][]byte) {
 	if c.subs.queue == nil && !c.openQueue() {
 		return
 	}
+	c.listen()
 	for _, name := range args[1:] {
 		c.subscribeTo(t, string(name))
 	}
 	c.showSubscriptions()
+}
+
+// listen has all nodes know that there is a subscriber here before the first
+// confirmation: what happens to a key from then on is told.
+func (c *conn) listen() {
+	if c.subscribed.Swap(true) {
+		return
+	}
+	c.server.hub.subscribers.Add(1)
+	c.server.cfg.Cluster.Listening(c.server.ctx)
 }
 
 // openQueue makes what is sent from now on go through a queue, in which answers

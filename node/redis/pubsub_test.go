@@ -105,3 +105,14 @@ func TestSubscribingWithAnswersOff(t *testing.T) {
 	told := hear(s, strings.NewReader("PING\r\nCLIENT REPLY OFF\r\nSUBSCRIBE x\r\nPING\r\nUNSUBSCRIBE x\r\nCLIENT REPLY ON\r\n"))
 	require.Equal(t, "+PONG\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n+OK\r\n", string(told))
 }
+
+// All nodes know that there is a subscriber before it is told that it is one.
+func TestASubscriberIsAnnouncedFirst(t *testing.T) {
+	s, f := open(t)
+	c := dial(t, s)
+	require.Zero(t, f.listening.Load())
+	require.Contains(t, c.do("SUBSCRIBE a"), "subscribe")
+	require.EqualValues(t, 1, f.listening.Load())
+	require.Contains(t, c.do("SUBSCRIBE b"), "subscribe")
+	require.EqualValues(t, 1, f.listening.Load(), "the others know already")
+}

@@ -47,7 +47,7 @@ func (c *conn) move(from, to []byte, onlyIfFree bool) error {
 		c.out.B = append(c.out.B, restored...)
 		return nil
 	}
-	if _, err := c.runHere(false, words("DEL", from)); err != nil {
+	if _, err := c.runHere(false, words(command.Leave, from)); err != nil {
 		return err
 	}
 	if onlyIfFree {

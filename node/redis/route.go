@@ -77,16 +77,14 @@ func (c *conn) noteWrite(spec *command.Spec, keys [][]byte) {
 
 // moved sends the client to the owner of a slot: with redirects, if that is
 // another node that speaks Redis; without, once for each change of the ring, if
-// the client has asked on this connection who owns what. It would go on to ask
-// a node that is gone otherwise: some clients look again every ten seconds or
-// when they are told so, and a refused connection tells them nothing.
+// the client goes by the ring. It would go on to ask a node that is gone
+// otherwise: some clients look again every minute or when they are told so, and
+// a refused connection tells them nothing.
 func (c *conn) moved(slot int) bool {
-	if !c.server.cfg.Redirect && c.learnt == nil {
-		return false
-	}
 	t := c.server.cfg.Cluster.Topology()
-	owner := t.Table.Owner(slot / ring.SlotsPerPartition)
-	if !c.outdated(t.Table) && (!c.server.cfg.Redirect || owner == t.Self) {
+	partition := slot / ring.SlotsPerPartition
+	owner := t.Table.Owner(partition)
+	if !c.tell(&t, partition) && (!c.server.cfg.Redirect || owner == t.Self) {
 		return false
 	}
 	address := t.member(owner).RESP
@@ -97,15 +95,15 @@ func (c *conn) moved(slot int) bool {
 	return true
 }
 
-// outdated says, once, that the ring is not the one any more that the client
-// has learnt on this connection.
-func (c *conn) outdated(now *ring.Table) bool {
-	if c.learnt == nil || c.learnt == now {
+// tell says whether the client has to be told that the ring has changed. Only
+// the last command of a pipeline is good for that: those that follow the one
+// that is sent again would overtake it.
+func (c *conn) tell(t *Topology, partition int) bool {
+	if c.learnt.table == nil {
+		c.learnt.aimed(t, partition)
 		return false
 	}
-	before := c.learnt
-	c.learnt = now
-	return before.Fingerprint() != now.Fingerprint()
+	return c.in.Buffered() == 0 && c.learnt.outdated(t, partition)
 }
 
 // fault answers a command that the cluster could not run.
@@ -142,9 +140,11 @@ type partitions [ring.Partitions / 64]uint64
 
 func (s *partitions) add(p int) { s[p/64] |= 1 << (p % 64) }
 
+func (s *partitions) has(p int) bool { return s[p/64]&(1<<(p%64)) != 0 }
+
 func (s *partitions) list() (list []int) {
 	for p := range ring.Partitions {
-		if s[p/64]&(1<<(p%64)) != 0 {
+		if s.has(p) {
 			list = append(list, p)
 		}
 	}

@@ -119,7 +119,7 @@ func hostPort(address string) (host string, port int64) {
 
 func (c *conn) clusterSlots([][]byte) {
 	t := c.server.cfg.Cluster.Topology()
-	c.learnt = t.Table
+	c.learnt.asked(t.Table)
 	type entry struct {
 		slotRange
 		members []Member
@@ -151,7 +151,7 @@ func (c *conn) clusterSlots([][]byte) {
 
 func (c *conn) clusterShards([][]byte) {
 	t := c.server.cfg.Cluster.Topology()
-	c.learnt = t.Table
+	c.learnt.asked(t.Table)
 	list := c.server.shards.of(t.Table)
 	c.out.Array(len(list))
 	for _, s := range list {
@@ -196,7 +196,7 @@ func (c *conn) shardMember(m Member, owner bool) {
 // follows whom differs from slot to slot, which this format cannot say.
 func (c *conn) clusterNodes([][]byte) {
 	t := c.server.cfg.Cluster.Topology()
-	c.learnt = t.Table
+	c.learnt.asked(t.Table)
 	owned := ownedRanges(t.Table)
 	var w strings.Builder
 	for i, m := range t.Members {
