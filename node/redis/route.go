@@ -95,17 +95,6 @@ func (c *conn) moved(slot int) bool {
 	return true
 }
 
-// tell says whether the client has to be told that the ring has changed. Only
-// the last command of a pipeline is good for that: those that follow the one
-// that is sent again would overtake it.
-func (c *conn) tell(t *Topology, partition int) bool {
-	if c.learnt.table == nil {
-		c.learnt.aimed(t, partition)
-		return false
-	}
-	return c.in.Buffered() == 0 && c.learnt.outdated(t, partition)
-}
-
 // fault answers a command that the cluster could not run.
 func (c *conn) fault(err error) { c.out.Error(faultText(err)) }
 
