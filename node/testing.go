@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -48,6 +50,12 @@ func (i Inspection) BelowTarget() int { return i.node.keeper.belowTarget() }
 func (i Inspection) Dirty() int {
 	dirty, _ := i.node.replicator.Lag()
 	return dirty
+}
+
+// Lag returns how old the oldest of these changes is.
+func (i Inspection) Lag() time.Duration {
+	_, age := i.node.replicator.Lag()
+	return age
 }
 
 // Counters returns what the node has counted since its start, by the names

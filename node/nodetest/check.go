@@ -12,7 +12,8 @@ import (
 )
 
 // asyncLag is the replication lag within which a write with ack=async may be
-// lost with its owner.
+// lost with its owner, also when the owner knows of no such lag. It is longer
+// where the owner says so, as while a successor is frozen.
 const asyncLag = time.Second
 
 // underWay is more than an answer takes from its owner to whoever asked.
@@ -155,7 +156,7 @@ func (h *History) lostAt(w Call) time.Duration {
 		return forever
 	}
 	for _, f := range h.faults { // in order of time
-		near := f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+asyncLag
+		near := f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+max(asyncLag, f.Lag+underWay)
 		if near && (f.What == "kill" || f.What == "pause" && w.Ended-f.At < underWay) {
 			return f.At
 		}

@@ -222,11 +222,22 @@ func (h *Host) Kill() {
 	if p == nil {
 		return
 	}
-	h.cluster.history.fault("kill", h.Name, "")
+	h.noteStop("kill", n)
 	p.Crash()
 	if n != nil {
 		h.cluster.running.Go(func() { <-n.Done() })
 	}
+}
+
+// noteStop notes that a node stops, and how much of what it has acknowledged
+// goes with it.
+func (h *Host) noteStop(what string, n *node.Node) {
+	f := Fault{What: what, Host: h.Name}
+	if n != nil {
+		f.Lag = n.Inspect().Lag()
+		f.More = fmt.Sprintf("lag %v", f.Lag)
+	}
+	h.cluster.history.addFault(f)
 }
 
 // Restart kills the node, if one runs, and starts another at once.
@@ -258,8 +269,8 @@ func (h *Host) Drain(ctx context.Context) error {
 
 // Pause stops the node's process as SIGSTOP does, and Resume continues it.
 func (h *Host) Pause() {
-	if _, p := h.Node(); p != nil {
-		h.cluster.history.fault("pause", h.Name, "")
+	if n, p := h.Node(); p != nil {
+		h.noteStop("pause", n)
 		p.Pause()
 	}
 }

@@ -87,6 +87,7 @@ type Fault struct {
 	What string // kill, start, drain, pause, cut, …
 	Host string
 	More string
+	Lag  time.Duration // of the copies of what the host's node had acknowledged
 }
 
 func (f Fault) String() string {
@@ -126,9 +127,14 @@ func (h *History) add(c Call) {
 }
 
 func (h *History) fault(what, host, more string) {
+	h.addFault(Fault{What: what, Host: host, More: more})
+}
+
+func (h *History) addFault(f Fault) {
+	f.At = time.Since(h.began)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.faults = append(h.faults, Fault{time.Since(h.began), what, host, more})
+	h.faults = append(h.faults, f)
 }
 
 func (h *History) noteStep(what string) {

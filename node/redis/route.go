@@ -54,7 +54,7 @@ func (c *conn) routed(spec *command.Spec, args [][]byte, slot int, key string) {
 		return
 	}
 	c.one[0] = args
-	c.batch = command.Batch{Commands: c.one[:], Proto: c.out.Proto, Key: key}
+	c.batch = command.Batch{Commands: c.one[:], Only: spec, Proto: c.out.Proto, Key: key}
 	reply, err := c.server.cfg.Cluster.Do(c.server.ctx, &c.batch, c.out.B)
 	if err != nil {
 		c.fault(err)
