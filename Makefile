@@ -10,7 +10,7 @@ BENCH       ?= .
 PORT        ?= 24800
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
+.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff bench-resp chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails 
 
 resp-diff: build ## compare answers with those of redis-server 7, byte for byte (it must be installed)
 	go run ./internal/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast
+
+bench-resp: build ## CPU time of Redis commands beside redis-server 7, one node and three (it and redis-benchmark must be installed)
+	go run ./internal/benchresp -holdfast $(CURDIR)/bin/holdfast
 
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
 	go run ./internal/chaos -seed $(SEED)

@@ -18,6 +18,7 @@ type Batch struct {
 	Proto    int        // of the answers, 2 or 3
 	Watches  []Watch    // EXEC answers null if one has changed
 	Key      string     // one of its keys: by it the batch is routed
+	Only     *Spec      // of its one command, where it is known already; nil if not
 	// Partition is the one of a batch without a key.
 	Partition int
 }
@@ -30,8 +31,8 @@ type Watch struct {
 
 // Writes reports whether the batch can change anything.
 func (b *Batch) Writes() bool {
-	for _, args := range b.Commands {
-		if s := specOf(args); s != nil && s.Flags.Has(Write) {
+	for i := range b.Commands {
+		if s := b.spec(i); s != nil && s.Flags.Has(Write) {
 			return true
 		}
 	}
@@ -44,8 +45,8 @@ func (b *Batch) Repeatable() bool {
 	if len(b.Watches) > 0 {
 		return false
 	}
-	for _, args := range b.Commands {
-		if s := specOf(args); s != nil && !s.repeatable(args) {
+	for i, args := range b.Commands {
+		if s := b.spec(i); s != nil && !s.repeatable(args) {
 			return false
 		}
 	}
@@ -55,8 +56,8 @@ func (b *Batch) Repeatable() bool {
 // MayWait reports whether the batch may have to wait for a copy of what it
 // writes before it is answered.
 func (b *Batch) MayWait() bool {
-	for _, args := range b.Commands {
-		if s := specOf(args); s != nil && s.mayWait(args) {
+	for i, args := range b.Commands {
+		if s := b.spec(i); s != nil && s.mayWait(args) {
 			return true
 		}
 	}
@@ -66,8 +67,8 @@ func (b *Batch) MayWait() bool {
 // Deletes reports whether the batch does nothing but delete keys. It must work
 // where other writes wait or are refused.
 func (b *Batch) Deletes() bool {
-	for _, args := range b.Commands {
-		if s := specOf(args); s == nil || !s.Flags.Has(Write|again|blind) || s.Flags.Has(DenyOOM) {
+	for i := range b.Commands {
+		if s := b.spec(i); s == nil || !s.Flags.Has(Write|again|blind) || s.Flags.Has(DenyOOM) {
 			return false
 		}
 	}
@@ -76,8 +77,8 @@ func (b *Batch) Deletes() bool {
 
 // NeedsMemory reports whether the batch can make what there is more.
 func (b *Batch) NeedsMemory() bool {
-	for _, args := range b.Commands {
-		if s := specOf(args); s != nil && s.Flags.Has(DenyOOM) {
+	for i := range b.Commands {
+		if s := b.spec(i); s != nil && s.Flags.Has(DenyOOM) {
 			return true
 		}
 	}
@@ -90,8 +91,8 @@ func (b *Batch) Keys(f func(key string)) {
 	for _, w := range b.Watches {
 		f(w.Key)
 	}
-	for _, args := range b.Commands {
-		s := specOf(args)
+	for i, args := range b.Commands {
+		s := b.spec(i)
 		if s == nil {
 			continue
 		}
@@ -108,18 +109,23 @@ func (b *Batch) Name() string {
 		return "exec"
 	}
 	if len(b.Commands) > 0 {
-		if s := specOf(b.Commands[0]); s != nil {
+		if s := b.spec(0); s != nil {
 			return s.Name
 		}
 	}
 	return "command"
 }
 
-func specOf(args [][]byte) *Spec {
-	if len(args) == 0 {
+// spec is that of command i, nil if there is no such command.
+func (b *Batch) spec(i int) *Spec {
+	switch args := b.Commands[i]; {
+	case b.Only != nil:
+		return b.Only
+	case len(args) == 0:
 		return nil
+	default:
+		return Lookup(args[0])
 	}
-	return Lookup(args[0])
 }
 
 // A batch is written as

@@ -144,16 +144,15 @@ func (c *call) runAll(tx *session.Tx) error {
 		}
 		c.Array(len(c.batch.Commands))
 	}
-	for _, args := range c.batch.Commands {
-		c.runOne(args)
+	for i, args := range c.batch.Commands {
+		c.runOne(c.batch.spec(i), args)
 	}
 	return nil
 }
 
 // runOne appends the answer of one command, an error if it failed. Commands
 // append nothing before they can fail no more.
-func (c *call) runOne(args [][]byte) {
-	s := specOf(args)
+func (c *call) runOne(s *Spec, args [][]byte) {
 	switch {
 	case s == nil:
 		c.Error("ERR unknown command")
@@ -204,8 +203,8 @@ func textOf(err error) string {
 
 // misses says whether a command depends on a key of which nothing is known.
 func (c *call) misses() (missing bool) {
-	for _, args := range c.batch.Commands {
-		s := specOf(args)
+	for i, args := range c.batch.Commands {
+		s := c.batch.spec(i)
 		if s == nil || s.Flags.Has(blind) && s.repeatable(args) {
 			continue
 		}

@@ -121,7 +121,10 @@ func (c *call) store(value string, o setOptions) error {
 	case o.keep:
 		end = nil
 	}
-	rec, _ := c.Get(key)
+	var rec *session.Record
+	if o.get || o.nx || o.xx { // others do not care what was there
+		rec, _ = c.Get(key)
+	}
 	if o.get && rec != nil && kindOf(rec) != aString {
 		return errWrongType
 	}

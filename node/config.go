@@ -357,8 +357,8 @@ func checkAddress(s string) error {
 }
 
 // validateExposure refuses addresses that strangers could reach and misuse:
-// who can gossip can move sessions, who reaches the peer port can read them,
-// and the admin port can drain the node.
+// who can gossip can move sessions, who reaches the peer or the Redis port can
+// read them, and the admin port can drain the node.
 func (c Config) validateExposure() []error {
 	if c.Insecure {
 		return nil
@@ -369,6 +369,9 @@ func (c Config) validateExposure() []error {
 	}
 	if c.Role == RoleNode && !loopback(c.Peer) {
 		errs = append(errs, fieldError("peer", c.Peer, "is not loopback and the peer link is not protected: give a loopback address, or -insecure if the network is trusted"))
+	}
+	if c.Role == RoleNode && c.RESP != "" && !loopback(c.RESP) && c.RESPPassword == "" {
+		errs = append(errs, fieldError("resp", c.RESP, "is not loopback and asks for no password: give -resp-password-file, or -insecure if the network is trusted"))
 	}
 	if !loopback(c.Admin) {
 		errs = append(errs, fieldError("admin", c.Admin, "is not loopback and nothing protects it: give a loopback address, or -insecure if the network is trusted"))

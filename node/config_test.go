@@ -83,7 +83,7 @@ func TestValidateNamesFlagValueAndWhatIsAccepted(t *testing.T) {
 		{func(c *Config) { c.Admin = "127.0.0.1:65536" }, []string{"-admin", `"127.0.0.1:65536"`, "0 to 65535"}},
 		{func(c *Config) { c.Peer = "127.0.0.1:x y" }, []string{"-peer", "0 to 65535"}},
 		{func(c *Config) { c.Gossip, c.Insecure = "localhost", true }, []string{"-gossip", `"localhost"`, "host:port"}},
-		{func(c *Config) { c.RESP = "x" }, []string{"-resp", `"x"`, "host:port"}},
+		{func(c *Config) { c.RESP, c.Insecure = "x", true }, []string{"-resp", `"x"`, "host:port"}},
 		{func(c *Config) { c.Join = []string{"127.0.0.1:1", "seed"} }, []string{"-join", `"seed"`, "host:port"}},
 		{func(c *Config) { c.HTTP = strings.Repeat("h", 254) + ":1" }, []string{"-http", "253 bytes at most"}},
 	} {
@@ -117,6 +117,7 @@ func TestExposedAddressesAreRefused(t *testing.T) {
 		"gossip": func(c *Config, a string) { c.Gossip = a },
 		"peer":   func(c *Config, a string) { c.Peer = a },
 		"admin":  func(c *Config, a string) { c.Admin = a },
+		"resp":   func(c *Config, a string) { c.RESP = a },
 	} {
 		for _, a := range open {
 			c := Config{Name: "a"}
@@ -144,6 +145,7 @@ func TestExposedAddressesAreRefused(t *testing.T) {
 	for _, a := range open {
 		require.NoError(t, checked(t, Config{Name: "a", HTTP: a}), a)
 	}
+	require.NoError(t, checked(t, Config{Name: "a", RESP: "0.0.0.0:0", RESPPassword: "secret"}))
 	require.NoError(t, checked(t, Config{Name: "r", Role: RoleRouter, Peer: "0.0.0.0:1"}), "a router has no peer port")
 }
 

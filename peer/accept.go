@@ -99,6 +99,12 @@ func Accept(ctx context.Context, conn net.Conn, cfg Config, h Handler) error {
 // nobody can be answered.
 func (s *server) serve(h Handler) error {
 	for s.ctx.Err() == nil {
+		// What has come together is answered together, before this waits for more.
+		if !s.in.ready() {
+			if err := s.out.uncork(); err != nil {
+				return err
+			}
+		}
 		head, err := s.in.header()
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
@@ -106,16 +112,28 @@ func (s *server) serve(h Handler) error {
 		if head.typ >= FirstReserved {
 			return s.unexpected(head)
 		}
-		if err := s.window.enter(s.ctx, head.size); err != nil {
+		if err := s.enter(head.size); err != nil {
 			return err
 		}
 		payload, err := s.in.payload(head.size)
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
+		s.out.cork()
 		h.Serve(&Request{Type: head.typ, Payload: payload, From: s.peer, seq: head.seq, size: head.size, server: s})
 	}
 	return context.Cause(s.ctx)
+}
+
+// enter waits until there is room for a request.
+func (s *server) enter(size int) error {
+	if s.window.tryEnter(size) {
+		return nil
+	}
+	if err := s.out.uncork(); err != nil {
+		return err
+	}
+	return s.window.enter(s.ctx, size)
 }
 
 // unexpected is the error for a frame that is no request. A refusal may come here: the client sees who the server is only after the server

@@ -78,6 +78,16 @@ func newFrameReader(r io.Reader, limit int) *frameReader {
 	return &frameReader{from: bufio.NewReaderSize(r, readBuffer), limit: limit}
 }
 
+// ready says whether the next frame has arrived whole, so that reading it does not wait. A frame that is larger than the buffer never has.
+func (f *frameReader) ready() bool {
+	if f.from.Buffered() < headerSize {
+		return false
+	}
+	b, _ := f.from.Peek(headerSize) // they are there
+	h, err := parseHeader(b, f.limit)
+	return err == nil && f.from.Buffered() >= headerSize+h.size
+}
+
 // header returns the next frame's header. It returns io.EOF itself when the stream ends between frames.
 func (f *frameReader) header() (header, error) {
 	b, err := f.from.Peek(headerSize)

@@ -20,10 +20,13 @@ const (
 	smallBatches = 64
 )
 
-// writer is the one goroutine that writes to a connection, and its queue. Frames leave in the order in which they came.
+// writer is a connection's queue, and the one goroutine that writes what is in it. Frames leave in the order in which they came.
 //
-// The queue is one flat buffer: put copies a frame to its end, and run swaps the buffer for an empty one and writes it out as a whole.
+// The queue is one flat buffer: put copies a frame to its end, and flush swaps the buffer for an empty one and writes it out as a whole.
 // A payload is thus copied once, belongs to its owner again when put returns, and costs no allocation.
+//
+// A goroutine that makes many frames in a row, and then would wait for something else, can cork the queue meanwhile and write the lot
+// itself, which costs less than to wake the other goroutine.
 type writer struct {
 	conn    net.Conn
 	ctx     context.Context // ends with the link
@@ -31,14 +34,16 @@ type writer struct {
 	limit   int           // bytes of queued, before a frame has to wait
 	wake    chan struct{} // one slot: run has something to write
 
-	// Only run uses these.
+	// Only whoever has set writing uses these.
 	deadlineSet time.Time
-	small       int // batches of at most keptBuffer bytes in a row
+	spare       []byte // the buffer that is not batch
+	small       int    // batches of at most keptBuffer bytes in a row
 
 	mu      sync.Mutex // guards the fields below
-	batch   []byte     // frames that run has not taken yet
-	queued  int        // bytes of frames in batch and of the batch that run is writing
-	idle    bool       // run sleeps, or is about to, and wants a wake
+	batch   []byte     // frames that nobody has taken yet
+	queued  int        // bytes of frames in batch and of the batch that is being written
+	writing bool       // somebody writes, and will look at batch again
+	corked  bool       // somebody will call uncork
 	waiting list.List  // of *waiter: frames that found no room, in order
 }
 
@@ -60,17 +65,17 @@ func (w *writer) put(ctx context.Context, typ byte, seq uint64, payload []byte) 
 	w.mu.Lock()
 	if w.waiting.Len() == 0 && w.hasRoomLocked(payload) {
 		w.appendLocked(typ, seq, payload)
-		sleeping := w.idle
-		w.idle = false
+		left := !w.writing && !w.corked
 		w.mu.Unlock()
-		if sleeping {
-			w.wake <- struct{}{} // never blocks: one wake for each time that run sets idle
+		if left {
+			w.rouse()
 		}
 		return nil
 	}
 	self := &waiter{typ: typ, seq: seq, payload: payload, queued: make(chan struct{})}
 	place := w.waiting.PushBack(self)
 	w.mu.Unlock()
+	w.rouse() // also of a corked queue: whoever corked it may be the one that waits here
 
 	select {
 	case <-self.queued:
@@ -106,8 +111,7 @@ func (w *writer) appendLocked(typ byte, seq uint64, payload []byte) {
 	w.queued += headerSize + len(payload)
 }
 
-// admitLocked appends the waiting frames that have room, in order. Frames wait only while queued > 0, and then run is awake, so it
-// needs no wake.
+// admitLocked appends the waiting frames that have room, in order.
 func (w *writer) admitLocked() {
 	for place := w.waiting.Front(); place != nil; place = w.waiting.Front() {
 		next := place.Value.(*waiter)
@@ -120,42 +124,70 @@ func (w *writer) admitLocked() {
 	}
 }
 
-// run writes until the connection fails or the link ends, and returns why.
-func (w *writer) run() error {
-	var batch []byte
-	for {
-		var err error
-		if batch, err = w.take(batch); err != nil {
-			return err
-		}
-		if err := w.write(batch); err != nil {
-			return err
-		}
+// rouse makes run write.
+func (w *writer) rouse() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // it has been told
 	}
 }
 
-// take gives back the batch that has been written and returns the next, when there is one.
-func (w *writer) take(written []byte) ([]byte, error) {
-	w.mu.Lock()
-	w.queued -= len(written)
-	w.admitLocked()
-	for len(w.batch) == 0 {
-		w.idle = true
-		w.mu.Unlock()
+// run writes until the connection fails or the link ends, and returns why.
+func (w *writer) run() error {
+	for {
 		select {
 		case <-w.wake:
 			// Those who are about to put as well get their turn first, and one write carries all of them: this halves the CPU time
 			// of a call (64 callers over loopback, both sides: 3.9 µs without, 1.8 µs with; 25 µs and 22 µs for a single caller).
 			runtime.Gosched()
 		case <-w.ctx.Done():
-			return nil, context.Cause(w.ctx)
+			return context.Cause(w.ctx)
 		}
-		w.mu.Lock()
+		if err := w.flush(); err != nil {
+			return err
+		}
 	}
-	next := w.batch
-	w.batch = w.reusable(written)
+}
+
+// cork keeps frames in the queue, while there is room, until uncork.
+func (w *writer) cork() {
+	w.mu.Lock()
+	w.corked = true
 	w.mu.Unlock()
-	return next, nil
+}
+
+// uncork writes what is in the queue.
+func (w *writer) uncork() error {
+	w.mu.Lock()
+	w.corked = false
+	w.mu.Unlock()
+	return w.flush()
+}
+
+// flush writes until the queue is empty, unless somebody else is at that. After an error nobody writes any more: half a frame may have
+// left.
+func (w *writer) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing {
+		return nil
+	}
+	w.writing = true
+	for len(w.batch) > 0 {
+		batch := w.batch
+		w.batch = w.spare
+		w.mu.Unlock()
+		err := w.write(batch)
+		w.spare = w.reusable(batch)
+		w.mu.Lock()
+		if err != nil {
+			return err
+		}
+		w.queued -= len(batch)
+		w.admitLocked()
+	}
+	w.writing = false
+	return nil
 }
 
 // reusable is the buffer of a batch that has been written, emptied, or nil where it is too large for what the link carries now.

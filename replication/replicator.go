@@ -96,10 +96,7 @@ func (r *Replicator) Detach(id string) {
 // member can be reached again.
 func (r *Replicator) Retry(id string) {
 	if s := r.sender(id); s != nil {
-		select {
-		case s.again <- struct{}{}:
-		default: // it has been told already
-		}
+		signal(s.again)
 	}
 }
 
@@ -184,12 +181,15 @@ func (r *Replicator) Lag() (dirty int, age time.Duration) {
 }
 
 // CaughtUp returns how many of the members ids have everything that was marked
-// for them before a moment, by Config.Now.
+// for them before a moment, by Config.Now. Those that have not will have it
+// sooner for that.
 func (r *Replicator) CaughtUp(ids []string, before time.Time) (n int) {
 	for _, id := range ids {
 		if s := r.sender(id); s != nil {
 			if _, oldest := s.state(); oldest.IsZero() || oldest.After(before) {
 				n++
+			} else {
+				signal(s.hurry)
 			}
 		}
 	}

@@ -34,6 +34,14 @@ const (
 
 	retryMin = 10 * time.Millisecond
 	retryMax = 500 * time.Millisecond
+
+	// pace is the least time from one batch to the next, unless a writer waits
+	// for it or gatherKeys have gathered. A batch costs both sides the same few
+	// wake-ups and system calls whatever is in it, so records that came one by
+	// one would cost more than the writes did; see docs/ARCHITECTURE.md for
+	// figures. A key that is marked after a quiet while goes at once.
+	pace       = 2 * time.Millisecond
+	gatherKeys = 512
 )
 
 // waiter is a writer that waits until its mark of a key is confirmed.
@@ -50,15 +58,17 @@ type sender struct {
 	now     func() time.Time
 	stats   *Stats
 	wake    chan struct{}   // one slot: there is something to do
+	hurry   chan struct{}   // one slot: do not wait for more to gather
 	again   chan struct{}   // one slot: the peer can be reached again
 	ctx     context.Context // ends when the sender is to end
 	stop    context.CancelFunc
 	stopped chan struct{}
 
 	// Only run uses these.
-	limit   int      // keys of the next batch
-	payload []byte   // of the last frame, to be used again
-	carried []*entry // the keys of the records in it
+	begun   time.Time // when the last batch was taken
+	limit   int       // keys of the next batch
+	payload []byte    // of the last frame, to be used again
+	carried []*entry  // the keys of the records in it
 
 	mu      sync.Mutex // guards what follows
 	dirty   *dirtySet
@@ -82,7 +92,7 @@ type Stats struct {
 func newSender(ctx context.Context, p Peer, store *session.Store, now func() time.Time, stats *Stats) *sender {
 	s := &sender{
 		peer: p, store: store, now: now, stats: stats,
-		wake: make(chan struct{}, 1), again: make(chan struct{}, 1), stopped: make(chan struct{}),
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), again: make(chan struct{}, 1), stopped: make(chan struct{}),
 		limit: batchKeys, dirty: newDirtySet(), waiters: make(map[string][]waiter),
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
@@ -102,9 +112,13 @@ func (s *sender) mark(key string, done chan<- bool) (seq uint64) {
 			s.waiters[key] = append(s.waiters[key], waiter{seq, done})
 		}
 	}
+	enough := s.dirty.len() >= gatherKeys
 	s.mu.Unlock()
 	if seq > 0 {
-		s.kick()
+		signal(s.wake)
+	}
+	if done != nil || enough {
+		signal(s.hurry)
 	}
 	return seq
 }
@@ -128,10 +142,11 @@ func (s *sender) setWaitersLocked(key string, waiting []waiter) {
 	}
 }
 
-func (s *sender) kick() {
+// signal fills a channel of one slot.
+func signal(slot chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
-	default: // a wake is pending already
+	case slot <- struct{}{}:
+	default: // it is pending already
 	}
 }
 
@@ -140,6 +155,7 @@ func (s *sender) run() {
 	defer s.shut()
 	pause := retryMin
 	for {
+		s.gather()
 		more, err := s.flush()
 		wake, retry := s.wake, (<-chan time.Time)(nil)
 		switch {
@@ -162,6 +178,25 @@ func (s *sender) run() {
 	}
 }
 
+// gather keeps the next batch back until pace has passed since the last one, or
+// there is a reason not to.
+func (s *sender) gather() {
+	s.mu.Lock()
+	n, awaited := s.dirty.len(), len(s.waiters) > 0
+	s.mu.Unlock()
+	rest := pace - time.Since(s.begun)
+	if n == 0 || n >= gatherKeys || awaited || rest <= 0 {
+		return
+	}
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.hurry:
+	case <-s.ctx.Done():
+	}
+}
+
 // flush ships one batch and reports whether another may be waiting.
 func (s *sender) flush() (more bool, err error) {
 	s.mu.Lock()
@@ -170,6 +205,7 @@ func (s *sender) flush() (more bool, err error) {
 	if len(batch) == 0 {
 		return false, nil
 	}
+	s.begun = time.Now()
 	n := s.encode(batch)
 	refused, err := s.ship()
 	if planted.Is(planted.ClearedOnSend) {
@@ -177,11 +213,15 @@ func (s *sender) flush() (more bool, err error) {
 	}
 	if err != nil {
 		s.settle(batch[:0], nil)
+		s.begun = time.Time{} // a failure has its own pauses
 		s.limit = batchKeys
 		if turnedDown(err) {
 			s.limit = max(1, len(s.carried)/2)
 		}
 		return true, err
+	}
+	if n < len(batch) {
+		s.begun = time.Time{} // the frame was full
 	}
 	s.settle(batch[:n], refused)
 	s.limit = min(2*s.limit, batchKeys)

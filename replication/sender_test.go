@@ -69,6 +69,7 @@ func TestManyChangesDuringACallAreOneRecord(t *testing.T) {
 		require.Nil(t, link.next(synctest.Wait), "one batch at a time")
 
 		first.reply(nil, nil)
+		time.Sleep(pace)
 		second := link.next(synctest.Wait)
 		require.Equal(t, store.Peek("k").Hash(), second.only(t).Hash(), "the record as it is now")
 		second.reply(nil, nil)
@@ -327,6 +328,7 @@ func TestFrameSize(t *testing.T) {
 			require.Less(t, len(c.payload), batchBytes+size+100)
 			records += len(decodeAll(t, c.payload))
 			c.reply(nil, nil)
+			time.Sleep(pace)
 		}
 		require.Equal(t, n+100, records)
 		require.LessOrEqual(t, r.Stats.Batches.Load(), int64(5))

@@ -75,8 +75,9 @@ func (e Expiry) grace() int64 {
 // Strings taken from it share its memory.
 //
 // The fields lie in one string, sorted by name (see codec.go), and the hash is
-// kept because every change of a partition's digest needs it twice. With that
-// the struct fills its 96-byte size class.
+// kept because every change of a partition's digest needs it twice. whole spares
+// the next write a look at the old fields, which are in no cache by then. With
+// that the struct fills its 96-byte size class.
 type Record struct {
 	key    string
 	body   string // packed fields
@@ -85,10 +86,12 @@ type Record struct {
 	expiry Expiry
 	hash   uint64
 	dead   bool
+	whole  bool // every field has the stamp base: nothing was patched since
 }
 
 func newRecord(key string, rank, base Stamp, expiry Expiry, body string) *Record {
 	r := &Record{key: key, body: body, rank: rank, base: base, expiry: expiry}
+	r.whole = r.newestField() <= base
 	r.hash = r.digest()
 	return r
 }
@@ -96,7 +99,7 @@ func newRecord(key string, rank, base Stamp, expiry Expiry, body string) *Record
 // newTombstone makes the tombstone of a delete with stamp rank that may be
 // forgotten at at, unix ms.
 func newTombstone(key string, rank Stamp, at int64) *Record {
-	r := &Record{key: key, rank: rank, base: rank, expiry: Expiry{At: at, Stamp: rank}, dead: true}
+	r := &Record{key: key, rank: rank, base: rank, expiry: Expiry{At: at, Stamp: rank}, dead: true, whole: true}
 	r.hash = r.digest()
 	return r
 }
@@ -127,11 +130,17 @@ func (r *Record) Hash() uint64 { return r.hash }
 // Version returns the newest stamp of the content. It is the ETag. A touch
 // leaves it alone, so that it does not break a client's If-Match.
 func (r *Record) Version() Stamp {
-	version := max(r.rank, r.base)
-	for f := range r.All() {
-		version = max(version, f.Stamp)
+	if r.whole {
+		return max(r.rank, r.base)
 	}
-	return version
+	return max(r.rank, r.base, r.newestField())
+}
+
+func (r *Record) newestField() (newest Stamp) {
+	for f := range r.All() {
+		newest = max(newest, f.Stamp)
+	}
+	return newest
 }
 
 // newest is the newest stamp of all: the next write must be later.

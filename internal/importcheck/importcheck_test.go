@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"internal/routerbench": {"ring", "router"},
 	"internal/exchange":    {"resp"},
 	"internal/respdiff":    {"resp", "internal/exchange"},
+	"internal/benchresp":   nil,
 	"resp":                 nil,
 	"command":              {"session", "resp", "internal/glob"},
 	"web":                  nil,

@@ -303,10 +303,11 @@ func TestATransactionIsBounded(t *testing.T) {
 // changed, and no other client ever.
 func TestAChangedRingIsToldToThoseWhoAsked(t *testing.T) {
 	s, f := open(t)
-	own, foreign := placed(f, 1)
-	asked, knowing, plain := dial(t, s), dial(t, s), dial(t, s)
-	asked.do("CLUSTER SLOTS")
-	knowing.do("CLUSTER SLOTS")
+	own, foreign := placed(f, 2)
+	asked, second, knowing, plain := dial(t, s), dial(t, s), dial(t, s), dial(t, s)
+	for _, c := range []*client{asked, second, knowing} {
+		c.do("CLUSTER SLOTS")
+	}
 	require.Equal(t, "+OK", asked.do("SET "+own[0]+" v"))
 	f.table = ringOf(t, "c", "b", "a")
 	require.Equal(t, "+OK", asked.do("SET "+own[0]+" v"), "the same ring anew")
@@ -314,8 +315,24 @@ func TestAChangedRingIsToldToThoseWhoAsked(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("-MOVED %d 10.0.0.1:6379", ring.Slot(own[0])), asked.do("SET "+own[0]+" v"))
 	require.Equal(t, "+OK", asked.do("SET "+own[0]+" v"), "told once")
 	require.Equal(t, "+OK", plain.do("SET "+own[0]+" v"))
+	require.Equal(t, "+OK", second.do("SET "+own[0]+" v"), "it may be the same command once more")
+	require.Contains(t, second.do("SET "+own[1]+" v"), "-MOVED ")
 	require.Equal(t, "+OK", knowing.do("SET "+foreign+" v"), "it is here because the ring has changed")
 	require.Equal(t, "+OK", knowing.do("SET "+own[0]+" v"))
+}
+
+// A new member is told of a little later: see joinPause.
+func TestAMemberThatJoinsIsToldOfLater(t *testing.T) {
+	s, f := open(t)
+	f.table = ringOf(t, "a", "b")
+	own, _ := placed(f, 1)
+	c := dial(t, s)
+	c.do("CLUSTER SLOTS")
+	f.table = ringOf(t, "a", "b", "c")
+	require.Equal(t, "$-1", c.do("GET "+own[0]))
+	s.ticks.Add(joinPause)
+	require.Contains(t, c.do("GET "+own[0]), "-MOVED ")
+	require.Equal(t, "$-1", c.do("GET "+own[0]), "told once")
 }
 
 // A client that sends to each node what it owns knows the ring, whether it has

@@ -54,7 +54,7 @@ func (c *conn) routed(spec *command.Spec, args [][]byte, slot int, key string) {
 		return
 	}
 	c.one[0] = args
-	c.batch = command.Batch{Commands: c.one[:], Proto: c.out.Proto, Key: key}
+	c.batch = command.Batch{Commands: c.one[:], Only: spec, Proto: c.out.Proto, Key: key}
 	reply, err := c.server.cfg.Cluster.Do(c.server.ctx, &c.batch, c.out.B)
 	if err != nil {
 		c.fault(err)
@@ -93,17 +93,6 @@ func (c *conn) moved(slot int) bool {
 	}
 	c.out.Error("MOVED " + strconv.Itoa(slot) + " " + address)
 	return true
-}
-
-// tell says whether the client has to be told that the ring has changed. Only
-// the last command of a pipeline is good for that: those that follow the one
-// that is sent again would overtake it.
-func (c *conn) tell(t *Topology, partition int) bool {
-	if c.learnt.table == nil {
-		c.learnt.aimed(t, partition)
-		return false
-	}
-	return c.in.Buffered() == 0 && c.learnt.outdated(t, partition)
 }
 
 // fault answers a command that the cluster could not run.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 // Server is the Redis door of one node.
@@ -17,6 +19,7 @@ type Server struct {
 	scripts  scripts
 	settings settings
 	shards   shardCache
+	told     [ring.Partitions]atomic.Int64 // from which tick on: see tell
 	counters counters
 	runID    string
 	started  time.Time

@@ -164,7 +164,7 @@ func (c *Cluster) start(n *node) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(c.bin, "node", "-name", n.name, "-cluster", "clients", "-join", strings.Join(join, ","),
+	cmd := exec.Command(c.bin, "node", "-name", n.name, "-cluster", "clients-"+strconv.Itoa(os.Getpid()), "-join", strings.Join(join, ","),
 		"-http", n.address(httpPort), "-admin", n.address(adminPort), "-resp", n.address(respPort),
 		"-peer", n.address(peerPort), "-gossip", n.address(gossipPort))
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_") }),
