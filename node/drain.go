@@ -122,42 +122,44 @@ func (n *Node) Shutdown(ctx context.Context) error {
 // answered; then gossip, with a good-bye where there is time for one; then the
 // links and every loop. It waits for all of them.
 func (n *Node) stop(why error, leave bool) {
-	n.stopOnce.Do(func() {
-		close(n.closing)
-		if leave {
-			n.closeDoors()
+	if n.stopping.Swap(true) {
+		<-n.done // somebody does it
+		return
+	}
+	close(n.closing)
+	if leave {
+		n.closeDoors()
+	}
+	if n.gossip != nil && leave {
+		n.gossip.leave()
+	}
+	n.cancel(why)
+	if n.redis != nil && !leave {
+		n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
+	}
+	for _, l := range n.listeners {
+		l.Close()
+	}
+	for _, s := range []*http.Server{n.http, n.admin} {
+		if s != nil {
+			s.Close()
 		}
-		if n.gossip != nil && leave {
-			n.gossip.leave()
-		}
-		n.cancel(why)
-		if n.redis != nil && !leave {
-			n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
-		}
-		for _, l := range n.listeners {
-			l.Close()
-		}
-		for _, s := range []*http.Server{n.http, n.admin} {
-			if s != nil {
-				s.Close()
-			}
-		}
-		if n.router != nil {
-			_ = n.router.Shutdown(n.ctx) // which has ended: what is under way is cut off
-		}
-		if n.gossip != nil {
-			n.gossip.shutdown()
-		}
-		if n.router != nil {
-			n.router.Close()
-		}
-		if n.replicator != nil {
-			n.replicator.Close()
-		}
-		n.group.Wait()
-		n.log.Info("stopped", "name", n.id.Name, "why", why)
-		close(n.done)
-	})
+	}
+	if n.router != nil {
+		_ = n.router.Shutdown(n.ctx) // which has ended: what is under way is cut off
+	}
+	if n.gossip != nil {
+		n.gossip.shutdown()
+	}
+	if n.router != nil {
+		n.router.Close()
+	}
+	if n.replicator != nil {
+		n.replicator.Close()
+	}
+	n.group.Wait()
+	n.log.Info("stopped", "name", n.id.Name, "why", why)
+	close(n.done)
 }
 
 // closeDoors lets the requests under way end.

@@ -68,7 +68,7 @@ type Node struct {
 	http, admin *http.Server
 	beside      *beside // the application beside this node; nil without one
 
-	stopOnce  sync.Once
+	stopping  atomic.Bool
 	drainMu   sync.Mutex // one drain at a time
 	drained   atomic.Bool
 	listeners []net.Listener

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -115,13 +114,13 @@ type find struct {
 }
 
 func (t *tester) run(ctx context.Context, bug planted.Bug) (find, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	ctx, cancel := context.WithTimeout(ctx, t.timeout+time.Minute) // the test's own timeout says more
 	defer cancel()
-	cmd := exec.CommandContext(ctx, t.binary, "-test.v", "-test.failfast", "-seeds", fmt.Sprint(t.seeds))
+	cmd := exec.CommandContext(ctx, t.binary, "-test.v", "-test.failfast", "-test.timeout", t.timeout.String(), "-seeds", fmt.Sprint(t.seeds))
 	cmd.Dir = simulation // where go test runs it
 	cmd.Env = append(os.Environ(), "HOLDFAST_PLANTED="+string(bug))
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, io.Discard
+	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
 	err := cmd.Run()
 	f := find{took: time.Since(began).Round(100 * time.Millisecond)}
