@@ -192,9 +192,13 @@ func (a *beside) check(ctx context.Context) error {
 	return nil
 }
 
-// listenUnix opens -http-unix. A socket that a killed process has left behind is
-// taken over; one on which somebody answers is not.
-func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+// listenUnix opens a Unix socket, which the named flag has asked for, or none
+// where path is empty. A socket that a killed process has left behind is taken
+// over; one on which somebody answers is not.
+func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listener, error) {
+	if path == "" {
+		return nil, nil
+	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -206,7 +210,8 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("-http-unix %s: cannot listen there: %w; give a path that is free", path, err)
+		return nil, fmt.Errorf("-%s %s: cannot listen there: %w; give a path that is free", flag, path, err)
 	}
-	return l, nil
+	n.listeners = append(n.listeners, l)
+	return []net.Listener{l}, nil
 }

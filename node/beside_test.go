@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -199,6 +200,36 @@ func TestUnixSockets(t *testing.T) {
 	second.HTTPUnix = doorPath
 	_, err = Start(t.Context(), second)
 	require.ErrorContains(t, err, "-http-unix "+doorPath, "somebody answers there")
+}
+
+// The Redis door on a Unix socket, beside the one at an address or alone.
+func TestRedisOnAUnixSocket(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "hf")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	for name, address := range map[string]string{"alone": "", "both": "127.0.0.1:0"} {
+		cfg := loopbackConfig(name)
+		cfg.RESP, cfg.RESPUnix = address, filepath.Join(dir, name)
+		n := begin(t, cfg)
+		agree(t, n)
+		put(t, n, "k", "v")
+		conn, err := net.Dial("unix", cfg.RESPUnix)
+		require.NoError(t, err)
+		_, err = conn.Write([]byte("EXISTS k\r\n"))
+		require.NoError(t, err)
+		answer := make([]byte, 4)
+		_, err = io.ReadFull(conn, answer)
+		require.NoError(t, err)
+		require.Equal(t, ":1\r\n", string(answer))
+		require.NoError(t, conn.Close())
+		require.Equal(t, address == "", n.self().RESP == "", "what others are told")
+
+		taken := loopbackConfig("second", n)
+		taken.RESPUnix = cfg.RESPUnix
+		_, err = Start(t.Context(), taken)
+		require.ErrorContains(t, err, "-resp-unix "+cfg.RESPUnix)
+	}
 }
 
 func TestParseApp(t *testing.T) {

@@ -79,6 +79,9 @@ type Config struct {
 	// HTTPUnix is the path of a Unix socket on which the public door is open
 	// too, for programs on this host. Default: none.
 	HTTPUnix string
+	// RESPUnix is the path of a Unix socket on which the Redis door is open
+	// too, for programs on this host. Default: none.
+	RESPUnix string
 	// RESPPassword is what clients of the Redis door must AUTH with. Default:
 	// none is asked for.
 	RESPPassword string

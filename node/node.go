@@ -127,7 +127,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.replicator = replication.New(replication.Config{
 		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
 	})
-	if cfg.RESP != "" {
+	if cfg.RESP != "" || cfg.RESPUnix != "" {
 		n.redis = newRedis(n)
 		n.pubsub.local = n.redis
 	}
@@ -178,24 +178,29 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var peerListener, respListener net.Listener
+	var peerListener net.Listener
 	if cfg.Role == RoleNode {
 		if peerListener, err = n.listen(ctx, "peer", cfg.Peer, &own.Peer); err != nil {
 			return err
 		}
 	}
-	if cfg.Role == RoleNode && cfg.RESP != "" {
-		if respListener, err = n.listen(ctx, "resp", cfg.RESP, &own.RESP); err != nil {
+	public, err := n.listenUnix(ctx, "http-unix", cfg.HTTPUnix)
+	if err != nil {
+		return err
+	}
+	public = append(public, httpListener)
+	var respListeners []net.Listener
+	if n.redis != nil {
+		if respListeners, err = n.listenUnix(ctx, "resp-unix", cfg.RESPUnix); err != nil {
 			return err
 		}
 	}
-	public := []net.Listener{httpListener}
-	if cfg.HTTPUnix != "" {
-		l, err := listenUnix(ctx, cfg.HTTPUnix)
+	if n.redis != nil && cfg.RESP != "" {
+		l, err := n.listen(ctx, "resp", cfg.RESP, &own.RESP)
 		if err != nil {
 			return err
 		}
-		n.listeners, public = append(n.listeners, l), append(public, l)
+		respListeners = append(respListeners, l)
 	}
 	if n.members, err = newMembership(n, n.id, own, cfg.ringParams()); err != nil {
 		return err
@@ -218,8 +223,8 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.members.update()
 	n.serveHTTP(public, adminListener)
-	if respListener != nil {
-		n.serveRedis(respListener)
+	for _, l := range respListeners {
+		n.serveRedis(l)
 	}
 	n.run()
 	if err := n.enter(ctx); err != nil {

@@ -20,6 +20,7 @@ type nodeCommand struct {
 	MaxSession    size          `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
 	Memory        size          `group:"Sessions" placeholder:"SIZE" help:"Bytes of sessions over which no new ones are taken; those that exist can still be written and ended. Default: no limit."`
 
+	RESPUnix         string   `name:"resp-unix" group:"Redis protocol" placeholder:"PATH" help:"Unix socket on which the Redis protocol is spoken too, for programs on this host."`
 	RESPPasswordFile string   `name:"resp-password-file" group:"Redis protocol" placeholder:"FILE" help:"File with the password that clients of -resp must give (AUTH). Default: none is asked for."`
 	RESPRedirect     bool     `name:"resp-redirect" group:"Redis protocol" help:"Answer MOVED for keys that other nodes own, as Redis Cluster does, where this node would forward the command."`
 	RESPRefuseRevive duration `name:"resp-refuse-revive" group:"Redis protocol" placeholder:"DURATION" help:"Refuse to bring a string or hash back that was deleted less than so long ago, up to 1h, unless by NX: so that a request that saves late undoes no logout. Default: refuse none, as Redis."`
@@ -71,6 +72,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 
 // redis sets up the Redis door.
 func (c *nodeCommand) redis(cfg *node.Config) error {
+	cfg.RESPUnix = c.RESPUnix
 	cfg.RESPRedirect, cfg.RESPMaxClients = c.RESPRedirect, c.RESPMaxClients
 	cfg.RESPRefuseRevive, cfg.RESPIdleTimeout = time.Duration(c.RESPRefuseRevive), time.Duration(c.RESPIdleTimeout)
 	if c.RESPPasswordFile == "" {
