@@ -70,7 +70,7 @@ chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processe
 chaos-selftest: ## plant each bug of internal/planted in turn: the simulated clusters must catch it
 	go run ./internal/selftest
 
-soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; 75 minutes on a free core
+soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; about an hour of one core
 	cd node/nodetest && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s
 
 soak: ## the same with longer cuts, again and again with other seeds, for DURATION=8h
