@@ -130,6 +130,7 @@ func (s *Store) Do(op *Op) (Result, error) { return s.DoAsOf(op, s.cfg.Now()) }
 // DoAsOf is Do for a caller who was sure at the time given that the operation
 // is to be run here, and may have been held up since: a write is stamped as
 // of then, so that whatever somebody else has been told meanwhile is later.
+// A read is of the present.
 func (s *Store) DoAsOf(op *Op, at time.Time) (Result, error) {
 	if op.Kind == Get {
 		h, err := s.get(op.Key)
@@ -143,7 +144,10 @@ func (s *Store) DoAsOf(op *Op, at time.Time) (Result, error) {
 		return Result{}, err
 	}
 	op = &checked
-	now := min(s.nowMillis(), at.UnixMilli())
+	now := s.nowMillis()
+	if op.Kind.Writes() {
+		now = min(now, at.UnixMilli())
+	}
 	p := s.partition(op.Key)
 	switch op.Kind {
 	case List:

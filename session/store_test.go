@@ -47,6 +47,7 @@ func TestDoAsOf(t *testing.T) {
 	decided := c.now().Add(time.Millisecond)
 	c.advance(5 * time.Second)
 	newer := put(t, there, "k", Field{Name: "a", Value: "newer"})
+	c.advance(time.Second) // the one that was held up comes to the store last
 	op := &Op{Kind: Put, Key: "k", Fields: []Field{{Name: "a", Value: "held up"}}}
 	res, err := here.DoAsOf(op, decided)
 	require.NoError(t, err)
@@ -55,6 +56,21 @@ func TestDoAsOf(t *testing.T) {
 	res, err = here.DoAsOf(op, c.now().Add(time.Hour))
 	require.NoError(t, err)
 	require.Equal(t, c.now().UnixMilli(), res.Record.Version().Time().UnixMilli(), "no later than the clock")
+}
+
+// A read is of the present, whenever it was decided on: what has ended is not
+// listed.
+func TestListAsOf(t *testing.T) {
+	s, c := testStore(t)
+	_, err := s.Do(&Op{Kind: Put, Key: "{u}:short", Fields: []Field{{Name: "a", Value: "1"}}, TTL: time.Second})
+	require.NoError(t, err)
+	_, err = s.Do(&Op{Kind: Put, Key: "{u}:long", Fields: []Field{{Name: "a", Value: "1"}}, TTL: time.Hour})
+	require.NoError(t, err)
+	c.advance(time.Minute)
+	res, err := s.DoAsOf(&Op{Kind: List, Key: "{u}:"}, time.Time{})
+	require.NoError(t, err)
+	require.Len(t, res.Records, 1)
+	require.Equal(t, "{u}:long", res.Records[0].Key())
 }
 
 func TestClosedPartition(t *testing.T) {
