@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -29,9 +30,21 @@ type attempts struct {
 	done  *outcome // nil until a repetition has been run
 }
 
+// outcome is what became of one attempt. The answers of a batch in it are its
+// own copy: each attempt brings the buffer in which they are to stand, behind
+// what is there.
 type outcome struct {
 	rep reply
 	err error
+}
+
+// to returns the outcome as the answer to another attempt.
+func (o *outcome) to(w work) (reply, error) {
+	rep := o.rep
+	if b, ok := w.(*batchWork); ok && rep.answers != nil {
+		rep.answers = append(b.dst, rep.answers...)
+	}
+	return rep, o.err
 }
 
 // maxFence bounds the ids kept. Beyond it attempts are let through, as they
@@ -89,6 +102,9 @@ func (f *fence) lowerLocked(now time.Time) {
 func (f *fence) note(r *request, rep reply, err error) {
 	if !r.repeat || !r.work.writes() || again(err) || errors.Is(err, api.ErrUncertain) || errors.Is(err, api.ErrUnavailable) {
 		return
+	}
+	if b, ok := r.work.(*batchWork); ok && rep.answers != nil {
+		rep.answers = bytes.Clone(rep.answers[len(b.dst):])
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -189,6 +189,29 @@ func FuzzDecodeRequest(f *testing.F) {
 	})
 }
 
+// Every attempt of a batch has a buffer of its own, with other answers in it
+// already. What was answered in one is the answer in another, whatever has
+// become of the first buffer.
+func TestFenceAnswersInEachAttemptsBuffer(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	n.serving(t, ring.Partition("k"), 1)
+	attempt := func(before string) *request {
+		w := line("APPEND k v")
+		w.dst = append(make([]byte, 0, 64), before...)
+		return &request{work: w, part: w.partition(), id: 7, deadline: n.cfg.Now().Add(serveTimeout), repeat: true}
+	}
+	first := attempt("+PONG\r\n")
+	rep, err := n.serveOnce(t.Context(), first)
+	require.NoError(t, err)
+	require.Equal(t, "+PONG\r\n:1\r\n", string(rep.answers))
+	copy(rep.answers, "overwritten")
+
+	rep, err = n.serveOnce(t.Context(), attempt("$1\r\nx\r\n"))
+	require.NoError(t, err)
+	require.Equal(t, "$1\r\nx\r\n:1\r\n", string(rep.answers), "not appended twice, and behind what was there")
+}
+
 // An attempt that a cut network has held back must not be run after what has
 // replaced it.
 func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {

@@ -213,7 +213,7 @@ func (n *Node) attempt(ctx context.Context, r *request) (reply, error) {
 // run and answered.
 func (n *Node) serveOnce(ctx context.Context, r *request) (reply, error) {
 	if done := n.fence.outcome(r); done != nil {
-		return done.rep, done.err
+		return done.to(r.work)
 	}
 	if err := n.tooLate(r); err != nil && r.hops > 0 {
 		return n.reply(), err
@@ -257,17 +257,18 @@ func (n *Node) serveLeased(ctx context.Context, r *request) (reply, error) {
 
 // serve does the work on this node's store and sees to its copies.
 func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (reply, error) {
+	var at time.Time // reads take the store's own
 	if w.writes() {
 		if err := n.admit(ctx, w); err != nil {
 			return reply{}, err
 		}
-	}
-	// First the time, then the lease: if this process stands still behind the
-	// look at its lease, the write is as old as that, and gives way to all that
-	// a successor has acknowledged.
-	at := n.cfg.Now()
-	if planted.Is(planted.StampedLate) {
-		at = at.Add(time.Hour)
+		// First the time, then the lease: if this process stands still behind
+		// the look at its lease, the write is as old as that, and gives way to
+		// all that a successor has acknowledged.
+		at = n.cfg.Now()
+		if planted.Is(planted.StampedLate) {
+			at = at.Add(time.Hour)
+		}
 	}
 	if !n.lease.held() {
 		return n.reply(), errLeaseOver
