@@ -416,12 +416,18 @@ func (c *call) selected(o rangeOptions) ([]scored, error) {
 	return all, nil
 }
 
-func (c *call) zcount() error {
-	l, err := readLimits(c.args[2], c.args[3])
-	if err != nil {
-		return err
+// findWithin is find for commands that take a lowest and a highest score behind
+// the key.
+func (c *call) findWithin() (rec *session.Record, l limits, err error) {
+	if l, err = readLimits(c.args[2], c.args[3]); err != nil {
+		return nil, l, err
 	}
-	rec, err := c.find(c.key(), aSortedSet)
+	rec, err = c.find(c.key(), aSortedSet)
+	return rec, l, err
+}
+
+func (c *call) zcount() error {
+	rec, l, err := c.findWithin()
 	if err != nil {
 		return err
 	}
@@ -435,11 +441,7 @@ func (c *call) zcount() error {
 }
 
 func (c *call) zremrangebyscore() error {
-	l, err := readLimits(c.args[2], c.args[3])
-	if err != nil {
-		return err
-	}
-	rec, err := c.find(c.key(), aSortedSet)
+	rec, l, err := c.findWithin()
 	if err != nil {
 		return err
 	}
