@@ -157,6 +157,15 @@ func decodeAnswer(body []byte, base adminURL, v any) error {
 	return nil
 }
 
+// writeAnswer writes a member's answer for programs.
+func writeAnswer(w io.Writer, body []byte, base adminURL) error {
+	var answer json.RawMessage
+	if err := decodeAnswer(body, base, &answer); err != nil {
+		return err
+	}
+	return writeJSON(w, answer)
+}
+
 // writeJSON writes a value, or an answer as it came, in indented form.
 func writeJSON(w io.Writer, v any) error {
 	out, err := json.MarshalIndent(v, "", "  ")

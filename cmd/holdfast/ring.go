@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -35,11 +34,7 @@ func (c *ringCommand) draw(ctx context.Context, w io.Writer, look look) error {
 		return err
 	}
 	if c.JSON {
-		var answer json.RawMessage
-		if err := decodeAnswer(body, c.Admin, &answer); err != nil {
-			return err
-		}
-		return writeJSON(w, answer)
+		return writeAnswer(w, body, c.Admin)
 	}
 	if c.Key != "" {
 		var k keyInfo

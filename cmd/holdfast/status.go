@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -32,11 +31,7 @@ func (c *statusCommand) Run(ctx context.Context, s *streams) error {
 			return err
 		}
 		if c.JSON {
-			var answer json.RawMessage
-			if err := decodeAnswer(body, c.Admin, &answer); err != nil {
-				return err
-			}
-			return writeJSON(w, answer)
+			return writeAnswer(w, body, c.Admin)
 		}
 		members, err := decodeStatus(body, c.Admin)
 		if err != nil {
