@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"path"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -44,10 +43,6 @@ func openFront(at layout) (*http.Server, error) {
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case strings.HasPrefix(path.Clean("/"+r.URL.Path)+"/", "/v1/"):
-		// The session API is for applications. A visitor who reached it could
-		// write their own session.
-		http.NotFound(w, r)
 	case r.URL.Path == "/affinity":
 		f.turn(w, r)
 	case !affinityOff(r):

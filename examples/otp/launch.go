@@ -49,7 +49,8 @@ func launch(ctx context.Context, at layout, in io.Reader, out io.Writer) error {
 	}
 	router, err := node.Start(ctx, node.Config{
 		Name: "router", Role: node.RoleRouter, Join: at.all(gossipPort), Secret: []byte(rand.Text()),
-		HTTP: at.address(0, routerPort), Admin: at.address(0, adminPort), Gossip: at.address(0, gossipPort),
+		NoAPI: true, // it is for applications: visitors who reached it could write their own session
+		HTTP:  at.address(0, routerPort), Admin: at.address(0, adminPort), Gossip: at.address(0, gossipPort),
 	})
 	if err != nil {
 		return fmt.Errorf("start the router: %w", err)
