@@ -84,15 +84,14 @@ func (op *Op) allowed(rec *Record, found presence) error {
 // session is not live, the stamp is also its rank, above whatever was there.
 func (c *Config) put(op *Op, cur held, found presence, now int64) held {
 	stamp := after(now, cur.rec.newest())
-	key, rank := ownKey(op.Key, cur.rec), stamp
+	rank := stamp
 	var old *Record
 	if found == live {
 		old, rank = cur.rec, cur.rec.rank
 	}
 	expiry := c.slide(op, old, rank, stamp, now)
 	var array [16]Field // most sessions have fewer fields, and allocate none
-	body := packFields(stamped(array[:0], op.Fields, stamp), stamp)
-	return fresh(newRecord(key, rank, stamp, expiry, body))
+	return fresh(newSession(op.Key, rank, stamp, expiry, stamped(array[:0], op.Fields, stamp)))
 }
 
 // patch gives each field that op names the write's stamp and leaves the others
@@ -123,7 +122,7 @@ func (c *Config) patch(op *Op, cur held, found presence, now int64) (held, error
 		return cur, err
 	}
 	expiry := c.slide(op, old, old.rank, stamp, now)
-	return fresh(newRecord(old.key, old.rank, base, expiry, packFields(all, base))), nil
+	return fresh(newSession(old.key, old.rank, base, expiry, all)), nil
 }
 
 // overlaid returns old's fields with those given over them, under this stamp,
@@ -165,7 +164,7 @@ func (c *Config) touch(op *Op, cur held, now int64) held {
 func (c *Config) delete(key string, rec *Record, now int64) held {
 	if rec != nil && !rec.dead && rec.expiry.Deadline > 0 && rec.expiry.Idle > 0 {
 		at := max(now, rec.expiry.Deadline) + tombstoneSlack
-		return fresh(newTombstone(rec.key, after(now, rec.newest()), at))
+		return fresh(newTombstone(strings.Clone(key), after(now, rec.newest()), at))
 	}
 	return c.entomb(key, rec, now)
 }
@@ -180,7 +179,7 @@ func (c *Config) entomb(key string, rec *Record, now int64) held {
 	if planted.Is(planted.EarlyForget) {
 		at = now + 1000 - tombstoneSlack
 	}
-	return fresh(newTombstone(ownKey(key, rec), after(now, rec.newest()), at+tombstoneSlack))
+	return fresh(newTombstone(strings.Clone(key), after(now, rec.newest()), at+tombstoneSlack))
 }
 
 // rotate moves a live session to op.NewKey, under which free is held, and makes
@@ -200,8 +199,7 @@ func (c *Config) rotate(op *Op, cur, free held, now int64) (moved, old held, err
 		fields = append(fields, f)
 	}
 	expiry := c.slide(op, cur.rec, stamp, stamp, now)
-	body := packFields(stamped(nil, fields, stamp), stamp)
-	moved = fresh(newRecord(strings.Clone(op.NewKey), stamp, stamp, expiry, body))
+	moved = fresh(newSession(op.NewKey, stamp, stamp, expiry, stamped(nil, fields, stamp)))
 	return moved, c.delete(op.Key, cur.rec, now), nil
 }
 

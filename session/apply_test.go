@@ -259,7 +259,7 @@ func TestRotate(t *testing.T) {
 func TestRotateOntoAnExpiredKey(t *testing.T) {
 	s, c := testStore(t)
 	ahead := StampAt(c.t.Add(time.Second))
-	over := newRecord("xk", ahead, ahead, Expiry{At: c.t.UnixMilli() + 1, Stamp: ahead}, "")
+	over := newSession("xk", ahead, ahead, Expiry{At: c.t.UnixMilli() + 1, Stamp: ahead}, nil)
 	_, err := s.Merge(over)
 	require.NoError(t, err)
 	c.advance(time.Millisecond)

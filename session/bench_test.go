@@ -156,7 +156,7 @@ func BenchmarkMerge(b *testing.B) {
 	encoded := make([][]byte, 10_000)
 	for i := range encoded {
 		rec := s.Peek(keys[i])
-		newer := newRecord(rec.key, rec.rank, rec.base+1, rec.expiry, rec.body)
+		newer := newRecord(rec.key+rec.body, len(rec.key), rec.rank, rec.base+1, rec.expiry, rec.base+1)
 		encoded[i] = newer.Append(nil)
 	}
 	b.ReportAllocs()

@@ -97,30 +97,34 @@ func DecodeRecord(b []byte) (rec *Record, n int, err error) {
 	if flags != flagDead {
 		bodyLen = r.length()
 	}
-	key, body := string(r.take(keyLen)), string(r.take(bodyLen))
+	text := string(r.take(keyLen + bodyLen))
 	switch {
-	case r.bad || key == "":
+	case r.bad || keyLen == 0:
 		return nil, 0, malformed("record: bad header or length")
 	case flags == flagDead && expiry.At == 0:
 		return nil, 0, malformed("record: tombstone without end")
 	case flags == flagDead:
-		return newTombstone(key, rank, expiry.At), len(b) - len(r.rest), nil
+		return newTombstone(text, rank, expiry.At), len(b) - len(r.rest), nil
 	case expiry.Deadline > 0 && (expiry.At == 0 || expiry.At > expiry.Deadline):
 		return nil, 0, malformed("record: end after deadline")
-	case !checkBody(body, base):
+	}
+	newest, ok := checkBody(text[keyLen:], base)
+	if !ok {
 		return nil, 0, malformed("record: bad fields")
 	}
-	return newRecord(key, rank, base, expiry, body), len(b) - len(r.rest), nil
+	return newRecord(text, keyLen, rank, base, expiry, newest), len(b) - len(r.rest), nil
 }
 
-// packFields encodes fields, which are sorted by name and not older than base.
-func packFields(fields []Field, base Stamp) string {
-	size := 0
+// pack writes a key and behind it the fields, which are sorted by name and not
+// older than base.
+func pack(key string, fields []Field, base Stamp) string {
+	size := len(key)
 	for i := range fields {
 		size += packedLen(&fields[i], base)
 	}
 	var b strings.Builder
 	b.Grow(size)
+	b.WriteString(key)
 	var array [binary.MaxVarintLen64]byte
 	for i := range fields {
 		f := &fields[i]
@@ -166,17 +170,18 @@ func splitField(body string, base Stamp) (f Field, rest string, ok bool) {
 }
 
 // checkBody reports whether body is a sequence of whole fields, in order of
-// name and each name once.
-func checkBody(body string, base Stamp) bool {
+// name and each name once, and the newest stamp of them.
+func checkBody(body string, base Stamp) (newest Stamp, ok bool) {
 	last, first := "", true
 	for body != "" {
 		f, rest, ok := splitField(body, base)
 		if !ok || !first && f.Name <= last {
-			return false
+			return 0, false
 		}
+		newest = max(newest, f.Stamp)
 		last, first, body = f.Name, false, rest
 	}
-	return true
+	return newest, true
 }
 
 // reader takes values off the front of rest. After a value that is not there or

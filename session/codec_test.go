@@ -39,7 +39,7 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 func TestDecodedRecordKeepsNothingOfItsInput(t *testing.T) {
-	rec := newRecord("key", 1, 1, Expiry{Stamp: 1}, packFields([]Field{{Name: "a", Value: "1", Stamp: 1}}, 1))
+	rec := newSession("key", 1, 1, Expiry{Stamp: 1}, []Field{{Name: "a", Value: "1", Stamp: 1}})
 	encoded := rec.Append(nil)
 	got, _, err := DecodeRecord(encoded)
 	require.NoError(t, err)
@@ -52,12 +52,12 @@ func TestDecodedRecordKeepsNothingOfItsInput(t *testing.T) {
 func TestDecodeRecordRefuses(t *testing.T) {
 	field := func(name string, stamp Stamp) Field { return Field{Name: name, Stamp: stamp, Value: "v"} }
 	encoded := func(expiry Expiry, fields ...Field) []byte {
-		return newRecord("k", 5, 5, expiry, packFields(fields, 5)).Append(nil)
+		return newSession("k", 5, 5, expiry, fields).Append(nil)
 	}
 	cases := map[string][]byte{
 		"nothing":               nil,
 		"unknown flags":         append([]byte{2}, encoded(Expiry{Stamp: 5})[1:]...),
-		"no key":                newRecord("", 5, 5, Expiry{Stamp: 5}, "").Append(nil),
+		"no key":                newSession("", 5, 5, Expiry{Stamp: 5}, nil).Append(nil),
 		"fields out of order":   encoded(Expiry{Stamp: 5}, field("b", 5), field("a", 5)),
 		"one field twice":       encoded(Expiry{Stamp: 5}, field("a", 5), field("a", 6)),
 		"the empty field twice": encoded(Expiry{Stamp: 5}, field("", 5), field("", 5)),
@@ -68,7 +68,7 @@ func TestDecodeRecordRefuses(t *testing.T) {
 		"time out of range":     encoded(Expiry{Stamp: 5, At: maxMillis + 1}),
 		"endless tombstone":     newTombstone("k", 5, 0).Append(nil),
 		"long varint":           append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 5, 0x81, 0x00}, "\x01k"...),
-		"body cut off":          newRecord("k", 5, 5, Expiry{Stamp: 5}, "\x02a\x00\x09v").Append(nil),
+		"body cut off":          newRecord("k\x02a\x00\x09v", 1, 5, 5, Expiry{Stamp: 5}, 5).Append(nil),
 	}
 	for name, b := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -183,8 +183,8 @@ func TestErrorsCrossTheWire(t *testing.T) {
 
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(newTombstone("k", 5, 1).Append(nil))
-	f.Add(newRecord("{a}k", 5, 6, Expiry{At: 9, Idle: 3, Deadline: 10, Stamp: 7},
-		packFields([]Field{{Name: "a", Value: "1", Stamp: 7}, {Name: "b", Absent: true, Stamp: 8}}, 6)).Append(nil))
+	f.Add(newSession("{a}k", 5, 6, Expiry{At: 9, Idle: 3, Deadline: 10, Stamp: 7},
+		[]Field{{Name: "a", Value: "1", Stamp: 7}, {Name: "b", Absent: true, Stamp: 8}}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		rec, n, err := DecodeRecord(b)
 		if err != nil {

@@ -20,15 +20,11 @@ func (s *Store) setOpen(i int, open bool) {
 	p := &s.partitions[i]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.open = open
+	p.open.Store(open)
 }
 
 // IsOpen reports whether partition p is open.
-func (s *Store) IsOpen(p int) bool {
-	part := s.rlock(p)
-	defer part.mu.RUnlock()
-	return part.open
-}
+func (s *Store) IsOpen(p int) bool { return s.partitions[p].open.Load() }
 
 // rlock returns partition i with its lock held for reading.
 func (s *Store) rlock(i int) *partition {
@@ -92,7 +88,7 @@ func (s *Store) Digest(p int) uint64 {
 func (s *Store) Count(p int) int {
 	part := s.rlock(p)
 	defer part.mu.RUnlock()
-	return len(part.live) + len(part.dead)
+	return part.live.size + len(part.dead)
 }
 
 // Entry names one record that is held, and its state, in 16 bytes.
@@ -215,9 +211,9 @@ func (s *Store) Stats() Stats {
 	}
 	for i := range s.partitions {
 		p := s.rlock(i)
-		stats.Sessions += len(p.live)
+		stats.Sessions += p.live.size
 		stats.Tombstones += len(p.dead)
-		if p.open {
+		if p.open.Load() {
 			stats.Open++
 		}
 		p.mu.RUnlock()

@@ -26,6 +26,11 @@
 // place of an Op: it reads and writes under the partition's lock through a [Tx],
 // and the records that it makes are made and merged by the same rules.
 //
+// A GET takes no lock: it finds the record in the partition's table (see table)
+// as it is at some moment between the question and the answer. Only where there
+// is none, so that the answer is that there is no session, it asks again with
+// the lock held.
+//
 // # The lattice
 //
 // The states of one session form a join semilattice, and [Merge] is its join

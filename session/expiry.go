@@ -1,6 +1,7 @@
 package session
 
 import (
+	"maps"
 	"math"
 	"time"
 )
@@ -30,18 +31,20 @@ func (e Expiry) end() int64 {
 	return e.At
 }
 
-// due is one entry of a heap: look at this key at this time, unix ms.
-type due struct {
+// due is one entry of a heap: look at this key at this time, unix ms. Of a
+// session's key it has the tag, for a string would keep alive what the session
+// was when the entry was made.
+type due[K uint64 | string] struct {
 	at  int64
-	key string
+	key K
 }
 
 // dueHeap is a binary heap, earliest first. It is lazy: an entry may be earlier
 // than the key's end, which is then found when it is popped, and pushed again
 // with the end. So touches and most writes cost nothing here.
-type dueHeap []due
+type dueHeap[K uint64 | string] []due[K]
 
-func (h *dueHeap) push(d due) {
+func (h *dueHeap[K]) push(d due[K]) {
 	*h = append(*h, d)
 	s := *h
 	i := len(s) - 1
@@ -57,10 +60,10 @@ func (h *dueHeap) push(d due) {
 }
 
 // pop removes the earliest entry, of which there must be one.
-func (h *dueHeap) pop() {
+func (h *dueHeap[K]) pop() {
 	s := *h
 	last := s[len(s)-1]
-	s[len(s)-1] = due{}
+	s[len(s)-1] = due[K]{}
 	*h = s[:len(s)-1]
 	if len(*h) > 0 {
 		h.replace(last)
@@ -68,10 +71,10 @@ func (h *dueHeap) pop() {
 }
 
 // replace puts d in the place of the earliest entry.
-func (h *dueHeap) replace(d due) { (*h).sink(0, d) }
+func (h *dueHeap[K]) replace(d due[K]) { (*h).sink(0, d) }
 
 // sink puts d where entry i is and moves it down to its place.
-func (h dueHeap) sink(i int, d due) {
+func (h dueHeap[K]) sink(i int, d due[K]) {
 	for {
 		child := 2*i + 1
 		if child >= len(h) {
@@ -90,39 +93,75 @@ func (h dueHeap) sink(i int, d due) {
 }
 
 // build makes a heap of unordered entries.
-func (h dueHeap) build() {
+func (h dueHeap[K]) build() {
 	for i := len(h)/2 - 1; i >= 0; i-- {
 		h.sink(i, h[i])
 	}
 }
 
-// reapLocked looks at no more than reapBatch entries that are due at now, unix
-// ms, and forgets those keys whose time has come. It counts them in r, and
-// reports whether there may be more to do.
-func (p *partition) reapLocked(now int64, r *reaped) (more bool) {
-	for range reapBatch {
-		if len(p.due) == 0 || p.due[0].at > now {
-			p.trimLocked()
-			return false
-		}
-		key := p.due[0].key
-		end := p.graceLocked(key)
-		if end > now && end < never {
-			p.due.replace(due{at: end, key: key})
-			continue
-		}
-		p.due.pop()
-		if end > now {
-			continue // it has no end any more, or it is the second entry of a key
-		}
-		if _, ok := p.live[key]; ok {
-			r.session(key, p.open)
+// reap looks at no more than limit entries that are due at now, and returns at
+// how many. look forgets what has ended under a key, and says when to look
+// again, never for not at all.
+func (h *dueHeap[K]) reap(now int64, limit int, look func(key K) (again int64)) (n int) {
+	for ; n < limit && len(*h) > 0 && (*h)[0].at <= now; n++ {
+		key := (*h)[0].key
+		if again := look(key); again < never {
+			h.replace(due[K]{at: again, key: key})
 		} else {
-			r.tombstones++
+			h.pop() // it has gone, or has no end any more, or this is its second entry
 		}
-		p.forgetLocked(key)
 	}
-	return true
+	return n
+}
+
+// trimmed gives memory back after a heap was much larger than it is.
+func (h dueHeap[K]) trimmed() dueHeap[K] {
+	if cap(h) > 4*len(h)+minTrim {
+		return append(dueHeap[K](nil), h...)
+	}
+	return h
+}
+
+// reapLocked looks at no more than reapBatch keys that are due at now, unix ms,
+// and forgets those whose time has come. It counts them in r, and reports
+// whether there may be more to do.
+func (p *partition) reapLocked(now int64, r *reaped) (more bool) {
+	n := p.liveDue.reap(now, reapBatch, func(tag uint64) int64 { return p.reapLiveLocked(tag, now, r) })
+	n += p.deadDue.reap(now, reapBatch-n, func(key string) int64 { return p.reapDeadLocked(key, now, r) })
+	if n == reapBatch {
+		return true
+	}
+	p.trimLocked()
+	return false
+}
+
+func (p *partition) reapLiveLocked(tag uint64, now int64, r *reaped) (again int64) {
+	again = never
+	for s := range p.live.tagged(tag) {
+		rec := s.rec.Load()
+		switch {
+		case rec == nil:
+		case rec.expiry.grace() > now:
+			again = min(again, rec.expiry.grace())
+		default:
+			r.session(rec.key, p.open.Load())
+			p.forgetLocked(rec)
+		}
+	}
+	return again
+}
+
+func (p *partition) reapDeadLocked(key string, now int64, r *reaped) (again int64) {
+	t, ok := p.dead[key]
+	switch {
+	case !ok:
+		return never
+	case t.at > now:
+		return t.at
+	}
+	r.tombstones++
+	p.forgetLocked(newTombstone(key, t.rank, t.at))
+	return never
 }
 
 // reaped is what has been forgotten.
@@ -139,26 +178,23 @@ func (r *reaped) session(key string, open bool) {
 	}
 }
 
-// graceLocked is when the key may be forgotten; never if it is not held.
-func (p *partition) graceLocked(key string) int64 {
-	if l, ok := p.live[key]; ok {
-		return l.rec.expiry.grace()
+// scheduleLocked keeps the heaps' promise, that a key with an end has an entry
+// no later than it, when next takes the place of cur. An end that came nearer
+// gets a second entry; that these stay few is the matter of rebuildLocked.
+func (p *partition) scheduleLocked(cur, next *Record) {
+	before, end := int64(never), next.expiry.grace()
+	if cur != nil && cur.dead == next.dead {
+		before = cur.expiry.grace()
 	}
-	if t, ok := p.dead[key]; ok {
-		return t.at
-	}
-	return never
-}
-
-// scheduleLocked keeps the heap's promise, that a key with an end has an entry
-// no later than it, when a key's end changes. An end that came nearer gets a
-// second entry; that these stay few is the matter of trimLocked.
-func (p *partition) scheduleLocked(key string, before, after int64) {
-	if after >= before {
+	switch {
+	case end >= before:
 		return
+	case next.dead:
+		p.deadDue.push(due[string]{at: end, key: next.key})
+	default:
+		p.liveDue.push(due[uint64]{at: end, key: tagOf(next.key)})
 	}
-	p.due.push(due{at: after, key: key})
-	if len(p.due) > 2*(len(p.live)+len(p.dead))+minTrim {
+	if len(p.liveDue) > 2*p.live.size+minTrim || len(p.deadDue) > 2*len(p.dead)+minTrim {
 		p.rebuildLocked()
 	}
 }
@@ -166,43 +202,32 @@ func (p *partition) scheduleLocked(key string, before, after int64) {
 // minTrim is a size below which giving memory back is not worth the work.
 const minTrim = 64
 
-// rebuildLocked makes the heap anew with one entry a key.
+// rebuildLocked makes the heaps anew with one entry a key.
 func (p *partition) rebuildLocked() {
-	p.due = make(dueHeap, 0, len(p.live)+len(p.dead))
-	for key, l := range p.live {
-		if end := l.rec.expiry.grace(); end < never {
-			p.due = append(p.due, due{at: end, key: key})
+	p.liveDue = make(dueHeap[uint64], 0, p.live.size)
+	for h := range p.live.all() {
+		if end := h.rec.expiry.grace(); end < never {
+			p.liveDue = append(p.liveDue, due[uint64]{at: end, key: tagOf(h.rec.key)})
 		}
 	}
+	p.liveDue.build()
+	p.deadDue = make(dueHeap[string], 0, len(p.dead))
 	for key, t := range p.dead {
-		p.due = append(p.due, due{at: t.at, key: key})
+		p.deadDue = append(p.deadDue, due[string]{at: t.at, key: key})
 	}
-	p.due.build()
+	p.deadDue.build()
 }
 
 // trimLocked gives memory back after a partition was much larger than it is:
-// maps never shrink, so small ones take their place. It costs less than the
-// deletes that led to it.
+// maps never shrink, so a small one takes the place of a large one. It costs
+// less than the deletes that led to it.
 func (p *partition) trimLocked() {
-	p.peakLive = max(p.peakLive, len(p.live))
-	if p.peakLive > 4*len(p.live)+minTrim {
-		p.live = resized(p.live)
-		p.peakLive = len(p.live)
+	p.live.trim()
+	p.peakDead = max(p.peakDead, int32(len(p.dead)))
+	if int(p.peakDead) > 4*len(p.dead)+minTrim {
+		dead := make(map[string]tomb, len(p.dead))
+		maps.Copy(dead, p.dead)
+		p.dead, p.peakDead = dead, int32(len(dead))
 	}
-	p.peakDead = max(p.peakDead, len(p.dead))
-	if p.peakDead > 4*len(p.dead)+minTrim {
-		p.dead = resized(p.dead)
-		p.peakDead = len(p.dead)
-	}
-	if cap(p.due) > 4*len(p.due)+minTrim {
-		p.due = append(dueHeap(nil), p.due...)
-	}
-}
-
-func resized[V any](old map[string]V) map[string]V {
-	m := make(map[string]V, len(old))
-	for key, v := range old {
-		m[key] = v
-	}
-	return m
+	p.liveDue, p.deadDue = p.liveDue.trimmed(), p.deadDue.trimmed()
 }

@@ -132,7 +132,7 @@ func TestMergeKeepsKnownTouches(t *testing.T) {
 	until := do(t, s, Op{Kind: Touch, Key: "k"}).Until
 
 	patched := *rec
-	patched.body = packFields([]Field{{Name: "a", Value: "2", Stamp: rec.Version() + 1}}, rec.base)
+	patched.body = pack("", []Field{{Name: "a", Value: "2", Stamp: rec.Version() + 1}}, rec.base)
 	changed, err := s.Merge(&patched)
 	require.NoError(t, err)
 	require.True(t, changed)
@@ -196,22 +196,24 @@ func TestHeapStaysSmall(t *testing.T) {
 		if i%10 == 0 {
 			do(t, s, Op{Kind: Delete, Key: "k"})
 		}
-		require.LessOrEqual(t, len(p.due), 2+minTrim)
+		require.LessOrEqual(t, len(p.liveDue), 2+minTrim)
+		require.LessOrEqual(t, len(p.deadDue), 2+minTrim)
 	}
 	c.advance(2000 * time.Second)
 	require.Equal(t, 1, s.Expire())
 	c.advance(48 * time.Hour)
 	s.Expire()
-	require.Empty(t, p.due)
+	require.Empty(t, p.liveDue)
+	require.Empty(t, p.deadDue)
 }
 
 func TestHeapOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		times := rapid.SliceOf(rapid.Int64Range(0, 20)).Draw(t, "times")
-		var pushed, built dueHeap
+		var pushed, built dueHeap[string]
 		for _, at := range times {
-			pushed.push(due{at: at})
-			built = append(built, due{at: at})
+			pushed.push(due[string]{at: at})
+			built = append(built, due[string]{at: at})
 		}
 		built.build()
 		slices.Sort(times)

@@ -50,7 +50,7 @@ func mergeLive(a, b *Record) *Record {
 	if sameB && base == b.base && expiry == b.expiry {
 		return b
 	}
-	return newRecord(a.key, a.rank, base, expiry, packFields(fields, base))
+	return newSession(a.key, a.rank, base, expiry, fields)
 }
 
 // mergeFields appends to dst, in order of name, the later version of each field

@@ -38,7 +38,7 @@ func recordGen() *rapid.Generator[*Record] {
 		if expiry.At > 0 && rapid.Bool().Draw(t, "has deadline") {
 			expiry.Deadline = expiry.At + int64(rapid.IntRange(0, 2).Draw(t, "deadline"))
 		}
-		return newRecord("k", rank, base, expiry, packFields(fields, base))
+		return newSession("k", rank, base, expiry, fields)
 	})
 }
 
@@ -129,14 +129,14 @@ func specifiedMerge(a, b *Record) *Record {
 	if b.expiry.compare(expiry) > 0 {
 		expiry = b.expiry
 	}
-	return newRecord("k", a.rank, base, expiry, packFields(fields, base))
+	return newSession("k", a.rank, base, expiry, fields)
 }
 
 // TestMergeBuildsNoRecordForNothing: merging copies that agree is what an idle
 // cluster does all day.
 func TestMergeBuildsNoRecordForNothing(t *testing.T) {
 	fields := []Field{{Name: "a", Value: "1", Stamp: 7}, {Name: "b", Stamp: 8, Absent: true}}
-	a := newRecord("k", 5, 6, Expiry{At: 9, Stamp: 8}, packFields(fields, 6))
-	b := newRecord("k", 5, 6, Expiry{At: 9, Stamp: 8}, packFields(fields, 6))
+	a := newSession("k", 5, 6, Expiry{At: 9, Stamp: 8}, fields)
+	b := newSession("k", 5, 6, Expiry{At: 9, Stamp: 8}, fields)
 	require.Zero(t, testing.AllocsPerRun(100, func() { Merge(a, b) }))
 }

@@ -361,22 +361,31 @@ func checkInvariants(t require.TestingT, s *Store) {
 			bytes += cost(rec)
 			require.Equal(t, i, s.cfg.PartitionOf(rec.key))
 			earliest := int64(never)
-			for _, d := range p.due {
-				if d.key == rec.key {
+			for _, d := range p.liveDue {
+				if !rec.dead && d.key == tagOf(rec.key) {
+					earliest = min(earliest, d.at)
+				}
+			}
+			for _, d := range p.deadDue {
+				if rec.dead && d.key == rec.key {
 					earliest = min(earliest, d.at)
 				}
 			}
 			require.LessOrEqual(t, earliest, rec.expiry.grace(), "nobody will look at this key in time")
 		}
-		for key, h := range p.live {
-			require.NotContains(t, p.dead, key)
+		for h := range p.live.all() {
+			require.NotContains(t, p.dead, h.rec.key)
 			require.LessOrEqual(t, h.rec.expiry.end(), h.until)
 			require.LessOrEqual(t, h.until, h.rec.expiry.grace(), "copies would forget it before the owner")
 		}
-		for i := 1; i < len(p.due); i++ {
-			require.LessOrEqual(t, p.due[(i-1)/2].at, p.due[i].at, "heap order")
+		for i := 1; i < len(p.liveDue); i++ {
+			require.LessOrEqual(t, p.liveDue[(i-1)/2].at, p.liveDue[i].at, "heap order")
 		}
-		require.LessOrEqual(t, len(p.due), 2*s.Count(i)+minTrim)
+		for i := 1; i < len(p.deadDue); i++ {
+			require.LessOrEqual(t, p.deadDue[(i-1)/2].at, p.deadDue[i].at, "heap order")
+		}
+		require.LessOrEqual(t, len(p.liveDue), 2*s.Count(i)+minTrim)
+		require.LessOrEqual(t, len(p.deadDue), 2*s.Count(i)+minTrim)
 		require.Equal(t, digest, s.Digest(i))
 		require.Equal(t, bytes, p.bytes)
 		total += bytes

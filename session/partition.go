@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
@@ -23,29 +24,30 @@ func (t tomb) presence(now int64) presence {
 
 // partition holds the sessions and tombstones of one partition of keys. A key
 // is in live or in dead or in neither.
+//
+// Whoever holds mu for reading sees one state of it all. A look at one session
+// needs no more than open and live, which are read without mu.
 type partition struct {
 	mu sync.RWMutex // guards all below
 
-	open   bool
-	live   map[string]held
-	dead   map[string]tomb
-	due    dueHeap
-	digest uint64 // XOR of the hashes of all that is held
-	bytes  int64  // as counted by liveCost and deadCost
-
-	peakLive, peakDead int // largest sizes of the maps since they were made
-
-	_ [24]byte // fills two cache lines, so that no two partitions share one
+	open     atomic.Bool // written under mu
+	peakDead int32       // the map's largest size since it was made
+	live     table
+	dead     map[string]tomb
+	liveDue  dueHeap[uint64]
+	deadDue  dueHeap[string]
+	digest   uint64 // XOR of the hashes of all that is held
+	bytes    int64  // as counted by liveCost and deadCost
 }
 
 // What a session and a tombstone take beside the bytes of key and body: Record
-// (96), map slot, heap entry, and what the allocator rounds up. Measured by
-// BenchmarkMemory with a million of each in 1,024 partitions, where Go's maps
-// are about half full, nearly their worst. TestMemoryAccounting fails when they
-// are off by more than a tenth.
+// (96), slot of the table or the map, heap entry, and what the allocator rounds
+// up. Measured by BenchmarkMemory with a million of each in 1,024 partitions,
+// where tables and maps are about half full, nearly their worst.
+// TestMemoryAccounting fails when they are off by more than a tenth.
 const (
-	liveOverhead = 228
-	deadOverhead = 115
+	liveOverhead = 215
+	deadOverhead = 122
 )
 
 func liveCost(rec *Record) int64 { return rec.bytes() + liveOverhead }
@@ -53,7 +55,7 @@ func deadCost(key string) int64  { return int64(len(key)) + deadOverhead }
 
 // heldLocked returns what is held under key. For a tombstone it makes a Record.
 func (p *partition) heldLocked(key string) held {
-	if h, ok := p.live[key]; ok {
+	if h, ok := p.live.find(key); ok {
 		return h
 	}
 	if len(p.dead) > 0 {
@@ -68,10 +70,8 @@ func (p *partition) heldLocked(key string) held {
 // returns by how much the partition's bytes grew.
 func (p *partition) setLocked(cur, next held) (grown int64) {
 	key := next.rec.key
-	before := int64(never)
 	if cur.rec != nil {
 		p.digest ^= cur.rec.hash
-		before = cur.rec.expiry.grace()
 		grown -= cost(cur.rec)
 	}
 	p.digest ^= next.rec.hash
@@ -82,19 +82,16 @@ func (p *partition) setLocked(cur, next held) (grown int64) {
 	p.bytes += grown
 
 	if next.rec.dead {
-		if cur.rec != nil && !cur.rec.dead {
-			p.peakLive = max(p.peakLive, len(p.live))
-			delete(p.live, key)
-		}
+		p.live.remove(key)
 		p.dead[key] = tomb{rank: next.rec.rank, at: next.rec.expiry.At}
 	} else {
 		if cur.rec != nil && cur.rec.dead {
-			p.peakDead = max(p.peakDead, len(p.dead))
+			p.peakDead = max(p.peakDead, int32(len(p.dead)))
 			delete(p.dead, key)
 		}
-		p.live[key] = next
+		p.live.put(next)
 	}
-	p.scheduleLocked(key, before, next.rec.expiry.grace())
+	p.scheduleLocked(cur.rec, next.rec)
 	return grown
 }
 
@@ -105,24 +102,22 @@ func cost(rec *Record) int64 {
 	return liveCost(rec)
 }
 
-// forgetLocked drops a key that is held.
-func (p *partition) forgetLocked(key string) {
-	rec := p.heldLocked(key).rec
+// forgetLocked drops what is held under a key.
+func (p *partition) forgetLocked(rec *Record) {
 	p.digest ^= rec.hash
 	p.bytes -= cost(rec)
 	if rec.dead {
-		p.peakDead = max(p.peakDead, len(p.dead))
-		delete(p.dead, key)
+		p.peakDead = max(p.peakDead, int32(len(p.dead)))
+		delete(p.dead, rec.key)
 	} else {
-		p.peakLive = max(p.peakLive, len(p.live))
-		delete(p.live, key)
+		p.live.remove(rec.key)
 	}
 }
 
 // recordsLocked returns all that is held.
 func (p *partition) recordsLocked() []*Record {
-	records := make([]*Record, 0, len(p.live)+len(p.dead))
-	for _, h := range p.live {
+	records := make([]*Record, 0, p.live.size+len(p.dead))
+	for h := range p.live.all() {
 		records = append(records, h.rec)
 	}
 	for key, t := range p.dead {
@@ -135,8 +130,8 @@ func (p *partition) recordsLocked() []*Record {
 // keep picks, in order of key.
 func (p *partition) taggedLocked(keep func(key string) bool) []held {
 	var tagged []held
-	for key, h := range p.live {
-		if keep(key) {
+	for h := range p.live.all() {
+		if keep(h.rec.key) {
 			tagged = append(tagged, h)
 		}
 	}
@@ -146,9 +141,10 @@ func (p *partition) taggedLocked(keep func(key string) bool) []held {
 
 // clearLocked forgets everything and returns how many keys and bytes that was.
 func (p *partition) clearLocked() (keys int, bytes int64) {
-	keys, bytes = len(p.live)+len(p.dead), p.bytes
-	p.live, p.dead, p.due = make(map[string]held), make(map[string]tomb), nil
+	keys, bytes = p.live.size+len(p.dead), p.bytes
+	p.live.clear()
+	p.dead, p.peakDead = make(map[string]tomb), 0
+	p.liveDue, p.deadDue = nil, nil
 	p.digest, p.bytes = 0, 0
-	p.peakLive, p.peakDead = 0, 0
 	return keys, bytes
 }

@@ -74,7 +74,9 @@ func (e Expiry) grace() int64 {
 // never changes: a write makes a new Record and readers keep the one they have.
 // Strings taken from it share its memory.
 //
-// The fields lie in one string, sorted by name (see codec.go), and the hash is
+// The fields lie in one string, sorted by name (see codec.go), right behind the
+// key: a key that was compared has brought the first of them into the cache. So
+// whoever keeps a key for long keeps a copy, not the session. The hash is
 // kept because every change of a partition's digest needs it twice. whole spares
 // the next write a look at the old fields, which are in no cache by then. With
 // that the struct fills its 96-byte size class.
@@ -89,9 +91,19 @@ type Record struct {
 	whole  bool // every field has the stamp base: nothing was patched since
 }
 
-func newRecord(key string, rank, base Stamp, expiry Expiry, body string) *Record {
-	r := &Record{key: key, body: body, rank: rank, base: base, expiry: expiry}
-	r.whole = r.newestField() <= base
+// newSession packs a record with a copy of key and fields.
+func newSession(key string, rank, base Stamp, expiry Expiry, fields []Field) *Record {
+	newest := base
+	for i := range fields {
+		newest = max(newest, fields[i].Stamp)
+	}
+	return newRecord(pack(key, fields, base), len(key), rank, base, expiry, newest)
+}
+
+// newRecord makes one of the text that pack wrote, where newest is the newest
+// stamp of the fields.
+func newRecord(text string, keyLen int, rank, base Stamp, expiry Expiry, newest Stamp) *Record {
+	r := &Record{key: text[:keyLen], body: text[keyLen:], rank: rank, base: base, expiry: expiry, whole: newest <= base}
 	r.hash = r.digest()
 	return r
 }

@@ -42,12 +42,12 @@ func (s *Store) scan(p *partition, op *Op, now int64) (res Result, err error) {
 func (p *partition) after(key string, now int64) ([]*Record, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if !p.open {
+	if !p.open.Load() {
 		return nil, ErrNotServed
 	}
 	var later []*Record
-	for k, h := range p.live {
-		if k > key && h.presence(now) == live {
+	for h := range p.live.all() {
+		if h.rec.key > key && h.presence(now) == live {
 			later = append(later, h.rec)
 		}
 	}

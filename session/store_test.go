@@ -178,7 +178,7 @@ func TestMemoryLimit(t *testing.T) {
 	require.ErrorIs(t, err, ErrFull, "a deleted session made anew is new")
 	_, err = s.Get("key-2")
 	require.ErrorIs(t, err, ErrDeleted, "and a refused one leaves the tombstone")
-	changed, err := s.Merge(newRecord("copy", 1, 1, Expiry{}, strings.Repeat("\x00\x00\x00", 1)))
+	changed, err := s.Merge(newSession("copy", 1, 1, Expiry{}, []Field{{Stamp: 1}}))
 	require.NoError(t, err)
 	require.True(t, changed, "copies come in")
 
@@ -197,14 +197,14 @@ func TestMergeRefusesTheFuture(t *testing.T) {
 	s, c := testStore(t)
 	live := func(ahead time.Duration) *Record {
 		stamp := StampAt(c.t.Add(ahead)) | 0xffff
-		return newRecord("k", 1, 1, Expiry{}, packFields([]Field{{Name: "a", Stamp: stamp}}, 1))
+		return newSession("k", 1, 1, Expiry{}, []Field{{Name: "a", Stamp: stamp}})
 	}
 	_, err := s.Merge(live(MaxAhead))
 	require.NoError(t, err)
 	for _, rec := range []*Record{
 		live(MaxAhead + time.Millisecond),
 		newTombstone("k", StampAt(c.t.Add(time.Hour)), 1),
-		newRecord("k", 1, 1, Expiry{Stamp: StampAt(c.t.Add(time.Hour))}, ""),
+		newSession("k", 1, 1, Expiry{Stamp: StampAt(c.t.Add(time.Hour))}, nil),
 	} {
 		before := s.Peek("k")
 		changed, err := s.Merge(rec)

@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 )
@@ -22,6 +21,8 @@ type Tx struct {
 	now     int64
 	changed []string
 	lapsed  []string
+	unheld  bool // the partition's lock is not held yet
+	closed  bool // it was closed when the lock was taken
 }
 
 // txs saves the allocation of a Tx, which every function that is given one
@@ -39,13 +40,44 @@ type Changes struct {
 func (s *Store) View(p int, f func(tx *Tx) error) error {
 	part := s.rlock(p)
 	defer part.mu.RUnlock()
-	if !part.open {
+	if !part.open.Load() {
 		return ErrNotServed
 	}
 	tx := txs.Get().(*Tx)
 	defer txs.Put(tx)
 	*tx = Tx{store: s, part: part, now: s.nowMillis()}
 	return f(tx)
+}
+
+// ViewKey is [Store.View] for an f that asks for one key only. Where its session
+// is there, no lock is taken: see table.
+func (s *Store) ViewKey(p int, f func(tx *Tx) error) error {
+	part := &s.partitions[p]
+	if !part.open.Load() {
+		return ErrNotServed
+	}
+	tx := txs.Get().(*Tx)
+	defer txs.Put(tx)
+	*tx = Tx{store: s, part: part, now: s.nowMillis(), unheld: true}
+	defer func() {
+		if !tx.unheld {
+			part.mu.RUnlock()
+		}
+	}()
+	err := f(tx)
+	if tx.closed {
+		return ErrNotServed
+	}
+	return err
+}
+
+// hold takes the partition's lock for the rest of a Tx that has gone without.
+func (tx *Tx) hold() {
+	if tx.unheld {
+		tx.part.mu.RLock()
+		tx.unheld = false
+		tx.closed = !tx.part.open.Load()
+	}
 }
 
 // Update runs f with partition p held for writing, and returns f's error, or
@@ -55,17 +87,17 @@ func (s *Store) Update(p int, f func(tx *Tx) error) (Changes, error) {
 	return s.UpdateAsOf(p, s.cfg.Now(), f)
 }
 
-// UpdateAsOf is Update with the stamps of an earlier time: see [Store.DoAsOf].
+// UpdateAsOf is Update as of an earlier time: see [Store.DoAsOf].
 func (s *Store) UpdateAsOf(p int, at time.Time, f func(tx *Tx) error) (Changes, error) {
 	part := &s.partitions[p]
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	if !part.open {
+	if !part.open.Load() {
 		return Changes{}, ErrNotServed
 	}
 	tx := txs.Get().(*Tx)
 	defer txs.Put(tx)
-	*tx = Tx{store: s, part: part, now: min(s.nowMillis(), at.UnixMilli())}
+	*tx = Tx{store: s, part: part, now: at.UnixMilli()}
 	err := f(tx)
 	return Changes{Keys: tx.changed, Lapsed: tx.lapsed}, err
 }
@@ -80,7 +112,11 @@ func (tx *Tx) Now() int64 { return tx.now }
 // Get returns the live session under key, nil if there is none, and when it
 // ends, unix ms, 0 if never. It allocates nothing.
 func (tx *Tx) Get(key string) (rec *Record, until int64) {
-	h, ok := tx.part.live[key]
+	h, ok := tx.part.live.find(key)
+	if tx.unheld && (!ok || tx.now >= h.until) {
+		tx.hold()
+		h, ok = tx.part.live.find(key)
+	}
 	switch {
 	case !ok || tx.now >= h.until:
 		return nil, 0
@@ -93,6 +129,7 @@ func (tx *Tx) Get(key string) (rec *Record, until int64) {
 // DeletedAt returns when the session that was under key was deleted, unix ms by
 // the clock of its owner then, and false if no tombstone says so.
 func (tx *Tx) DeletedAt(key string) (at int64, ok bool) {
+	tx.hold()
 	t, ok := tx.part.dead[key]
 	if !ok || t.presence(tx.now) != deleted {
 		return 0, false
@@ -103,7 +140,8 @@ func (tx *Tx) DeletedAt(key string) (at int64, ok bool) {
 // Each calls f with every live session of the partition, in no order, until it
 // returns false.
 func (tx *Tx) Each(f func(rec *Record) bool) {
-	for _, h := range tx.part.live {
+	tx.hold()
+	for h := range tx.part.live.all() {
 		if tx.now < h.until && !f(h.rec) {
 			return
 		}
@@ -123,14 +161,14 @@ func (tx *Tx) Put(key string, fields []Field, end *Expiry) error {
 		return err
 	}
 	stamp := after(tx.now, cur.rec.newest())
-	key, rank := ownKey(key, cur.rec), stamp
+	rank := stamp
 	if old != nil {
 		rank = old.rank
 	}
 	expiry, until := tx.end(cur, old, end, stamp)
 	var array [16]Field
-	body := packFields(stamped(array[:0], op.Fields, stamp), stamp)
-	return tx.write(cur, held{newRecord(key, rank, stamp, expiry, body), until})
+	rec := newSession(key, rank, stamp, expiry, stamped(array[:0], op.Fields, stamp))
+	return tx.write(cur, held{rec, until})
 }
 
 // Patch sets and removes fields and leaves the others alone, each with a stamp
@@ -153,13 +191,13 @@ func (tx *Tx) Patch(key string, fields []Field) error {
 		return err
 	}
 	expiry, until := tx.end(cur, old, nil, stamp)
-	return tx.write(cur, held{newRecord(old.key, old.rank, base, expiry, packFields(all, base)), until})
+	return tx.write(cur, held{newSession(key, old.rank, base, expiry, all), until})
 }
 
 // Expire gives a live session another end and reports whether there is one.
 // The version stays, as with a touch.
 func (tx *Tx) Expire(key string, end Expiry) bool {
-	cur, ok := tx.part.live[key]
+	cur, ok := tx.part.live.find(key)
 	if !ok || tx.now >= cur.until {
 		return false
 	}
@@ -196,7 +234,7 @@ func (tx *Tx) Delete(key string) bool {
 // there, and leaves a tombstone under its own. It keeps the end. It reports
 // whether there was a session to move. An error wraps [ErrKey] or [ErrFull].
 func (tx *Tx) Rename(from, to string) (bool, error) {
-	cur, ok := tx.part.live[from]
+	cur, ok := tx.part.live.find(from)
 	if !ok || tx.now >= cur.until {
 		return false, nil
 	}
@@ -215,8 +253,7 @@ func (tx *Tx) Rename(from, to string) (bool, error) {
 	expiry := cur.rec.expiry
 	expiry.Stamp = stamp
 	// The session is a new incarnation under the new key, above what was there.
-	body := packFields(stamped(nil, fields, stamp), stamp)
-	moved := held{newRecord(ownKey(to, over.rec), stamp, stamp, expiry, body), cur.until}
+	moved := held{newSession(to, stamp, stamp, expiry, stamped(nil, fields, stamp)), cur.until}
 	if err := tx.write(over, moved); err != nil {
 		return true, err
 	}
@@ -269,13 +306,4 @@ func (tx *Tx) write(cur, next held) error {
 func (tx *Tx) set(cur, next held) {
 	tx.store.setLocked(tx.part, cur, next)
 	tx.changed = append(tx.changed, next.rec.key)
-}
-
-// ownKey is the key as a live record has it, or a copy, for the caller's may lie
-// in a buffer. A tombstone's record is made for the caller, with its key.
-func ownKey(key string, rec *Record) string {
-	if rec != nil && !rec.dead {
-		return rec.key
-	}
-	return strings.Clone(key)
 }

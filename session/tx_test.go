@@ -48,6 +48,53 @@ func TestTxPutKeepsOrSetsTheEnd(t *testing.T) {
 	require.Equal(t, c.t.Add(time.Minute).UnixMilli(), until(), "a session that slides does so with every write")
 }
 
+// TestViewKeyIsView: it finds what View finds, also where it has to take the
+// lock on the way.
+func TestViewKeyIsView(t *testing.T) {
+	s, c := testStore(t)
+	p := s.cfg.PartitionOf("k")
+	look := func(view func(int, func(*Tx) error) error) (rec *Record, until, deleted int64, n int, err error) {
+		err = view(p, func(tx *Tx) error {
+			rec, until = tx.Get("k")
+			deleted, _ = tx.DeletedAt("k")
+			for range tx.Each {
+				n++
+			}
+			return nil
+		})
+		return rec, until, deleted, n, err
+	}
+	same := func(found bool) {
+		t.Helper()
+		rec, until, deleted, n, err := look(s.View)
+		rec2, until2, deleted2, n2, err2 := look(s.ViewKey)
+		require.Equal(t, []any{rec, until, deleted, n, err}, []any{rec2, until2, deleted2, n2, err2})
+		require.Equal(t, found, rec2 != nil)
+		require.True(t, s.partitions[p].mu.TryLock(), "the lock was not given back")
+		s.partitions[p].mu.Unlock()
+	}
+	same(false)
+	do(t, s, Op{Kind: Put, Key: "k", TTL: time.Minute})
+	same(true)
+	c.advance(time.Hour)
+	same(false)
+	put(t, s, "k")
+	do(t, s, Op{Kind: Delete, Key: "k"})
+	same(false)
+	s.Close(p)
+	_, _, _, _, err := look(s.ViewKey)
+	require.ErrorIs(t, err, ErrNotServed)
+
+	s.Open(p)
+	err = s.ViewKey(p, func(tx *Tx) error {
+		s.Close(p) // after the first look at it
+		rec, _ := tx.Get("k")
+		require.Nil(t, rec)
+		return nil
+	})
+	require.ErrorIs(t, err, ErrNotServed, "a miss of a closed partition is no miss")
+}
+
 func TestTxPatchLeavesTheExpiryRegisterAlone(t *testing.T) {
 	s, c := testStore(t)
 	at := c.t.Add(time.Minute).UnixMilli()
