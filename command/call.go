@@ -98,7 +98,8 @@ func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, 
 	defer c.release()
 	c.batch, c.env, c.B, c.Proto, c.begin = b, env, dst, b.Proto, len(dst)
 	var err error
-	if b.Writes() {
+	switch {
+	case b.Writes():
 		var changes session.Changes
 		if env.At.IsZero() {
 			changes, err = store.Update(p, c.runAll)
@@ -109,7 +110,9 @@ func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, 
 		for _, key := range changes.Lapsed {
 			c.event("expired", key)
 		}
-	} else {
+	case b.oneKey() && !env.Blind:
+		err = store.ViewKey(p, c.runAll)
+	default:
 		err = store.View(p, c.runAll)
 	}
 	c.out.Reply = c.B
