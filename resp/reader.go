@@ -14,8 +14,8 @@ const (
 )
 
 // Reader cuts commands out of what a client sends. It is used by turns:
-// [Reader.Next] until it has none left, then [Reader.Fill]. In between, all
-// commands of a pipeline have been seen without a further read.
+// [Reader.Next] or [Reader.Several] until it has none left, then [Reader.Fill].
+// In between, all commands of a pipeline have been seen without a further read.
 type Reader struct {
 	src    io.Reader
 	limits Limits
@@ -34,7 +34,8 @@ type Reader struct {
 	size    int    // bytes of the next one, -1 before its length has been read
 	spans   []span // arguments that are there
 
-	args [][]byte
+	args     [][]byte   // of the commands returned last
+	commands [][][]byte // of Several
 }
 
 type span struct{ from, to int }
@@ -52,10 +53,32 @@ func (r *Reader) Buffered() int { return r.end - r.start }
 
 // Next returns the next command, its name first, if all of it has arrived, and
 // nil if not. Commands without a name are passed over, as Redis does. The
-// slices are the Reader's: the outer one until the next Next, the inner ones,
-// which may be written to, until the next Fill. An error is a [ProtocolError]
-// or [ErrHTTP], and final.
+// slices are the Reader's: the outer one until the next Next or Several, the
+// inner ones, which may be written to, until the next Fill. An error is a
+// [ProtocolError] or [ErrHTTP], and final.
 func (r *Reader) Next() ([][]byte, error) {
+	r.args = r.args[:0]
+	return r.next()
+}
+
+// Several returns as many of the next commands as have arrived, n at most. It
+// returns the error of a Next only in its place: when there is none before it.
+func (r *Reader) Several(n int) ([][][]byte, error) {
+	r.args, r.commands = r.args[:0], r.commands[:0]
+	for len(r.commands) < n {
+		args, err := r.next()
+		if err != nil && len(r.commands) == 0 {
+			return nil, err
+		}
+		if args == nil {
+			break
+		}
+		r.commands = append(r.commands, args)
+	}
+	return r.commands, nil
+}
+
+func (r *Reader) next() ([][]byte, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -185,14 +208,14 @@ func (r *Reader) line(tooLong ProtocolError) ([]byte, error) {
 
 // take returns the command that begins at start, and moves start behind it.
 func (r *Reader) take() [][]byte {
-	r.args = r.args[:0]
+	begin := len(r.args)
 	for _, s := range r.spans {
 		r.args = append(r.args, r.buf[r.start+s.from:r.start+s.to:r.start+s.to])
 	}
 	r.spans = r.spans[:0]
 	r.start += r.pos
 	r.pos, r.scanned, r.begun = 0, 0, false
-	return r.args
+	return r.args[begin:len(r.args):len(r.args)]
 }
 
 // Fill waits for bytes and takes what one read gives. Its errors are the

@@ -36,6 +36,43 @@ func commands(src io.Reader, l Limits) (all [][]string, err error) {
 	}
 }
 
+// severalCommands reads all commands of sent, as many at a time as there are up
+// to three.
+func severalCommands(t *testing.T, sent string) (all [][]string) {
+	r := NewReader(strings.NewReader(sent), testLimits)
+	require.True(t, sent == "" || r.Fill() == nil)
+	for {
+		commands, err := r.Several(3)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(commands), 3)
+		for _, args := range commands {
+			var command []string
+			for _, arg := range args {
+				command = append(command, string(arg))
+			}
+			all = append(all, command)
+		}
+		if len(commands) == 0 {
+			return all
+		}
+	}
+}
+
+// TestSeveralKeepsAnErrorInItsPlace: what came before it is returned first.
+func TestSeveralKeepsAnErrorInItsPlace(t *testing.T) {
+	r := NewReader(strings.NewReader(strings.Repeat("*1\r\n$4\r\nPING\r\n", 4)+"*1\r\n!\r\n"), testLimits)
+	require.NoError(t, r.Fill())
+	for _, want := range []int{3, 1} {
+		commands, err := r.Several(3)
+		require.NoError(t, err)
+		require.Len(t, commands, want)
+	}
+	_, err := r.Several(3)
+	require.ErrorContains(t, err, "expected '$'")
+	_, again := r.Next()
+	require.Equal(t, err, again)
+}
+
 func TestReaderReadsCommands(t *testing.T) {
 	for _, c := range []struct {
 		sent string
@@ -57,6 +94,7 @@ func TestReaderReadsCommands(t *testing.T) {
 			require.ErrorIs(t, err, io.EOF, "%q", c.sent)
 			require.Equal(t, c.want, got, "%q", c.sent)
 		}
+		require.Equal(t, c.want, severalCommands(t, c.sent), "%q", c.sent)
 	}
 }
 
