@@ -88,7 +88,10 @@ func decodeRequest(b []byte) (*request, error) {
 func decodeWork(b []byte, batch bool) (work, error) {
 	if batch {
 		decoded, err := command.DecodeBatch(b)
-		return &batchWork{Batch: decoded}, err
+		if err != nil {
+			return nil, err
+		}
+		return &batchWork{Batch: decoded, part: partitionOf(decoded)}, nil
 	}
 	op, _, err := session.DecodeOp(b)
 	return opWork{op}, err

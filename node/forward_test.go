@@ -80,13 +80,13 @@ func TestReplyOfAMinority(t *testing.T) {
 func TestBatchRoundTrip(t *testing.T) {
 	t.Parallel()
 	batch := &command.Batch{Commands: [][][]byte{{[]byte("SET"), []byte("k"), []byte("v")}}, Proto: 3, Key: "k"}
-	want := &request{work: &batchWork{Batch: batch}, part: ring.Partition("k"), deadline: time.UnixMilli(5)}
+	want := &request{work: &batchWork{Batch: batch, part: ring.Partition("k")}, part: ring.Partition("k"), deadline: time.UnixMilli(5)}
 	got, err := decodeRequest(encodeRequest(want, 0, 0))
 	require.NoError(t, err)
 	want.hops++
 	require.Equal(t, want, got)
 
-	_, err = decodeRequest(encodeRequest(&request{work: &batchWork{Batch: command.FlushBatch(ring.Partitions)}}, 0, 0))
+	_, err = decodeRequest(encodeRequest(&request{work: &batchWork{Batch: command.FlushBatch(ring.Partitions), part: ring.Partitions}}, 0, 0))
 	require.ErrorIs(t, err, session.ErrMalformed, "no such partition")
 
 	r, err := decodeReply(encodeReply(reply{answers: []byte("+OK\r\n"), commands: true}, nil))

@@ -45,7 +45,7 @@ func (n *Node) serveRedis(l net.Listener) {
 // Do implements redis.Cluster: it is where every command on a key comes by.
 func (c redisCluster) Do(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
 	w := batches.Get().(*batchWork)
-	*w = batchWork{Batch: b, dst: dst}
+	*w = batchWork{Batch: b, dst: dst, part: partitionOf(b)}
 	r, err := c.node.do(ctx, w, replication.AckDefault, true)
 	*w = batchWork{}
 	batches.Put(w)

@@ -120,7 +120,7 @@ type request struct {
 // do runs work that has come in at a door of this member.
 func (n *Node) do(ctx context.Context, w work, ack replication.Ack, fenced bool) (reply, error) {
 	p := w.partition()
-	if n.owner.phaseOf(p) == warm && n.lease.held() { // the usual case, without timers
+	if n.owner.phaseOf(p) == warm { // the usual case, without timers
 		if r, err := n.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
 			return r, err
 		}

@@ -110,7 +110,15 @@ func changedKeys(op *session.Op, res session.Result) []string {
 // batchWork is a batch of commands. Their answers are appended to dst.
 type batchWork struct {
 	*command.Batch
-	dst []byte
+	dst  []byte
+	part int
+}
+
+func partitionOf(b *command.Batch) int {
+	if b.Key == "" {
+		return b.Partition
+	}
+	return ring.Partition(b.Key)
 }
 
 func (w *batchWork) name() string           { return w.Name() }
@@ -119,13 +127,7 @@ func (w *batchWork) deletes() bool          { return w.Deletes() }
 func (w *batchWork) repeatable() bool       { return w.Repeatable() }
 func (w *batchWork) mayWait() bool          { return w.MayWait() }
 func (w *batchWork) encode(b []byte) []byte { return w.Append(b) }
-
-func (w *batchWork) partition() int {
-	if w.Key == "" {
-		return w.Partition
-	}
-	return ring.Partition(w.Key)
-}
+func (w *batchWork) partition() int         { return w.part }
 
 func (w *batchWork) keys(f func(string)) (whole bool) {
 	w.Keys(f)
@@ -141,7 +143,7 @@ func (w *batchWork) creates(store *session.Store) (creates bool) {
 
 func (w *batchWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
 	env := command.Env{At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted()}
-	out, err := w.Run(n.store, w.partition(), env, w.dst)
+	out, err := w.Run(n.store, w.part, env, w.dst)
 	r.answers, r.commands = out.Reply, true
 	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact
 	for _, e := range out.Events {

@@ -34,7 +34,7 @@ func line(text string) *batchWork {
 		args = append(args, []byte(word))
 	}
 	b.Commands, b.Key = [][][]byte{args}, string(args[1])
-	return &batchWork{Batch: b}
+	return &batchWork{Batch: b, part: partitionOf(b)}
 }
 
 func (n *Node) command(text string) (string, error) {
