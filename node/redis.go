@@ -61,6 +61,9 @@ func (c redisCluster) Do(ctx context.Context, b *command.Batch, dst []byte) ([]b
 	}
 }
 
+// Prefetch implements redis.Cluster.
+func (c redisCluster) Prefetch(keys []string) { c.node.store.Prefetch(keys) }
+
 // batches saves an allocation a command.
 var batches = sync.Pool{New: func() any { return new(batchWork) }}
 

@@ -17,6 +17,9 @@ const (
 	flushAt = 64 << 10
 	// keepOutput is what a connection keeps of its output buffer.
 	keepOutput = 2 * flushAt
+	// lookAhead is how many commands of a pipeline are cut out before the first
+	// of them is run.
+	lookAhead = 32
 )
 
 // conn is one client. What has no word on it is its own goroutine's.
@@ -28,6 +31,7 @@ type conn struct {
 
 	in      *resp.Reader
 	out     resp.Reply // answers that are not sent yet
+	behind  int        // commands that are cut out, and come after the one that is run
 	count   int64      // commands since the last flush
 	errors  int64      // of these, answered with an error
 	closing bool       // nothing further is read
@@ -35,6 +39,7 @@ type conn struct {
 
 	batch   command.Batch // of the command that is running
 	one     [1][][]byte   // its commands, if it is one
+	ahead   []string      // the keys of prefetch
 	tx      transaction
 	watches []command.Watch
 	written partitions // since the last WAIT
@@ -112,19 +117,45 @@ func (c *conn) turn() bool {
 
 func (c *conn) runBuffered() {
 	for !c.closing {
-		args, err := c.in.Next()
+		n := lookAhead
+		if !c.authenticated.Load() {
+			n = 1 // what follows AUTH has other limits
+		}
+		commands, err := c.in.Several(n)
 		if err != nil {
 			c.refuse(err)
 			return
 		}
-		if args == nil {
+		if len(commands) == 0 {
 			return
 		}
-		c.run(args)
-		if len(c.out.B) >= flushAt && c.flush() != nil {
-			c.closing = true
+		c.prefetch(commands)
+		for i, args := range commands {
+			c.behind = len(commands) - 1 - i
+			c.run(args)
+			if len(c.out.B) >= flushAt && c.flush() != nil {
+				c.closing = true
+			}
+			if c.closing {
+				return
+			}
 		}
 	}
+}
+
+// prefetch has the memory that a pipeline's commands will look at be brought all
+// at once. One after the other, each would wait for its own.
+func (c *conn) prefetch(commands [][][]byte) {
+	if len(commands) == 1 {
+		return
+	}
+	c.ahead = c.ahead[:0]
+	for _, args := range commands {
+		if len(args) > 1 {
+			c.ahead = append(c.ahead, view(args[1])) // a key with most commands; with others it does no harm
+		}
+	}
+	c.server.cfg.Cluster.Prefetch(c.ahead)
 }
 
 // refuse ends a connection that does not speak the protocol.

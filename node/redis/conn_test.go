@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -60,6 +61,24 @@ func TestPipelineIsAnsweredInOneWrite(t *testing.T) {
 	}
 	c.do("PING")
 	require.Equal(t, 3, wire.n)
+}
+
+// TestPipelinePrefetches: the keys of a pipeline are known before its first
+// command is run, and a single command is not held up by it.
+func TestPipelinePrefetches(t *testing.T) {
+	s, f := open(t)
+	c := dial(t, s)
+	prefetched := func() (keys []string) {
+		f.set(func() { keys = slices.Clone(f.prefetched) })
+		return keys
+	}
+	c.send("SET k1 v", "PING", "GET k2")
+	for range 3 {
+		c.read()
+	}
+	require.Equal(t, []string{"k1", "k2"}, prefetched())
+	c.do("GET k3")
+	require.Equal(t, []string{"k1", "k2"}, prefetched())
 }
 
 func TestProtocolErrorsCloseTheConnection(t *testing.T) {

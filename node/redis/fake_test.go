@@ -27,6 +27,7 @@ type fake struct {
 	door  *Server // gets what is published
 
 	listening atomic.Int64 // how often a client began to
+	confirmed atomic.Int64 // how often the topology was
 
 	mu     sync.Mutex // guards what follows
 	fail   error      // what Do answers, if not nil
@@ -34,6 +35,8 @@ type fake struct {
 	served int        // batches
 	waited []int      // partitions of the last Wait
 	now    time.Time
+
+	prefetched []string // last
 }
 
 func newFake(t testing.TB) *fake {
@@ -145,9 +148,20 @@ func (f *fake) Publish(_ context.Context, channel, payload []byte) (int, error) 
 	return f.door.Deliver(string(channel), payload), nil
 }
 
+func (f *fake) Prefetch(keys []string) {
+	f.set(func() {
+		f.prefetched = f.prefetched[:0]
+		for _, key := range keys {
+			f.prefetched = append(f.prefetched, strings.Clone(key))
+		}
+	})
+}
+
 func (f *fake) Listening(context.Context) { f.listening.Add(1) }
 
 var fakeMembers = []Member{{"a", "10.0.0.1:6379"}, {"b", "10.0.0.2:6379"}, {"c", "10.0.0.3:6379"}}
+
+func (f *fake) Confirm(context.Context) { f.confirmed.Add(1) }
 
 func (f *fake) Topology() Topology {
 	return Topology{Table: f.table, Self: "a", Members: fakeMembers}

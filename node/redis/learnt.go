@@ -89,7 +89,7 @@ func (c *conn) tell(t *Topology, partition int) bool {
 		return false
 	}
 	next := &c.server.told[partition]
-	if !l.outdated(t.Table, tick) || c.in.Buffered() > 0 || tick < next.Load() {
+	if !l.outdated(t.Table, tick) || c.behind > 0 || c.in.Buffered() > 0 || tick < next.Load() {
 		return false
 	}
 	before := l.table
