@@ -319,6 +319,38 @@ func (c redisCluster) Publish(ctx context.Context, channel, payload []byte) (int
 // Listening implements redis.Cluster.
 func (c redisCluster) Listening(ctx context.Context) { c.node.pubsub.announce(ctx) }
 
+// confirmTopology is how long a client waits for a ring whose nodes are there: for
+// a node that has fallen silent, until it is taken off.
+const confirmTopology = 1500 * time.Millisecond
+
+// Confirm implements redis.Cluster.
+func (c redisCluster) Confirm(ctx context.Context) {
+	n := c.node
+	ctx, cancel := context.WithTimeout(ctx, confirmTopology)
+	defer cancel()
+	asked := n.since()
+	for _, l := range n.allLinks() {
+		l.kick()
+	}
+	for !n.heardSince(asked) {
+		select {
+		case <-n.members.changed():
+		case <-time.After(waitPoll):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// heardSince says whether every other node on the ring has answered something
+// that it was asked after a time.
+func (n *Node) heardSince(asked time.Duration) bool {
+	return !slices.ContainsFunc(n.View().Nodes(), func(m *Member) bool {
+		l := n.linkTo(m.ID)
+		return m.ID != n.id && (l == nil || time.Duration(l.heard.Load()) < asked)
+	})
+}
+
 // Topology implements redis.Cluster.
 func (c redisCluster) Topology() redis.Topology { return c.node.View().topology }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/ring"
@@ -26,6 +27,14 @@ func (i Inspection) Serving() (serving [ring.Partitions]bool) {
 		serving[p] = ph == warm || ph == fetching
 	}
 	return serving
+}
+
+// Told waits as a Redis client does that asks who owns what, and returns the
+// names of the nodes that it is told of.
+func (i Inspection) Told(ctx context.Context) []string {
+	door := redisCluster(i)
+	door.Confirm(ctx)
+	return door.Topology().Table.Members()
 }
 
 // Records returns everything held of partition p, tombstones too.

@@ -37,6 +37,9 @@ type Cluster interface {
 	// Listening has every node know that this one has subscribers, and returns
 	// when those that can be reached do.
 	Listening(ctx context.Context)
+	// Confirm waits, for a bounded time, until every other node of the topology
+	// has been heard of since the call, or is out of it.
+	Confirm(ctx context.Context)
 	// Topology is cheap: with redirects it is asked for each command.
 	Topology() Topology
 	Info() Info

@@ -15,6 +15,17 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
+// TestARingThatIsToldIsConfirmed: whoever asks for the ring may have been
+// refused by a node that has just gone.
+func TestARingThatIsToldIsConfirmed(t *testing.T) {
+	s, f := open(t)
+	c := dial(t, s)
+	for i, verb := range []string{"SLOTS", "SHARDS", "NODES"} {
+		c.do("CLUSTER " + verb)
+		require.Equal(t, int64(i+1), f.confirmed.Load(), verb)
+	}
+}
+
 func TestPlainClientsNameKeysOfSeveralPartitions(t *testing.T) {
 	s, f := open(t)
 	c := dial(t, s)

@@ -117,9 +117,20 @@ func hostPort(address string) (host string, port int64) {
 	return host, port
 }
 
-func (c *conn) clusterSlots([][]byte) {
+// told returns the ring that the client is told of, and will go by. Many ask
+// because a node has just refused them, and that node's end may not have been
+// noticed here yet: a map that still names it sends them back there, for as long
+// as they take to ask again. So every node named has been heard of since they
+// asked.
+func (c *conn) told() Topology {
+	c.server.cfg.Cluster.Confirm(c.server.ctx)
 	t := c.server.cfg.Cluster.Topology()
 	c.learnt.asked(t.Table)
+	return t
+}
+
+func (c *conn) clusterSlots([][]byte) {
+	t := c.told()
 	type entry struct {
 		slotRange
 		members []Member
@@ -150,8 +161,7 @@ func (c *conn) clusterSlots([][]byte) {
 }
 
 func (c *conn) clusterShards([][]byte) {
-	t := c.server.cfg.Cluster.Topology()
-	c.learnt.asked(t.Table)
+	t := c.told()
 	list := c.server.shards.of(t.Table)
 	c.out.Array(len(list))
 	for _, s := range list {
@@ -195,8 +205,7 @@ func (c *conn) shardMember(m Member, owner bool) {
 // clusterNodes lists every node as a master, for every node owns slots. Who
 // follows whom differs from slot to slot, which this format cannot say.
 func (c *conn) clusterNodes([][]byte) {
-	t := c.server.cfg.Cluster.Topology()
-	c.learnt.asked(t.Table)
+	t := c.told()
 	owned := ownedRanges(t.Table)
 	var w strings.Builder
 	for i, m := range t.Members {
