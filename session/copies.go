@@ -13,7 +13,8 @@ import (
 func (s *Store) Open(p int) { s.setOpen(p, true) }
 
 // Close refuses operations on partition p's keys from now on: after it returns
-// none runs, and what was done can be read with the methods below.
+// none that writes runs, and what was done can be read with the methods below.
+// A read that began before may still return what it had found.
 func (s *Store) Close(p int) { s.setOpen(p, false) }
 
 func (s *Store) setOpen(i int, open bool) {

@@ -283,6 +283,11 @@ func (s *Store) deleteAllLocked(p *partition, op *Op, now int64) Result {
 // misses as a core can wait for at a time.
 const prefetchBatch = 32
 
+const (
+	cacheLine    = 64
+	prefetchBody = 512 // bytes of the fields: the processor expects the rest itself
+)
+
 // Prefetch brings the sessions of keys that are about to be asked for into the
 // cache, as far as a look at each does. These looks depend on nothing but the
 // one before at the same key, so the processor waits for all of them at once.
@@ -303,7 +308,10 @@ func (s *Store) Prefetch(keys []string) {
 				sum += uint64(*first)
 			}
 			if rec := slot.rec.Load(); rec != nil {
-				sum += rec.hash
+				sum += rec.hash + uint64(rec.rank) // it is longer than a cache line
+				for at := cacheLine; at < min(len(rec.body), prefetchBody); at += cacheLine {
+					sum += uint64(rec.body[at])
+				}
 			}
 		}
 		prefetched.Store(sum)
