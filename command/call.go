@@ -26,6 +26,8 @@ type Env struct {
 	Blind bool
 	// Events asks for the events of the keys.
 	Events bool
+	// Changed is what Outcome.Changed is appended to.
+	Changed []string
 }
 
 // Outcome is what a batch did.
@@ -131,6 +133,7 @@ func (c *call) release() {
 
 func (c *call) runAll(tx *session.Tx) error {
 	c.Tx = tx
+	tx.ListChanges(c.env.Changed)
 	if c.env.Blind && c.misses() {
 		return session.ErrNotFound
 	}

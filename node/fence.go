@@ -106,6 +106,7 @@ func (f *fence) note(r *request, rep reply, err error) {
 	if b, ok := r.work.(*batchWork); ok && rep.answers != nil {
 		rep.answers = bytes.Clone(rep.answers[len(b.dst):])
 	}
+	rep.changed = nil // its copies are seen to, and it is the work's
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if a := f.ids[r.id]; a != nil && a.done == nil {

@@ -229,7 +229,7 @@ func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
 	require.Nil(t, n.fence.outcome(&again))
 	n.fence.note(&again, reply{}, errNoOwner)
 	require.Nil(t, n.fence.outcome(&again), "it has not been run yet")
-	ran := reply{changed: []string{"k"}}
+	ran := reply{Reply: api.Reply{Node: "a"}}
 	n.fence.note(&again, ran, nil)
 	n.fence.note(&again, reply{}, nil)
 	require.Equal(t, &outcome{ran, nil}, n.fence.outcome(&again), "what was run once is not run again")

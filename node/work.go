@@ -112,6 +112,7 @@ type batchWork struct {
 	*command.Batch
 	dst  []byte
 	part int
+	one  [1]string // room for the key that it changes
 }
 
 func partitionOf(b *command.Batch) int {
@@ -142,7 +143,7 @@ func (w *batchWork) creates(store *session.Store) (creates bool) {
 }
 
 func (w *batchWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
-	env := command.Env{At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted()}
+	env := command.Env{At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted(), Changed: w.one[:0]}
 	out, err := w.Run(n.store, w.part, env, w.dst)
 	r.answers, r.commands = out.Reply, true
 	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact

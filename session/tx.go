@@ -102,6 +102,10 @@ func (s *Store) UpdateAsOf(p int, at time.Time, f func(tx *Tx) error) (Changes, 
 	return Changes{Keys: tx.changed, Lapsed: tx.lapsed}, err
 }
 
+// ListChanges has the keys that will be written appended to keys, which saves an
+// allocation. It comes before the first write.
+func (tx *Tx) ListChanges(keys []string) { tx.changed = keys }
+
 // Holds reports whether key is one of the partition's. Others must not be given
 // to the Tx.
 func (tx *Tx) Holds(key string) bool { return tx.store.partition(key) == tx.part }
