@@ -2,6 +2,7 @@ package replication
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -46,6 +47,7 @@ func (d *dirtySet) add(key string, now time.Time) uint64 {
 	e := d.entries[key]
 	switch {
 	case e == nil:
+		key = strings.Clone(key) // a record's own would keep the record's text
 		e = &entry{key: key, since: now}
 		d.entries[key] = e
 		d.peak = max(d.peak, len(d.entries))
