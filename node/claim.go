@@ -57,8 +57,8 @@ const (
 	// claimStale: a claim with a higher epoch is known.
 	claimStale
 	// claimEarly: the member that serves the partition is alive, and has not
-	// been asked, or the rings differ; the claim may be repeated when that
-	// has changed.
+	// been asked, or the rings differ; or one that may be about to serve it has
+	// not been asked. The claim may be repeated when that has changed.
 	claimEarly
 )
 
@@ -142,11 +142,11 @@ func decodeClaimAnswers(b []byte, n int) ([]claimAnswer, error) {
 	return answers, nil
 }
 
-// claim asks every live node for parts and settles each partition by the
-// answers. view is the one that the claim is made from.
-func (o *ownership) claim(ctx context.Context, view *View, epoch uint64, parts []int) {
+// claim asks for parts over links, which are those of all live nodes, and
+// settles each partition by the answers. view is the one that the claim is made
+// from.
+func (o *ownership) claim(ctx context.Context, view *View, links []*link, epoch uint64, parts []int) {
 	begin := o.node.since()
-	links := o.node.liveLinks()
 	request := claimRequest{epoch: epoch, fingerprint: view.Table.Fingerprint(), parts: parts}
 	for _, l := range links[:min(len(links), 255)] {
 		request.asked = append(request.asked, l.id)
@@ -290,6 +290,8 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 			a.status, a.epoch, a.claimant = claimStale, part.promised.epoch, part.promised.by.String()
 		case o.servedLocked(part, from) && (!same || !r.asks(part.holder.by, o.node.id)):
 			a.status, a.epoch, a.claimant = claimEarly, part.holder.epoch, part.holder.by.String()
+		case o.pendingLocked(part, from) && !r.asks(part.promised.by, o.node.id):
+			a.status, a.epoch = claimEarly, part.promised.epoch // which nobody may ever hold
 		}
 		if a.status != claimAccepted {
 			answer = a.append(answer)
@@ -332,6 +334,22 @@ func (o *ownership) servedLocked(part *partition, from ID) bool {
 		return false // nobody, or an earlier boot of the claimant, or nobody any more
 	default:
 		return o.node.vouches(holder)
+	}
+}
+
+// pendingLocked says whether somebody else than from may have become the owner
+// with this member's consent, or be about to, and this member has not been told
+// yet. To agree to from's claim too would make two owners, unless from asks that
+// one as well: a member that has just started can be known here and not there.
+func (o *ownership) pendingLocked(part *partition, from ID) bool {
+	c := part.promised
+	switch {
+	case planted.Is(planted.AliveIgnored), planted.Is(planted.UnaskedIgnored):
+		return false
+	case c.by == o.node.id, c.by.Name == from.Name, !c.newer(part.holder):
+		return false
+	default:
+		return o.node.since()-part.promisedAt < promiseTime && !o.node.hasEnded(c.by)
 	}
 }
 

@@ -84,8 +84,52 @@ func TestOlderClaimIsRefusedWithTheOneThatStands(t *testing.T) {
 		require.Equal(t, claimAnswer{status: claimStale, epoch: 7, claimant: c.String()}, ask(t, n, b.ID, older, fp, 3))
 	}
 	require.Equal(t, claimAccepted, ask(t, n, c.ID, 7, fp, 3).status, "asking again is harmless")
-	require.Equal(t, claimAccepted, ask(t, n, b.ID, 8, fp, 3).status)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 8, fp, 3, c.ID).status)
 	require.EqualValues(t, 8, n.owner.maxEpoch)
+}
+
+// A member that has just started claims from those who know it, and at the same
+// time somebody who does not know it yet claims from the same ones. Both would
+// have the consent of all that they ask.
+func TestClaimThatDoesNotAskTheLastClaimantIsEarly(t *testing.T) {
+	t.Parallel()
+	n, b, c := still(t, "a"), up("b", 1), up("c", 2)
+	fp := n.see(t, b, c).Table.Fingerprint()
+	n.owner.setHolderLocked(3, claimRef{4, id("c", 1)})
+	require.Equal(t, claimAccepted, ask(t, n, c.ID, 5, fp, 3).status, "c's earlier boot has ended")
+	require.Equal(t, claimAnswer{status: claimEarly, epoch: 5}, ask(t, n, b.ID, 6, "without c", 3))
+	require.Equal(t, claimRef{5, c.ID}, n.owner.parts[3].promised)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 7, fp, 3, c.ID).status, "c will judge for itself")
+
+	require.Equal(t, claimAccepted, ask(t, n, c.ID, 8, fp, 3, b.ID).status)
+	require.Equal(t, claimEarly, ask(t, n, b.ID, 9, "without c", 3).status)
+	n.pass(promiseTime)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 10, "without c", 3).status, "nothing came of c's claim")
+
+	require.Equal(t, claimAccepted, ask(t, n, c.ID, 11, fp, 5).status)
+	gone := up("c", 2)
+	gone.Up, gone.Refused = false, true
+	n.see(t, b, gone)
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 12, "without c", 5).status, "nor will anything")
+}
+
+// The same of a member that has agreed to a claim and would claim itself: of
+// the other claimant it may know no more than the claim.
+func TestWhoHasAgreedToAClaimDoesNotClaimWithoutAsking(t *testing.T) {
+	t.Parallel()
+	n, old := still(t, "a"), up("b", 1)
+	old.Up, old.Refused = false, true
+	v := n.see(t, old)
+	starting := id("b", 2) // gossip has not told of it yet
+	require.False(t, n.hasEnded(starting))
+	require.True(t, n.hasEnded(old.ID))
+	n.owner.setHolderLocked(3, claimRef{4, old.ID})
+	require.True(t, n.owner.mayClaimLocked(3, v, nil))
+	require.Equal(t, claimAccepted, ask(t, n, starting, 5, "other", 3).status)
+	require.False(t, n.owner.mayClaimLocked(3, v, nil))
+	require.True(t, n.owner.mayClaimLocked(3, v, []*link{{id: starting}}), "it is asked")
+	n.pass(promiseTime)
+	require.True(t, n.owner.mayClaimLocked(3, v, nil))
 }
 
 // Two views that differ must not pull a partition to and fro: who serves and

@@ -463,7 +463,10 @@ func (n *Node) hasEnded(id ID) bool {
 	m := view.Member(id)
 	switch {
 	case m == nil:
-		return true // so long gone that gossip has forgotten it
+		// So long gone that gossip has forgotten it; unless it is newer than all
+		// that gossip has told of the name, and so will be told of soon.
+		return !slices.ContainsFunc(view.Members, func(m *Member) bool { return m.Name == id.Name }) ||
+			slices.ContainsFunc(view.Members, func(m *Member) bool { return m.Name == id.Name && m.Boot > id.Boot })
 	case m.Refused || m.Left:
 		return true
 	default:

@@ -195,7 +195,7 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 	if o.node.cfg.Role != RoleNode {
 		return true
 	}
-	view := o.node.View()
+	view, links := o.node.View(), o.node.liveLinks()
 	self := o.node.id
 	complete = true
 	o.mu.Lock()
@@ -206,7 +206,7 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 			continue
 		}
 		complete = false
-		if ph == away && o.mayClaimLocked(p, view) {
+		if ph == away && o.mayClaimLocked(p, view, links) {
 			parts = append(parts, p)
 		}
 	}
@@ -221,7 +221,7 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 	}
 	o.mu.Unlock()
 	if len(parts) > 0 {
-		o.node.group.Go(func() { o.claim(ctx, view, epoch, parts) })
+		o.node.group.Go(func() { o.claim(ctx, view, links, epoch, parts) })
 	}
 	return complete
 }
@@ -252,9 +252,14 @@ func (o *ownership) succeeding(holder ID) (claimants []ID) {
 	return claimants
 }
 
-// mayClaimLocked says whether this node may ask for p.
-func (o *ownership) mayClaimLocked(p int, view *View) bool {
-	holder := o.parts[p].holder.by
+// mayClaimLocked says whether this node may ask for p over links.
+func (o *ownership) mayClaimLocked(p int, view *View, links []*link) bool {
+	part := &o.parts[p]
+	asked := func(l *link) bool { return l.id == part.promised.by }
+	if o.pendingLocked(part, o.node.id) && !slices.ContainsFunc(links, asked) {
+		return false
+	}
+	holder := part.holder.by
 	if holder == (ID{}) || holder == o.node.id || o.node.hasEnded(holder) || planted.Is(planted.AliveIgnored) {
 		return true
 	}

@@ -37,6 +37,7 @@ const (
 	SameName         Bug = "same-name"
 	NoEpoch          Bug = "claim-without-epoch"
 	AliveIgnored     Bug = "claim-from-the-living"
+	UnaskedIgnored   Bug = "claimant-not-asked"
 	ServesOn         Bug = "serves-after-yielding"
 	MissWhileCold    Bug = "miss-while-cold"
 	DroppedUnchecked Bug = "dropped-unconfirmed"
@@ -68,6 +69,7 @@ var All = []struct {
 	{SameName, "two processes with one name, started at the same moment, both stay"},
 	{NoEpoch, "claims have no order"},
 	{AliveIgnored, "partitions are claimed from the living, whatever ring they see, and given"},
+	{UnaskedIgnored, "two claims of one partition are agreed to, of which neither claimant was asked by the other"},
 	{ServesOn, "a member goes on serving what it has yielded"},
 	{MissWhileCold, "a miss on a cold partition is answered before the holders were asked"},
 	{DroppedUnchecked, "a copy is dropped before anybody has confirmed it"},

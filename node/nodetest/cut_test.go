@@ -42,6 +42,25 @@ func TestOneWayCut(t *testing.T) {
 	}}.run(t)
 }
 
+// TestRestartBesideAStalledLink starts a node anew at once while a link between
+// two others has stalled in one direction. One of these claims what the dead
+// process had from all that it knows, and waits for an answer over that link;
+// meanwhile the new process, which it does not know yet, claims the same from
+// everybody.
+func TestRestartBesideAStalledLink(t *testing.T) {
+	scenario{options: Options{Hosts: 4}, nodes: 4, faults: func(c *Cluster) {
+		for range 12 {
+			c.CutOneWay(c.Hosts[2], c.Hosts[3])
+			time.Sleep(1150 * time.Millisecond) // too short for the link to be given up
+			c.Heal()
+			time.Sleep(600 * time.Millisecond) // too short for it to have recovered
+			must(c, c.Hosts[0].Restart())
+			must(c, c.AwaitSettled(agreeWithin))
+			c.Rest(time.Minute) // or the name counts as flapping
+		}
+	}}.run(t)
+}
+
 // TestCutLink cuts one link of three. What one end asks for at the other goes
 // through the third: nothing is refused once the cut has been noticed.
 func TestCutLink(t *testing.T) {
