@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -23,30 +24,54 @@ type attempt struct{ Call }
 // network that is not slow, and has not sent to another owner before.
 const unrepeated = 2*defaultDelay + time.Microsecond
 
-// register is the model of one session: a value, or none. What is unknown of
-// calls shows as their end, which is never, and by attempts.
+// state is what a register is: a value, or none. behind is what it was before
+// the writes that were answered as unconfirmed, if such were the last ones: a
+// crash of their owner may take them back, and their answer says so.
+type state struct {
+	value  int
+	undone bool // whether there is a behind
+	behind int
+}
+
+// register is the model of one session. What is unknown of calls shows as their
+// end, which is never, and by attempts.
 var register = &porcupine.NondeterministicModel{
-	Init: func() []any { return []any{none} },
-	Step: func(state, input, output any) []any {
+	Init: func() []any { return []any{state{value: none}} },
+	Step: func(was, input, output any) []any {
 		if again, ok := input.(attempt); ok {
-			return append([]any{state}, applied(state.(int), again.Call)...)
+			return append([]any{was}, applied(was.(state), again.Call)...)
 		}
-		return applied(state.(int), input.(Call))
+		return applied(was.(state), input.(Call))
 	},
 	DescribeOperation: func(input, _ any) string { return fmt.Sprint(input) },
 }
 
-func applied(state int, c Call) []any {
-	switch c.Kind {
-	case session.Put:
-		return []any{c.Value}
-	case session.Delete:
-		return []any{none}
+// applied returns what a register may be after a call: from what it was, or from
+// what a crash in between has made of that.
+func applied(was state, c Call) (next []any) {
+	befores := []state{was}
+	if was.undone {
+		befores = append(befores, state{value: was.behind})
 	}
-	if c.Outcome == OK && c.Got == state || c.Outcome != OK && state == none {
-		return []any{state}
+	for _, before := range befores {
+		after := before
+		switch {
+		case c.Kind == session.Put:
+			after = state{value: c.Value}
+		case c.Kind == session.Delete:
+			after = state{value: none}
+		case c.Outcome == OK && c.Got != before.value, c.Outcome != OK && before.value != none:
+			continue
+		}
+		if c.Kind != session.Get && c.Unconfirmed {
+			after.undone, after.behind = true, before.value
+			if before.undone {
+				next = append(next, state{after.value, true, before.behind})
+			}
+		}
+		next = append(next, after)
 	}
-	return nil
+	return next
 }
 
 // checkLinear holds the histories of registers against the model. While the
@@ -89,4 +114,39 @@ func operations(calls []Call) (ops []porcupine.Operation) {
 		}
 	}
 	return ops
+}
+
+// TestLinearCheck: what the check refuses, and what it lets pass.
+func TestLinearCheck(t *testing.T) {
+	at := func(i int) time.Duration { return time.Duration(i) * time.Second }
+	put := func(i, value int) Call {
+		return Call{Kind: session.Put, Value: value, Outcome: OK, Began: at(i), Ended: at(i)}
+	}
+	get := func(i, got int) Call {
+		c := Call{Kind: session.Get, Got: got, Outcome: OK, Began: at(i), Ended: at(i)}
+		if got == none {
+			c.Outcome = Deleted
+		}
+		return c
+	}
+	remove := func(i int) Call { return Call{Kind: session.Delete, Outcome: OK, Began: at(i), Ended: at(i)} }
+	unconfirmed := func(c Call) Call { c.Unconfirmed = true; return c }
+	for name, c := range map[string]struct {
+		calls []Call
+		legal bool
+	}{
+		"in order":                          {[]Call{put(1, 1), get(2, 1), remove(3), get(4, none), put(5, 2), get(6, 2)}, true},
+		"a lost write":                      {[]Call{put(1, 1), put(2, 2), get(3, 1)}, false},
+		"a logout undone":                   {[]Call{put(1, 1), remove(2), get(3, 1)}, false},
+		"a logout undone after it was seen": {[]Call{put(1, 1), remove(2), get(3, none), get(4, 1)}, false},
+		"an unconfirmed one":                {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), get(4, 1)}, true},
+		"the same, seen before":             {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, none), get(4, 1)}, true},
+		"the same, and gone again":          {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), get(4, none)}, false},
+		"two of them":                       {[]Call{put(1, 1), unconfirmed(put(2, 2)), unconfirmed(remove(3)), get(4, 1)}, true},
+		"the later of them":                 {[]Call{put(1, 1), unconfirmed(put(2, 2)), unconfirmed(remove(3)), get(4, 2)}, true},
+		"confirmed by what came after":      {[]Call{put(1, 1), unconfirmed(remove(2)), put(3, 2), get(4, 1)}, false},
+		"back to what it never was":         {[]Call{put(1, 1), put(2, 2), unconfirmed(remove(3)), get(4, 1)}, false},
+	} {
+		require.Equal(t, c.legal, porcupine.CheckOperations(register.ToModel(), operations(c.calls)), name)
+	}
 }
