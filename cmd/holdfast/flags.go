@@ -20,6 +20,7 @@ type commandLine struct {
 	Ring    ringCommand    `cmd:"" help:"Show who owns what, or who owns one key."`
 	Status  statusCommand  `cmd:"" help:"Show members, sessions, replication lag and copies below target."`
 	Drain   drainCommand   `cmd:"" help:"Make a node hand its sessions over and leave."`
+	Bench   benchCommand   `cmd:"" help:"Put a cluster under load, and watch what its users get."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -58,6 +58,22 @@ type nodeCount int
 // of 50 processes; more than that is not for one machine.
 func (n *nodeCount) UnmarshalText(text []byte) error { return setWhole(n, text, 1, 50) }
 
+type userCount int
+
+func (n *userCount) UnmarshalText(text []byte) error { return setWhole(n, text, 1, 1_000_000) }
+
+type connectionCount int
+
+func (n *connectionCount) UnmarshalText(text []byte) error { return setWhole(n, text, 1, 10_000) }
+
+type percentage int
+
+func (n *percentage) UnmarshalText(text []byte) error { return setWhole(n, text, 0, 100) }
+
+type requestCount int
+
+func (n *requestCount) UnmarshalText(text []byte) error { return setWhole(n, text, 0, 1_000_000_000) }
+
 type port int
 
 func (n *port) UnmarshalText(text []byte) error { return setWhole(n, text, 1, math.MaxUint16) }
@@ -245,14 +261,26 @@ func (f *logFormat) UnmarshalText(text []byte) error { return setOneOf(f, text, 
 type adminURL string
 
 func (a *adminURL) UnmarshalText(text []byte) error {
+	return setBaseURL(a, text, "the admin address of a member, such as http://127.0.0.1:8081")
+}
+
+// sessionsURL is where a router or a node answers its clients; host:port will do.
+type sessionsURL string
+
+func (a *sessionsURL) UnmarshalText(text []byte) error {
+	return setBaseURL(a, text, "the public address of a router or a node, such as http://127.0.0.1:8080")
+}
+
+// setBaseURL sets *a from text if it is a URL without a path.
+func setBaseURL[T ~string](a *T, text []byte, accepted string) error {
 	s := string(text)
 	if !strings.Contains(s, "://") {
 		s = "http://" + s
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Scheme != "http" && u.Scheme != "https" {
-		return refuse(text, "the admin address of a member, such as http://127.0.0.1:8081")
+		return refuse(text, accepted)
 	}
-	*a = adminURL(u.Scheme + "://" + u.Host)
+	*a = T(u.Scheme + "://" + u.Host)
 	return nil
 }
