@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strconv"
 	"strings"
@@ -210,6 +211,11 @@ func TestDev(t *testing.T) {
 }
 
 func TestDevEndsOnItsSignalsAndOnQuit(t *testing.T) {
+	// Under nohup, or behind a shell's &, this process ignores one of them, and a
+	// child inherits that. What is caught here is a child's default again.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	for name, end := range map[string]func(*child) error{
 		"SIGINT": func(c *child) error { return c.cmd.Process.Signal(syscall.SIGINT) },
 		"SIGHUP": func(c *child) error { return c.cmd.Process.Signal(syscall.SIGHUP) },
