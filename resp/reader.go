@@ -250,6 +250,8 @@ func (r *Reader) makeRoom() {
 	case len(held) == 0 && size > keepBuffer:
 		size = keepBuffer / 4
 		r.spans, r.args = trim(r.spans), trim(r.args)
+		clear(r.args[:cap(r.args)]) // they lie in the buffer
+		clear(r.commands[:cap(r.commands)])
 	case len(held) == size, r.full && size < keepBuffer:
 		size *= 2
 	case r.start == 0:

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 )
@@ -56,6 +58,21 @@ func severalCommands(t *testing.T, sent string) (all [][]string) {
 			return all
 		}
 	}
+}
+
+// TestSeveralKeepsCommandsApart: what is appended to one is not in the next.
+func TestSeveralKeepsCommandsApart(t *testing.T) {
+	r := NewReader(strings.NewReader(strings.Repeat("*1\r\n$4\r\nPING\r\n", 8)), testLimits)
+	require.NoError(t, r.Fill())
+	var commands [][][]byte
+	for range 2 { // the second time there is room behind the first command
+		var err error
+		commands, err = r.Several(4)
+		require.NoError(t, err)
+		require.Len(t, commands, 4)
+	}
+	_ = append(commands[0], []byte("more"))
+	require.Equal(t, "PING", string(commands[1][0]))
 }
 
 // TestSeveralKeepsAnErrorInItsPlace: what came before it is returned first.
@@ -194,6 +211,7 @@ func TestReaderGivesMemoryBack(t *testing.T) {
 	src := io.MultiReader(bytes.NewReader(long), strings.NewReader("*1\r\n$4\r\nPING\r\n"))
 	r := NewReader(src, testLimits)
 	var peak int
+	var large weak.Pointer[byte]
 	for range 2 {
 		for {
 			args, err := r.Next()
@@ -203,10 +221,15 @@ func TestReaderGivesMemoryBack(t *testing.T) {
 			}
 			require.NoError(t, r.Fill())
 		}
-		peak = max(peak, len(r.buf))
+		if len(r.buf) > peak {
+			peak, large = len(r.buf), weak.Make(&r.buf[0])
+		}
 	}
 	require.GreaterOrEqual(t, peak, 1<<20)
 	require.LessOrEqual(t, len(r.buf), keepBuffer)
+	runtime.GC()
+	require.Nil(t, large.Value(), "something still lies in the large one")
+	runtime.KeepAlive(r)
 }
 
 // Every command of one read stays readable until the next read.

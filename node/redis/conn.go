@@ -106,6 +106,7 @@ func (c *conn) serve() {
 func (c *conn) turn() bool {
 	c.busy.Store(true)
 	c.runBuffered()
+	c.batch.Key = "" // it lies in the reader's buffer
 	if err := c.flush(); err != nil || c.closing {
 		return false
 	}
@@ -156,6 +157,7 @@ func (c *conn) prefetch(commands [][][]byte) {
 		}
 	}
 	c.server.cfg.Cluster.Prefetch(c.ahead)
+	clear(c.ahead) // they lie in the reader's buffer, which must be free to go
 }
 
 // refuse ends a connection that does not speak the protocol.

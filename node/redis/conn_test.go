@@ -63,6 +63,21 @@ func TestPipelineIsAnsweredInOneWrite(t *testing.T) {
 	require.Equal(t, 3, wire.n)
 }
 
+// TestNothingIsRunAfterTheEnd: a pipeline that goes on behind QUIT is cut out
+// with it, and not run.
+func TestNothingIsRunAfterTheEnd(t *testing.T) {
+	s, f := open(t)
+	c := dial(t, s)
+	c.send("SET k 1", "QUIT", "SET k 2")
+	require.Equal(t, "+OK", c.read())
+	require.Equal(t, "+OK", c.read())
+	c.closed()
+	rec, err := f.store.Get("k")
+	require.NoError(t, err)
+	value, _ := rec.Opaque()
+	require.Equal(t, "1", value)
+}
+
 // TestPipelinePrefetches: the keys of a pipeline are known before its first
 // command is run, and a single command is not held up by it.
 func TestPipelinePrefetches(t *testing.T) {
