@@ -465,8 +465,13 @@ func (n *Node) hasEnded(id ID) bool {
 	case m == nil:
 		// So long gone that gossip has forgotten it; unless it is newer than all
 		// that gossip has told of the name, and so will be told of soon.
-		return !slices.ContainsFunc(view.Members, func(m *Member) bool { return m.Name == id.Name }) ||
-			slices.ContainsFunc(view.Members, func(m *Member) bool { return m.Name == id.Name && m.Boot > id.Boot })
+		newest := ""
+		for _, m := range view.Members {
+			if m.Name == id.Name {
+				newest = max(newest, m.Boot)
+			}
+		}
+		return newest == "" || newest > id.Boot
 	case m.Refused || m.Left:
 		return true
 	default:
