@@ -230,7 +230,9 @@ func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
 	n.fence.note(&again, reply{}, errNoOwner)
 	require.Nil(t, n.fence.outcome(&again), "it has not been run yet")
 	ran := reply{Reply: api.Reply{Node: "a"}}
-	n.fence.note(&again, ran, nil)
+	listed := ran
+	listed.changed = []string{"k"} // which lies in what the attempt gives back
+	n.fence.note(&again, listed, nil)
 	n.fence.note(&again, reply{}, nil)
 	require.Equal(t, &outcome{ran, nil}, n.fence.outcome(&again), "what was run once is not run again")
 	require.ErrorIs(t, n.tooLate(first), errTooLate)

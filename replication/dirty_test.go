@@ -2,8 +2,10 @@ package replication
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -147,4 +149,17 @@ func TestDirtySetLetsGo(t *testing.T) {
 	}
 	require.Zero(t, d.peak)
 	require.True(t, d.oldest().IsZero())
+}
+
+// TestDirtyKeyIsACopy: a record's own key would keep the record's text alive.
+func TestDirtyKeyIsACopy(t *testing.T) {
+	text := strings.Clone("key and fields")
+	key := text[:3]
+	d := newDirtySet()
+	d.add(key, time.Unix(1, 0))
+	for kept, e := range d.entries {
+		require.NotSame(t, unsafe.StringData(key), unsafe.StringData(kept))
+		require.NotSame(t, unsafe.StringData(key), unsafe.StringData(e.key))
+	}
+	require.Len(t, d.entries, 1)
 }

@@ -81,6 +81,11 @@ func TestViewKeyIsView(t *testing.T) {
 	put(t, s, "k")
 	do(t, s, Op{Kind: Delete, Key: "k"})
 	same(false)
+	require.NoError(t, s.ViewKey(p, func(tx *Tx) error {
+		tx.DeletedAt("k")
+		require.False(t, s.partitions[p].mu.TryLock(), "tombstones are read under the lock")
+		return nil
+	}))
 	s.Close(p)
 	_, _, _, _, err := look(s.ViewKey)
 	require.ErrorIs(t, err, ErrNotServed)

@@ -211,7 +211,7 @@ func (w *benchWorker) write(ctx context.Context, u *benchUser, pad string, due t
 	if err == nil && status/100 == 2 {
 		u.acked = u.tried
 	}
-	w.count(ctx, due, server, status, err, func(t *benchTally) {})
+	w.count(ctx, due, server, status, err, nil)
 }
 
 func (w *benchWorker) read(ctx context.Context, u *benchUser, due time.Time) {
@@ -278,7 +278,9 @@ func (w *benchWorker) count(ctx context.Context, due time.Time, server string, s
 		w.tally.latency.add(took)
 		w.tally.servers[server]++
 	}
-	more(w.tally)
+	if more != nil {
+		more(w.tally)
+	}
 }
 
 // rest keeps a worker from asking a closed port as fast as it can.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -179,4 +180,21 @@ func TestHistogram(t *testing.T) {
 	})
 	var none histogram
 	require.Zero(t, none.quantile(0.5))
+}
+
+// With a rate the connections share it out, and a request that is late does not
+// delay the time from which the next one counts.
+func TestBenchKeepsItsRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(&benchCommand{Rate: 20, Connections: 2, Users: 2})
+		w, began := b.workers[0], time.Now()
+		due := w.await(t.Context(), began)
+		require.Equal(t, 100*time.Millisecond, time.Since(began))
+		time.Sleep(250 * time.Millisecond) // the answer
+		for i := range 3 {
+			due = w.await(t.Context(), due)
+			require.Equal(t, time.Duration(i+2)*100*time.Millisecond, due.Sub(began))
+		}
+		require.Equal(t, 400*time.Millisecond, time.Since(began))
+	})
 }
