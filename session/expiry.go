@@ -139,11 +139,14 @@ func (p *partition) reapLiveLocked(tag uint64, now int64, r *reaped) (again int6
 	again = never
 	for s := range p.live.tagged(tag) {
 		rec := s.rec.Load()
-		switch {
-		case rec == nil:
-		case rec.expiry.grace() > now:
-			again = min(again, rec.expiry.grace())
-		default:
+		if rec == nil {
+			continue
+		}
+		// A clock that has not passed its newest stamp could give that stamp
+		// to a second write, once the first is forgotten.
+		if at := max(rec.expiry.grace(), rec.newest().millis()+1); at > now {
+			again = min(again, at)
+		} else {
 			r.session(rec.key, p.open.Load())
 			p.forgetLocked(rec)
 		}

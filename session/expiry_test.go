@@ -84,6 +84,24 @@ func TestDeleteAfterTheDeadline(t *testing.T) {
 	require.Equal(t, c.t.UnixMilli()+tombstoneSlack, gone.Expiry().At)
 }
 
+// TestForgottenVersionIsNotGivenAgain: a write can end its session at once, and
+// the next one may be of the same millisecond.
+func TestForgottenVersionIsNotGivenAgain(t *testing.T) {
+	s, c := testStore(t)
+	do(t, s, Op{Kind: Put, Key: "k"})
+	c.advance(10 * time.Minute)
+	ended := do(t, s, Op{Kind: Put, Key: "k", MaxAge: time.Minute}).Record
+	s.Expire()
+	again := do(t, s, Op{Kind: Put, Key: "k"})
+	require.True(t, again.Created)
+	require.Greater(t, again.Record.Version(), ended.Version())
+
+	do(t, s, Op{Kind: Put, Key: "k", TTL: -1, MaxAge: time.Millisecond})
+	c.advance(time.Millisecond)
+	s.Expire()
+	require.Zero(t, s.Stats().Sessions, "it is forgotten all the same")
+}
+
 func TestShortTTLIsNotNone(t *testing.T) {
 	s, c := testStore(t)
 	require.Equal(t, c.t.UnixMilli()+1, do(t, s, Op{Kind: Put, Key: "k", TTL: 1}).Until)
