@@ -39,6 +39,9 @@ func (n *Node) pinned() http.Handler {
 		switch {
 		case err != nil:
 			refuseUnavailable(w, err.Error())
+		case !here && !safe(r.Method) && n.stale(n.attemptOf(r.Context())):
+			n.stats.refusedLate.Add(1)
+			refuseUnavailable(w, errOvertaken.Error())
 		case !here || n.beside != nil:
 			n.router.Forward(w, r, user, cookie, nil)
 		default:
@@ -60,15 +63,28 @@ func (n *Node) pinned() http.Handler {
 	})
 }
 
+// safe says whether a request with this method asks for nothing to be changed
+// (RFC 9110, section 9.2.1).
+func safe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
 // awaitOwner says whether this node serves the user, and waits a little while
-// nobody does.
+// nobody does. Without a lease it asks the others first.
 func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err error) {
 	p := ring.Partition(user)
-	if n.owner.phaseOf(p) == warm {
+	if n.owner.phaseOf(p) == warm && n.lease.held() {
 		return true, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
+	if !n.lease.held() {
+		_, _ = n.lease.ask(ctx) // whether the user's session may be used is for those who ask for it
+	}
 	for {
 		changed := n.members.changed()
 		v := n.owner.route(p)

@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,6 +32,7 @@ const (
 	headerKey      = "Holdfast-Key"      // from a router: the user it has found
 	headerFailover = "Holdfast-Failover" // from a router: <owner>/<boot> that refused it
 	headerFence    = "Holdfast-Fence"    // from a router: see fenceFor
+	headerAttempt  = "Holdfast-Attempt"  // from a router: see router.ParseAttempt
 	headerStandIn  = "Holdfast-Stand-In" // from a member: <owner>/<boot> whose application is down
 	headerNode     = "Holdfast-Node"
 	headerAPI      = "Holdfast-Api" // to the application: where this node answers it
@@ -190,10 +189,14 @@ func (n *Node) publicHandler() http.Handler {
 		if failed := r.Header.Get(headerFailover); failed != "" && n.trustsRequest(r) {
 			n.takeOver(r.Context(), failed)
 		}
-		if fence := r.Header.Get(headerFence); fence != "" && n.trustsRequest(r) && n.fencedOff(fence) {
+		a, err := n.received(r)
+		if err != nil {
 			n.stats.refusedLate.Add(1)
-			refuseUnavailable(w, "the request came after its time, or was meant for another owner")
+			refuseUnavailable(w, err.Error())
 			return
+		}
+		if !a.deadline.IsZero() {
+			r = withAttempt(r, a)
 		}
 		if path := r.URL.Path; path == "/v1" || strings.HasPrefix(path, "/v1/") {
 			sessions.ServeHTTP(w, r)
@@ -201,45 +204,6 @@ func (n *Node) publicHandler() http.Handler {
 		}
 		app.ServeHTTP(w, r)
 	})
-}
-
-// fenceTime is how long after it was sent a request may reach a member.
-const fenceTime = 5 * time.Second
-
-// fenceFor marks a request for a member:
-//
-//	<partition>/<epoch of the member's claim, 0 if it has none>/<deadline, unix ms by the member's clock>
-//
-// What a cut network or a frozen process has held back is not run after it has
-// been run elsewhere.
-func (n *Node) fenceFor(key string, t router.Target) string {
-	p := ring.Partition(key)
-	epoch := uint64(0)
-	if v := n.owner.route(p); v.to != nil && v.to.id == (ID{t.Name, t.Boot}) {
-		epoch = v.epoch
-	}
-	deadline := n.cfg.Now().Add(fenceTime)
-	if l := n.linkTo(ID{t.Name, t.Boot}); l != nil {
-		deadline = deadline.Add(l.clockOffset())
-	}
-	var room [48]byte
-	fence := append(strconv.AppendInt(room[:0], int64(p), 10), '/')
-	fence = append(strconv.AppendUint(fence, epoch, 10), '/')
-	return string(strconv.AppendInt(fence, deadline.UnixMilli(), 10))
-}
-
-// fencedOff says whether a request must not be run here any more.
-func (n *Node) fencedOff(fence string) bool {
-	var p int
-	var epoch uint64
-	var deadline int64
-	if _, err := fmt.Sscanf(fence, "%d/%d/%d", &p, &epoch, &deadline); err != nil || p < 0 || p >= ring.Partitions {
-		return true
-	}
-	if n.cfg.Now().UnixMilli() > deadline {
-		return true
-	}
-	return n.owner.phaseOf(p) != away && !n.owner.epochIs(p, epoch)
 }
 
 // takeOver checks an owner that refused a router, given as <name>/<boot>, and

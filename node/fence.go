@@ -51,9 +51,9 @@ func (o *outcome) to(w work) (reply, error) {
 // would be without a fence.
 const maxFence = 1 << 16
 
-// raise lets no further attempt of an operation pass before its deadline is
-// over.
-func (f *fence) raise(r *request, now time.Time) {
+// raise lets no attempt of an operation pass any more that is not a repetition.
+// It stands until the deadline of everything that was sent before it is over.
+func (f *fence) raise(a attempt, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ids == nil {
@@ -62,20 +62,20 @@ func (f *fence) raise(r *request, now time.Time) {
 	if len(f.ids) >= maxFence {
 		f.lowerLocked(now)
 	}
-	if f.ids[r.id] == nil && len(f.ids) < maxFence {
-		f.ids[r.id] = &attempts{until: r.deadline}
+	if f.ids[a.id] == nil && len(f.ids) < maxFence {
+		f.ids[a.id] = &attempts{until: now.Add(fenceTime)}
 	}
 	f.size.Store(int32(len(f.ids)))
 }
 
 // stops says whether an attempt comes too late.
-func (f *fence) stops(r *request) bool {
+func (f *fence) stops(a attempt) bool {
 	if f.size.Load() == 0 {
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, raised := f.ids[r.id]
+	_, raised := f.ids[a.id]
 	return raised
 }
 
@@ -117,7 +117,7 @@ func (f *fence) note(r *request, rep reply, err error) {
 // outcome returns what became of an earlier repetition of r, nil if none is
 // known of.
 func (f *fence) outcome(r *request) *outcome {
-	if !r.repeat || f.size.Load() == 0 || planted.Is(planted.LateRepeat) {
+	if !r.repeat || !r.work.writes() || f.size.Load() == 0 || planted.Is(planted.LateRepeat) {
 		return nil
 	}
 	f.mu.Lock()
@@ -130,19 +130,15 @@ func (f *fence) outcome(r *request) *outcome {
 
 // tooLate says whether an operation must not be run any more: its writer has
 // given it up, or a repetition of it is here already.
-func (n *Node) tooLate(r *request) error {
+func (n *Node) tooLate(a attempt) error {
 	now := n.cfg.Now()
 	switch {
-	case now.After(r.deadline):
-		n.stats.refusedLate.Add(1)
-		return fmt.Errorf("%s arrived %v after its deadline: %w", r.work.name(), now.Sub(r.deadline).Round(time.Millisecond), errTooLate)
-	case r.repeat:
-		n.fence.raise(r, now)
-		return nil
-	case n.fence.stops(r):
-		n.stats.refusedLate.Add(1)
-		return fmt.Errorf("%s arrived after its repetition: %w", r.work.name(), errTooLate)
-	default:
-		return nil
+	case now.After(a.deadline):
+		return fmt.Errorf("%w by %v", errTooLate, now.Sub(a.deadline).Round(time.Millisecond))
+	case a.repeat:
+		n.fence.raise(a, now)
+	case n.fence.stops(a):
+		return fmt.Errorf("%w: its repetition has come before it", errTooLate)
 	}
+	return nil
 }

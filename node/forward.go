@@ -72,8 +72,11 @@ func decodeRequest(b []byte) (*request, error) {
 		return nil, fmt.Errorf("request of %d bytes: %w", len(b), session.ErrMalformed)
 	}
 	r := &request{
-		hops: int(b[0]), ack: replication.Ack(b[1]), repeat: b[2]&requestRepeat != 0, fenced: b[2]&requestFenced != 0,
-		id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))), epoch: order.Uint64(b[19:]),
+		hops: int(b[0]), ack: replication.Ack(b[1]), epoch: order.Uint64(b[19:]),
+		attempt: attempt{
+			id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))),
+			repeat: b[2]&requestRepeat != 0, fenced: b[2]&requestFenced != 0,
+		},
 	}
 	var err error
 	if r.work, err = decodeWork(b[requestHeader:], b[2]&requestBatch != 0); err != nil {

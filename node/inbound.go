@@ -124,7 +124,9 @@ func (h inbound) request(r *peer.Request) {
 		r.Fail(err)
 		return
 	}
-	if err := n.tooLate(in); err != nil {
+	in.sent = n.cfg.Now()
+	if err := n.tooLate(in.attempt); err != nil {
+		n.stats.refusedLate.Add(1)
 		r.Reply(encodeReply(n.reply(), err))
 		return
 	}

@@ -27,6 +27,9 @@ const (
 	// was frozen: a tick that comes this late drops the lease.
 	gapTick  = 100 * time.Millisecond
 	gapLimit = 500 * time.Millisecond
+	// wakeTime is for how long after it goes on such a process may still read
+	// what came before. It is longer than clocks are known to agree.
+	wakeTime = 250 * time.Millisecond
 	// settleTicks is how many of these ticks pass from one look at whether the
 	// membership has settled to the next.
 	settleTicks = 10
@@ -57,6 +60,9 @@ type lease struct {
 	node  *Node
 	until atomic.Int64 // nanoseconds since the node's start
 	vain  atomic.Int64 // when the others were last asked and nobody answered
+
+	ticked atomic.Int64 // when watch last ran, nanoseconds since the node's start; 0 before
+	goneOn atomic.Int64 // when watch last found that this process had stood still, unix ns; 0 for never
 
 	mu sync.Mutex // guards what follows
 	// stable are the nodes that count as the whole cluster: those that are in
@@ -240,11 +246,22 @@ func (l *lease) ask(ctx context.Context) (degraded bool, err error) {
 	return true, nil
 }
 
+// stoodStill says whether this process was not running for a while after sent,
+// or shortly before: what it reads in its first moments may have waited for it.
+func (l *lease) stoodStill(sent time.Time) bool {
+	if t := l.ticked.Load(); t != 0 && l.node.since()-time.Duration(t) > gapLimit {
+		return true // watch has not run yet
+	}
+	goneOn := l.goneOn.Load()
+	return goneOn != 0 && sent.Add(-wakeTime).UnixNano() < goneOn
+}
+
 // watch drops the lease when this process was not running for a while, which
 // it cannot know otherwise where the machine's clocks stood still with it.
 func (l *lease) watch(ctx context.Context) {
 	tick := time.NewTicker(gapTick)
 	defer tick.Stop()
+	defer l.ticked.Store(0)
 	last := time.Now()
 	for ticks := 0; ; ticks++ {
 		select {
@@ -255,6 +272,10 @@ func (l *lease) watch(ctx context.Context) {
 		now := time.Now()
 		gap := max(now.Sub(last), now.Round(0).Sub(last.Round(0))) // monotonic, and wall
 		last = now
+		if gap >= gapLimit {
+			l.goneOn.Store(l.node.cfg.Now().UnixNano())
+		}
+		l.ticked.Store(max(1, int64(l.node.since())))
 		if ticks%settleTicks == 0 {
 			l.settle(l.node.View())
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -43,7 +42,7 @@ type Sessions struct{ node *Node }
 // says what a write waits for. Errors are those of package session, and
 // api.ErrUnavailable or api.ErrUncertain.
 func (s *Sessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
-	r, err := s.node.do(ctx, opWork{op}, ack, false)
+	r, err := s.node.do(ctx, opWork{op}, ack, attempt{})
 	return r.Reply, err
 }
 
@@ -52,7 +51,7 @@ type doorSessions struct{ node *Node }
 
 // Do implements api.Sessions.
 func (s doorSessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
-	r, err := s.node.do(ctx, opWork{op}, ack, true)
+	r, err := s.node.do(ctx, opWork{op}, ack, s.node.attemptOf(ctx))
 	return r.Reply, err
 }
 
@@ -105,29 +104,18 @@ type request struct {
 	// the owner, 0 if it went by the ring. A receiver with another claim has
 	// been succeeded since, and perhaps become owner again.
 	epoch uint64
-	// id names the operation over all its attempts, and deadline ends them: it
-	// must not be run after that, for its writer has gone on.
-	id       uint64
-	deadline time.Time
-	// repeat says that an earlier attempt was sent and not answered, so it may
-	// have been run, and may yet arrive.
-	repeat bool
-	// fenced says that whoever sent it may have sent it elsewhere since: it is
-	// not passed on by a member that was out of touch while it had it.
-	fenced bool
+	attempt
 }
 
-// do runs work that has come in at a door of this member.
-func (n *Node) do(ctx context.Context, w work, ack replication.Ack, fenced bool) (reply, error) {
+// do runs work that has come in at a door of this member, as that attempt.
+func (n *Node) do(ctx context.Context, w work, ack replication.Ack, a attempt) (reply, error) {
 	p := w.partition()
-	if n.owner.phaseOf(p) == warm { // the usual case, without timers
+	if n.owner.phaseOf(p) == warm && !a.repeat { // the usual case, without timers
 		if r, err := n.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
 			return r, err
 		}
 	}
-	return n.dispatch(ctx, &request{
-		work: w, ack: ack, part: p, id: rand.Uint64(), deadline: n.cfg.Now().Add(serveTimeout), fenced: fenced,
-	})
+	return n.dispatch(ctx, &request{work: w, ack: ack, part: p, attempt: a.named(n.cfg.Now())})
 }
 
 // dispatch is where local or forward is decided, for every door and every kind
@@ -138,8 +126,11 @@ func (n *Node) dispatch(ctx context.Context, r *request) (reply, error) {
 	defer cancel()
 	for {
 		changed := n.members.changed()
-		rep, err := n.attempt(ctx, r)
+		rep, err := n.try(ctx, r)
 		if !again(err) || r.hops >= maxHops { // whoever forwarded it last looks again
+			if r.repeat && (errors.Is(err, errOvertaken) || errors.Is(err, errTooLate)) {
+				err = fmt.Errorf("%w: %w", api.ErrUncertain, err) // as another attempt may have been
+			}
 			return rep, err
 		}
 		r.repeat = r.repeat || errors.Is(err, errUnanswered)
@@ -167,7 +158,7 @@ var (
 	errUnanswered = errors.New("forwarded and not answered")
 	// errTooLate says that an operation has not been run because its time is
 	// over, or a later attempt has come before it.
-	errTooLate = errors.New("too late")
+	errTooLate = fmt.Errorf("%w: too late", api.ErrUnavailable)
 	// errOtherEpoch says that an operation was meant for an owner by another
 	// claim, and has not been run.
 	errOtherEpoch = errors.New("sent by a claim that is not in force")
@@ -175,7 +166,7 @@ var (
 	errLeaseOver = fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
 	// errOvertaken says that this member has been succeeded while it was out
 	// of touch, and has not run the operation.
-	errOvertaken = fmt.Errorf("%w: succeeded while out of touch", api.ErrUnavailable)
+	errOvertaken = fmt.Errorf("%w: this member was out of touch and has been succeeded", api.ErrUnavailable)
 	// errBlind says that a key is not here, and may be on a member that cannot
 	// be reached.
 	errBlind = fmt.Errorf("%w: no member that held the partition can be reached", api.ErrUnavailable)
@@ -191,7 +182,8 @@ func again(err error) bool {
 	return false
 }
 
-func (n *Node) attempt(ctx context.Context, r *request) (reply, error) {
+// try makes one attempt at the owner, here or there.
+func (n *Node) try(ctx context.Context, r *request) (reply, error) {
 	v := n.owner.route(r.part)
 	switch {
 	case v.phase == fetching || v.phase == warm:
@@ -203,6 +195,9 @@ func (n *Node) attempt(ctx context.Context, r *request) (reply, error) {
 		return n.reply(), errNoOwner
 	case r.hops >= maxHops:
 		return n.reply(), fmt.Errorf("after %d hops: %w", r.hops, session.ErrNotServed)
+	case r.work.writes() && n.stale(r.attempt):
+		n.stats.refusedLate.Add(1)
+		return n.reply(), fmt.Errorf("%s: %w", r.work.name(), errOvertaken)
 	default:
 		return n.forward(ctx, v, r)
 	}
@@ -215,8 +210,9 @@ func (n *Node) serveOnce(ctx context.Context, r *request) (reply, error) {
 	if done := n.fence.outcome(r); done != nil {
 		return done.to(r.work)
 	}
-	if err := n.tooLate(r); err != nil && r.hops > 0 {
-		return n.reply(), err
+	if err := n.tooLate(r.attempt); err != nil {
+		n.stats.refusedLate.Add(1)
+		return n.reply(), fmt.Errorf("%s: %w", r.work.name(), err)
 	}
 	rep, err := n.serveLeased(ctx, r)
 	n.fence.note(r, rep, err)

@@ -35,6 +35,9 @@ type exchange struct {
 	lookup func(key string) Route // in place of the configured one for the application; nil for none
 	hops   int                    // how often it was passed on before
 
+	id         uint64 // of all attempts of it; 0 before the first
+	unanswered int    // how many attempts were sent and not answered, those of whoever passed it on included
+
 	out        []byte  // the outgoing head, and behind it what a try adds
 	held       []byte  // the whole body, if upload is nil
 	tail       []byte  // the field lines behind a held body; then it goes in one chunk

@@ -300,6 +300,42 @@ func TestAnswerOfTheApplicationBreaksOff(t *testing.T) {
 	require.Error(t, err)
 }
 
+// All attempts of a request say that they are one, and how many were sent before and not answered, across members that pass it on.
+func TestAttemptsOfARequest(t *testing.T) {
+	fence := func(string, router.Target) string { return "fence" }
+	breaks := func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }
+	owner, heir := start(t, "owner", breaks), start(t, "heir", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target), Finder: &router.Finder{Trust: trustNobody}, Fence: fence})
+	attempt := func(s seen) (id uint64, unanswered int) {
+		id, unanswered, err := router.ParseAttempt(s.header.Get("Holdfast-Attempt"))
+		require.NoError(t, err)
+		return id, unanswered
+	}
+	require.Equal(t, "heir", f.do(t, "PATCH", "/v1/sessions/a", "{}", "Holdfast-Attempt", "1/7").body)
+	first, unanswered := attempt(owner.only(t))
+	require.Zero(t, unanswered)
+	again, unanswered := attempt(heir.only(t))
+	require.Equal(t, first, again)
+	require.Equal(t, 1, unanswered)
+	require.NotEqual(t, uint64(1), first, "a client cannot say which request it is")
+
+	require.Equal(t, "heir", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
+	other, _ := attempt(owner.requests()[1])
+	require.NotEqual(t, first, other)
+
+	// What was only dialled has seen nothing. Who passes a request on says what it was told, and adds its own attempts to it.
+	next := start(t, "next", nil)
+	f = open(t, router.Config{Lookup: fixed(gone(t, "owner"), next.target), Fence: fence})
+	require.Equal(t, "next", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
+	_, unanswered = attempt(next.only(t))
+	require.Zero(t, unanswered)
+
+	last := start(t, "last", nil)
+	f = open(t, router.Config{Lookup: fixed(start(t, "owner", breaks).target, last.target), Fence: fence}) // which trusts this machine
+	require.Equal(t, "last", f.do(t, "GET", "/page", "", "X-User-ID", "u", "Holdfast-Attempt", "1f/2").body)
+	require.Equal(t, "1f/3", last.only(t).header.Get("Holdfast-Attempt"))
+}
+
 // An owner that hangs (a stopped process) is left for the heir when a session API request got no answer in time.
 func TestSilentOwner(t *testing.T) {
 	hang := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }

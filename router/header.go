@@ -2,8 +2,11 @@ package router
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
@@ -11,6 +14,7 @@ import (
 // The headers by which members speak to each other about a request. Of those only Ack is a client's to set.
 const (
 	prefixOurs     = "holdfast-"
+	headerAttempt  = "Holdfast-Attempt"  // <id of the request, hex>/<how many attempts of it got no answer before>
 	headerFailover = "Holdfast-Failover" // owner/boot that could not be dialled, so that this member should take over
 	headerFence    = "Holdfast-Fence"    // until when, and of which owner, the request may be carried out
 	headerHop      = "Holdfast-Hop"      // how often the request was passed on
@@ -48,10 +52,34 @@ const (
 	dropped           // never passed on as it came
 	trusted           // passed on if a trusted peer says it
 	hopCount          // the following are written anew, from what a trusted peer says
+	attempted         // which attempt of which request
 	forwardedFor      // who the client is
 	forwardedProto
 	forwardedHost
 )
+
+// ParseAttempt reads Holdfast-Attempt: the id of a request, the same for all attempts of it and never 0, and how many of them were sent before
+// this one and not answered. Each of those may have been carried out, or may yet be.
+func ParseAttempt(value string) (id uint64, unanswered int, err error) {
+	name, count, _ := strings.Cut(value, "/")
+	if id, err = strconv.ParseUint(name, 16, 64); err == nil {
+		unanswered, err = strconv.Atoi(count)
+	}
+	if err != nil || id == 0 || unanswered < 0 {
+		return 0, 0, fmt.Errorf("%s is %.64q; <id in hex>/<count> is accepted", headerAttempt, value)
+	}
+	return id, unanswered, nil
+}
+
+// appendAttempt names the attempt that is about to be sent.
+func (x *exchange) appendAttempt(out []byte) []byte {
+	for x.id == 0 {
+		x.id = rand.Uint64()
+	}
+	out = append(append(out, headerAttempt...), ": "...)
+	out = append(strconv.AppendUint(out, x.id, 16), '/')
+	return append(strconv.AppendInt(out, int64(x.unanswered), 10), "\r\n"...)
+}
 
 // roleOf looks a field of kind Other up. Many applications cannot tell an underscore from a dash (both reach a CGI program, and all
 // that are modelled on it, as the same variable), so a spelling with underscores must not slip through.
@@ -75,6 +103,8 @@ func (f *Finder) roleOf(name []byte) role {
 			return passed
 		case string(low) == "holdfast-hop":
 			return hopCount
+		case string(low) == "holdfast-attempt":
+			return attempted
 		}
 		return dropped
 	}
@@ -119,6 +149,8 @@ func sameName(name []byte, lower string) bool {
 // prior is what a request's fields say about its way here.
 type prior struct {
 	hops             int
+	id               uint64 // of the request, 0 if it has none yet
+	unanswered       int    // how many attempts of it got no answer
 	client           []byte // X-Forwarded-For, of all lines
 	proto, host      []byte
 	websocket, trail bool // asks for the one protocol that is switched to through here; accepts trailers
@@ -160,6 +192,7 @@ func (x *exchange) writeHead() {
 			was.trail = was.trail || hasToken(f.Value, "trailers")
 		}
 	}
+	x.id, x.unanswered = was.id, was.unanswered
 	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0 // behind a body there is no telling where frames begin
 	out = x.appendCookie(out)
 	out = x.appendForwarded(out, &was)
@@ -180,6 +213,8 @@ func (was *prior) note(r role, value []byte) {
 	switch r {
 	case hopCount:
 		was.hops = max(was.hops, hopsOf(value))
+	case attempted:
+		was.id, was.unanswered, _ = ParseAttempt(string(value)) // what no member wrote begins a request of its own
 	case forwardedFor:
 		if was.client != nil {
 			was.client = append(was.client[:len(was.client):len(was.client)], ", "...)
@@ -268,7 +303,7 @@ func (x *exchange) appendForMember(out []byte, t Target) []byte {
 		out = http1.AppendField(out, headerStandIn, x.standIn)
 	}
 	if fence := x.rt.cfg.Fence; fence != nil {
-		out = http1.AppendField(out, headerFence, fence(x.key(), t))
+		out = x.appendAttempt(http1.AppendField(out, headerFence, fence(x.key(), t)))
 	}
 	return out
 }

@@ -67,7 +67,8 @@ type Config struct {
 	// not told of one that timed out: silence is not death. It runs on the request's goroutine before the heir is looked up, and must not block.
 	Failed func(t Target)
 	// Fence makes the value of Holdfast-Fence, by which a member knows a request that reaches it too late: after a cut or a pause, when
-	// another member has carried it out since. Optional. It is called for each try, and must not block.
+	// another member has carried it out since. Beside it goes Holdfast-Attempt, see [ParseAttempt]. Optional. It is called for each try,
+	// and must not block.
 	Fence func(key string, t Target) string
 	// ToApp is added to requests for the application beside this member, FromApp to its answers. Optional.
 	ToApp   []Header

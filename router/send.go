@@ -36,6 +36,7 @@ func (x *exchange) send(t Target) error {
 func (x *exchange) try(c *memberConn, t Target) error {
 	c.x, x.member = x, c
 	if err := x.attempt(c, t); err != nil {
+		x.unanswered++
 		c.close()
 		x.endUpload(c)
 		x.member = nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -14,6 +15,9 @@ const (
 	// has told it that it stood still.
 	ambushSize = 256
 	ambushLead = 50 * time.Millisecond
+	// lateSize is how many sessions are written to from the moment their owner
+	// is frozen.
+	lateSize = 64
 )
 
 // runPause freezes nodes under load. What a node answers from old memory when
@@ -63,6 +67,8 @@ func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration) (time
 	if err := b.pause(m); err != nil {
 		return 0, err
 	}
+	overtaken := b.overtake(ctx, keys[:min(lateSize, len(keys))])
+	defer overtaken.Wait()
 	if !sleep(ctx, d-ambushLead) {
 		return 0, ctx.Err()
 	}
@@ -78,6 +84,21 @@ func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration) (time
 		return 0, ctx.Err()
 	}
 	return b.settle(ctx, settleTimeout)
+}
+
+// overtake lets writes wait in a frozen node's sockets, where the router leaves
+// them when it sends them to the successor, and then writes to each field again.
+// When the node goes on it reads what came first, which must undo nothing.
+func (b *bench) overtake(ctx context.Context, ledgers []*ledger) *sync.WaitGroup {
+	var group sync.WaitGroup
+	for _, g := range ledgers {
+		group.Go(func() {
+			for range 2 * lanes {
+				b.load.write(ctx, g, b.router().door)
+			}
+		})
+	}
+	return &group
 }
 
 // owned returns the ledgers whose sessions m owns, of one kind or, if ack is

@@ -1,0 +1,132 @@
+package node
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/router"
+)
+
+// passedOn is a request as a router at 192.0.2.1 sends it.
+func passedOn(method, fence, attempt string) *http.Request {
+	r := httptest.NewRequest(method, "/v1/sessions/k", nil)
+	r.Header.Set(headerFence, fence)
+	if attempt != "" {
+		r.Header.Set(headerAttempt, attempt)
+	}
+	return r
+}
+
+func trustRouter(c *Config) { c.Trust = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} }
+
+// A request that a router sent to an owner by its claim is not run by that
+// member under another claim: somebody else was the owner in between. Nor is one
+// whose time is over, or whose repetition is here already.
+func TestAttemptsThatComeLateAreRefused(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1e12)
+	clock := func(c *Config) { c.Now = func() time.Time { return now } }
+	n, r := still(t, "a", clock, trustRouter), still(t, "r", clock)
+	key := "k"
+	p := ring.Partition(key)
+	r.see(t, up("a", 1))
+	r.link(up("a", 1))
+	r.owner.setHolderLocked(p, claimRef{4, n.id})
+	n.serving(t, p, 4)
+
+	fence := r.fenceFor(key, router.Target{Name: "a", Boot: n.id.Boot})
+	got, err := n.received(passedOn("PATCH", fence, "1f/0"))
+	require.NoError(t, err)
+	require.Equal(t, attempt{id: 0x1f, deadline: now.Add(fenceTime), sent: now, fenced: true}, got)
+	n.owner.setHolderLocked(p, claimRef{6, n.id})
+	_, err = n.received(passedOn("PATCH", fence, "1f/0"))
+	require.ErrorIs(t, err, errOtherEpoch, "the claim is another one")
+	n.owner.setPhaseLocked(p, away)
+	_, err = n.received(passedOn("PATCH", fence, "1f/0"))
+	require.NoError(t, err, "who does not serve passes it on")
+
+	elsewhere := r.fenceFor(key, router.Target{Name: "other"})
+	got, err = n.received(passedOn("PATCH", elsewhere, "1f/2"))
+	require.NoError(t, err, "of a member that has no claim only the time counts")
+	require.True(t, got.repeat)
+	_, err = n.received(passedOn("PATCH", fence, "1f/0"))
+	require.ErrorIs(t, err, errTooLate, "its repetition came first")
+	_, err = n.received(passedOn("PATCH", fence, "20/0"))
+	require.NoError(t, err, "it is another one's")
+	_, err = n.received(passedOn("PATCH", fence, ""))
+	require.NoError(t, err, "a router of an earlier version")
+
+	now = now.Add(fenceTime + time.Millisecond)
+	_, err = n.received(passedOn("PATCH", fence, "20/0"))
+	require.ErrorIs(t, err, errTooLate, "its time is over")
+	fresh := r.fenceFor(key, router.Target{Name: "other"})
+	for _, bad := range []string{"x", "1/2", "-1/0/99999999999999", "1024/0/99999999999999", "1/-1/99999999999999", fresh + "/"} {
+		_, err := n.received(passedOn("PATCH", bad, "20/0"))
+		require.ErrorIs(t, err, errTooLate, "%q", bad)
+	}
+	for _, bad := range []string{"x", "20", "20/", "0/0", "20/-1", "/1"} {
+		_, err := n.received(passedOn("PATCH", fresh, bad))
+		require.ErrorIs(t, err, errTooLate, "%q", bad)
+	}
+
+	stranger := passedOn("PATCH", fence, "1f/0")
+	stranger.RemoteAddr = "192.0.2.2:1"
+	got, err = n.received(stranger)
+	require.NoError(t, err, "what a stranger says counts for nothing")
+	require.Equal(t, attempt{sent: now, fenced: true}, got)
+}
+
+// What a process reads when it goes on after it has stood still may have waited
+// for it, and been done by another since. It is not passed on as if it were new.
+func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1e12)
+	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } }, trustRouter)
+	v := n.see(t, up("b", 1))
+	n.link(up("b", 1))
+	p := ownedBy(t, v, "b")
+	key := keyIn(p)
+	n.owner.setHolderLocked(p, claimRef{5, id("b", 1)})
+	try := func(a attempt) error {
+		_, err := n.try(t.Context(), &request{work: opWork{putOf(key)}, part: p, attempt: a})
+		return err
+	}
+	read := func() attempt { return attempt{sent: now, fenced: true} }
+	require.ErrorIs(t, try(read()), errNotSent, "it would go to b, to which there is no connection here")
+
+	before := now
+	now = now.Add(time.Second)
+	n.lease.goneOn.Store(now.UnixNano())
+	require.ErrorIs(t, try(read()), errOvertaken)
+	require.ErrorIs(t, try(attempt{sent: now}), errNotSent, "a program's own, which was not kept anywhere")
+	_, err := n.try(t.Context(), &request{work: line("GET " + key), part: p, attempt: read()})
+	require.ErrorIs(t, err, errNotSent, "a read undoes nothing")
+
+	now = now.Add(wakeTime)
+	require.ErrorIs(t, try(read()), errNotSent, "it has come since")
+	require.ErrorIs(t, try(attempt{sent: before, fenced: true}), errOvertaken, "a router says when it was sent")
+
+	n.lease.goneOn.Store(0)
+	n.lease.ticked.Store(int64(n.since() - gapLimit - time.Hour))
+	require.ErrorIs(t, try(read()), errOvertaken, "nobody has noticed yet")
+	_, err = n.do(t.Context(), opWork{putOf(key)}, replication.AckDefault, attempt{sent: now, fenced: true, repeat: true})
+	require.ErrorIs(t, err, api.ErrUncertain, "an earlier attempt may have been run")
+
+	require.NoError(t, n.openRouter())
+	app := n.pinned()
+	for method, want := range map[string]int{"PUT": http.StatusServiceUnavailable, "GET": http.StatusBadGateway} {
+		r := withAttempt(passedOn(method, "", ""), attempt{sent: now, fenced: true})
+		r.Header.Set(headerKey, key)
+		w := httptest.NewRecorder()
+		app.ServeHTTP(w, r)
+		require.Equal(t, want, w.Code, "%s for the application: %s", method, w.Body)
+	}
+}
