@@ -1,18 +1,25 @@
 package node
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // passedOn is a request as a router at 192.0.2.1 sends it.
@@ -82,6 +89,72 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	got, err = n.received(stranger)
 	require.NoError(t, err, "what a stranger says counts for nothing")
 	require.Equal(t, attempt{sent: now, fenced: true}, got)
+}
+
+// A repetition that has been run is not run again, wherever it comes in: it is
+// answered as it was.
+func TestRepetitionsAreRunOnce(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	trustRouter(&n.cfg)
+	n.serving(t, ring.Partition("k"), 1)
+	door := n.publicHandler()
+	put := func(attempt, value string) string {
+		fence := strings.Join([]string{strconv.Itoa(ring.Partition("k")), "0", strconv.FormatInt(time.Now().Add(fenceTime).UnixMilli(), 10)}, "/")
+		r := passedOn("PUT", fence, attempt)
+		r.Body = io.NopCloser(strings.NewReader(value))
+		w := httptest.NewRecorder()
+		door.ServeHTTP(w, r)
+		require.Less(t, w.Code, 300, w.Body)
+		return w.Header().Get("ETag")
+	}
+	first := put("1f/1", "old")
+	require.NotEqual(t, first, put("20/0", "new"))
+	require.Equal(t, first, put("1f/2", "old"))
+	rec, err := n.store.Get("k")
+	require.NoError(t, err)
+	value, _ := rec.Opaque()
+	require.Equal(t, "new", value)
+
+	rep, err := n.do(t.Context(), opWork{&session.Op{Kind: session.Get, Key: "k"}}, replication.AckDefault, attempt{id: 0x1f, repeat: true})
+	require.NoError(t, err)
+	require.Equal(t, rec, rep.Record, "a read of the same request is not answered with what was written")
+}
+
+// Without a lease the application is not given a request before the others were
+// asked: they may have given its user to somebody else.
+func TestApplicationWaitsForTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := serving(t)
+		n.link(up("b", 1))
+		key := "k"
+		p := ring.Partition(key)
+		n.serving(t, p, 1)
+		here, err := n.awaitOwner(t.Context(), key)
+		require.NoError(t, err)
+		require.True(t, here)
+
+		n.lease.ran(gapLimit)
+		require.True(t, n.stale(attempt{sent: n.cfg.Now(), fenced: true}))
+		var answered atomic.Bool
+		go func() {
+			here, err := n.awaitOwner(t.Context(), key)
+			assert.NoError(t, err)
+			assert.False(t, here, "b has it by now")
+			answered.Store(true)
+		}()
+		synctest.Wait()
+		require.False(t, answered.Load(), "the others are being asked")
+		n.owner.mu.Lock()
+		n.owner.setHolderLocked(p, claimRef{2, id("b", 1)})
+		n.owner.setPhaseLocked(p, away)
+		n.owner.mu.Unlock()
+		time.Sleep(askTimeout)
+		synctest.Wait()
+		require.True(t, answered.Load())
+		n.lease.ran(gapTick)
+		require.False(t, n.stale(attempt{sent: n.cfg.Now(), fenced: true}), "that was long ago")
+	})
 }
 
 // What a process reads when it goes on after it has stood still may have waited

@@ -270,26 +270,31 @@ func (l *lease) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := time.Now()
-		gap := max(now.Sub(last), now.Round(0).Sub(last.Round(0))) // monotonic, and wall
+		l.ran(max(now.Sub(last), now.Round(0).Sub(last.Round(0)))) // monotonic, and wall
 		last = now
-		if gap >= gapLimit {
-			l.goneOn.Store(l.node.cfg.Now().UnixNano())
-		}
-		l.ticked.Store(max(1, int64(l.node.since())))
 		if ticks%settleTicks == 0 {
 			l.settle(l.node.View())
 		}
-		if gap < gapLimit {
-			continue
-		}
-		l.until.Store(0)
-		for _, k := range l.node.allLinks() {
-			k.heard.Store(0)
-			k.kick()
-		}
-		l.node.stats.gaps.Add(1)
-		l.node.log.Warn("this process stood still; asking before serving", "for", gap.Round(time.Millisecond))
-		l.node.events.add("stood-still", "ms", gap.Milliseconds())
-		l.renew()
 	}
+}
+
+// ran is told that this process runs, and for how long before it is not known to
+// have.
+func (l *lease) ran(gap time.Duration) {
+	if gap >= gapLimit {
+		l.goneOn.Store(l.node.cfg.Now().UnixNano())
+	}
+	l.ticked.Store(max(1, int64(l.node.since())))
+	if gap < gapLimit {
+		return
+	}
+	l.until.Store(0)
+	for _, k := range l.node.allLinks() {
+		k.heard.Store(0)
+		k.kick()
+	}
+	l.node.stats.gaps.Add(1)
+	l.node.log.Warn("this process stood still; asking before serving", "for", gap.Round(time.Millisecond))
+	l.node.events.add("stood-still", "ms", gap.Milliseconds())
+	l.renew()
 }
