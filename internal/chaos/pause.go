@@ -28,6 +28,10 @@ func runPause(ctx context.Context, e *env, r *report) error {
 		return err
 	}
 	defer b.close()
+	g, err := b.newGiveUps(ctx)
+	if err != nil {
+		return err
+	}
 	var pauses, whole []time.Duration
 	var cost losses
 	for i := range e.count {
@@ -36,7 +40,7 @@ func runPause(ctx context.Context, e *env, r *report) error {
 		before := b.tally.all()
 		at := time.Now()
 		b.load.start(ctx)
-		up, err := b.pauseOnce(ctx, m, d)
+		up, err := b.pauseOnce(ctx, m, d, g)
 		b.load.stop()
 		if err != nil {
 			return err
@@ -51,12 +55,13 @@ func runPause(ctx context.Context, e *env, r *report) error {
 	r.figure("pauses", "%d of %v to %v: %s", e.count, shortestPause, longestPause, spread(pauses))
 	r.figure("one view and all copies after the end of a pause", "%s", spread(whole))
 	r.figure("failed requests per pause", "%s", counts(cost.failed))
+	r.never("writes undone by one that was given up at the frozen node's door", len(g.undone), g.wrote, g.undone[:min(len(g.undone), 5)])
 	b.lossRows(r, &cost)
 	return nil
 }
 
 // pauseOnce freezes m for d and returns how long the cluster took afterwards.
-func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration) (time.Duration, error) {
+func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration, g *giveUps) (time.Duration, error) {
 	if !sleep(ctx, 300*time.Millisecond) {
 		return 0, ctx.Err()
 	}
@@ -67,9 +72,16 @@ func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration) (time
 	if err := b.pause(m); err != nil {
 		return 0, err
 	}
-	overtaken := b.overtake(ctx, keys[:min(lateSize, len(keys))])
-	defer overtaken.Wait()
-	if !sleep(ctx, d-ambushLead) {
+	frozen := time.Now()
+	repeated := b.overtake(ctx, keys[:min(lateSize, len(keys))])
+	defer repeated.Wait()
+	var lasting map[string]string
+	if d >= giveUpPause {
+		if lasting, err = b.overtaken(ctx, m, g, g.wrote); err != nil {
+			return 0, fmt.Errorf("write elsewhere while %s is frozen: %w", m.name, err)
+		}
+	}
+	if !sleep(ctx, d-ambushLead-time.Since(frozen)) {
 		return 0, ctx.Err()
 	}
 	trap := b.setAmbush(ctx, m, keys)
@@ -83,7 +95,9 @@ func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration) (time
 	if !slept {
 		return 0, ctx.Err()
 	}
-	return b.settle(ctx, settleTimeout)
+	took, err := b.settle(ctx, settleTimeout)
+	b.judgeGiveUps(ctx, g, lasting)
+	return took, err
 }
 
 // overtake lets writes wait in a frozen node's sockets, where the router leaves
