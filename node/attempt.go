@@ -127,6 +127,20 @@ func (n *Node) attemptOf(ctx context.Context) attempt {
 	return attempt{sent: n.cfg.Now(), fenced: true}
 }
 
+// transitTime is how long a forwarded write may take to arrive. A process that is
+// frozen while it forwards one goes on to send it, and a cut network to deliver
+// it; a client that has given it up by then has had to wait for so long.
+const transitTime = time.Second
+
+// late says whether a forwarded request must not be run any more. Its forwarder
+// tries again, unless it has stood still.
+func (n *Node) late(r *request) error {
+	if took := n.cfg.Now().Sub(r.sent); took > transitTime && r.fenced && r.work.writes() {
+		return fmt.Errorf("%w: it took %v to arrive", errTooLate, took.Round(time.Millisecond))
+	}
+	return n.tooLate(r.attempt)
+}
+
 // stale says whether an attempt may have waited here while this process stood
 // still. Whoever sent it may have sent it elsewhere long ago, and gone on: to
 // pass it on now could undo what has followed.

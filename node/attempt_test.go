@@ -91,6 +91,48 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	require.Equal(t, attempt{sent: now, fenced: true}, got)
 }
 
+// A write that a frozen process, or a cut network, was about to forward comes
+// when its client may have given it up.
+func TestForwardedWritesMustArriveSoon(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1e12)
+	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
+	sent := attempt{deadline: now.Add(serveTimeout), sent: now, fenced: true}
+	now = now.Add(transitTime)
+	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}))
+	now = now.Add(time.Millisecond)
+	require.ErrorIs(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}), errTooLate)
+	require.NoError(t, n.late(&request{work: line("GET k"), attempt: sent}))
+	sent.fenced = false
+	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}), "its writer has stood still with it, and waits")
+	sent.fenced, sent.sent = true, now.Add(time.Hour)
+	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}), "a clock that is ahead")
+	now = now.Add(serveTimeout)
+	require.ErrorIs(t, n.late(&request{work: line("GET k"), attempt: sent}), errTooLate, "its time is over")
+}
+
+// What a peer's clock is taken for does not suffer from an answer that waited
+// for a process that stood still.
+func TestClockIsReadFromShortRoundTrips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := serving(t)
+		l := n.link(up("b", 1))
+		read := func(ahead, roundTrip time.Duration) time.Duration {
+			time.Sleep(time.Second)
+			l.readClock(n.cfg.Now().Add(ahead), roundTrip)
+			return l.clockOffset()
+		}
+		require.Equal(t, 2*time.Second, read(time.Second, 2*time.Second), "the first, for want of a better one")
+		require.Equal(t, 21*time.Millisecond, read(20*time.Millisecond, 2*time.Millisecond))
+		require.Equal(t, 21*time.Millisecond, read(0, time.Second))
+		require.Equal(t, 50*time.Millisecond, read(25*time.Millisecond, goodTrip))
+		require.Equal(t, 100*time.Millisecond, read(50*time.Millisecond, 2*goodTrip), "as good as the last")
+		require.Equal(t, 100*time.Millisecond, read(0, time.Second))
+		time.Sleep(readingLasts)
+		require.Equal(t, 500*time.Millisecond, read(0, time.Second), "there was none for long")
+	})
+}
+
 // A repetition that has been run is not run again, wherever it comes in: it is
 // answered as it was.
 func TestRepetitionsAreRunOnce(t *testing.T) {

@@ -17,7 +17,9 @@ import (
 
 // A forwarded request is
 //
-//	u8 hops | u8 ack | u8 flags | u64 id | u64 deadline, unix ms by the receiver's clock | u64 epoch | op or batch
+//	u8 hops | u8 ack | u8 flags | u64 id | u64 deadline | u64 sent | u64 epoch | op or batch
+//
+// with times in unix ms by the receiver's clock,
 //
 // and its answer
 //
@@ -44,9 +46,10 @@ const (
 	codeNoMajority  byte = 0xf4
 )
 
-// encodeRequest writes r for its next hop, whose clock is ahead by offset.
-// epoch is that of the claim by which it is the owner.
-func encodeRequest(r *request, offset time.Duration, epoch uint64) []byte {
+// encodeRequest writes r for its next hop, to which it is sent at that time and
+// whose clock is ahead by offset. epoch is that of the claim by which it is the
+// owner.
+func encodeRequest(r *request, sent time.Time, offset time.Duration, epoch uint64) []byte {
 	flags := byte(0)
 	if r.repeat {
 		flags |= requestRepeat
@@ -61,20 +64,21 @@ func encodeRequest(r *request, offset time.Duration, epoch uint64) []byte {
 	b = append(b, byte(r.hops+1), byte(r.ack), flags)
 	b = order.AppendUint64(b, r.id)
 	b = order.AppendUint64(b, uint64(r.deadline.Add(offset).UnixMilli()))
+	b = order.AppendUint64(b, uint64(sent.Add(offset).UnixMilli()))
 	b = order.AppendUint64(b, epoch)
 	return r.work.encode(b)
 }
 
-const requestHeader = 3 + 8 + 8 + 8
+const requestHeader = 3 + 8 + 8 + 8 + 8
 
 func decodeRequest(b []byte) (*request, error) {
 	if len(b) < requestHeader || b[2] > requestRepeat|requestFenced|requestBatch {
 		return nil, fmt.Errorf("request of %d bytes: %w", len(b), session.ErrMalformed)
 	}
 	r := &request{
-		hops: int(b[0]), ack: replication.Ack(b[1]), epoch: order.Uint64(b[19:]),
+		hops: int(b[0]), ack: replication.Ack(b[1]), epoch: order.Uint64(b[27:]),
 		attempt: attempt{
-			id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))),
+			id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))), sent: time.UnixMilli(int64(order.Uint64(b[19:]))),
 			repeat: b[2]&requestRepeat != 0, fenced: b[2]&requestFenced != 0,
 		},
 	}
@@ -104,7 +108,7 @@ func decodeWork(b []byte, batch bool) (work, error) {
 func (n *Node) forward(ctx context.Context, v verdict, r *request) (reply, error) {
 	l := n.relay(v.to, r)
 	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, l.clockOffset(), v.epoch))
+	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, n.cfg.Now(), l.clockOffset(), v.epoch))
 	switch {
 	case err == nil:
 		rep, err := decodeReply(answer)

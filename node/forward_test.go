@@ -79,13 +79,13 @@ func TestReplyOfAMinority(t *testing.T) {
 func TestBatchRoundTrip(t *testing.T) {
 	t.Parallel()
 	batch := &command.Batch{Commands: [][][]byte{{[]byte("SET"), []byte("k"), []byte("v")}}, Proto: 3, Key: "k"}
-	want := &request{work: &batchWork{Batch: batch, part: ring.Partition("k")}, part: ring.Partition("k"), attempt: attempt{deadline: time.UnixMilli(5)}}
-	got, err := decodeRequest(encodeRequest(want, 0, 0))
+	want := &request{work: &batchWork{Batch: batch, part: ring.Partition("k")}, part: ring.Partition("k"), attempt: attempt{deadline: time.UnixMilli(5), sent: time.UnixMilli(2)}}
+	got, err := decodeRequest(encodeRequest(want, want.sent, 0, 0))
 	require.NoError(t, err)
 	want.hops++
 	require.Equal(t, want, got)
 
-	_, err = decodeRequest(encodeRequest(&request{work: &batchWork{Batch: command.FlushBatch(ring.Partitions), part: ring.Partitions}}, 0, 0))
+	_, err = decodeRequest(encodeRequest(&request{work: &batchWork{Batch: command.FlushBatch(ring.Partitions), part: ring.Partitions}}, time.Time{}, 0, 0))
 	require.ErrorIs(t, err, session.ErrMalformed, "no such partition")
 
 	r, err := decodeReply(encodeReply(reply{answers: []byte("+OK\r\n"), commands: true}, nil))
@@ -163,11 +163,12 @@ func TestRequestRoundTrip(t *testing.T) {
 			},
 		}
 		want.epoch = rapid.Uint64().Draw(t, "epoch")
-		b := encodeRequest(want, offset, want.epoch)
+		sent := want.deadline.Add(-serveTimeout)
+		b := encodeRequest(want, sent, offset, want.epoch)
 		got, err := decodeRequest(b)
 		require.NoError(t, err)
 		require.Equal(t, want.work, got.work)
-		want.hops, want.deadline = want.hops+1, want.deadline.Add(offset)
+		want.hops, want.deadline, want.sent = want.hops+1, want.deadline.Add(offset), sent.Add(offset)
 		require.Equal(t, want, got)
 		for n := range b {
 			_, err := decodeRequest(b[:n])
@@ -177,7 +178,7 @@ func TestRequestRoundTrip(t *testing.T) {
 }
 
 func FuzzDecodeRequest(f *testing.F) {
-	f.Add(encodeRequest(&request{work: opWork{putOf("k")}, attempt: attempt{repeat: true}}, 0, 0))
+	f.Add(encodeRequest(&request{work: opWork{putOf("k")}, attempt: attempt{repeat: true}}, time.Time{}, 0, 0))
 	f.Add(make([]byte, requestHeader))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRequest(b)

@@ -124,8 +124,7 @@ func (h inbound) request(r *peer.Request) {
 		r.Fail(err)
 		return
 	}
-	in.sent = n.cfg.Now()
-	if err := n.tooLate(in.attempt); err != nil {
+	if err := n.late(in); err != nil {
 		n.stats.refusedLate.Add(1)
 		r.Reply(encodeReply(n.reply(), err))
 		return

@@ -31,6 +31,10 @@ const (
 	// for it go through a third one. A member that has crashed is gone or taken
 	// over sooner or soon after.
 	relayAfter = 700 * time.Millisecond
+	// goodTrip is a round trip after which a reading of the peer's clock is
+	// always taken, and readingLasts for how long one keeps worse ones out.
+	goodTrip     = 50 * time.Millisecond
+	readingLasts = 10 * time.Second
 )
 
 // Refused says whether a dial failed because the host answered that no process
@@ -57,6 +61,9 @@ type link struct {
 	// offset is how far the peer's clock is ahead, in nanoseconds, give or take
 	// half a round trip.
 	offset atomic.Int64
+	// trip is the round trip by which offset was found, and readAt when, since
+	// the node's start. They are the heartbeats' own.
+	trip, readAt time.Duration
 	// subscribed says whether the peer has clients that wait for messages.
 	subscribed atomic.Bool
 	// deaths is how many boots of this member's name the peer has seen end.
@@ -272,13 +279,25 @@ func (l *link) answeredBy(answer []byte, sent time.Duration) error {
 		return err
 	}
 	l.deaths.Store(int32(beat.deaths))
-	roundTrip := l.node.since() - sent
-	l.offset.Store(int64(beat.clock.Sub(l.node.cfg.Now().Add(-roundTrip / 2))))
+	l.readClock(beat.clock, l.node.since()-sent)
 	if beat.lease {
 		l.heard.Store(int64(sent))
 		l.node.lease.renew()
 	}
 	return nil
+}
+
+// readClock takes in what the peer's clock has said in an answer that took so
+// long. A reading is as good as that is short: where either side stood still in
+// between it is off by half of the standstill, and does not take the place of a
+// better one.
+func (l *link) readClock(clock time.Time, roundTrip time.Duration) {
+	now := l.node.since()
+	if l.readAt != 0 && roundTrip > max(goodTrip, 2*l.trip) && now-l.readAt < readingLasts {
+		return
+	}
+	l.trip, l.readAt = roundTrip, now
+	l.offset.Store(int64(clock.Sub(l.node.cfg.Now().Add(-roundTrip / 2))))
 }
 
 func (l *link) kick() {

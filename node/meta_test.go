@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -79,7 +80,7 @@ func TestMetaOfAnotherWireVersionIsNamed(t *testing.T) {
 	require.NoError(t, err)
 	b[0] = wireVersion + 1
 	_, err = decodeMeta(b)
-	require.EqualError(t, err, "wire version 3 differs from this member's 2")
+	require.EqualError(t, err, fmt.Sprintf("wire version %d differs from this member's %d", wireVersion+1, wireVersion))
 	require.True(t, isMismatch(err))
 }
 
