@@ -39,7 +39,7 @@ func (n *Node) pinned() http.Handler {
 		switch {
 		case err != nil:
 			refuseUnavailable(w, err.Error())
-		case !here && !safe(r.Method) && n.stale(n.attemptOf(r.Context())):
+		case !here && !safe(r.Method) && n.stale(attemptOf(r.Context()).named(n.cfg.Now())):
 			n.stats.refusedLate.Add(1)
 			refuseUnavailable(w, errOvertaken.Error())
 		case !here || n.beside != nil:

@@ -27,7 +27,7 @@ type attempt struct {
 	// has either they are zero.
 	id       uint64
 	deadline time.Time
-	// sent is when it was sent, or read where nobody says more.
+	// sent is when it was sent, or read where nobody says more; zero for now.
 	sent time.Time
 	// repeat says that an earlier attempt was sent and not answered, so it may
 	// have been run, and may yet arrive.
@@ -37,8 +37,11 @@ type attempt struct {
 	fenced bool
 }
 
-// named returns a with an id and a deadline.
+// named returns a with an id and its times.
 func (a attempt) named(now time.Time) attempt {
+	if a.sent.IsZero() {
+		a.sent = now
+	}
 	if a.id == 0 {
 		a.id = rand.Uint64()
 	}
@@ -71,8 +74,7 @@ func (n *Node) fenceFor(key string, t router.Target) string {
 // door. An error says why it must not be run here; it wraps errTooLate or
 // errOtherEpoch.
 func (n *Node) received(r *http.Request) (attempt, error) {
-	now := n.cfg.Now()
-	a := attempt{sent: now, fenced: true}
+	a := attempt{fenced: true}
 	fence := r.Header.Get(headerFence)
 	if fence == "" || !n.trustsRequest(r) {
 		return a, nil
@@ -118,13 +120,13 @@ func withAttempt(r *http.Request, a attempt) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), attemptKey{}, &a))
 }
 
-// attemptOf returns what withAttempt has noted, or, where no router says
-// anything, that of a request that was sent just now.
-func (n *Node) attemptOf(ctx context.Context) attempt {
+// attemptOf returns what withAttempt has noted, or that of a request of which no
+// router says anything.
+func attemptOf(ctx context.Context) attempt {
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
 		return *a
 	}
-	return attempt{sent: n.cfg.Now(), fenced: true}
+	return attempt{fenced: true}
 }
 
 // transitTime is how long a forwarded write may take to arrive. A process that is

@@ -88,7 +88,7 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	stranger.RemoteAddr = "192.0.2.2:1"
 	got, err = n.received(stranger)
 	require.NoError(t, err, "what a stranger says counts for nothing")
-	require.Equal(t, attempt{sent: now, fenced: true}, got)
+	require.Equal(t, attempt{fenced: true}, got)
 }
 
 // A write that a frozen process, or a cut network, was about to forward comes
@@ -182,7 +182,7 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		require.True(t, here)
 
 		n.lease.ran(gapLimit)
-		require.True(t, n.stale(attempt{sent: n.cfg.Now(), fenced: true}))
+		require.True(t, n.stale(attempt{fenced: true}.named(n.cfg.Now())))
 		var answered atomic.Bool
 		go func() {
 			here, err := n.awaitOwner(t.Context(), key)
@@ -200,7 +200,7 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		synctest.Wait()
 		require.True(t, answered.Load())
 		n.lease.ran(gapTick)
-		require.False(t, n.stale(attempt{sent: n.cfg.Now(), fenced: true}), "that was long ago")
+		require.False(t, n.stale(attempt{fenced: true}.named(n.cfg.Now())), "that was long ago")
 	})
 }
 
@@ -219,7 +219,7 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 		_, err := n.try(t.Context(), &request{work: opWork{putOf(key)}, part: p, attempt: a})
 		return err
 	}
-	read := func() attempt { return attempt{sent: now, fenced: true} }
+	read := func() attempt { return attempt{fenced: true}.named(now) }
 	require.ErrorIs(t, try(read()), errNotSent, "it would go to b, to which there is no connection here")
 
 	before := now

@@ -171,7 +171,7 @@ var (
 		"redis_protocol_errors": "Clients of the Redis door cut off, because they did not keep to its protocol.",
 		"redis_rejected":        "Connections refused at the Redis door, because too many were open.",
 		"refused_lagging":       "New sessions refused because copies are too far behind.",
-		"refused_late":          "Forwarded operations refused because their time was over.",
+		"refused_late":          "Requests refused because they came too late to be run.",
 		"refused_ops":           "Forwarded operations refused because too many wait.",
 		"refused_peers":         "Peer connections refused because too many are open.",
 		"relayed":               "Operations sent to a third member because the owner is silent; forwarded has them too.",

@@ -46,7 +46,7 @@ func (n *Node) serveRedis(l net.Listener) {
 func (c redisCluster) Do(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
 	w := batches.Get().(*batchWork)
 	*w = batchWork{Batch: b, dst: dst, part: partitionOf(b)}
-	r, err := c.node.do(ctx, w, replication.AckDefault, attempt{sent: c.node.cfg.Now(), fenced: true})
+	r, err := c.node.do(ctx, w, replication.AckDefault, attempt{fenced: true})
 	*w = batchWork{}
 	batches.Put(w)
 	switch {

@@ -51,7 +51,7 @@ type doorSessions struct{ node *Node }
 
 // Do implements api.Sessions.
 func (s doorSessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
-	r, err := s.node.do(ctx, opWork{op}, ack, s.node.attemptOf(ctx))
+	r, err := s.node.do(ctx, opWork{op}, ack, attemptOf(ctx))
 	return r.Reply, err
 }
 

@@ -19,7 +19,7 @@ type counters struct {
 	fetchedThrough atomic.Int64 // keys fetched before they were served, in cold partitions
 	failovers      atomic.Int64 // requests that came because their owner was refused
 	refusedOps     atomic.Int64 // forwarded operations refused because too many wait
-	refusedLate    atomic.Int64 // forwarded operations refused because their time was over
+	refusedLate    atomic.Int64 // requests refused because they came too late to be run
 	refusedPeers   atomic.Int64 // connections to the peer port refused because too many are open
 	refusedLagging atomic.Int64 // new sessions refused because copies are too far behind
 	slowed         atomic.Int64 // writes that were slowed down because copies are behind
