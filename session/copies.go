@@ -50,7 +50,7 @@ func (s *Store) Merge(rec *Record) (changed bool, err error) {
 	defer p.mu.Unlock()
 	cur := p.heldLocked(rec.key)
 	merged := Merge(cur.rec, rec)
-	if merged == cur.rec || cur.rec == nil && merged.expiry.grace() <= now {
+	if merged == cur.rec || cur.rec == nil && merged.keptUntil() <= now {
 		return false, nil
 	}
 	s.setLocked(p, cur, held{rec: merged, until: mergedUntil(cur, merged)})

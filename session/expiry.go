@@ -142,9 +142,7 @@ func (p *partition) reapLiveLocked(tag uint64, now int64, r *reaped) (again int6
 		if rec == nil {
 			continue
 		}
-		// A clock that has not passed its newest stamp could give that stamp
-		// to a second write, once the first is forgotten.
-		if at := max(rec.expiry.grace(), rec.newest().millis()+1); at > now {
+		if at := rec.keptUntil(); at > now {
 			again = min(again, at)
 		} else {
 			r.session(rec.key, p.open.Load())

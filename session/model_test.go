@@ -371,7 +371,7 @@ func checkInvariants(t require.TestingT, s *Store) {
 					earliest = min(earliest, d.at)
 				}
 			}
-			require.LessOrEqual(t, earliest, max(rec.expiry.grace(), rec.newest().millis()+1), "nobody will look at this key in time")
+			require.LessOrEqual(t, earliest, rec.keptUntil(), "nobody will look at this key in time")
 		}
 		for h := range p.live.all() {
 			require.NotContains(t, p.dead, h.rec.key)

@@ -56,9 +56,8 @@ func (e Expiry) compare(f Expiry) int {
 	)
 }
 
-// grace is when a copy may forget the session: as late as a touch that was not
-// worth copying can have moved its end (see slack). It depends on the register
-// alone, so that all copies forget at the same time and their digests agree.
+// grace is when a session has ended for a copy too: as late as a touch that was
+// not worth copying can have moved its end (see slack).
 func (e Expiry) grace() int64 {
 	if e.At == 0 {
 		return never
@@ -154,6 +153,12 @@ func (r *Record) newestField() (newest Stamp) {
 	}
 	return newest
 }
+
+// keptUntil is when a copy may forget it: when it has ended, and the clock has
+// passed its newest stamp, or a second write could be given that stamp. It
+// depends on the record alone, so that all copies forget at the same time and
+// their digests agree.
+func (r *Record) keptUntil() int64 { return max(r.expiry.grace(), r.newest().millis()+1) }
 
 // newest is the newest stamp of all: the next write must be later.
 func (r *Record) newest() Stamp {
