@@ -28,7 +28,7 @@ const (
 	gapTick  = 100 * time.Millisecond
 	gapLimit = 500 * time.Millisecond
 	// wakeTime is for how long after it goes on such a process may still read
-	// what came before. It is longer than clocks are known to agree.
+	// what came before. It is more than what clocks are taken for is off by.
 	wakeTime = 250 * time.Millisecond
 	// settleTicks is how many of these ticks pass from one look at whether the
 	// membership has settled to the next.

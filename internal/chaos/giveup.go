@@ -22,6 +22,7 @@ const (
 // node goes on.
 type giveUps struct {
 	keys   []string
+	rounds int
 	wrote  int      // writes made elsewhere and acknowledged
 	undone []string // those that did not last
 }
@@ -58,16 +59,17 @@ func (b *bench) patch(ctx context.Context, g *giveUps, method, value string) ([]
 	return answers, err
 }
 
-// overtaken writes to a node that has just been frozen, gives up, and writes
+// giveUp writes to a node that has just been frozen, gives up, and writes
 // elsewhere. It returns what must last, by key.
-func (b *bench) overtaken(ctx context.Context, m *member, g *giveUps, round int) (map[string]string, error) {
+func (b *bench) giveUp(ctx context.Context, m *member, g *giveUps) (map[string]string, error) {
+	g.rounds++
 	c, err := dial(ctx, m.door.address)
 	if err != nil {
 		return nil, err
 	}
-	_ = c.exchange(ctx, g.requests("PATCH", fmt.Sprintf("late %d", round)), make([]answer, len(g.keys)), giveUpAfter) // nobody answers
+	_ = c.exchange(ctx, g.requests("PATCH", fmt.Sprintf("late %d", g.rounds)), make([]answer, len(g.keys)), giveUpAfter) // nobody answers
 	c.Close()
-	value := fmt.Sprintf("new %d", round)
+	value := fmt.Sprintf("new %d", g.rounds)
 	answers, err := b.patch(ctx, g, "PATCH", value)
 	if err != nil {
 		return nil, err

@@ -77,7 +77,7 @@ func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration, g *gi
 	defer repeated.Wait()
 	var lasting map[string]string
 	if d >= giveUpPause {
-		if lasting, err = b.overtaken(ctx, m, g, g.wrote); err != nil {
+		if lasting, err = b.giveUp(ctx, m, g); err != nil {
 			return 0, fmt.Errorf("write elsewhere while %s is frozen: %w", m.name, err)
 		}
 	}
