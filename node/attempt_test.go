@@ -250,3 +250,23 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 		require.Equal(t, want, w.Code, "%s for the application: %s", method, w.Body)
 	}
 }
+
+// The owner holds a forwarded write against its age before it runs it.
+func TestOwnerRefusesAForwardedWriteThatTookLong(t *testing.T) {
+	nodes := three(t)
+	agree(t, nodes...)
+	a, b := nodes[0], nodes[1]
+	key := keyIn(ownedBy(t, a.View(), b.id.Name))
+	send := func(age time.Duration) error {
+		now := a.cfg.Now()
+		r := &request{work: opWork{putOf(key)}, attempt: attempt{fenced: true}.named(now)}
+		answer, err := a.linkTo(b.id).Call(t.Context(), typeRequest, encodeRequest(r, now.Add(-age), 0, 0))
+		require.NoError(t, err)
+		_, err = decodeReply(answer)
+		return err
+	}
+	require.ErrorContains(t, send(2*transitTime), "to arrive")
+	require.Nil(t, b.store.Peek(key))
+	require.NoError(t, send(0))
+	require.NotNil(t, b.store.Peek(key))
+}
