@@ -150,18 +150,27 @@ func (s steps) upTo(at time.Duration) int {
 
 // lostAt is from when on a write may be lost, for ever if it may not be: one
 // with ack=async may, when its owner crashed or froze within the replication
-// lag. What it acknowledges when it goes on after a pause may not.
+// lag. What it acknowledges when it goes on after a pause may not, but an answer
+// of before may have been on its way.
 func (h *History) lostAt(w Call) time.Duration {
 	if !strings.HasPrefix(w.Key, asyncs) {
 		return forever
 	}
 	for _, f := range h.faults { // in order of time
 		near := f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+max(asyncLag, f.Lag+underWay)
-		if near && (f.What == "kill" || f.What == "pause" && w.Ended-f.At < underWay) {
+		if near && (f.What == "kill" || f.What == "pause" && (w.Ended-f.At < underWay || h.heldUp(w, f))) {
 			return f.At
 		}
 	}
 	return forever
+}
+
+// heldUp says whether a write was run before its owner was paused, and a cut
+// from there to the door at that moment may have held its answer up.
+func (h *History) heldUp(w Call, pause Fault) bool {
+	return w.Stamped > 0 && w.Stamped < pause.At && slices.ContainsFunc(h.faults, func(f Fault) bool {
+		return f.What == "cut" && f.Host == w.Served && f.More == w.Door && f.At == pause.At
+	})
 }
 
 // checkLogout says how the calls of one session break the promise that a

@@ -23,29 +23,43 @@ func TestCheck(t *testing.T) {
 		c.Outcome, c.Ended = Unknown, forever
 		return c
 	}
+	through := func(door string, stamped int, w Call) Call {
+		w.Door, w.Stamped = door, ms(stamped)
+		return w
+	}
+	kill := func(host string, at int) []Fault { return []Fault{{At: ms(at), What: "kill", Host: host}} }
+	pause := func(host string, at int) []Fault { return []Fault{{At: ms(at), What: "pause", Host: host}} }
+	freeze := func(host string, at int) []Fault {
+		return append(pause(host, at), Fault{At: ms(at), What: "cut", Host: host, More: "b"})
+	}
 	missing := read(5000, 0)
 	missing.Outcome = Missing
 	for name, c := range map[string]struct {
 		family string
 		calls  []Call
-		fault  Fault
+		faults []Fault
 		broken bool
 	}{
-		"newest":                                {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 2)}, Fault{}, false},
-		"old":                                   {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, Fault{}, true},
-		"while it is written":                   {counters, []Call{write(0, 1, 1), write(2, 9, 2), read(4, 1)}, Fault{}, false},
-		"never tried":                           {counters, []Call{write(0, 1, 1), read(4, 2)}, Fault{}, true},
-		"gone":                                  {counters, []Call{write(0, 1, 1), missing}, Fault{}, true},
-		"a write without an answer comes late":  {counters, []Call{unknown(0, 1), write(2, 3, 2), read(4, 1)}, Fault{}, false},
-		"its owner dies":                        {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, Fault{At: ms(3), What: "kill", Host: "a"}, true},
-		"async, its owner dies":                 {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, Fault{At: ms(3), What: "kill", Host: "a"}, false},
-		"async, another dies":                   {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, Fault{At: ms(3), What: "kill", Host: "b"}, true},
-		"async, its owner dies long after":      {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4000, 1)}, Fault{At: ms(3000), What: "kill", Host: "a"}, true},
-		"async, its owner dies and had lagged":  {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4000, 1)}, Fault{At: ms(3000), What: "kill", Host: "a", Lag: ms(2990)}, false},
-		"async, its owner freezes":              {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, Fault{At: ms(3), What: "pause", Host: "a"}, false},
-		"async, acknowledged after the freeze":  {asyncs, []Call{write(0, 1, 1), write(2, 3000, 2), read(4000, 1)}, Fault{At: ms(3), What: "pause", Host: "a"}, true},
-		"async, read before its owner's death":  {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, Fault{At: ms(9), What: "kill", Host: "a"}, true},
-		"late, but not of a write of that time": {counters, []Call{write(0, 1, 1), write(2, 3, 2), unknown(9, 3), read(4, 1)}, Fault{}, true},
+		"newest":                                {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 2)}, nil, false},
+		"old":                                   {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, nil, true},
+		"while it is written":                   {counters, []Call{write(0, 1, 1), write(2, 9, 2), read(4, 1)}, nil, false},
+		"never tried":                           {counters, []Call{write(0, 1, 1), read(4, 2)}, nil, true},
+		"gone":                                  {counters, []Call{write(0, 1, 1), missing}, nil, true},
+		"a write without an answer comes late":  {counters, []Call{unknown(0, 1), write(2, 3, 2), read(4, 1)}, nil, false},
+		"its owner dies":                        {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 3), true},
+		"async, its owner dies":                 {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 3), false},
+		"async, another dies":                   {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("b", 3), true},
+		"async, its owner dies long after":      {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4000, 1)}, kill("a", 3000), true},
+		"async, its owner dies and had lagged":  {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4000, 1)}, []Fault{{At: ms(3000), What: "kill", Host: "a", Lag: ms(2990)}}, false},
+		"async, its owner freezes":              {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, pause("a", 3), false},
+		"async, acknowledged after the freeze":  {asyncs, []Call{write(0, 1, 1), write(2, 3000, 2), read(4000, 1)}, pause("a", 3), true},
+		"async, its answer on the way then":     {asyncs, []Call{write(0, 1, 1), through("b", 2, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), false},
+		"async, run after the freeze":           {asyncs, []Call{write(0, 1, 1), through("b", 2900, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
+		"async, nobody knows when it was run":   {asyncs, []Call{write(0, 1, 1), through("b", 0, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
+		"async, answered at the frozen door":    {asyncs, []Call{write(0, 1, 1), through("a", 2, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
+		"async, through a door not cut off":     {asyncs, []Call{write(0, 1, 1), through("b", 2, write(2, 3000, 2)), read(4000, 1)}, pause("a", 3), true},
+		"async, read before its owner's death":  {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 9), true},
+		"late, but not of a write of that time": {counters, []Call{write(0, 1, 1), write(2, 3, 2), unknown(9, 3), read(4, 1)}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHistory(time.Now())
@@ -53,7 +67,7 @@ func TestCheck(t *testing.T) {
 				call.Key = c.family + "k"
 				h.add(call)
 			}
-			h.faults = []Fault{c.fault}
+			h.faults = c.faults
 			require.Equal(t, c.broken, len(h.Check()) > 0, "%v", h.Check())
 		})
 	}

@@ -46,8 +46,9 @@ type Call struct {
 	Ended   time.Duration // since the cluster was made; for ever if Unknown
 
 	Outcome     Outcome
-	Got         int    // what a read has read
-	Served      string // the host that has run it, if the answer says so
+	Got         int           // what a read has read
+	Served      string        // the host that has run it, if the answer says so
+	Stamped     time.Duration // when that was by its clock, to the millisecond; 0 unless a write was acknowledged
 	Created     bool
 	Degraded    bool
 	Unconfirmed bool

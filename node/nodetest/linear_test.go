@@ -24,13 +24,29 @@ type attempt struct{ Call }
 // network that is not slow, and has not sent to another owner before.
 const unrepeated = 2*defaultDelay + time.Microsecond
 
-// state is what a register is: a value, or none. behind is what it was before
-// the writes that were answered as unconfirmed, if such were the last ones: a
-// crash of their owner may take them back, and their answer says so.
+// state is what a register is: a value, or none, and what may yet become of it
+// by writes that were answered as unconfirmed, if those were the last ones.
 type state struct {
 	value  int
-	undone bool // whether there is a behind
+	undone bool // whether a crash of their owner may take them back, to behind
 	behind int
+	ends   bool // whether one of them is a logout
+	late   bool // whether a logout that was taken back may yet arrive and end the session
+}
+
+// pasts returns what a register may have become since it was seen: nothing
+// else, or what the loss of its owner has made of it. The successor of an owner
+// that was only frozen may go on with the session that a logout had ended there,
+// until that arrives.
+func (s state) pasts() []state {
+	all := []state{s}
+	if s.undone {
+		all = append(all, state{value: s.behind, late: (s.late || s.ends) && s.behind != none})
+	}
+	if s.late {
+		all = append(all, state{value: none})
+	}
+	return all
 }
 
 // register is the model of one session. What is unknown of calls shows as their
@@ -46,27 +62,24 @@ var register = &porcupine.NondeterministicModel{
 	DescribeOperation: func(input, _ any) string { return fmt.Sprint(input) },
 }
 
-// applied returns what a register may be after a call: from what it was, or from
-// what a crash in between has made of that.
+// applied returns what a register may be after a call.
 func applied(was state, c Call) (next []any) {
-	befores := []state{was}
-	if was.undone {
-		befores = append(befores, state{value: was.behind})
-	}
-	for _, before := range befores {
+	for _, before := range was.pasts() {
 		after := before
 		switch {
 		case c.Kind == session.Put:
-			after = state{value: c.Value}
+			after = state{value: c.Value, late: before.late}
 		case c.Kind == session.Delete:
 			after = state{value: none}
 		case c.Outcome == OK && c.Got != before.value, c.Outcome != OK && before.value != none:
 			continue
 		}
 		if c.Kind != session.Get && c.Unconfirmed {
-			after.undone, after.behind = true, before.value
+			after.undone, after.behind, after.ends = true, before.value, c.Kind == session.Delete
 			if before.undone {
-				next = append(next, state{after.value, true, before.behind})
+				further := after
+				further.behind, further.ends = before.behind, before.ends || after.ends
+				next = append(next, further)
 			}
 		}
 		next = append(next, after)
@@ -141,7 +154,14 @@ func TestLinearCheck(t *testing.T) {
 		"a logout undone after it was seen": {[]Call{put(1, 1), remove(2), get(3, none), get(4, 1)}, false},
 		"an unconfirmed one":                {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), get(4, 1)}, true},
 		"the same, seen before":             {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, none), get(4, 1)}, true},
-		"the same, and gone again":          {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), get(4, none)}, false},
+		"the same, arriving late":           {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), get(4, none)}, true},
+		"late, after another write":         {[]Call{put(1, 1), unconfirmed(remove(2)), put(3, 2), get(4, 2), get(5, none)}, true},
+		"late, past a write undone":         {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), unconfirmed(put(4, 2)), get(5, 2), get(6, 1), get(7, none)}, true},
+		"late, and undone after all":        {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), get(4, none), get(5, 1)}, false},
+		"late, twice":                       {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), get(4, none), put(5, 2), get(6, none)}, false},
+		"late, into the next session":       {[]Call{put(1, 1), unconfirmed(remove(2)), get(3, 1), remove(4), put(5, 2), get(6, none)}, false},
+		"late, of no session":               {[]Call{unconfirmed(remove(1)), put(2, 1), get(3, none)}, false},
+		"an unconfirmed write, late":        {[]Call{put(1, 1), unconfirmed(put(2, 2)), get(3, 1), get(4, 2)}, false},
 		"two of them":                       {[]Call{put(1, 1), unconfirmed(put(2, 2)), unconfirmed(remove(3)), get(4, 1)}, true},
 		"the later of them":                 {[]Call{put(1, 1), unconfirmed(put(2, 2)), unconfirmed(remove(3)), get(4, 2)}, true},
 		"confirmed by what came after":      {[]Call{put(1, 1), unconfirmed(remove(2)), put(3, 2), get(4, 1)}, false},

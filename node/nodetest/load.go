@@ -307,6 +307,9 @@ func (w *worker) do(key string, op *session.Op, ack replication.Ack, value int) 
 	if c.Outcome == Unknown {
 		c.Ended = forever
 	}
+	if c.Outcome == OK && op.Kind.Writes() && reply.Record != nil {
+		c.Stamped = reply.Record.Version().Time().Sub(h.began)
+	}
 	if c.Outcome == OK && op.Kind == session.Get && reply.Record != nil {
 		text, _ := reply.Record.Value(valueField)
 		c.Got, _ = strconv.Atoi(text)
