@@ -101,15 +101,32 @@ func (t *tester) clean(ctx context.Context) error {
 		return err
 	}
 	if found.test != "" {
-		return fmt.Errorf("%s fails without any bug planted: %s", found.test, found.complaint)
+		kept, err := keep(found.output)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%s fails without any bug planted: %s; the whole output is in %s", found.test, found.complaint, kept)
 	}
 	fmt.Printf("| none | | nothing | | all passed in %v |\n", found.took)
 	return nil
 }
 
-// find is what caught a bug: a test, or none, and its first complaint.
+// keep writes what the simulation has said into a file, and returns its name. A
+// failure that depends on how goroutines were interleaved may not come again.
+func keep(output string) (name string, err error) {
+	f, err := os.CreateTemp("", "nodetest-*.txt")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(output)
+	return f.Name(), errors.Join(err, f.Close())
+}
+
+// find is what caught a bug: a test, or none, its first complaint, and all that
+// the simulation said.
 type find struct {
 	test, complaint string
+	output          string
 	took            time.Duration
 }
 
@@ -123,19 +140,19 @@ func (t *tester) run(ctx context.Context, bug planted.Bug) (find, error) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
 	err := cmd.Run()
-	f := find{took: time.Since(began).Round(100 * time.Millisecond)}
+	f := find{output: out.String(), took: time.Since(began).Round(100 * time.Millisecond)}
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
 		return f, nil
 	case ctx.Err() != nil:
-		return f, fmt.Errorf("bug %q: %w after %v, in:\n%s", bug, ctx.Err(), f.took, tail(out.String()))
+		return f, fmt.Errorf("bug %q: %w after %v, in:\n%s", bug, ctx.Err(), f.took, tail(f.output))
 	case !errors.As(err, &exit):
 		return f, err
 	}
-	f.test, f.complaint = read(out.String())
+	f.test, f.complaint = read(f.output)
 	if f.test == "" {
-		return f, fmt.Errorf("bug %q: the simulation ended with %w and names no test:\n%s", bug, err, tail(out.String()))
+		return f, fmt.Errorf("bug %q: the simulation ended with %w and names no test:\n%s", bug, err, tail(f.output))
 	}
 	return f, nil
 }
