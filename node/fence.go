@@ -18,7 +18,8 @@ import (
 // either, but answered as it was. The fence knows repeated operations only, and
 // is as good as always empty.
 type fence struct {
-	size atomic.Int32 // of ids, so that the usual case takes no lock
+	size     atomic.Int32 // of ids, so that the usual case takes no lock
+	unfenced atomic.Int64 // repetitions that found no room in ids
 
 	mu  sync.Mutex // guards ids
 	ids map[uint64]*attempts
@@ -62,8 +63,12 @@ func (f *fence) raise(a attempt, now time.Time) {
 	if len(f.ids) >= maxFence {
 		f.lowerLocked(now)
 	}
-	if f.ids[a.id] == nil && len(f.ids) < maxFence {
+	switch {
+	case f.ids[a.id] != nil:
+	case len(f.ids) < maxFence:
 		f.ids[a.id] = &attempts{until: now.Add(fenceTime)}
+	default:
+		f.unfenced.Add(1)
 	}
 	f.size.Store(int32(len(f.ids)))
 }

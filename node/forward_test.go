@@ -256,7 +256,9 @@ func TestFenceIsBounded(t *testing.T) {
 	for i := range uint64(maxFence + 10) {
 		f.raise(attempt{id: i}, now)
 	}
+	f.raise(attempt{id: 1}, now)
 	require.Len(t, f.ids, maxFence)
+	require.Equal(t, int64(10), f.unfenced.Load())
 	require.True(t, f.stops(attempt{id: 1}))
 	f.raise(attempt{id: maxFence + 5000}, now.Add(fenceTime+1))
 	require.Len(t, f.ids, 1, "there is room again when the deadlines are over")

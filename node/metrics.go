@@ -175,6 +175,7 @@ var (
 		"refused_ops":           "Forwarded operations refused because too many wait.",
 		"refused_peers":         "Peer connections refused because too many are open.",
 		"relayed":               "Operations sent to a third member because the owner is silent; forwarded has them too.",
+		"repeats_unfenced":      "Repeated operations of which an attempt before would not be refused, because too many were repeated.",
 		"requests_ended":        "Requests of a Go program whose changes were dropped, because their session had been ended.",
 		"requests_unsaved":      "Requests of a Go program whose changes could not be written.",
 		"requests_unslid":       "Requests of a Go program that could not slide the expiry of their session.",

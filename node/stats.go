@@ -148,7 +148,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	for name, c := range map[string]*atomic.Int64{
 		"served": &n.stats.served, "unleased": &n.stats.unleased, "degraded": &n.stats.degraded, "blind": &n.stats.blind, "stood_still": &n.stats.gaps, "succeeded": &n.stats.succeeded,
 		"unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
-		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
+		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "repeats_unfenced": &n.fence.unfenced, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
 		"messages_untold": &n.pubsub.untold, "key_events_dropped": &n.pubsub.dropped,
