@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -83,15 +84,18 @@ func (w opWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
 	r.Result, err = n.store.DoAsOf(w.Op, at)
 	if err == nil && r.Changed {
 		r.changed = changedKeys(w.Op, r.Result)
-		r.deleted = w.deletes()
+		if w.deletes() && n.pubsub.wanted() {
+			for _, key := range r.changed {
+				n.pubsub.event("del", key)
+			}
+		}
 	}
+	if !planted.Is(planted.AskedAgain) {
+		r.changed = append(r.changed, r.Again...)
+	}
+	r.deleted = w.deletes() && len(r.changed) > 0
 	if blind && errors.Is(err, session.ErrNotFound) {
 		err = errBlind
-	}
-	if r.deleted && n.pubsub.wanted() {
-		for _, key := range r.changed {
-			n.pubsub.event("del", key)
-		}
 	}
 	return r, err
 }

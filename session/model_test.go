@@ -261,6 +261,7 @@ func (m *model) delete(t *rapid.T) {
 	found := m.presence(op.Key)
 	if res, ok := m.run(op, m.conditions(t, op)); ok {
 		require.Equal(m, found != deleted, res.Changed)
+		require.Equal(m, found == deleted, slices.Equal(res.Again, []string{op.Key}), res.Again)
 		if res.Changed {
 			m.buried(op.Key, res.Record)
 		}

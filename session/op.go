@@ -83,6 +83,10 @@ type Result struct {
 	Until   int64
 	Created bool // there was no such session before
 	Changed bool // a record changed and has to be copied
+	// Again are the keys of a Delete or DeleteAll whose tombstones were there
+	// before. Whoever made them may still wait for their copies, so these have to
+	// be seen to as if they were new. It is not encoded.
+	Again []string
 }
 
 // check refuses an op that no session could take, and returns it with its

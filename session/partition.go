@@ -139,6 +139,17 @@ func (p *partition) taggedLocked(keep func(key string) bool) []held {
 	return tagged
 }
 
+// buriedLocked returns the keys of tombstones that keep picks, in order.
+func (p *partition) buriedLocked(keep func(key string) bool) (keys []string) {
+	for key := range p.dead {
+		if keep(key) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // clearLocked forgets everything and returns how many keys and bytes that was.
 func (p *partition) clearLocked() (keys int, bytes int64) {
 	keys, bytes = p.live.size+len(p.dead), p.bytes

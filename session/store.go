@@ -191,6 +191,9 @@ func (s *Store) writeLocked(p *partition, op *Op, now int64) (Result, error) {
 	res := resultOf(next)
 	res.Changed = next.rec != cur.rec
 	res.Created = !next.rec.dead && cur.presence(now) != live
+	if op.Kind == Delete && !res.Changed {
+		res.Again = []string{op.Key}
+	}
 	if (res.Created || cur.rec == nil) && s.full(next.rec) {
 		return Result{}, fmt.Errorf("%s: %w: %d of %d bytes used", op.Kind, ErrFull, s.bytes.Load(), s.cfg.MemoryLimit)
 	}
@@ -269,7 +272,7 @@ func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
 // deleteAllLocked also deletes what has expired here: a copy elsewhere may know
 // of a later touch.
 func (s *Store) deleteAllLocked(p *partition, op *Op, now int64) Result {
-	var res Result
+	res := Result{Again: p.buriedLocked(s.sameTag(op.Key))}
 	for _, cur := range p.taggedLocked(s.sameTag(op.Key)) {
 		next := s.cfg.delete(cur.rec.key, cur.rec, now)
 		s.setLocked(p, cur, next)

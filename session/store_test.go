@@ -149,11 +149,14 @@ func TestTags(t *testing.T) {
 	res := do(t, s, Op{Kind: DeleteAll, Key: "{ann}"})
 	require.True(t, res.Changed)
 	require.Equal(t, []string{"x{ann}3", "{ann}1", "{ann}2", "{ann}old"}, keys(res.Records), "what expired here may live elsewhere")
+	require.Equal(t, []string{"{ann}gone"}, res.Again, "its copies may be behind")
 	for _, rec := range res.Records {
 		require.True(t, rec.Dead())
 	}
 	require.Empty(t, do(t, s, Op{Kind: List, Key: "{ann}"}).Records)
-	require.False(t, do(t, s, Op{Kind: DeleteAll, Key: "{ann}"}).Changed)
+	res = do(t, s, Op{Kind: DeleteAll, Key: "{ann}"})
+	require.False(t, res.Changed)
+	require.Equal(t, []string{"x{ann}3", "{ann}1", "{ann}2", "{ann}gone", "{ann}old"}, res.Again)
 	_, err := s.Get("ann")
 	require.NoError(t, err)
 }

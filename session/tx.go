@@ -31,7 +31,7 @@ var txs = sync.Pool{New: func() any { return new(Tx) }}
 
 // Changes are the keys that a Tx has written.
 type Changes struct {
-	Keys   []string // those whose records have to be copied, maybe more than once
+	Keys   []string // those whose records have to be copied, maybe more than once or again
 	Lapsed []string // those under which a session was overwritten that had ended
 }
 
@@ -215,7 +215,8 @@ func (tx *Tx) Expire(key string, end Expiry) bool {
 
 // Delete leaves a tombstone, as a logout does, and reports whether there was a
 // live session. It leaves one too where nothing is known of the key, for a copy
-// may be on its way; only where memory is short it does not.
+// may be on its way; only where memory is short it does not. A tombstone that is
+// there already has to be copied again: whoever made it may still wait for that.
 //
 // The tombstone outlives a deadline: unlike that of a session whose deadline
 // its creation fixed, one that a command gave may have been moved by another
@@ -224,6 +225,7 @@ func (tx *Tx) Delete(key string) bool {
 	cur := tx.part.heldLocked(key)
 	found := cur.presence(tx.now)
 	if found == deleted {
+		tx.changed = append(tx.changed, key)
 		return false
 	}
 	next := tx.store.cfg.entomb(key, cur.rec, tx.now)

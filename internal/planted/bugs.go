@@ -23,6 +23,7 @@ const (
 	LeaseDespite     Bug = "lease-despite-promise"
 	WallClock        Bug = "wall-clock-stamps"
 	NoTombstone      Bug = "no-tombstone"
+	AskedAgain       Bug = "confirmed-when-asked-again"
 	EarlyForget      Bug = "early-tombstone-drop"
 	LaterWriteWins   Bug = "later-write-wins"
 	ExpiryNotMerged  Bug = "expiry-not-merged"
@@ -55,6 +56,7 @@ var All = []struct {
 	{LeaseDespite, "a member gives a lease to an owner whose succession it has agreed to"},
 	{WallClock, "stamps are the wall clock, whatever a write has seen"},
 	{NoTombstone, "a delete leaves no tombstone"},
+	{AskedAgain, "a logout that is asked for again is confirmed, whether a copy has it or not"},
 	{EarlyForget, "tombstones are forgotten after a second"},
 	{LaterWriteWins, "of a tombstone and a session the later stamp wins, whatever it belongs to"},
 	{ExpiryNotMerged, "a merge keeps the expiry that was there"},

@@ -24,8 +24,8 @@ import (
 //     its owner crashed may be lost.
 //   - register-*: all write, delete and read with ack=replica, for the check of
 //     linearizability.
-//   - logout-*: created, used, deleted once, and then saved late and read for
-//     the rest of the run.
+//   - logout-*: created, used, deleted, twice if that was not confirmed, and
+//     then saved late and read for the rest of the run.
 const (
 	counters  = "counter-"
 	asyncs    = "async-"
@@ -233,7 +233,9 @@ func (w *worker) logout() {
 	case draw < 3:
 		key := w.live[0]
 		w.live = w.live[1:]
-		w.do(key, &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault, 0)
+		if c := w.do(key, &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault, 0); c.Unconfirmed {
+			w.do(key, &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault, 0)
+		}
 		w.load.noteEnded(key)
 	default:
 		w.late()
@@ -281,16 +283,16 @@ func (l *Load) someEnded(random *rand.Rand) string {
 
 // do makes one call through the worker's door and writes it down. A door whose
 // process crashes meanwhile gives no answer; one that is paused gives it late.
-func (w *worker) do(key string, op *session.Op, ack replication.Ack, value int) {
+func (w *worker) do(key string, op *session.Op, ack replication.Ack, value int) (c Call) {
 	n, p := w.door.Node()
 	if n == nil {
-		return
+		return c
 	}
 	p.AwaitResume()
 	h := w.load.cluster.history
 	ctx, cancel := context.WithTimeout(p.Context(), callTimeout)
 	defer cancel()
-	c := Call{
+	c = Call{
 		Worker: w.id, Door: w.door.Name, Key: key, Kind: op.Kind, Ack: ack, Value: value, Began: time.Since(h.began),
 		Creates: op.Create || op.Revive, Saves: op.Kind == session.Put && !op.Create && !op.Exists,
 	}
@@ -320,6 +322,7 @@ func (w *worker) do(key string, op *session.Op, ack replication.Ack, value int) 
 			h.Break("acknowledged by a replica, and none has it:\n%s", c)
 		}
 	}
+	return c
 }
 
 // copied says whether another node than owner has all that a record says, or
