@@ -128,8 +128,9 @@ func (s *Session) Renew() error {
 }
 
 // Destroy logs the session out at once: when it has returned nil no node serves
-// the session again. What the request has changed is dropped. The client gets a
-// new id; what is set from here on begins a new session under it.
+// the session again, with the reservation of node.Sessions.Delete. What the
+// request has changed is dropped. The client gets a new id; what is set from here
+// on begins a new session under it.
 func (s *Session) Destroy() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -88,7 +88,9 @@ func (s *Sessions) Touch(ctx context.Context, key string) error {
 }
 
 // Delete logs the session out. Once it has returned nil no member serves the
-// session again. Deleting what is not there is no error.
+// session again, unless a copy that could be reached did not confirm in time and
+// the owner dies before it does: Do says so, by Reply.Unconfirmed. Deleting what
+// is not there is no error.
 func (s *Sessions) Delete(ctx context.Context, key string) error {
 	_, err := s.Do(ctx, &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault)
 	return err

@@ -54,7 +54,7 @@ func (w opWork) partition() int         { return ring.Partition(w.Key) }
 func (w opWork) writes() bool           { return w.Kind.Writes() }
 func (w opWork) encode(b []byte) []byte { return w.Append(b) }
 func (w opWork) deletes() bool          { return w.Kind == session.Delete || w.Kind == session.DeleteAll }
-func (w opWork) mayWait() bool          { return w.deletes() }
+func (w opWork) mayWait() bool          { return w.deletes() || w.Kind == session.Rotate }
 func (w opWork) repeatable() bool       { return repeatable(w.Op) }
 
 func (w opWork) keys(f func(string)) (whole bool) {
@@ -93,7 +93,7 @@ func (w opWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
 	if !planted.Is(planted.AskedAgain) {
 		r.changed = append(r.changed, r.Again...)
 	}
-	r.deleted = w.deletes() && len(r.changed) > 0
+	r.deleted = w.mayWait() && len(r.changed) > 0
 	if blind && errors.Is(err, session.ErrNotFound) {
 		err = errBlind
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -22,17 +23,7 @@ func TestLogoutAskedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := New(t, Options{Hosts: 3})
-				c.StartAll(3)
-				require.NoError(t, c.AwaitSettled(agreeWithin))
-				n, _ := c.Hosts[0].Node()
-				for _, h := range c.Hosts {
-					other, _ := h.Node()
-					if n.View().Table.Owner(ring.Partition(key)) == other.ID().Name {
-						n = other
-						break
-					}
-				}
+				c, n := ownedCluster(t, key)
 				do := func(op session.Op) (confirmed bool) {
 					rep, err := n.Sessions().Do(t.Context(), &op, replication.AckReplica)
 					require.NoError(t, err)
@@ -53,4 +44,37 @@ func TestLogoutAskedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRotationEndsTheOldID: when a session has been given a new id, the end of the
+// old one does not hang on its owner's life, even where writes are not waited for.
+func TestRotationEndsTheOldID(t *testing.T) {
+	const was, is = "{ann}1", "{ann}2"
+	synctest.Test(t, func(t *testing.T) {
+		c, n := ownedCluster(t, was)
+		_, err := n.Sessions().Put(t.Context(), was, fields(1), 0)
+		require.NoError(t, err)
+		_, err = n.Sessions().Do(t.Context(), &session.Op{Kind: session.Rotate, Key: was, NewKey: is}, replication.AckAsync)
+		require.NoError(t, err)
+		for _, key := range []string{was, is} {
+			rec := n.Inspect().Peek(key)
+			require.Equal(t, key == was, rec.Dead())
+			require.True(t, c.copied(n.ID().Name, rec), "no copy knows of the change of %s", key)
+		}
+	})
+}
+
+// ownedCluster starts a cluster, and returns the node that owns key too.
+func ownedCluster(t *testing.T, key string) (*Cluster, *node.Node) {
+	c := New(t, Options{Hosts: 3})
+	c.StartAll(3)
+	require.NoError(t, c.AwaitSettled(agreeWithin))
+	for _, h := range c.Hosts {
+		n, _ := h.Node()
+		if n.View().Table.Owner(ring.Partition(key)) == n.ID().Name {
+			return c, n
+		}
+	}
+	t.Fatalf("nobody owns %s", key)
+	return nil, nil
 }
