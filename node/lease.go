@@ -56,10 +56,15 @@ const (
 // heartbeat that another node has answered. It covers all partitions, because
 // every claim needs the consent of every live node, and a node that has just
 // answered this one's heartbeat refuses claims to what this one serves.
+//
+// A node whose lease has run out may have been succeeded meanwhile, and so may
+// have been whoever answers it first: two processes that stood still together know
+// of nothing, and each would give the other a lease. So all others must answer
+// before it serves again, or, if not all do, as many as usual after askTimeout.
 type lease struct {
 	node  *Node
 	until atomic.Int64 // nanoseconds since the node's start
-	vain  atomic.Int64 // when the others were last asked and nobody answered
+	vain  atomic.Int64 // when the others were last asked and not all answered, nanoseconds since the node's start; 0 for never
 
 	ticked atomic.Int64 // when watch last ran, nanoseconds since the node's start; 0 before
 	goneOn atomic.Int64 // when watch last found that this process had stood still, unix ns; 0 for never
@@ -99,6 +104,9 @@ func (l *lease) renew() {
 	slices.Sort(heard)
 	slices.Reverse(heard)
 	need := l.others(view)
+	if need > 0 && !l.held() && !l.vainly() && !planted.Is(planted.LeaseByOne) {
+		need = max(need, len(l.peers(view)))
+	}
 	switch {
 	case need == 0:
 		l.until.Store(math.MaxInt64)
@@ -109,16 +117,23 @@ func (l *lease) renew() {
 	}
 }
 
-// others returns how many other nodes must have answered.
+// vainly says whether the others were asked a moment ago and not all answered.
+func (l *lease) vainly() bool {
+	vain := l.vain.Load()
+	return vain != 0 && l.node.since()-time.Duration(vain) <= leaseTime
+}
+
+// peers returns the other nodes of a view.
+func (l *lease) peers(view *View) []*Member {
+	return slices.DeleteFunc(slices.Clone(view.Nodes()), func(m *Member) bool { return m.ID == l.node.id })
+}
+
+// others returns how many other nodes must have answered for a lease to go on.
 func (l *lease) others(view *View) int {
 	if l.node.cfg.PartitionMode == PartitionMajority {
 		return l.majority(view) - 1
 	}
-	alone := !slices.ContainsFunc(view.Nodes(), func(m *Member) bool { return m.ID != l.node.id })
-	if alone {
-		return 0
-	}
-	return 1
+	return min(1, len(l.peers(view)))
 }
 
 func (l *lease) majority(view *View) int {
@@ -211,11 +226,11 @@ func (l *lease) blind(p int, asked []*link, answers [][]claimAnswer) bool {
 // errNoMajority is why an owner refuses in PartitionMajority.
 var errNoMajority = fmt.Errorf("%w: the majority of the cluster cannot be reached", api.ErrUnavailable)
 
-// ask renews the lease by asking the others now. If nobody answers, the
-// partition mode decides: serve and say so, or refuse.
+// ask renews the lease by asking the others now. If too few answer, the partition
+// mode decides: serve and say so, or refuse.
 func (l *lease) ask(ctx context.Context) (degraded bool, err error) {
 	n := l.node
-	if vain := l.vain.Load(); vain == 0 || n.since()-time.Duration(vain) > leaseTime {
+	if !l.vainly() {
 		for _, k := range n.allLinks() {
 			k.kick()
 		}
@@ -234,8 +249,10 @@ func (l *lease) ask(ctx context.Context) (degraded bool, err error) {
 		if l.held() {
 			return false, nil
 		}
-		l.vain.Store(int64(n.since()))
-		n.stats.unleased.Add(1)
+		l.vain.Store(max(1, int64(n.since())))
+		if l.renew(); !l.held() {
+			n.stats.unleased.Add(1)
+		}
 	}
 	if l.held() {
 		return false, nil
@@ -289,6 +306,7 @@ func (l *lease) ran(gap time.Duration) {
 		return
 	}
 	l.until.Store(0)
+	l.vain.Store(0)
 	for _, k := range l.node.allLinks() {
 		k.heard.Store(0)
 		k.kick()

@@ -18,6 +18,7 @@ type Bug string
 const (
 	ExpiredLease     Bug = "expired-lease"
 	LeaseSeenOnce    Bug = "lease-seen-once"
+	LeaseByOne       Bug = "lease-by-one"
 	LateRepeat       Bug = "late-repeat"
 	StampedLate      Bug = "stamped-late"
 	LeaseDespite     Bug = "lease-despite-promise"
@@ -51,6 +52,7 @@ var All = []struct {
 }{
 	{ExpiredLease, "an owner serves on an expired lease"},
 	{LeaseSeenOnce, "the lease is not looked at again after an operation"},
+	{LeaseByOne, "one member's answer is enough for an owner that has stood still"},
 	{LateRepeat, "a repetition that comes late is run although another one was run and answered"},
 	{StampedLate, "a write is stamped when it is applied, not when its owner was sure to be the owner"},
 	{LeaseDespite, "a member gives a lease to an owner whose succession it has agreed to"},

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/node"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -138,6 +142,61 @@ func TestPause(t *testing.T) {
 			}}.run(t)
 		})
 	}
+}
+
+// TestTwoPaused stops an owner and another member together, as where a hypervisor
+// stands still, and lets them go on. The two hear from each other sooner than from
+// those who have gone on without them, and neither knows what these did.
+func TestTwoPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{Hosts: 5, Copies: 3})
+		c.StartAll(5)
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		pair, rest := c.Hosts[:2], c.Hosts[2:]
+		for _, x := range pair {
+			for _, y := range rest {
+				for _, way := range [][2]*Host{{x, y}, {y, x}} {
+					c.Net.Change(way[0].Address, way[1].Address, func(p *Path) { p.Delay = 20 * time.Millisecond })
+				}
+			}
+		}
+		owner, _ := pair[0].Node()
+		heir, _ := rest[0].Node()
+		key := ""
+		for i := 0; key == ""; i++ {
+			named := fmt.Sprintf("key-%d", i)
+			if holders := owner.View().Table.Holders(ring.Partition(named)); holders[0] == pair[0].Name && holders[1] == rest[0].Name && holders[2] != pair[1].Name {
+				key = named
+			}
+		}
+		put := func(n *node.Node, v int) error {
+			_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(v)}, replication.AckAll)
+			return err
+		}
+		for i := range fewer(60, 3) {
+			require.NoError(t, put(owner, 2*i))
+			for _, h := range pair {
+				h.Pause()
+			}
+			require.NoError(t, put(heir, 2*i+1))
+			time.Sleep(time.Duration(i%17) * 23 * time.Millisecond)
+			for _, h := range pair {
+				h.Resume()
+			}
+			for range 100 {
+				time.Sleep(time.Millisecond)
+				reply, err := owner.Sessions().Do(t.Context(), &session.Op{Kind: session.Get, Key: key}, replication.AckDefault)
+				if err != nil {
+					continue
+				}
+				if v, _ := reply.Record.Value(valueField); v != strconv.Itoa(2*i+1) {
+					t.Fatalf("broken: pause %d: the owner of before answers %s, and its successor had acknowledged %d", i, v, 2*i+1)
+				}
+			}
+			require.NoError(t, c.AwaitSettled(recoverWithin))
+			time.Sleep(2*time.Second + time.Duration(i)*7*time.Millisecond)
+		}
+	})
 }
 
 // TestPauseInside stops an owner in the middle of an operation, which then goes
