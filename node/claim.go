@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -38,14 +39,20 @@ type claimRequest struct {
 
 // claimAnswer is one member's answer for one partition of a request.
 //
-//	u8 status | u64 epoch | u64 digest | u32 count | u8 length, claimant
+//	u8 status | u64 epoch | u64 digest | u32 count | u32 ms since the copy was handed over, all ones for never | u8 length, claimant
 type claimAnswer struct {
 	status   claimStatus
 	epoch    uint64 // refused: of the claim that stands
 	claimant string // refused: who made that claim, as ID.String
 	digest   uint64 // accepted or moved: of what the member holds
 	count    uint32 // accepted or moved: how many records that is
+	// left is how long ago the member handed its copy over, to members that the
+	// claimant may not reach; neverLeft if it never did.
+	left time.Duration
 }
+
+// neverLeft is also what an age of 49 days or more is written as.
+const neverLeft = math.MaxUint32 * time.Millisecond
 
 type claimStatus byte
 
@@ -120,24 +127,27 @@ func (a claimAnswer) append(b []byte) []byte {
 	b = order.AppendUint64(b, a.epoch)
 	b = order.AppendUint64(b, a.digest)
 	b = order.AppendUint32(b, a.count)
+	b = order.AppendUint32(b, uint32(min(a.left, neverLeft).Milliseconds()))
 	return append(append(b, byte(len(a.claimant))), a.claimant...)
 }
 
 func decodeClaimAnswers(b []byte, n int) ([]claimAnswer, error) {
 	answers := make([]claimAnswer, 0, n)
 	for range n {
-		if len(b) < 22 || len(b) < 22+int(b[21]) {
+		const fixed = 1 + 8 + 8 + 4 + 4 + 1
+		if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) {
 			return nil, fmt.Errorf("answer of %d partitions cut short: %w", n, errClaim)
 		}
 		a := claimAnswer{
 			status: claimStatus(b[0]), epoch: order.Uint64(b[1:]), digest: order.Uint64(b[9:]),
-			count: binary.BigEndian.Uint32(b[17:]), claimant: string(b[22 : 22+int(b[21])]),
+			count: binary.BigEndian.Uint32(b[17:]), left: time.Duration(binary.BigEndian.Uint32(b[21:])) * time.Millisecond,
+			claimant: string(b[fixed : fixed+int(b[fixed-1])]),
 		}
 		if a.status < claimAccepted || a.status > claimEarly {
 			return nil, fmt.Errorf("status %d: %w", a.status, errClaim)
 		}
 		answers = append(answers, a)
-		b = b[22+int(b[21]):]
+		b = b[fixed+int(b[fixed-1]):]
 	}
 	return answers, nil
 }
@@ -204,6 +214,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 		mine := claimRef{epoch, o.node.id}
 		won := !late && !part.promised.newer(mine)
 		var answered, sources []*link
+		copies, owner := []copyOf{{o.node.id, part.leftAt()}}, part.holder.by
 		moved := false
 		synced := make([]string, 0, len(links))
 		digest := o.node.store.Digest(p)
@@ -223,6 +234,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 				continue
 			}
 			answered, moved = append(answered, l), moved || a.status == claimMoved
+			copies = append(copies, copyOf{l.id, o.node.since() - a.left})
 			if a.digest == digest {
 				synced = append(synced, l.id.String())
 			} else if a.count > 0 {
@@ -245,7 +257,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 			o.setPhaseLocked(p, fetching)
 			got.fetch = append(got.fetch, p)
 		}
-		o.blind[p].Store(o.node.lease.blind(p, links, answers))
+		o.blind[p].Store(o.node.lease.blind(p, owner, copies))
 		o.node.keeper.claimed(p, synced)
 		o.node.store.Open(p)
 		got.parts = append(got.parts, p)
@@ -305,7 +317,8 @@ func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
 			o.setPhaseLocked(p, away)
 			yielded++
 		}
-		if part.dropped && o.node.since()-part.droppedAt < settleTime {
+		a.left = o.node.since() - part.leftAt()
+		if a.left < settleTime {
 			a.status = claimMoved
 		}
 		a.digest, a.count = o.node.store.Digest(p), uint32(o.node.store.Count(p))

@@ -17,6 +17,7 @@ var (
 	})
 	anyAnswer = rapid.Custom(func(t *rapid.T) claimAnswer {
 		return claimAnswer{
+			left:   time.Duration(rapid.Uint32().Draw(t, "left")) * time.Millisecond,
 			status: claimStatus(rapid.IntRange(int(claimAccepted), int(claimEarly)).Draw(t, "status")),
 			epoch:  rapid.Uint64().Draw(t, "epoch"), claimant: rapid.StringN(0, 255, 255).Draw(t, "claimant"),
 			digest: rapid.Uint64().Draw(t, "digest"), count: rapid.Uint32().Draw(t, "count"),

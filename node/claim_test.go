@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -41,7 +42,7 @@ func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
 	require.NoError(t, err)
 
 	a := ask(t, n, b.ID, 5, v.Table.Fingerprint(), p)
-	require.Equal(t, claimAnswer{status: claimAccepted, digest: n.store.Digest(p), count: 1}, a)
+	require.Equal(t, claimAnswer{status: claimAccepted, digest: n.store.Digest(p), count: 1, left: neverLeft}, a)
 	require.Equal(t, away, n.owner.phaseOf(p))
 	_, err = n.store.Do(&session.Op{Kind: session.Get, Key: key})
 	require.ErrorIs(t, err, session.ErrNotServed, "after the answer nothing is applied here")
@@ -69,10 +70,14 @@ func TestClaimIsToldOfACopyThatHasJustMoved(t *testing.T) {
 	require.False(t, n.owner.dropIf(p, n.store.Digest(p)+1))
 	require.Equal(t, claimAccepted, ask(t, n, b.ID, 6, fp, p).status, "it is here still")
 	require.True(t, n.owner.dropIf(p, n.store.Digest(p)))
-	require.Equal(t, claimAnswer{status: claimMoved}, ask(t, n, b.ID, 7, fp, p))
+	moved := ask(t, n, b.ID, 7, fp, p)
+	require.Equal(t, claimMoved, moved.status)
+	require.Less(t, moved.left, settleTime)
 	require.Equal(t, claimAccepted, ask(t, n, b.ID, 8, fp, p+1).status, "of others nothing has moved")
 	n.pass(settleTime)
-	require.Equal(t, claimAccepted, ask(t, n, b.ID, 9, fp, p).status, "whoever has it now has had it for long")
+	left := ask(t, n, b.ID, 9, fp, p)
+	require.Equal(t, claimAccepted, left.status, "whoever has it now has had it for long")
+	require.GreaterOrEqual(t, left.left, settleTime, "and may be out of the claimant's reach")
 }
 
 func TestOlderClaimIsRefusedWithTheOneThatStands(t *testing.T) {
@@ -212,6 +217,7 @@ func TestSettle(t *testing.T) {
 		"one has more":                       {answers: [][]claimAnswer{accepted(0, 0), accepted(9, 1)}, phase: fetching, synced: []string{"b"}},
 		"one has lost it":                    {answers: [][]claimAnswer{accepted(9, 0), accepted(0, 0)}, phase: warm, synced: []string{"c"}},
 		"one has just handed it over":        {answers: [][]claimAnswer{accepted(0, 0), {{status: claimMoved}}}, phase: fetching},
+		"one has handed it over a while ago": {answers: [][]claimAnswer{accepted(0, 0), {{status: claimAccepted, left: time.Second}}}, phase: warm, synced: []string{"b", "c"}},
 		"silent and alive":                   {answers: [][]claimAnswer{accepted(0, 0), nil}, phase: away, retry: true},
 		"silent and ended":                   {answers: [][]claimAnswer{accepted(0, 0), nil}, ended: true, phase: warm, synced: []string{"b"}},
 		"a newer claim stands":               {answers: [][]claimAnswer{accepted(0, 0), {{status: claimStale, epoch: 70, claimant: id("b", 1).String()}}}, phase: away, retry: true},

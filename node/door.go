@@ -231,14 +231,14 @@ func (n *Node) takeOver(ctx context.Context, failed string) {
 }
 
 // newSessionID makes an id of 130 random bits that this node owns, so that a
-// new session needs no forwarding.
+// new session needs no forwarding, and of which it could say that there is none.
 func (n *Node) newSessionID() string {
 	// With a share of 1 in 50, 1,000 tries fail once in 10⁸ times, and then
 	// the session is merely forwarded.
 	var id string
 	for range 1000 {
 		id = rand.Text()
-		if n.owner.phaseOf(ring.Partition(id)) == warm {
+		if p := ring.Partition(id); n.owner.phaseOf(p) == warm && !n.owner.blind[p].Load() {
 			break
 		}
 	}

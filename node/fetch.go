@@ -42,12 +42,19 @@ func (o *ownership) fetchAll(ctx context.Context, epoch uint64, parts []int) {
 }
 
 // fetchPartition merges what the sources of p hold and makes it warm. A source
-// whose process has ended is given up: what it alone had is lost with it.
+// whose process has ended is given up: what it alone had is lost with it. While no
+// source is heard from, and one of them may come back, the partition stays cold.
 func (o *ownership) fetchPartition(ctx context.Context, p int, epoch uint64) error {
+	var got sourced
 	for _, l := range o.sourcesOf(p, epoch) {
-		if err := o.node.replicator.Fetch(ctx, bulkLink{l}, p); err != nil && !o.node.ended(l.id) {
+		err := o.node.replicator.Fetch(ctx, bulkLink{l}, p)
+		if err != nil && !o.node.ended(l.id) {
 			return err
 		}
+		got.note(o.node, l.id, err)
+	}
+	if o.unreached(p, epoch, &got) {
+		return fmt.Errorf("no source of partition %d can be reached: %w", p, got.err)
 	}
 	o.mu.Lock()
 	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
@@ -55,6 +62,38 @@ func (o *ownership) fetchPartition(ctx context.Context, p int, epoch uint64) err
 	}
 	o.mu.Unlock()
 	return nil
+}
+
+// sourced is what became of asking the sources of a partition, those apart that
+// are alive and were not understood.
+type sourced struct {
+	some bool  // one has given what it had
+	err  error // why one that may come back has not
+}
+
+func (s *sourced) note(n *Node, source ID, err error) {
+	if err == nil {
+		s.some = true
+	} else if !n.hasEnded(source) && !n.lease.settled() {
+		s.err = err
+	}
+}
+
+// unreached says whether nothing was heard of a partition that is being fetched,
+// though there may be something, and takes note of that: see serveBlind.
+func (o *ownership) unreached(p int, epoch uint64, got *sourced) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	part := &o.parts[p]
+	if part.phase != fetching || part.holder.epoch != epoch {
+		return false
+	}
+	unreached := got.err != nil && !got.some
+	if unreached != part.unreached {
+		part.unreached = unreached
+		o.blind[p].Store(unreached)
+	}
+	return unreached
 }
 
 func (o *ownership) sourcesOf(p int, epoch uint64) []*link {
@@ -97,17 +136,18 @@ func (o *ownership) fetchKey(ctx context.Context, p int, key string) error {
 	errs := make([]error, len(sources))
 	var wg sync.WaitGroup
 	for i, l := range sources {
-		wg.Go(func() {
-			if err := o.node.replicator.FetchKey(ctx, l, p, key); err != nil && !o.node.ended(l.id) {
-				errs[i] = fmt.Errorf("fetch from %s: %w", l.id.Name, err)
-			}
-		})
+		wg.Go(func() { errs[i] = o.node.replicator.FetchKey(ctx, l, p, key) })
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
+	var got sourced
+	for i, err := range errs {
+		if id := sources[i].id; err != nil && !o.node.ended(id) {
+			return fmt.Errorf("fetch from %s: %w", id.Name, err)
 		}
+		got.note(o.node, sources[i].id, err)
+	}
+	if o.unreached(p, epoch, &got) {
+		return nil // whoever runs the work sees that it is blind
 	}
 	o.mu.Lock()
 	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {

@@ -36,7 +36,8 @@ const (
 	// stableAfter is how long a majority must see one membership before what
 	// counts as the whole cluster shrinks to it.
 	stableAfter = 30 * time.Second
-	// provenAfter is how long a ring must stand for its copies to be in place.
+	// provenAfter is how long a ring must stand, with everybody's agreement, for
+	// its copies to be in place.
 	provenAfter = 3 * time.Second
 )
 
@@ -75,12 +76,23 @@ type lease struct {
 	stable map[string]bool
 	table  *ring.Table
 	since  time.Duration // since when the ring has been this table
-	// proven is the newest ring that has stood long enough for its copies to
-	// be in place, and provenIDs the boots that were in it.
-	proven    *ring.Table
-	provenIDs map[string]ID
-	ids       map[string]ID // the boots in table
+	agreed time.Duration // since when all who are in it have been known to see it so, 0 for not yet
+	ids    map[string]ID // the boots in table
+	// past are the rings that were given up, the newest last.
+	past []pastRing
 }
+
+// pastRing is a ring with the boots that were in it. Times are since the node's
+// start.
+type pastRing struct {
+	table  *ring.Table
+	ids    map[string]ID
+	since  time.Duration
+	proven bool // it stood long enough for its copies to be in place
+}
+
+// maxPast bounds how many past rings are kept.
+const maxPast = 16
 
 func newLease(n *Node) *lease { return &lease{node: n, stable: make(map[string]bool)} }
 
@@ -158,10 +170,11 @@ func (l *lease) viewChanged(view *View) {
 		}
 	}
 	if view.Table != l.table {
-		if l.table != nil && (l.proven == nil || l.node.since()-l.since > provenAfter) {
-			l.proven, l.provenIDs = l.table, l.ids
+		if l.table != nil {
+			l.past = append(l.past, pastRing{l.table, l.ids, l.since, l.agreed != 0 && l.node.since()-l.agreed > provenAfter})
+			l.past = l.past[max(0, len(l.past)-maxPast):]
 		}
-		l.table, l.since = view.Table, l.node.since()
+		l.table, l.since, l.agreed = view.Table, l.node.since(), 0
 	}
 	l.ids = make(map[string]ID)
 	for _, m := range view.Nodes() {
@@ -174,21 +187,43 @@ func (l *lease) viewChanged(view *View) {
 // settle shrinks the whole cluster to the present view once a majority has
 // seen it unchanged for a while: nodes that never came back no longer count.
 func (l *lease) settle(view *View) {
+	agreed := l.agreedOn(view)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if view.Table == l.table && l.agreed == 0 && agreed {
+		l.agreed = l.node.since()
+	}
 	nodes := view.Nodes()
-	if l.node.since()-l.since >= stableAfter {
+	if l.settledLocked() {
 		for p := range l.node.owner.blind {
 			l.node.owner.blind[p].Store(false) // they are not coming back
 		}
 	}
-	if len(nodes) <= len(l.stable)/2 || l.node.since()-l.since < stableAfter || len(nodes) == len(l.stable) {
+	if len(nodes) <= len(l.stable)/2 || !l.settledLocked() || len(nodes) == len(l.stable) {
 		return
 	}
 	l.stable = make(map[string]bool, len(nodes))
 	for _, m := range nodes {
 		l.stable[m.Name] = true
 	}
+}
+
+// agreedOn says whether all nodes of a view were last heard to see the same ring.
+func (l *lease) agreedOn(view *View) bool {
+	return !slices.ContainsFunc(l.peers(view), func(m *Member) bool {
+		k := l.node.linkTo(m.ID)
+		return k == nil || !k.heardLately() || k.ringSeen() != view.Table.Fingerprint()
+	})
+}
+
+func (l *lease) settledLocked() bool { return l.node.since()-l.since >= stableAfter }
+
+// settled says whether the ring has stood for so long that who is not in it does
+// not count any more.
+func (l *lease) settled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.settledLocked()
 }
 
 // splitSuspected says whether fewer than half of the cluster's nodes are in
@@ -199,28 +234,69 @@ func (l *lease) splitSuspected() bool {
 	return 2*len(l.node.View().Nodes()) < len(l.stable)
 }
 
-// blind says whether nobody who had a copy of partition p has answered a claim,
-// although one of them may be alive: what they hold is not known then. Members
-// whose processes have ended have nothing left to ask for.
-func (l *lease) blind(p int, asked []*link, answers [][]claimAnswer) bool {
+// copyOf says of a member that has answered a claim when it handed the copy over
+// that it had, since the start of the node that asks.
+type copyOf struct {
+	holder ID
+	leftAt time.Duration
+}
+
+// blind says whether nobody who had a copy of partition p is among those who have
+// answered a claim, this member among them, although one of them may be alive: what
+// they hold is not known then. Members whose processes have ended have nothing
+// left to ask for.
+//
+// The copies are where the newest ring wants them that has stood for long and gave
+// the partition to its owner so far; a ring that the partition was never claimed
+// by proves nothing. Whoever has handed its copy over since has given it to
+// the holders by the ring of that moment.
+func (l *lease) blind(p int, owner ID, answered []copyOf) bool {
 	l.mu.Lock()
-	proven, ids := l.proven, l.provenIDs
+	rings := append(slices.Clone(l.past), pastRing{table: l.table, ids: l.ids, since: l.since})
 	l.mu.Unlock()
-	if proven == nil {
+	base := -1
+	for i := range rings {
+		if r := &rings[i]; r.proven && (base < 0 || r.ids[r.table.Owner(p)] == owner || rings[base].ids[rings[base].table.Owner(p)] != owner) {
+			base = i
+		}
+	}
+	if base < 0 {
 		return false
 	}
 	silent := false
-	for _, name := range proven.Holders(p) {
-		id := ids[name]
-		answered := slices.ContainsFunc(asked, func(k *link) bool {
-			return k.id == id && answers[slices.Index(asked, k)] != nil
-		})
-		if id == l.node.id || answered {
+	looked := make([]bool, len(rings))
+	var held func(i int) bool
+	held = func(i int) bool {
+		r := &rings[i]
+		if looked[i] || r.table == nil {
 			return false
 		}
-		silent = silent || !l.node.hasEnded(id)
+		looked[i] = true
+		for _, name := range r.table.Holders(p) {
+			id := r.ids[name]
+			at := slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
+			if at < 0 {
+				silent = silent || !l.node.hasEnded(id)
+				continue
+			}
+			left := answered[at].leftAt
+			if left < r.since || held(ringAt(rings, left)) {
+				return true
+			}
+		}
+		return false
 	}
-	return silent
+	return !held(base) && silent
+}
+
+// ringAt returns which of the rings, in order of time, stood at a time that is not
+// before all of them.
+func ringAt(rings []pastRing, at time.Duration) int {
+	later := slices.IndexFunc(rings, func(r pastRing) bool { return r.since > at })
+	if later < 0 {
+		later = len(rings)
+	}
+	return later - 1
 }
 
 // errNoMajority is why an owner refuses in PartitionMajority.

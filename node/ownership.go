@@ -56,6 +56,17 @@ type partition struct {
 	// answered; fetched are the keys that have been merged from all of them.
 	sources []*link
 	fetched map[string]struct{}
+	// unreached says that it is blind because no source could be reached.
+	unreached bool
+}
+
+// leftAt is when the last copy was handed over, since the node's start; long
+// before that if none was.
+func (p *partition) leftAt() time.Duration {
+	if !p.dropped {
+		return -neverLeft
+	}
+	return p.droppedAt
 }
 
 // ownership decides, in this one place, whether this member may serve a
@@ -70,8 +81,8 @@ type ownership struct {
 	phases [ring.Partitions]atomic.Uint32 // copies of partition.phase for readers without the lock
 
 	claimsHash atomic.Uint64 // XOR of the holders' hashes, written under mu
-	// blind marks partitions that were claimed although every member that had
-	// a copy is out of reach and may be alive: see serveBlind.
+	// blind marks partitions that are served although every member that had a
+	// copy is out of reach and may be alive: see serveBlind.
 	blind [ring.Partitions]atomic.Bool
 
 	mu         sync.Mutex // guards what follows
@@ -135,9 +146,10 @@ func (o *ownership) phaseOf(p int) phase { return phase(o.phases[p].Load()) }
 func (o *ownership) setPhaseLocked(p int, ph phase) {
 	o.parts[p].phase = ph
 	o.phases[p].Store(uint32(ph))
-	if ph == away {
+	if ph == away || o.parts[p].unreached {
 		o.blind[p].Store(false)
 	}
+	o.parts[p].unreached = false
 	if ph == warm || ph == away {
 		o.parts[p].sources, o.parts[p].fetched = nil, nil
 	}

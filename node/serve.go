@@ -59,7 +59,7 @@ func (s doorSessions) Do(ctx context.Context, op *session.Op, ack replication.Ac
 func (s *Sessions) Get(ctx context.Context, key string) (*session.Record, error) {
 	if s.node.owner.phaseOf(ring.Partition(key)) == warm && s.node.lease.held() {
 		rec, err := s.node.store.Get(key)
-		if !errors.Is(err, session.ErrNotServed) && s.node.lease.held() {
+		if !errors.Is(err, session.ErrNotServed) && s.node.lease.held() && !s.node.owner.blind[ring.Partition(key)].Load() {
 			return rec, err
 		}
 	}
@@ -318,6 +318,10 @@ func (n *Node) copyOut(ctx context.Context, p int, w work, r reply, ack replicat
 // cannot be reached: nobody knows what they hold, so a miss is no "not found".
 func (n *Node) serveBlind(p int, w work, r reply, err error) (reply, error) {
 	r.Node, r.Ring, r.Degraded = n.id.Name, n.View().Table.Fingerprint(), true
+	if len(r.changed) > 0 {
+		n.markAll(p, r)
+		r.Unconfirmed = true
+	}
 	if errors.Is(err, errBlind) {
 		n.stats.blind.Add(1)
 		return r, fmt.Errorf("%s in partition %d: %w", w.name(), p, err)
@@ -327,10 +331,6 @@ func (n *Node) serveBlind(p int, w work, r reply, err error) (reply, error) {
 	}
 	n.stats.served.Add(1)
 	n.stats.degraded.Add(1)
-	if len(r.changed) > 0 {
-		n.markAll(p, r)
-		r.Unconfirmed = true
-	}
 	return r, nil
 }
 
@@ -360,7 +360,11 @@ func (n *Node) overtaken(p int, w work, r reply) (reply, error) {
 // serveDegraded does the work although no other node can be reached. Its copies
 // follow when one can be.
 func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
-	r, err := w.run(n, n.cfg.Now(), false)
+	blind := n.owner.blind[p].Load()
+	r, err := w.run(n, n.cfg.Now(), blind)
+	if blind {
+		return n.serveBlind(p, w, r, err)
+	}
 	r.Node, r.Ring = n.id.Name, n.View().Table.Fingerprint()
 	if err != nil {
 		return r, err

@@ -77,10 +77,13 @@ func missing(store *session.Store, key string) bool {
 // repeatable says whether running op twice ends as running it once does. A
 // condition may be true the first time and false the second.
 func repeatable(op *session.Op) bool {
-	return op.Kind != session.Rotate && op.IfVersion == 0 && !op.Exists && !op.Create
+	return op.Kind != session.Rotate && !conditional(op)
 }
 
 func (w opWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
+	if blind && conditional(w.Op) && n.store.Peek(w.Key) == nil {
+		return r, errBlind
+	}
 	r.Result, err = n.store.DoAsOf(w.Op, at)
 	if err == nil && r.Changed {
 		r.changed = changedKeys(w.Op, r.Result)
@@ -94,11 +97,15 @@ func (w opWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
 		r.changed = append(r.changed, r.Again...)
 	}
 	r.deleted = w.mayWait() && len(r.changed) > 0
-	if blind && errors.Is(err, session.ErrNotFound) {
+	// Of all of a user's sessions, those that are not known here are missed.
+	if all := w.Kind == session.List || w.Kind == session.DeleteAll; blind && (errors.Is(err, session.ErrNotFound) || err == nil && all) {
 		err = errBlind
 	}
 	return r, err
 }
+
+// conditional says whether op does something else where there is no session.
+func conditional(op *session.Op) bool { return op.IfVersion != 0 || op.Exists || op.Create }
 
 func changedKeys(op *session.Op, res session.Result) []string {
 	if len(res.Records) == 0 {

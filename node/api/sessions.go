@@ -120,7 +120,7 @@ func (e *exchange) delete() error {
 
 // create stores a session under an id made here.
 func (e *exchange) create() error {
-	op := session.Op{Kind: session.Put, Create: true}
+	op := session.Op{Kind: session.Put} // no condition: nobody else has the id
 	if err := e.noConditions(); err != nil {
 		return err
 	}
