@@ -56,7 +56,7 @@ func (c *Config) apply(op *Op, cur held, now int64) (held, error) {
 		if found == deleted {
 			return cur, nil
 		}
-		return c.delete(op.Key, cur.rec, now), nil
+		return c.entomb(op.Key, cur.rec, now), nil
 	}
 	panic("session: apply of " + op.Kind.String())
 }
@@ -157,20 +157,10 @@ func (c *Config) touch(op *Op, cur held, now int64) held {
 	return fresh(&rec)
 }
 
-// delete makes the tombstone of rec, which may be nil: a copy may be on its way
-// from elsewhere, and must not live. It is kept until no copy can be alive: to
-// the session's deadline, or for TombstoneFor if it has none, or one that does
-// not slide and so may have been moved by a command (see Tx.Delete).
-func (c *Config) delete(key string, rec *Record, now int64) held {
-	if rec != nil && !rec.dead && rec.expiry.Deadline > 0 && rec.expiry.Idle > 0 {
-		at := max(now, rec.expiry.Deadline) + tombstoneSlack
-		return fresh(newTombstone(strings.Clone(key), after(now, rec.newest()), at))
-	}
-	return c.entomb(key, rec, now)
-}
-
-// entomb makes the tombstone of rec, which may be nil, that is kept for
-// TombstoneFor, or longer where the deadline is later.
+// entomb makes the tombstone of rec, which may be nil: a copy may be on its way
+// from elsewhere, and must not live. It is kept for TombstoneFor, or longer where
+// the deadline is later. An earlier deadline does not shorten that: on the other
+// side of a cut it may have been moved.
 func (c *Config) entomb(key string, rec *Record, now int64) held {
 	at := now + c.TombstoneFor.Milliseconds()
 	if rec != nil {
@@ -200,7 +190,7 @@ func (c *Config) rotate(op *Op, cur, free held, now int64) (moved, old held, err
 	}
 	expiry := c.slide(op, cur.rec, stamp, stamp, now)
 	moved = fresh(newSession(op.NewKey, stamp, stamp, expiry, stamped(nil, fields, stamp)))
-	return moved, c.delete(op.Key, cur.rec, now), nil
+	return moved, c.entomb(op.Key, cur.rec, now), nil
 }
 
 // slide returns the expiry register after a write at now, unix ms, to old,

@@ -62,13 +62,31 @@ func TestDeadline(t *testing.T) {
 	require.Equal(t, deadline, do(t, s, Op{Kind: Put, Key: "k"}).Until, "a write keeps it")
 	require.Equal(t, deadline, do(t, s, Op{Kind: Put, Key: "k", TTL: -1}).Until, "endless idling too")
 	do(t, s, Op{Kind: Put, Key: "k", TTL: time.Minute})
-	gone := do(t, s, Op{Kind: Delete, Key: "k"}).Record
-	require.Equal(t, deadline+tombstoneSlack, gone.Expiry().At, "no copy can live longer")
+}
 
-	do(t, s, Op{Kind: Put, Key: "fixed", TTL: -1, MaxAge: time.Minute})
-	gone = do(t, s, Op{Kind: Delete, Key: "fixed"}).Record
-	require.Equal(t, c.t.Add(24*time.Hour).UnixMilli()+tombstoneSlack, gone.Expiry().At,
-		"an end that does not slide may have been moved elsewhere")
+// TestTombstoneOutlivesDeadlines: on the other side of a cut the deadline may have
+// been moved, so a logout is remembered for as long as that of any other session.
+func TestTombstoneOutlivesDeadlines(t *testing.T) {
+	a, clock := testStore(t)
+	b, err := NewStore(a.cfg)
+	require.NoError(t, err)
+	for p := range a.cfg.Partitions {
+		b.Open(p)
+	}
+	_, err = b.Merge(do(t, a, Op{Kind: Put, Key: "k", TTL: time.Minute, MaxAge: time.Minute}).Record)
+	require.NoError(t, err)
+	do(t, a, Op{Kind: Delete, Key: "k"})
+	moved := do(t, b, Op{Kind: Touch, Key: "k", TTL: time.Hour, MaxAge: 8 * time.Hour}).Record
+	clock.advance(10 * time.Minute)
+	a.Expire()
+	_, err = a.Merge(moved)
+	require.NoError(t, err)
+	_, err = a.Get("k")
+	require.ErrorIs(t, err, ErrDeleted)
+
+	gone := do(t, a, Op{Kind: Put, Key: "long", TTL: -1, MaxAge: 48 * time.Hour, Create: true}).Record
+	gone = do(t, a, Op{Kind: Delete, Key: gone.Key()}).Record
+	require.Equal(t, clock.t.Add(48*time.Hour).UnixMilli()+tombstoneSlack, gone.Expiry().At)
 }
 
 // TestDeleteAfterTheDeadline: a deadline can be set that has passed, and copies
@@ -81,7 +99,7 @@ func TestDeleteAfterTheDeadline(t *testing.T) {
 	_, err := s.Get("k")
 	require.ErrorIs(t, err, ErrNotFound)
 	gone := do(t, s, Op{Kind: Delete, Key: "k"}).Record
-	require.Equal(t, c.t.UnixMilli()+tombstoneSlack, gone.Expiry().At)
+	require.Equal(t, c.t.Add(24*time.Hour).UnixMilli()+tombstoneSlack, gone.Expiry().At)
 }
 
 // TestForgottenVersionIsNotGivenAgain: a write can end its session at once, and

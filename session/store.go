@@ -25,7 +25,7 @@ type Config struct {
 	MaxSession   int           // bytes of the names and values of one session; default 1 MiB
 	MaxKey       int           // bytes of a key; default 512
 	MemoryLimit  int64         // bytes, about, above which no session is created; 0 = no limit
-	TombstoneFor time.Duration // life of a tombstone whose session had no deadline; default 24 h
+	TombstoneFor time.Duration // life of a tombstone whose session had no later deadline; default 24 h
 }
 
 func (c *Config) validate() error {
@@ -274,7 +274,7 @@ func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
 func (s *Store) deleteAllLocked(p *partition, op *Op, now int64) Result {
 	res := Result{Again: p.buriedLocked(s.sameTag(op.Key))}
 	for _, cur := range p.taggedLocked(s.sameTag(op.Key)) {
-		next := s.cfg.delete(cur.rec.key, cur.rec, now)
+		next := s.cfg.entomb(cur.rec.key, cur.rec, now)
 		s.setLocked(p, cur, next)
 		res.Records = append(res.Records, next.rec)
 	}

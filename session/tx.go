@@ -217,10 +217,6 @@ func (tx *Tx) Expire(key string, end Expiry) bool {
 // live session. It leaves one too where nothing is known of the key, for a copy
 // may be on its way; only where memory is short it does not. A tombstone that is
 // there already has to be copied again: whoever made it may still wait for that.
-//
-// The tombstone outlives a deadline: unlike that of a session whose deadline
-// its creation fixed, one that a command gave may have been moved by another
-// command on the other side of a cut.
 func (tx *Tx) Delete(key string) bool {
 	cur := tx.part.heldLocked(key)
 	found := cur.presence(tx.now)
