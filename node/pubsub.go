@@ -43,7 +43,8 @@ type pubsub struct {
 	node       *Node
 	local      subscribers // nil without a Redis door
 	events     chan message
-	interested atomic.Bool // some other member has subscribers
+	interested atomic.Bool // some other member has subscribers, written under counting
+	counting   sync.Mutex
 
 	dropped atomic.Int64 // events for which the queue had no room
 	untold  atomic.Int64 // messages that a member could not be told in time
@@ -169,6 +170,8 @@ func (p *pubsub) setSubscribed(l *link, yes bool) {
 
 // recount looks whether any other member has subscribers.
 func (p *pubsub) recount() {
+	p.counting.Lock() // or what was found first could be stored last
+	defer p.counting.Unlock()
 	p.interested.Store(slices.ContainsFunc(p.node.allLinks(), func(l *link) bool { return l.subscribed.Load() }))
 }
 
