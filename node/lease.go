@@ -21,8 +21,11 @@ const (
 	// compared, each on one member's monotonic clock.
 	leaseTime = time.Second
 	// askTimeout is how long an owner without a lease asks the others before
-	// it takes them for unreachable.
+	// it takes them for unreachable, and askTrips how many round trips longer: a
+	// connection that stood still for long is made anew, which takes three, and
+	// then it is asked.
 	askTimeout = 300 * time.Millisecond
+	askTrips   = 5
 	// gapTick and gapLimit find a process that was stopped or a machine that
 	// was frozen: a tick that comes this late drops the lease.
 	gapTick  = 100 * time.Millisecond
@@ -67,6 +70,8 @@ type lease struct {
 	until atomic.Int64 // nanoseconds since the node's start
 	vain  atomic.Int64 // when the others were last asked and not all answered, nanoseconds since the node's start; 0 for never
 
+	// alone says that this node sees no other one, and that one may be alive.
+	alone  atomic.Bool
 	ticked atomic.Int64 // when watch last ran, nanoseconds since the node's start; 0 before
 	goneOn atomic.Int64 // when watch last found that this process had stood still, unix ns; 0 for never
 
@@ -181,6 +186,9 @@ func (l *lease) viewChanged(view *View) {
 		l.ids[m.Name] = m.ID
 	}
 	l.mu.Unlock()
+	l.alone.Store(len(l.peers(view)) == 0 && slices.ContainsFunc(view.Members, func(m *Member) bool {
+		return m.ID != l.node.id && m.Role == RoleNode && !m.Left && !l.node.hasEnded(m.ID)
+	}))
 	l.renew()
 }
 
@@ -299,6 +307,15 @@ func ringAt(rings []pastRing, at time.Duration) int {
 	return later - 1
 }
 
+// patience is how long the others have to answer an owner without a lease.
+func (l *lease) patience() time.Duration {
+	longest := time.Duration(0)
+	for _, k := range l.node.allLinks() {
+		longest = max(longest, time.Duration(k.trip.Load()))
+	}
+	return min(askTimeout+askTrips*longest, silentLimit)
+}
+
 // errNoMajority is why an owner refuses in PartitionMajority.
 var errNoMajority = fmt.Errorf("%w: the majority of the cluster cannot be reached", api.ErrUnavailable)
 
@@ -310,7 +327,7 @@ func (l *lease) ask(ctx context.Context) (degraded bool, err error) {
 		for _, k := range n.allLinks() {
 			k.kick()
 		}
-		deadline := time.After(askTimeout)
+		deadline := time.After(l.patience())
 		for waiting := true; waiting && !l.held(); {
 			changed := n.members.changed()
 			select {

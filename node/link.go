@@ -61,9 +61,10 @@ type link struct {
 	// offset is how far the peer's clock is ahead, in nanoseconds, give or take
 	// half a round trip.
 	offset atomic.Int64
-	// trip is the round trip by which offset was found, and readAt when, since
-	// the node's start. They are the heartbeats' own.
-	trip, readAt time.Duration
+	// trip is the round trip by which offset was found, in nanoseconds, and readAt
+	// when, since the node's start, which is the heartbeats' own.
+	trip   atomic.Int64
+	readAt time.Duration
 	// subscribed says whether the peer has clients that wait for messages.
 	subscribed atomic.Bool
 	// deaths is how many boots of this member's name the peer has seen end.
@@ -293,10 +294,11 @@ func (l *link) answeredBy(answer []byte, sent time.Duration) error {
 // better one.
 func (l *link) readClock(clock time.Time, roundTrip time.Duration) {
 	now := l.node.since()
-	if l.readAt != 0 && roundTrip > max(goodTrip, 2*l.trip) && now-l.readAt < readingLasts {
+	if l.readAt != 0 && roundTrip > max(goodTrip, 2*time.Duration(l.trip.Load())) && now-l.readAt < readingLasts {
 		return
 	}
-	l.trip, l.readAt = roundTrip, now
+	l.readAt = now
+	l.trip.Store(int64(roundTrip))
 	l.offset.Store(int64(clock.Sub(l.node.cfg.Now().Add(-roundTrip / 2))))
 }
 

@@ -279,11 +279,14 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (r
 	if blind {
 		return n.serveBlind(p, w, r, err)
 	}
-	r.Node, r.Ring = n.id.Name, n.View().Table.Fingerprint()
+	r.Node, r.Ring, r.Degraded = n.id.Name, n.View().Table.Fingerprint(), n.lease.alone.Load()
 	if err != nil {
 		return r, err
 	}
 	n.stats.served.Add(1)
+	if r.Degraded {
+		n.stats.degraded.Add(1)
+	}
 	if len(r.changed) == 0 {
 		return r, nil
 	}

@@ -153,9 +153,11 @@ func TestOverTheWire(t *testing.T) {
 // Whatever key the rules allow, each address that we give out leads back to it.
 func TestLocationLeadsToTheSession(t *testing.T) {
 	keys := rapid.StringN(1, 40, 512).Filter(func(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) })
+	used := make(map[string]bool)
 	node := newOneNode(t, session.Config{})
 	rapid.Check(t, func(t *rapid.T) {
-		key := keys.Draw(t, "key")
+		key := keys.Filter(func(key string) bool { return !used[key] }).Draw(t, "key")
+		used[key] = true
 		door := New(Config{Sessions: node, NewID: func() string { return key }, SamePartition: node.samePartition})
 		w := sendJSON(door, "POST", "/v1/sessions", `{"n":1}`)
 		require.Equal(t, 201, w.Code, w.Body.String())

@@ -199,6 +199,31 @@ func TestTwoPaused(t *testing.T) {
 	})
 }
 
+// readingLasts is for how long a member holds on to a short round trip.
+const readingLasts = 10 * time.Second
+
+// TestPauseFarAway stops owners whose peers are some 100 ms away: the connections
+// of before are given up meanwhile, and it takes a while to ask over new ones.
+func TestPauseFarAway(t *testing.T) {
+	for _, d := range []time.Duration{25 * time.Millisecond, 65 * time.Millisecond, 80 * time.Millisecond} {
+		t.Run(fmt.Sprint(d), func(t *testing.T) {
+			scenario{options: Options{Hosts: 3}, nodes: 3, faults: func(c *Cluster) {
+				c.shape(func(p *Path) { p.Delay = d })
+				time.Sleep(readingLasts)
+				for i := range fewer(12, 3) {
+					h := c.Hosts[i%3]
+					h.Pause()
+					time.Sleep(4*time.Second + time.Duration(i)*37*time.Millisecond)
+					h.Resume()
+					must(c, c.AwaitSettled(recoverWithin))
+					time.Sleep(time.Second)
+				}
+				c.Heal()
+			}}.run(t)
+		})
+	}
+}
+
 // TestPauseInside stops an owner in the middle of an operation, which then goes
 // on after somebody else has served for a while. The network is slow then, so
 // that others may look before the copy of what was done has arrived.

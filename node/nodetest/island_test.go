@@ -185,3 +185,30 @@ func TestIslandWhileFetching(t *testing.T) {
 		}
 	})
 }
+
+// TestIslandOfOneSaysSo: once gossip has given up everybody else, a lone node has a
+// lease without asking, and still says that it is on its own.
+func TestIslandOfOneSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, keys := island(t, Options{Hosts: 3}, 3, 10)
+		n, _ := c.Hosts[2].Node()
+		get := func() bool {
+			reply, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: keys[0], Fields: fields(2)}, replication.AckDefault)
+			require.NoError(t, err)
+			return reply.Degraded
+		}
+		require.False(t, get())
+		c.Cut(c.Hosts[:2], c.Hosts[2:])
+		awaitAll(n)
+		time.Sleep(5 * time.Second)
+		require.True(t, get())
+		require.NoError(t, c.rejoin())
+		require.False(t, get())
+
+		for _, h := range c.Hosts[:2] {
+			h.Kill()
+		}
+		time.Sleep(time.Second)
+		require.False(t, get(), "the others have ended, and write nothing")
+	})
+}
