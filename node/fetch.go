@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -100,9 +101,21 @@ func (o *ownership) sourcesOf(p int, epoch uint64) []*link {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
-		return part.sources
+		return o.present(part.sources)
 	}
 	return nil
+}
+
+// present returns the links that there are now to the members of links: one that
+// was forgotten and has come back has another.
+func (o *ownership) present(links []*link) []*link {
+	links = slices.Clone(links)
+	for i, l := range links {
+		if now := o.node.linkTo(l.id); now != nil {
+			links[i] = now
+		}
+	}
+	return links
 }
 
 // fetchThrough makes sure that the copies here of what the work looks at are as
@@ -128,7 +141,7 @@ func (o *ownership) fetchKey(ctx context.Context, p int, key string) error {
 	o.mu.Lock()
 	part := &o.parts[p]
 	_, have := part.fetched[key]
-	sources, epoch, ph := part.sources, part.holder.epoch, part.phase
+	sources, epoch, ph := o.present(part.sources), part.holder.epoch, part.phase
 	o.mu.Unlock()
 	if ph != fetching || have || planted.Is(planted.MissWhileCold) {
 		return nil // or warm by now, or yielded: the store says which
