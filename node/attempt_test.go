@@ -204,6 +204,39 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 	})
 }
 
+// An owner that finds out while it asks that it has been succeeded runs no write
+// any more that somebody may have sent elsewhere since. A read goes to the successor.
+func TestOwnerSucceededWhileItAsks(t *testing.T) {
+	for name, c := range map[string]struct {
+		work work
+		a    attempt
+		want error
+	}{
+		"write":              {opWork{putOf("k")}, attempt{fenced: true}, errOvertaken},
+		"a program's own":    {opWork{putOf("k")}, attempt{}, errNoOwner},
+		"read":               {opWork{&session.Op{Kind: session.Get, Key: "k"}}, attempt{fenced: true}, errNoOwner},
+		"command that reads": {line("GET k"), attempt{fenced: true}, errNoOwner},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := serving(t)
+				n.link(up("b", 1))
+				p := ring.Partition("k")
+				n.serving(t, p, 1)
+				n.lease.ran(gapLimit)
+				time.AfterFunc(recheck, func() {
+					n.owner.mu.Lock()
+					defer n.owner.mu.Unlock()
+					n.owner.setHolderLocked(p, claimRef{2, id("b", 1)})
+					n.owner.setPhaseLocked(p, away)
+				})
+				_, err := n.serveLeased(t.Context(), &request{work: c.work, part: p, attempt: c.a.named(n.cfg.Now())})
+				require.ErrorIs(t, err, c.want)
+			})
+		})
+	}
+}
+
 // What a process reads when it goes on after it has stood still may have waited
 // for it, and been done by another since. It is not passed on as if it were new.
 func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {

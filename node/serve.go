@@ -237,7 +237,7 @@ func (n *Node) serveLeased(ctx context.Context, r *request) (reply, error) {
 			return n.reply(), fmt.Errorf("%w: %w", errNoOwner, err)
 		}
 	case ph == warm:
-	case asked && r.fenced:
+	case asked && r.fenced && r.work.writes():
 		// This member was out of touch and has been succeeded. Whoever sent
 		// the operation may have sent it to the successor long ago, and gone
 		// on: to run it there now could undo what has followed.
