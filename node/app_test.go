@@ -18,6 +18,7 @@ import (
 func alone(t *testing.T, change ...func(*Config)) *Node {
 	n := still(t, "a", change...)
 	v := n.see(t)
+	n.rings.viewChanged(v)
 	n.lease.viewChanged(v)
 	for p := range v.copies {
 		n.serving(t, p, 1)

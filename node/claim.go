@@ -257,7 +257,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 			o.setPhaseLocked(p, fetching)
 			got.fetch = append(got.fetch, p)
 		}
-		o.blind[p].Store(o.node.lease.blind(p, owner, copies))
+		o.blind[p].Store(o.node.rings.outOfReach(p, owner, copies))
 		o.node.keeper.claimed(p, synced)
 		o.node.store.Open(p)
 		got.parts = append(got.parts, p)

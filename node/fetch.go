@@ -75,7 +75,7 @@ type sourced struct {
 func (s *sourced) note(n *Node, source ID, err error) {
 	if err == nil {
 		s.some = true
-	} else if !n.hasEnded(source) && !n.lease.settled() {
+	} else if !n.hasEnded(source) && !n.rings.settled() {
 		s.err = err
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
-	"github.com/seed-95a32959/holdfast/ring"
 )
 
 const (
@@ -39,9 +38,6 @@ const (
 	// stableAfter is how long a majority must see one membership before what
 	// counts as the whole cluster shrinks to it.
 	stableAfter = 30 * time.Second
-	// provenAfter is how long a ring must stand, with everybody's agreement, for
-	// its copies to be in place.
-	provenAfter = 3 * time.Second
 )
 
 // PartitionMode says what an owner does that cannot reach the others.
@@ -79,25 +75,7 @@ type lease struct {
 	// stable are the nodes that count as the whole cluster: those that are in
 	// the view, and those that vanished without a good-bye.
 	stable map[string]bool
-	table  *ring.Table
-	since  time.Duration // since when the ring has been this table
-	agreed time.Duration // since when all who are in it have been known to see it so, 0 for not yet
-	ids    map[string]ID // the boots in table
-	// past are the rings that were given up, the newest last.
-	past []pastRing
 }
-
-// pastRing is a ring with the boots that were in it. Times are since the node's
-// start.
-type pastRing struct {
-	table  *ring.Table
-	ids    map[string]ID
-	since  time.Duration
-	proven bool // it stood long enough for its copies to be in place
-}
-
-// maxPast bounds how many past rings are kept.
-const maxPast = 16
 
 func newLease(n *Node) *lease { return &lease{node: n, stable: make(map[string]bool)} }
 
@@ -122,7 +100,7 @@ func (l *lease) renew() {
 	slices.Reverse(heard)
 	need := l.others(view)
 	if need > 0 && !l.held() && !l.vainly() && !planted.Is(planted.LeaseByOne) {
-		need = max(need, len(l.peers(view)))
+		need = max(need, len(view.others(l.node.id)))
 	}
 	switch {
 	case need == 0:
@@ -140,17 +118,12 @@ func (l *lease) vainly() bool {
 	return vain != 0 && l.node.since()-time.Duration(vain) <= leaseTime
 }
 
-// peers returns the other nodes of a view.
-func (l *lease) peers(view *View) []*Member {
-	return slices.DeleteFunc(slices.Clone(view.Nodes()), func(m *Member) bool { return m.ID == l.node.id })
-}
-
 // others returns how many other nodes must have answered for a lease to go on.
 func (l *lease) others(view *View) int {
 	if l.node.cfg.PartitionMode == PartitionMajority {
 		return l.majority(view) - 1
 	}
-	return min(1, len(l.peers(view)))
+	return min(1, len(view.others(l.node.id)))
 }
 
 func (l *lease) majority(view *View) int {
@@ -174,19 +147,8 @@ func (l *lease) viewChanged(view *View) {
 			delete(l.stable, m.Name) // it has said good-bye
 		}
 	}
-	if view.Table != l.table {
-		if l.table != nil {
-			l.past = append(l.past, pastRing{l.table, l.ids, l.since, l.agreed != 0 && l.node.since()-l.agreed > provenAfter})
-			l.past = l.past[max(0, len(l.past)-maxPast):]
-		}
-		l.table, l.since, l.agreed = view.Table, l.node.since(), 0
-	}
-	l.ids = make(map[string]ID)
-	for _, m := range view.Nodes() {
-		l.ids[m.Name] = m.ID
-	}
 	l.mu.Unlock()
-	l.alone.Store(len(l.peers(view)) == 0 && slices.ContainsFunc(view.Members, func(m *Member) bool {
+	l.alone.Store(len(view.others(l.node.id)) == 0 && slices.ContainsFunc(view.Members, func(m *Member) bool {
 		return m.ID != l.node.id && m.Role == RoleNode && !m.Left && !l.node.hasEnded(m.ID)
 	}))
 	l.renew()
@@ -195,19 +157,16 @@ func (l *lease) viewChanged(view *View) {
 // settle shrinks the whole cluster to the present view once a majority has
 // seen it unchanged for a while: nodes that never came back no longer count.
 func (l *lease) settle(view *View) {
-	agreed := l.agreedOn(view)
+	if !l.node.rings.settled() {
+		return
+	}
+	for p := range l.node.owner.blind {
+		l.node.owner.blind[p].Store(false) // they are not coming back
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if view.Table == l.table && l.agreed == 0 && agreed {
-		l.agreed = l.node.since()
-	}
 	nodes := view.Nodes()
-	if l.settledLocked() {
-		for p := range l.node.owner.blind {
-			l.node.owner.blind[p].Store(false) // they are not coming back
-		}
-	}
-	if len(nodes) <= len(l.stable)/2 || !l.settledLocked() || len(nodes) == len(l.stable) {
+	if len(nodes) <= len(l.stable)/2 || len(nodes) == len(l.stable) {
 		return
 	}
 	l.stable = make(map[string]bool, len(nodes))
@@ -216,95 +175,12 @@ func (l *lease) settle(view *View) {
 	}
 }
 
-// agreedOn says whether all nodes of a view were last heard to see the same ring.
-func (l *lease) agreedOn(view *View) bool {
-	return !slices.ContainsFunc(l.peers(view), func(m *Member) bool {
-		k := l.node.linkTo(m.ID)
-		return k == nil || !k.heardLately() || k.ringSeen() != view.Table.Fingerprint()
-	})
-}
-
-func (l *lease) settledLocked() bool { return l.node.since()-l.since >= stableAfter }
-
-// settled says whether the ring has stood for so long that who is not in it does
-// not count any more.
-func (l *lease) settled() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.settledLocked()
-}
-
 // splitSuspected says whether fewer than half of the cluster's nodes are in
 // the view: more likely a cut network than so many deaths.
 func (l *lease) splitSuspected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return 2*len(l.node.View().Nodes()) < len(l.stable)
-}
-
-// copyOf says of a member that has answered a claim when it handed the copy over
-// that it had, since the start of the node that asks.
-type copyOf struct {
-	holder ID
-	leftAt time.Duration
-}
-
-// blind says whether nobody who had a copy of partition p is among those who have
-// answered a claim, this member among them, although one of them may be alive: what
-// they hold is not known then. Members whose processes have ended have nothing
-// left to ask for.
-//
-// The copies are where the newest ring wants them that has stood for long and gave
-// the partition to its owner so far; a ring that the partition was never claimed
-// by proves nothing. Whoever has handed its copy over since has given it to
-// the holders by the ring of that moment.
-func (l *lease) blind(p int, owner ID, answered []copyOf) bool {
-	l.mu.Lock()
-	rings := append(slices.Clone(l.past), pastRing{table: l.table, ids: l.ids, since: l.since})
-	l.mu.Unlock()
-	base := -1
-	for i := range rings {
-		if r := &rings[i]; r.proven && (base < 0 || r.ids[r.table.Owner(p)] == owner || rings[base].ids[rings[base].table.Owner(p)] != owner) {
-			base = i
-		}
-	}
-	if base < 0 {
-		return false
-	}
-	silent := false
-	looked := make([]bool, len(rings))
-	var held func(i int) bool
-	held = func(i int) bool {
-		r := &rings[i]
-		if looked[i] || r.table == nil {
-			return false
-		}
-		looked[i] = true
-		for _, name := range r.table.Holders(p) {
-			id := r.ids[name]
-			at := slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
-			if at < 0 {
-				silent = silent || !l.node.hasEnded(id)
-				continue
-			}
-			left := answered[at].leftAt
-			if left < r.since || held(ringAt(rings, left)) {
-				return true
-			}
-		}
-		return false
-	}
-	return !held(base) && silent
-}
-
-// ringAt returns which of the rings, in order of time, stood at a time that is not
-// before all of them.
-func ringAt(rings []pastRing, at time.Duration) int {
-	later := slices.IndexFunc(rings, func(r pastRing) bool { return r.since > at })
-	if later < 0 {
-		later = len(rings)
-	}
-	return later - 1
 }
 
 // patience is how long the others have to answer an owner without a lease.
@@ -383,7 +259,9 @@ func (l *lease) watch(ctx context.Context) {
 		l.ran(max(now.Sub(last), now.Round(0).Sub(last.Round(0)))) // monotonic, and wall
 		last = now
 		if ticks%settleTicks == 0 {
-			l.settle(l.node.View())
+			view := l.node.View()
+			l.node.rings.look(view)
+			l.settle(view)
 		}
 	}
 }

@@ -47,6 +47,7 @@ func (n *Node) glance(members ...*Member) *View {
 	slices.Sort(names)
 	v.Table = tableOf(names)
 	n.members.view.Store(v)
+	n.rings.viewChanged(v)
 	n.lease.viewChanged(v)
 	return v
 }

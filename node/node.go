@@ -38,6 +38,7 @@ type Node struct {
 	replicator *replication.Replicator
 	owner      *ownership
 	keeper     *keeper
+	rings      *rings
 	lease      *lease
 	dials      *dials
 	members    *membership
@@ -112,7 +113,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.owner, n.keeper, n.lease, n.dials, n.pubsub = newOwnership(n), newKeeper(n), newLease(n), newDials(n), newPubsub(n)
+	n.owner, n.keeper, n.rings, n.lease, n.dials, n.pubsub = newOwnership(n), newKeeper(n), &rings{node: n}, newLease(n), newDials(n), newPubsub(n)
 	if cfg.Role != RoleNode {
 		return n, nil
 	}
@@ -320,6 +321,7 @@ func (n *Node) viewChanged(last, view *View) {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 		n.events.add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 	}
+	n.rings.viewChanged(view)
 	n.lease.viewChanged(view)
 	n.keeper.viewChanged(view)
 	n.dials.viewChanged(view)

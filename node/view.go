@@ -75,6 +75,11 @@ func (v *View) Member(id ID) *Member { return v.byID[id] }
 // Nodes returns the ready nodes, by name.
 func (v *View) Nodes() []*Member { return v.nodes }
 
+// others returns the ready nodes beside self.
+func (v *View) others(self ID) []*Member {
+	return slices.DeleteFunc(slices.Clone(v.nodes), func(m *Member) bool { return m.ID == self })
+}
+
 // copyHolders returns the members beside this one that should have a copy of
 // partition p.
 func (v *View) copyHolders(p int) []string { return v.copies[p] }
