@@ -156,10 +156,11 @@ func TestTwoPaused(t *testing.T) {
 		for _, x := range pair {
 			for _, y := range rest {
 				for _, way := range [][2]*Host{{x, y}, {y, x}} {
-					c.Net.Change(way[0].Address, way[1].Address, func(p *Path) { p.Delay = 20 * time.Millisecond })
+					c.Net.Change(way[0].Address, way[1].Address, func(p *Path) { p.Delay = 60 * time.Millisecond })
 				}
 			}
 		}
+		time.Sleep(readingLasts)
 		owner, _ := pair[0].Node()
 		heir, _ := rest[0].Node()
 		key := ""
@@ -173,7 +174,7 @@ func TestTwoPaused(t *testing.T) {
 			_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(v)}, replication.AckAll)
 			return err
 		}
-		for i := range fewer(60, 3) {
+		for i := range fewer(100, 3) {
 			require.NoError(t, put(owner, 2*i))
 			for _, h := range pair {
 				h.Pause()
