@@ -113,11 +113,13 @@ func (w *writes) pending(read Call) bool {
 	return open && began <= read.Ended
 }
 
-// floor is the least that a read must find.
+// floor is the least that a read must find. What was acknowledged in the instant in
+// which it began may have been written after it: when a pause ends, everything
+// that has waited goes on at once.
 func (w *writes) floor(read Call) int {
-	floor := w.acked.upTo(read.Began)
+	floor := w.acked.upTo(read.Began - 1)
 	for _, l := range w.frail {
-		if l.acked <= read.Began && l.at > read.Ended {
+		if l.acked < read.Began && l.at > read.Ended {
 			floor = max(floor, l.value)
 		}
 	}

@@ -43,6 +43,7 @@ func TestCheck(t *testing.T) {
 		"newest":                                {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 2)}, nil, false},
 		"old":                                   {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, nil, true},
 		"while it is written":                   {counters, []Call{write(0, 1, 1), write(2, 9, 2), read(4, 1)}, nil, false},
+		"in the instant of its answer":          {counters, []Call{write(0, 1, 1), write(2, 4, 2), read(4, 1)}, nil, false},
 		"never tried":                           {counters, []Call{write(0, 1, 1), read(4, 2)}, nil, true},
 		"gone":                                  {counters, []Call{write(0, 1, 1), missing}, nil, true},
 		"a write without an answer comes late":  {counters, []Call{unknown(0, 1), write(2, 3, 2), read(4, 1)}, nil, false},
