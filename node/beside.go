@@ -194,7 +194,8 @@ func (a *beside) check(ctx context.Context) error {
 
 // listenUnix opens a Unix socket, which the named flag has asked for, or none
 // where path is empty. A socket that a killed process has left behind is taken
-// over; one on which somebody answers is not.
+// over; one on which somebody answers is not, and neither is anything else that
+// is there: a file refuses connections as well.
 func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listener, error) {
 	if path == "" {
 		return nil, nil
@@ -202,6 +203,9 @@ func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listene
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {
+		if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("-%s %s: it is a file and no socket; give a path that is free", flag, path)
+		}
 		conn, dialErr := (&net.Dialer{}).DialContext(ctx, "unix", path)
 		if dialErr == nil {
 			conn.Close()

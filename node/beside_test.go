@@ -202,6 +202,27 @@ func TestUnixSockets(t *testing.T) {
 	require.ErrorContains(t, err, "-http-unix "+doorPath, "somebody answers there")
 }
 
+// What is no socket at the path of one stays there: a mistyped path must not cost a file.
+func TestUnixSocketInPlaceOfAFile(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "hf")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "plain")
+	require.NoError(t, os.WriteFile(path, []byte("dear"), 0o600))
+	for flag, set := range map[string]func(*Config){
+		"-http-unix": func(c *Config) { c.HTTPUnix = path }, "-resp-unix": func(c *Config) { c.RESPUnix = path },
+	} {
+		cfg := loopbackConfig("ada")
+		set(&cfg)
+		_, err = Start(t.Context(), cfg)
+		require.EqualError(t, err, flag+" "+path+": it is a file and no socket; give a path that is free")
+		kept, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, "dear", string(kept))
+	}
+}
+
 // The Redis door on a Unix socket, beside the one at an address or alone.
 func TestRedisOnAUnixSocket(t *testing.T) {
 	t.Parallel()
