@@ -214,7 +214,7 @@ func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listene
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("-%s %s: cannot listen there: %w; give a path that is free", flag, path, err)
+		return nil, cannotListen("unix", flag, path, err)
 	}
 	n.listeners = append(n.listeners, l)
 	return []net.Listener{l}, nil

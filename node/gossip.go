@@ -80,7 +80,7 @@ func startGossip(cfg Config, self ID, meta Meta, log *slog.Logger) (*gossip, err
 		return nil, err
 	}
 	if g.list, err = memberlist.Create(mc); err != nil {
-		return nil, fmt.Errorf("-gossip %s: cannot listen there: %w; give an address that is free", cfg.Gossip, err)
+		return nil, cannotListen("tcp", "gossip", cfg.Gossip, err)
 	}
 	g.addr = g.list.LocalNode().Address() // read once: memberlist writes its node when the metadata changes
 	return g, nil

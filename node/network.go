@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -40,9 +43,34 @@ func (hostNetwork) Gossip(string) (memberlist.Transport, error) { return nil, ni
 func listen(ctx context.Context, n Network, field, address string) (net.Listener, error) {
 	l, err := n.Listen(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("-%s %s: cannot listen there: %w; give an address that is free", field, address, err)
+		return nil, cannotListen("tcp", field, address, err)
 	}
 	return l, nil
+}
+
+// cannotListen says what to do about an address, or the path of a Unix socket,
+// that the named flag has asked for and that could not be opened.
+func cannotListen(network, flag, address string, err error) error {
+	// memberlist passes errors on as text.
+	is := func(cause syscall.Errno) bool {
+		return errors.Is(err, cause) || strings.HasSuffix(err.Error(), cause.Error())
+	}
+	hint := "give an address that is free"
+	switch {
+	case network == "unix" && is(syscall.EACCES):
+		hint = "give a path in a directory that this process may write to"
+	case network == "unix" && is(syscall.ENOENT):
+		hint = "give a path in a directory that exists"
+	case network == "unix" && is(syscall.EINVAL):
+		hint = "give a path of 107 bytes at most"
+	case network == "unix":
+		hint = "give a path that is free"
+	case is(syscall.EACCES):
+		hint = "ports below 1024 need the capability CAP_NET_BIND_SERVICE"
+	case is(syscall.EADDRNOTAVAIL):
+		hint = "give an address of this host"
+	}
+	return fmt.Errorf("-%s %s: cannot listen there: %w; %s", flag, address, err, hint)
 }
 
 // advertised returns the address that others should dial to reach a listener:
