@@ -110,7 +110,7 @@ func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
 	mc.PushPullInterval, mc.GossipInterval, mc.TCPTimeout = pushPull, gossipInterval, gossipTCP
 	mc.EnableCompression = false
 	mc.Delegate, mc.Events, mc.Alive, mc.Merge = g, g, g, g
-	mc.Logger = log.New(logWriter{g.log}, "", 0)
+	mc.Logger = log.New(&logWriter{log: g.log, cluster: cfg.Cluster}, "", 0)
 	if mc.Transport, err = cfg.Network.Gossip(cfg.Gossip); err != nil {
 		return nil, fmt.Errorf("-gossip %s: %w", cfg.Gossip, err)
 	}
@@ -293,7 +293,7 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 			pause = min(2*pause, rejoinInterval)
 			if lonely > lonelyWarn && !warned && last != nil {
 				warned = true
-				g.log.Warn("no seed answers; going on alone, and trying again every few seconds", "error", last)
+				g.log.Warn("no seed answers; going on alone, and trying again every few seconds: is it a -gossip address, and are -cluster and -gossip-key-file the same there?", "error", last)
 			}
 		default:
 			pause = rejoinInterval
@@ -348,24 +348,58 @@ func (g *gossip) shutdown() {
 	}
 }
 
-// logWriter passes memberlist's lines on at the level that they name; what it
-// calls an error is daily life for a cluster whose members come and go.
-type logWriter struct{ log *slog.Logger }
+// strangerWarn is how often, at most, a member says that one of another cluster
+// has called: that one tries again every few seconds.
+const strangerWarn = time.Minute
 
-func (w logWriter) Write(p []byte) (int, error) {
+// logWriter passes memberlist's lines on as details; what it calls an error is
+// daily life for a cluster whose members come and go. Only a member of another
+// cluster is a warning, for it is told no reason: its connection is closed.
+type logWriter struct {
+	log     *slog.Logger
+	cluster string
+
+	mu     sync.Mutex // guards what follows
+	warned time.Time
+}
+
+func (w *logWriter) Write(p []byte) (int, error) {
 	line := strings.TrimSpace(string(p))
-	level := slog.LevelDebug
 	for _, tag := range []string{"[DEBUG]", "[INFO]", "[WARN]", "[ERR]"} {
 		if rest, ok := strings.CutPrefix(line, tag); ok {
 			line = strings.TrimPrefix(strings.TrimSpace(rest), "memberlist: ")
 			break
 		}
 	}
-	w.log.Log(context.Background(), level, line, "from", "gossip")
+	w.log.Debug(line, "from", "gossip")
+	if rest, ok := strings.CutPrefix(line, "discarding stream with unacceptable label "); ok {
+		w.stranger(rest)
+	}
 	return len(p), nil
 }
 
-var _ io.Writer = logWriter{}
+// stranger warns of a member of another cluster, of which memberlist says its
+// name in quotes and its address.
+func (w *logWriter) stranger(who string) {
+	quoted, err := strconv.QuotedPrefix(who)
+	if err != nil || quoted == `""` {
+		return // every cluster has a name: this was no member
+	}
+	w.mu.Lock()
+	due := w.warned.IsZero() || time.Since(w.warned) >= strangerWarn
+	if due {
+		w.warned = time.Now()
+	}
+	w.mu.Unlock()
+	if !due {
+		return
+	}
+	theirs, _ := strconv.Unquote(quoted) // it is a prefix that is quoted
+	w.log.Warn("a member of another cluster tried to join and was refused; members of one cluster have the same -cluster",
+		"cluster", w.cluster, "theirs", theirs, "address", strings.TrimPrefix(who[len(quoted):], ": from="))
+}
+
+var _ io.Writer = (*logWriter)(nil)
 
 // flatten puts an error of several lines into one.
 func flatten(err error) string {

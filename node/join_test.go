@@ -1,10 +1,15 @@
 package node
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -57,6 +62,45 @@ func TestWrongGossipKey(t *testing.T) {
 	agree(t, bob)
 	require.Nil(t, ada.View().Named("bob"))
 	require.Nil(t, cyd.View().Named("bob"))
+}
+
+// A member of another cluster is refused, and both sides say why it may be.
+func TestWrongCluster(t *testing.T) {
+	t.Parallel()
+	var first, second journal
+	one := loopbackConfig("ada")
+	logTo(&first)(&one)
+	ada := begin(t, one)
+	two := loopbackConfig("bob", ada)
+	two.Cluster = "staging"
+	logTo(&second)(&two)
+	begin(t, two)
+	eventually(t, "a warning of the joiner", func() bool {
+		return second.says("is it a -gossip address, and are -cluster and -gossip-key-file the same there?")
+	})
+	require.True(t, first.says("a member of another cluster tried to join"), "the other one says it too")
+	require.True(t, first.says("cluster=holdfast theirs=staging address=127.0.0.1:"))
+	require.Nil(t, ada.View().Named("bob"))
+}
+
+// One that tries for ever fills no log, and what is no member is none of another cluster.
+func TestWarningsOfStrangersAreRare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		w := &logWriter{log: slog.New(slog.NewTextHandler(&log, nil)), cluster: "prod"}
+		call := func(label string) int {
+			fmt.Fprintf(w, "[ERR] memberlist: discarding stream with unacceptable label %q: from=192.0.2.1:7\n", label)
+			return strings.Count(log.String(), "another cluster")
+		}
+		require.Equal(t, 0, call(""))
+		require.Equal(t, 1, call("staging"))
+		require.Contains(t, log.String(), "level=WARN")
+		require.Contains(t, log.String(), "cluster=prod theirs=staging address=192.0.2.1:7\n")
+		require.Equal(t, 1, call("staging"))
+		time.Sleep(strangerWarn)
+		require.Equal(t, 2, call("staging"))
+	})
 }
 
 // A router owns nothing and passes everything on.
