@@ -49,7 +49,9 @@ type Config struct {
 	// RESP is the address of the Redis door. Default: none, and it is closed.
 	RESP string
 	// Advertise is the host that others are told to use for every address
-	// whose own host is a wildcard. Default: the first private address.
+	// whose own host is a wildcard. Default: the host of Peer, or of Gossip,
+	// where it is an IP address that others can use; else the first private
+	// IPv4 address, or the first other one.
 	Advertise string
 	// Join lists gossip addresses of other members, host:port. A host name is
 	// resolved anew at each attempt.

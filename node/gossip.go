@@ -102,7 +102,7 @@ func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
 		return nil, fieldError("gossip", cfg.Gossip, "the port must be a number")
 	}
 	mc.AdvertisePort = mc.BindPort
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		mc.AdvertiseAddr = cfg.Advertise
 	}
 	mc.ProbeInterval, mc.ProbeTimeout = probeInterval, probeTimeout

@@ -166,7 +166,7 @@ func (n *Node) open(ctx context.Context) error {
 	var err error
 	cfg := &n.cfg
 	if cfg.Advertise == "" {
-		if cfg.Advertise, err = privateAddress(); err != nil {
+		if cfg.Advertise, err = defaultAdvertise(*cfg); err != nil {
 			return err
 		}
 	}
@@ -521,14 +521,37 @@ func (n *Node) expire(ctx context.Context) {
 	}
 }
 
-// privateAddress finds the host that others can reach this member at where it
-// listens on a wildcard.
-func privateAddress() (string, error) {
+// defaultAdvertise finds the host that others can reach this member at where it
+// listens on a wildcard: the one at which it listens for the other members, if
+// that is told, for of several networks this is the one that they are on.
+func defaultAdvertise(cfg Config) (string, error) {
+	between := []string{cfg.Gossip}
+	if cfg.Role == RoleNode {
+		between = []string{cfg.Peer, cfg.Gossip}
+	}
+	for _, address := range between {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			continue
+		}
+		// Only addresses, as gossip takes no name; and none that means something
+		// on this host alone.
+		ip, err := netip.ParseAddr(host)
+		if err == nil && ip.Zone() == "" && !ip.IsUnspecified() && !ip.Unmap().IsLoopback() {
+			return ip.Unmap().String(), nil
+		}
+	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return "", fmt.Errorf("-advertise: none given and the interfaces cannot be read: %w", err)
 	}
-	fallback := "127.0.0.1"
+	return firstReachable(addrs), nil
+}
+
+// firstReachable returns the first private IPv4 address; without one the first
+// other IPv4 address, and then the first IPv6 address.
+func firstReachable(addrs []net.Addr) string {
+	var private, v4, v6 []string
 	for _, a := range addrs {
 		prefix, err := netip.ParsePrefix(a.String())
 		if err != nil {
@@ -537,10 +560,12 @@ func privateAddress() (string, error) {
 		switch ip := prefix.Addr(); {
 		case ip.IsLoopback(), ip.IsLinkLocalUnicast():
 		case ip.IsPrivate() && ip.Is4():
-			return ip.String(), nil
+			private = append(private, ip.String())
+		case ip.Is4():
+			v4 = append(v4, ip.String())
 		default:
-			fallback = ip.String()
+			v6 = append(v6, ip.String())
 		}
 	}
-	return fallback, nil
+	return slices.Concat(private, v4, v6, []string{"127.0.0.1"})[0]
 }

@@ -24,7 +24,7 @@ type placeFlags struct {
 	HTTPUnix  string    `name:"http-unix" group:"Addresses" placeholder:"PATH" help:"Unix socket on which the public address answers too, for programs on this host."`
 	Admin     hostPort  `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8081" help:"Operator's address: dashboard, ring, metrics, health, drain, profiles. Keep it on loopback."`
 	Gossip    hostPort  `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8084" help:"Address of membership, UDP and TCP. Off loopback it needs -gossip-key-file."`
-	Advertise string    `group:"Addresses" placeholder:"HOST" help:"Host that others are told to use where an address above is a wildcard such as 0.0.0.0. Default: the first private address of this host."`
+	Advertise string    `group:"Addresses" placeholder:"HOST" help:"Host that others are told to use where an address above is a wildcard such as 0.0.0.0. Default: the host of -peer (of a node) or of -gossip, where it is an IP address other than a wildcard or loopback; else the first private IPv4 address of this host."`
 	Join      hostPorts `group:"Addresses" placeholder:"HOST:PORT,…" help:"Gossip addresses of members to join; one that runs is enough. Names are resolved anew at each attempt, and attempts go on. May be given more than once."`
 }
 
