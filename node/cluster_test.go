@@ -33,10 +33,12 @@ func (j *journal) Write(p []byte) (int, error) {
 	return j.text.Write(p)
 }
 
-func (j *journal) says(text string) bool {
+func (j *journal) says(text string) bool { return j.counts(text) > 0 }
+
+func (j *journal) counts(text string) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return strings.Contains(j.text.String(), text)
+	return strings.Count(j.text.String(), text)
 }
 
 // loopbackConfig is the configuration of a member on free loopback ports.

@@ -72,6 +72,9 @@ type Meta struct {
 	RESP    string
 	Peer    string
 	Params  string // what must agree, as ring.Params.String gives it
+	// Secret is the tag of the secret that signs the member's cookies, see
+	// secretTag; empty if it gives users none.
+	Secret string
 }
 
 const flagAppDown byte = 1
@@ -91,7 +94,7 @@ func (m Meta) encode() ([]byte, error) {
 	}
 	b := []byte{wireVersion, role, byte(m.State), flags}
 	b = binary.AppendUvarint(b, uint64(m.Pid))
-	for _, s := range []string{m.Zone, m.HTTP, m.Admin, m.RESP, m.Peer, m.Params} {
+	for _, s := range []string{m.Zone, m.HTTP, m.Admin, m.RESP, m.Peer, m.Params, m.Secret} {
 		if len(s) > 255 {
 			return nil, fmt.Errorf("metadata: %q has %d bytes, accepted are 255", s, len(s))
 		}
@@ -134,12 +137,15 @@ func decodeMeta(b []byte) (Meta, error) {
 	}
 	m.Pid = int(pid)
 	b = b[4+n:]
-	for _, s := range []*string{&m.Zone, &m.HTTP, &m.Admin, &m.RESP, &m.Peer, &m.Params} {
+	for _, s := range []*string{&m.Zone, &m.HTTP, &m.Admin, &m.RESP, &m.Peer, &m.Params, &m.Secret} {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return m, fmt.Errorf("cut short: %w", errMeta)
 		}
 		*s = string(b[1 : 1+int(b[0])])
 		b = b[1+int(b[0]):]
+	}
+	if n := len(m.Secret); n != 0 && n != secretTagSize {
+		return m, fmt.Errorf("secret tag of %d bytes: %w", n, errMeta)
 	}
 	if len(b) > 0 {
 		return m, fmt.Errorf("%d bytes too many: %w", len(b), errMeta)

@@ -23,6 +23,7 @@ func TestMetaRoundTrip(t *testing.T) {
 			Pid:     rapid.IntRange(0, 1<<31).Draw(t, "pid"), Zone: short.Draw(t, "zone"),
 			HTTP: short.Draw(t, "http"), Admin: short.Draw(t, "admin"), RESP: short.Draw(t, "resp"),
 			Peer: short.Draw(t, "peer"), Params: short.Draw(t, "params"),
+			Secret: rapid.SampledFrom([]string{"", "\x00\x01\xfe\xff"}).Draw(t, "secret"),
 		}
 		b, err := m.encode()
 		require.NoError(t, err)
@@ -60,6 +61,11 @@ func TestMetaBounds(t *testing.T) {
 	require.ErrorContains(t, err, "513 bytes, accepted are 512")
 	_, err = Meta{Zone: strings.Repeat("z", 256)}.encode()
 	require.ErrorContains(t, err, "accepted are 255")
+
+	odd, err := Meta{Role: RoleNode, State: StateReady, Secret: "abc"}.encode()
+	require.NoError(t, err)
+	_, err = decodeMeta(odd)
+	require.ErrorIs(t, err, errMeta)
 }
 
 // The longest that the configuration lets through must fit beside the longest
@@ -70,6 +76,7 @@ func TestMetaOfLongestConfigurationFits(t *testing.T) {
 	_, err := Meta{
 		Role: RoleNode, State: StateReady, Pid: 1 << 31, Zone: strings.Repeat("z", 32), HTTP: address, Admin: address, RESP: address, Peer: address,
 		Params: ring.Params{VirtualNodes: 1000, Load: 1.2345678901234567, Copies: 16}.String(),
+		Secret: secretTag(nil),
 	}.encode()
 	require.NoError(t, err)
 }
@@ -137,7 +144,7 @@ func TestLaterBootIsLarger(t *testing.T) {
 }
 
 func FuzzDecodeMeta(f *testing.F) {
-	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2"}.encode()
+	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2", Secret: "\x01\x02\x03\x04"}.encode()
 	require.NoError(f, err)
 	f.Add(b)
 	f.Add([]byte{wireVersion, 'n', 1, 0, 0x80})

@@ -33,6 +33,7 @@ type Node struct {
 	log     *slog.Logger
 	started time.Time // with the monotonic clock, which since reads
 	secret  []byte
+	foreign map[ID]struct{} // members that have been warned of by compareSecrets; the membership loop's
 
 	store      *session.Store
 	replicator *replication.Replicator
@@ -105,7 +106,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: newID(cfg), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
 		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1),
-		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), events: newEvents(cfg.Now),
+		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: newEvents(cfg.Now),
 	}
 	if n.secret == nil {
 		n.secret = make([]byte, 32)
@@ -170,7 +171,7 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
-	own := Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String()}
+	own := Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String(), Secret: n.ownSecretTag()}
 	httpListener, err := n.listen(ctx, "http", cfg.HTTP, &own.HTTP)
 	if err != nil {
 		return err
@@ -317,6 +318,7 @@ func (n *Node) reply() reply {
 func (n *Node) viewChanged(last, view *View) {
 	n.syncLinks(view)
 	n.noteChanges(last, view)
+	n.compareSecrets(view)
 	if last.Table.Fingerprint() != view.Table.Fingerprint() {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 		n.events.add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
