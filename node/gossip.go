@@ -35,6 +35,7 @@ const (
 	rejoinFirst     = 100 * time.Millisecond
 	rejoinInterval  = 3 * time.Second
 	lonelyWarn      = 2 * time.Second
+	noNodeWarn      = 5 * time.Second
 	rememberedPeers = 1024
 	rejoinAtOnce    = 8
 )
@@ -298,6 +299,19 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 		default:
 			pause = rejoinInterval
 		}
+	}
+}
+
+// warnOfNoNode warns, once, of a router that was told of no member to join and
+// that none has joined: it would refuse all requests for ever.
+func (n *Node) warnOfNoNode(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(noNodeWarn):
+	}
+	if len(n.View().Nodes()) == 0 {
+		n.log.Warn("no node is known, so every request is answered 503: give -join the -gossip address of a member, or start nodes that join this router")
 	}
 }
 

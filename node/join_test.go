@@ -154,3 +154,28 @@ func TestRestartAtOnceLosesNothing(t *testing.T) {
 	}
 	agree(t, ada, bob2)
 }
+
+// A router that was told of no member serves nobody; it says what is missing.
+func TestRouterWithoutJoin(t *testing.T) {
+	t.Parallel()
+	var log journal
+	cfg := loopbackConfig("gate")
+	cfg.Role, cfg.Peer = RoleRouter, ""
+	logTo(&log)(&cfg)
+	gate := begin(t, cfg)
+
+	var later journal
+	known := loopbackConfig("door")
+	known.Role, known.Peer = RoleRouter, ""
+	logTo(&later)(&known)
+	door := begin(t, known)
+	begin(t, loopbackConfig("ada", door))
+	eventually(t, "the router knows the node", func() bool { return len(door.View().Nodes()) == 1 })
+
+	resp, _ := send(t, "GET", gate.public("/"), "")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	eventually(t, "a warning", func() bool { return log.says("no node is known") })
+	require.True(t, log.says("-join"))
+	time.Sleep(time.Second / 2)
+	require.False(t, later.says("no node is known"), "a node has joined it")
+}

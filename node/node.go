@@ -252,6 +252,9 @@ func (n *Node) run() {
 			loops = append(loops, n.beside.watch)
 		}
 	}
+	if n.cfg.Role == RoleRouter && len(n.cfg.Join) == 0 {
+		loops = append(loops, n.warnOfNoNode)
+	}
 	for _, loop := range loops {
 		n.group.Go(func() { loop(n.ctx) })
 	}
