@@ -32,8 +32,6 @@ const (
 // not. progress, if not nil, is called as it goes. The node serves on, by
 // forwarding, until [Node.Shutdown].
 func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
-	n.drainMu.Lock()
-	defer n.drainMu.Unlock()
 	if n.ctx.Err() != nil {
 		return ErrStopped
 	}
@@ -43,6 +41,13 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 	if n.cfg.Role != RoleNode {
 		progress(DrainStatus{})
 		return nil
+	}
+	if err := n.beginDrain(ctx); err != nil {
+		return err
+	}
+	defer func() { <-n.draining }()
+	if n.ctx.Err() != nil { // the drain that this one waited for was followed by the end
+		return ErrStopped
 	}
 	if n.members.state() != StateLeaving {
 		n.log.Info("draining", "sessions", n.store.Stats().Sessions)
@@ -79,6 +84,23 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 			return ErrStopped
 		case <-time.After(drainPoll):
 		}
+	}
+}
+
+// beginDrain waits until no other drain is under way, as long as ctx allows.
+func (n *Node) beginDrain(ctx context.Context) error {
+	select {
+	case n.draining <- struct{}{}:
+		return nil // also where ctx has ended: how much is left is to be told
+	default:
+	}
+	select {
+	case n.draining <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("drain: another one is under way: unsynced=%d: %w", n.drainStatus().Unsynced, ctx.Err())
+	case <-n.ctx.Done():
+		return ErrStopped
 	}
 }
 

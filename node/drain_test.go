@@ -104,6 +104,37 @@ func TestShutdownTwice(t *testing.T) {
 	require.ErrorIs(t, n.Drain(context.Background(), nil), ErrStopped)
 }
 
+// Shutdown keeps to its context also while somebody else's drain takes its time, which then ends too.
+func TestShutdownDuringADrain(t *testing.T) {
+	t.Parallel()
+	n := begin(t, loopbackConfig("ada"))
+	agree(t, n)
+	put(t, n, "k", "v")
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	drained := make(chan error, 1)
+	go func() {
+		first := true
+		drained <- n.Drain(context.Background(), func(DrainStatus) {
+			if first {
+				first = false
+				close(begun)
+				<-goOn
+			}
+		})
+	}()
+	<-begun
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start, release := time.Now(), sync.OnceFunc(func() { close(goOn) })
+	defer time.AfterFunc(9*time.Second, release).Stop()
+	err := n.Shutdown(ctx)
+	require.Less(t, time.Since(start), 8*time.Second, "DrainTimeout is 10 s")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "drain: another one is under way: unsynced=1")
+	release()
+	require.ErrorIs(t, <-drained, ErrStopped)
+}
+
 // POST /admin/drain ends the process: Done tells the program.
 func TestAdminDrainStopsTheNode(t *testing.T) {
 	t.Parallel()

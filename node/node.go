@@ -71,7 +71,7 @@ type Node struct {
 	beside      *beside // the application beside this node; nil without one
 
 	stopping  atomic.Bool
-	drainMu   sync.Mutex // one drain at a time
+	draining  chan struct{} // has a place for one drain at a time
 	drained   atomic.Bool
 	listeners []net.Listener
 }
@@ -105,7 +105,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: newID(cfg), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
-		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1),
+		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1), draining: make(chan struct{}, 1),
 		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: newEvents(cfg.Now),
 	}
 	if n.secret == nil {
