@@ -222,16 +222,17 @@ func (c redisCluster) Wait(ctx context.Context, partitions []int, copies int) in
 		}
 	}
 	var mu sync.Mutex
-	least := n.copied(ctx, here, copies)
+	least := maxCopies
+	take := func(reached int) {
+		mu.Lock()
+		defer mu.Unlock()
+		least = min(least, reached)
+	}
 	var wg sync.WaitGroup
 	for l, parts := range there {
-		wg.Go(func() {
-			reached := askCopied(ctx, l, parts, copies)
-			mu.Lock()
-			least = min(least, reached)
-			mu.Unlock()
-		})
+		wg.Go(func() { take(askCopied(ctx, l, parts, copies)) })
 	}
+	take(n.copied(ctx, here, copies)) // meanwhile: it may take all the time that there is
 	wg.Wait()
 	return least
 }
@@ -239,16 +240,28 @@ func (c redisCluster) Wait(ctx context.Context, partitions []int, copies int) in
 // askCopied asks an owner until it has reached so many copies, for a short time
 // each: an answer that is long in coming takes the place of others on the link.
 func askCopied(ctx context.Context, l *link, partitions []int, copies int) (reached int) {
-	for {
+	for ctx.Err() == nil {
 		answer, err := l.Call(ctx, typeWait, encodeWait(partitions, copies))
-		if err != nil || len(answer) != 2 {
+		if err == nil && len(answer) == 2 {
+			reached = int(order.Uint16(answer))
+		} else if ctx.Err() == nil {
 			return reached
 		}
-		reached = int(order.Uint16(answer))
-		if reached >= copies || ctx.Err() != nil {
+		if reached >= copies {
 			return reached
 		}
 	}
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return reached
+	}
+	// Time is up while the owner waits for more copies: how many it has reached it
+	// says at once if it is asked for none.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitSlice)
+	defer cancel()
+	if answer, err := l.Call(ctx, typeWait, encodeWait(partitions, 0)); err == nil && len(answer) == 2 {
+		reached = int(order.Uint16(answer))
+	}
+	return reached
 }
 
 // copied waits until what this member has to bring to the holders of partitions

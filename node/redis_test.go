@@ -61,6 +61,7 @@ func TestRedisDoor(t *testing.T) {
 		clients = append(clients, dialRedis(t, n))
 	}
 	t.Run("every key at every door", func(t *testing.T) { everyKeyAtEveryRedisDoor(t, nodes, clients) })
+	t.Run("wait for more copies than there are", func(t *testing.T) { waitForMoreCopiesThanThereAre(t, nodes, clients[0]) })
 	t.Run("both doors see one session", func(t *testing.T) { bothDoorsSeeOneSession(t, nodes, clients) })
 	t.Run("a lock has one holder", func(t *testing.T) { aLockHasOneHolder(t, nodes, clients) })
 	t.Run("transactions", func(t *testing.T) { transactions(t, clients) })
@@ -88,6 +89,26 @@ func everyKeyAtEveryRedisDoor(t *testing.T, nodes []*Node, clients []*redisClien
 	require.Equal(t, "+OK", clients[0].do("MSET k1 1 k2 2 k3 3"))
 	require.Equal(t, "*4 $1 1 $1 2 $1 3 $-1", clients[1].do("MGET k1 k2 k3 k4"))
 	require.Equal(t, ":3", clients[2].do("DEL k1 k2 k3 k4"))
+}
+
+// Whoever owns what was written, the answer at the end of the time is how many copies there are.
+func waitForMoreCopiesThanThereAre(t *testing.T, nodes []*Node, c *redisClient) {
+	owners := make(map[string]string)
+	for i := 0; len(owners) < len(nodes); i++ {
+		key := fmt.Sprint("waited-", i)
+		owners[nodes[0].lookup(key).Owner.Name] = key
+	}
+	for owner, key := range owners {
+		require.Equal(t, "+OK", c.do("SET "+key+" v"))
+		require.Equal(t, ":1", c.do("WAIT 2 300"), "owned by %s", owner)
+	}
+	for _, key := range owners {
+		require.Equal(t, "+OK", c.do("SET "+key+" w"))
+	}
+	require.Equal(t, ":1", c.do("WAIT 2 300"), "of all owners")
+	for _, key := range owners {
+		require.Equal(t, ":1", c.do("DEL "+key))
+	}
 }
 
 func bothDoorsSeeOneSession(t *testing.T, nodes []*Node, clients []*redisClient) {
