@@ -1,11 +1,14 @@
 package resp
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Limits bounds what one command may take.
 type Limits struct {
 	MaxArgs  int // arguments, the command's name among them
-	MaxBulk  int // bytes of one argument
+	MaxBulk  int // bytes of one argument: -max-session, for a value has to fit into one
 	MaxQuery int // bytes of the whole command as it is sent
 
 	// anonymous changes the texts of refusals to those that Redis has for a
@@ -48,6 +51,18 @@ const (
 	errEnd             = ProtocolError("expected CRLF")
 	errInlineAnonymous = ProtocolError("unauthenticated inline request")
 )
+
+// redisBulk is the longest argument that Redis takes (proto-max-bulk-len).
+const redisBulk = 512 << 20
+
+// tooLong refuses an argument. Of one that Redis would take it adds the sizes to
+// the text of Redis: the limit is one for sessions, which nobody looks for here.
+func tooLong(size int64, l Limits) ProtocolError {
+	if size > redisBulk {
+		return errBulk
+	}
+	return ProtocolError(fmt.Sprintf("%s: %d bytes, -max-session allows %d", string(errBulk), size, l.MaxBulk))
+}
 
 // ErrHTTP says that a client speaks HTTP: somebody may be making a browser
 // send commands here. It gets no answer.

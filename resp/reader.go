@@ -175,7 +175,7 @@ func (r *Reader) length(line []byte) error {
 	case n > int64(r.limits.MaxBulk) && r.limits.anonymous:
 		return errBulkAnonymous
 	case n > int64(r.limits.MaxBulk):
-		return errBulk
+		return tooLong(n, r.limits)
 	case int64(r.pos)+n+2 > int64(r.limits.MaxQuery):
 		return errQuery
 	}
