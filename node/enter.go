@@ -91,7 +91,7 @@ func (n *Node) holdOff() time.Duration {
 func (m *membership) deathsOf(name string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pruneDeathsLocked(name)
+	m.pruneDeathsLocked()
 	return min(len(m.deaths[name]), 255)
 }
 
@@ -100,13 +100,18 @@ func (m *membership) noteDeath(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.deaths[name] = append(m.deaths[name], m.node.since())
-	m.pruneDeathsLocked(name)
+	m.pruneDeathsLocked()
 }
 
-func (m *membership) pruneDeathsLocked(name string) {
+// pruneDeathsLocked forgets the deaths that count no more, of all names: one
+// that never comes back is asked for by nobody.
+func (m *membership) pruneDeathsLocked() {
 	now := m.node.since()
-	m.deaths[name] = slices.DeleteFunc(m.deaths[name], func(at time.Duration) bool { return now-at > flapWindow })
-	if len(m.deaths[name]) == 0 {
-		delete(m.deaths, name)
+	for name, ends := range m.deaths {
+		if ends = slices.DeleteFunc(ends, func(at time.Duration) bool { return now-at > flapWindow }); len(ends) > 0 {
+			m.deaths[name] = ends
+		} else {
+			delete(m.deaths, name)
+		}
 	}
 }
