@@ -361,27 +361,49 @@ func checkAddress(s string) error {
 	return nil
 }
 
-// validateExposure refuses addresses that strangers could reach and misuse:
-// who can gossip can move sessions, who reaches the peer or the Redis port can
-// read them, and the admin port can drain the node.
-func (c Config) validateExposure() []error {
+// exposure is an address that strangers could reach and misuse.
+type exposure struct {
+	address
+	why string // what it lacks and what would protect it
+}
+
+// exposures lists the addresses that nothing protects: who can gossip can move
+// sessions, who reaches the peer or the Redis port can read them, and the admin
+// port can drain the node.
+func (c Config) exposures() (list []exposure) {
+	add := func(protected bool, field, value, why string) {
+		if !protected && !loopback(value) {
+			list = append(list, exposure{address{field, value}, why})
+		}
+	}
+	isNode := c.Role == RoleNode
+	add(len(c.GossipKeys) > 0, "gossip", c.Gossip, "is not loopback and gossip is not encrypted: give -gossip-key-file")
+	add(!isNode, "peer", c.Peer, "is not loopback and the peer link is not protected: give a loopback address")
+	add(!isNode || c.RESP == "" || c.RESPPassword != "", "resp", c.RESP, "is not loopback and asks for no password: give -resp-password-file")
+	add(false, "admin", c.Admin, "is not loopback and nothing protects it: give a loopback address")
+	return list
+}
+
+// validateExposure refuses them without the operator's word.
+func (c Config) validateExposure() (errs []error) {
 	if c.Insecure {
 		return nil
 	}
-	var errs []error
-	if !loopback(c.Gossip) && len(c.GossipKeys) == 0 {
-		errs = append(errs, fieldError("gossip", c.Gossip, "is not loopback and gossip is not encrypted: give -gossip-key-file, or -insecure if the network is trusted"))
-	}
-	if c.Role == RoleNode && !loopback(c.Peer) {
-		errs = append(errs, fieldError("peer", c.Peer, "is not loopback and the peer link is not protected: give a loopback address, or -insecure if the network is trusted"))
-	}
-	if c.Role == RoleNode && c.RESP != "" && !loopback(c.RESP) && c.RESPPassword == "" {
-		errs = append(errs, fieldError("resp", c.RESP, "is not loopback and asks for no password: give -resp-password-file, or -insecure if the network is trusted"))
-	}
-	if !loopback(c.Admin) {
-		errs = append(errs, fieldError("admin", c.Admin, "is not loopback and nothing protects it: give a loopback address, or -insecure if the network is trusted"))
+	for _, e := range c.exposures() {
+		errs = append(errs, fieldError(e.field, e.value, e.why+", or -insecure if the network is trusted"))
 	}
 	return errs
+}
+
+// warnOfExposure names what the operator's word has left open.
+func (c Config) warnOfExposure() {
+	var open []string
+	for _, e := range c.exposures() {
+		open = append(open, "-"+e.field+" "+e.value)
+	}
+	if len(open) > 0 {
+		c.Log.Warn("-insecure: open to whoever reaches them: " + strings.Join(open, ", "))
+	}
 }
 
 func loopback(address string) bool {

@@ -149,6 +149,45 @@ func TestExposedAddressesAreRefused(t *testing.T) {
 	require.NoError(t, checked(t, Config{Name: "r", Role: RoleRouter, Peer: "0.0.0.0:1"}), "a router has no peer port")
 }
 
+// With the operator's word there is a warning, of what is open and nothing else.
+func TestWarningOfExposure(t *testing.T) {
+	t.Parallel()
+	key := [][]byte{make([]byte, 32)}
+	for _, c := range []struct {
+		config Config
+		want   string
+	}{
+		{Config{Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2", Admin: ":3", RESP: "10.0.0.1:4"}, "-gossip 10.0.0.1:1, -peer 10.0.0.1:2, -resp 10.0.0.1:4, -admin :3"},
+		{Config{Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2", GossipKeys: key}, "-peer 10.0.0.1:2"},
+		{Config{RESP: "10.0.0.1:4", RESPPassword: "secret", Admin: "10.0.0.1:3"}, "-admin 10.0.0.1:3"},
+		{Config{Role: RoleRouter, Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2"}, "-gossip 10.0.0.1:1"},
+		{Config{Gossip: "10.0.0.1:1", GossipKeys: key}, ""},
+		{Config{}, ""},
+	} {
+		var log journal
+		c.config.Name, c.config.Insecure = "a", true
+		logTo(&log)(&c.config)
+		cfg, err := c.config.withDefaults()
+		require.NoError(t, err)
+		cfg.warnOfExposure()
+		if c.want == "" {
+			require.False(t, log.says("-insecure"))
+			continue
+		}
+		require.True(t, log.says(`level=WARN msg="-insecure: open to whoever reaches them: `+c.want+`"`), c.want)
+	}
+}
+
+func TestStartWarnsOfExposure(t *testing.T) {
+	t.Parallel()
+	var log journal
+	cfg := loopbackConfig("ada")
+	cfg.Admin, cfg.Insecure = ":0", true
+	logTo(&log)(&cfg)
+	begin(t, cfg)
+	require.True(t, log.says("-insecure: open to whoever reaches them: -admin :0"))
+}
+
 func TestStartRefusesWhatCannotWork(t *testing.T) {
 	t.Parallel()
 	n, err := Start(t.Context(), Config{Name: "a", Copies: 99})

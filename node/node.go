@@ -91,6 +91,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	cfg.warnOfExposure()
 	n, err := newNode(ctx, cfg)
 	if err != nil {
 		return nil, err

@@ -87,9 +87,6 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 			cfg.OldSecrets = append(cfg.OldSecrets, secret)
 		}
 	}
-	if f.Insecure {
-		log.Warn("-insecure: gossip, peer and admin addresses are open to whoever reaches them")
-	}
 	return cfg, nil
 }
 
