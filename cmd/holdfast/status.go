@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 type statusCommand struct {
@@ -22,6 +24,12 @@ type memberStatus struct {
 	Error string     `json:"error,omitempty"`
 }
 
+// clusterInfo is what this program shows of /admin/cluster.
+type clusterInfo struct {
+	Copies  int            `json:"copies"`
+	Members []memberStatus `json:"members"`
+}
+
 func (c *statusCommand) Run(ctx context.Context, s *streams) error {
 	look := lookOf(s.out)
 	var speeds speeds
@@ -33,34 +41,31 @@ func (c *statusCommand) Run(ctx context.Context, s *streams) error {
 		if c.JSON {
 			return writeAnswer(w, body, c.Admin)
 		}
-		members, err := decodeStatus(body, c.Admin)
+		cluster, err := decodeStatus(body, c.Admin)
 		if err != nil {
 			return err
 		}
-		return writeStatus(w, members, speeds.of(members), look)
+		return writeStatus(w, cluster, speeds.of(cluster.Members), look)
 	})
 }
 
 // clusterStatus asks one member how all of them do, as it has heard from each.
-func clusterStatus(ctx context.Context, base adminURL) ([]memberStatus, error) {
+func clusterStatus(ctx context.Context, base adminURL) (clusterInfo, error) {
 	body, err := askAdmin(ctx, base, "/admin/cluster")
 	if err != nil {
-		return nil, err
+		return clusterInfo{}, err
 	}
 	return decodeStatus(body, base)
 }
 
-func decodeStatus(body []byte, base adminURL) ([]memberStatus, error) {
-	var answer struct {
-		Members []memberStatus `json:"members"`
+func decodeStatus(body []byte, base adminURL) (cluster clusterInfo, err error) {
+	if err := decodeAnswer(body, base, &cluster); err != nil {
+		return clusterInfo{}, err
 	}
-	if err := decodeAnswer(body, base, &answer); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(answer.Members, func(a, b memberStatus) int {
+	slices.SortFunc(cluster.Members, func(a, b memberStatus) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
 	})
-	return answer.Members, nil
+	return cluster, nil
 }
 
 // speeds tells operations per second between two looks, by the boot that did
@@ -88,12 +93,12 @@ func (s *speeds) of(members []memberStatus) map[string]float64 {
 func (m *memberStatus) asked() bool { return m.present() && m.Role == "node" }
 
 // writeStatus writes a line for each member and then what needs attention.
-func writeStatus(w io.Writer, members []memberStatus, speed map[string]float64, look look) error {
+func writeStatus(w io.Writer, cluster clusterInfo, speed map[string]float64, look look) error {
 	t := table{
 		header: []string{"MEMBER", "ROLE", "STATE", "UP", "SESSIONS", "MEMORY", "OWNED", "COLD", "OPS/S", "LAG", "BELOW TARGET", "RING"},
 		right:  []int{3, 4, 5, 6, 7, 8, 9, 10}, look: look,
 	}
-	most := 0
+	members, most := cluster.Members, 0
 	for _, m := range members {
 		row := []string{m.Name, m.Role, m.State, "-", "-", "-", "-", "-", "-", "-", "-", orDash(m.Ring)}
 		if s := m.Stats; s != nil {
@@ -126,7 +131,7 @@ func writeStatus(w io.Writer, members []memberStatus, speed map[string]float64, 
 	if err := t.write(w); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", verdict(members))
+	_, err := fmt.Fprintf(w, "\n%s\n", verdict(cluster))
 	return err
 }
 
@@ -154,12 +159,16 @@ func statusColours(members []memberStatus, header []string) func(row, column int
 }
 
 // verdict says in one line whether all is as it should be.
-func verdict(members []memberStatus) string {
+func verdict(cluster clusterInfo) string {
 	sessions, below, cold, silent, split := 0, 0, 0, 0, false
+	ready, owned := 0, 0 // nodes in the ring, and the partitions that they own
 	rings := map[string]bool{}
-	for _, m := range members {
+	for _, m := range cluster.Members {
 		if !m.present() {
 			continue
+		}
+		if m.asked() && m.State == "ready" {
+			ready++
 		}
 		if m.Stats == nil {
 			if m.asked() {
@@ -167,6 +176,7 @@ func verdict(members []memberStatus) string {
 			}
 			continue
 		}
+		owned += m.Stats.Partitions.Owned
 		split = split || m.Stats.Split
 		sessions += m.Stats.Sessions
 		below += m.Stats.BelowTarget
@@ -176,13 +186,21 @@ func verdict(members []memberStatus) string {
 	text := plural(sessions, "session") + " held, copies included; "
 	switch {
 	case silent > 0:
-		return text + plural(silent, "member") + " did not answer: " + silentReason(members)
+		return text + plural(silent, "member") + " did not answer: " + silentReason(cluster.Members)
+	case ready == 0:
+		return text + "no node is in the ring"
 	case split:
 		return text + "less than half of the cluster is here: the network may be split"
 	case len(rings) > 1:
 		return text + fmt.Sprintf("members show %d different rings: a change is under way, or a network is cut", len(rings))
+	case owned < ring.Partitions:
+		return text + plural(ring.Partitions-owned, "partition") + " without an owner: nobody serves their sessions"
 	case cold > 0:
 		return text + plural(cold, "partition") + " still cold: their owners ask the other holders first"
+	case ready == 1 && cluster.Copies > 1:
+		return text + fmt.Sprintf("1 node for %d copies: a crash would lose what it holds", cluster.Copies)
+	case ready < cluster.Copies:
+		return text + fmt.Sprintf("%d nodes for %d copies: each session has at most %d", ready, cluster.Copies, ready)
 	case below > 0:
 		return text + fmt.Sprintf("%d below target: copies are being made", below)
 	default:

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func exampleStatus() []memberStatus {
+func exampleStatus() clusterInfo {
 	node := func(name string, sessions int) memberStatus {
 		s := &statsInfo{Uptime: 3725.5, Fingerprint: "0123456789abcdef", Sessions: sessions, Bytes: int64(sessions) * 700, Lag: 1.26}
 		s.Partitions.Owned, s.Partitions.Warm = 512, 512
@@ -19,7 +19,7 @@ func exampleStatus() []memberStatus {
 	}
 	router := memberStatus{memberInfo: memberInfo{Name: "router", Role: "router", State: "ready"},
 		Stats: &statsInfo{Uptime: 3.2, Fingerprint: "0123456789abcdef"}}
-	return []memberStatus{node("node-1", 1200), node("node-2", 1), router}
+	return clusterInfo{Copies: 2, Members: []memberStatus{node("node-1", 1200), node("node-2", 1), router}}
 }
 
 func TestWriteStatus(t *testing.T) {
@@ -28,14 +28,49 @@ func TestWriteStatus(t *testing.T) {
 		"below":     func(m []memberStatus) { m[1].Stats.BelowTarget = 7 },
 		"cold":      func(m []memberStatus) { m[0].Stats.Partitions.Cold = 3 },
 		"two-rings": func(m []memberStatus) { m[2].Stats.Fingerprint = "fedcba9876543210" },
-		"gone":      func(m []memberStatus) { m[0].State, m[0].Stats = "gone", nil },
-		"silent":    func(m []memberStatus) { m[1].Stats, m[1].Error = nil, "connection refused" },
+		"gone": func(m []memberStatus) {
+			m[0].State, m[0].Stats = "gone", nil
+			m[1].Stats.Partitions.Owned, m[1].Stats.Partitions.Warm = 1024, 1024
+		},
+		"silent": func(m []memberStatus) { m[1].Stats, m[1].Error = nil, "connection refused" },
 	} {
-		members := exampleStatus()
-		change(members)
+		cluster := exampleStatus()
+		change(cluster.Members)
 		var b strings.Builder
-		require.NoError(t, writeStatus(&b, members, nil, look{columns: 132}))
+		require.NoError(t, writeStatus(&b, cluster, nil, look{columns: 132}))
 		golden(t, "status-"+name+".txt", b.String())
+	}
+}
+
+// What would be lost, or is not served, is never called well.
+func TestVerdictOnTooFewNodes(t *testing.T) {
+	for _, c := range []struct {
+		says   string
+		change func(*clusterInfo)
+	}{
+		{"one ring, every copy in place", func(*clusterInfo) {}},
+		{"no node is in the ring", func(c *clusterInfo) { c.Members = c.Members[2:] }},
+		{"no node is in the ring", func(c *clusterInfo) { // drained, with nobody to take over
+			c.Members = c.Members[:1]
+			c.Members[0].State, c.Members[0].Stats.Partitions.Owned = "leaving", 0
+		}},
+		{"1 node for 2 copies: a crash would lose what it holds", func(c *clusterInfo) {
+			c.Members = c.Members[:1]
+			c.Members[0].Stats.Partitions.Owned = 1024
+		}},
+		{"1 node for 2 copies", func(c *clusterInfo) {
+			c.Members[1].State, c.Members[1].Stats.Partitions.Owned, c.Members[0].Stats.Partitions.Owned = "leaving", 0, 1024
+		}},
+		{"one ring, every copy in place", func(c *clusterInfo) {
+			c.Copies, c.Members = 1, c.Members[:1]
+			c.Members[0].Stats.Partitions.Owned = 1024
+		}},
+		{"2 nodes for 3 copies: each session has at most 2", func(c *clusterInfo) { c.Copies = 3 }},
+		{"512 partitions without an owner", func(c *clusterInfo) { c.Members = c.Members[:1] }},
+	} {
+		cluster := exampleStatus()
+		c.change(&cluster)
+		require.Contains(t, verdict(cluster), "; "+c.says)
 	}
 }
 
@@ -54,27 +89,27 @@ func TestStatusFitsTheTerminal(t *testing.T) {
 }
 
 func TestStatusInColours(t *testing.T) {
-	members := exampleStatus()
+	cluster := exampleStatus()
+	members := cluster.Members
 	members[0].State, members[0].Stats = "gone", nil
 	members[1].Stats.BelowTarget = 7
 	var b strings.Builder
-	require.NoError(t, writeStatus(&b, members, nil, look{columns: 120, coloured: true}))
+	require.NoError(t, writeStatus(&b, cluster, nil, look{columns: 120, coloured: true}))
 	require.Contains(t, b.String(), red+"gone"+resetColour)
 	require.Contains(t, b.String(), green+"ready"+resetColour)
 	require.Contains(t, b.String(), yellow+"7"+resetColour)
 	plain := regexp.MustCompile(`\x1b\[\d*m`).ReplaceAllString(b.String(), "")
 	var without strings.Builder
-	require.NoError(t, writeStatus(&without, members, nil, look{columns: 120}))
+	require.NoError(t, writeStatus(&without, cluster, nil, look{columns: 120}))
 	require.Equal(t, without.String(), plain, "colours move nothing")
 }
 
 func TestStatusCommandAsksOneMember(t *testing.T) {
 	t.Setenv("COLUMNS", "120")
-	members := exampleStatus()
-	members = append(members, memberStatus{memberInfo: memberInfo{Name: "node-3", Role: "node", State: "ready"}, Error: "no answer within 500ms"})
+	members := append(exampleStatus().Members, memberStatus{memberInfo: memberInfo{Name: "node-3", Role: "node", State: "ready"}, Error: "no answer within 500ms"})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		require.Equal(t, "/admin/cluster", r.URL.Path)
-		_ = json.NewEncoder(w).Encode(map[string]any{"members": members, "cluster": "holdfast"})
+		_ = json.NewEncoder(w).Encode(map[string]any{"members": members, "cluster": "holdfast", "fingerprint": "0123456789abcdef"})
 	}))
 	defer server.Close()
 
@@ -98,10 +133,10 @@ func TestStatusCommandAsksOneMember(t *testing.T) {
 
 func TestSpeeds(t *testing.T) {
 	var s speeds
-	members := exampleStatus()
+	members := exampleStatus().Members
 	members[0].Boot, members[1].Boot = "a", "b"
 	require.Empty(t, s.of(members), "nothing is known at the first look")
-	later := exampleStatus()
+	later := exampleStatus().Members
 	later[0].Boot, later[1].Boot = "a", "new"
 	later[0].Stats.Uptime += 2
 	later[0].Stats.Counters.Served = 500
