@@ -118,7 +118,11 @@ func sendAdmin(ctx context.Context, method string, base adminURL, path string) (
 	}
 	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
-		return nil, fmt.Errorf("%s %s%s: %s", method, base, path, problemText(resp))
+		err := fmt.Errorf("%s %s%s: %s", method, base, path, problemText(resp))
+		if resp.StatusCode == http.StatusNotFound { // a member has every path that is asked for
+			err = fmt.Errorf("%w; %s", err, adminHint)
+		}
+		return nil, err
 	}
 	return resp, nil
 }
@@ -149,13 +153,31 @@ func problemText(resp *http.Response) string {
 	return strings.TrimRight(resp.Status+": "+text, ": ")
 }
 
-// decodeAnswer reads a member's JSON.
+// decodeAnswer reads a member's JSON. Whatever an application answers at a
+// member's public address may be JSON too, so the ring's fingerprint has to be
+// there, as in all that is asked for.
 func decodeAnswer(body []byte, base adminURL, v any) error {
+	var signed struct {
+		Fingerprint string `json:"fingerprint"`
+	}
+	if err := json.Unmarshal(body, &signed); err != nil {
+		return noMember(base, err)
+	}
+	if signed.Fingerprint == "" {
+		return noMember(base, errors.New("no ring fingerprint in the answer"))
+	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("%s does not answer as a member does: %w; -admin URL takes the admin address, not the public one", base, err)
+		return noMember(base, err)
 	}
 	return nil
 }
+
+// noMember says what to do about an answer that no member gives.
+func noMember(base adminURL, err error) error {
+	return fmt.Errorf("%s does not answer as a member does: %w; %s", base, err, adminHint)
+}
+
+const adminHint = "-admin URL takes the admin address, not the public one"
 
 // writeAnswer writes a member's answer for programs.
 func writeAnswer(w io.Writer, body []byte, base adminURL) error {

@@ -20,6 +20,9 @@ nodes have confirmed all that it held. Nothing is lost, and no request fails; SI
 node does the same. Interrupting this command does not stop the drain.`
 }
 
+// drainType is the media type in which a node tells how a drain goes.
+const drainType = "application/jsonl"
+
 // drainLine is one line of the answer to POST /admin/drain.
 type drainLine struct {
 	Partitions int    `json:"partitions"`
@@ -38,6 +41,9 @@ func (c *drainCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer resp.Body.Close()
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusAccepted || kind != drainType {
+		return noMember(c.Admin, fmt.Errorf("%s with Content-Type %q to %s, not 202 with %q", resp.Status, kind, path, drainType))
+	}
 	if err := followDrain(resp.Body, s.out); err != nil {
 		return fmt.Errorf("%s: %w", c.Admin, err)
 	}

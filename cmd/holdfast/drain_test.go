@@ -31,6 +31,7 @@ func TestDrainCommand(t *testing.T) {
 					w.WriteHeader(http.StatusMethodNotAllowed)
 					return
 				}
+				w.Header().Set("Content-Type", "application/jsonl")
 				w.WriteHeader(http.StatusAccepted)
 				fmt.Fprint(w, c.answer)
 			}))
@@ -49,6 +50,8 @@ func TestDrainForce(t *testing.T) {
 			w.WriteHeader(http.StatusConflict)
 			return
 		}
+		w.Header().Set("Content-Type", "application/jsonl")
+		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprint(w, `{"done":true,"unsynced":0}`)
 	}))
 	defer server.Close()

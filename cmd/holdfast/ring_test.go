@@ -64,7 +64,7 @@ func TestRingCommand(t *testing.T) {
 		case r.URL.Path != "/admin/ring":
 			w.WriteHeader(http.StatusNotFound)
 		case key != "":
-			json.NewEncoder(w).Encode(keyInfo{Key: key, Slot: 1, Owner: "node-1"})
+			json.NewEncoder(w).Encode(keyInfo{Key: key, Slot: 1, Owner: "node-1", Fingerprint: "0"})
 		default:
 			json.NewEncoder(w).Encode(exampleRing())
 		}
@@ -86,6 +86,33 @@ func TestRingCommand(t *testing.T) {
 	require.Equal(t, "alice", k.Key)
 }
 
+// The public address is easily taken for the admin address, and what an
+// application answers there may be JSON: it is no healthy, empty cluster.
+func TestPublicAddressIsNoMember(t *testing.T) {
+	for kind, answer := range map[string]http.HandlerFunc{
+		"counter": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"user":"b2","visits":1,"node":"node-1"}`)
+		},
+		"queue": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusAccepted)
+			fmt.Fprint(w, `{"done":true}`)
+		},
+		"none": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+	} {
+		server := httptest.NewServer(answer)
+		for _, line := range []string{"status", "status -json", "ring", "ring -json", "ring alice", "ring -json alice", "drain", "drain -force"} {
+			r := holdfast(t, append(strings.Fields(line), "-admin", server.URL)...)
+			require.Equal(t, exitFailed, r.code, "%s at %s", line, kind)
+			require.Empty(t, r.stdout, "%s at %s", line, kind)
+			require.Contains(t, r.stderr, "-admin URL takes the admin address, not the public one", "%s at %s", line, kind)
+			requireOneLine(t, r.stderr)
+		}
+		server.Close()
+	}
+}
+
 func TestAdminFailures(t *testing.T) {
 	answers := map[string]func(w http.ResponseWriter){
 		"problem": func(w http.ResponseWriter) {
@@ -98,7 +125,7 @@ func TestAdminFailures(t *testing.T) {
 	}
 	says := map[string]string{
 		"problem":  "503 Service Unavailable: not now: the node is stopping\n",
-		"text":     "404 Not Found: nothing here\n",
+		"text":     "404 Not Found: nothing here; -admin URL takes the admin address",
 		"not JSON": "does not answer as a member does",
 	}
 	for name, answer := range answers {
