@@ -75,7 +75,7 @@ var outcomes = []struct {
 	{session.ErrPrecondition, refusal{status: http.StatusPreconditionFailed, slug: "precondition-failed", title: "Precondition failed",
 		detail: "the session is not in the state that If-Match or If-None-Match asks for"}},
 	{session.ErrType, refusal{status: http.StatusConflict, slug: "type-conflict", title: "Not a JSON session",
-		detail: "the session is an opaque value or a set, which has no fields to patch; PUT replaces it"}},
+		detail: "the session is an opaque value or a set, which has no fields to patch; PUT with Content-Type: application/json replaces it"}},
 	{session.ErrMalformed, refusal{status: http.StatusBadRequest, slug: "bad-body", title: "Bad body",
 		detail: "the patch cannot be merged into the session"}},
 	{session.ErrKey, refusal{status: http.StatusBadRequest, slug: "bad-key", title: "Bad key",
