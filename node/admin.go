@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/pprof"
@@ -327,7 +328,7 @@ func (n *Node) adminDrain(w http.ResponseWriter, r *http.Request) {
 	// Asking again joins the drain under way.
 	if left := len(n.View().Nodes()) - 1; left < n.cfg.Copies && r.URL.Query().Get("force") != "1" && n.members.state() != StateLeaving {
 		problem.Write(w, http.StatusConflict, "too-few-nodes", "Too few nodes would remain",
-			fmt.Sprintf("%d nodes would remain for %d copies of each session: start another one first, or add ?force=1", left, n.cfg.Copies))
+			fmt.Sprintf("%d nodes would remain for %d copies of each session: start another one first, or force it (holdfast drain -force, ?force=1)", left, n.cfg.Copies))
 		return
 	}
 	out := http.NewResponseController(w)
@@ -357,7 +358,7 @@ func (n *Node) adminDrain(w http.ResponseWriter, r *http.Request) {
 			}
 		case err := <-ended:
 			if err != nil {
-				_ = enc.Encode(map[string]any{"error": err.Error(), "unsynced": n.drainStatus().Unsynced})
+				_ = enc.Encode(map[string]any{"error": drainError(err), "unsynced": n.drainStatus().Unsynced})
 			} else {
 				_ = enc.Encode(map[string]any{"done": true, "unsynced": 0})
 				defer n.stopSoon()
@@ -365,6 +366,19 @@ func (n *Node) adminDrain(w http.ResponseWriter, r *http.Request) {
 			_ = out.Flush()
 			return
 		}
+	}
+}
+
+// drainError is why a drain has failed, and what has become of the node: unlike
+// after a signal, it is still there, and only the operator can say what next.
+func drainError(err error) string {
+	switch {
+	case errors.Is(err, ErrStopped):
+		return err.Error()
+	case errors.Is(err, errNobodyThere):
+		return err.Error() + "; the node stays, out of the ring: start another and drain again, or SIGTERM ends it without them"
+	default:
+		return err.Error() + "; the node stays, out of the ring: drain again, or SIGTERM ends it"
 	}
 }
 

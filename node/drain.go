@@ -27,6 +27,8 @@ const (
 	httpGrace   = 3 * time.Second
 )
 
+var errNobodyThere = errors.New("no other node is there")
+
 // Drain takes the node out of the ring and returns when all that it held is
 // confirmed elsewhere, or when ctx ends, with an error that says how much is
 // not. progress, if not nil, is called as it goes. The node serves on, by
@@ -74,7 +76,7 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 		} else if status.Unsynced == 0 {
 			return nil // nobody is there to take over, and there is nothing to take
 		} else if time.Since(alone) > time.Second {
-			return fmt.Errorf("drain: no other node is there to take %d records: unsynced=%d", status.Unsynced, status.Unsynced)
+			return fmt.Errorf("drain: %w to take %d records: unsynced=%d", errNobodyThere, status.Unsynced, status.Unsynced)
 		}
 		n.keeper.kick()
 		select {

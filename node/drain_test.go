@@ -65,20 +65,22 @@ func TestDrainOfALoneNodeWithSessions(t *testing.T) {
 	resp, body := send(t, "POST", n.office("/admin/drain"), "")
 	require.Equal(t, http.StatusConflict, resp.StatusCode)
 	require.Contains(t, body, "0 nodes would remain for 2 copies")
-	require.Contains(t, body, "force=1")
+	require.Contains(t, body, "(holdfast drain -force, ?force=1)")
 	require.Equal(t, StateReady, n.members.state(), "and it goes on")
 
 	resp, body = send(t, "POST", n.office("/admin/drain?force=1"), "")
 	require.Equal(t, http.StatusAccepted, resp.StatusCode)
 	require.Contains(t, body, `"unsynced":3`)
-	require.Contains(t, body, "no other node is there to take 3 records")
+	require.Contains(t, body, "no other node is there to take 3 records: unsynced=3; the node stays, out of the ring: start another and drain again, or SIGTERM")
 	require.NotContains(t, body, `"done"`)
 	select {
 	case <-n.Done():
 		t.Fatal("it stopped although sessions would be lost")
 	default:
 	}
-	require.ErrorContains(t, n.Shutdown(t.Context()), "unsynced=3")
+	err := n.Shutdown(t.Context())
+	require.ErrorContains(t, err, "unsynced=3")
+	require.NotContains(t, err.Error(), "the node stays")
 	<-n.Done()
 }
 
