@@ -11,13 +11,17 @@ import (
 
 type drainCommand struct {
 	adminFlags
-	Force bool `help:"Drain although fewer nodes than copies of each session would remain."`
+	Force bool `help:"Drain although fewer nodes than copies of each session would remain. Without it the node refuses then, and stays in the ring."`
 }
 
 func (*drainCommand) Detail() string {
 	return `The node at -admin leaves the ring, forwards requests from then on, and exits when other
 nodes have confirmed all that it held. Nothing is lost, and no request fails; SIGTERM to the
-node does the same. Interrupting this command does not stop the drain.`
+node does the same. Interrupting this command does not stop the drain.
+
+The last node has nobody to hand over to. With -force it leaves the ring all the same, and if it
+holds anything it stays up: start another node and drain again, or end it with SIGTERM, without
+its sessions.`
 }
 
 // drainType is the media type in which a node tells how a drain goes.
