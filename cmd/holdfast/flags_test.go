@@ -165,6 +165,7 @@ func TestNormalize(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
+	t.Setenv("COLUMNS", "")
 	all := holdfast(t, "-h")
 	require.Equal(t, exitOK, all.code)
 	require.Empty(t, all.stderr)
@@ -180,17 +181,38 @@ func TestHelp(t *testing.T) {
 			r := holdfast(t, ask...)
 			require.Equal(t, exitOK, r.code)
 			require.Empty(t, r.stderr)
-			requireHelpOf(t, command, r.stdout)
+			requireHelpOf(t, command, r.stdout, defaultColumns)
 		}
 	}
 	golden(t, "node-help.txt", holdfast(t, "node", "-h").stdout)
+}
+
+// Help is as wide as its terminal, up to what is easily read.
+func TestHelpFitsTheTerminal(t *testing.T) {
+	parser, err := newParser(io.Discard, func(int) {})
+	require.NoError(t, err)
+	for columns, width := range map[string]int{"80": 80, "90": 90, "100": 100, "250": 100} {
+		t.Setenv("COLUMNS", columns)
+		for _, command := range parser.Model.Children {
+			requireHelpOf(t, command, holdfast(t, command.Name, "-h").stdout, width)
+		}
+		longest := 0
+		for line := range strings.Lines(holdfast(t, "node", "-h").stdout) {
+			longest = max(longest, len([]rune(line))-1)
+		}
+		require.Greater(t, longest, width-5, "the width is made use of")
+	}
+	t.Setenv("COLUMNS", "40") // too narrow for a command to copy; the text fits
+	for line := range strings.Lines(holdfast(t, "drain", "-h").stdout) {
+		require.LessOrEqual(t, len([]rune(line)), 41, line)
+	}
 }
 
 var twoDashes = regexp.MustCompile(`(^|\s)--[a-z]`)
 
 // requireHelpOf checks that help names every flag in its single-dash form with
 // its default and its variable, and keeps to its width.
-func requireHelpOf(t *testing.T, command *kong.Node, help string) {
+func requireHelpOf(t *testing.T, command *kong.Node, help string, width int) {
 	t.Helper()
 	require.NotRegexp(t, twoDashes, help)
 	for _, f := range command.Flags {
@@ -205,6 +227,6 @@ func requireHelpOf(t *testing.T, command *kong.Node, help string) {
 		}
 	}
 	for line := range strings.Lines(help) {
-		require.LessOrEqual(t, len([]rune(line)), helpWidth+1, line)
+		require.LessOrEqual(t, len([]rune(line)), width+1, line)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
@@ -13,43 +14,54 @@ import (
 type detailed interface{ Detail() string }
 
 const (
-	helpWidth  = 96 // columns of wrapped text
-	helpIndent = 10 // columns before the text about a flag
+	mostHelp      = 100 // columns of wrapped text; longer lines are hard to follow
+	helpIndent    = 10  // columns before the text about a flag
+	commandIndent = 12  // columns before the text about a command
 )
+
+// helpText is help being written, in lines of some width.
+type helpText struct {
+	strings.Builder
+	width int
+}
 
 // printHelp writes the help of one command, or of the program when command is
 // nil. The parser's own printer would show two dashes.
 func printHelp(w io.Writer, app *kong.Application, command *kong.Node) error {
-	var b strings.Builder
+	b := &helpText{width: min(columnsOf(w), mostHelp)}
 	if command == nil {
-		programHelp(&b, app)
+		programHelp(b, app)
 	} else {
-		commandHelp(&b, command)
+		commandHelp(b, command)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func programHelp(b *strings.Builder, app *kong.Application) {
-	fmt.Fprintf(b, "usage: holdfast COMMAND [flags]\n\n%s\n\n", app.Help)
+func programHelp(b *helpText, app *kong.Application) {
+	fmt.Fprintf(b, "usage: holdfast COMMAND [flags]\n\n")
+	b.wrap("", 0, app.Help)
+	b.WriteByte('\n')
 	for _, c := range app.Children {
-		fmt.Fprintf(b, "  %-9s %s\n", c.Name, c.Help)
+		b.wrap(fmt.Sprintf("  %-9s ", c.Name), commandIndent, c.Help)
 	}
-	b.WriteString("\nholdfast COMMAND -h shows the flags of a command; holdfast dev is the place to start.\n")
+	b.WriteByte('\n')
+	b.wrap("", 0, "holdfast COMMAND -h shows the flags of a command; holdfast dev is the place to start.")
 }
 
-func commandHelp(b *strings.Builder, command *kong.Node) {
+func commandHelp(b *helpText, command *kong.Node) {
 	fmt.Fprintf(b, "usage: holdfast %s [flags]", command.Name)
 	for _, arg := range command.Positional {
 		fmt.Fprintf(b, " [%s]", strings.ToUpper(arg.Name))
 	}
-	fmt.Fprintf(b, "\n\n%s\n", command.Help)
+	b.WriteString("\n\n")
+	b.wrap("", 0, command.Help)
 	if d, ok := command.Target.Addr().Interface().(detailed); ok {
-		fmt.Fprintf(b, "\n%s\n", strings.TrimSpace(d.Detail()))
+		b.detail(d.Detail())
 	}
 	for _, arg := range command.Positional {
 		fmt.Fprintf(b, "\n  %s\n", strings.ToUpper(arg.Name))
-		wrap(b, arg.Help)
+		b.about(arg.Help)
 	}
 	for _, group := range flagGroups(command) {
 		fmt.Fprintf(b, "\n%s\n", group.title)
@@ -82,38 +94,61 @@ func flagGroups(command *kong.Node) []flagGroup {
 	return groups
 }
 
-func flagHelp(b *strings.Builder, f *kong.Flag) {
-	fmt.Fprintf(b, "  -%s", f.Name)
+func flagHelp(b *helpText, f *kong.Flag) {
+	parts := []string{"-" + f.Name}
 	if !f.IsBool() {
-		fmt.Fprintf(b, " %s", f.FormatPlaceHolder())
+		parts[0] += " " + f.FormatPlaceHolder()
 	}
 	if f.HasDefault {
-		fmt.Fprintf(b, "  (default %s)", f.Default)
+		parts = append(parts, "(default "+f.Default+")")
 	}
 	for _, env := range f.Envs {
-		fmt.Fprintf(b, "  $%s", env)
+		parts = append(parts, "$"+env)
 	}
-	b.WriteByte('\n')
-	wrap(b, f.Help)
+	b.fill("  ", helpIndent-4, "  ", parts)
+	b.about(f.Help)
 }
 
-// wrap writes text as one paragraph, indented, in lines of helpWidth columns.
-func wrap(b *strings.Builder, text string) {
-	column := 0
-	for word := range strings.FieldsSeq(text) {
-		switch {
-		case column == 0:
-			b.WriteString(strings.Repeat(" ", helpIndent))
-			column = helpIndent
-		case column+1+len(word) > helpWidth:
-			b.WriteString("\n" + strings.Repeat(" ", helpIndent))
-			column = helpIndent
-		default:
-			b.WriteByte(' ')
-			column++
+// about writes what there is to know of a flag or an argument, below it.
+func (b *helpText) about(text string) {
+	b.wrap(strings.Repeat(" ", helpIndent), helpIndent, text)
+}
+
+// detail writes paragraphs. One that is indented, such as a command to copy,
+// keeps its lines.
+func (b *helpText) detail(text string) {
+	for paragraph := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		b.WriteByte('\n')
+		if strings.HasPrefix(paragraph, " ") {
+			b.WriteString(paragraph + "\n")
+		} else {
+			b.wrap("", 0, paragraph)
 		}
-		b.WriteString(word)
-		column += len(word)
+	}
+}
+
+// wrap writes text as one paragraph: begin, and as many words on each line as
+// it has room for, the further ones indented.
+func (b *helpText) wrap(begin string, indent int, text string) {
+	b.fill(begin, indent, " ", strings.Fields(text))
+}
+
+func (b *helpText) fill(begin string, indent int, gap string, parts []string) {
+	b.WriteString(begin)
+	column := utf8.RuneCountInString(begin)
+	for i, part := range parts {
+		n := utf8.RuneCountInString(part)
+		switch {
+		case i == 0:
+		case column+len(gap)+n > b.width:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			b.WriteString(gap)
+			column += len(gap)
+		}
+		b.WriteString(part)
+		column += n
 	}
 	b.WriteByte('\n')
 }

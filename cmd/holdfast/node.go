@@ -38,15 +38,17 @@ func (*nodeCommand) Detail() string {
 	return `The first node joins nobody; every other one joins any that runs:
 
   holdfast node -name a
-  holdfast node -name b -join 127.0.0.1:8084 -http 127.0.0.1:8090 -admin 127.0.0.1:8091 \
-      -resp 127.0.0.1:8092 -peer 127.0.0.1:8093 -gossip 127.0.0.1:8094
+  holdfast node -name b -join 127.0.0.1:8084 -http 127.0.0.1:8090 \
+      -admin 127.0.0.1:8091 -resp 127.0.0.1:8092 -peer 127.0.0.1:8093 \
+      -gossip 127.0.0.1:8094
 
 Between hosts, gossip is encrypted with a key that all members have; the peer link is not
 encrypted, so it belongs on a network of its own, and -insecure says that it is:
 
   head -c 32 /dev/urandom | base64 > gossip.key; chmod 600 gossip.key
-  holdfast node -name a -http 0.0.0.0:8080 -peer 10.0.0.1:8083 -gossip 10.0.0.1:8084 \
-      -join 10.0.0.2:8084,10.0.0.3:8084 -gossip-key-file gossip.key -insecure
+  holdfast node -name a -http 10.0.0.1:8080 -peer 10.0.0.1:8083 \
+      -gossip 10.0.0.1:8084 -join 10.0.0.2:8084,10.0.0.3:8084 \
+      -gossip-key-file gossip.key -insecure
 
 SIGTERM or SIGINT drains: the node leaves the ring, forwards requests, and exits with 0 when
 others hold all that it held. A second signal ends it at once. Every flag can also be set in

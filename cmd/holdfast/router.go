@@ -18,8 +18,8 @@ func (*routerCommand) Detail() string {
 request, and passes the request to the node that owns the user; when that node is gone, to its
 successor:
 
-  holdfast router -join 127.0.0.1:8084 -http 127.0.0.1:8070 -admin 127.0.0.1:8071 \
-      -gossip 127.0.0.1:8074
+  holdfast router -join 127.0.0.1:8084 -http 127.0.0.1:8070 \
+      -admin 127.0.0.1:8071 -gossip 127.0.0.1:8074
 
 Any number of routers can stand side by side behind a plain load balancer: all of them name
 the same owner. They accept one another's cookies when they have the same -secret-file.`
