@@ -126,9 +126,10 @@ func (b *bench) run(ctx context.Context, out io.Writer, look look) (total *bench
 	defer func() { cancel(); <-finished }()
 
 	begin, total := time.Now(), newTally()
+	lines := benchLines{look: look}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for line := 0; ; line++ {
+	for {
 		last := false
 		select {
 		case <-tick.C:
@@ -144,7 +145,7 @@ func (b *bench) run(ctx context.Context, out io.Writer, look look) (total *bench
 		if last {
 			return total, nil
 		}
-		if err := second.line(out, look, line, total.took); err != nil {
+		if err := lines.print(out, second, total.took); err != nil {
 			return nil, err
 		}
 	}
@@ -367,24 +368,53 @@ func byCount(counts map[string]int) []string {
 // headerEvery is after how many lines the header is printed again.
 const headerEvery = 20
 
-// line prints one second.
-func (t *benchTally) line(w io.Writer, look look, number int, at time.Duration) error {
-	if number%headerEvery == 0 {
-		if _, err := fmt.Fprintf(w, "%6s %8s %8s %8s %8s %7s %8s %5s  %s\n", "TIME", "REQ/S", "P50", "P99", "MAX", "FAILED", "MISSING", "OLD", "ANSWERED BY"); err != nil {
-			return err
+// benchLines prints a line each second.
+type benchLines struct {
+	look   look
+	header []string // the last one printed
+	below  int      // lines since then
+}
+
+// print prints one second. Columns that a line has no room for are left out
+// from then on, the least telling ones first, so that the others stay where
+// they are when fewer servers answer.
+func (l *benchLines) print(w io.Writer, t *benchTally, at time.Duration) error {
+	dispensable := []string{"P50", "MAX", "TIME"}
+	line := table{
+		header: []string{"TIME", "REQ/S", "P50", "P99", "MAX", "FAILED", "MISSING", "OLD", "ANSWERED BY"},
+		right:  []int{0, 1, 2, 3, 4, 5, 6, 7}, look: l.look,
+		rows: [][]string{{
+			fmt.Sprintf("%5s", at.Round(time.Second)), fmt.Sprintf("%6.0f", float64(t.done())/t.took.Seconds()),
+			fmt.Sprintf("%6s", latencyText(t.latency.quantile(0.5))), fmt.Sprintf("%6s", latencyText(t.latency.quantile(0.99))),
+			fmt.Sprintf("%6s", latencyText(t.latency.max)),
+			strconv.Itoa(t.failures()), strconv.Itoa(t.missing), strconv.Itoa(t.old), t.shares(),
+		}},
+	}
+	for _, name := range dispensable {
+		if l.header != nil && !slices.Contains(l.header, name) {
+			line.remove(slices.Index(line.header, name))
 		}
 	}
-	cell := func(n, width int, colour string) string {
-		text := fmt.Sprintf("%*d", width, n)
-		if n == 0 {
-			return text
-		}
-		return look.paint(colour, text)
+	if over := -line.fit(dispensable...); over > 0 && !l.look.whole {
+		line.cutLast(over)
 	}
-	text := fmt.Sprintf("%6s %8.0f %8s %8s %8s %s %s %s  %s", at.Round(time.Second), float64(t.done())/t.took.Seconds(),
-		latencyText(t.latency.quantile(0.5)), latencyText(t.latency.quantile(0.99)), latencyText(t.latency.max),
-		cell(t.failures(), 7, red), cell(t.missing, 8, red), cell(t.old, 5, yellow), t.shares())
-	_, err := fmt.Fprintln(w, strings.TrimRight(text, " "))
+	line.colour = func(row, column int) string {
+		switch name := line.header[column]; {
+		case name == "FAILED" && t.failures() > 0, name == "MISSING" && t.missing > 0:
+			return red
+		case name == "OLD" && t.old > 0:
+			return yellow
+		default:
+			return ""
+		}
+	}
+	header, text, _ := strings.Cut(line.String(), "\n")
+	if l.below == headerEvery || !slices.Equal(l.header, line.header) {
+		l.header, l.below = line.header, 0
+		text = header + "\n" + text
+	}
+	l.below++
+	_, err := io.WriteString(w, text)
 	return err
 }
 

@@ -142,18 +142,58 @@ func TestBenchLines(t *testing.T) {
 		second.latency.add(d)
 	}
 	var b strings.Builder
-	require.NoError(t, second.line(&b, look{}, 0, 3*time.Second))
+	lines := benchLines{look: look{whole: true}}
+	require.NoError(t, lines.print(&b, second, 3*time.Second))
 	silent := newTally()
 	silent.took = time.Second
-	require.NoError(t, silent.line(&b, look{}, 1, 4*time.Second))
+	require.NoError(t, lines.print(&b, silent, 4*time.Second))
 	require.NoError(t, second.write(&b))
 	golden(t, "bench.txt", b.String())
 
 	b.Reset()
-	require.NoError(t, second.line(&b, look{coloured: true}, 1, 3*time.Second))
-	require.Contains(t, b.String(), red+"      5"+resetColour)
-	require.Contains(t, b.String(), yellow+"    1"+resetColour)
-	require.NotContains(t, b.String(), red+"       0")
+	lines.look.coloured = true
+	require.NoError(t, lines.print(&b, second, 3*time.Second))
+	require.Contains(t, b.String(), red+"5"+resetColour)
+	require.Contains(t, b.String(), yellow+"1"+resetColour)
+	require.NotContains(t, b.String(), red+"0")
+}
+
+// Whatever the width, what was lost is there and no line is too long; and the
+// columns stay where they are when servers come and go.
+func TestBenchLinesFitTheTerminal(t *testing.T) {
+	for columns := 60; columns <= 140; columns++ {
+		var b strings.Builder
+		lines := benchLines{look: look{columns: columns}}
+		for n, servers := range []int{3, 2, 5, 3} {
+			second := newTally()
+			second.took = time.Second
+			for i := range servers {
+				second.servers["node-"+strconv.Itoa(i)] = 1
+				second.latency.add(1234 * time.Millisecond)
+			}
+			require.NoError(t, lines.print(&b, second, time.Duration(n)*time.Hour))
+		}
+		for line := range strings.Lines(b.String()) {
+			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), columns, line)
+		}
+		require.Contains(t, b.String(), "FAILED  MISSING  OLD  ANSWERED BY")
+		require.LessOrEqual(t, strings.Count(b.String(), "ANSWERED"), 2, "once, and once more for five servers")
+		if columns >= 80 {
+			require.Contains(t, b.String(), "node-0 33%  node-1 33%  node-2 33%\n")
+		}
+	}
+}
+
+func TestBenchPrintsItsHeaderAgain(t *testing.T) {
+	var b strings.Builder
+	lines := benchLines{look: look{whole: true}}
+	for range 2*headerEvery + 1 {
+		second := newTally()
+		second.took = time.Second
+		require.NoError(t, lines.print(&b, second, time.Second))
+	}
+	require.Equal(t, 3, strings.Count(b.String(), "MISSING"))
+	require.Contains(t, b.String(), "P50")
 }
 
 // A quantile is never less than the true one, and at most a sixteenth more.

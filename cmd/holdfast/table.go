@@ -37,6 +37,17 @@ func (t *table) fit(dispensable ...string) (left int) {
 	return t.look.columns - t.width()
 }
 
+// cutLast takes columns off the longest cells of the last column.
+func (t *table) cutLast(columns int) {
+	last := len(t.widths()) - 1
+	most := max(t.widths()[last]-columns, 1)
+	for i, row := range t.rows {
+		if cell := []rune(row[last]); len(cell) > most {
+			t.rows[i] = append(slices.Clone(row[:last]), string(cell[:most-1])+"…")
+		}
+	}
+}
+
 func (t *table) remove(column int) {
 	t.header = slices.Delete(slices.Clone(t.header), column, column+1)
 	for i, row := range t.rows {
