@@ -41,7 +41,7 @@ func (c *ringCommand) draw(ctx context.Context, w io.Writer, look look) error {
 		if err := decodeAnswer(body, c.Admin, &k); err != nil {
 			return err
 		}
-		return writeKey(w, k)
+		return writeKey(w, k, look)
 	}
 	var r ringInfo
 	if err := decodeAnswer(body, c.Admin, &r); err != nil {
@@ -104,8 +104,8 @@ func copiesText(n int) string {
 }
 
 // writeKey writes who owns one key, step by step as the owner is found.
-func writeKey(w io.Writer, k keyInfo) error {
-	t := table{rows: [][]string{{"key", k.Key, ""}}}
+func writeKey(w io.Writer, k keyInfo, look look) error {
+	t := table{look: look}
 	add := func(name, value, why string) { t.rows = append(t.rows, []string{name, value, why}) }
 	if tag := ring.Tag(k.Key); tag != k.Key {
 		add("tag", tag, "what stands in the braces alone decides")
@@ -120,7 +120,7 @@ func writeKey(w io.Writer, k keyInfo) error {
 	for i, name := range k.Successors {
 		why := "holds a copy"
 		if i == 0 {
-			why = "holds a copy, and owns the key when " + k.Owner + " is gone"
+			why = "holds a copy, owns the key when " + k.Owner + " is gone"
 		}
 		add("successor "+strconv.Itoa(i+1), name, why)
 	}
@@ -134,6 +134,11 @@ func writeKey(w io.Writer, k keyInfo) error {
 		}
 	}
 	add("ring", k.Fingerprint, "members that show the same name the same owner")
+	t.wrapLast()
+	// The key may be long: it is no reason for the reasons to have less room.
+	if _, err := fmt.Fprintf(w, "%-*s  %s\n", t.widths()[0], "key", printable(k.Key)); err != nil {
+		return err
+	}
 	return t.write(w)
 }
 

@@ -51,9 +51,23 @@ func TestWriteKey(t *testing.T) {
 		"key-empty.txt": {Key: "a\x1b[31m\n", Slot: 1, Partition: 0, Fingerprint: "0"},
 	} {
 		var b strings.Builder
-		require.NoError(t, writeKey(&b, k))
+		require.NoError(t, writeKey(&b, k, look{whole: true}))
 		golden(t, name, b.String())
 		require.NotContains(t, b.String(), "\x1b")
+	}
+	held.Key = strings.Repeat("long", 20)
+	for columns := 60; columns <= 100; columns++ {
+		var b strings.Builder
+		require.NoError(t, writeKey(&b, held, look{columns: columns}))
+		key, rest, _ := strings.Cut(b.String(), "\n")
+		require.Equal(t, "key          "+held.Key, key)
+		for line := range strings.Lines(rest) {
+			require.LessOrEqual(t, len([]rune(line))-1, columns, line)
+		}
+		require.Contains(t, strings.Join(strings.Fields(b.String()), " "), "holds a copy, owns the key when node-2 is gone")
+		if columns == 80 {
+			golden(t, "key-80.txt", b.String())
+		}
 	}
 }
 

@@ -37,6 +37,32 @@ func (t *table) fit(dispensable ...string) (left int) {
 	return t.look.columns - t.width()
 }
 
+// leastText is the narrowest column in which sentences can be read.
+const leastText = 20
+
+// wrapLast breaks the cells of the last column, which are text, into rows of
+// their own until they fit, if there is room for any.
+func (t *table) wrapLast() {
+	last := len(t.widths()) - 1
+	room := t.look.columns - (t.width() - t.widths()[last])
+	if t.look.whole || room < leastText {
+		return
+	}
+	var rows [][]string
+	for _, row := range t.rows {
+		b := helpText{width: room}
+		b.wrap("", 0, row[last])
+		for i, text := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+			cells := make([]string, last)
+			if i == 0 {
+				copy(cells, row)
+			}
+			rows = append(rows, append(cells, text))
+		}
+	}
+	t.rows = rows
+}
+
 // cutLast takes columns off the longest cells of the last column.
 func (t *table) cutLast(columns int) {
 	last := len(t.widths()) - 1
