@@ -117,6 +117,37 @@ var (
 	unknownWord = regexp.MustCompile(`^unexpected argument ([^,]*)`)
 )
 
+var (
+	meant     = regexp.MustCompile(`^(.*?)([^ "]+)("?), did you mean (?:one of )?(".*")\?$`)
+	candidate = regexp.MustCompile(`"([^"]+)"`)
+)
+
+// nearOnly takes out suggestions that have nothing to do with the word. The
+// parser suggests what differs in two letters, which in a word of four can be
+// any; but hardly anybody mistypes the first.
+func nearOnly(text string) string {
+	parts := meant.FindStringSubmatch(text)
+	if parts == nil {
+		return text
+	}
+	first := (strings.TrimLeft(parts[2], "-") + " ")[:1] // a word may be nothing but dashes
+	var near []string
+	for _, c := range candidate.FindAllStringSubmatch(parts[4], -1) {
+		if strings.HasPrefix(strings.TrimLeft(c[1], "-"), first) {
+			near = append(near, c[0])
+		}
+	}
+	text = parts[1] + parts[2] + parts[3]
+	switch len(near) {
+	case 0:
+		return text
+	case 1:
+		return text + ", did you mean " + near[0] + "?"
+	default:
+		return text + ", did you mean one of " + strings.Join(near, ", ") + "?"
+	}
+}
+
 // explain turns an error of the parser into one line in our spelling.
 func explain(err error) error {
 	usage := &usageError{command: "holdfast", text: err.Error()}
@@ -135,6 +166,7 @@ func explain(err error) error {
 	default:
 		usage.text = flagName.ReplaceAllString(usage.text, "$1-$2")
 	}
+	usage.text = nearOnly(usage.text)
 	const most = 1000 // bytes; a value may be a whole file by mistake
 	if len(usage.text) > most {
 		usage.text = strings.ToValidUTF8(usage.text[:most], "") + "…"

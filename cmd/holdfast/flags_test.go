@@ -21,6 +21,11 @@ func TestWrongCommandLines(t *testing.T) {
 		{`-colour`, []string{`unknown flag -colour`}},
 		{`node -colour blue`, []string{`unknown flag -colour`}},
 		{`node -nmae a`, []string{`unknown flag -nmae`, `did you mean "-name"`}},
+		{`node -joi a`, []string{`did you mean "-join"`}},
+		{`node -cop 2`, []string{`did you mean "-copies"`}},
+		{`node -resp-max-client 2`, []string{`did you mean "-resp-max-clients"`}},
+		{`router -httpx a`, []string{`-httpx, did you mean "-http"?`}},
+		{`bench -duration 0s`, []string{`-duration "0s"`, `a duration over 0`}},
 		{`node extra`, []string{`unexpected argument extra`}},
 		{`node -name`, []string{`-name needs a value`}},
 		{`node -name -copies 3`, []string{`-name needs a value`}},
@@ -66,6 +71,19 @@ func TestWrongCommandLines(t *testing.T) {
 				require.Contains(t, r.stderr, text)
 			}
 		})
+	}
+}
+
+// The parser finds names near that differ in every other letter.
+func TestFarNamesAreNotSuggested(t *testing.T) {
+	for _, line := range []string{"router -resp x", "router -peer x", "router -app x", "router -demo", "status -url x", "rin -x", "zing", "node ---", "node ----", "- x"} {
+		r := holdfast(t, strings.Fields(line)...)
+		require.Equal(t, exitUsage, r.code)
+		requireOneLine(t, r.stderr)
+		require.NotContains(t, r.stderr, `"-help"`, line)
+		if line != "rin -x" {
+			require.NotContains(t, r.stderr, "did you mean", line)
+		}
 	}
 }
 

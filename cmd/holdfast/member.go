@@ -42,7 +42,7 @@ type memberFlags struct {
 	CookieSecure bool     `group:"Finding the user of a request" help:"The site is reached over TLS: mark the cookie Secure and bind it to its host (__Host-)."`
 
 	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time."`
-	Insecure      bool   `group:"Security" help:"Allow gossip, peer and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
+	Insecure      bool   `group:"Security" help:"Allow gossip, peer, Redis and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
 
 	AdminHost hostNames `name:"admin-host" group:"Security" placeholder:"NAME,…" help:"Further names under which browsers reach -admin, such as that of a proxy before it. Others than localhost, IP addresses and the hosts of -admin and -advertise are refused, so that no web page gets there by a name of its own."`
 

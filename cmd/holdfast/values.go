@@ -95,7 +95,7 @@ type duration time.Duration
 func (d *duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil || v <= 0 {
-		return refuse(text, "a duration with its unit, such as 90s, 30m or 12h")
+		return refuse(text, "a duration over 0 with its unit, such as 90s, 30m or 12h")
 	}
 	*d = duration(v)
 	return nil
