@@ -31,7 +31,7 @@ type benchCommand struct {
 	Connections connectionCount `placeholder:"N" default:"16" help:"How many requests are under way at a time. The users are shared out among the connections."`
 	Writes      percentage      `placeholder:"PERCENT" default:"20" help:"How many of a hundred requests write; the others read."`
 	Size        size            `placeholder:"SIZE" default:"300B" help:"Of a session."`
-	Ack         ackMode         `placeholder:"MODE" default:"async" help:"What a write waits for: async, the owner alone; replica, one copy too; all, every copy."`
+	Ack         ackMode         `placeholder:"MODE" default:"async" help:"What a write waits for: async, the owner alone; replica, one copy too; all, every copy; of the nodes that the ring has."`
 	Rate        requestCount    `placeholder:"N" default:"0" help:"Requests a second over all connections; 0 sends each as soon as the one before is answered."`
 	Duration    duration        `placeholder:"DURATION" default:"30s" help:"How long to go on."`
 	Requests    requestCount    `placeholder:"N" default:"0" help:"Stop after so many requests; 0 means only after -duration."`

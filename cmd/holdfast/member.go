@@ -16,7 +16,7 @@ import (
 
 // placeFlags say who a node or a router is and where it is reached.
 type placeFlags struct {
-	Name    string `group:"Identity" placeholder:"NAME" help:"Name on the ring: unique, and the same after a restart, for it decides which sessions are owned. Default: this host's name."`
+	Name    string `group:"Identity" placeholder:"NAME" help:"Name on the ring: unique, and the same after a restart, for it decides which sessions a node owns; a router owns none. Default: this host's name."`
 	Cluster string `group:"Identity" placeholder:"NAME" default:"holdfast" help:"Name of the cluster; members of another one are not spoken to."`
 	Zone    string `group:"Identity" placeholder:"NAME" help:"Where the member runs, shown beside it."`
 

@@ -14,7 +14,7 @@ type nodeCommand struct {
 	Peer hostPort `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8083" help:"Address of the link between nodes: copies, hand-over, forwarded requests."`
 	RESP hostPort `name:"resp" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8082" help:"Address of the Redis protocol, for session libraries that talk to Redis."`
 
-	Ack           ackMode       `group:"Sessions" placeholder:"MODE" default:"async" help:"What a write waits for where the request does not say (Holdfast-Ack): async, the owner alone; replica, one copy too; all, every copy."`
+	Ack           ackMode       `group:"Sessions" placeholder:"MODE" default:"async" help:"What a write waits for where the request does not say (Holdfast-Ack): async, the owner alone; replica, one copy too; all, every copy. Where the ring has fewer other nodes it waits for those that there are, maybe none: Holdfast-Acked in the answer says how many."`
 	PartitionMode partitionMode `group:"Sessions" placeholder:"MODE" default:"available" help:"What an owner does that can reach no other node: available, serve on and say Holdfast-Degraded, to be merged when the network heals; majority, refuse unless it reaches a majority of the nodes that were there last."`
 	TTL           duration      `name:"ttl" group:"Sessions" placeholder:"DURATION" default:"30m" help:"Idle time after which a session expires where its writer gives none."`
 	MaxSession    size          `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
