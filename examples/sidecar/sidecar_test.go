@@ -228,6 +228,7 @@ func (s *script) kill(t *testing.T, name string) {
 
 func TestLoginSurvivesTheOwner(t *testing.T) {
 	s := start(t)
+	require.NotContains(t, s.log.String(), "the application does not answer", "a node starts after its application")
 	v := s.visitor(t)
 
 	owner := v.get("/").text("server")
