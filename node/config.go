@@ -138,7 +138,7 @@ type Config struct {
 	// GossipKeys encrypts gossip: the first key encrypts, all of them decrypt.
 	// 16, 24 or 32 bytes each.
 	GossipKeys [][]byte
-	// Insecure allows gossip, peer and admin addresses that others can reach
+	// Insecure allows gossip, peer, Redis and admin addresses that others can reach
 	// although nothing protects them.
 	Insecure bool
 
