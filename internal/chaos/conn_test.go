@@ -192,6 +192,21 @@ func TestDoorOfAFrozenNodeHoldsUpAFew(t *testing.T) {
 	require.ErrorIs(t, a.err, errBusy)
 }
 
+// A request that had chosen the door before its member began to leave dials it all
+// the same. That connection leads to a process that ends soon.
+func TestDoorKeepsNoConnectionOfTheProcessBefore(t *testing.T) {
+	d := newDoor("node-1", silent(t), false)
+	d.leave()
+	c, boot := d.take()
+	require.Nil(t, c)
+	c, err := dial(t.Context(), d.address)
+	require.NoError(t, err)
+	d.give(c, boot)
+	d.open(make(chan struct{}))
+	c, _ = d.take()
+	require.Nil(t, c)
+}
+
 func TestDoorOpensWhenItsMemberListens(t *testing.T) {
 	d := newDoor("node-1", silent(t), false)
 	d.down.Store(true)

@@ -66,6 +66,7 @@ func (d *door) open(gone <-chan struct{}) {
 		c, err := net.DialTimeout("tcp", d.address, dialTimeout)
 		if err == nil {
 			c.Close()
+			d.close() // what was dialled after leave leads to the process before
 			d.down.Store(false)
 			return
 		}
