@@ -36,7 +36,7 @@ func TestLogoutAskedAgain(t *testing.T) {
 				tombstone := n.Inspect().Peek(key)
 				require.True(t, tombstone.Dead())
 				if do(op) {
-					require.True(t, c.copied(n.ID().Name, tombstone), "the logout was confirmed, and no copy has it")
+					require.True(t, c.copied(n.ID().Name, tombstone), "broken: the logout was confirmed, and no copy has it")
 				}
 				c.Heal()
 				require.True(t, do(op))
