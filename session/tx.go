@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -221,7 +222,7 @@ func (tx *Tx) Delete(key string) bool {
 	cur := tx.part.heldLocked(key)
 	found := cur.presence(tx.now)
 	if found == deleted {
-		tx.changed = append(tx.changed, key)
+		tx.changed = append(tx.changed, strings.Clone(key)) // it may lie in a buffer
 		return false
 	}
 	next := tx.store.cfg.entomb(key, cur.rec, tx.now)

@@ -184,6 +184,7 @@ func TestTxKeepsNothingOfItsArguments(t *testing.T) {
 		func(tx *Tx) error { tx.Delete(key); return nil },
 		func(tx *Tx) error { return tx.Put(key, opaque(key), nil) },
 		func(tx *Tx) error { tx.Delete(key); return nil },
+		func(tx *Tx) error { tx.Delete(key); return nil }, // of what is deleted already
 		func(tx *Tx) error { return tx.Patch(key, []Field{{Name: key, Value: key}}) },
 		func(tx *Tx) error { return tx.Patch(key, []Field{{Name: key, Value: key}}) },
 		func(tx *Tx) error { _, err := tx.Rename(key, key); return err },
