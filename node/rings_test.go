@@ -89,3 +89,60 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 		})
 	}
 }
+
+// A ring counts as proven when everybody in it has seen it so for a while. What
+// one node alone makes of a cut that it is noticing does not.
+func TestRingIsProvenByAgreement(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		seen  string        // by b, as it last said: the same ring or another
+		ago   time.Duration // that it was heard
+		stood time.Duration // since they agreed
+		want  bool
+	}{
+		"agreed on for long":    {"same", 0, provenAfter + time.Second, true},
+		"agreed on for a while": {"same", 0, provenAfter / 2, false},
+		"b sees another":        {"other", 0, time.Minute, false},
+		"b is silent":           {"same", 2 * vouchFor, time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still(t, "a")
+			n.pass(time.Minute)
+			v := n.glance(up("b", 1))
+			l := n.link(up("b", 1))
+			l.fingerprint = c.seen
+			if c.seen == "same" {
+				l.fingerprint = v.Table.Fingerprint()
+			}
+			l.heard.Store(int64(n.since() - c.ago))
+			n.rings.look(v)
+			n.pass(c.stood)
+			n.rings.look(v)
+			n.glance(up("b", 1), up("c", 1))
+			require.Equal(t, c.want, n.rings.past[len(n.rings.past)-1].proven)
+		})
+	}
+}
+
+// Where copies are out of reach a new session takes an id of another partition.
+func TestNewIDsAvoidWhatIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	n := alone(t)
+	for p := range n.owner.blind {
+		n.owner.blind[p].Store(p%2 == 0)
+	}
+	for range 50 {
+		require.Equal(t, 1, ring.Partition(n.newSessionID())%2)
+	}
+}
+
+// A source that was forgotten and has come back is asked over its new link.
+func TestFetchUsesTheLinkThatThereIsNow(t *testing.T) {
+	t.Parallel()
+	n := still(t, "a")
+	n.glance(up("b", 1))
+	before := newLink(n, up("b", 1))
+	now := n.link(up("b", 1))
+	gone := newLink(n, up("c", 1))
+	require.Equal(t, []*link{now, gone}, n.owner.present([]*link{before, gone}))
+}
