@@ -150,6 +150,20 @@ func TestOverTheWire(t *testing.T) {
 	require.Contains(t, body, `"{carol}:a/b"`)
 }
 
+// Where nobody can say whether there is a session, one with a condition is refused.
+// A new id has no need of one.
+func TestPostMakesNoCondition(t *testing.T) {
+	door, node := newDoor(t)
+	asked := 0
+	node.hook = func(op *session.Op) {
+		asked++
+		require.Equal(t, session.Put, op.Kind)
+		require.False(t, op.Create || op.Exists || op.IfVersion != 0)
+	}
+	require.Equal(t, 201, send(door, "POST", "/v1/sessions", "").Code)
+	require.Equal(t, 1, asked)
+}
+
 // Whatever key the rules allow, each address that we give out leads back to it.
 func TestLocationLeadsToTheSession(t *testing.T) {
 	keys := rapid.StringN(1, 40, 512).Filter(func(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) })
