@@ -60,7 +60,7 @@ const (
 // A node whose lease has run out may have been succeeded meanwhile, and so may
 // have been whoever answers it first: two processes that stood still together know
 // of nothing, and each would give the other a lease. So all others must answer
-// before it serves again, or, if not all do, as many as usual after askTimeout.
+// before it serves again, or, if not all do in time, as many as usual (see ask).
 type lease struct {
 	node  *Node
 	until atomic.Int64 // nanoseconds since the node's start
