@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/seed-95a32959/holdfast/internal/alloctest"
 )
 
 func update(t require.TestingT, s *Store, key string, f func(tx *Tx) error) Changes {
@@ -306,7 +308,7 @@ func TestTxReadsWithoutAllocating(t *testing.T) {
 	put(t, s, "k", Field{Name: "a", Value: "1"})
 	p := s.cfg.PartitionOf("k")
 	found := 0
-	require.Zero(t, testing.AllocsPerRun(100, func() {
+	require.Zero(t, alloctest.Fewest(func() {
 		_ = s.View(p, func(tx *Tx) error {
 			if rec, _ := tx.Get("k"); rec != nil {
 				found++
