@@ -26,7 +26,6 @@ var (
 )
 
 func TestClaimRequestRoundTrip(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := claimRequest{
 			epoch: rapid.Uint64().Draw(t, "epoch"), fingerprint: rapid.StringN(0, 255, 255).Draw(t, "fingerprint"),
@@ -51,7 +50,6 @@ func TestClaimRequestRefusesWhatIsNoPartition(t *testing.T) {
 }
 
 func TestClaimAnswersRoundTrip(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		answers := rapid.SliceOfN(anyAnswer, 1, 20).Draw(t, "answers")
 		var b []byte
@@ -73,7 +71,6 @@ func TestClaimAnswersRoundTrip(t *testing.T) {
 }
 
 func TestHoldingRoundTrip(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		h := holding{rapid.ByteRange(0, 2).Draw(t, "state"), rapid.Uint64().Draw(t, "version"), rapid.Uint64().Draw(t, "hash")}
 		got, err := decodeHolding(h.encode())

@@ -17,7 +17,6 @@ var fewClaims = rapid.Custom(func(t *rapid.T) claimRef {
 // Two members that know the same claims must agree on which is in force, so
 // newer must be a total order.
 func TestClaimOrderIsTotal(t *testing.T) {
-	t.Parallel()
 	claim := rapid.OneOf(rapid.Just(claimRef{}), fewClaims, anyClaimRef)
 	rapid.Check(t, func(t *rapid.T) {
 		a, b, c := claim.Draw(t, "a"), claim.Draw(t, "b"), claim.Draw(t, "c")
@@ -43,7 +42,6 @@ func hashOf(o *ownership) (h uint64) {
 }
 
 func TestClaimHashTellsClaimsApart(t *testing.T) {
-	t.Parallel()
 	require.Zero(t, claimRef{}.hash(5), "no claim adds nothing")
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := fewClaims.Draw(t, "a"), fewClaims.Draw(t, "b")
@@ -61,7 +59,6 @@ func exchange(t require.TestingT, from, to *ownership) {
 // Members that exchange tables in any order, any number of times, end with the
 // newest claim of each partition everywhere, and with equal hashes only then.
 func TestClaimsTablesConverge(t *testing.T) {
-	t.Parallel()
 	nodes := []*Node{still(t, "a"), still(t, "b"), still(t, "c")}
 	rapid.Check(t, func(t *rapid.T) {
 		tables := make([]*ownership, len(nodes))

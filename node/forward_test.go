@@ -26,7 +26,6 @@ var sentinels = []error{
 }
 
 func TestReplyRoundTrip(t *testing.T) {
-	t.Parallel()
 	n := still(t, "a")
 	for p := range n.owner.phases {
 		n.store.Open(p)
@@ -151,7 +150,6 @@ func TestRepeatable(t *testing.T) {
 }
 
 func TestRequestRoundTrip(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		key := anyName.Draw(t, "key")
 		offset := time.Duration(rapid.Int64Range(-1e6, 1e6).Draw(t, "offset")) * time.Millisecond

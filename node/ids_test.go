@@ -29,7 +29,6 @@ func TestTagOf(t *testing.T) {
 // A rotated session stays in its partition, so that both ids change under one
 // lock, and with its user's other sessions.
 func TestSamePartitionKeepsPartitionAndTag(t *testing.T) {
-	t.Parallel()
 	key := rapid.OneOf(
 		rapid.StringN(1, 40, 400),
 		rapid.Custom(func(t *rapid.T) string {

@@ -244,7 +244,6 @@ func TestLookThatFindsNothingNewIsNoChange(t *testing.T) {
 // The law that keeps two sides from both serving: however members vanish, come
 // and time goes by, a view without a majority of the whole never shrinks it.
 func TestMinorityNeverShrinksTheWhole(t *testing.T) {
-	t.Parallel()
 	n := still(t, "a", majority)
 	rapid.Check(t, func(t *rapid.T) {
 		n.lease.stable = make(map[string]bool)

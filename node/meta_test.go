@@ -13,7 +13,6 @@ import (
 )
 
 func TestMetaRoundTrip(t *testing.T) {
-	t.Parallel()
 	short := rapid.StringN(0, 20, 60)
 	rapid.Check(t, func(t *rapid.T) {
 		m := Meta{
@@ -112,7 +111,6 @@ func TestCheckParamsNamesParameterAndBothValues(t *testing.T) {
 }
 
 func TestParseID(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		want := anyID.Draw(t, "id")
 		got, err := parseID(want.String())
@@ -127,7 +125,6 @@ func TestParseID(t *testing.T) {
 
 // A later boot supersedes an earlier one by the order of the strings alone.
 func TestLaterBootIsLarger(t *testing.T) {
-	t.Parallel()
 	clock := rapid.Int64Range(0, 1<<47)
 	rapid.Check(t, func(t *rapid.T) {
 		early, late := clock.Draw(t, "early"), clock.Draw(t, "late")

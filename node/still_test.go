@@ -84,6 +84,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// Tests that draw values do not run in parallel: a generator of rapid writes its
+// own name when another one first asks for it, without a lock, and the library's
+// own are shared by all tests.
 var (
 	anyName = rapid.StringMatching(`[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?`)
 	anyBoot = rapid.StringMatching(`[0-9a-f]{20}`)

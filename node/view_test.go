@@ -17,7 +17,6 @@ import (
 
 // A view depends on the facts and not on the order in which they came.
 func TestViewDependsOnTheSetOfMembersOnly(t *testing.T) {
-	t.Parallel()
 	params := ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}
 	self := id("a", 1)
 	state := rapid.SampledFrom([]State{StateJoining, StateReady, StateReady, StateLeaving})
@@ -141,7 +140,6 @@ func (n *Node) hear(id ID, alive, left bool) {
 // One boot of each name takes part at most: the newest that gossip knows as
 // alive and whose address has not refused a connection.
 func TestNewestBootThatIsNotGoneTakesPart(t *testing.T) {
-	t.Parallel()
 	n := gossiping(t, "a")
 	rapid.Check(t, func(t *rapid.T) {
 		clear(n.gossip.heard)
