@@ -12,17 +12,17 @@ import (
 	"github.com/seed-95a32959/holdfast/peer"
 )
 
-// gatedNetwork holds dials back once it is shut: the first until first is
-// closed, later ones until later is.
+// gatedNetwork holds dials to one address back: the first until first is closed,
+// later ones until later is.
 type gatedNetwork struct {
 	hostNetwork
-	shut         atomic.Bool
+	shut         atomic.Value // of string, the address
 	held         atomic.Int32
 	first, later chan struct{}
 }
 
 func (g *gatedNetwork) Dial(ctx context.Context, address string) (net.Conn, error) {
-	if g.shut.Load() {
+	if g.shut.Load() == address {
 		gate := g.later
 		if g.held.Add(1) == 1 {
 			gate = g.first
@@ -46,13 +46,19 @@ func TestBulkConnectionOfALinkThatIsDown(t *testing.T) {
 	agree(t, ada, bob)
 
 	l := bob.linkTo(ada.id)
-	l.mu.Lock()
-	if l.bulk != nil { // what the join has left
-		l.bulk.Close()
-	}
-	l.bulk = nil
-	l.mu.Unlock()
-	gate.shut.Store(true)
+	gate.shut.Store(l.addr)
+	eventually(t, "none is left or under way from before", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.bulkDialing != nil && gate.held.Load() == 0 {
+			return false
+		}
+		if l.bulk != nil {
+			l.bulk.Close()
+		}
+		l.bulk = nil
+		return true
+	})
 	type result struct {
 		link *peer.Link
 		err  error
