@@ -193,6 +193,9 @@ func (w *window) leave(size int) {
 	w.waits = false
 	w.mu.Unlock()
 	if waits {
-		w.room <- struct{}{} // never blocks: one for each time that the reading goroutine waits
+		select {
+		case w.room <- struct{}{}:
+		default: // a wake is there already, of a time when the reading goroutine found room without it
+		}
 	}
 }
