@@ -170,19 +170,25 @@ func (c *client) refuseHead(status int, reason string) {
 	c.linger()
 }
 
-// linger closes the sending side and reads on a little: to close at once what still has bytes in it would reset the connection, and take the answer away from a
-// client that has not read it yet.
+// linger closes the sending side and reads on until the client closes too, pauses, or has had its time: to close at once what still has bytes in it, or gets more,
+// would reset the connection, and take the answer away from a client that has not read it yet, because it still sends.
 func (c *client) linger() {
 	if !closeWrite(c.conn) {
 		return
 	}
-	_ = c.conn.SetReadDeadline(time.Now().Add(lingerTime))
-	_, _ = io.CopyN(io.Discard, c.conn, lingerBytes)
+	end := time.Now().Add(lingerMost)
+	for now := time.Now(); now.Before(end); now = time.Now() {
+		_ = c.conn.SetReadDeadline(now.Add(lingerPause))
+		if _, err := io.CopyN(io.Discard, c.conn, lingerStep); err != nil {
+			return
+		}
+	}
 }
 
 const (
-	lingerTime  = 500 * time.Millisecond
-	lingerBytes = 256 << 10
+	lingerPause = 500 * time.Millisecond // for lingerStep bytes
+	lingerStep  = 8 << 10                // what io.Discard reads at once
+	lingerMost  = 5 * time.Second
 )
 
 // next, ready, ended, trailer, stopBody and goOn implement front.

@@ -49,6 +49,21 @@ func TestOldClient(t *testing.T) {
 	require.Equal(t, "localhost", m.only(t).host, "HTTP/1.1 must name one")
 }
 
+// A client that sends on when its request has been refused is not reset before it comes to read why.
+func TestRefusedWhileItSends(t *testing.T) {
+	f := open(t, router.Config{Lookup: fixed(gone(t, "owner"), router.Target{})})
+	conn := dial(t, f)
+	const size = 16 << 20 // more than the sockets hold
+	fmt.Fprintf(conn, "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
+	_, err := conn.Write(make([]byte, size))
+	require.NoError(t, err)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusBadGateway, answer.StatusCode)
+	_, err = io.ReadAll(answer.Body)
+	require.NoError(t, err)
+}
+
 // Each answer is told of once, with its final status.
 func TestAnswered(t *testing.T) {
 	m := start(t, "a", func(w http.ResponseWriter, r *http.Request) {
