@@ -38,10 +38,10 @@ func (n *Node) pinned() http.Handler {
 		here, err := n.awaitOwner(r.Context(), user)
 		switch {
 		case err != nil:
-			refuseUnavailable(w, err.Error())
+			refuseUnavailable(w, err)
 		case !here && !safe(r.Method) && n.stale(attemptOf(r.Context()).named(n.cfg.Now())):
 			n.stats.refusedLate.Add(1)
-			refuseUnavailable(w, errOvertaken.Error())
+			refuseUnavailable(w, errOvertaken)
 		case !here || n.beside != nil:
 			n.router.Forward(w, r, user, cookie, nil)
 		default:

@@ -34,7 +34,7 @@ func (n *Node) demo(w http.ResponseWriter, r *http.Request) {
 		case errors.Is(err, session.ErrType):
 			problem.Write(w, http.StatusConflict, "type-conflict", "The session holds something else", "the visit counter needs a session with fields")
 		case err != nil:
-			refuseUnavailable(w, err.Error())
+			refuseUnavailable(w, err)
 		default:
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Cache-Control", "no-store")

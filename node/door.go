@@ -192,7 +192,7 @@ func (n *Node) publicHandler() http.Handler {
 		a, err := n.received(r)
 		if err != nil {
 			n.stats.refusedLate.Add(1)
-			refuseUnavailable(w, err.Error())
+			refuseUnavailable(w, err)
 			return
 		}
 		if !a.deadline.IsZero() {
@@ -269,9 +269,15 @@ func samePartition(id string) string {
 	}
 }
 
-// refuseUnavailable answers a request whose owner could not be found in time.
-func refuseUnavailable(w http.ResponseWriter, detail string) {
+// refuseUnavailable answers a request that was not run here, and tells a router
+// who may do it: another member, or, if the claims are changing at this moment so
+// that others may refuse it as well, whoever owns the key in a moment.
+func refuseUnavailable(w http.ResponseWriter, err error) {
+	retry := "1"
+	if errors.Is(err, errOtherEpoch) {
+		retry = "later"
+	}
 	w.Header().Set("Retry-After", "1")
-	w.Header().Set("Holdfast-Retry", "1")
-	problem.Write(w, http.StatusServiceUnavailable, "unavailable", "The owner is not available", detail)
+	w.Header().Set("Holdfast-Retry", retry)
+	problem.Write(w, http.StatusServiceUnavailable, "unavailable", "The owner is not available", err.Error())
 }

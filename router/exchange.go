@@ -281,11 +281,12 @@ func (x *exchange) asksForAnother() bool {
 }
 
 // asksToWait reports whether the answer is that the members do not agree yet on who owns the key: one is about to take it over, and the other
-// has promised it away. Nothing was done. Whoever has the request from the client looks again in a moment; members in between pass the answer on.
+// has promised it away, or has it by a newer claim than the request was sent by. Nothing was done. Whoever has the request from the client looks again in
+// a moment; members in between pass the answer on.
 func (x *exchange) asksToWait() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
-	return x.hops == 0 && x.upload == nil && r.Status == http.StatusLoopDetected && string(retry) == retrySoon && !x.tried[x.tries-1].App
+	return x.hops == 0 && x.upload == nil && (r.Status == http.StatusLoopDetected || r.Status == http.StatusServiceUnavailable) && string(retry) == retrySoon && !x.tried[x.tries-1].App
 }
 
 // wait gives the members a moment to agree. false says that it has lasted too long, or that nobody waits any more.

@@ -218,8 +218,12 @@ func TestMembersThatDoNotAgreeYet(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		var asked atomic.Int32
 		m := start(t, "a", func(w http.ResponseWriter, _ *http.Request) {
-			if asked.Add(1) < 3 {
+			if n := asked.Add(1); n < 3 {
 				w.Header().Set("Holdfast-Retry", "later")
+				if n == 2 { // it has taken the user over, by a newer claim than the router knows
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return
+				}
 				w.WriteHeader(http.StatusLoopDetected)
 			}
 		})
