@@ -1,7 +1,9 @@
 package command
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +15,10 @@ import (
 
 // Env is what a batch's run depends on beside the store.
 type Env struct {
+	// Context ends when nobody waits for the answers any more, or nobody may:
+	// commands that have not begun by then are refused, and one that reads or
+	// writes many fields ends at the next. Nil never ends.
+	Context context.Context
 	// At is the time that writes are stamped with if it is earlier than that of
 	// the store's clock: see [session.Store.DoAsOf]. Zero means the clock.
 	At time.Time
@@ -65,7 +71,40 @@ const (
 	errUnderLimit failure = "ERR value is out of range, must be positive"
 	errAnswer     failure = "ERR the answer would be larger than 32 MiB"
 	errCrossSlot  failure = "CROSSSLOT Keys in request don't hash to the same slot"
+	errLate       failure = "TRYAGAIN the time for this command was over before it was run; nothing was changed"
+	errBusy       failure = "TRYAGAIN others wrote to the same keys first, again and again; nothing was changed"
+	errLong       failure = "EXECABORT the transaction costs more than one may, about half a second; nothing was changed"
 )
+
+// names is a set of names. A map is made for many only.
+type names struct {
+	few  [8]string
+	n    int
+	many map[string]bool
+}
+
+// add reports whether name was not in the set yet.
+func (s *names) add(name string) bool {
+	switch {
+	case s.many != nil:
+	case slices.Contains(s.few[:s.n], name):
+		return false
+	case s.n < len(s.few):
+		s.few[s.n] = name
+		s.n++
+		return true
+	default:
+		s.many = make(map[string]bool)
+		for _, f := range s.few {
+			s.many[f] = true
+		}
+	}
+	if s.many[name] {
+		return false
+	}
+	s.many[name] = true
+	return true
+}
 
 // call is a batch that runs, and its command that does.
 type call struct {
@@ -75,9 +114,11 @@ type call struct {
 	env   Env
 	out   Outcome
 	begin int // of the answers in B
+	mark  mark
+	next  int // of the batch's commands
 	args  [][]byte
 	spec  *Spec // of args
-	// scratch holds values that are made on the way, until they are written.
+	// scratch holds values that are made on the way, until all is written.
 	scratch []byte
 	fields  []session.Field
 }
@@ -90,35 +131,88 @@ const (
 	// maxAnswer bounds the answers of one batch, which a client could make of
 	// any size by naming a large value many times.
 	maxAnswer = 32 << 20
+	// maxSlice is the work, in units of [session.Tx.Spend], after which
+	// commands that are independent of each other go on in another transaction,
+	// about 2 ms, and maxWork that which one transaction may cost.
+	maxSlice = 200_000
+	maxWork  = 50_000_000
+	// stopEvery is how many fields one command looks at between two looks at
+	// the context.
+	stopEvery = 256
 )
 
-// Run runs the batch on partition p of store, at one moment, and appends the
-// answers to dst. An error is session.ErrNotServed, or, of a blind run,
-// session.ErrNotFound; nothing was changed then.
+// Run runs the batch on partition p of store and appends the answers to dst.
+// One command runs at one moment, and so do all those of an EXEC. An error is
+// session.ErrNotServed, or, of a blind run, session.ErrNotFound; nothing was
+// changed then.
 func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, error) {
 	c := calls.Get().(*call)
 	defer c.release()
+	if env.Context == nil {
+		env.Context = context.Background()
+	}
 	c.batch, c.env, c.B, c.Proto, c.begin = b, env, dst, b.Proto, len(dst)
-	var err error
-	switch {
-	case b.Writes():
-		var changes session.Changes
-		if env.At.IsZero() {
-			changes, err = store.Update(p, c.runAll)
-		} else {
-			changes, err = store.UpdateAsOf(p, env.At, c.runAll)
+	writes := b.Writes()
+	for first := true; first || c.next < len(b.Commands); first = false {
+		if err := c.runSlice(store, p, writes); err != nil {
+			// What an earlier slice has done stays, so all have to be answered.
+			unrun := errors.Is(err, session.ErrNotServed) || errors.Is(err, session.ErrNotFound)
+			if first && unrun {
+				return Outcome{Reply: c.B}, err
+			}
+			c.refuse(textOf(err))
 		}
+	}
+	c.out.Reply = c.B
+	return c.out, nil
+}
+
+// runSlice runs the commands from next on in one transaction: all of an EXEC,
+// else as many as take a while.
+func (c *call) runSlice(store *session.Store, p int, writes bool) (err error) {
+	c.mark = mark{reply: len(c.B), next: c.next, events: len(c.out.Events), out: c.out}
+	if !writes {
+		err = store.View(p, c.runSome)
+	} else {
+		at := c.env.At
+		if at.IsZero() {
+			at = store.Now()
+		}
+		var changes session.Changes
+		changes, err = store.UpdateAsOf(c.env.Context, p, at, c.runSome)
 		c.out.Changed = changes.Keys
 		for _, key := range changes.Lapsed {
 			c.event("expired", key)
 		}
-	case b.oneKey() && !env.Blind:
-		err = store.ViewKey(p, c.runAll)
-	default:
-		err = store.View(p, c.runAll)
 	}
-	c.out.Reply = c.B
-	return c.out, err
+	if err != nil {
+		c.rewind()
+	}
+	return err
+}
+
+// mark is where a transaction began, to which it goes back if it has to be run
+// again.
+type mark struct {
+	reply, next, events int
+	out                 Outcome
+}
+
+func (c *call) rewind() {
+	c.B, c.next, c.out = c.B[:c.mark.reply], c.mark.next, c.mark.out
+	c.out.Events = c.out.Events[:c.mark.events]
+	c.scratch = c.scratch[:0]
+}
+
+// refuse answers all that have no answer yet.
+func (c *call) refuse(text string) {
+	if c.batch.Multi {
+		c.Error(text)
+		c.next = len(c.batch.Commands)
+	}
+	for ; c.next < len(c.batch.Commands); c.next++ {
+		c.Error(text)
+	}
 }
 
 func (c *call) release() {
@@ -131,30 +225,65 @@ func (c *call) release() {
 	calls.Put(c)
 }
 
-func (c *call) runAll(tx *session.Tx) error {
+func (c *call) runSome(tx *session.Tx) error {
+	c.rewind()
 	c.Tx = tx
-	tx.ListChanges(c.env.Changed)
+	if c.out.Changed == nil {
+		c.out.Changed = c.env.Changed
+	}
+	tx.ListChanges(c.out.Changed)
+	if c.over() {
+		c.refuse(string(errLate))
+		return nil
+	}
 	if c.env.Blind && c.misses() {
 		return session.ErrNotFound
 	}
 	if c.batch.Multi {
-		for _, w := range c.batch.Watches {
-			if !c.Holds(w.Key) {
-				c.Error(string(errCrossSlot))
-				return nil
-			}
-			if c.tokenOf(w.Key) != w.Token {
-				c.NullArray()
-				return nil
-			}
-		}
-		c.Array(len(c.batch.Commands))
+		return c.exec()
 	}
-	for i, args := range c.batch.Commands {
-		c.runOne(c.batch.spec(i), args)
+	for c.next < len(c.batch.Commands) && tx.Spent() < maxSlice && !c.over() {
+		c.runOne(c.batch.spec(c.next), c.batch.Commands[c.next])
+		c.next++
+	}
+	if c.over() {
+		c.refuse(string(errLate))
 	}
 	return nil
 }
+
+// exec runs a transaction, all of it or nothing.
+func (c *call) exec() error {
+	for _, w := range c.batch.Watches {
+		if !c.Holds(w.Key) {
+			c.refuse(string(errCrossSlot))
+			return nil
+		}
+		if c.tokenOf(w.Key) != w.Token {
+			c.NullArray()
+			c.next = len(c.batch.Commands)
+			return nil
+		}
+	}
+	c.Array(len(c.batch.Commands))
+	for ; c.next < len(c.batch.Commands); c.next++ {
+		c.runOne(c.batch.spec(c.next), c.batch.Commands[c.next])
+		switch {
+		case c.over():
+			return errLate
+		case c.Spent() > maxWork:
+			return errLong
+		}
+	}
+	return nil
+}
+
+// over reports whether nobody waits for the answers any more.
+func (c *call) over() bool { return c.env.Context.Err() != nil }
+
+// stops is over for the loops of a command over its arguments, of which i is
+// one.
+func (c *call) stops(i int) bool { return i%stopEvery == stopEvery-1 && c.over() }
 
 // runOne appends the answer of one command, an error if it failed. Commands
 // append nothing before they can fail no more.
@@ -178,7 +307,7 @@ func (c *call) runOne(s *Spec, args [][]byte) {
 			return
 		}
 	}
-	c.spec, c.args, c.scratch, c.fields = s, args, c.scratch[:0], c.fields[:0]
+	c.spec, c.args, c.fields = s, args, c.fields[:0]
 	begin := len(c.B)
 	if err := s.run(c); err != nil {
 		c.B = c.B[:begin]
@@ -198,6 +327,7 @@ func textOf(err error) string {
 		return string(f)
 	}
 	for _, t := range []struct{ is, as error }{
+		{session.ErrBusy, errBusy}, {context.DeadlineExceeded, errLate}, {context.Canceled, errLate},
 		{session.ErrFull, errOOM}, {session.ErrTooLarge, errTooLarge}, {session.ErrKey, errBadKey}, {session.ErrType, errWrongType},
 	} {
 		if errors.Is(err, t.is) {
@@ -268,7 +398,10 @@ const (
 	aSortedSet kind = session.KindSortedSet
 )
 
-func kindOf(rec *session.Record) kind {
+func kindOf(rec interface {
+	Opaque() (string, bool)
+	Kind() string
+}) kind {
 	if _, ok := rec.Opaque(); ok {
 		return aString
 	}
@@ -280,7 +413,7 @@ func kindOf(rec *session.Record) kind {
 
 // find returns the live session under key, nil if there is none, and an error
 // if it is of another kind.
-func (c *call) find(key string, want kind) (*session.Record, error) {
+func (c *call) find(key string, want kind) (*session.Draft, error) {
 	rec, _ := c.Get(key)
 	if rec != nil && kindOf(rec) != want {
 		return nil, errWrongType

@@ -13,7 +13,7 @@ import (
 // entries yields the fields of a hash or the members of a set, by their names
 // as the client knows them, and their values as they are stored. Of nil it
 // yields none.
-func entries(rec *session.Record) iter.Seq2[string, string] {
+func entries(rec *session.Draft) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		if rec == nil {
 			return
@@ -26,15 +26,15 @@ func entries(rec *session.Record) iter.Seq2[string, string] {
 	}
 }
 
-func count(rec *session.Record) (n int) {
-	for range entries(rec) {
-		n++
+func count(rec *session.Draft) int {
+	if rec == nil {
+		return 0
 	}
-	return n
+	return rec.Len()
 }
 
 // lookup returns a field's value as it is stored.
-func (c *call) lookup(rec *session.Record, name []byte) (value string, ok bool) {
+func (c *call) lookup(rec *session.Draft, name []byte) (value string, ok bool) {
 	if rec == nil {
 		return "", false
 	}
@@ -71,13 +71,15 @@ func (c *call) setPairs(i int) (created int64, err error) {
 			return 0, err
 		}
 	}
-	given := make(map[string]bool)
+	var given names
 	for ; i < len(c.args); i += 2 {
+		if c.stops(i / 2) {
+			return 0, errLate
+		}
 		name := c.name(c.args[i])
-		if _, ok := c.lookup(rec, c.args[i]); !ok && !given[name] {
+		if _, ok := c.lookup(rec, c.args[i]); !ok && given.add(name) {
 			created++
 		}
-		given[name] = true
 		c.field(name, c.raw(c.args[i+1]), false)
 	}
 	if err := c.Patch(c.key(), c.fields); err != nil {
@@ -143,7 +145,10 @@ func (c *call) hmget() error {
 		return err
 	}
 	c.Array(len(c.args) - 2)
-	for _, name := range c.args[2:] {
+	for i, name := range c.args[2:] {
+		if c.stops(i) {
+			return errLate
+		}
 		value, ok := c.lookup(rec, name)
 		c.bulk(session.ValueBytes(value), ok)
 	}
@@ -221,22 +226,24 @@ func (c *call) drop(want kind, event string) error {
 	if err != nil {
 		return err
 	}
-	given := make(map[string]bool)
-	for _, arg := range c.args[2:] {
+	var given names
+	for i, arg := range c.args[2:] {
+		if c.stops(i) {
+			return errLate
+		}
 		name := c.name(arg)
-		if _, ok := c.lookup(rec, arg); ok && !given[name] {
-			given[name] = true
+		if _, ok := c.lookup(rec, arg); ok && given.add(name) {
 			c.field(name, "", true)
 		}
 	}
 	if err := c.without(rec, event); err != nil {
 		return err
 	}
-	return c.num(int64(len(given)))
+	return c.num(int64(len(c.fields)))
 }
 
 // without removes c.fields, which are in rec, and the key with the last.
-func (c *call) without(rec *session.Record, event string) error {
+func (c *call) without(rec *session.Draft, event string) error {
 	if len(c.fields) == 0 {
 		return nil
 	}
@@ -296,7 +303,7 @@ func (c *call) hincrbyfloat() error {
 }
 
 // putField sets the field that the command names.
-func (c *call) putField(rec *session.Record, value string) error {
+func (c *call) putField(rec *session.Draft, value string) error {
 	if rec == nil {
 		if err := c.blindly(c.key()); err != nil {
 			return err
@@ -321,26 +328,28 @@ func (c *call) scan(want kind, value func(string)) error {
 	if err != nil {
 		return err
 	}
-	matches := func(name string) bool { return match == nil || glob.Match(view(match), name) }
-	n := 0
-	for name := range entries(rec) {
-		if matches(name) {
-			n++
+	var found []session.Field
+	i := 0
+	for name, v := range entries(rec) {
+		if c.stops(i) {
+			return errLate
 		}
-	}
-	if value != nil {
-		n *= 2
+		i++
+		if match == nil || glob.Match(view(match), name) {
+			found = append(found, session.Field{Name: name, Value: v})
+		}
 	}
 	c.Array(2)
 	c.BulkString("0")
-	c.Array(n)
-	for name, v := range entries(rec) {
-		if !matches(name) {
-			continue
-		}
-		c.BulkString(name)
+	if value == nil {
+		c.Array(len(found))
+	} else {
+		c.Array(2 * len(found))
+	}
+	for _, f := range found {
+		c.BulkString(f.Name)
 		if value != nil {
-			value(v)
+			value(f.Value)
 		}
 	}
 	return nil

@@ -62,7 +62,7 @@ func (c *call) object() error {
 }
 
 // encodingOf is what Redis would say of a small value.
-func encodingOf(rec *session.Record) string {
+func encodingOf(rec *session.Draft) string {
 	value, ok := rec.Opaque()
 	if !ok && kindOf(rec) == aSet {
 		return "hashtable"
@@ -129,7 +129,7 @@ func (c *call) dump() error {
 		c.Null()
 		return nil
 	}
-	b := rec.Append(make([]byte, 9, 64))
+	b := rec.Record().Append(make([]byte, 9, 64))
 	b[0] = dumpVersion
 	binary.BigEndian.PutUint64(b[1:], session.KeyHash(view(b[9:])))
 	c.Bulk(b)

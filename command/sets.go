@@ -12,25 +12,28 @@ func (c *call) sadd() error {
 	if err != nil {
 		return err
 	}
-	given := make(map[string]bool)
-	for _, arg := range c.args[2:] {
+	var given names
+	for i, arg := range c.args[2:] {
+		if c.stops(i) {
+			return errLate
+		}
 		name := c.name(arg)
-		if _, ok := c.lookup(rec, arg); !ok && !given[name] {
-			given[name] = true
+		if _, ok := c.lookup(rec, arg); !ok && given.add(name) {
 			c.field(name, "", false)
 		}
 	}
+	added := len(c.fields)
 	if err := c.join(rec, aSet); err != nil {
 		return err
 	}
-	if len(given) > 0 {
+	if added > 0 {
 		c.event("sadd", c.key())
 	}
-	return c.num(int64(len(given)))
+	return c.num(int64(added))
 }
 
 // join adds c.fields to a set or a sorted set, which it makes if rec is nil.
-func (c *call) join(rec *session.Record, k kind) error {
+func (c *call) join(rec *session.Draft, k kind) error {
 	if len(c.fields) == 0 {
 		return nil
 	}
@@ -70,7 +73,10 @@ func (c *call) smismember() error {
 		return err
 	}
 	c.Array(len(c.args) - 2)
-	for _, name := range c.args[2:] {
+	for i, name := range c.args[2:] {
+		if c.stops(i) {
+			return errLate
+		}
 		_, ok := c.lookup(rec, name)
 		_ = c.yes(ok) // which never fails
 	}

@@ -3,8 +3,10 @@ package command
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/session"
@@ -30,15 +32,22 @@ func scoreOf(text string) float64 {
 	return f
 }
 
-// ranked returns the members of a sorted set in order of score, then of name.
-func ranked(rec *session.Record) []scored {
-	var all []scored
+// compare puts members in order of score, then of name.
+func (m scored) compare(o scored) int {
+	if c := cmp.Compare(m.score, o.score); c != 0 {
+		return c
+	}
+	return strings.Compare(m.name, o.name)
+}
+
+// ranked returns the members of a sorted set in order.
+func (c *call) ranked(rec *session.Draft) []scored {
+	all := make([]scored, 0, count(rec))
 	for name, value := range entries(rec) {
 		all = append(all, scored{name, scoreOf(value)})
 	}
-	slices.SortFunc(all, func(a, b scored) int {
-		return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(a.name, b.name))
-	})
+	c.Spend(4 * len(all) * bits.Len(uint(len(all)))) // of the sort
+	slices.SortFunc(all, scored.compare)
 	return all
 }
 
@@ -109,6 +118,9 @@ func (c *call) addScores(o zaddOptions, pairs [][]byte) error {
 	var last float64
 	done := false
 	for i, score := range scores {
+		if c.stops(i) {
+			return errLate
+		}
 		member := pairs[2*i+1]
 		text, there := c.lookup(rec, member)
 		old, again := given[string(member)]
@@ -176,14 +188,17 @@ func (c *call) zmscore() error {
 		return err
 	}
 	c.Array(len(c.args) - 2)
-	for _, member := range c.args[2:] {
+	for i, member := range c.args[2:] {
+		if c.stops(i) {
+			return errLate
+		}
 		c.score(rec, member)
 	}
 	return nil
 }
 
 // score answers with a member's score, or with its absence.
-func (c *call) score(rec *session.Record, member []byte) {
+func (c *call) score(rec *session.Draft, member []byte) {
 	if text, ok := c.lookup(rec, member); ok {
 		c.Double(scoreOf(text))
 		return
@@ -207,16 +222,24 @@ func (c *call) rank(reverse bool) error {
 	if err != nil {
 		return err
 	}
-	all := ranked(rec)
-	i := slices.IndexFunc(all, func(m scored) bool { return m.name == view(c.args[2]) })
-	if i < 0 {
+	text, ok := c.lookup(rec, c.args[2])
+	if !ok {
 		c.Null()
 		return nil
 	}
-	if reverse {
-		i = len(all) - 1 - i
+	wanted := scored{view(c.args[2]), scoreOf(text)}
+	before, all := 0, 0
+	for name, value := range entries(rec) {
+		all++
+		if (scored{name, scoreOf(value)}).compare(wanted) < 0 {
+			before++
+		}
 	}
-	return c.num(int64(i))
+	c.Spend(4 * all) // of the scores that were read
+	if reverse {
+		before = all - 1 - before
+	}
+	return c.num(int64(before))
 }
 
 func (c *call) zscan() error {
@@ -392,7 +415,7 @@ func (c *call) selected(o rangeOptions) ([]scored, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := ranked(rec)
+	all := c.ranked(rec)
 	if o.byScore {
 		all = slices.DeleteFunc(all, func(m scored) bool { return !l.hold(m.score) })
 	}
@@ -418,7 +441,7 @@ func (c *call) selected(o rangeOptions) ([]scored, error) {
 
 // findWithin is find for commands that take a lowest and a highest score behind
 // the key.
-func (c *call) findWithin() (rec *session.Record, l limits, err error) {
+func (c *call) findWithin() (rec *session.Draft, l limits, err error) {
 	if l, err = readLimits(c.args[2], c.args[3]); err != nil {
 		return nil, l, err
 	}

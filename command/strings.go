@@ -28,7 +28,10 @@ func (c *call) get() error {
 
 func (c *call) mget() error {
 	c.Array(len(c.args) - 1)
-	for _, key := range c.args[1:] {
+	for i, key := range c.args[1:] {
+		if c.stops(i) {
+			return errLate
+		}
 		value, ok, _ := c.str(view(key)) // of another kind counts as absent
 		c.bulk(value, ok)
 		if len(c.B)-c.begin > maxAnswer {
@@ -121,7 +124,7 @@ func (c *call) store(value string, o setOptions) error {
 	case o.keep:
 		end = nil
 	}
-	var rec *session.Record
+	var rec *session.Draft
 	if o.get || o.nx || o.xx { // others do not care what was there
 		rec, _ = c.Get(key)
 	}
@@ -271,6 +274,7 @@ func (c *call) appendTo() error {
 			return err
 		}
 	}
+	c.Spend((len(old) + len(c.args[2])) / 64)
 	value := old + view(c.args[2])
 	if err := c.setString(c.key(), value, nil); err != nil {
 		return err
@@ -342,6 +346,7 @@ func (c *call) setrange() error {
 		return errTooLarge
 	}
 	value := make([]byte, max(len(old), int(offset)+len(patch)))
+	c.Spend(len(value) / 64)
 	copy(value, old)
 	copy(value[offset:], patch)
 	if err := c.setString(c.key(), view(value), nil); err != nil {
@@ -391,8 +396,9 @@ func (c *call) add(by int64) error {
 			return err
 		}
 	}
+	start := len(c.scratch)
 	c.scratch = strconv.AppendInt(c.scratch, sum, 10)
-	if err := c.setString(c.key(), view(c.scratch), nil); err != nil {
+	if err := c.setString(c.key(), view(c.scratch[start:]), nil); err != nil {
 		return err
 	}
 	c.event("incrby", c.key())

@@ -36,7 +36,11 @@ func ScanBatch(partition int, from uint64, count int, match, kind string) *Batch
 // CountBatch asks for the number of keys in a partition.
 func CountBatch(partition int) *Batch { return sweep(partition, Count) }
 
-// FlushBatch deletes all keys of a partition.
+// FlushPage is how many keys a [FlushBatch] deletes at most.
+const FlushPage = 1000
+
+// FlushBatch deletes keys of a partition and answers how many: if it was
+// [FlushPage], there may be more.
 func FlushBatch(partition int) *Batch { return sweep(partition, Flush) }
 
 func sweep(partition int, words ...string) *Batch {
@@ -77,7 +81,15 @@ func (c *call) scanKeys() error {
 		next, more = all[n].position, 1
 	}
 	page := all[:n]
-	fits := slices.DeleteFunc(slices.Clone(page), func(p placed) bool { return !c.fits(p.rec) })
+	var fits []placed
+	for i, p := range page {
+		if c.stops(i) {
+			return errLate
+		}
+		if c.fits(p.rec) {
+			fits = append(fits, p)
+		}
+	}
 	c.Array(3 + len(fits))
 	c.Int(int64(next))
 	c.Int(more)
@@ -110,7 +122,9 @@ func PageOf(v resp.Value) (p Page, ok bool) {
 func (c *call) countKeys() error {
 	var n, ends int64
 	for rec := range c.Each {
-		n++
+		if n++; c.stops(int(n)) {
+			return errLate
+		}
 		if rec.Expiry().At > 0 {
 			ends++
 		}
@@ -124,7 +138,9 @@ func (c *call) countKeys() error {
 func (c *call) flushKeys() error {
 	var keys []string
 	for rec := range c.Each {
-		keys = append(keys, rec.Key())
+		if keys = append(keys, rec.Key()); len(keys) == FlushPage {
+			break
+		}
 	}
 	for _, key := range keys {
 		c.Delete(key)

@@ -128,6 +128,7 @@ var (
 		{describe("below_target", "Keys served here that fewer members hold than should."), func(s *statsAnswer) float64 { return float64(s.BelowTarget) }},
 		{describe("replication_lag_seconds", "Age of the oldest change that a copy lacks: what would be lost with this node."), func(s *statsAnswer) float64 { return s.Lag / 1000 }},
 		{describe("replication_dirty", "Changes that copies lack."), func(s *statsAnswer) float64 { return float64(s.Dirty) }},
+		{describe("longest_hold_seconds", "Longest time that one partition was held within the last minute or two; 0 for less than 0.1 ms."), func(s *statsAnswer) float64 { return s.LongestHold / 1000 }},
 		{describe("redis_clients", "Connections to the Redis door."), func(s *statsAnswer) float64 { return float64(s.RedisClients) }},
 		{describe("redis_subscribers", "Connections to the Redis door that subscribe to something."), func(s *statsAnswer) float64 { return float64(s.RedisSubscribers) }},
 		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *statsAnswer) float64 { return truth(s.Split) }},
@@ -189,6 +190,8 @@ var (
 		"unavailable":           "Operations that found no owner in time.",
 		"unconfirmed_deletes":   "Deletes that not every reachable copy confirmed in time.",
 		"unleased":              "Times that nobody answered an owner who asked for its lease.",
+		"writes_busy":           "Writes to large sessions refused, because others had written first each time.",
+		"writes_retried":        "Runs of a transaction repeated, because another had written first.",
 	})
 )
 

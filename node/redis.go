@@ -146,8 +146,12 @@ func (c redisCluster) Count(ctx context.Context, local bool) (int, error) {
 // Flush implements redis.Cluster. Like every delete it leaves tombstones.
 func (c redisCluster) Flush(ctx context.Context, local bool) error {
 	return c.each(ctx, local, func(ctx context.Context, p int) error {
-		_, err := c.ask(ctx, command.FlushBatch(p))
-		return err
+		for {
+			v, err := c.ask(ctx, command.FlushBatch(p))
+			if err != nil || v.Int < command.FlushPage {
+				return err
+			}
+		}
 	})
 }
 

@@ -272,7 +272,7 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (r
 		return n.reply(), errLeaseOver
 	}
 	blind := n.owner.blind[p].Load()
-	r, err := w.run(n, at, blind)
+	r, err := w.run(ctx, n, at, blind)
 	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) || !blind && n.owner.blind[p].Load() {
 		return n.overtaken(p, w, r)
 	}
@@ -364,7 +364,7 @@ func (n *Node) overtaken(p int, w work, r reply) (reply, error) {
 // follow when one can be.
 func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
 	blind := n.owner.blind[p].Load()
-	r, err := w.run(n, n.cfg.Now(), blind)
+	r, err := w.run(ctx, n, n.cfg.Now(), blind)
 	if blind {
 		return n.serveBlind(p, w, r, err)
 	}

@@ -98,6 +98,9 @@ type statsAnswer struct {
 	Lag         float64          `json:"lag_ms"`
 	Dirty       int              `json:"dirty"`
 	Split       bool             `json:"split_suspected"`
+	// LongestHold is for how long one partition was held at most, within the
+	// last minute or two: everybody else who needed it waited.
+	LongestHold float64 `json:"longest_hold_ms"`
 	// Connections to the Redis door, and those of them that subscribe.
 	RedisClients     int              `json:"redis_clients"`
 	RedisSubscribers int              `json:"redis_subscribers"`
@@ -138,6 +141,8 @@ func (n *Node) statsAnswer() statsAnswer {
 	}
 	s := n.store.Stats()
 	a.Sessions, a.Tombstones, a.Bytes = int(s.Sessions), int(s.Tombstones), s.Bytes
+	a.LongestHold = float64(s.LongestHold.Microseconds()) / 1000
+	a.Counters["writes_retried"], a.Counters["writes_busy"] = int64(s.Retried), int64(s.Busy)
 	ready, cold := n.owner.counts()
 	a.Partitions = partitionsAnswer{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
 	a.BelowTarget = n.keeper.belowTarget()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -29,7 +30,8 @@ type work interface {
 	keys(f func(key string)) (whole bool)
 	// run runs it, with stamps as of at, when this member was sure that it may.
 	// blind says that copies are out of reach that may know more.
-	run(n *Node, at time.Time, blind bool) (reply, error)
+	// What has many fields to look at stops when ctx is over.
+	run(ctx context.Context, n *Node, at time.Time, blind bool) (reply, error)
 	// encode appends what the owner needs to run it.
 	encode(b []byte) []byte
 }
@@ -80,11 +82,11 @@ func repeatable(op *session.Op) bool {
 	return op.Kind != session.Rotate && !conditional(op)
 }
 
-func (w opWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
+func (w opWork) run(ctx context.Context, n *Node, at time.Time, blind bool) (r reply, err error) {
 	if blind && conditional(w.Op) && n.store.Peek(w.Key) == nil {
 		return r, errBlind
 	}
-	r.Result, err = n.store.DoAsOf(w.Op, at)
+	r.Result, err = n.store.DoAsOf(ctx, w.Op, at)
 	if err == nil && r.Changed {
 		r.changed = changedKeys(w.Op, r.Result)
 		if w.deletes() && n.pubsub.wanted() {
@@ -153,8 +155,8 @@ func (w *batchWork) creates(store *session.Store) (creates bool) {
 	return creates
 }
 
-func (w *batchWork) run(n *Node, at time.Time, blind bool) (r reply, err error) {
-	env := command.Env{At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted(), Changed: w.one[:0]}
+func (w *batchWork) run(ctx context.Context, n *Node, at time.Time, blind bool) (r reply, err error) {
+	env := command.Env{Context: ctx, At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted(), Changed: w.one[:0]}
 	out, err := w.Run(n.store, w.part, env, w.dst)
 	r.answers, r.commands = out.Reply, true
 	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact

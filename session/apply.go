@@ -85,9 +85,9 @@ func (op *Op) allowed(rec *Record, found presence) error {
 func (c *Config) put(op *Op, cur held, found presence, now int64) held {
 	stamp := after(now, cur.rec.newest())
 	rank := stamp
-	var old *Record
+	old := c.unset()
 	if found == live {
-		old, rank = cur.rec, cur.rec.rank
+		old, rank = cur.rec.expiry, cur.rec.rank
 	}
 	expiry := c.slide(op, old, rank, stamp, now)
 	var array [16]Field // most sessions have fewer fields, and allocate none
@@ -117,26 +117,11 @@ func (c *Config) patch(op *Op, cur held, found presence, now int64) (held, error
 		return c.put(&whole, cur, found, now), nil
 	}
 	stamp := after(now, old.newest())
-	all, base, err := c.overlaid(old, fields, stamp)
+	rec, _, err := c.overlay(old, stamped(nil, fields, stamp), stamp, c.slide(op, old.expiry, old.rank, stamp, now))
 	if err != nil {
 		return cur, err
 	}
-	expiry := c.slide(op, old, old.rank, stamp, now)
-	return fresh(newSession(old.key, old.rank, base, expiry, all)), nil
-}
-
-// overlaid returns old's fields with those given over them, under this stamp,
-// and the base below them.
-func (c *Config) overlaid(old *Record, fields []Field, stamp Stamp) (all []Field, base Stamp, err error) {
-	all, base = overlay(old, stamped(nil, fields, stamp)), old.base
-	if c.checkSize(Patch, all) != nil {
-		// Removed fields count, for they take memory too. Before they make a
-		// session too large, write it anew as a whole: its base passes them.
-		// The price is that a parallel patch elsewhere does not survive.
-		all, base = stamped(nil, present(all), stamp), stamp
-		err = c.checkSize(Patch, all)
-	}
-	return all, base, err
+	return fresh(rec), nil
 }
 
 // touch slides the expiry. Copies learn of it when it moved by slack or more;
@@ -144,17 +129,14 @@ func (c *Config) overlaid(old *Record, fields []Field, stamp Stamp) (all []Field
 func (c *Config) touch(op *Op, cur held, now int64) held {
 	old := cur.rec.expiry
 	stamp := after(now, cur.rec.newest())
-	expiry := c.slide(op, cur.rec, cur.rec.rank, stamp, now)
+	expiry := c.slide(op, old, cur.rec.rank, stamp, now)
 	if expiry.Idle == old.Idle && expiry.Deadline == old.Deadline {
 		moved := expiry.At - old.At
 		if moved <= 0 || moved < slack(old.Idle) {
 			return held{rec: cur.rec, until: max(cur.until, expiry.end())}
 		}
 	}
-	rec := *cur.rec
-	rec.expiry = expiry
-	rec.hash = rec.digest()
-	return fresh(&rec)
+	return fresh(cur.rec.ending(expiry))
 }
 
 // entomb makes the tombstone of rec, which may be nil: a copy may be on its way
@@ -188,18 +170,15 @@ func (c *Config) rotate(op *Op, cur, free held, now int64) (moved, old held, err
 	for f := range cur.rec.Fields() {
 		fields = append(fields, f)
 	}
-	expiry := c.slide(op, cur.rec, stamp, stamp, now)
+	expiry := c.slide(op, cur.rec.expiry, stamp, stamp, now)
 	moved = fresh(newSession(op.NewKey, stamp, stamp, expiry, stamped(nil, fields, stamp)))
 	return moved, c.entomb(op.Key, cur.rec, now), nil
 }
 
-// slide returns the expiry register after a write at now, unix ms, to old,
-// which is nil for a new session.
-func (c *Config) slide(op *Op, old *Record, rank, stamp Stamp, now int64) Expiry {
-	e := Expiry{Idle: idleMillis(c.TTL), Stamp: stamp}
-	if old != nil {
-		e.Idle, e.Deadline = old.expiry.Idle, old.expiry.Deadline
-	}
+// slide returns the expiry register after a write at now, unix ms, to a session
+// with old, which for a new session is unset.
+func (c *Config) slide(op *Op, old Expiry, rank, stamp Stamp, now int64) Expiry {
+	e := Expiry{Idle: old.Idle, Deadline: old.Deadline, Stamp: stamp}
 	if op.TTL != 0 {
 		e.Idle = idleMillis(op.TTL)
 	}
@@ -217,6 +196,9 @@ func (c *Config) slide(op *Op, old *Record, rank, stamp Stamp, now int64) Expiry
 	}
 	return e
 }
+
+// unset is the expiry of a session for which none was given.
+func (c *Config) unset() Expiry { return Expiry{Idle: idleMillis(c.TTL)} }
 
 // idleMillis is ttl in ms, 0 for one below 0, which means no end.
 func idleMillis(ttl time.Duration) int64 { return max(0, ceilMillis(ttl)) }
@@ -251,26 +233,6 @@ func present(fields []Field) []Field {
 		if !f.Absent {
 			out = append(out, f)
 		}
-	}
-	return out
-}
-
-// overlay returns rec's fields with those of set over them.
-func overlay(rec *Record, set []Field) []Field {
-	out := make([]Field, 0, len(set)+8)
-	cur := cursor{body: rec.body, base: rec.base}
-	cur.next()
-	for _, f := range set {
-		for ; cur.ok && cur.field.Name < f.Name; cur.next() {
-			out = append(out, cur.field)
-		}
-		if cur.ok && cur.field.Name == f.Name {
-			cur.next()
-		}
-		out = append(out, f)
-	}
-	for ; cur.ok; cur.next() {
-		out = append(out, cur.field)
 	}
 	return out
 }

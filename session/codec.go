@@ -125,16 +125,8 @@ func pack(key string, fields []Field, base Stamp) string {
 	var b strings.Builder
 	b.Grow(size)
 	b.WriteString(key)
-	var array [binary.MaxVarintLen64]byte
 	for i := range fields {
-		f := &fields[i]
-		b.Write(binary.AppendUvarint(array[:0], nameWord(f)))
-		b.WriteString(f.Name)
-		b.Write(binary.AppendUvarint(array[:0], uint64(f.Stamp-base)))
-		if !f.Absent {
-			b.Write(binary.AppendUvarint(array[:0], uint64(len(f.Value))))
-			b.WriteString(f.Value)
-		}
+		writeField(&b, &fields[i], base)
 	}
 	return b.String()
 }

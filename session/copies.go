@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // This file is the store as replication sees it: partitions that open and
@@ -19,20 +20,12 @@ func (s *Store) Close(p int) { s.setOpen(p, false) }
 
 func (s *Store) setOpen(i int, open bool) {
 	p := &s.partitions[i]
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.mu.unlock(p.mu.lock())
 	p.open.Store(open)
 }
 
 // IsOpen reports whether partition p is open.
 func (s *Store) IsOpen(p int) bool { return s.partitions[p].open.Load() }
-
-// rlock returns partition i with its lock held for reading.
-func (s *Store) rlock(i int) *partition {
-	p := &s.partitions[i]
-	p.mu.RLock()
-	return p
-}
 
 // Merge brings a copy's record in, whether its partition is open or closed, and
 // whatever the memory limit: what exists elsewhere has been let in there. It
@@ -46,15 +39,38 @@ func (s *Store) Merge(rec *Record) (changed bool, err error) {
 		return false, fmt.Errorf("merge: %w: %d ms, at most %d", ErrFuture, ahead, MaxAhead.Milliseconds())
 	}
 	p := s.partition(rec.key)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	cur := p.heldLocked(rec.key)
-	merged := Merge(cur.rec, rec)
+	var cur held
+	var merged *Record
+	for try := 0; ; try++ {
+		var done bool
+		if done, changed, cur = s.mergeOnce(p, rec, cur, merged, now, try == maxTries); done {
+			return changed, nil
+		}
+		merged = Merge(cur.rec, rec)
+	}
+}
+
+// unlockedMerge is how large, in bytes of both, records have to be to be merged
+// without the partition's lock.
+const unlockedMerge = 64 << 10
+
+// mergeOnce puts merged, which is what rec and seen make, in the place of what
+// is held, if that is seen. If it is not, and both are small, or it has been
+// tried for long enough, it merges by itself. Else it returns what is held.
+func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, now int64, insist bool) (done, changed bool, cur held) {
+	defer p.mu.unlock(p.mu.lock())
+	cur = p.heldLocked(rec.key)
+	if merged == nil || !cur.same(seen) {
+		if !insist && cur.rec != nil && len(cur.rec.body)+len(rec.body) >= unlockedMerge {
+			return false, false, cur
+		}
+		merged = Merge(cur.rec, rec)
+	}
 	if merged == cur.rec || cur.rec == nil && merged.keptUntil() <= now {
-		return false, nil
+		return true, false, cur
 	}
 	s.setLocked(p, cur, held{rec: merged, until: mergedUntil(cur, merged)})
-	return true, nil
+	return true, true, cur
 }
 
 // mergedUntil is when a record that came by merge ends here. Its owner may have
@@ -71,8 +87,8 @@ func mergedUntil(cur held, merged *Record) int64 {
 // Peek returns what is held under key, tombstones and expired sessions too, and
 // whether the partition is open or not; nil for nothing.
 func (s *Store) Peek(key string) *Record {
-	p := s.rlock(s.cfg.PartitionOf(key))
-	defer p.mu.RUnlock()
+	p := s.partition(key)
+	defer p.mu.runlock(p.mu.rlock())
 	return p.heldLocked(key).rec
 }
 
@@ -80,15 +96,15 @@ func (s *Store) Peek(key string) *Record {
 // copies of a partition are equal if, short of a 64-bit coincidence, their
 // digests are.
 func (s *Store) Digest(p int) uint64 {
-	part := s.rlock(p)
-	defer part.mu.RUnlock()
+	part := &s.partitions[p]
+	defer part.mu.runlock(part.mu.rlock())
 	return part.digest
 }
 
 // Count returns how many sessions and tombstones are held in partition p.
 func (s *Store) Count(p int) int {
-	part := s.rlock(p)
-	defer part.mu.RUnlock()
+	part := &s.partitions[p]
+	defer part.mu.runlock(part.mu.rlock())
 	return part.live.size + len(part.dead)
 }
 
@@ -120,8 +136,8 @@ func (s *Store) Select(p int, keyHashes []uint64) []*Record {
 
 // Records returns everything held in partition p at one moment, in no order.
 func (s *Store) Records(p int) []*Record {
-	part := s.rlock(p)
-	defer part.mu.RUnlock()
+	part := &s.partitions[p]
+	defer part.mu.runlock(part.mu.rlock())
 	return part.recordsLocked()
 }
 
@@ -129,8 +145,7 @@ func (s *Store) Records(p int) []*Record {
 // how many records that was. The partition stays open or closed.
 func (s *Store) Drop(p int) int {
 	part := &s.partitions[p]
-	part.mu.Lock()
-	defer part.mu.Unlock()
+	defer part.mu.unlock(part.mu.lock())
 	keys, bytes := part.clearLocked()
 	s.bytes.Add(-bytes)
 	return keys
@@ -141,8 +156,7 @@ func (s *Store) Drop(p int) int {
 // have confirmed, and nothing that has arrived since.
 func (s *Store) DropIf(p int, digest uint64) bool {
 	part := &s.partitions[p]
-	part.mu.Lock()
-	defer part.mu.Unlock()
+	defer part.mu.unlock(part.mu.lock())
 	if part.digest != digest {
 		return false
 	}
@@ -176,8 +190,7 @@ func (s *Store) Sweep(max int) (ended []string, n int) {
 }
 
 func (s *Store) reap(p *partition, now int64, r *reaped) (more bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.mu.unlock(p.mu.lock())
 	before := p.bytes
 	more = p.reapLocked(now, r)
 	if freed := before - p.bytes; freed != 0 {
@@ -198,6 +211,12 @@ type Stats struct {
 	Forgotten     uint64 // tombstones forgotten at theirs
 	RefusedFuture uint64 // merges refused with ErrFuture
 	RefusedFull   uint64 // operations refused with ErrFull
+	Retried       uint64 // runs of transactions that another had come before
+	Busy          uint64 // operations refused with ErrBusy
+
+	// LongestHold is for how long a partition's lock was held at most, within
+	// the last minute or two; 0 for less than 0.1 ms.
+	LongestHold time.Duration
 }
 
 // Stats returns the counts. It holds the partitions' locks one after another, so
@@ -209,15 +228,19 @@ func (s *Store) Stats() Stats {
 		Forgotten:     s.forgotten.Load(),
 		RefusedFuture: s.refusedFuture.Load(),
 		RefusedFull:   s.refusedFull.Load(),
+		Retried:       s.retried.Load(),
+		Busy:          s.busy.Load(),
+		LongestHold:   s.holds.longest(),
 	}
 	for i := range s.partitions {
-		p := s.rlock(i)
+		p := &s.partitions[i]
+		since := p.mu.rlock()
 		stats.Sessions += p.live.size
 		stats.Tombstones += len(p.dead)
 		if p.open.Load() {
 			stats.Open++
 		}
-		p.mu.RUnlock()
+		p.mu.runlock(since)
 	}
 	return stats
 }

@@ -92,14 +92,19 @@ func mergeFields(dst []Field, a, b *Record, base Stamp) (fields []Field, sameA, 
 
 // cursor walks the packed fields of a record.
 type cursor struct {
-	body  string
+	body  string // from behind field on
 	base  Stamp
 	field Field
-	ok    bool // field is one; false at the end
+	ok    bool   // field is one; false at the end
+	here  string // from field on
 }
 
 func (c *cursor) next() {
+	c.here = c.body
 	if c.ok = c.body != ""; c.ok {
 		c.field, c.body, _ = splitField(c.body, c.base)
 	}
 }
+
+// start is the body from the field on that the cursor is at.
+func (c *cursor) start() string { return c.here }

@@ -13,11 +13,19 @@ func (op *Op) patched(rec *Record) ([]Field, error) {
 		return op.Fields, nil
 	}
 	out := make([]Field, len(op.Fields))
+	var cur cursor // over rec's fields, side by side with op's, both in order
+	if rec != nil {
+		cur = cursor{body: rec.body, base: rec.base}
+	}
+	cur.next()
 	for i, f := range op.Fields {
 		if !f.Absent && !Reserved(f.Name) {
+			for cur.ok && cur.field.Name < f.Name {
+				cur.next()
+			}
 			var target string
-			if rec != nil {
-				target, _ = rec.Value(f.Name)
+			if cur.ok && cur.field.Name == f.Name {
+				target = cur.field.Value // "" of a removed one
 			}
 			value, err := mergePatch(target, f.Value)
 			if err != nil {

@@ -104,6 +104,9 @@ func (c *Config) check(op *Op) (Op, error) {
 	case Put:
 		return o, c.checkPut(&o)
 	case Patch:
+		if err := c.checkNames(Patch, o.Fields); err != nil {
+			return o, err
+		}
 		o.Fields = sortFields(o.Fields)
 		if len(o.Fields) > 0 && o.Fields[0].Name == "" {
 			return o, fmt.Errorf("patch: %w: put the whole value", ErrType)
@@ -114,7 +117,28 @@ func (c *Config) check(op *Op) (Op, error) {
 	return o, nil
 }
 
+// maxName bounds the name of a field, bytes: names are compared at each look
+// for one, so long ones make every look cost what they cost.
+const maxName = 64 << 10
+
+// checkNames refuses more fields than a session may have, and names that no
+// field may have, before any work is done on them.
+func (c *Config) checkNames(kind Kind, fields []Field) error {
+	if len(fields) > c.MaxFields {
+		return fmt.Errorf("%s: %w: %d fields named, at most %d", kind, ErrTooLarge, len(fields), c.MaxFields)
+	}
+	for i := range fields {
+		if n := len(fields[i].Name); n > maxName {
+			return fmt.Errorf("%s: %w: a field's name of %d bytes, at most %d", kind, ErrTooLarge, n, maxName)
+		}
+	}
+	return nil
+}
+
 func (c *Config) checkPut(o *Op) error {
+	if err := c.checkNames(Put, o.Fields); err != nil {
+		return err
+	}
 	o.Fields = sortFields(o.Fields)
 	if slices.ContainsFunc(o.Fields, func(f Field) bool { return f.Absent }) {
 		o.Fields = slices.DeleteFunc(slices.Clone(o.Fields), func(f Field) bool { return f.Absent })
@@ -133,29 +157,6 @@ func (c *Config) checkRotate(o *Op) error {
 		return fmt.Errorf("rotate: new key: %w: is the old one", ErrKey)
 	case c.PartitionOf(o.NewKey) != c.PartitionOf(o.Key):
 		return fmt.Errorf("rotate: new key: %w: in another partition than the old one; give both one {tag}", ErrKey)
-	}
-	return nil
-}
-
-// maxReserved bounds the reserved fields, which do not count as the client's.
-const maxReserved = 1 << 10
-
-// checkSize holds the names and values of fields against the limits.
-func (c *Config) checkSize(kind Kind, fields []Field) error {
-	size, reserved := 0, 0
-	for i := range fields {
-		f := &fields[i]
-		if Reserved(f.Name) {
-			reserved += len(f.Name) + len(f.Value)
-		} else {
-			size += len(f.Name) + len(f.Value)
-		}
-	}
-	switch {
-	case size > c.MaxSession:
-		return fmt.Errorf("%s: %w: %d bytes, at most %d", kind, ErrTooLarge, size, c.MaxSession)
-	case reserved > maxReserved:
-		return fmt.Errorf("%s: %w: %d bytes in reserved fields, at most %d", kind, ErrTooLarge, reserved, maxReserved)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package session
 import (
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
@@ -28,7 +27,7 @@ func (t tomb) presence(now int64) presence {
 // Whoever holds mu for reading sees one state of it all. A look at one session
 // needs no more than open and live, which are read without mu.
 type partition struct {
-	mu sync.RWMutex // guards all below
+	mu holdLock // guards all below
 
 	open     atomic.Bool // written under mu
 	peakDead int32       // the map's largest size since it was made
@@ -38,6 +37,8 @@ type partition struct {
 	deadDue  dueHeap[string]
 	digest   uint64 // XOR of the hashes of all that is held
 	bytes    int64  // as counted by liveCost and deadCost
+
+	_ [56]byte // up to the next cache line
 }
 
 // What a session and a tombstone take beside the bytes of key and body: Record

@@ -194,15 +194,8 @@ func (r *Record) Fields() iter.Seq[Field] {
 
 // Value returns the named field's value, and whether it is present.
 func (r *Record) Value(name string) (value string, ok bool) {
-	for f := range r.All() {
-		if f.Name == name {
-			return f.Value, !f.Absent
-		}
-		if f.Name > name {
-			break
-		}
-	}
-	return "", false
+	f, ok := r.field(name)
+	return f.Value, ok && !f.Absent
 }
 
 // Opaque returns the opaque value, and whether the session is one. Should a

@@ -40,8 +40,7 @@ func (s *Store) scan(p *partition, op *Op, now int64) (res Result, err error) {
 
 // after returns the live sessions whose keys come after key, in no order.
 func (p *partition) after(key string, now int64) ([]*Record, error) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
+	defer p.mu.runlock(p.mu.rlock())
 	if !p.open.Load() {
 		return nil, ErrNotServed
 	}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type Config struct {
 
 	TTL          time.Duration // idle time of a session that sets none; default 30 min, below 0 no end
 	MaxSession   int           // bytes of the names and values of one session; default 1 MiB
+	MaxFields    int           // fields of one session, removed ones too; default 131,072
 	MaxKey       int           // bytes of a key; default 512
 	MemoryLimit  int64         // bytes, about, above which no session is created; 0 = no limit
 	TombstoneFor time.Duration // life of a tombstone whose session had no later deadline; default 24 h
@@ -38,6 +40,9 @@ func (c *Config) validate() error {
 	if c.MaxSession == 0 {
 		c.MaxSession = 1 << 20
 	}
+	if c.MaxFields == 0 {
+		c.MaxFields = 1 << 17
+	}
 	if c.MaxKey == 0 {
 		c.MaxKey = 512
 	}
@@ -51,6 +56,8 @@ func (c *Config) validate() error {
 		return errors.New("session: PartitionOf and TagOf must be set")
 	case c.MaxSession < 0:
 		return fmt.Errorf("session: max session %d bytes: not 0 (1 MiB) or more", c.MaxSession)
+	case c.MaxFields < 0:
+		return fmt.Errorf("session: max fields %d: not 0 (131,072) or more", c.MaxFields)
 	case c.MaxKey < 0:
 		return fmt.Errorf("session: max key %d bytes: not 0 (512) or more", c.MaxKey)
 	case c.MemoryLimit < 0:
@@ -74,6 +81,9 @@ type Store struct {
 	forgotten     atomic.Uint64
 	refusedFuture atomic.Uint64
 	refusedFull   atomic.Uint64
+	retried       atomic.Uint64
+	busy          atomic.Uint64
+	holds         holds
 }
 
 // NewStore returns an empty store with all partitions closed, or an error that
@@ -84,6 +94,7 @@ func NewStore(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, partitions: make([]partition, cfg.Partitions)}
 	for i := range s.partitions {
+		s.partitions[i].mu.holds = &s.holds
 		s.partitions[i].clearLocked() // not shared yet
 	}
 	return s, nil
@@ -92,6 +103,9 @@ func NewStore(cfg Config) (*Store, error) {
 func (s *Store) partition(key string) *partition {
 	return &s.partitions[s.cfg.PartitionOf(key)]
 }
+
+// Now is the time by the store's clock.
+func (s *Store) Now() time.Time { return s.cfg.Now() }
 
 func (s *Store) nowMillis() int64 { return s.cfg.Now().UnixMilli() }
 
@@ -111,8 +125,7 @@ func (s *Store) get(key string) (held, error) {
 			return h, nil
 		}
 	}
-	p.mu.RLock()
-	defer p.mu.RUnlock()
+	defer p.mu.runlock(p.mu.rlock())
 	if !p.open.Load() {
 		return held{}, ErrNotServed
 	}
@@ -130,13 +143,14 @@ func (s *Store) get(key string) (held, error) {
 
 // Do runs one operation, atomically, if the key's partition is open. On an
 // error nothing was changed. It does not keep op or anything that it holds.
-func (s *Store) Do(op *Op) (Result, error) { return s.DoAsOf(op, s.cfg.Now()) }
+func (s *Store) Do(op *Op) (Result, error) { return s.DoAsOf(context.Background(), op, s.cfg.Now()) }
 
 // DoAsOf is Do for a caller who was sure at the time given that the operation
 // is to be run here, and may have been held up since: a write is stamped as
 // of then, so that whatever somebody else has been told meanwhile is later.
-// A read is of the present.
-func (s *Store) DoAsOf(op *Op, at time.Time) (Result, error) {
+// A read is of the present. When ctx is over, a write that
+// others came before is not tried again.
+func (s *Store) DoAsOf(ctx context.Context, op *Op, at time.Time) (Result, error) {
 	if op.Kind == Get {
 		h, err := s.get(op.Key)
 		if err != nil {
@@ -159,19 +173,34 @@ func (s *Store) DoAsOf(op *Op, at time.Time) (Result, error) {
 		return s.list(p, op, now)
 	case Scan:
 		return s.scan(p, op, now)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.open.Load() {
-		return Result{}, ErrNotServed
-	}
-	switch op.Kind {
 	case DeleteAll:
-		return s.deleteAllLocked(p, op, now), nil
-	case Rotate:
-		return s.rotateLocked(p, op, now)
+		return s.deleteAll(p, op, now)
 	}
-	return s.writeLocked(p, op, now)
+	var res Result
+	_, err = s.transact(ctx, p, now, func(tx *Tx) (err error) {
+		tx.silent = true
+		if op.Kind == Rotate {
+			res, err = tx.rotate(op)
+		} else {
+			res, err = tx.do(op)
+		}
+		return err
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	if planted.Is(planted.NoTombstone) && res.Record.dead {
+		s.forget(p, res.Record)
+	}
+	return res, nil
+}
+
+// forget is what only a planted bug does.
+func (s *Store) forget(p *partition, rec *Record) {
+	defer p.mu.unlock(p.mu.lock())
+	before := p.bytes
+	p.forgetLocked(rec)
+	s.bytes.Add(p.bytes - before)
 }
 
 func resultOf(h held) Result {
@@ -182,27 +211,42 @@ func resultOf(h held) Result {
 	return res
 }
 
-func (s *Store) writeLocked(p *partition, op *Op, now int64) (Result, error) {
-	cur := p.heldLocked(op.Key)
-	next, err := s.cfg.apply(op, cur, now)
+// do runs a Put, Patch, Touch or Delete.
+func (tx *Tx) do(op *Op) (Result, error) {
+	d := tx.draft(op.Key)
+	cur := d.cur
+	next, err := tx.store.cfg.apply(op, cur, tx.now)
+	tx.Spend(cur.rec.walk() + next.rec.walk() + len(op.Fields))
 	if err != nil {
 		return Result{}, err
 	}
 	res := resultOf(next)
 	res.Changed = next.rec != cur.rec
-	res.Created = !next.rec.dead && cur.presence(now) != live
+	res.Created = !next.rec.dead && cur.presence(tx.now) != live
 	if op.Kind == Delete && !res.Changed {
 		res.Again = []string{op.Key}
 	}
-	if (res.Created || cur.rec == nil) && s.full(next.rec) {
-		return Result{}, fmt.Errorf("%s: %w: %d of %d bytes used", op.Kind, ErrFull, s.bytes.Load(), s.cfg.MemoryLimit)
+	if (res.Created || cur.rec == nil) && tx.store.full(next.rec) {
+		return Result{}, fmt.Errorf("%s: %w: %d of %d bytes used", op.Kind, ErrFull, tx.store.bytes.Load(), tx.store.cfg.MemoryLimit)
 	}
 	if next != cur {
-		s.setLocked(p, cur, next)
+		d.store(next)
 	}
-	if planted.Is(planted.NoTombstone) && next.rec.dead {
-		p.forgetLocked(next.rec)
+	return res, nil
+}
+
+func (tx *Tx) rotate(op *Op) (Result, error) {
+	d, free := tx.draft(op.Key), tx.draft(op.NewKey)
+	moved, old, err := tx.store.cfg.rotate(op, d.cur, free.cur, tx.now)
+	if err != nil {
+		return Result{}, err
 	}
+	tx.Spend(3 * moved.rec.walk())
+	free.store(moved)
+	d.store(old)
+	res := resultOf(moved)
+	res.Records = []*Record{moved.rec, old.rec}
+	res.Created, res.Changed = true, true
 	return res, nil
 }
 
@@ -232,20 +276,6 @@ func (s *Store) full(rec *Record) bool {
 	return true
 }
 
-func (s *Store) rotateLocked(p *partition, op *Op, now int64) (Result, error) {
-	cur, free := p.heldLocked(op.Key), p.heldLocked(op.NewKey)
-	moved, old, err := s.cfg.rotate(op, cur, free, now)
-	if err != nil {
-		return Result{}, err
-	}
-	s.setLocked(p, free, moved)
-	s.setLocked(p, cur, old)
-	res := resultOf(moved)
-	res.Records = []*Record{moved.rec, old.rec}
-	res.Created, res.Changed = true, true
-	return res, nil
-}
-
 // sameTag picks the keys that were written with the {tag} of key.
 func (s *Store) sameTag(key string) func(string) bool {
 	want, _ := s.cfg.TagOf(key)
@@ -256,8 +286,7 @@ func (s *Store) sameTag(key string) func(string) bool {
 }
 
 func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
+	defer p.mu.runlock(p.mu.rlock())
 	if !p.open.Load() {
 		return res, ErrNotServed
 	}
@@ -269,17 +298,21 @@ func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
 	return res, nil
 }
 
-// deleteAllLocked also deletes what has expired here: a copy elsewhere may know
-// of a later touch.
-func (s *Store) deleteAllLocked(p *partition, op *Op, now int64) Result {
-	res := Result{Again: p.buriedLocked(s.sameTag(op.Key))}
+// deleteAll also deletes what has expired here: a copy elsewhere may know of a
+// later touch.
+func (s *Store) deleteAll(p *partition, op *Op, now int64) (res Result, err error) {
+	defer p.mu.unlock(p.mu.lock())
+	if !p.open.Load() {
+		return res, ErrNotServed
+	}
+	res = Result{Again: p.buriedLocked(s.sameTag(op.Key))}
 	for _, cur := range p.taggedLocked(s.sameTag(op.Key)) {
 		next := s.cfg.entomb(cur.rec.key, cur.rec, now)
 		s.setLocked(p, cur, next)
 		res.Records = append(res.Records, next.rec)
 	}
 	res.Changed = len(res.Records) > 0
-	return res
+	return res, nil
 }
 
 // prefetchBatch is how many keys are looked at side by side: about as many

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -49,11 +50,11 @@ func TestDoAsOf(t *testing.T) {
 	newer := put(t, there, "k", Field{Name: "a", Value: "newer"})
 	c.advance(time.Second) // the one that was held up comes to the store last
 	op := &Op{Kind: Put, Key: "k", Fields: []Field{{Name: "a", Value: "held up"}}}
-	res, err := here.DoAsOf(op, decided)
+	res, err := here.DoAsOf(context.Background(), op, decided)
 	require.NoError(t, err)
 	require.Equal(t, newer, Merge(newer, res.Record))
 
-	res, err = here.DoAsOf(op, c.now().Add(time.Hour))
+	res, err = here.DoAsOf(context.Background(), op, c.now().Add(time.Hour))
 	require.NoError(t, err)
 	require.Equal(t, c.now().UnixMilli(), res.Record.Version().Time().UnixMilli(), "no later than the clock")
 }
@@ -67,7 +68,7 @@ func TestListAsOf(t *testing.T) {
 	_, err = s.Do(&Op{Kind: Put, Key: "{u}:long", Fields: []Field{{Name: "a", Value: "1"}}, TTL: time.Hour})
 	require.NoError(t, err)
 	c.advance(time.Minute)
-	res, err := s.DoAsOf(&Op{Kind: List, Key: "{u}:"}, time.Time{})
+	res, err := s.DoAsOf(context.Background(), &Op{Kind: List, Key: "{u}:"}, time.Time{})
 	require.NoError(t, err)
 	require.Len(t, res.Records, 1)
 	require.Equal(t, "{u}:long", res.Records[0].Key())

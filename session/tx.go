@@ -1,34 +1,65 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Tx is the hold of one partition. Between its reads and its writes nothing
-// else happens to the partition's sessions, so a read-modify-write is one step.
-// It is valid while the function runs that was given it.
+// Tx is a transaction on the sessions of one partition: what its function has
+// read and written is of one moment, as if nothing else had been done to the
+// partition meanwhile. It is valid while the function runs that was given it.
+//
+// The function runs without the partition's lock, on drafts. Its writes are put
+// in when it has returned, all at once, under the lock, if what it had read is
+// still there; if not, it is run again. So the lock is held for as long as it
+// takes to put records in their places, however large the sessions are and
+// however much the function does with them (optimistic concurrency control:
+// Kung and Robinson, 1981). A function that does little is run under the lock
+// the second time, so that it comes to an end where many write one key.
 //
 // It is how commands that are not an [Op] are written, those of the Redis
 // protocol. They differ from an Op in two ways: a write creates whatever is or
 // was there, and a session that it creates has no end unless one is given.
 //
-// Keys and fields given to it are not kept, they may lie in a buffer.
+// Keys and fields given to it must stay as they are until the function has
+// returned. They are not kept for longer, they may lie in a buffer.
 type Tx struct {
 	store   *Store
 	part    *partition
 	now     int64
+	alone   bool // the partition's lock is held
+	closed  bool // it was closed when a look at it needed the lock
+	spent   int
+	first   Draft // the one that most need
+	used    bool  // first is
+	more    []*Draft
+	byKey   map[string]*Draft // of more, if there are many
 	changed []string
 	lapsed  []string
-	unheld  bool // the partition's lock is not held yet
-	closed  bool // it was closed when the lock was taken
+	silent  bool // nobody asks for changed
 }
 
 // txs saves the allocation of a Tx, which every function that is given one
 // would cause.
 var txs = sync.Pool{New: func() any { return new(Tx) }}
+
+// A unit of work is about 10 ns: a step to the next field of a session, or the
+// copy of 64 bytes.
+const (
+	// aloneWork is how much may be done under a partition's lock, about 0.5 ms.
+	aloneWork = 50_000
+	// maxTries is how often a function that does more is run before its caller
+	// is told that others are faster.
+	maxTries = 8
+	// keepDrafts and keepIndex bound what is kept for the next transaction.
+	keepDrafts = 64
+	keepIndex  = 1 << 10
+	// fewDrafts is up to how many are looked through one by one.
+	fewDrafts = 8
+)
 
 // Changes are the keys that a Tx has written.
 type Changes struct {
@@ -36,76 +67,224 @@ type Changes struct {
 	Lapsed []string // those under which a session was overwritten that had ended
 }
 
-// View runs f with partition p held for reading: f must not write. It returns
-// f's error, or [ErrNotServed] if the partition is closed.
+// View runs f on partition p: f must not write. It returns f's error,
+// [ErrNotServed] if the partition is closed, or [ErrBusy]. Where f asks for one
+// key only and its session is there, no lock is taken: see table.
 func (s *Store) View(p int, f func(tx *Tx) error) error {
-	part := s.rlock(p)
-	defer part.mu.RUnlock()
-	if !part.open.Load() {
-		return ErrNotServed
-	}
-	tx := txs.Get().(*Tx)
-	defer txs.Put(tx)
-	*tx = Tx{store: s, part: part, now: s.nowMillis()}
-	return f(tx)
-}
-
-// ViewKey is [Store.View] for an f that asks for one key only. Where its session
-// is there, no lock is taken: see table.
-func (s *Store) ViewKey(p int, f func(tx *Tx) error) error {
-	part := &s.partitions[p]
-	if !part.open.Load() {
-		return ErrNotServed
-	}
-	tx := txs.Get().(*Tx)
-	defer txs.Put(tx)
-	*tx = Tx{store: s, part: part, now: s.nowMillis(), unheld: true}
-	defer func() {
-		if !tx.unheld {
-			part.mu.RUnlock()
-		}
-	}()
-	err := f(tx)
-	if tx.closed {
-		return ErrNotServed
-	}
+	_, err := s.transact(context.Background(), &s.partitions[p], s.nowMillis(), f)
 	return err
 }
 
-// hold takes the partition's lock for the rest of a Tx that has gone without.
-func (tx *Tx) hold() {
-	if tx.unheld {
-		tx.part.mu.RLock()
-		tx.unheld = false
-		tx.closed = !tx.part.open.Load()
-	}
-}
-
-// Update runs f with partition p held for writing, and returns f's error, or
-// [ErrNotServed] if the partition is closed. What f wrote before it returned an
-// error stays written, and is in the changes.
+// Update runs f on partition p and puts in what it has written. It returns f's
+// error, [ErrNotServed] if the partition is closed, or [ErrBusy]; nothing was
+// written then.
 func (s *Store) Update(p int, f func(tx *Tx) error) (Changes, error) {
-	return s.UpdateAsOf(p, s.cfg.Now(), f)
+	return s.UpdateAsOf(context.Background(), p, s.cfg.Now(), f)
 }
 
 // UpdateAsOf is Update as of an earlier time: see [Store.DoAsOf].
-func (s *Store) UpdateAsOf(p int, at time.Time, f func(tx *Tx) error) (Changes, error) {
-	part := &s.partitions[p]
-	part.mu.Lock()
-	defer part.mu.Unlock()
-	if !part.open.Load() {
+func (s *Store) UpdateAsOf(ctx context.Context, p int, at time.Time, f func(tx *Tx) error) (Changes, error) {
+	return s.transact(ctx, &s.partitions[p], at.UnixMilli(), f)
+}
+
+// transact runs f until nobody has come between what it read and what it wrote.
+func (s *Store) transact(ctx context.Context, p *partition, now int64, f func(tx *Tx) error) (Changes, error) {
+	if !p.open.Load() {
 		return Changes{}, ErrNotServed
 	}
 	tx := txs.Get().(*Tx)
-	defer txs.Put(tx)
-	*tx = Tx{store: s, part: part, now: at.UnixMilli()}
-	err := f(tx)
-	return Changes{Keys: tx.changed, Lapsed: tx.lapsed}, err
+	defer tx.release()
+	tx.store, tx.part = s, p
+	for try := range maxTries {
+		if try > 0 {
+			s.retried.Add(1)
+			if ctx.Err() != nil {
+				return Changes{}, fmt.Errorf("transaction: %w", ctx.Err())
+			}
+		}
+		alone := try > 0 && tx.spent <= aloneWork
+		tx.reset()
+		tx.now = now
+		done, err := tx.run(f, alone)
+		if done {
+			return Changes{Keys: tx.changed, Lapsed: tx.lapsed}, err
+		}
+	}
+	s.busy.Add(1)
+	return Changes{}, fmt.Errorf("transaction: %w: others wrote first %d times", ErrBusy, maxTries)
+}
+
+// run runs f once, under the lock if alone says so, and reports whether that is
+// all: what f has written is in its place then, unless there is an error.
+func (tx *Tx) run(f func(tx *Tx) error, alone bool) (done bool, err error) {
+	if alone {
+		defer tx.part.mu.unlock(tx.part.mu.lock())
+		tx.alone, tx.closed = true, !tx.part.open.Load()
+	}
+	if !tx.closed {
+		err = f(tx)
+	}
+	if tx.closed {
+		return true, ErrNotServed
+	}
+	if err != nil {
+		return true, err
+	}
+	writes := false
+	for d := range tx.drafts {
+		d.pack()
+		writes = writes || d.stored
+	}
+	switch {
+	case alone:
+		tx.commitLocked()
+		return true, nil
+	case writes:
+		return tx.commit()
+	case len(tx.more) == 0:
+		return true, nil // what was read is of the moment when it was read
+	}
+	defer tx.part.mu.runlock(tx.part.mu.rlock())
+	return tx.currentLocked(), nil
+}
+
+func (tx *Tx) commit() (done bool, err error) {
+	defer tx.part.mu.unlock(tx.part.mu.lock())
+	if !tx.part.open.Load() {
+		return true, ErrNotServed
+	}
+	if !tx.currentLocked() {
+		return false, nil
+	}
+	tx.commitLocked()
+	return true, nil
+}
+
+// currentLocked reports whether the store holds what it held when the drafts
+// were made.
+func (tx *Tx) currentLocked() bool {
+	for d := range tx.drafts {
+		if !tx.part.heldLocked(d.key).same(d.cur) {
+			return false
+		}
+	}
+	return true
+}
+
+func (tx *Tx) commitLocked() {
+	for d := range tx.drafts {
+		if !d.stored {
+			continue
+		}
+		if next := d.held(); next != d.cur {
+			tx.store.setLocked(tx.part, d.cur, next)
+		}
+		if !tx.silent {
+			tx.changed = append(tx.changed, d.rec.key)
+		}
+	}
+}
+
+// same reports whether two looks at a key have found one thing. The record of a
+// tombstone is made anew for each.
+func (h held) same(g held) bool {
+	if h.until != g.until {
+		return false
+	}
+	return h.rec == g.rec || h.rec != nil && g.rec != nil && h.rec.dead && g.rec.dead && h.rec.hash == g.rec.hash
+}
+
+// drafts yields the drafts in the order in which the keys were asked for.
+func (tx *Tx) drafts(yield func(d *Draft) bool) {
+	if !tx.used || !yield(&tx.first) {
+		return
+	}
+	for _, d := range tx.more {
+		if !yield(d) {
+			return
+		}
+	}
+}
+
+// reset makes tx ready for another run of its function.
+func (tx *Tx) reset() {
+	index := tx.first.index
+	if cap(index) > keepIndex {
+		index = nil
+	}
+	clear(tx.more)
+	more := tx.more[:0]
+	if cap(more) > keepDrafts {
+		more = nil
+	}
+	*tx = Tx{store: tx.store, part: tx.part, more: more, first: Draft{index: index[:0]}}
+}
+
+func (tx *Tx) release() {
+	tx.reset()
+	tx.store, tx.part = nil, nil
+	txs.Put(tx)
+}
+
+// draft returns the draft of what is under key.
+func (tx *Tx) draft(key string) *Draft {
+	switch {
+	case !tx.used:
+		tx.used = true
+		tx.first.reset(tx, key, tx.look(key))
+		return &tx.first
+	case tx.first.key == key:
+		return &tx.first
+	case tx.byKey != nil:
+		if d := tx.byKey[key]; d != nil {
+			return d
+		}
+	default:
+		for _, d := range tx.more {
+			if d.key == key {
+				return d
+			}
+		}
+	}
+	d := new(Draft)
+	d.reset(tx, key, tx.look(key))
+	tx.more = append(tx.more, d)
+	if len(tx.more) == fewDrafts {
+		tx.byKey = make(map[string]*Draft)
+		for _, d := range tx.more {
+			tx.byKey[d.key] = d
+		}
+	} else if tx.byKey != nil {
+		tx.byKey[key] = d
+	}
+	return d
+}
+
+// look returns what the store holds under key. A session that is there is found
+// without the lock; that there is none is only sure with it.
+func (tx *Tx) look(key string) held {
+	if h, ok := tx.part.live.find(key); ok && tx.now < h.until {
+		return h
+	}
+	if tx.alone {
+		return tx.part.heldLocked(key)
+	}
+	defer tx.part.mu.runlock(tx.part.mu.rlock())
+	tx.closed = tx.closed || !tx.part.open.Load()
+	return tx.part.heldLocked(key)
 }
 
 // ListChanges has the keys that will be written appended to keys, which saves an
 // allocation. It comes before the first write.
 func (tx *Tx) ListChanges(keys []string) { tx.changed = keys }
+
+// Spend says that the function has done so much work, in units of about 10 ns,
+// beside what the methods count themselves: a step to the next field, the copy
+// of 64 bytes.
+func (tx *Tx) Spend(units int) { tx.spent += units }
+
+// Spent returns the work that was done since the function began.
+func (tx *Tx) Spent() int { return tx.spent }
 
 // Holds reports whether key is one of the partition's. Others must not be given
 // to the Tx.
@@ -115,42 +294,50 @@ func (tx *Tx) Holds(key string) bool { return tx.store.partition(key) == tx.part
 func (tx *Tx) Now() int64 { return tx.now }
 
 // Get returns the live session under key, nil if there is none, and when it
-// ends, unix ms, 0 if never. It allocates nothing.
-func (tx *Tx) Get(key string) (rec *Record, until int64) {
-	h, ok := tx.part.live.find(key)
-	if tx.unheld && (!ok || tx.now >= h.until) {
-		tx.hold()
-		h, ok = tx.part.live.find(key)
-	}
+// ends, unix ms, 0 if never. For the first key it allocates nothing.
+func (tx *Tx) Get(key string) (d *Draft, until int64) {
+	d = tx.draft(key)
 	switch {
-	case !ok || tx.now >= h.until:
+	case d.presence() != live:
 		return nil, 0
-	case h.until == never:
-		return h.rec, 0
+	case d.until == never:
+		return d, 0
 	}
-	return h.rec, h.until
+	return d, d.until
 }
 
 // DeletedAt returns when the session that was under key was deleted, unix ms by
 // the clock of its owner then, and false if no tombstone says so.
 func (tx *Tx) DeletedAt(key string) (at int64, ok bool) {
-	tx.hold()
-	t, ok := tx.part.dead[key]
-	if !ok || t.presence(tx.now) != deleted {
+	d := tx.draft(key)
+	if d.presence() != deleted {
 		return 0, false
 	}
-	return t.rank.millis(), true
+	return d.rec.rank.millis(), true
 }
 
-// Each calls f with every live session of the partition, in no order, until it
-// returns false.
+// Each calls f with every live session of the partition as the store holds it,
+// in no order, until it returns false.
 func (tx *Tx) Each(f func(rec *Record) bool) {
-	tx.hold()
-	for h := range tx.part.live.all() {
-		if tx.now < h.until && !f(h.rec) {
+	for _, rec := range tx.all() {
+		if !f(rec) {
 			return
 		}
 	}
+}
+
+func (tx *Tx) all() []*Record {
+	if !tx.alone {
+		defer tx.part.mu.runlock(tx.part.mu.rlock())
+		tx.closed = tx.closed || !tx.part.open.Load()
+	}
+	records := make([]*Record, 0, tx.part.live.size)
+	for h := range tx.part.live.all() {
+		if tx.now < h.until {
+			records = append(records, h.rec)
+		}
+	}
+	return records
 }
 
 // Put writes a whole value. end is when it ends; nil keeps the end of the
@@ -161,56 +348,57 @@ func (tx *Tx) Put(key string, fields []Field, end *Expiry) error {
 	if err := tx.store.cfg.checkPut(&op); err != nil {
 		return err
 	}
-	cur, old, err := tx.open(key)
+	d, err := tx.open(key)
 	if err != nil {
 		return err
 	}
-	stamp := after(tx.now, cur.rec.newest())
+	stamp := after(tx.now, d.newest())
 	rank := stamp
-	if old != nil {
-		rank = old.rank
+	if d.presence() == live {
+		rank = d.rec.rank
 	}
-	expiry, until := tx.end(cur, old, end, stamp)
+	expiry, until := tx.end(d, end, stamp)
 	var array [16]Field
 	rec := newSession(key, rank, stamp, expiry, stamped(array[:0], op.Fields, stamp))
-	return tx.write(cur, held{rec, until})
+	tx.Spend(len(op.Fields) + len(rec.body)/64)
+	return tx.write(d, held{rec, until})
 }
 
 // Patch sets and removes fields and leaves the others alone, each with a stamp
 // of its own. It creates a missing session, without an end. An error wraps
 // [ErrType] where the session holds an opaque value.
 func (tx *Tx) Patch(key string, fields []Field) error {
-	cur, old, err := tx.open(key)
+	d, err := tx.open(key)
 	if err != nil {
 		return err
 	}
-	if old == nil {
+	if d.presence() != live {
 		return tx.Put(key, present(fields), nil)
 	}
-	if _, opaque := old.Opaque(); opaque {
+	if _, opaque := d.Opaque(); opaque {
 		return fmt.Errorf("patch: %w: put the whole value", ErrType)
 	}
-	stamp := after(tx.now, old.newest())
-	all, base, err := tx.store.cfg.overlaid(old, sortFields(fields), stamp)
-	if err != nil {
+	if err := tx.store.cfg.checkNames(Patch, fields); err != nil {
 		return err
 	}
-	expiry, until := tx.end(cur, old, nil, stamp)
-	return tx.write(cur, held{newSession(key, old.rank, base, expiry, all), until})
+	stamp := after(tx.now, d.newest())
+	expiry, until := tx.end(d, nil, stamp)
+	if err := d.patch(stamped(nil, sortFields(fields), stamp), stamp); err != nil {
+		return err
+	}
+	d.expiry, d.until = expiry, until
+	return nil
 }
 
 // Expire gives a live session another end and reports whether there is one.
 // The version stays, as with a touch.
 func (tx *Tx) Expire(key string, end Expiry) bool {
-	cur, ok := tx.part.live.find(key)
-	if !ok || tx.now >= cur.until {
+	d := tx.draft(key)
+	if d.presence() != live {
 		return false
 	}
-	end.Stamp = after(tx.now, cur.rec.newest())
-	rec := *cur.rec
-	rec.expiry = end
-	rec.hash = rec.digest()
-	tx.set(cur, fresh(&rec))
+	end.Stamp = after(tx.now, d.newest())
+	d.expiry, d.until, d.stored = end, end.end(), true
 	return true
 }
 
@@ -219,17 +407,17 @@ func (tx *Tx) Expire(key string, end Expiry) bool {
 // may be on its way; only where memory is short it does not. A tombstone that is
 // there already has to be copied again: whoever made it may still wait for that.
 func (tx *Tx) Delete(key string) bool {
-	cur := tx.part.heldLocked(key)
-	found := cur.presence(tx.now)
+	d := tx.draft(key)
+	found := d.presence()
 	if found == deleted {
 		tx.changed = append(tx.changed, strings.Clone(key)) // it may lie in a buffer
 		return false
 	}
-	next := tx.store.cfg.entomb(key, cur.rec, tx.now)
-	if cur.rec == nil && tx.store.full(next.rec) {
+	next := tx.store.cfg.entomb(key, d.Record(), tx.now)
+	if d.rec == nil && tx.store.full(next.rec) {
 		return false
 	}
-	tx.set(cur, next)
+	d.store(next)
 	return found == live
 }
 
@@ -237,76 +425,67 @@ func (tx *Tx) Delete(key string) bool {
 // there, and leaves a tombstone under its own. It keeps the end. It reports
 // whether there was a session to move. An error wraps [ErrKey] or [ErrFull].
 func (tx *Tx) Rename(from, to string) (bool, error) {
-	cur, ok := tx.part.live.find(from)
-	if !ok || tx.now >= cur.until {
+	d := tx.draft(from)
+	if d.presence() != live {
 		return false, nil
 	}
 	if from == to {
 		return true, nil
 	}
-	over, _, err := tx.open(to)
+	over, err := tx.open(to)
 	if err != nil {
 		return true, err
 	}
-	stamp := after(tx.now, max(cur.rec.newest(), over.rec.newest()))
+	stamp := after(tx.now, max(d.newest(), over.newest()))
 	var fields []Field
-	for f := range cur.rec.Fields() {
+	for f := range d.Fields() {
 		fields = append(fields, f)
 	}
-	expiry := cur.rec.expiry
+	expiry := d.expiry
 	expiry.Stamp = stamp
 	// The session is a new incarnation under the new key, above what was there.
-	moved := held{newSession(to, stamp, stamp, expiry, stamped(nil, fields, stamp)), cur.until}
+	moved := held{newSession(to, stamp, stamp, expiry, stamped(nil, fields, stamp)), d.until}
 	if err := tx.write(over, moved); err != nil {
 		return true, err
 	}
-	tx.set(cur, tx.store.cfg.entomb(from, cur.rec, tx.now))
+	d.store(tx.store.cfg.entomb(from, d.Record(), tx.now))
 	return true, nil
 }
 
-// open returns what is held under key, and the live session there, nil if
-// there is none.
-func (tx *Tx) open(key string) (cur held, old *Record, err error) {
+// open returns the draft of a key that may be written.
+func (tx *Tx) open(key string) (*Draft, error) {
 	if limit := tx.store.cfg.MaxKey; key == "" || len(key) > limit {
-		return cur, nil, fmt.Errorf("%w: %d bytes, not 1 to %d", ErrKey, len(key), limit)
+		return nil, fmt.Errorf("%w: %d bytes, not 1 to %d", ErrKey, len(key), limit)
 	}
-	cur = tx.part.heldLocked(key)
-	if cur.presence(tx.now) == live {
-		old = cur.rec
-	}
-	return cur, old, nil
+	return tx.draft(key), nil
 }
 
 // end returns the expiry register after a write, and when the session ends.
 // What a write does not move it leaves as it is, stamp and all, so that the
 // write does not win over an end that was given elsewhere at the same time.
-func (tx *Tx) end(cur held, old *Record, end *Expiry, stamp Stamp) (e Expiry, until int64) {
+func (tx *Tx) end(d *Draft, end *Expiry, stamp Stamp) (e Expiry, until int64) {
 	switch {
 	case end != nil:
 		e = *end
-	case old == nil:
-	case old.expiry.Idle == 0:
-		return old.expiry, cur.until
+	case d.presence() != live:
+	case d.expiry.Idle == 0:
+		return d.expiry, d.until
 	default:
-		e = tx.store.cfg.slide(&Op{}, old, old.rank, stamp, tx.now)
+		e = tx.store.cfg.slide(&Op{}, d.expiry, d.rec.rank, stamp, tx.now)
 	}
 	e.Stamp = stamp
 	return e, e.end()
 }
 
-// write puts next in the place of cur if there is room for it.
-func (tx *Tx) write(cur, next held) error {
-	if cur.presence(tx.now) != live && tx.store.full(next.rec) {
+// write puts next in the place of what is in the draft if there is room for it.
+func (tx *Tx) write(d *Draft, next held) error {
+	found := d.presence()
+	if found != live && tx.store.full(next.rec) {
 		return fmt.Errorf("%w: %d of %d bytes used", ErrFull, tx.store.bytes.Load(), tx.store.cfg.MemoryLimit)
 	}
-	if cur.rec != nil && !cur.rec.dead && tx.now >= cur.until {
-		tx.lapsed = append(tx.lapsed, cur.rec.key)
+	if d.rec != nil && !d.rec.dead && found != live {
+		tx.lapsed = append(tx.lapsed, d.rec.key)
 	}
-	tx.set(cur, next)
+	d.store(next)
 	return nil
-}
-
-func (tx *Tx) set(cur, next held) {
-	tx.store.setLocked(tx.part, cur, next)
-	tx.changed = append(tx.changed, next.rec.key)
 }

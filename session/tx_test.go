@@ -50,53 +50,54 @@ func TestTxPutKeepsOrSetsTheEnd(t *testing.T) {
 	require.Equal(t, c.t.Add(time.Minute).UnixMilli(), until(), "a session that slides does so with every write")
 }
 
-// TestViewKeyIsView: it finds what View finds, also where it has to take the
-// lock on the way.
-func TestViewKeyIsView(t *testing.T) {
+// TestView: a look at one session that is there takes no lock, one at what is
+// not there asks with the lock whether the partition is still open.
+func TestView(t *testing.T) {
 	s, c := testStore(t)
 	p := s.cfg.PartitionOf("k")
-	look := func(view func(int, func(*Tx) error) error) (rec *Record, until, deleted int64, n int, err error) {
-		err = view(p, func(tx *Tx) error {
-			rec, until = tx.Get("k")
+	look := func() (found bool, deleted int64, n int, err error) {
+		err = s.View(p, func(tx *Tx) error {
+			d, _ := tx.Get("k")
+			found = d != nil
 			deleted, _ = tx.DeletedAt("k")
 			for range tx.Each {
 				n++
 			}
 			return nil
 		})
-		return rec, until, deleted, n, err
-	}
-	same := func(found bool) {
-		t.Helper()
-		rec, until, deleted, n, err := look(s.View)
-		rec2, until2, deleted2, n2, err2 := look(s.ViewKey)
-		require.Equal(t, []any{rec, until, deleted, n, err}, []any{rec2, until2, deleted2, n2, err2})
-		require.Equal(t, found, rec2 != nil)
 		require.True(t, s.partitions[p].mu.TryLock(), "the lock was not given back")
 		s.partitions[p].mu.Unlock()
+		return found, deleted, n, err
 	}
-	same(false)
+	same := func(found bool, deleted int64, n int) {
+		t.Helper()
+		f, d, m, err := look()
+		require.Equal(t, []any{found, deleted, n, nil}, []any{f, d, m, err})
+	}
+	same(false, 0, 0)
 	do(t, s, Op{Kind: Put, Key: "k", TTL: time.Minute})
-	same(true)
+	same(true, 0, 1)
+	s.partitions[p].mu.Lock()
+	require.NoError(t, s.View(p, func(tx *Tx) error {
+		d, _ := tx.Get("k")
+		require.NotNil(t, d)
+		return nil
+	}), "no lock is taken")
+	s.partitions[p].mu.Unlock()
 	c.advance(time.Hour)
-	same(false)
+	same(false, 0, 0)
 	put(t, s, "k")
 	do(t, s, Op{Kind: Delete, Key: "k"})
-	same(false)
-	require.NoError(t, s.ViewKey(p, func(tx *Tx) error {
-		tx.DeletedAt("k")
-		require.False(t, s.partitions[p].mu.TryLock(), "tombstones are read under the lock")
-		return nil
-	}))
+	same(false, c.t.UnixMilli(), 0)
 	s.Close(p)
-	_, _, _, _, err := look(s.ViewKey)
+	_, _, _, err := look()
 	require.ErrorIs(t, err, ErrNotServed)
 
 	s.Open(p)
-	err = s.ViewKey(p, func(tx *Tx) error {
+	err = s.View(p, func(tx *Tx) error {
 		s.Close(p) // after the first look at it
-		rec, _ := tx.Get("k")
-		require.Nil(t, rec)
+		d, _ := tx.Get("k")
+		require.Nil(t, d)
 		return nil
 	})
 	require.ErrorIs(t, err, ErrNotServed, "a miss of a closed partition is no miss")
@@ -145,7 +146,7 @@ func TestTxRenameMovesAndBuries(t *testing.T) {
 		require.False(t, ok)
 		return err
 	})
-	require.Equal(t, []string{"{a}1", "{a}2", "{a}2", "{a}1"}, changes.Keys)
+	require.Equal(t, []string{"{a}1", "{a}2"}, changes.Keys)
 	rec, err := s.Get("{a}2")
 	require.NoError(t, err)
 	value, _ := rec.Opaque()

@@ -82,6 +82,8 @@ var outcomes = []struct {
 		detail: "the store does not accept this key"}},
 	{session.ErrFull, refusal{status: http.StatusInsufficientStorage, slug: "full", title: "Memory limit reached",
 		detail: "no new session can be stored now; existing ones can be changed and deleted", retryAfter: 10}},
+	{session.ErrBusy, refusal{status: http.StatusServiceUnavailable, slug: "busy", title: "Session busy",
+		detail: "others wrote to this large session each time before this request was done; nothing was changed", retryAfter: 1}},
 	{context.DeadlineExceeded, uncertain},
 	{context.Canceled, uncertain}, // the client is gone, or the node is stopping
 }

@@ -105,6 +105,8 @@ func faultText(err error) string {
 	switch {
 	case errors.Is(err, ErrClusterDown):
 		return "CLUSTERDOWN The cluster is down: " + err.Error()
+	case errors.Is(err, session.ErrBusy):
+		return "TRYAGAIN " + err.Error()
 	case errors.Is(err, session.ErrFull):
 		return "OOM command not allowed when used memory > 'maxmemory'."
 	case errors.Is(err, session.ErrTooLarge):
