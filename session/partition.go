@@ -1,6 +1,7 @@
 package session
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -127,28 +128,23 @@ func (p *partition) recordsLocked() []*Record {
 	return records
 }
 
-// taggedLocked returns what is held live, expired or not, under the keys that
-// keep picks, in order of key.
-func (p *partition) taggedLocked(keep func(key string) bool) []held {
-	var tagged []held
-	for h := range p.live.all() {
-		if keep(h.rec.key) {
-			tagged = append(tagged, h)
-		}
+// everything returns what is held live, expired or not, and the keys of the
+// tombstones.
+func (p *partition) everything() (all []held, dead []string, err error) {
+	defer p.mu.runlock(p.mu.rlock())
+	if !p.open.Load() {
+		return nil, nil, ErrNotServed
 	}
-	slices.SortFunc(tagged, func(a, b held) int { return strings.Compare(a.rec.key, b.rec.key) })
-	return tagged
+	all = slices.AppendSeq(make([]held, 0, p.live.size), p.live.all())
+	dead = slices.AppendSeq(make([]string, 0, len(p.dead)), maps.Keys(p.dead))
+	return all, dead, nil
 }
 
-// buriedLocked returns the keys of tombstones that keep picks, in order.
-func (p *partition) buriedLocked(keep func(key string) bool) (keys []string) {
-	for key := range p.dead {
-		if keep(key) {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
+// tagged returns those of all whose keys keep picks, in order of key.
+func tagged(all []held, keep func(key string) bool) []held {
+	all = slices.DeleteFunc(all, func(h held) bool { return !keep(h.rec.key) })
+	slices.SortFunc(all, func(a, b held) int { return strings.Compare(a.rec.key, b.rec.key) })
+	return all
 }
 
 // clearLocked forgets everything and returns how many keys and bytes that was.

@@ -21,9 +21,15 @@ const (
 // Only the look at the keys is done under the lock. Records never change, so
 // the sorting can follow it.
 func (s *Store) scan(p *partition, op *Op, now int64) (res Result, err error) {
-	later, err := p.after(op.NewKey, now)
+	all, _, err := p.everything()
 	if err != nil {
 		return res, err
+	}
+	var later []*Record
+	for _, h := range all {
+		if h.rec.key > op.NewKey && h.presence(now) == live {
+			later = append(later, h.rec)
+		}
 	}
 	slices.SortFunc(later, func(a, b *Record) int { return strings.Compare(a.key, b.key) })
 	size := int64(0)
@@ -36,19 +42,4 @@ func (s *Store) scan(p *partition, op *Op, now int64) (res Result, err error) {
 	}
 	res.Records = later
 	return res, nil
-}
-
-// after returns the live sessions whose keys come after key, in no order.
-func (p *partition) after(key string, now int64) ([]*Record, error) {
-	defer p.mu.runlock(p.mu.rlock())
-	if !p.open.Load() {
-		return nil, ErrNotServed
-	}
-	var later []*Record
-	for h := range p.live.all() {
-		if h.rec.key > key && h.presence(now) == live {
-			later = append(later, h.rec)
-		}
-	}
-	return later, nil
 }

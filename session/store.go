@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -285,12 +286,13 @@ func (s *Store) sameTag(key string) func(string) bool {
 	}
 }
 
+// Only the look at what is there is done under the lock, not the choice by tag.
 func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
-	defer p.mu.runlock(p.mu.rlock())
-	if !p.open.Load() {
-		return res, ErrNotServed
+	all, _, err := p.everything()
+	if err != nil {
+		return res, err
 	}
-	for _, h := range p.taggedLocked(s.sameTag(op.Key)) {
+	for _, h := range tagged(all, s.sameTag(op.Key)) {
 		if h.presence(now) == live {
 			res.Records = append(res.Records, h.rec)
 		}
@@ -299,20 +301,40 @@ func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
 }
 
 // deleteAll also deletes what has expired here: a copy elsewhere may know of a
-// later touch.
+// later touch. It lets go of the lock after every few hundred sessions: one that
+// is created meanwhile may be deleted or not, as if it had come before or after.
 func (s *Store) deleteAll(p *partition, op *Op, now int64) (res Result, err error) {
+	all, dead, err := p.everything()
+	if err != nil {
+		return res, err
+	}
+	same := s.sameTag(op.Key)
+	res.Again = slices.DeleteFunc(dead, func(key string) bool { return !same(key) })
+	slices.Sort(res.Again)
+	for some := range slices.Chunk(tagged(all, same), reapBatch) {
+		if err := s.deleteSome(p, some, now, &res); err != nil {
+			return res, err
+		}
+	}
+	res.Changed = len(res.Records) > 0
+	return res, nil
+}
+
+func (s *Store) deleteSome(p *partition, some []held, now int64, res *Result) error {
 	defer p.mu.unlock(p.mu.lock())
 	if !p.open.Load() {
-		return res, ErrNotServed
+		return ErrNotServed
 	}
-	res = Result{Again: p.buriedLocked(s.sameTag(op.Key))}
-	for _, cur := range p.taggedLocked(s.sameTag(op.Key)) {
+	for _, h := range some {
+		cur := p.heldLocked(h.rec.key)
+		if cur.rec == nil || cur.rec.dead {
+			continue
+		}
 		next := s.cfg.entomb(cur.rec.key, cur.rec, now)
 		s.setLocked(p, cur, next)
 		res.Records = append(res.Records, next.rec)
 	}
-	res.Changed = len(res.Records) > 0
-	return res, nil
+	return nil
 }
 
 // prefetchBatch is how many keys are looked at side by side: about as many
