@@ -10,7 +10,7 @@ BENCH       ?= .
 PORT        ?= 24800
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check adapters-test browser-test bench fuzz resp-diff bench-resp chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
+.PHONY: help build test check adapters-test browser-test bench cost fuzz resp-diff bench-resp chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,11 @@ adapters-test: ## test the adapters with the libraries that they are for, under 
 
 bench: ## run all benchmarks, or those that BENCH=regexp names
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+cost: ## measure what each command and operation costs by the field, at 100 to 100,000 fields; it must stay flat
+	@go test -run '^$$' -bench '^BenchmarkCost' ./session ./command >bench.out 2>&1 || { cat bench.out; rm bench.out; exit 1; }
+	@awk 'BEGIN { print "| ns a field | 100 | 1,000 | 10,000 | 100,000 |"; print "| --- | --: | --: | --: | --: |" } \
+		/^BenchmarkCost/ { name = $$1; sub(/^BenchmarkCost\//, "", name); sub(/-[0-9]+$$/, "", name); gsub(/_/, " ", name); printf "| %s | %.3g | %.3g | %.3g | %.3g |\n", name, $$3, $$5, $$7, $$9 }' bench.out; rm bench.out
 
 router-vectors: ## send the router's table of odd and hostile requests, and count
 	@go test -count=1 -run '^TestVectors$$' -v ./router | awk '/^(=== |    --- PASS)/ { next } { print } /^FAIL/ { bad = 1 } END { exit bad }'

@@ -41,6 +41,7 @@ type Outcome struct {
 	Reply   []byte // what was given, with the answers appended
 	Changed []string
 	Events  []Event
+	Work    int  // what it took, in units of [session.Tx.Spend], about 10 ns
 	Deleted bool // there are tombstones among the changed
 	// Exact says that a write was made only because there was nothing before
 	// (NX). It decides who holds a lock, so it should not be lost.
@@ -115,6 +116,7 @@ type call struct {
 	out   Outcome
 	begin int // of the answers in B
 	mark  mark
+	spent int // by the last run of a transaction
 	next  int // of the batch's commands
 	args  [][]byte
 	spec  *Spec // of args
@@ -171,6 +173,7 @@ func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, 
 // else as many as take a while.
 func (c *call) runSlice(store *session.Store, p int, writes bool) (err error) {
 	c.mark = mark{reply: len(c.B), next: c.next, events: len(c.out.Events), out: c.out}
+	defer func() { c.out.Work += c.spent }()
 	if !writes {
 		err = store.View(p, c.runSome)
 	} else {
@@ -227,6 +230,7 @@ func (c *call) release() {
 
 func (c *call) runSome(tx *session.Tx) error {
 	c.rewind()
+	defer func() { c.spent = tx.Spent() }()
 	c.Tx = tx
 	if c.out.Changed == nil {
 		c.out.Changed = c.env.Changed
