@@ -1,0 +1,64 @@
+package session
+
+// This file is the store as the owner's bookkeeping sees it. Nothing in it
+// waits for a partition's lock: an operation may hold that for milliseconds,
+// and whoever decides who owns what decides for all partitions at once.
+
+// Admit lets operations on partition p's keys run from now on. Unlike
+// [Store.Open] it does not wait for those that run already.
+func (s *Store) Admit(p int) { s.partitions[p].open.Store(true) }
+
+// Shut refuses operations on partition p's keys that have not begun. Unlike
+// [Store.Close] it does not wait for one that runs: that one may still write.
+// After the next Sum of the partition none does any more.
+func (s *Store) Shut(p int) { s.partitions[p].open.Store(false) }
+
+// Sum is what can be said of all that a partition holds in a few bytes.
+type Sum struct {
+	Digest  uint64 // see [Store.Digest]
+	Records int    // see [Store.Count]
+}
+
+// TrySum returns the sum of partition p, or false while an operation holds the
+// partition. If the partition was shut before, then the sum covers every write
+// that was ever done in it, except for merges.
+func (s *Store) TrySum(p int) (Sum, bool) {
+	part := &s.partitions[p]
+	if !part.mu.TryRLock() {
+		return Sum{}, false
+	}
+	defer part.mu.RUnlock()
+	return Sum{Digest: part.digest, Records: part.live.size + len(part.dead)}, true
+}
+
+// TryPeek is [Store.Peek], or false while an operation that writes holds the
+// key's partition.
+func (s *Store) TryPeek(key string) (*Record, bool) {
+	part := s.partition(key)
+	if !part.mu.TryRLock() {
+		return nil, false
+	}
+	defer part.mu.RUnlock()
+	return part.heldLocked(key).rec, true
+}
+
+// Free reports whether an operation on partition p, one that writes or one that
+// does not, would have to wait for none at this moment.
+func (s *Store) Free(p int, writes bool) bool {
+	part := &s.partitions[p]
+	if writes {
+		if !part.mu.TryLock() {
+			return false
+		}
+		part.mu.Unlock()
+		return true
+	}
+	if !part.mu.TryRLock() {
+		return false
+	}
+	part.mu.RUnlock()
+	return true
+}
+
+// PartitionOf returns the number of the partition that a key is in.
+func (s *Store) PartitionOf(key string) int { return s.cfg.PartitionOf(key) }
