@@ -209,11 +209,26 @@ func (r *Replicator) LagOf(id string) (dirty int, age time.Duration) {
 	return dirty, age
 }
 
-// Serve answers a peer's frame of one of this package's types.
+// Serve answers a peer's frame of one of this package's types. It waits for
+// operations that hold a partition which the frame is about.
 func (r *Replicator) Serve(typ byte, payload []byte) ([]byte, error) {
+	answer, rest, err := r.ServeNow(typ, payload)
+	if rest != nil {
+		return rest()
+	}
+	return answer, err
+}
+
+// ServeNow is Serve for a goroutine that others wait for. Where it would have
+// to wait, it returns what is left to do instead: rest, which answers.
+func (r *Replicator) ServeNow(typ byte, payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
 	switch typ {
 	case TypeRecords:
-		return r.serveRecords(payload)
+		batch := incoming{from: r, payload: payload}
+		if err := batch.take(false); err != nil || len(batch.payload) == 0 {
+			return batch.refused, nil, err
+		}
+		return nil, func() ([]byte, error) { err := batch.take(true); return batch.refused, err }, nil
 	case TypeDigests:
 		return r.serveDigests(payload)
 	case TypeList:
@@ -221,27 +236,40 @@ func (r *Replicator) Serve(typ byte, payload []byte) ([]byte, error) {
 	case TypePull:
 		return r.servePull(payload)
 	default:
-		return nil, fmt.Errorf("frame type %#x: not one of replication: %w", typ, session.ErrMalformed)
+		return nil, nil, fmt.Errorf("frame type %#x: not one of replication: %w", typ, session.ErrMalformed)
 	}
 }
 
-func (r *Replicator) serveRecords(payload []byte) ([]byte, error) {
-	var refused []byte
-	for i := 0; len(payload) > 0; i++ {
-		rec, n, err := session.DecodeRecord(payload)
+// incoming is a batch of records on its way into the store.
+type incoming struct {
+	from    *Replicator
+	payload []byte // those that have not been merged
+	n       int    // how many have been
+	refused []byte // the positions of those that were refused
+}
+
+// take merges the records, all of them if it may wait, otherwise those before
+// the first whose partition an operation holds.
+func (in *incoming) take(mayWait bool) error {
+	store := in.from.cfg.Store
+	for ; len(in.payload) > 0; in.n++ {
+		rec, size, err := session.DecodeRecord(in.payload)
 		if err != nil {
-			return nil, fmt.Errorf("record %d of a batch: %w", i, err)
+			return fmt.Errorf("record %d of a batch: %w", in.n, err)
 		}
-		payload = payload[n:]
+		if !mayWait && !store.Free(store.PartitionOf(rec.Key()), true) {
+			return nil
+		}
+		in.payload = in.payload[size:]
 		if planted.Is(planted.AckBeforeApply) {
-			time.AfterFunc(time.Second, func() { r.merge(rec) })
+			time.AfterFunc(time.Second, func() { in.from.merge(rec) })
 			continue
 		}
-		if r.merge(rec) != nil {
-			refused = binary.BigEndian.AppendUint32(refused, uint32(i))
+		if in.from.merge(rec) != nil {
+			in.refused = binary.BigEndian.AppendUint32(in.refused, uint32(in.n))
 		}
 	}
-	return refused, nil
+	return nil
 }
 
 func (r *Replicator) merge(rec *session.Record) error {
@@ -259,51 +287,78 @@ func (r *Replicator) merge(rec *session.Record) error {
 	return nil
 }
 
-func (r *Replicator) serveDigests(payload []byte) ([]byte, error) {
+func (r *Replicator) serveDigests(payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
 	parts, err := decodePartitions(payload, r.cfg.Partitions)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	answer := make([]byte, 0, 8*len(parts))
-	for _, p := range parts {
-		answer = binary.BigEndian.AppendUint64(answer, r.cfg.Store.Digest(p))
+	digests := make([]byte, 0, 8*len(parts))
+	for i, p := range parts {
+		sum, ok := r.cfg.Store.TrySum(p)
+		if !ok {
+			return nil, func() ([]byte, error) { return r.appendDigests(digests, parts[i:]), nil }, nil
+		}
+		digests = binary.BigEndian.AppendUint64(digests, sum.Digest)
 	}
-	return answer, nil
+	return digests, nil, nil
 }
 
-func (r *Replicator) serveList(payload []byte) ([]byte, error) {
+func (r *Replicator) appendDigests(b []byte, parts []int) []byte {
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint64(b, r.cfg.Store.Digest(p))
+	}
+	return b
+}
+
+func (r *Replicator) serveList(payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
 	parts, err := decodePartitions(payload, r.cfg.Partitions)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(parts) != 1 {
-		return nil, malformed("list request", len(payload))
+		return nil, nil, malformed("list request", len(payload))
 	}
-	entries := r.cfg.Store.List(parts[0])
-	answer := make([]byte, 0, 16*len(entries))
-	for _, e := range entries {
-		answer = binary.BigEndian.AppendUint64(answer, e.KeyHash)
-		answer = binary.BigEndian.AppendUint64(answer, e.Hash)
+	list := func() ([]byte, error) {
+		entries := r.cfg.Store.List(parts[0])
+		answer := make([]byte, 0, 16*len(entries))
+		for _, e := range entries {
+			answer = binary.BigEndian.AppendUint64(answer, e.KeyHash)
+			answer = binary.BigEndian.AppendUint64(answer, e.Hash)
+		}
+		return answer, nil
 	}
-	return answer, nil
+	return r.unlessHeld(parts[0], list)
+}
+
+// unlessHeld runs f, which looks at partition p, unless that has to wait.
+func (r *Replicator) unlessHeld(p int, f func() ([]byte, error)) (answer []byte, rest func() ([]byte, error), err error) {
+	if !r.cfg.Store.Free(p, false) {
+		return nil, f, nil
+	}
+	answer, err = f()
+	return answer, nil, err
 }
 
 // servePull answers how many of the asked hashes it has dealt with, u32, and
 // their records: it stops when the answer is large enough, and the peer asks on.
-func (r *Replicator) servePull(payload []byte) ([]byte, error) {
+func (r *Replicator) servePull(payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
 	if len(payload) < 2 {
-		return nil, malformed("pull request", len(payload))
+		return nil, nil, malformed("pull request", len(payload))
 	}
 	parts, err := decodePartitions(payload[:2], r.cfg.Partitions)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	hashes, err := decodeHashes(payload[2:], pullKeys)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	return r.unlessHeld(parts[0], func() ([]byte, error) { return r.pulled(parts[0], hashes), nil })
+}
+
+func (r *Replicator) pulled(part int, hashes []uint64) []byte {
 	held := make(map[uint64][]*session.Record, len(hashes))
-	for _, rec := range r.cfg.Store.Select(parts[0], hashes) {
+	for _, rec := range r.cfg.Store.Select(part, hashes) {
 		hash := session.KeyHash(rec.Key())
 		held[hash] = append(held[hash], rec)
 	}
@@ -316,5 +371,5 @@ func (r *Replicator) servePull(payload []byte) ([]byte, error) {
 		consumed++
 	}
 	binary.BigEndian.PutUint32(answer, uint32(consumed))
-	return answer, nil
+	return answer
 }

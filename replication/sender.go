@@ -42,6 +42,10 @@ const (
 	// figures. A key that is marked after a quiet while goes at once.
 	pace       = 2 * time.Millisecond
 	gatherKeys = 512
+
+	// heldPause is how soon keys are looked at again whose partitions were
+	// held by operations.
+	heldPause = 2 * time.Millisecond
 )
 
 // waiter is a writer that waits until its mark of a key is confirmed.
@@ -69,6 +73,7 @@ type sender struct {
 	limit   int       // keys of the next batch
 	payload []byte    // of the last frame, to be used again
 	carried []*entry  // the keys of the records in it
+	held    []*entry  // the keys that it would have, but for operations
 
 	mu      sync.Mutex // guards what follows
 	dirty   *dirtySet
@@ -206,7 +211,13 @@ func (s *sender) flush() (more bool, err error) {
 		return false, nil
 	}
 	s.begun = time.Now()
-	n := s.encode(batch)
+	n, held := s.encode(batch)
+	if n == 0 && held > 0 { // nothing else is to be sent
+		s.settle(batch[:0], nil)
+		s.begun = time.Time{}
+		s.rest(heldPause)
+		return true, nil
+	}
 	refused, err := s.ship()
 	if planted.Is(planted.ClearedOnSend) {
 		err = nil
@@ -229,23 +240,42 @@ func (s *sender) flush() (more bool, err error) {
 }
 
 // encode reads the current records of a batch until the frame is full, and
-// returns how many keys of the batch that deals with. A key that is gone
-// without a tombstone has expired everywhere alike, or has been handed over,
-// and needs no copy.
-func (s *sender) encode(batch []*entry) (n int) {
+// returns how many keys that deals with: it puts them in front of the others. A
+// key that is gone without a tombstone has expired everywhere alike, or has been
+// handed over, and needs no copy. Keys whose partition an operation holds are
+// passed over, for no other partition's writers are to wait for that one's; it
+// also returns how many these are.
+func (s *sender) encode(batch []*entry) (n, held int) {
 	if cap(s.payload) > 2*batchBytes {
 		s.payload = nil // let go of what one large record has grown
 	}
-	s.payload, s.carried = s.payload[:0], s.carried[:0]
-	for n < len(batch) && len(s.payload) < batchBytes {
-		e := batch[n]
-		if rec := s.store.Peek(e.key); rec != nil {
+	s.payload, s.carried, s.held = s.payload[:0], s.carried[:0], s.held[:0]
+	for n+len(s.held) < len(batch) && len(s.payload) < batchBytes {
+		e := batch[n+len(s.held)]
+		rec, ok := s.store.TryPeek(e.key)
+		if !ok {
+			s.held = append(s.held, e)
+			continue
+		}
+		if rec != nil {
 			s.payload = rec.Append(s.payload)
 			s.carried = append(s.carried, e)
 		}
+		batch[n] = e
 		n++
 	}
-	return n
+	copy(batch[n:], s.held)
+	return n, len(s.held)
+}
+
+// rest waits a moment, unless the sender ends.
+func (s *sender) rest(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
 }
 
 // ship sends the frame and returns the positions of the records that the peer

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/seed-95a32959/holdfast/session"
@@ -17,7 +18,8 @@ const (
 )
 
 // Digests asks p for its digests of parts and returns those partitions, in the
-// same order, in which it holds something else than this node.
+// same order, in which it holds something else than this node, or in which an
+// operation that runs here may change what there is.
 func (r *Replicator) Digests(ctx context.Context, p Peer, parts []int) (differ []int, err error) {
 	if len(parts) == 0 {
 		return nil, nil
@@ -30,7 +32,8 @@ func (r *Replicator) Digests(ctx context.Context, p Peer, parts []int) (differ [
 		return nil, malformed("digest answer", len(answer))
 	}
 	for i, part := range parts {
-		if binary.BigEndian.Uint64(answer[8*i:]) != r.cfg.Store.Digest(part) {
+		sum, ok := r.cfg.Store.TrySum(part)
+		if !ok || binary.BigEndian.Uint64(answer[8*i:]) != sum.Digest {
 			differ = append(differ, part)
 		}
 	}
@@ -43,6 +46,9 @@ func (r *Replicator) Digests(ctx context.Context, p Peer, parts []int) (differ [
 // since then travel by the dirty sets. A record that one side refuses makes
 // Sync fail, but only after all the others have been exchanged.
 func (r *Replicator) Sync(ctx context.Context, p Peer, part int) error {
+	if err := r.notHeld("sync", part); err != nil {
+		return err
+	}
 	theirs, err := r.list(ctx, p, part)
 	if err != nil {
 		return err
@@ -72,6 +78,9 @@ func (r *Replicator) Sync(ctx context.Context, p Peer, part int) error {
 // record that p refuses makes it fail: whoever hands a partition over must not
 // forget it.
 func (r *Replicator) Offer(ctx context.Context, p Peer, part int) error {
+	if err := r.notHeld("offer", part); err != nil {
+		return err
+	}
 	theirs, err := r.list(ctx, p, part)
 	if err != nil {
 		return err
@@ -87,6 +96,9 @@ func (r *Replicator) Offer(ctx context.Context, p Peer, part int) error {
 // and sends nothing of it. A record that is refused here makes it fail: what it
 // says of its key must not be taken for what is known.
 func (r *Replicator) Fetch(ctx context.Context, p Peer, part int) error {
+	if err := r.notHeld("fetch", part); err != nil {
+		return err
+	}
 	theirs, err := r.list(ctx, p, part)
 	if err != nil {
 		return err
@@ -105,6 +117,18 @@ func (r *Replicator) FetchKey(ctx context.Context, p Peer, part int, key string)
 		return err
 	}
 	return refusal("fetch a key", part, refused)
+}
+
+// errHeld says that an operation holds a partition at this moment.
+var errHeld = errors.New("an operation holds it")
+
+// notHeld keeps a comparison, which goes from partition to partition, from
+// waiting for one while others need it.
+func (r *Replicator) notHeld(what string, part int) error {
+	if !r.cfg.Store.Free(part, false) {
+		return fmt.Errorf("%s of partition %d: %w", what, part, errHeld)
+	}
+	return nil
 }
 
 func refusal(what string, part, refused int) error {
