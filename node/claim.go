@@ -89,7 +89,9 @@ func decodeClaim(b []byte) (r claimRequest, err error) {
 	if len(b) < 10 || len(b) < 10+int(b[8]) {
 		return r, fmt.Errorf("%d bytes: %w", len(b), errClaim)
 	}
-	r.epoch = order.Uint64(b)
+	if r.epoch = order.Uint64(b); r.epoch == 0 {
+		return r, fmt.Errorf("epoch 0, accepted are 1 and above: %w", errClaim)
+	}
 	r.fingerprint = string(b[9 : 9+int(b[8])])
 	b = b[9+int(b[8]):]
 	r.asked = make([]ID, b[0])
@@ -181,8 +183,9 @@ func (o *ownership) claim(ctx context.Context, view *View, links []*link, epoch 
 	if ctx.Err() != nil {
 		return
 	}
+	sums := o.node.sums(parts, busyLimit)
 	late := o.node.since()-begin > settleTime // such as frozen meanwhile
-	got := o.settle(view, epoch, parts, links, answers, late)
+	got := o.settle(view, epoch, parts, links, answers, sums, late)
 	o.node.members.broadcast()
 	if len(got.parts) > 0 {
 		o.node.log.Info("claimed", "partitions", len(got.parts), "epoch", epoch, "to_fetch", len(got.fetch), "ring", request.fingerprint)
@@ -199,12 +202,14 @@ type settled struct {
 	fetch []int // those among them that holders have more of
 }
 
-func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link, answers [][]claimAnswer, late bool) settled {
+// settle decides by the answers what became of a claim. sums are of the copies
+// here: where an operation has held one for too long, the claim is given up and
+// made again soon.
+func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link, answers [][]claimAnswer, sums []partSum, late bool) settled {
 	var got settled
 	refused := false
 	now := o.node.View()
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	for i, p := range parts {
 		part := &o.parts[p]
 		if part.phase != claiming {
@@ -212,12 +217,11 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 			continue
 		}
 		mine := claimRef{epoch, o.node.id}
-		won := !late && !part.promised.newer(mine)
+		won := !late && sums[i].known && !part.promised.newer(mine)
 		var answered, sources []*link
 		copies, owner := []copyOf{{o.node.id, part.leftAt()}}, part.holder.by
 		moved := false
 		synced := make([]string, 0, len(links))
-		digest := o.node.store.Digest(p)
 		for j, l := range links {
 			if answers[j] == nil {
 				// Silent. A member that has ended cannot serve; of any other
@@ -235,7 +239,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 			}
 			answered, moved = append(answered, l), moved || a.status == claimMoved
 			copies = append(copies, copyOf{l.id, o.node.since() - a.left})
-			if a.digest == digest {
+			if a.digest == sums[i].Digest {
 				synced = append(synced, l.id.String())
 			} else if a.count > 0 {
 				sources = append(sources, l)
@@ -259,9 +263,10 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 		}
 		o.blind[p].Store(o.node.rings.outOfReach(p, owner, copies))
 		o.node.keeper.claimed(p, synced)
-		o.node.store.Open(p)
+		o.node.store.Admit(p)
 		got.parts = append(got.parts, p)
 	}
+	o.mu.Unlock()
 	if refused {
 		o.tryLater()
 	}
@@ -270,68 +275,123 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 
 // refusedLocked takes in the claim that stands in the way of one's own.
 func (o *ownership) refusedLocked(p int, a claimAnswer) {
-	o.maxEpoch = max(o.maxEpoch, a.epoch)
+	near := o.heardOfLocked(a.epoch)
 	id, err := parseID(a.claimant)
-	if err != nil {
-		return // nobody holds it there
+	if err != nil || !near {
+		return // nobody holds it there, or that cannot be told yet
 	}
 	if c := (claimRef{a.epoch, id}); a.status == claimEarly && c.newer(o.parts[p].holder) {
 		o.setHolderLocked(p, c)
 	}
 }
 
-// serveClaim answers another member's claim. Accepting means: from here on
-// this member does not serve the partition, and the digest says what it had.
-func (o *ownership) serveClaim(from ID, payload []byte) ([]byte, error) {
+// judgement is what becomes of another member's claim here. A partition that
+// is given up is given up in three steps, and the order is what keeps a write
+// from being lost: it is shut, then its sum is taken, which the operation that
+// runs in it still has to end for, then the claim is answered. From the first
+// step on nothing begins here, so the sum covers every write that was answered.
+type judgement struct {
+	owner   *ownership
+	claim   claimRef
+	parts   []int
+	answers []claimAnswer
+	open    []int // of answers: accepted, and what is held here is not known yet
+	yielded int
+}
+
+// judge decides on a claim and shuts what it gives up. It waits for nothing.
+func (o *ownership) judge(from ID, payload []byte) (*judgement, error) {
 	r, err := decodeClaim(payload)
 	if err != nil {
 		return nil, err
 	}
 	view := o.node.View()
 	same := view.Table.Fingerprint() == r.fingerprint
-	answer := make([]byte, 0, 24*len(r.parts))
-	yielded := 0
+	j := &judgement{owner: o, claim: claimRef{r.epoch, from}, parts: r.parts, answers: make([]claimAnswer, len(r.parts))}
 	o.mu.Lock()
-	o.maxEpoch = max(o.maxEpoch, r.epoch)
-	for _, p := range r.parts {
-		part := &o.parts[p]
-		claim := claimRef{r.epoch, from}
-		a := claimAnswer{status: claimAccepted}
+	near := o.heardOfLocked(r.epoch)
+	for i, p := range r.parts {
+		part, a := &o.parts[p], &j.answers[i]
 		switch {
-		case part.promised.newer(claim):
+		case !near:
+			a.status, a.epoch = claimEarly, o.maxEpoch
+		case part.promised.newer(j.claim):
 			a.status, a.epoch, a.claimant = claimStale, part.promised.epoch, part.promised.by.String()
 		case o.servedLocked(part, from) && (!same || !r.asks(part.holder.by, o.node.id)):
 			a.status, a.epoch, a.claimant = claimEarly, part.holder.epoch, part.holder.by.String()
 		case o.pendingLocked(part, from) && !r.asks(part.promised.by, o.node.id):
 			a.status, a.epoch = claimEarly, part.promised.epoch // which nobody may ever hold
+		default:
+			a.status = claimAccepted
+			o.promiseLocked(p, j.claim)
+			if part.phase != away && !planted.Is(planted.ServesOn) {
+				o.node.store.Shut(p)
+				o.setPhaseLocked(p, away)
+				j.yielded++
+			}
+			j.open = append(j.open, i)
 		}
-		if a.status != claimAccepted {
-			answer = a.append(answer)
-			continue
-		}
-		o.promiseLocked(p, claim)
-		if part.phase != away && !planted.Is(planted.ServesOn) {
-			// After Close returns no write can be applied here any more,
-			// so the digest covers every write that was answered.
-			o.node.store.Close(p)
-			o.setPhaseLocked(p, away)
-			yielded++
-		}
-		a.left = o.node.since() - part.leftAt()
-		if a.left < settleTime {
-			a.status = claimMoved
-		}
-		a.digest, a.count = o.node.store.Digest(p), uint32(o.node.store.Count(p))
-		answer = a.append(answer)
 	}
 	o.mu.Unlock()
-	if yielded > 0 {
-		o.node.log.Info("yielded", "partitions", yielded, "to", from.Name, "epoch", r.epoch)
-		o.node.events.add("yielded", "partitions", yielded, "to", from.Name, "epoch", r.epoch)
+	if j.yielded > 0 {
+		o.node.log.Info("yielded", "partitions", j.yielded, "to", from.Name, "epoch", r.epoch)
+		o.node.events.add("yielded", "partitions", j.yielded, "to", from.Name, "epoch", r.epoch)
 	}
 	o.node.members.broadcast()
 	o.node.keeper.kick()
-	return answer, nil
+	// Nobody may ever serve by this claim. If the ring gives the partition to
+	// this member, it claims it anew as soon as the promise allows it.
+	o.kick()
+	return j, nil
+}
+
+// look takes the sums that are not known yet, waits as long as that for
+// partitions that an operation holds, and says whether all are known.
+func (j *judgement) look(limit time.Duration) bool {
+	parts := make([]int, len(j.open))
+	for k, i := range j.open {
+		parts[k] = j.parts[i]
+	}
+	var open []int
+	for k, sum := range j.owner.node.sums(parts, limit) {
+		i := j.open[k]
+		if !sum.known {
+			open = append(open, i)
+			continue
+		}
+		j.answers[i].digest, j.answers[i].count = sum.Digest, uint32(sum.Records)
+	}
+	j.open = open
+	return len(open) == 0
+}
+
+// answer is what the claimant is told. Of partitions whose sum is not known it
+// is that they may be asked for again: what runs in them is about to end.
+func (j *judgement) answer() []byte {
+	b := make([]byte, 0, 32*len(j.answers))
+	o := j.owner
+	for _, i := range j.open {
+		j.answers[i] = claimAnswer{status: claimEarly, epoch: j.claim.epoch}
+	}
+	o.node.stats.busyClaims.Add(int64(len(j.open)))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, a := range j.answers {
+		part := &o.parts[j.parts[i]]
+		switch {
+		case a.status != claimAccepted:
+		case part.promised != j.claim: // the sum may be from before a later claim
+			a = claimAnswer{status: claimStale, epoch: part.promised.epoch, claimant: part.promised.by.String()}
+		case part.dropping: // the sum may be from before or after
+			a.status = claimMoved
+		default:
+			if a.left = o.node.since() - part.leftAt(); a.left < settleTime {
+				a.status = claimMoved
+			}
+		}
+		b = a.append(b)
+	}
+	return b
 }
 
 // servedLocked says whether somebody else than from serves the partition and

@@ -28,7 +28,7 @@ var (
 func TestClaimRequestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := claimRequest{
-			epoch: rapid.Uint64().Draw(t, "epoch"), fingerprint: rapid.StringN(0, 255, 255).Draw(t, "fingerprint"),
+			epoch: rapid.Uint64Min(1).Draw(t, "epoch"), fingerprint: rapid.StringN(0, 255, 255).Draw(t, "fingerprint"),
 			asked: rapid.SliceOfN(anyID, 1, 255).Draw(t, "asked"), parts: rapid.SliceOfN(anyPartition, 1, ring.Partitions).Draw(t, "parts"),
 		}
 		b := r.encode()
@@ -47,6 +47,8 @@ func TestClaimRequestRefusesWhatIsNoPartition(t *testing.T) {
 	require.ErrorContains(t, err, "partition 1024")
 	_, err = decodeClaim(claimRequest{epoch: 1, parts: make([]int, ring.Partitions+1)}.encode())
 	require.ErrorIs(t, err, errClaim, "more partitions than there are")
+	_, err = decodeClaim(claimRequest{parts: []int{1}}.encode())
+	require.ErrorContains(t, err, "epoch 0, accepted are 1 and above")
 }
 
 func TestClaimAnswersRoundTrip(t *testing.T) {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -24,9 +25,10 @@ func (n *Node) serving(t testing.TB, p int, epoch uint64) {
 // others that are asked.
 func ask(t testing.TB, n *Node, from ID, epoch uint64, fingerprint string, p int, asked ...ID) claimAnswer {
 	t.Helper()
-	b, err := n.owner.serveClaim(from, claimRequest{epoch, fingerprint, append(asked, n.id), []int{p}}.encode())
+	j, err := n.owner.judge(from, claimRequest{epoch, fingerprint, append(asked, n.id), []int{p}}.encode())
 	require.NoError(t, err)
-	answers, err := decodeClaimAnswers(b, 1)
+	require.True(t, j.look(0))
+	answers, err := decodeClaimAnswers(j.answer(), 1)
 	require.NoError(t, err)
 	return answers[0]
 }
@@ -187,7 +189,7 @@ func TestOwnClaimUnderWayRefusesOlderOnes(t *testing.T) {
 	n.startClaim(t, p)
 
 	require.Equal(t, claimStale, ask(t, n, b.ID, 4, view.Table.Fingerprint(), p).status)
-	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted, digest: n.store.Digest(p)}}}, false)
+	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted, digest: n.store.Digest(p)}}}, n.sums([]int{p}, 0), false)
 	require.Equal(t, []int{p}, got.parts)
 }
 
@@ -235,7 +237,7 @@ func TestSettle(t *testing.T) {
 				m.Up = false
 				n.see(t, b, m)
 			}
-			got := n.owner.settle(view, 5, []int{p}, links, c.answers, false)
+			got := n.owner.settle(view, 5, []int{p}, links, c.answers, n.sums([]int{p}, 0), false)
 
 			require.Equal(t, c.phase, n.owner.phaseOf(p))
 			require.Equal(t, c.phase != away, n.store.IsOpen(p))
@@ -266,7 +268,7 @@ func TestSettleLeavesWhatWasYieldedMeanwhile(t *testing.T) {
 	l := n.link(b)
 	n.owner.setPhaseLocked(p, claiming)
 	require.Equal(t, claimAccepted, ask(t, n, b.ID, 6, view.Table.Fingerprint(), p).status)
-	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted}}}, false)
+	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted}}}, n.sums([]int{p}, 0), false)
 	require.Empty(t, got.parts)
 	require.Equal(t, away, n.owner.phaseOf(p))
 	require.False(t, n.store.IsOpen(p))
@@ -314,7 +316,105 @@ func TestLateClaimIsGivenUp(t *testing.T) {
 	p := ownedBy(t, view, "a")
 	l := n.link(b)
 	n.startClaim(t, p)
-	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted}}}, true)
+	got := n.owner.settle(view, 5, []int{p}, []*link{l}, [][]claimAnswer{{{status: claimAccepted}}}, n.sums([]int{p}, 0), true)
 	require.Empty(t, got.parts)
 	require.Equal(t, away, n.owner.phaseOf(p))
+}
+
+// A claim for many partitions is answered for all but the one that an operation
+// holds. That one is shut all the same, so the operation is the last that runs.
+func TestClaimIsAnsweredAllButWhatAnOperationHolds(t *testing.T) {
+	t.Parallel()
+	n, b := still(t, "a"), up("b", 1)
+	fp := n.see(t, b).Table.Fingerprint()
+	parts := []int{3, 4, 5}
+	for _, p := range parts {
+		n.serving(t, p, 4)
+	}
+	release := n.hold(t, 4)
+	request := claimRequest{5, fp, []ID{n.id}, parts}.encode()
+	j, err := n.owner.judge(b.ID, request)
+	require.NoError(t, err)
+	require.False(t, j.look(busyPoll))
+	answers, err := decodeClaimAnswers(j.answer(), len(parts))
+	require.NoError(t, err)
+	require.Equal(t, []claimStatus{claimAccepted, claimEarly, claimAccepted}, []claimStatus{answers[0].status, answers[1].status, answers[2].status})
+	require.False(t, n.store.IsOpen(4))
+	require.Equal(t, away, n.owner.phaseOf(4))
+	require.EqualValues(t, 1, n.stats.busyClaims.Load())
+
+	release()
+	require.Equal(t, claimAccepted, ask(t, n, b.ID, 6, fp, 4).status, "asked again, it is given up")
+}
+
+// The sum in an answer is of what was there when the claim was agreed to. Where
+// a later claim has been agreed to since, it may be of anything.
+func TestClaimThatWasOvertakenWhileItWaitedIsStale(t *testing.T) {
+	t.Parallel()
+	n, b, c := still(t, "a"), up("b", 1), up("c", 1)
+	fp := n.see(t, b, c).Table.Fingerprint()
+	n.serving(t, 3, 4)
+	j, err := n.owner.judge(b.ID, claimRequest{5, fp, []ID{n.id, c.ID}, []int{3}}.encode())
+	require.NoError(t, err)
+	require.True(t, j.look(0))
+	require.Equal(t, claimAccepted, ask(t, n, c.ID, 6, fp, 3, b.ID).status)
+	answers, err := decodeClaimAnswers(j.answer(), 1)
+	require.NoError(t, err)
+	require.Equal(t, claimAnswer{status: claimStale, epoch: 6, claimant: c.String()}, answers[0])
+}
+
+// A copy that is being dropped at this moment may or may not be in the sum.
+func TestClaimDuringADropIsToldThatTheCopyMoved(t *testing.T) {
+	t.Parallel()
+	n, b := still(t, "a"), up("b", 1)
+	view := n.see(t, b)
+	p := ownedBy(t, view, "a")
+	n.owner.parts[p].dropping = true
+	require.Equal(t, claimMoved, ask(t, n, b.ID, 5, view.Table.Fingerprint(), p).status)
+	require.False(t, n.owner.dropIf(p, n.store.Digest(p)), "nor is it dropped twice at a time")
+
+	n.pass(promiseTime)
+	n.owner.startRound(t.Context())
+	require.Equal(t, away, n.owner.phaseOf(p), "nor claimed")
+}
+
+// Nobody may ever serve by a claim that was agreed to: its maker can have died,
+// or never have been a member. Whoever the ring names claims it anew.
+func TestWhatWasGivenUpToNobodyIsClaimedAnew(t *testing.T) {
+	t.Parallel()
+	ada := begin(t, loopbackConfig("ada"))
+	bob := begin(t, loopbackConfig("bob", ada))
+	agree(t, ada, bob)
+	put(t, ada, "alice", "here")
+	fp := ada.View().Table.Fingerprint()
+	var parts []int
+	for p := range ring.Partitions {
+		parts = append(parts, p)
+	}
+	claims := func(from ID, epoch uint64) (accepted int) {
+		for _, n := range []*Node{ada, bob} {
+			j, err := n.owner.judge(from, claimRequest{epoch, fp, []ID{ada.id, bob.id}, parts}.encode())
+			require.NoError(t, err)
+			require.True(t, j.look(busyLimit))
+			answers, err := decodeClaimAnswers(j.answer(), len(parts))
+			require.NoError(t, err)
+			for _, a := range answers {
+				if a.status == claimAccepted || a.status == claimMoved {
+					accepted++
+				}
+			}
+		}
+		return accepted
+	}
+	require.Positive(t, claims(ID{"thief", "1"}, 5000), "this is what the peer port keeps strangers from")
+	agree(t, ada, bob)
+	// One that gossip may be about to tell of: until its promise has lapsed
+	// nobody can know that it will never serve.
+	require.Positive(t, claims(ID{"bob", "ffffffffffff00000007"}, 1<<20))
+	agree(t, ada, bob)
+	require.Zero(t, claims(ID{"thief", "1"}, 1<<63), "far above all that is known")
+	agree(t, ada, bob)
+	resp, v := get(t, bob, "alice")
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Equal(t, "here", v)
 }

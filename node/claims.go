@@ -49,6 +49,26 @@ func (o *ownership) setHolderLocked(p int, c claimRef) {
 	o.maxEpoch = max(o.maxEpoch, c.epoch)
 }
 
+// epochStep is how far above the highest known epoch one may be that is heard
+// of. An honest one is one above it, or, where this member has just started or
+// was cut off, as far as the cluster has come: a claim every millisecond for 49
+// days. Without a bound a single frame could name the last epoch there is, and
+// no claim could go above it.
+const epochStep = 1 << 32
+
+// heardOfLocked takes in that somebody knows of an epoch. It returns false for
+// one that is too far above all that this member knows, which must not count
+// yet. Members that have drifted apart find together in steps.
+func (o *ownership) heardOfLocked(epoch uint64) (near bool) {
+	if limit := o.maxEpoch + epochStep; epoch > limit {
+		o.maxEpoch = limit
+		o.node.stats.farEpochs.Add(1)
+		return false
+	}
+	o.maxEpoch = max(o.maxEpoch, epoch)
+	return true
+}
+
 // encodeClaims writes the claims in force:
 //
 //	u8 number of claimants | u8 length, claimant … | per partition u8 claimant, 255 for none, and u64 epoch
@@ -122,14 +142,20 @@ func decodeClaims(b []byte) (table [ring.Partitions]claimRef, err error) {
 func (o *ownership) mergeClaims(from string, table *[ring.Partitions]claimRef) {
 	yielded := 0
 	o.mu.Lock()
+	highest := uint64(0)
+	for _, c := range table {
+		highest = max(highest, c.epoch)
+	}
+	limit := o.maxEpoch + epochStep
+	o.heardOfLocked(highest)
 	for p, c := range table {
 		part := &o.parts[p]
-		if c.epoch == 0 || !c.newer(part.holder) {
+		if c.epoch == 0 || c.epoch > limit || !c.newer(part.holder) {
 			continue
 		}
 		o.setHolderLocked(p, c)
 		if serving := part.phase == warm || part.phase == fetching; serving && c.by != o.node.id {
-			o.node.store.Close(p)
+			o.node.store.Shut(p)
 			o.setPhaseLocked(p, away)
 			yielded++
 		}

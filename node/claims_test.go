@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -108,10 +109,10 @@ func TestClaimsTableHoldsManyClaimants(t *testing.T) {
 	for p := range 254 {
 		o.setHolderLocked(p, claimRef{uint64(p + 1), id("m", p)})
 	}
-	o.setHolderLocked(ring.Partitions-1, claimRef{1 << 60, id("last", 1)})
+	o.setHolderLocked(ring.Partitions-1, claimRef{1 << 30, id("last", 1)})
 	exchange(t, o, other)
 	require.Equal(t, o.claimsHash.Load(), other.claimsHash.Load())
-	require.Equal(t, claimRef{1 << 60, id("last", 1)}, other.parts[ring.Partitions-1].holder)
+	require.Equal(t, claimRef{1 << 30, id("last", 1)}, other.parts[ring.Partitions-1].holder)
 }
 
 // A member that was out of touch stops serving what was claimed meanwhile, at
@@ -135,4 +136,61 @@ func TestMergeClaimsGivesUpWhatWasClaimed(t *testing.T) {
 		require.True(t, n.store.IsOpen(p))
 	}
 	require.EqualValues(t, 1, n.stats.succeeded.Load())
+}
+
+// One frame must not use up the epochs: what is far above all that is known
+// raises what this member claims next by a step, and counts for nothing else.
+func TestFarEpochsDoNotCount(t *testing.T) {
+	t.Parallel()
+	far := claimRef{math.MaxUint64, id("b", 1)}
+	for name, hear := range map[string]func(t *testing.T, n *Node, fp string){
+		"in a claim": func(t *testing.T, n *Node, fp string) {
+			a := ask(t, n, far.by, far.epoch, fp, 3)
+			require.Equal(t, claimEarly, a.status)
+			require.Equal(t, n.owner.maxEpoch, a.epoch, "how far an epoch may be, so that an honest claimant knows")
+		},
+		"in a table": func(t *testing.T, n *Node, _ string) {
+			var table [ring.Partitions]claimRef
+			table[3], table[5] = far, claimRef{6, far.by}
+			n.owner.mergeClaims("b", &table)
+			require.Equal(t, claimRef{6, far.by}, n.owner.parts[5].holder, "the others of the table count")
+		},
+		"in a refusal": func(_ *testing.T, n *Node, _ string) {
+			n.owner.refusedLocked(3, claimAnswer{status: claimEarly, epoch: far.epoch, claimant: far.by.String()})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still(t, "a")
+			fp := n.see(t, up("b", 1)).Table.Fingerprint()
+			n.serving(t, 3, 4)
+			hear(t, n, fp)
+			part := n.owner.parts[3]
+			require.Equal(t, claimRef{4, n.id}, part.holder)
+			require.Equal(t, claimRef{4, n.id}, part.promised)
+			require.Equal(t, warm, part.phase)
+			require.True(t, n.store.IsOpen(3))
+			require.LessOrEqual(t, n.owner.maxEpoch, uint64(6+epochStep))
+			require.EqualValues(t, 1, n.stats.farEpochs.Load())
+		})
+	}
+}
+
+// A member that has just started knows of no claim, and one that was cut off of
+// none since; both find together with a cluster that has come far, however far.
+func TestMembersWhoseEpochsAreFarApartFindTogether(t *testing.T) {
+	t.Parallel()
+	n, other := still(t, "a"), newOwnership(still(t, "b"))
+	other.setHolderLocked(3, claimRef{1 << 31, other.node.id})
+	exchange(t, other, n.owner)
+	require.Equal(t, claimRef{1 << 31, other.node.id}, n.owner.parts[3].holder, "within a step at once")
+
+	const steps = 5
+	claim := claimRef{1<<31 + steps*epochStep, other.node.id}
+	other.setHolderLocked(3, claim)
+	for range steps - 1 {
+		exchange(t, other, n.owner)
+		require.NotEqual(t, claim, n.owner.parts[3].holder)
+	}
+	exchange(t, other, n.owner)
+	require.Equal(t, claim, n.owner.parts[3].holder)
 }

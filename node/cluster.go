@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/seed-95a32959/holdfast/peer"
 )
 
 // clusterTimeout bounds how long one question about the whole cluster waits for a
@@ -96,15 +94,11 @@ func (n *Node) askJSON(ctx context.Context, l *link, typ byte, question []byte, 
 	return json.Unmarshal(b, into)
 }
 
-// serveAsked answers what operators' pages elsewhere want to know of this node.
-func (n *Node) serveAsked(r *peer.Request) {
-	if r.Type == typeStats {
-		answer(r)(json.Marshal(n.statsAnswer()))
-		return
+// serveEvents answers what operators' pages elsewhere want to know of this
+// node's event log.
+func (n *Node) serveEvents(question []byte) ([]byte, error) {
+	if len(question) != 8 {
+		return nil, fmt.Errorf("question for events of %d bytes: 8 are accepted", len(question))
 	}
-	if len(r.Payload) != 8 {
-		r.Fail(fmt.Errorf("question for events of %d bytes: 8 are accepted", len(r.Payload)))
-		return
-	}
-	answer(r)(json.Marshal(n.events.since(order.Uint64(r.Payload))))
+	return json.Marshal(n.events.since(order.Uint64(question)))
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
@@ -18,18 +20,12 @@ func (o *ownership) fetchAll(ctx context.Context, epoch uint64, parts []int) {
 	begin := o.node.since()
 	left := parts
 	for pause := 10 * time.Millisecond; len(left) > 0; pause = min(2*pause, time.Second) {
-		var failed []int
-		for _, p := range left {
-			if ctx.Err() != nil {
-				return
-			}
-			if err := o.fetchPartition(ctx, p, epoch); err != nil {
-				o.node.log.Debug("fetch", "partition", p, "error", err)
-				failed = append(failed, p)
-			}
-		}
-		if left = failed; len(left) == 0 {
-			break
+		left = o.fetchEach(ctx, epoch, left)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case len(left) == 0:
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -40,6 +36,33 @@ func (o *ownership) fetchAll(ctx context.Context, epoch uint64, parts []int) {
 	o.node.events.add("fetched", "partitions", len(parts), "ms", (o.node.since() - begin).Milliseconds())
 	o.node.members.broadcast()
 	o.node.keeper.kick()
+}
+
+// fetchAtOnce is how many partitions are completed at a time: while a source is
+// slow with one, because an operation holds it there, the others go on.
+const fetchAtOnce = 4
+
+// fetchEach returns the partitions that could not be completed.
+func (o *ownership) fetchEach(ctx context.Context, epoch uint64, parts []int) (failed []int) {
+	var mu sync.Mutex // guards failed
+	var group errgroup.Group
+	group.SetLimit(fetchAtOnce)
+	for _, p := range parts {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			if err := o.fetchPartition(ctx, p, epoch); err != nil {
+				o.node.log.Debug("fetch", "partition", p, "error", err)
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, p)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none returns an error
+	return failed
 }
 
 // fetchPartition merges what the sources of p hold and makes it warm. A source

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -89,20 +91,52 @@ func (h inbound) Serve(r *peer.Request) {
 	case typeRequest:
 		h.request(r)
 	case typeClaim:
-		answer(r)(n.owner.serveClaim(ID{r.From.Name, r.From.Boot}, r.Payload))
+		h.claim(r)
 	case typeHolds:
-		r.Reply(n.holds(string(r.Payload)).encode())
-	case typeStats, typeEvents:
-		n.serveAsked(r)
+		key := string(r.Payload)
+		h.atOnce(r, n.store.Free(ring.Partition(key), false), func() { r.Reply(n.holds(key).encode()) })
+	case typeStats:
+		h.atOnce(r, false, func() { answer(r)(json.Marshal(n.statsAnswer())) })
+	case typeEvents:
+		answer(r)(n.serveEvents(r.Payload))
 	case typePublish:
 		answer(r)(n.pubsub.serve(r.Payload))
 	case typeWait:
-		if !h.apart(func() { answer(r)(n.serveWait(r.Context(), r.Payload)) }) {
-			r.Fail(errBusy)
-		}
+		h.atOnce(r, false, func() { answer(r)(n.serveWait(r.Context(), r.Payload)) })
 	default:
-		answer(r)(n.replicator.Serve(r.Type, r.Payload))
+		reply, rest, err := n.replicator.ServeNow(r.Type, r.Payload)
+		if rest == nil {
+			answer(r)(reply, err)
+			return
+		}
+		h.atOnce(r, false, func() { answer(r)(rest()) })
 	}
+}
+
+// atOnce runs f here if it waits for nothing, otherwise apart. The reading
+// goroutine never waits for a partition that an operation holds, or the
+// heartbeats behind would, and with them every lease that they bring.
+func (h inbound) atOnce(r *peer.Request, free bool, f func()) {
+	if free {
+		f()
+	} else if !h.apart(f) {
+		r.Fail(errBusy)
+	}
+}
+
+// claim answers a claim. What it gives up is shut here and now, so that nothing
+// that comes after it on the connection is served; the answer waits apart for
+// operations that hold one of the partitions.
+func (h inbound) claim(r *peer.Request) {
+	j, err := h.node.owner.judge(ID{r.From.Name, r.From.Boot}, r.Payload)
+	if err != nil {
+		r.Fail(err)
+		return
+	}
+	h.atOnce(r, j.look(0), func() {
+		j.look(busyLimit)
+		r.Reply(j.answer())
+	})
 }
 
 func answer(r *peer.Request) func([]byte, error) {
@@ -129,7 +163,7 @@ func (h inbound) request(r *peer.Request) {
 		r.Reply(encodeReply(n.reply(), err))
 		return
 	}
-	if !in.repeat && n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !n.waits(in.work, in.ack) {
+	if !in.repeat && n.store.Free(in.part, in.work.writes()) && n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !n.waits(in.work, in.ack) {
 		rep, err := n.serve(r.Context(), in.part, in.work, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			r.Reply(encodeReply(rep, err))

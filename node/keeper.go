@@ -125,23 +125,27 @@ func (k *keeper) isSynced(id string, p int) bool {
 
 // belowTarget counts the keys that fewer members are known to hold than
 // should, of those that this node serves.
-func (k *keeper) belowTarget() int {
+func (k *keeper) belowTarget() (keys int) {
+	for _, p := range k.partsBelowTarget() {
+		keys += k.node.store.Count(p)
+	}
+	return keys
+}
+
+func (k *keeper) partsBelowTarget() (parts []int) {
 	view := k.node.View()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	keys := 0
 	for p := range ring.Partitions {
 		if ph := k.node.owner.phaseOf(p); ph != warm && ph != fetching {
 			continue
 		}
-		for _, id := range view.copyHolders(p) {
-			if parts := k.synced[id]; parts == nil || !parts[p] {
-				keys += k.node.store.Count(p)
-				break
-			}
+		lacks := func(id string) bool { synced := k.synced[id]; return synced == nil || !synced[p] }
+		if slices.ContainsFunc(view.copyHolders(p), lacks) {
+			parts = append(parts, p)
 		}
 	}
-	return keys
+	return parts
 }
 
 // pass compares every copy once. It returns an error if it has to be repeated
@@ -244,7 +248,10 @@ func (k *keeper) compare(ctx context.Context, l *link, parts []int) error {
 func (k *keeper) held(view *View) []int {
 	var parts []int
 	for p := range ring.Partitions {
-		if k.node.owner.phaseOf(p) != away || k.node.store.Count(p) == 0 {
+		if k.node.owner.phaseOf(p) != away {
+			continue
+		}
+		if sum, ok := k.node.store.TrySum(p); ok && sum.Records == 0 {
 			continue
 		}
 		if !slices.Contains(view.Table.Holders(p), k.node.id.Name) {
@@ -271,8 +278,13 @@ func (k *keeper) handOver(ctx context.Context) error {
 	before := make(map[int]uint64, len(parts))
 	missing := make(map[int]int, len(parts)) // confirmations still to come
 	byMember := make(map[string][]int)
-	for _, p := range parts {
-		before[p] = k.node.store.Digest(p)
+	for i, sum := range k.node.sums(parts, 0) {
+		p := parts[i]
+		if !sum.known { // an operation holds it; another pass is soon
+			missing[p] = 1
+			continue
+		}
+		before[p] = sum.Digest
 		holders := view.copyHolders(p)
 		missing[p] = len(holders)
 		for _, id := range holders {
@@ -332,13 +344,21 @@ func (k *keeper) offer(ctx context.Context, l *link, parts []int, confirmed func
 
 // dropIf forgets the copy of a partition that this node does not serve, if
 // nothing has changed in it since its digest was taken.
-func (o *ownership) dropIf(p int, digest uint64) bool {
+func (o *ownership) dropIf(p int, digest uint64) (dropped bool) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	part := &o.parts[p]
-	if part.phase != away || !o.node.store.DropIf(p, digest) {
+	may := part.phase == away && !part.dropping
+	part.dropping = part.dropping || may
+	o.mu.Unlock()
+	if !may {
 		return false
 	}
-	part.dropped, part.droppedAt = true, o.node.since()
-	return true
+	dropped = o.node.store.DropIf(p, digest)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	part.dropping = false
+	if dropped {
+		part.dropped, part.droppedAt = true, o.node.since()
+	}
+	return dropped
 }

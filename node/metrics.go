@@ -137,6 +137,8 @@ var (
 	// counterDescs has every counter of the stats by its name there.
 	counterDescs = makeCounterDescs(map[string]string{
 		"blind":                 "Misses that were not answered as such, because all holders were out of reach.",
+		"claims_busy":           "Partitions that could not be given up at once to whoever claimed them, because an operation held them.",
+		"claims_far":            "Epochs of claims that were too far above all known ones to count.",
 		"copies_merged":         "Records merged that other members sent.",
 		"copies_quarantined":    "Records that a member refused to take, and that are left out until they change.",
 		"copies_refused":        "Records that were not taken from other members.",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // phase is how far this node is with owning a partition.
@@ -52,6 +53,9 @@ type partition struct {
 	// droppedAt when the last one was.
 	dropped   bool
 	droppedAt time.Duration
+	// dropping says that this is happening now: until it is over, this member
+	// does not claim the partition, and does not say what it has of it.
+	dropping bool
 	// sources are the holders whose copies differed when the claim was
 	// answered; fetched are the keys that have been merged from all of them.
 	sources []*link
@@ -85,7 +89,13 @@ type ownership struct {
 	// copy is out of reach and may be alive: see serveBlind.
 	blind [ring.Partitions]atomic.Bool
 
-	mu         sync.Mutex // guards what follows
+	// mu guards what follows. Every request and every heartbeat takes it, so
+	// whoever holds it waits for nobody: it calls no method of session.Store
+	// but Admit and Shut, which take no lock, and does no I/O. Of other locks
+	// it may take, in this order, the node's linksMu, a link's, and those of
+	// membership, keeper, rings and events, whose holders take none of each
+	// other's. A partition's lock in the store is only ever taken by itself.
+	mu         sync.Mutex
 	parts      [ring.Partitions]partition
 	maxEpoch   uint64
 	promisedAt time.Duration // the newest of the partitions'
@@ -218,7 +228,7 @@ func (o *ownership) startRound(ctx context.Context) (complete bool) {
 			continue
 		}
 		complete = false
-		if ph == away && o.mayClaimLocked(p, view, links) {
+		if ph == away && !o.parts[p].dropping && o.mayClaimLocked(p, view, links) {
 			parts = append(parts, p)
 		}
 	}
@@ -301,4 +311,36 @@ func (o *ownership) counts() (ready, cold int) {
 		}
 	}
 	return ready, cold
+}
+
+const (
+	// busyLimit is how long a claim waits for operations that hold partitions
+	// which it is about; those of them that go on longer are claimed by
+	// themselves later. An operation holds a partition for some milliseconds.
+	busyLimit = 100 * time.Millisecond
+	busyPoll  = time.Millisecond
+)
+
+// partSum is the sum of a partition, known unless an operation held it.
+type partSum struct {
+	session.Sum
+	known bool
+}
+
+// sums returns the sums of partitions, and waits as long as that for those
+// that an operation holds.
+func (n *Node) sums(parts []int, limit time.Duration) []partSum {
+	sums := make([]partSum, len(parts))
+	for deadline := n.since() + limit; ; time.Sleep(busyPoll) {
+		busy := false
+		for i, p := range parts {
+			if !sums[i].known {
+				sums[i].Sum, sums[i].known = n.store.TrySum(p)
+				busy = busy || !sums[i].known
+			}
+		}
+		if !busy || n.since() >= deadline {
+			return sums
+		}
+	}
 }

@@ -28,6 +28,8 @@ type counters struct {
 	blind          atomic.Int64 // misses that were not answered as such, because all holders were out of reach
 	gaps           atomic.Int64 // times that this process stood still
 	succeeded      atomic.Int64 // partitions that others had claimed while this node was out of touch
+	busyClaims     atomic.Int64 // partitions that could not be given up at once, because an operation held them
+	farEpochs      atomic.Int64 // epochs heard of that were too far above all known ones to count
 	mendedViews    atomic.Int64 // exchanges of members because rings differed
 	peerIn         atomic.Int64 // bytes read from peer connections
 	peerOut        atomic.Int64 // bytes written to peer connections
@@ -152,6 +154,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	r := &n.replicator.Stats
 	for name, c := range map[string]*atomic.Int64{
 		"served": &n.stats.served, "unleased": &n.stats.unleased, "degraded": &n.stats.degraded, "blind": &n.stats.blind, "stood_still": &n.stats.gaps, "succeeded": &n.stats.succeeded,
+		"claims_busy": &n.stats.busyClaims, "claims_far": &n.stats.farEpochs,
 		"unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
 		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "repeats_unfenced": &n.fence.unfenced, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
