@@ -31,11 +31,11 @@ type Request struct {
 // Context ends with the link. A server whose window is full does not read, and so learns of its client's end with the next answer.
 func (r *Request) Context() context.Context { return r.server.ctx }
 
-// Reply answers the request. The payload is copied before Reply returns. A reply over the link's MaxFrame becomes a failure. It waits
+// Reply answers the request. The payload is copied before Reply returns. A reply over its type's limit becomes a failure. It waits
 // while the link's write queue is full; the peer drains that, or the link ends after Config.WriteTimeout. After the link's end it does
 // nothing. Exactly one of Reply and Fail must be called, once; the second one panics.
 func (r *Request) Reply(payload []byte) {
-	if limit := r.server.maxFrame; len(payload) > limit {
+	if _, limit := r.server.cfg.limits(r.Type); len(payload) > limit {
 		r.Fail(fmt.Errorf("reply to a request of type %#x has %d bytes, want at most %d", r.Type, len(payload), limit))
 		return
 	}
@@ -52,16 +52,17 @@ func (r *Request) answer(typ byte, payload []byte) {
 	}
 	_ = r.server.out.put(r.server.ctx, typ, r.seq, payload) // fails only when the link has ended, and nobody is left to be told
 	r.server.window.leave(r.size)
+	r.server.cfg.Budget.give(r.server.cfg.Budget.share(r.size))
 }
 
 // server is the answering side of a connection.
 type server struct {
-	peer     Identity
-	maxFrame int
-	in       *frameReader
-	out      *writer
-	window   *window
-	ctx      context.Context // ends with the link; its cause says why
+	peer   Identity
+	cfg    Config
+	in     *frameReader
+	out    *writer
+	window *window
+	ctx    context.Context // ends with the link; its cause says why
 }
 
 // Accept runs the answering side of a link over conn, which belongs to it: it exchanges identities, then gives each request to h until the
@@ -74,13 +75,13 @@ func Accept(ctx context.Context, conn net.Conn, cfg Config, h Handler) error {
 		conn.Close()
 		return err
 	}
-	in := newFrameReader(conn, cfg.MaxFrame)
+	in := newGreetingReader(conn)
 	peer, err := handshake(ctx, conn, cfg, func() (Identity, error) { return greetClient(conn, in, cfg) })
 	if err != nil {
 		return err
 	}
 	ctx, end := context.WithCancelCause(ctx)
-	s := &server{peer: peer, maxFrame: cfg.MaxFrame, in: in, out: newWriter(ctx, conn, cfg), window: newWindow(cfg), ctx: ctx}
+	s := &server{peer: peer, cfg: cfg, in: in.grown(conn, cfg), out: newWriter(ctx, conn, cfg), window: newWindow(cfg), ctx: ctx}
 
 	closed := make(chan struct{})
 	context.AfterFunc(ctx, func() {
@@ -112,11 +113,18 @@ func (s *server) serve(h Handler) error {
 		if head.typ >= FirstReserved {
 			return s.unexpected(head)
 		}
+		if limit, _ := s.cfg.limits(head.typ); head.size > limit {
+			if err := s.passOver(head, limit); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := s.enter(head.size); err != nil {
 			return err
 		}
 		payload, err := s.in.payload(head.size)
 		if err != nil {
+			s.cfg.Budget.give(s.cfg.Budget.share(head.size))
 			return fmt.Errorf("read: %w", err)
 		}
 		s.out.cork()
@@ -125,11 +133,32 @@ func (s *server) serve(h Handler) error {
 	return context.Cause(s.ctx)
 }
 
-// enter waits until there is room for a request.
-func (s *server) enter(size int) error {
-	if s.window.tryEnter(size) {
-		return nil
+// passOver answers a request that has more bytes than its type may have, and takes none of them into memory.
+func (s *server) passOver(head header, limit int) error {
+	if err := s.in.skip(head.size); err != nil {
+		return fmt.Errorf("read: %w", err)
 	}
+	refusal := fmt.Errorf("request of type %#x has %d bytes, want at most %d", head.typ, head.size, limit)
+	return s.out.put(s.ctx, typeFail, head.seq, errorText(refusal))
+}
+
+// enter waits until there is room for a request, on the link and over all links.
+func (s *server) enter(size int) error {
+	share := s.cfg.Budget.share(size)
+	if s.window.tryEnter(size) {
+		if s.cfg.Budget.try(share) == nil {
+			return nil
+		}
+	} else if err := s.waitInWindow(size); err != nil {
+		return err
+	}
+	if err := s.out.uncork(); err != nil {
+		return err
+	}
+	return s.cfg.Budget.take(s.ctx, share)
+}
+
+func (s *server) waitInWindow(size int) error {
 	if err := s.out.uncork(); err != nil {
 		return err
 	}

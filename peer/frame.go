@@ -2,11 +2,14 @@ package peer
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
+	"time"
 )
 
 // A frame is
@@ -32,6 +35,8 @@ const (
 const (
 	// readBuffer is enough for some 200 small frames from one read.
 	readBuffer = 64 << 10
+	// greetingBuffer is enough for most HELLOs.
+	greetingBuffer = 512
 	// firstStep is as much as is allocated on the word of a header alone; more only as the bytes arrive.
 	firstStep = 64 << 10
 	// growth is the ratio of what is allocated for a frame to what of it has arrived: 4 copies a third of a large frame, where 2
@@ -72,10 +77,35 @@ func parseHeader(b []byte, limit int) (header, error) {
 type frameReader struct {
 	from  *bufio.Reader
 	limit int // largest payload
+	// deadline sets one for the next part of a large frame, or none: a peer that stops in the middle must not keep what was taken
+	// for it. Nil if there is another one.
+	deadline func(on bool) error
 }
 
 func newFrameReader(r io.Reader, limit int) *frameReader {
 	return &frameReader{from: bufio.NewReaderSize(r, readBuffer), limit: limit}
+}
+
+// newGreetingReader is for the other side's first frame, which is small and may be anybody's.
+func newGreetingReader(r io.Reader) *frameReader {
+	return &frameReader{from: bufio.NewReaderSize(r, greetingBuffer), limit: maxHello}
+}
+
+// grown goes on where f, which reads from conn, has stopped, with a large buffer and large frames.
+func (f *frameReader) grown(conn net.Conn, cfg Config) *frameReader {
+	r := io.Reader(conn)
+	if n := f.from.Buffered(); n > 0 {
+		ahead, _ := f.from.Peek(n) // they are there
+		r = io.MultiReader(bytes.NewReader(ahead), r)
+	}
+	grown := newFrameReader(r, cfg.MaxFrame)
+	grown.deadline = func(on bool) error {
+		if !on {
+			return conn.SetReadDeadline(time.Time{})
+		}
+		return conn.SetReadDeadline(time.Now().Add(cfg.WriteTimeout))
+	}
+	return grown
 }
 
 // ready says whether the next frame has arrived whole, so that reading it does not wait. A frame that is larger than the buffer never has.
@@ -105,6 +135,17 @@ func (f *frameReader) header() (header, error) {
 	return h, err
 }
 
+// skip passes over the size bytes that follow a header.
+func (f *frameReader) skip(size int) error {
+	if n, err := f.from.Discard(size); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("frame cut off after %d of %d bytes: %w", n, size, err)
+	}
+	return nil
+}
+
 // payload returns the size bytes that follow a header, in memory of their own. A header may lie: allocated is firstStep, then at most
 // growth times what has arrived.
 func (f *frameReader) payload(size int) ([]byte, error) {
@@ -112,19 +153,30 @@ func (f *frameReader) payload(size int) ([]byte, error) {
 		return nil, nil
 	}
 	b := make([]byte, min(size, firstStep))
+	slow := f.deadline != nil && size > smallRequest && size > f.from.Buffered()
 	for arrived := 0; ; {
-		n, err := io.ReadFull(f.from, b[arrived:])
+		if slow {
+			if err := f.deadline(true); err != nil {
+				return nil, err
+			}
+		}
+		n, err := io.ReadFull(f.from, b[arrived:min(len(b), arrived+writeStep)])
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, fmt.Errorf("frame cut off after %d of %d bytes: %w", arrived+n, size, err)
 		}
-		if arrived = len(b); arrived == size {
+		arrived += n
+		switch {
+		case arrived == size && slow:
+			return b, f.deadline(false)
+		case arrived == size:
 			return b, nil
+		case arrived == len(b):
+			larger := make([]byte, min(size, growth*arrived))
+			copy(larger, b)
+			b = larger
 		}
-		larger := make([]byte, min(size, growth*arrived))
-		copy(larger, b)
-		b = larger
 	}
 }

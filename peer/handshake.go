@@ -12,25 +12,31 @@ import (
 
 // HELLO's payload is
 //
-//	"HOLDFAST" | u16 wire | cluster | name | boot | role | params
+//	"HOLDFAST" | u16 wire | cluster | name | boot | role | params | name and boot of who is called
 //
 // each text as u16 length and bytes. Its layout never changes, so that members of different versions can tell each other apart;
-// a later version may append to it, and what follows the last text is ignored.
+// a later version may append to it, and what follows the last text is ignored. So was the last pair added: it may be missing.
 const (
 	magic    = "HOLDFAST"
 	maxText  = 1024
-	maxHello = 8 << 10 // five texts and what a later version may add
+	maxHello = 8 << 10 // seven texts and what a later version may add
 	maxWire  = math.MaxUint16
 )
 
-// appendHello appends id in the form of HELLO's payload.
-func appendHello(b []byte, id Identity) ([]byte, error) {
+// The seq of a refusal says more than its text, to a program.
+const (
+	refusedByText = iota
+	refusedOther  // ErrOther
+)
+
+// appendHello appends id and who is called in the form of HELLO's payload.
+func appendHello(b []byte, id, wanted Identity) ([]byte, error) {
 	if id.Wire < 0 || id.Wire > maxWire {
 		return nil, fmt.Errorf("identity: wire version is %d, want 0 to %d", id.Wire, maxWire)
 	}
 	b = append(b, magic...)
 	b = binary.BigEndian.AppendUint16(b, uint16(id.Wire))
-	for _, text := range []string{id.Cluster, id.Name, id.Boot, id.Role, id.Params} {
+	for _, text := range []string{id.Cluster, id.Name, id.Boot, id.Role, id.Params, wanted.Name, wanted.Boot} {
 		if len(text) > maxText {
 			return nil, fmt.Errorf("identity: %.32q… has %d bytes, want at most %d", text, len(text), maxText)
 		}
@@ -41,27 +47,36 @@ func appendHello(b []byte, id Identity) ([]byte, error) {
 }
 
 // parseHello is appendHello's inverse.
-func parseHello(b []byte) (Identity, error) {
-	var id Identity
+func parseHello(b []byte) (id, wanted Identity, err error) {
 	if len(b) < len(magic)+2 || string(b[:len(magic)]) != magic {
-		return id, fmt.Errorf("%w: HELLO opens with %.16q, want %q", ErrMalformed, b, magic)
+		return id, wanted, fmt.Errorf("%w: HELLO opens with %.16q, want %q", ErrMalformed, b, magic)
 	}
 	b = b[len(magic):]
 	id.Wire = int(binary.BigEndian.Uint16(b))
 	b = b[2:]
 	for _, text := range []*string{&id.Cluster, &id.Name, &id.Boot, &id.Role, &id.Params} {
-		if len(b) < 2 {
-			return Identity{}, fmt.Errorf("%w: HELLO ends early", ErrMalformed)
+		if *text, b, err = cutText(b); err != nil {
+			return Identity{}, Identity{}, err
 		}
-		n := int(binary.BigEndian.Uint16(b))
-		b = b[2:]
-		if n > maxText || n > len(b) {
-			return Identity{}, fmt.Errorf("%w: HELLO has a text of %d bytes, want at most %d", ErrMalformed, n, min(maxText, len(b)))
-		}
-		*text = string(b[:n])
-		b = b[n:]
 	}
-	return id, nil
+	if name, rest, err := cutText(b); err == nil {
+		if boot, _, err := cutText(rest); err == nil {
+			wanted = Identity{Name: name, Boot: boot}
+		}
+	}
+	return id, wanted, nil
+}
+
+func cutText(b []byte) (text string, rest []byte, err error) {
+	if len(b) < 2 {
+		return "", nil, fmt.Errorf("%w: HELLO ends early", ErrMalformed)
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	b = b[2:]
+	if n > maxText || n > len(b) {
+		return "", nil, fmt.Errorf("%w: HELLO has a text of %d bytes, want at most %d", ErrMalformed, n, min(maxText, len(b)))
+	}
+	return string(b[:n]), b[n:], nil
 }
 
 // handshake runs one side's exchange under the timeout and ctx, and closes conn unless it succeeds.
@@ -95,27 +110,36 @@ func greetServer(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 	if err := sayHello(conn, cfg); err != nil {
 		return Identity{}, err
 	}
-	peer, err := hearHello(in)
+	peer, _, err := hearHello(in)
 	if err != nil {
 		return Identity{}, err
 	}
-	return peer, admit(conn, peer, cfg)
+	return peer, check(conn, peer, cfg)
 }
 
 // greetClient is the accepting side's exchange: it says who it is only to a peer that it has accepted.
 func greetClient(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
-	peer, err := hearHello(in)
+	peer, wanted, err := hearHello(in)
 	if err != nil {
 		return Identity{}, err
 	}
-	if err := admit(conn, peer, cfg); err != nil {
+	// Whoever knows the boot that was here may hear that it has ended, for on that hangs how soon its successor takes over.
+	if self := cfg.Self(); wanted.Boot != "" && (wanted.Name != self.Name || wanted.Boot != self.Boot) {
+		return Identity{}, refuse(conn, peer, refusedOther, "not the process that was called", ErrOther)
+	}
+	if cfg.Admit != nil {
+		if reason := cfg.Admit(peer, conn.RemoteAddr()); reason != nil {
+			return Identity{}, refuse(conn, peer, refusedByText, "not admitted", reason)
+		}
+	}
+	if err := check(conn, peer, cfg); err != nil {
 		return Identity{}, err
 	}
 	return peer, sayHello(conn, cfg)
 }
 
 func sayHello(conn net.Conn, cfg Config) error {
-	hello, err := appendHello(nil, cfg.Self())
+	hello, err := appendHello(nil, cfg.Self(), cfg.Wanted)
 	if err != nil {
 		return err
 	}
@@ -126,27 +150,27 @@ func sayHello(conn net.Conn, cfg Config) error {
 }
 
 // hearHello reads the first frame of the other side. Whatever is on the other end, HTTP or TLS for instance, fails here after 13 bytes.
-func hearHello(in *frameReader) (Identity, error) {
+func hearHello(in *frameReader) (id, wanted Identity, err error) {
 	h, err := in.header()
 	if err != nil {
-		return Identity{}, fmt.Errorf("await HELLO: %w", err)
+		return id, wanted, fmt.Errorf("await HELLO: %w", err)
 	}
 	if h.typ == typeRefuse {
-		return Identity{}, hearRefusal(in, h)
+		return id, wanted, hearRefusal(in, h)
 	}
 	if h.typ != typeHello || h.size > maxHello {
-		return Identity{}, fmt.Errorf("%w: opens with type %#x and %d bytes, want a HELLO (%#x) of at most %d: not a Holdfast peer",
+		return id, wanted, fmt.Errorf("%w: opens with type %#x and %d bytes, want a HELLO (%#x) of at most %d: not a Holdfast peer",
 			ErrMalformed, h.typ, h.size, typeHello, maxHello)
 	}
 	payload, err := in.payload(h.size)
 	if err != nil {
-		return Identity{}, fmt.Errorf("await HELLO: %w", err)
+		return id, wanted, fmt.Errorf("await HELLO: %w", err)
 	}
 	return parseHello(payload)
 }
 
-// admit asks Check, and tells the peer when it is refused.
-func admit(conn net.Conn, peer Identity, cfg Config) error {
+// check asks Check, and tells the peer why it is refused.
+func check(conn net.Conn, peer Identity, cfg Config) error {
 	if cfg.Check == nil {
 		return nil
 	}
@@ -154,8 +178,12 @@ func admit(conn net.Conn, peer Identity, cfg Config) error {
 	if reason == nil {
 		return nil
 	}
-	refusal := appendFrame(nil, typeRefuse, 0, errorText(reason))
-	if _, err := conn.Write(refusal); err != nil {
+	return refuse(conn, peer, refusedByText, string(errorText(reason)), reason)
+}
+
+// refuse tells a peer a text, and returns the reason as an error.
+func refuse(conn net.Conn, peer Identity, code uint64, text string, reason error) error {
+	if _, err := conn.Write(appendFrame(nil, typeRefuse, code, []byte(text))); err != nil {
 		return fmt.Errorf("%w %q: %w (and could not tell it: %w)", ErrRefused, peer.Name, reason, err)
 	}
 	return fmt.Errorf("%w %q: %w", ErrRefused, peer.Name, reason)
@@ -169,6 +197,9 @@ func hearRefusal(in *frameReader, h header) error {
 	text, err := in.payload(h.size)
 	if err != nil {
 		return fmt.Errorf("%w by the other side, its reason is lost: %w", ErrRefused, err)
+	}
+	if h.seq == refusedOther {
+		return fmt.Errorf("%w by the other side: %w", ErrRefused, ErrOther)
 	}
 	return fmt.Errorf("%w by the other side: %w", ErrRefused, &RemoteError{Text: string(text)})
 }

@@ -98,7 +98,7 @@ func TestHandshakeWithASlowPeerEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		s := serve(far, Config{Self: self("server")}, echo)
-		hello, err := appendHello(nil, self("slow")())
+		hello, err := appendHello(nil, self("slow")(), Identity{})
 		require.NoError(t, err)
 		for _, b := range appendFrame(nil, typeHello, 0, hello) {
 			if _, err := near.Write([]byte{b}); err != nil {
@@ -127,7 +127,7 @@ func TestHandshakeEndsWithItsContext(t *testing.T) {
 }
 
 func TestAcceptTurnsStrangersAway(t *testing.T) {
-	hello, err := appendHello(nil, self("x")())
+	hello, err := appendHello(nil, self("x")(), Identity{})
 	require.NoError(t, err)
 	for name, opening := range map[string][]byte{
 		"HTTP":            []byte("GET /v1/sessions/alice HTTP/1.1\r\nHost: localhost\r\n\r\n"),
@@ -137,7 +137,7 @@ func TestAcceptTurnsStrangersAway(t *testing.T) {
 		"a request":       appendFrame(nil, 1, 1, []byte("no HELLO before")),
 		"a reply":         appendFrame(nil, typeReply, 1, nil),
 		"another magic":   appendFrame(nil, typeHello, 0, append([]byte("HOLDSLOW"), hello[len(magic):]...)),
-		"short HELLO":     appendFrame(nil, typeHello, 0, hello[:len(hello)-1]),
+		"short HELLO":     appendFrame(nil, typeHello, 0, hello[:len(hello)-5]),
 		"empty HELLO":     appendFrame(nil, typeHello, 0, nil),
 		"huge HELLO":      appendFrame(nil, typeHello, 0, append(hello[:len(hello):len(hello)], make([]byte, maxHello)...)),
 		"huge refusal":    appendFrame(nil, typeRefuse, 0, make([]byte, maxText+1)),
@@ -155,6 +155,62 @@ func TestAcceptTurnsStrangersAway(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whoever may be anybody is told that it is refused, and nothing else; a member, what of it differs.
+func TestStrangersAreToldNothing(t *testing.T) {
+	errStranger := errors.New("no member: copies is 2 here")
+	for name, c := range map[string]struct {
+		from string
+		told string
+	}{
+		"a stranger": {"stranger", "not admitted"},
+		"a member":   {"member", "copies is 2 here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				s := serve(far, Config{
+					Self: self("server"),
+					Admit: func(who Identity, from net.Addr) error {
+						require.Equal(t, far.RemoteAddr(), from)
+						if who.Name != "member" {
+							return errStranger
+						}
+						return nil
+					},
+					Check: func(Identity) error { return errors.New("copies is 2 here") },
+				}, echo)
+				_, err := Connect(t.Context(), near, Config{Self: self(c.from)})
+				var remote *RemoteError
+				require.ErrorAs(t, err, &remote)
+				require.Equal(t, c.told, remote.Text)
+				require.ErrorIs(t, err, ErrRefused)
+				require.ErrorIs(t, s.wait(), ErrRefused)
+			})
+		})
+	}
+}
+
+// A process that was restarted says so to whoever calls the one before, before it knows who that is: a crash is found by that.
+func TestHandshakeWithAnotherProcessThanTheOneCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, wanted := range []Identity{{Name: "server", Boot: "an earlier boot"}, {Name: "another", Boot: "server-boot"}} {
+			near, far := net.Pipe()
+			s := serve(far, Config{Self: self("server"), Admit: func(Identity, net.Addr) error { return errors.New("no member") }}, echo)
+			_, err := Connect(t.Context(), near, Config{Self: self("client"), Wanted: wanted})
+			require.ErrorIs(t, err, ErrRefused)
+			require.ErrorIs(t, err, ErrOther)
+			require.NotContains(t, err.Error(), "server-boot", "nor does it say who it is")
+			require.ErrorIs(t, s.wait(), ErrOther)
+		}
+		near, far := net.Pipe()
+		s := serve(far, Config{Self: self("server")}, echo)
+		l, err := Connect(t.Context(), near, Config{Self: self("client"), Wanted: self("server")()})
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		require.Error(t, s.wait())
+	})
 }
 
 // FuzzAccept writes any bytes after a good HELLO: no panic, no goroutine left, and Accept returns when the client is gone.
@@ -180,29 +236,39 @@ func TestHelloComesBackAsItWas(t *testing.T) {
 		text := rapid.StringN(-1, -1, maxText)
 		id := Identity{text.Draw(t, "cluster"), text.Draw(t, "name"), text.Draw(t, "boot"), text.Draw(t, "role"),
 			rapid.IntRange(0, maxWire).Draw(t, "wire"), text.Draw(t, "params")}
-		hello, err := appendHello(nil, id)
+		wanted := Identity{Name: text.Draw(t, "wanted name"), Boot: text.Draw(t, "wanted boot")}
+		hello, err := appendHello(nil, id, wanted)
 		require.NoError(t, err)
-		got, err := parseHello(append(hello, "and what a later version adds"...))
+		got, called, err := parseHello(append(hello, "and what a later version adds"...))
 		require.NoError(t, err)
 		require.Equal(t, id, got)
-		_, err = parseHello(hello[:rapid.IntRange(0, len(hello)-1).Draw(t, "cut")])
+		require.Equal(t, wanted, called)
+		old := len(hello) - len(wanted.Name) - len(wanted.Boot) - 4 // where it ended before it said who is called
+		got, called, err = parseHello(hello[:rapid.IntRange(old, len(hello)-1).Draw(t, "cut late")])
+		require.NoError(t, err)
+		require.Equal(t, id, got)
+		require.Zero(t, called)
+		_, _, err = parseHello(hello[:rapid.IntRange(0, old-1).Draw(t, "cut")])
 		require.ErrorIs(t, err, ErrMalformed)
 	})
 }
 
 func FuzzHello(f *testing.F) {
-	hello, err := appendHello(nil, self("x")())
+	hello, err := appendHello(nil, self("x")(), Identity{})
 	require.NoError(f, err)
 	f.Add(hello)
 	f.Add([]byte(magic))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		id, err := parseHello(b)
+		id, wanted, err := parseHello(b)
 		if err != nil {
 			require.ErrorIs(t, err, ErrMalformed)
 			return
 		}
-		again, err := appendHello(nil, id)
+		again, err := appendHello(nil, id, wanted)
 		require.NoError(t, err)
+		if wanted == (Identity{}) {
+			again = again[:len(again)-4]
+		}
 		require.True(t, bytes.HasPrefix(b, again))
 	})
 }

@@ -9,15 +9,15 @@ import (
 
 // Link is the calling side of a connection to a peer. Its methods may be used from many goroutines at once.
 type Link struct {
-	conn     net.Conn
-	peer     Identity
-	maxFrame int
-	in       *frameReader
-	out      *writer
-	ctx      context.Context // ends with the link; its cause is ErrClosed, with the reason
-	cancel   context.CancelCauseFunc
-	tasks    sync.WaitGroup // the reading and the writing goroutine
-	calls    sync.Pool      // of *call; one a link, since a channel must not leave its synctest bubble
+	conn   net.Conn
+	peer   Identity
+	cfg    Config
+	in     *frameReader
+	out    *writer
+	ctx    context.Context // ends with the link; its cause is ErrClosed, with the reason
+	cancel context.CancelCauseFunc
+	tasks  sync.WaitGroup // the reading and the writing goroutine
+	calls  sync.Pool      // of *call; one a link, since a channel must not leave its synctest bubble
 
 	mu      sync.Mutex       // guards the fields below
 	pending map[uint64]*call // the calls that wait, by sequence number; nil once the link has ended
@@ -26,6 +26,7 @@ type Link struct {
 
 // call is where a Call waits for its reply. Whoever takes it out of Link.pending is the one to finish it.
 type call struct {
+	typ   byte // of the request
 	reply []byte
 	err   error
 	done  chan struct{} // one slot, so that finishing never waits for the caller
@@ -45,12 +46,12 @@ func Connect(ctx context.Context, conn net.Conn, cfg Config) (*Link, error) {
 		conn.Close()
 		return nil, err
 	}
-	in := newFrameReader(conn, cfg.MaxFrame)
+	in := newGreetingReader(conn)
 	peer, err := handshake(ctx, conn, cfg, func() (Identity, error) { return greetServer(conn, in, cfg) })
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{conn: conn, peer: peer, maxFrame: cfg.MaxFrame, in: in, pending: make(map[uint64]*call)}
+	l := &Link{conn: conn, peer: peer, cfg: cfg, in: in.grown(conn, cfg), pending: make(map[uint64]*call)}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.out = newWriter(l.ctx, conn, cfg)
 	l.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
@@ -99,13 +100,14 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 	if typ >= FirstReserved {
 		panic(fmt.Sprintf("peer: Call with type %#x, want one below %#x", typ, FirstReserved))
 	}
-	if len(payload) > l.maxFrame {
-		return nil, fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLarge, len(payload), l.maxFrame)
+	if limit, _ := l.cfg.limits(typ); len(payload) > limit {
+		return nil, fmt.Errorf("%w: %d bytes in a request of type %#x, want at most %d", ErrTooLarge, len(payload), typ, limit)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, notSent(err)
 	}
 	c := l.calls.Get().(*call)
+	c.typ = typ
 	seq, ok := l.expect(c)
 	if !ok {
 		return nil, notSent(l.Err())
@@ -166,6 +168,23 @@ func (l *Link) take(seq uint64) (*call, error) {
 	return c, nil
 }
 
+// limitOf returns how many bytes a reply may have. One to a call that has left is of no use, so it may have none.
+func (l *Link) limitOf(h header) (limit int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c, waits := l.pending[h.seq]
+	switch {
+	case h.seq == 0 || h.seq > l.lastSeq:
+		return 0, fmt.Errorf("%w: reply to request %d, the last one sent is %d", ErrMalformed, h.seq, l.lastSeq)
+	case !waits:
+		return 0, nil
+	case h.typ == typeFail:
+		return maxText, nil
+	}
+	_, limit = l.cfg.limits(c.typ)
+	return limit, nil
+}
+
 // read hands the replies to the calls until the link ends, and returns why. It never waits for anything but the connection; see the
 // package comment for what hangs on that.
 func (l *Link) read() error {
@@ -177,7 +196,16 @@ func (l *Link) read() error {
 		if h.typ != typeReply && h.typ != typeFail {
 			return fmt.Errorf("%w: type %#x from a server, want a reply (%#x) or a failure (%#x)", ErrMalformed, h.typ, typeReply, typeFail)
 		}
-		payload, err := l.in.payload(h.size)
+		limit, err := l.limitOf(h)
+		if err != nil {
+			return err
+		}
+		var payload []byte
+		if h.size > limit {
+			err = l.in.skip(h.size)
+		} else {
+			payload, err = l.in.payload(h.size)
+		}
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
@@ -186,6 +214,8 @@ func (l *Link) read() error {
 		case err != nil:
 			return err
 		case c == nil: // its context has ended
+		case h.size > limit:
+			c.finish(nil, fmt.Errorf("%w: the reply to a request of type %#x has %d bytes, want at most %d", ErrTooLarge, c.typ, h.size, limit))
 		case h.typ == typeFail:
 			c.finish(nil, &RemoteError{Text: string(payload)})
 		default:

@@ -256,9 +256,16 @@ func TestServerThatBreaksTheProtocol(t *testing.T) {
 func TestFrameCutOffEndsTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, raw := rawServer(t, Config{})
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			_, err := l.Call(t.Context(), 1, nil)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		})
+		raw.receive()
 		_, err := raw.Write(appendFrame(nil, typeReply, 1, []byte("hello"))[:headerSize+2])
 		require.NoError(t, err)
 		raw.Close()
+		waiting.Wait()
 		<-l.Done()
 		require.ErrorIs(t, l.Err(), io.ErrUnexpectedEOF)
 	})

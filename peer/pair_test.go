@@ -87,7 +87,7 @@ func (p rawPeer) receive() (header, []byte) {
 
 func (p rawPeer) sendHello(name string) {
 	p.t.Helper()
-	hello, err := appendHello(nil, self(name)())
+	hello, err := appendHello(nil, self(name)(), Identity{})
 	require.NoError(p.t, err)
 	p.send(typeHello, 0, hello)
 }

@@ -12,7 +12,8 @@
 //  5. The link's reading goroutine finds the waiting call by the number and wakes it. If its context has ended meanwhile, the call
 //     has left and the reply is dropped; the link stays usable.
 //
-// Everything is bounded. A queue holds [Config].MaxQueued bytes. A server reads at most Window requests, or MaxQueued bytes of them,
+// Everything is bounded. A frame over what its type may have ([Config].Limits) is passed over before any memory is taken for it. A queue
+// holds [Config].MaxQueued bytes. A server reads at most Window requests, or MaxQueued bytes of them,
 // ahead of its answers, then stops reading until one is answered: TCP's own flow control then fills the caller's queue, and new
 // calls wait there under their contexts.
 //
@@ -36,6 +37,7 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 )
 
@@ -49,9 +51,12 @@ var (
 	ErrNotSent = errors.New("peer: request not sent")
 	// ErrRefused: one side's Config.Check turned the other away. Both sides get this error with the text of Check's.
 	ErrRefused = errors.New("peer: refused")
+	// ErrOther: the peer says that it is not Config.Wanted, whose address it has. It comes beside ErrRefused.
+	ErrOther = errors.New("peer: another process has the address")
 	// ErrMalformed: the bytes that arrived are no frame, or not one that may come here. The link has ended.
 	ErrMalformed = errors.New("peer: malformed frame")
-	// ErrTooLarge: the payload given to Call is over Config.MaxFrame. Nothing was sent; the link is fine.
+	// ErrTooLarge: the payload given to Call is over Config.MaxFrame or its type's limit, and nothing was sent; or the reply is over its
+	// type's limit, and was not taken. The link is fine.
 	ErrTooLarge = errors.New("peer: payload too large")
 )
 
@@ -75,8 +80,19 @@ type Identity struct {
 type Config struct {
 	// Self says who this member is. Required; called once for each link.
 	Self func() Identity
+	// Wanted is whom Connect calls, by Name and Boot; zero for whoever is there. Another process that listens there answers
+	// ErrOther, to anybody, but not who it is.
+	Wanted Identity
+	// Admit is asked by Accept, before Check, whether a peer may connect from that address. One that it returns an error for is
+	// told that it is refused and nothing else: it may be anybody. Nil admits all.
+	Admit func(peer Identity, from net.Addr) error
 	// Check accepts a peer (nil) or refuses it with an error, whose text is also what the peer gets. Nil accepts all.
 	Check func(peer Identity) error
+	// Limits says, by type, how many bytes a request and its reply have at most. A longer one is not taken into memory: a request
+	// is answered by a failure that says so, and the call of a reply fails; the link goes on. Nil: MaxFrame for all.
+	Limits func(typ byte) (request, reply int)
+	// Budget bounds the bytes of unanswered requests over all links that share it. Nil: no bound but that of each link.
+	Budget *Budget
 	// MaxFrame is the largest payload of one frame, in bytes: 64 MiB by default, at most 1 GiB. A peer that announces more is
 	// disconnected, so all members need the same.
 	MaxFrame int
@@ -92,6 +108,15 @@ type Config struct {
 }
 
 const maxMaxFrame = 1 << 30
+
+// limits returns what Limits says of a type.
+func (c *Config) limits(typ byte) (request, reply int) {
+	if c.Limits == nil {
+		return c.MaxFrame, c.MaxFrame
+	}
+	request, reply = c.Limits(typ)
+	return min(request, c.MaxFrame), min(reply, c.MaxFrame)
+}
 
 // validate returns c with its defaults filled in.
 func (c Config) validate() (Config, error) {
