@@ -1,13 +1,9 @@
 package node
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"time"
 
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/replication"
@@ -19,8 +15,6 @@ const (
 	// inboundOps bounds the forwarded operations that wait for something at
 	// one time: a copy's acknowledgement or a cold partition.
 	inboundOps = 4096
-	// maxPeers bounds the connections to the peer port: two for each member.
-	maxPeers = 1024
 )
 
 // peerConfig is how this member introduces itself on links, and whom it takes.
@@ -30,7 +24,8 @@ func (n *Node) peerConfig() peer.Config {
 		Wire: wireVersion, Params: n.cfg.ringParams().String(),
 	}
 	return peer.Config{
-		Self: func() peer.Identity { return self },
+		Self:   func() peer.Identity { return self },
+		Limits: frameLimits,
 		Check: func(who peer.Identity) error {
 			switch {
 			case who.Cluster != self.Cluster:
@@ -41,40 +36,6 @@ func (n *Node) peerConfig() peer.Config {
 				return checkParams(self.Params, who.Params, who.Name)
 			}
 		},
-	}
-}
-
-// acceptPeers serves the peer port until the listener closes.
-func (n *Node) acceptPeers(ctx context.Context, l net.Listener) {
-	slots := make(chan struct{}, maxPeers)
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
-				return
-			}
-			n.log.Warn("accept on the peer port", "error", err)
-			select { // such as out of file descriptors: it will not be better at once
-			case <-ctx.Done():
-				return
-			case <-time.After(50 * time.Millisecond):
-			}
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			n.stats.refusedPeers.Add(1)
-			conn.Close()
-			continue
-		}
-		n.group.Go(func() {
-			defer func() { <-slots }()
-			err := peer.Accept(ctx, n.counted(conn), n.peerConfig(), inbound{n})
-			if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
-				n.log.Debug("peer connection ended", "from", conn.RemoteAddr(), "error", err)
-			}
-		})
 	}
 }
 
@@ -128,6 +89,10 @@ func (h inbound) atOnce(r *peer.Request, free bool, f func()) {
 // that comes after it on the connection is served; the answer waits apart for
 // operations that hold one of the partitions.
 func (h inbound) claim(r *peer.Request) {
+	if r.From.Role != string(RoleNode) {
+		r.Fail(fmt.Errorf("claim of a %s: a node's is accepted", r.From.Role))
+		return
+	}
 	j, err := h.node.owner.judge(ID{r.From.Name, r.From.Boot}, r.Payload)
 	if err != nil {
 		r.Fail(err)

@@ -156,27 +156,40 @@ func (l *link) connectBulk(ctx context.Context) (*peer.Link, error) {
 func (l *link) connect(ctx context.Context) (*peer.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := l.node.cfg.Network.Dial(ctx, l.addr)
+	conn, err := l.node.dialPeer(ctx, l.addr)
 	if err != nil {
 		return nil, err
 	}
-	p, err := peer.Connect(ctx, l.node.counted(conn), l.node.peerConfig())
-	if err != nil {
+	cfg := l.node.peerConfig()
+	cfg.Wanted = peer.Identity{Name: l.id.Name, Boot: l.id.Boot}
+	p, err := peer.Connect(ctx, l.node.counted(conn), cfg)
+	switch {
+	case errors.Is(err, peer.ErrOther):
+		return nil, errOtherBoot
+	case err != nil:
 		return nil, err
 	}
 	if who := p.Peer(); who.Name != l.id.Name || who.Boot != l.id.Boot {
 		p.Close()
-		return nil, &otherBoot{ID{who.Name, who.Boot}}
+		return nil, errOtherBoot
 	}
 	return p, nil
 }
 
-// otherBoot says that an address answers as somebody else: the boot that was
+// errOtherBoot says that an address answers as somebody else: the boot that was
 // there has ended.
-type otherBoot struct{ is ID }
+var errOtherBoot = errors.New("the address answers as another process")
 
-func (e *otherBoot) Error() string {
-	return fmt.Sprintf("the address answers as %s, boot %s", e.is.Name, e.is.Boot)
+// refusedPause is how soon a member that was turned away tries again at first:
+// gossip of it may be on its way. refusedSoon is for how long that is likely.
+const (
+	refusedPause = 50 * time.Millisecond
+	refusedSoon  = 5 * time.Second
+)
+
+// turnedAway says whether the right process answered and refused.
+func turnedAway(err error) bool {
+	return errors.Is(err, peer.ErrRefused) && !errors.Is(err, errOtherBoot)
 }
 
 // run keeps the connection up until ctx ends. It is what finds a crash: the
@@ -185,11 +198,11 @@ func (e *otherBoot) Error() string {
 func (l *link) run(ctx context.Context) {
 	defer close(l.done)
 	defer l.disconnect()
-	pause := redialMin
+	pause, refusedAt := redialMin, time.Duration(0)
 	for ctx.Err() == nil {
 		main, err := l.connect(ctx)
 		if err == nil {
-			pause = redialMin
+			pause, refusedAt = redialMin, 0
 			l.mu.Lock()
 			l.main = main
 			l.mu.Unlock()
@@ -202,14 +215,21 @@ func (l *link) run(ctx context.Context) {
 			l.disconnect()
 			continue // dial at once: the answer tells a crash from a cut
 		}
-		var other *otherBoot
 		switch {
 		case ctx.Err() != nil:
 			return
 		case Refused(err):
 			l.node.members.setGone(l.id, "connection refused at "+l.addr)
-		case errors.As(err, &other):
-			l.node.members.setGone(l.id, other.Error())
+		case errors.Is(err, errOtherBoot):
+			l.node.members.setGone(l.id, err.Error())
+		case turnedAway(err):
+			l.log.Debug("turned away, trying again", "address", l.addr, "error", err)
+			if refusedAt == 0 {
+				refusedAt = l.node.since()
+			}
+			if l.node.since()-refusedAt < refusedSoon {
+				pause = min(pause, refusedPause)
+			}
 		default:
 			l.log.Debug("no peer link", "address", l.addr, "error", err)
 		}

@@ -160,6 +160,13 @@ func (m *membership) setBack(id ID) {
 	}
 }
 
+// isGone says whether a boot's process is held to have ended.
+func (m *membership) isGone(id ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.gone[id] != ""
+}
+
 // setTold records what a boot said of itself on the peer link.
 func (m *membership) setTold(id ID, state State) {
 	m.mu.Lock()

@@ -118,6 +118,7 @@ func truth(b bool) float64 {
 var (
 	infoDesc      = describe("info", "Always 1; the labels say which member this is.", "name", "boot", "role", "zone")
 	membersDesc   = describe("members", "Members as this one sees them, itself included.", "role", "state")
+	refusedDesc   = describe("peer_refused_total", "Connections refused at the peer port, by reason.", "reason")
 	partitionDesc = describe("partitions", "Partitions of this node: owned by the ring, served warm, still cold.", "state")
 
 	// nodeGauges are only a node's; a router holds nothing.
@@ -176,7 +177,7 @@ var (
 		"refused_lagging":       "New sessions refused because copies are too far behind.",
 		"refused_late":          "Requests refused because they came too late to be run.",
 		"refused_ops":           "Forwarded operations refused because too many wait.",
-		"refused_peers":         "Peer connections refused because too many are open.",
+		"refused_peers":         "Connections refused at the peer port; peer_refused_total says why.",
 		"relayed":               "Operations sent to a third member because the owner is silent; forwarded has them too.",
 		"repeats_unfenced":      "Repeated operations of which an attempt before would not be refused, because too many were repeated.",
 		"requests_ended":        "Requests of a Go program whose changes were dropped, because their session had been ended.",
@@ -229,6 +230,9 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		for _, g := range nodeGauges {
 			set(g.desc, g.of(&s))
+		}
+		for why, count := range n.gate.refused {
+			ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(count.Load()), string(why))
 		}
 	}
 	for name, v := range s.Counters {

@@ -44,10 +44,12 @@ func (n *Node) checkName(ctx context.Context) error {
 		}
 		other := newLink(n, &Member{ID: h.ID, Meta: h.Meta})
 		p, err := other.connect(ctx)
-		if err != nil {
+		switch {
+		case err == nil:
+			p.Close()
+		case !turnedAway(err): // which that boot itself does while gossip of this one is on its way
 			continue
 		}
-		p.Close()
 		return &errNameTaken{h}
 	}
 	return nil

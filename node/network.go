@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"time"
@@ -34,7 +35,18 @@ func (hostNetwork) Listen(ctx context.Context, address string) (net.Listener, er
 
 func (hostNetwork) Dial(ctx context.Context, address string) (net.Conn, error) {
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	if source, ok := ctx.Value(sourceKey{}).(netip.Addr); ok {
+		d.LocalAddr = &net.TCPAddr{IP: source.AsSlice()}
+	}
 	return d.DialContext(ctx, "tcp", address)
+}
+
+type sourceKey struct{}
+
+// withSource lets the host's network dial from one of its addresses. A host on
+// which members have an address each would choose another one.
+func withSource(ctx context.Context, source netip.Addr) context.Context {
+	return context.WithValue(ctx, sourceKey{}, source)
 }
 
 func (hostNetwork) Gossip(string) (memberlist.Transport, error) { return nil, nil }

@@ -42,6 +42,7 @@ type Node struct {
 	rings      *rings
 	lease      *lease
 	dials      *dials
+	gate       *gate
 	members    *membership
 	gossip     *gossip
 	router     *router.Router
@@ -115,7 +116,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.owner, n.keeper, n.rings, n.lease, n.dials, n.pubsub = newOwnership(n), newKeeper(n), &rings{node: n}, newLease(n), newDials(n), newPubsub(n)
+	n.owner, n.keeper, n.rings, n.lease, n.dials, n.gate, n.pubsub = newOwnership(n), newKeeper(n), &rings{node: n}, newLease(n), newDials(n), newGate(n), newPubsub(n)
 	if cfg.Role != RoleNode {
 		return n, nil
 	}
@@ -219,7 +220,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.members.gossip = n.gossip
 	if peerListener != nil {
-		n.group.Go(func() { n.acceptPeers(n.ctx, peerListener) })
+		n.group.Go(func() { n.gate.accept(n.ctx, peerListener) })
 	}
 	if err := n.joinCluster(ctx); err != nil {
 		return err
@@ -331,6 +332,7 @@ func (n *Node) viewChanged(last, view *View) {
 	n.lease.viewChanged(view)
 	n.keeper.viewChanged(view)
 	n.dials.viewChanged(view)
+	n.gate.viewChanged()
 	n.owner.kick()
 	n.keeper.kick()
 	for _, l := range n.allLinks() {

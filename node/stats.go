@@ -20,7 +20,6 @@ type counters struct {
 	failovers      atomic.Int64 // requests that came because their owner was refused
 	refusedOps     atomic.Int64 // forwarded operations refused because too many wait
 	refusedLate    atomic.Int64 // requests refused because they came too late to be run
-	refusedPeers   atomic.Int64 // connections to the peer port refused because too many are open
 	refusedLagging atomic.Int64 // new sessions refused because copies are too far behind
 	slowed         atomic.Int64 // writes that were slowed down because copies are behind
 	unleased       atomic.Int64 // times that nobody answered an owner who asked for its lease
@@ -156,13 +155,14 @@ func (n *Node) statsAnswer() statsAnswer {
 		"served": &n.stats.served, "unleased": &n.stats.unleased, "degraded": &n.stats.degraded, "blind": &n.stats.blind, "stood_still": &n.stats.gaps, "succeeded": &n.stats.succeeded,
 		"claims_busy": &n.stats.busyClaims, "claims_far": &n.stats.farEpochs,
 		"unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
-		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "repeats_unfenced": &n.fence.unfenced, "refused_peers": &n.stats.refusedPeers, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
+		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "repeats_unfenced": &n.fence.unfenced, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
 		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
 		"messages_untold": &n.pubsub.untold, "key_events_dropped": &n.pubsub.dropped,
 	} {
 		a.Counters[name] = c.Load()
 	}
+	a.Counters["refused_peers"] = n.gate.refusedTotal()
 	if n.redis != nil {
 		n.redisStats(&a)
 	}

@@ -1,0 +1,52 @@
+package node
+
+import (
+	"math"
+
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+const (
+	// mostSession is the largest -max-session, which members need not have in
+	// common.
+	mostSession = 16 << 20
+	// leastRecord is less than any record has in bytes.
+	leastRecord = 8
+)
+
+// frameLimits says how long a request of a type may be, and its answer.
+func frameLimits(typ byte) (request, answer int) {
+	const (
+		all     = math.MaxInt // as much as any frame
+		names   = 256 * 256   // a list of members, each behind its length
+		records = 1<<20 + 2*mostSession
+		page    = 1 << 20
+	)
+	switch typ {
+	case typePing:
+		return 512, 512 + names + 9*ring.Partitions
+	case typeRequest: // commands of a client, and what they read
+		return all, all
+	case typeClaim:
+		return 512 + names + 2*ring.Partitions, ring.Partitions * (26 + 256)
+	case typeHolds:
+		return maxKey, 17
+	case typePublish:
+		return records, 4
+	case typeWait:
+		return 2 + 2*ring.Partitions, 2
+	case typeStats, typeEvents:
+		return 8, page
+	case replication.TypeRecords:
+		return records, 4 * records / leastRecord // a position of each
+	case replication.TypeDigests:
+		return 2 * ring.Partitions, 8 * ring.Partitions
+	case replication.TypeList:
+		return 2, all
+	case replication.TypePull:
+		return 64 << 10, records
+	default:
+		return 0, 0
+	}
+}
