@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/ring"
-	"github.com/seed-95a32959/holdfast/session"
 )
 
 // hold keeps partition p of n's store busy, as a slow operation does, until the
@@ -17,10 +16,9 @@ func (n *Node) hold(t testing.TB, p int) (release func()) {
 	held, end, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = n.store.Update(p, func(*session.Tx) error { // its error is that p is not open, and then held says so
+		_ = n.store.Hold(p, func() { // its error is that p is not open, and then held says so
 			close(held)
 			<-end
-			return nil
 		})
 	}()
 	select {

@@ -13,11 +13,7 @@ import (
 // busy runs f while an operation holds a partition of the store.
 func busy(t *testing.T, store *session.Store, partition int, f func()) {
 	t.Helper()
-	_, err := store.Update(partition, func(*session.Tx) error {
-		f()
-		return nil
-	})
-	require.NoError(t, err)
+	require.NoError(t, store.Hold(partition, f))
 }
 
 // A key in a partition that an operation holds keeps no other key from being

@@ -62,3 +62,16 @@ func (s *Store) Free(p int, writes bool) bool {
 
 // PartitionOf returns the number of the partition that a key is in.
 func (s *Store) PartitionOf(key string) int { return s.cfg.PartitionOf(key) }
+
+// Hold runs f with partition p locked for writing, if it is open. No operation
+// holds a partition for as long as a test wants one held, so this is how tests
+// find out who waits for it.
+func (s *Store) Hold(p int, f func()) error {
+	part := &s.partitions[p]
+	defer part.mu.unlock(part.mu.lock())
+	if !part.open.Load() {
+		return ErrNotServed
+	}
+	f()
+	return nil
+}
