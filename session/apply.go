@@ -53,7 +53,7 @@ func (c *Config) apply(op *Op, cur held, now int64) (held, error) {
 	case Touch:
 		return c.touch(op, cur, now), nil
 	case Delete:
-		if found == deleted {
+		if found == deleted || cur.rec == nil && op.Nowhere {
 			return cur, nil
 		}
 		return c.entomb(op.Key, cur.rec, now), nil

@@ -27,12 +27,21 @@ func (s *Store) setOpen(i int, open bool) {
 // IsOpen reports whether partition p is open.
 func (s *Store) IsOpen(p int) bool { return s.partitions[p].open.Load() }
 
-// Merge brings a copy's record in, whether its partition is open or closed, and
-// whatever the memory limit: what exists elsewhere has been let in there. It
+// Merge brings a copy's record in, whether its partition is open or closed. It
 // reports whether that changed what is held. A record that would only be
-// forgotten again changes nothing. An error wraps [ErrFuture]; the record is
-// then worth another try when this clock has caught up.
+// forgotten again changes nothing. An error wraps [ErrFuture], and the record is
+// then worth another try when this clock has caught up; or [ErrFull]: there is
+// no room for a session, and will be when others have ended. A tombstone has
+// always room.
 func (s *Store) Merge(rec *Record) (changed bool, err error) {
+	changed, err = s.merge(rec)
+	if changed {
+		s.dropTombstones(s.partition(rec.key))
+	}
+	return changed, err
+}
+
+func (s *Store) merge(rec *Record) (changed bool, err error) {
 	now := s.nowMillis()
 	if ahead := rec.newest().millis() - now; ahead > MaxAhead.Milliseconds() {
 		s.refusedFuture.Add(1)
@@ -43,8 +52,8 @@ func (s *Store) Merge(rec *Record) (changed bool, err error) {
 	var merged *Record
 	for try := 0; ; try++ {
 		var done bool
-		if done, changed, cur = s.mergeOnce(p, rec, cur, merged, now, try == maxTries); done {
-			return changed, nil
+		if done, changed, cur, err = s.mergeOnce(p, rec, cur, merged, now, try == maxTries); done {
+			return changed, err
 		}
 		merged = Merge(cur.rec, rec)
 	}
@@ -57,20 +66,32 @@ const unlockedMerge = 64 << 10
 // mergeOnce puts merged, which is what rec and seen make, in the place of what
 // is held, if that is seen. If it is not, and both are small, or it has been
 // tried for long enough, it merges by itself. Else it returns what is held.
-func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, now int64, insist bool) (done, changed bool, cur held) {
+func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, now int64, insist bool) (done, changed bool, cur held, err error) {
 	defer p.mu.unlock(p.mu.lock())
 	cur = p.heldLocked(rec.key)
 	if merged == nil || !cur.same(seen) {
 		if !insist && cur.rec != nil && len(cur.rec.body)+len(rec.body) >= unlockedMerge {
-			return false, false, cur
+			return false, false, cur, nil
 		}
 		merged = Merge(cur.rec, rec)
 	}
-	if merged == cur.rec || cur.rec == nil && merged.keptUntil() <= now {
-		return true, false, cur
+	if merged == cur.rec || cur.rec == nil && p.overLocked(merged, now) {
+		return true, false, cur, nil
 	}
-	s.setLocked(p, cur, held{rec: merged, until: mergedUntil(cur, merged)})
-	return true, true, cur
+	next := held{rec: merged, until: mergedUntil(cur, merged)}
+	if err := s.admitCopy(cur, next); err != nil {
+		return true, false, cur, err
+	}
+	s.setLocked(p, cur, next)
+	return true, true, cur, nil
+}
+
+// overLocked says whether a record is one that would only be forgotten again.
+func (p *partition) overLocked(rec *Record, now int64) bool {
+	if rec.dead {
+		now = max(now, p.floor)
+	}
+	return rec.keptUntil() <= now
 }
 
 // mergedUntil is when a record that came by merge ends here. Its owner may have
@@ -146,8 +167,9 @@ func (s *Store) Records(p int) []*Record {
 func (s *Store) Drop(p int) int {
 	part := &s.partitions[p]
 	defer part.mu.unlock(part.mu.lock())
-	keys, bytes := part.clearLocked()
-	s.bytes.Add(-bytes)
+	bytes, dead := part.bytes, part.deadBytes
+	keys := part.clearLocked()
+	s.accountLocked(part, bytes, dead)
 	return keys
 }
 
@@ -160,8 +182,9 @@ func (s *Store) DropIf(p int, digest uint64) bool {
 	if part.digest != digest {
 		return false
 	}
-	_, bytes := part.clearLocked()
-	s.bytes.Add(-bytes)
+	bytes, dead := part.bytes, part.deadBytes
+	part.clearLocked()
+	s.accountLocked(part, bytes, dead)
 	return true
 }
 
@@ -184,18 +207,22 @@ func (s *Store) Sweep(max int) (ended []string, n int) {
 		for s.reap(&s.partitions[i], now, &r) {
 		}
 	}
+	s.dropTombstones(&s.partitions[0])
+	s.count(&r)
+	return r.ended, r.sessions + r.tombstones + r.dropped
+}
+
+func (s *Store) count(r *reaped) {
 	s.expired.Add(uint64(r.sessions))
 	s.forgotten.Add(uint64(r.tombstones))
-	return r.ended, r.sessions + r.tombstones
+	s.dropped.Add(uint64(r.dropped))
 }
 
 func (s *Store) reap(p *partition, now int64, r *reaped) (more bool) {
 	defer p.mu.unlock(p.mu.lock())
-	before := p.bytes
+	bytes, dead := p.bytes, p.deadBytes
 	more = p.reapLocked(now, r)
-	if freed := before - p.bytes; freed != 0 {
-		s.bytes.Add(-freed)
-	}
+	s.accountLocked(p, bytes, dead)
 	return more
 }
 
@@ -205,12 +232,16 @@ type Stats struct {
 	Tombstones int   // held
 	Open       int   // partitions
 	Bytes      int64 // about the memory that all of it takes
+	Dead       int64 // those of Bytes that are the tombstones'
+	Limit      int64 // Config.MemoryLimit
 
 	// Since the store was made:
 	Expired       uint64 // sessions forgotten at their end
 	Forgotten     uint64 // tombstones forgotten at theirs
 	RefusedFuture uint64 // merges refused with ErrFuture
 	RefusedFull   uint64 // operations refused with ErrFull
+	RefusedCopies uint64 // merges refused with ErrFull
+	Dropped       uint64 // tombstones forgotten before their end, for want of room
 	Retried       uint64 // runs of transactions that another had come before
 	Busy          uint64 // operations refused with ErrBusy
 
@@ -224,6 +255,8 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	stats := Stats{
 		Bytes:         s.bytes.Load(),
+		Dead:          s.deadBytes.Load(),
+		Limit:         s.cfg.MemoryLimit,
 		Expired:       s.expired.Load(),
 		Forgotten:     s.forgotten.Load(),
 		RefusedFuture: s.refusedFuture.Load(),
@@ -231,6 +264,8 @@ func (s *Store) Stats() Stats {
 		Retried:       s.retried.Load(),
 		Busy:          s.busy.Load(),
 		LongestHold:   s.holds.longest(),
+		RefusedCopies: s.refusedCopies.Load(),
+		Dropped:       s.dropped.Load(),
 	}
 	for i := range s.partitions {
 		p := &s.partitions[i]

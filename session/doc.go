@@ -78,7 +78,9 @@
 // that of the later patch, which its own side had before.
 //
 // The memory limit is about real memory: each record counts with its key, its
-// packed fields, and a measured constant for all else (partition.go). It holds
-// for what clients create; what replication brings is always let in, since the
-// limit of its owner let it in there.
+// packed fields, and a measured constant for all else (partition.go). Whatever
+// makes the sessions larger asks for room in one place (memory.go), a copy that
+// replication brings too, which is given a little more. Tombstones have room of
+// their own, and where that is not enough the first to end go early
+// (tombstones.go).
 package session

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -26,6 +27,7 @@ type Draft struct {
 	stored bool // something was written, though it may be what was there
 
 	set    map[string]Field // set or removed since rec was packed
+	extra  int64            // by how many bytes set makes rec larger
 	shape  shape            // of rec with set, if shaped
 	shaped bool
 	packed bool     // rec is the work of this Tx
@@ -46,7 +48,7 @@ func (d *Draft) become(next held) {
 	if next.rec != nil {
 		d.expiry = next.rec.expiry
 	}
-	d.set, d.shaped, d.packed, d.looks, d.index = nil, false, true, 0, d.index[:0]
+	d.set, d.extra, d.shaped, d.packed, d.looks, d.index = nil, 0, false, true, 0, d.index[:0]
 }
 
 // store is become for a write.
@@ -145,20 +147,27 @@ func (d *Draft) patch(fields []Field, stamp Stamp) error {
 		return d.repack(fields, stamp)
 	}
 	d.looks = 2 // an index is worth its while
-	next := d.shapeOf()
+	next, grown := d.shapeOf(), int64(0)
 	for i := range fields {
 		if old, ok := d.field(fields[i].Name); ok {
 			next.add(&old, -1)
+			grown -= int64(packedLen(&old, d.rec.base))
 		}
 		next.add(&fields[i], 1)
+		grown += int64(packedLen(&fields[i], d.rec.base))
 	}
 	if d.tx.store.cfg.checkShape(Patch, next) != nil {
 		all := maps.Clone(d.set)
 		setIn(&all, fields)
 		return d.repack(sorted(all), stamp)
 	}
+	if err := d.tx.admit(grown, func() int { return d.lost(next) }); err != nil {
+		return fmt.Errorf("patch: %w", err)
+	}
 	setIn(&d.set, fields)
 	d.shape, d.stored = next, true
+	d.extra += grown
+	d.tx.grown += grown
 	return nil
 }
 
@@ -169,9 +178,28 @@ func (d *Draft) repack(set []Field, stamp Stamp) error {
 	if err != nil {
 		return err
 	}
-	d.store(held{rec, d.until})
+	if err := d.tx.admit(liveCost(rec)-d.cost(), func() int { return d.lost(s) }); err != nil {
+		return fmt.Errorf("patch: %w", err)
+	}
+	d.tx.put(d, held{rec, d.until})
 	d.shape, d.shaped = s, true
 	return nil
+}
+
+// cost is what the session counts with as it is in the draft, bytes.
+func (d *Draft) cost() int64 {
+	if d.rec == nil || d.rec.dead {
+		return 0
+	}
+	return liveCost(d.rec) + d.extra
+}
+
+// lost is how many fewer fields are shown in what is to take its place.
+func (d *Draft) lost(next shape) int {
+	if d.presence() != live {
+		return 0
+	}
+	return max(0, d.shapeOf().shown-next.shown)
 }
 
 func setIn(set *map[string]Field, fields []Field) {
@@ -196,7 +224,7 @@ func (d *Draft) pack() {
 		d.tx.Spend(2*d.rec.walk() + 4*len(d.set))
 		text, s := overlay(d.rec, sorted(d.set))
 		d.rec = newRecord(text, len(d.rec.key), d.rec.rank, d.rec.base, d.expiry, s.newest)
-		d.set, d.index, d.shape, d.shaped = nil, d.index[:0], s, true
+		d.set, d.extra, d.index, d.shape, d.shaped = nil, 0, d.index[:0], s, true
 	case d.expiry != d.rec.expiry:
 		d.rec = d.rec.ending(d.expiry)
 	}

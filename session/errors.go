@@ -22,8 +22,9 @@ var (
 	// ErrKey: the key is empty, longer than Config.MaxKey, or (rotate) not one
 	// that the session can move to.
 	ErrKey = errors.New("bad session key")
-	// ErrFull: Config.MemoryLimit is reached and the write would add a
-	// session. Writes to existing sessions and deletes still work.
+	// ErrFull: Config.MemoryLimit is reached, here or at another holder of a
+	// copy, and the write would make what is held larger. Deletes, and writes
+	// that leave a session no larger than it is, still work.
 	ErrFull = errors.New("memory limit reached")
 	// ErrNotServed: the key's partition is not open here.
 	ErrNotServed = errors.New("partition not served here")

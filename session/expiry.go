@@ -127,7 +127,7 @@ func (h dueHeap[K]) trimmed() dueHeap[K] {
 // whether there may be more to do.
 func (p *partition) reapLocked(now int64, r *reaped) (more bool) {
 	n := p.liveDue.reap(now, reapBatch, func(tag uint64) int64 { return p.reapLiveLocked(tag, now, r) })
-	n += p.deadDue.reap(now, reapBatch-n, func(key string) int64 { return p.reapDeadLocked(key, now, r) })
+	n += p.deadDue.reap(max(now, p.floor), reapBatch-n, func(key string) int64 { return p.reapDeadLocked(key, now, r) })
 	if n == reapBatch {
 		return true
 	}
@@ -157,10 +157,13 @@ func (p *partition) reapDeadLocked(key string, now int64, r *reaped) (again int6
 	switch {
 	case !ok:
 		return never
-	case t.at > now:
+	case t.at > max(now, p.floor):
 		return t.at
+	case t.at > now:
+		r.dropped++
+	default:
+		r.tombstones++
 	}
-	r.tombstones++
 	p.forgetLocked(newTombstone(key, t.rank, t.at))
 	return never
 }
@@ -168,6 +171,7 @@ func (p *partition) reapDeadLocked(key string, now int64, r *reaped) (again int6
 // reaped is what has been forgotten.
 type reaped struct {
 	sessions, tombstones int
+	dropped              int      // tombstones whose time had not come: see tombstones.go
 	ended                []string // keys of sessions that were served here
 	max                  int      // of ended
 }

@@ -349,14 +349,17 @@ func (m *model) mergeBack(t *rapid.T) {
 
 // checkInvariants recomputes from scratch what a store keeps up to date.
 func checkInvariants(t require.TestingT, s *Store) {
-	var total int64
+	var total, buried, withDead int64
 	for i := range s.partitions {
 		p := &s.partitions[i]
 		var digest uint64
-		var bytes int64
+		var bytes, dead int64
 		for _, rec := range p.recordsLocked() {
 			digest ^= rec.digest()
 			bytes += cost(rec)
+			if rec.dead {
+				dead += cost(rec)
+			}
 			require.Equal(t, i, s.cfg.PartitionOf(rec.key))
 			earliest := int64(never)
 			for _, d := range p.liveDue {
@@ -386,9 +389,16 @@ func checkInvariants(t require.TestingT, s *Store) {
 		require.LessOrEqual(t, len(p.deadDue), 2*s.Count(i)+minTrim)
 		require.Equal(t, digest, s.Digest(i))
 		require.Equal(t, bytes, p.bytes)
+		require.Equal(t, dead, p.deadBytes)
+		if dead > 0 {
+			withDead++
+		}
 		total += bytes
+		buried += dead
 	}
 	require.Equal(t, total, s.Stats().Bytes)
+	require.Equal(t, buried, s.Stats().Dead)
+	require.Equal(t, withDead, s.deadParts.Load())
 }
 
 // TestConvergence: stores that take different writes, at clocks that differ,

@@ -68,12 +68,18 @@ type Op struct {
 	Exists    bool  // only if it exists (If-Match: *)
 	Create    bool  // Put: only if it does not exist (If-None-Match: *); a deleted one may be created
 	Revive    bool  // Put, Patch: create whatever is or was there (RESP SET, HSET)
+
+	// Nowhere says of a Delete that no other member has the session: where
+	// nothing is held here, nothing is left. Else there is a tombstone, for a
+	// copy may be on its way. It is the owner's to know, and is not encoded.
+	Nowhere bool
 }
 
 // Result is what an [Op] did.
 type Result struct {
-	// Record is the session after the op, a tombstone after Delete; after
-	// Rotate, the session under its new key.
+	// Record is the session after the op, a tombstone after Delete, or nil
+	// where that found nothing (Op.Nowhere); after Rotate, the session under its
+	// new key.
 	Record *Record
 	// Records are: of List and Scan, the sessions; of DeleteAll, the tombstones; of
 	// Rotate, the new session and the tombstone. List and DeleteAll sort by key.

@@ -31,6 +31,7 @@ type partition struct {
 	mu holdLock // guards all below
 
 	open     atomic.Bool // written under mu
+	crowded  atomic.Bool // see Store.SetCrowded; not guarded
 	peakDead int32       // the map's largest size since it was made
 	live     table
 	dead     map[string]tomb
@@ -38,8 +39,10 @@ type partition struct {
 	deadDue  dueHeap[string]
 	digest   uint64 // XOR of the hashes of all that is held
 	bytes    int64  // as counted by liveCost and deadCost
-
-	_ [56]byte // up to the next cache line
+	// deadBytes are those of bytes that are the tombstones'.
+	deadBytes int64
+	floor     int64    // unix ms; see tombstones.go
+	_         [32]byte // up to the next cache line
 }
 
 // What a session and a tombstone take beside the bytes of key and body: Record
@@ -68,21 +71,18 @@ func (p *partition) heldLocked(key string) held {
 	return held{}
 }
 
-// setLocked puts next in the place of cur, which is what is held now, and
-// returns by how much the partition's bytes grew.
-func (p *partition) setLocked(cur, next held) (grown int64) {
+// setLocked puts next in the place of cur, which is what is held now.
+func (p *partition) setLocked(cur, next held) {
 	key := next.rec.key
 	if cur.rec != nil {
 		p.digest ^= cur.rec.hash
-		grown -= cost(cur.rec)
+		p.countLocked(cur.rec, -1)
 	}
 	p.digest ^= next.rec.hash
 	if planted.Is(planted.StaleDigest) && cur.rec != nil {
 		p.digest ^= cur.rec.hash ^ next.rec.hash
 	}
-	grown += cost(next.rec)
-	p.bytes += grown
-
+	p.countLocked(next.rec, 1)
 	if next.rec.dead {
 		p.live.remove(key)
 		p.dead[key] = tomb{rank: next.rec.rank, at: next.rec.expiry.At}
@@ -94,7 +94,14 @@ func (p *partition) setLocked(cur, next held) (grown int64) {
 		p.live.put(next)
 	}
 	p.scheduleLocked(cur.rec, next.rec)
-	return grown
+}
+
+// countLocked adds rec to the partition's bytes, times 1 or -1.
+func (p *partition) countLocked(rec *Record, times int64) {
+	p.bytes += times * cost(rec)
+	if rec.dead {
+		p.deadBytes += times * cost(rec)
+	}
 }
 
 func cost(rec *Record) int64 {
@@ -107,7 +114,7 @@ func cost(rec *Record) int64 {
 // forgetLocked drops what is held under a key.
 func (p *partition) forgetLocked(rec *Record) {
 	p.digest ^= rec.hash
-	p.bytes -= cost(rec)
+	p.countLocked(rec, -1)
 	if rec.dead {
 		p.peakDead = max(p.peakDead, int32(len(p.dead)))
 		delete(p.dead, rec.key)
@@ -147,12 +154,12 @@ func tagged(all []held, keep func(key string) bool) []held {
 	return all
 }
 
-// clearLocked forgets everything and returns how many keys and bytes that was.
-func (p *partition) clearLocked() (keys int, bytes int64) {
-	keys, bytes = p.live.size+len(p.dead), p.bytes
+// clearLocked forgets everything and returns how many keys that was.
+func (p *partition) clearLocked() (keys int) {
+	keys = p.live.size + len(p.dead)
 	p.live.clear()
 	p.dead, p.peakDead = make(map[string]tomb), 0
 	p.liveDue, p.deadDue = nil, nil
-	p.digest, p.bytes = 0, 0
-	return keys, bytes
+	p.digest, p.bytes, p.deadBytes, p.floor = 0, 0, 0, 0
+	return keys
 }

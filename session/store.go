@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +28,7 @@ type Config struct {
 	MaxSession   int           // bytes of the names and values of one session; default 1 MiB
 	MaxFields    int           // fields of one session, removed ones too; default 131,072
 	MaxKey       int           // bytes of a key; default 512
-	MemoryLimit  int64         // bytes, about, above which no session is created; 0 = no limit
+	MemoryLimit  int64         // bytes, about, above which no session is created or grows; 0 = no limit
 	TombstoneFor time.Duration // life of a tombstone whose session had no later deadline; default 24 h
 }
 
@@ -78,13 +79,20 @@ type Store struct {
 	partitions []partition
 
 	bytes         atomic.Int64 // sum of the partitions' bytes
+	deadBytes     atomic.Int64 // and of their deadBytes
+	deadParts     atomic.Int64 // partitions that have any
 	expired       atomic.Uint64
 	forgotten     atomic.Uint64
 	refusedFuture atomic.Uint64
 	refusedFull   atomic.Uint64
 	retried       atomic.Uint64
 	busy          atomic.Uint64
+	refusedCopies atomic.Uint64
+	dropped       atomic.Uint64
 	holds         holds
+
+	dropping sync.Mutex // held by whoever drops tombstones
+	dropNext int        // the partition to go on with; guarded by dropping
 }
 
 // NewStore returns an empty store with all partitions closed, or an error that
@@ -190,7 +198,7 @@ func (s *Store) DoAsOf(ctx context.Context, op *Op, at time.Time) (Result, error
 	if err != nil {
 		return Result{}, err
 	}
-	if planted.Is(planted.NoTombstone) && res.Record.dead {
+	if planted.Is(planted.NoTombstone) && res.Record != nil && res.Record.dead {
 		s.forget(p, res.Record)
 	}
 	return res, nil
@@ -199,9 +207,9 @@ func (s *Store) DoAsOf(ctx context.Context, op *Op, at time.Time) (Result, error
 // forget is what only a planted bug does.
 func (s *Store) forget(p *partition, rec *Record) {
 	defer p.mu.unlock(p.mu.lock())
-	before := p.bytes
+	bytes, dead := p.bytes, p.deadBytes
 	p.forgetLocked(rec)
-	s.bytes.Add(p.bytes - before)
+	s.accountLocked(p, bytes, dead)
 }
 
 func resultOf(h held) Result {
@@ -221,17 +229,20 @@ func (tx *Tx) do(op *Op) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if next.rec == nil {
+		return Result{}, nil // there was nothing to delete
+	}
 	res := resultOf(next)
 	res.Changed = next.rec != cur.rec
 	res.Created = !next.rec.dead && cur.presence(tx.now) != live
 	if op.Kind == Delete && !res.Changed {
 		res.Again = []string{op.Key}
 	}
-	if (res.Created || cur.rec == nil) && tx.store.full(next.rec) {
-		return Result{}, fmt.Errorf("%s: %w: %d of %d bytes used", op.Kind, ErrFull, tx.store.bytes.Load(), tx.store.cfg.MemoryLimit)
+	if err := tx.admit(growth(cur, next), func() int { return lostFields(cur.rec, next.rec) }); err != nil {
+		return Result{}, fmt.Errorf("%s: %w", op.Kind, err)
 	}
 	if next != cur {
-		d.store(next)
+		tx.put(d, next)
 	}
 	return res, nil
 }
@@ -243,38 +254,15 @@ func (tx *Tx) rotate(op *Op) (Result, error) {
 		return Result{}, err
 	}
 	tx.Spend(3 * moved.rec.walk())
-	free.store(moved)
-	d.store(old)
+	if err := tx.admit(growth(free.cur, moved)+growth(d.cur, old), func() int { return 0 }); err != nil {
+		return Result{}, fmt.Errorf("rotate: %w", err)
+	}
+	tx.put(free, moved)
+	tx.put(d, old)
 	res := resultOf(moved)
 	res.Records = []*Record{moved.rec, old.rec}
 	res.Created, res.Changed = true, true
 	return res, nil
-}
-
-func (s *Store) setLocked(p *partition, cur, next held) {
-	if grown := p.setLocked(cur, next); grown != 0 {
-		s.bytes.Add(grown)
-	}
-}
-
-// full reports, and counts, that there is no room for a record under a key that
-// had none. Creates in parallel may each pass the last of it, so the limit can
-// be overshot by one session a goroutine. Tombstones of unknown keys may go an
-// eighth above it, so that logouts work when sessions are refused and yet a
-// flood of deletes has a bound.
-func (s *Store) full(rec *Record) bool {
-	limit := s.cfg.MemoryLimit
-	if limit == 0 {
-		return false
-	}
-	if rec.dead {
-		limit += limit / 8
-	}
-	if s.bytes.Load()+cost(rec) <= limit {
-		return false
-	}
-	s.refusedFull.Add(1)
-	return true
 }
 
 // sameTag picks the keys that were written with the {tag} of key.
@@ -316,6 +304,7 @@ func (s *Store) deleteAll(p *partition, op *Op, now int64) (res Result, err erro
 			return res, err
 		}
 	}
+	s.dropTombstones(p)
 	res.Changed = len(res.Records) > 0
 	return res, nil
 }
@@ -330,7 +319,7 @@ func (s *Store) deleteSome(p *partition, some []held, now int64, res *Result) er
 		if cur.rec == nil || cur.rec.dead {
 			continue
 		}
-		next := s.cfg.entomb(cur.rec.key, cur.rec, now)
+		next := p.liftedLocked(s.cfg.entomb(cur.rec.key, cur.rec, now))
 		s.setLocked(p, cur, next)
 		res.Records = append(res.Records, next.rec)
 	}

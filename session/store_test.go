@@ -162,41 +162,6 @@ func TestTags(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestMemoryLimit(t *testing.T) {
-	cfg := testConfig(newClock())
-	cfg.MemoryLimit = 10_000
-	s := testStoreWith(t, cfg)
-	var err error
-	n := 0
-	for ; err == nil; n++ {
-		_, err = s.Do(&Op{Kind: Put, Key: fmt.Sprintf("key-%d", n), Fields: []Field{{Value: strings.Repeat("v", 500)}}})
-	}
-	require.ErrorIs(t, err, ErrFull)
-	require.InDelta(t, 10_000, s.Stats().Bytes, 1000)
-	require.LessOrEqual(t, s.Stats().Bytes, cfg.MemoryLimit)
-
-	do(t, s, Op{Kind: Put, Key: "key-0", Fields: []Field{{Value: strings.Repeat("v", 1000)}}})
-	do(t, s, Op{Kind: Touch, Key: "key-1"})
-	do(t, s, Op{Kind: Delete, Key: "key-2"})
-	_, err = s.Do(&Op{Kind: Put, Key: "key-2", Create: true, Fields: []Field{{Value: strings.Repeat("v", 1000)}}})
-	require.ErrorIs(t, err, ErrFull, "a deleted session made anew is new")
-	_, err = s.Get("key-2")
-	require.ErrorIs(t, err, ErrDeleted, "and a refused one leaves the tombstone")
-	changed, err := s.Merge(newSession("copy", 1, 1, Expiry{}, []Field{{Stamp: 1}}))
-	require.NoError(t, err)
-	require.True(t, changed, "copies come in")
-
-	for err = nil; err == nil; n++ { // deletes of unknown keys have room of their own, and a bound
-		_, err = s.Do(&Op{Kind: Delete, Key: fmt.Sprintf("key-%d", n)})
-	}
-	require.ErrorIs(t, err, ErrFull)
-	require.Greater(t, s.Stats().Bytes, cfg.MemoryLimit)
-	require.LessOrEqual(t, s.Stats().Bytes, cfg.MemoryLimit*9/8)
-	do(t, s, Op{Kind: Delete, Key: "key-3"})
-	require.Equal(t, uint64(3), s.Stats().RefusedFull)
-	checkInvariants(t, s)
-}
-
 func TestMergeRefusesTheFuture(t *testing.T) {
 	s, c := testStore(t)
 	live := func(ahead time.Duration) *Record {

@@ -39,7 +39,9 @@ type Tx struct {
 	byKey   map[string]*Draft // of more, if there are many
 	changed []string
 	lapsed  []string
-	silent  bool // nobody asks for changed
+	grown   int64 // bytes of sessions that its writes add
+	silent  bool  // nobody asks for changed
+	nowhere bool  // see NothingElsewhere
 }
 
 // txs saves the allocation of a Tx, which every function that is given one
@@ -107,6 +109,7 @@ func (s *Store) transact(ctx context.Context, p *partition, now int64, f func(tx
 		tx.now = now
 		done, err := tx.run(f, alone)
 		if done {
+			s.dropTombstones(p)
 			return Changes{Keys: tx.changed, Lapsed: tx.lapsed}, err
 		}
 	}
@@ -176,7 +179,11 @@ func (tx *Tx) commitLocked() {
 		if !d.stored {
 			continue
 		}
-		if next := d.held(); next != d.cur {
+		next := d.held()
+		if next.rec.dead {
+			next = tx.part.liftedLocked(next)
+		}
+		if next != d.cur {
 			tx.store.setLocked(tx.part, d.cur, next)
 		}
 		if !tx.silent {
@@ -404,7 +411,7 @@ func (tx *Tx) Expire(key string, end Expiry) bool {
 
 // Delete leaves a tombstone, as a logout does, and reports whether there was a
 // live session. It leaves one too where nothing is known of the key, for a copy
-// may be on its way; only where memory is short it does not. A tombstone that is
+// may be on its way, unless NothingElsewhere was called. A tombstone that is
 // there already has to be copied again: whoever made it may still wait for that.
 func (tx *Tx) Delete(key string) bool {
 	d := tx.draft(key)
@@ -413,11 +420,10 @@ func (tx *Tx) Delete(key string) bool {
 		tx.changed = append(tx.changed, strings.Clone(key)) // it may lie in a buffer
 		return false
 	}
-	next := tx.store.cfg.entomb(key, d.Record(), tx.now)
-	if d.rec == nil && tx.store.full(next.rec) {
+	if d.rec == nil && tx.nowhere {
 		return false
 	}
-	d.store(next)
+	tx.put(d, tx.store.cfg.entomb(key, d.Record(), tx.now))
 	return found == live
 }
 
@@ -445,10 +451,12 @@ func (tx *Tx) Rename(from, to string) (bool, error) {
 	expiry.Stamp = stamp
 	// The session is a new incarnation under the new key, above what was there.
 	moved := held{newSession(to, stamp, stamp, expiry, stamped(nil, fields, stamp)), d.until}
-	if err := tx.write(over, moved); err != nil {
+	buried := tx.store.cfg.entomb(from, d.Record(), tx.now)
+	if err := tx.admit(liveCost(moved.rec)-over.cost()-d.cost(), func() int { return 0 }); err != nil {
 		return true, err
 	}
-	d.store(tx.store.cfg.entomb(from, d.Record(), tx.now))
+	tx.put(over, moved)
+	tx.put(d, buried)
 	return true, nil
 }
 
@@ -479,13 +487,19 @@ func (tx *Tx) end(d *Draft, end *Expiry, stamp Stamp) (e Expiry, until int64) {
 
 // write puts next in the place of what is in the draft if there is room for it.
 func (tx *Tx) write(d *Draft, next held) error {
-	found := d.presence()
-	if found != live && tx.store.full(next.rec) {
-		return fmt.Errorf("%w: %d of %d bytes used", ErrFull, tx.store.bytes.Load(), tx.store.cfg.MemoryLimit)
+	grown := liveCost(next.rec) - d.cost()
+	if err := tx.admit(grown, func() int { return d.lost(shapeOf(next.rec)) }); err != nil {
+		return err
 	}
-	if d.rec != nil && !d.rec.dead && found != live {
+	if d.rec != nil && !d.rec.dead && d.presence() != live {
 		tx.lapsed = append(tx.lapsed, d.rec.key)
 	}
-	d.store(next)
+	tx.put(d, next)
 	return nil
+}
+
+// put puts next in the place of what is in the draft.
+func (tx *Tx) put(d *Draft, next held) {
+	tx.grown += sessionCost(next.rec) - d.cost()
+	d.store(next)
 }
