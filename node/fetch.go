@@ -172,7 +172,7 @@ func (o *ownership) fetchKey(ctx context.Context, p int, key string) error {
 	errs := make([]error, len(sources))
 	var wg sync.WaitGroup
 	for i, l := range sources {
-		wg.Go(func() { errs[i] = o.node.replicator.FetchKey(ctx, l, p, key) })
+		wg.Go(func() { errs[i] = o.node.replicator.FetchKeys(ctx, l, p, key) })
 	}
 	wg.Wait()
 	var got sourced

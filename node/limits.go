@@ -43,7 +43,7 @@ func frameLimits(typ byte) (request, answer int) {
 	case replication.TypeDigests:
 		return 2 * ring.Partitions, 8 * ring.Partitions
 	case replication.TypeList:
-		return 2, all
+		return 10, all
 	case replication.TypePull:
 		return 64 << 10, records
 	default:

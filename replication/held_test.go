@@ -2,6 +2,7 @@ package replication
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,7 +67,7 @@ func TestServeNowWaitsForNoOperation(t *testing.T) {
 	}{
 		"records": {TypeRecords, records},
 		"digests": {TypeDigests, all},
-		"list":    {TypeList, all[2:4]},
+		"list":    {TypeList, slices.Concat(all[2:4], make([]byte, 8))},
 		"pull":    {TypePull, appendHashes(all[2:4:4], []uint64{session.KeyHash(inHeld)})},
 	}
 	rests := make(map[string]func() ([]byte, error))
@@ -77,7 +78,7 @@ func TestServeNowWaitsForNoOperation(t *testing.T) {
 			require.NotNil(t, rest, name)
 			rests[name] = rest
 		}
-		_, rest, err := r.ServeNow(TypeList, all[4:6])
+		_, rest, err := r.ServeNow(TypeList, slices.Concat(all[4:6], make([]byte, 8)))
 		require.NoError(t, err)
 		require.Nil(t, rest, "nothing holds that one")
 		require.NotNil(t, store.Peek(inFree), "what came before the held one in the batch has been merged")

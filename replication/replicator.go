@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -265,8 +266,12 @@ func (in *incoming) take(mayWait bool) error {
 			time.AfterFunc(time.Second, func() { in.from.merge(rec) })
 			continue
 		}
-		if in.from.merge(rec) != nil {
-			in.refused = binary.BigEndian.AppendUint32(in.refused, uint32(in.n))
+		if err := in.from.merge(rec); err != nil {
+			at := uint32(in.n)
+			if errors.Is(err, session.ErrFull) {
+				at |= noRoom
+			}
+			in.refused = binary.BigEndian.AppendUint32(in.refused, at)
 		}
 	}
 	return nil
@@ -311,16 +316,24 @@ func (r *Replicator) appendDigests(b []byte, parts []int) []byte {
 }
 
 func (r *Replicator) serveList(payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
-	parts, err := decodePartitions(payload, r.cfg.Partitions)
+	if len(payload) != 10 {
+		return nil, nil, malformed("list request", len(payload))
+	}
+	parts, err := decodePartitions(payload[:2], r.cfg.Partitions)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(parts) != 1 {
-		return nil, nil, malformed("list request", len(payload))
+	floor, err := decodeFloor(payload[2:])
+	if err != nil {
+		return nil, nil, err
 	}
 	list := func() ([]byte, error) {
+		if err := r.cfg.Store.RaiseFloor(parts[0], floor); err != nil {
+			return nil, err
+		}
 		entries := r.cfg.Store.List(parts[0])
-		answer := make([]byte, 0, 16*len(entries))
+		answer := make([]byte, 0, 8+16*len(entries))
+		answer = binary.BigEndian.AppendUint64(answer, uint64(r.cfg.Store.Floor(parts[0])))
 		for _, e := range entries {
 			answer = binary.BigEndian.AppendUint64(answer, e.KeyHash)
 			answer = binary.BigEndian.AppendUint64(answer, e.Hash)
@@ -337,6 +350,15 @@ func (r *Replicator) unlessHeld(p int, f func() ([]byte, error)) (answer []byte,
 	}
 	answer, err = f()
 	return answer, nil, err
+}
+
+// takeFloor takes over what the other side has forgotten for want of room.
+func (r *Replicator) takeFloor(part int, b []byte) error {
+	floor, err := decodeFloor(b)
+	if err != nil {
+		return err
+	}
+	return r.cfg.Store.RaiseFloor(part, floor)
 }
 
 // servePull answers how many of the asked hashes it has dealt with, u32, and

@@ -87,6 +87,7 @@ type Stats struct {
 	Sent        atomic.Int64 // records in them that were confirmed
 	Failed      atomic.Int64 // batches that came back
 	Quarantined atomic.Int64 // records that a peer refused
+	NoRoom      atomic.Int64 // of these, those for which it had no memory
 	Merged      atomic.Int64 // records from peers that changed something here
 	Refused     atomic.Int64 // records from peers that were refused here
 	Pushed      atomic.Int64 // records sent because a comparison found them different
@@ -288,7 +289,7 @@ func (s *sender) ship() (refused []int, err error) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
-	refused, err = sendRecords(ctx, s.peer, s.payload, len(s.carried))
+	refused, full, err := sendRecords(ctx, s.peer, s.payload, len(s.carried))
 	switch {
 	case err != nil && turnedDown(err) && len(s.carried) == 1:
 		refused, err = []int{0}, nil
@@ -298,15 +299,16 @@ func (s *sender) ship() (refused []int, err error) {
 	s.stats.Batches.Add(1)
 	s.stats.Sent.Add(int64(len(s.carried) - len(refused)))
 	s.stats.Quarantined.Add(int64(len(refused)))
+	s.stats.NoRoom.Add(int64(full))
 	return refused, nil
 }
 
 // sendRecords sends n encoded records and returns the positions of those that
-// the peer refused.
-func sendRecords(ctx context.Context, p Peer, payload []byte, n int) (refused []int, err error) {
+// the peer refused, and how many of them for want of memory.
+func sendRecords(ctx context.Context, p Peer, payload []byte, n int) (refused []int, full int, err error) {
 	answer, err := p.Call(ctx, TypeRecords, payload)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	return decodeRefused(answer, n)
 }

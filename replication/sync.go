@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -64,7 +66,7 @@ func (r *Replicator) Sync(ctx context.Context, p Peer, part int) error {
 	if err != nil {
 		return err
 	}
-	if err := refusal("sync", part, refusedHere+refusedThere); err != nil {
+	if err := refusedHere.plus(refusedThere).err("sync", part); err != nil {
 		return err
 	}
 	if len(there)+len(here) > 0 {
@@ -89,7 +91,7 @@ func (r *Replicator) Offer(ctx context.Context, p Peer, part int) error {
 	if err != nil {
 		return err
 	}
-	return refusal("offer", part, refused)
+	return refused.err("offer", part)
 }
 
 // Fetch merges everything that p holds of one partition and this node does not,
@@ -107,16 +109,25 @@ func (r *Replicator) Fetch(ctx context.Context, p Peer, part int) error {
 	if err != nil {
 		return err
 	}
-	return refusal("fetch", part, refused)
+	return refused.err("fetch", part)
 }
 
-// FetchKey merges what p holds of one key. It does not count as bulk.
-func (r *Replicator) FetchKey(ctx context.Context, p Peer, part int, key string) error {
-	_, _, refused, err := r.ask(ctx, p, part, []uint64{session.KeyHash(key)})
-	if err != nil {
-		return err
+// FetchKeys merges what p holds of some keys of one partition. It does not count
+// as bulk.
+func (r *Replicator) FetchKeys(ctx context.Context, p Peer, part int, keys ...string) error {
+	hashes := make([]uint64, len(keys))
+	for i, key := range keys {
+		hashes[i] = session.KeyHash(key)
 	}
-	return refusal("fetch a key", part, refused)
+	var refused refusals
+	for len(hashes) > 0 {
+		consumed, _, bad, err := r.ask(ctx, p, part, hashes[:min(pullKeys, len(hashes))])
+		if err != nil {
+			return err
+		}
+		hashes, refused = hashes[consumed:], refused.plus(bad)
+	}
+	return refused.err("fetch keys", part)
 }
 
 // errHeld says that an operation holds a partition at this moment.
@@ -131,12 +142,26 @@ func (r *Replicator) notHeld(what string, part int) error {
 	return nil
 }
 
-func refusal(what string, part, refused int) error {
-	if refused == 0 {
+// refusals counts records that one side has not taken.
+type refusals struct {
+	all  int
+	full int // of these, those for which there was no memory
+}
+
+func (r refusals) plus(s refusals) refusals { return refusals{r.all + s.all, r.full + s.full} }
+
+// err is nil if there was no refusal. It wraps session.ErrFull where nothing else
+// stood in the way, so that another try is worth nothing before memory is free.
+func (r refusals) err(what string, part int) error {
+	switch {
+	case r.all == 0:
 		return nil
+	case r.all == r.full:
+		return fmt.Errorf("%s of partition %d: %d records were refused: %w", what, part, r.all, session.ErrFull)
+	default:
+		return fmt.Errorf("%s of partition %d: %d records were refused: %w; clocks must agree within %v",
+			what, part, r.all-r.full, session.ErrFuture, session.MaxAhead)
 	}
-	return fmt.Errorf("%s of partition %d: %d records were refused: %w; clocks must agree within %v",
-		what, part, refused, session.ErrFuture, session.MaxAhead)
 }
 
 // lacking returns the key hashes of the entries that are in a and not in b.
@@ -154,19 +179,23 @@ func lacking(a, b []session.Entry) (keyHashes []uint64) {
 }
 
 func (r *Replicator) list(ctx context.Context, p Peer, part int) ([]session.Entry, error) {
-	answer, err := p.Call(ctx, TypeList, appendPartitions(nil, []int{part}))
+	request := binary.BigEndian.AppendUint64(appendPartitions(nil, []int{part}), uint64(r.cfg.Store.Floor(part)))
+	answer, err := p.Call(ctx, TypeList, request)
 	if err != nil {
 		return nil, fmt.Errorf("list partition %d: %w", part, err)
 	}
-	return decodeEntries(answer)
+	if err := r.takeFloor(part, answer); err != nil {
+		return nil, fmt.Errorf("list partition %d: %w", part, err)
+	}
+	return decodeEntries(answer[8:])
 }
 
 // pull merges p's records of the given key hashes and returns how many of them
 // were refused here.
-func (r *Replicator) pull(ctx context.Context, p Peer, part int, hashes []uint64) (refused int, err error) {
+func (r *Replicator) pull(ctx context.Context, p Peer, part int, hashes []uint64) (refused refusals, err error) {
 	for len(hashes) > 0 {
 		consumed, bytes, bad, err := r.ask(ctx, p, part, hashes[:min(pullKeys, len(hashes))])
-		refused += bad
+		refused = refused.plus(bad)
 		if err != nil {
 			return refused, err
 		}
@@ -180,18 +209,18 @@ func (r *Replicator) pull(ctx context.Context, p Peer, part int, hashes []uint64
 
 // ask makes one pull. It returns how many of the hashes p has dealt with, at
 // least one, the bytes of the answer, and how many records were refused here.
-func (r *Replicator) ask(ctx context.Context, p Peer, part int, hashes []uint64) (consumed, bytes, refused int, err error) {
+func (r *Replicator) ask(ctx context.Context, p Peer, part int, hashes []uint64) (consumed, bytes int, refused refusals, err error) {
 	answer, err := p.Call(ctx, TypePull, appendHashes(appendPartitions(nil, []int{part}), hashes))
 	if err != nil {
-		return 0, 0, 0, fmt.Errorf("fetch %d keys of partition %d: %w", len(hashes), part, err)
+		return 0, 0, refused, fmt.Errorf("fetch %d keys of partition %d: %w", len(hashes), part, err)
 	}
 	bytes = len(answer)
 	if bytes < 4 {
-		return 0, 0, 0, malformed("pull answer", bytes)
+		return 0, 0, refused, malformed("pull answer", bytes)
 	}
 	dealt := binary.BigEndian.Uint32(answer)
 	if dealt < 1 || int64(dealt) > int64(len(hashes)) {
-		return 0, 0, 0, fmt.Errorf("fetch %d keys of partition %d: the peer dealt with %d: %w", len(hashes), part, dealt, session.ErrMalformed)
+		return 0, 0, refused, fmt.Errorf("fetch %d keys of partition %d: the peer dealt with %d: %w", len(hashes), part, dealt, session.ErrMalformed)
 	}
 	for answer = answer[4:]; len(answer) > 0; {
 		rec, n, err := session.DecodeRecord(answer)
@@ -199,23 +228,40 @@ func (r *Replicator) ask(ctx context.Context, p Peer, part int, hashes []uint64)
 			return 0, 0, refused, fmt.Errorf("fetch partition %d: %w", part, err)
 		}
 		answer = answer[n:]
-		if r.merge(rec) != nil {
-			refused++
-		} else {
+		switch err := r.merge(rec); {
+		case err == nil:
 			r.Stats.Pulled.Add(1)
+		case errors.Is(err, session.ErrFull):
+			refused = refused.plus(refusals{1, 1})
+		default:
+			refused.all++
 		}
 	}
 	return int(dealt), bytes, refused, nil
 }
 
 // push sends the records of the given key hashes in chunks and returns how many
-// of them p refused.
-func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64) (refused int, err error) {
+// of them p refused. Ends come first, for which there is always room. Where p has
+// no room for a session, it is not sent the rest, which would be in vain: these
+// count as refused. Which come first is left to chance, so that what has room
+// finds it at some time.
+func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64) (refused refusals, err error) {
 	if len(hashes) == 0 {
-		return 0, nil
+		return refused, nil
 	}
+	records := r.cfg.Store.Select(part, hashes)
+	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
+	slices.SortStableFunc(records, func(a, b *session.Record) int {
+		switch {
+		case a.Dead() == b.Dead():
+			return 0
+		case a.Dead():
+			return -1
+		}
+		return 1
+	})
 	var chunk []byte
-	for records := r.cfg.Store.Select(part, hashes); len(records) > 0; {
+	for len(records) > 0 {
 		chunk = chunk[:0]
 		n := 0
 		for n < len(records) && len(chunk) < chunkBytes {
@@ -225,14 +271,17 @@ func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64
 		if err := r.pace(ctx, len(chunk)); err != nil {
 			return refused, fmt.Errorf("send partition %d: %w", part, err)
 		}
-		bad, err := sendRecords(ctx, p, chunk, n)
+		bad, full, err := sendRecords(ctx, p, chunk, n)
 		if err != nil {
 			return refused, fmt.Errorf("send %d records of partition %d: %w", n, part, err)
 		}
 		r.Stats.Pushed.Add(int64(n - len(bad)))
 		r.Stats.Quarantined.Add(int64(len(bad)))
-		refused += len(bad)
+		refused = refused.plus(refusals{len(bad), full})
 		records = records[n:]
+		if full > 0 && len(records) > 0 && !records[0].Dead() {
+			return refused.plus(refusals{len(records), len(records)}), nil
+		}
 	}
 	return refused, nil
 }

@@ -182,8 +182,8 @@ func TestFetch(t *testing.T) {
 	})
 }
 
-// TestFetchKey changes one key and no other.
-func TestFetchKey(t *testing.T) {
+// TestFetchKeys changes one key and no other.
+func TestFetchKeys(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPair(t)
 		key := fmt.Sprint(rapid.IntRange(0, 19).Draw(t, "key"))
@@ -191,7 +191,7 @@ func TestFetchKey(t *testing.T) {
 		if hash, ok := union[key]; ok {
 			want[key] = hash
 		}
-		require.NoError(t, p.a.FetchKey(context.Background(), p.toB, partitionOf(key), key))
+		require.NoError(t, p.a.FetchKeys(context.Background(), p.toB, partitionOf(key), key))
 		require.Equal(t, want, snapshot(p.here))
 		require.Equal(t, theirs, snapshot(p.there))
 		require.Equal(t, map[byte]int{TypePull: 1}, p.toB.calls)
@@ -278,8 +278,8 @@ func TestRefusedByComparison(t *testing.T) {
 		p := build(t, aheadThere)
 		require.ErrorIs(t, p.a.Fetch(t.Context(), p.toB, 3), session.ErrFuture)
 		require.Equal(t, 9, p.here.Count(3))
-		require.ErrorIs(t, p.a.FetchKey(t.Context(), p.toB, 3, future), session.ErrFuture)
-		require.NoError(t, p.a.FetchKey(t.Context(), p.toB, 3, theirs[0]))
+		require.ErrorIs(t, p.a.FetchKeys(t.Context(), p.toB, 3, future), session.ErrFuture)
+		require.NoError(t, p.a.FetchKeys(t.Context(), p.toB, 3, theirs[0]))
 		require.EqualValues(t, 2, p.a.Stats.Refused.Load())
 	})
 }
@@ -309,7 +309,7 @@ func TestBulkIsPaced(t *testing.T) {
 				require.InDelta(t, (records - 32*1.0), took.Seconds(), 1.1, "all but the burst of 32 MiB at 1 MiB/s")
 
 				start = time.Now()
-				require.NoError(t, r.FetchKey(t.Context(), link, 0, "key"))
+				require.NoError(t, r.FetchKeys(t.Context(), link, 0, "key"))
 				require.Zero(t, time.Since(start))
 
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -333,11 +333,11 @@ func TestComparisonFails(t *testing.T) {
 	require.ErrorIs(t, p.a.Sync(t.Context(), down, 1), errNoLink)
 	require.ErrorIs(t, p.a.Offer(t.Context(), down, 1), errNoLink)
 	require.ErrorIs(t, p.a.Fetch(t.Context(), down, 1), errNoLink)
-	require.ErrorIs(t, p.a.FetchKey(t.Context(), down, 1, "k"), errNoLink)
+	require.ErrorIs(t, p.a.FetchKeys(t.Context(), down, 1, "k"), errNoLink)
 
 	listed := peerFunc(func(_ context.Context, typ byte, _ []byte) ([]byte, error) {
 		if typ == TypeList {
-			return make([]byte, 16), nil
+			return make([]byte, 24), nil
 		}
 		return nil, errNoLink
 	})

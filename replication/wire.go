@@ -12,13 +12,14 @@ import (
 const (
 	// TypeRecords carries records one after another, as session.Record.Append
 	// writes them; the answer lists the positions that were refused, u32 each,
-	// in rising order.
+	// in rising order, with the highest bit set where there is no room.
 	TypeRecords byte = 0x10 + iota
 	// TypeDigests carries partitions, u16 each; the answer has the digest of
 	// each, u64, in the same order.
 	TypeDigests
-	// TypeList carries one partition, u16; the answer has a pair of u64, key
-	// hash and content hash, for everything held in it.
+	// TypeList carries one partition, u16, and its floor, u64, which is taken
+	// over; the answer has the floor of the other side, u64, and a pair of u64,
+	// key hash and content hash, for everything held in it.
 	TypeList
 	// TypePull carries one partition, u16, and up to 4,096 key hashes, u64
 	// each; the answer says how many of them it covers, u32, and has their
@@ -85,19 +86,33 @@ func decodeEntries(b []byte) ([]session.Entry, error) {
 	return entries, nil
 }
 
+// noRoom marks the position of a record that was refused for want of memory.
+const noRoom = 1 << 31
+
 // decodeRefused reads the positions, in rising order, of refused ones among so
-// many records.
-func decodeRefused(b []byte, records int) ([]int, error) {
+// many records, and how many were refused for want of memory.
+func decodeRefused(b []byte, records int) (refused []int, full int, err error) {
 	if len(b)%4 != 0 {
-		return nil, malformed("refusal list", len(b))
+		return nil, 0, malformed("refusal list", len(b))
 	}
-	refused := make([]int, 0, len(b)/4)
+	refused = make([]int, 0, len(b)/4)
 	for ; len(b) > 0; b = b[4:] {
 		i := binary.BigEndian.Uint32(b)
+		if i&noRoom != 0 {
+			i &^= noRoom
+			full++
+		}
 		if int64(i) >= int64(records) || len(refused) > 0 && int(i) <= refused[len(refused)-1] {
-			return nil, fmt.Errorf("refused record %d of %d, or out of order: %w", i, records, session.ErrMalformed)
+			return nil, 0, fmt.Errorf("refused record %d of %d, or out of order: %w", i, records, session.ErrMalformed)
 		}
 		refused = append(refused, int(i))
 	}
-	return refused, nil
+	return refused, full, nil
+}
+
+func decodeFloor(b []byte) (floor int64, err error) {
+	if len(b) < 8 {
+		return 0, malformed("floor", len(b))
+	}
+	return int64(binary.BigEndian.Uint64(b)), nil
 }

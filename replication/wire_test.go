@@ -51,11 +51,11 @@ func TestWireFormat(t *testing.T) {
 	requireFrame("0002 0003", hash+" 0000000000000000")
 	_, err = p.a.list(t.Context(), link, part)
 	require.NoError(t, err)
-	requireFrame("0002", keyHash+hash)
-	require.NoError(t, p.a.FetchKey(t.Context(), link, part, key))
+	requireFrame("0002 0000000000000000", "0000000000000000"+keyHash+hash)
+	require.NoError(t, p.a.FetchKeys(t.Context(), link, part, key))
 	requireFrame("0002"+keyHash, "00000001"+encoded)
 	p.now = p.now.Add(-time.Hour)
-	_, err = sendRecords(t.Context(), link, rec.Append(rec.Append(nil)), 2)
+	_, _, err = sendRecords(t.Context(), link, rec.Append(rec.Append(nil)), 2)
 	require.NoError(t, err)
 	requireFrame(encoded+encoded, "00000000 00000001") // both refused: from the future
 }
@@ -77,7 +77,9 @@ func TestServeRefusesMalformedFrames(t *testing.T) {
 		{"more partitions than there are", TypeDigests, make([]byte, 2*testPartitions+2)},
 		{"list of none", TypeList, nil},
 		{"list of two", TypeList, []byte{0, 0, 0, 1}},
-		{"list of none that is", TypeList, []byte{255, 255}},
+		{"list of none that is", TypeList, append([]byte{255, 255}, make([]byte, 8)...)},
+		{"list without a floor", TypeList, []byte{0, 0}},
+		{"list with a floor that is no time", TypeList, append([]byte{0, 0}, bytes.Repeat([]byte{255}, 8)...)},
 		{"pull of nothing", TypePull, nil},
 		{"pull of half a partition", TypePull, []byte{0}},
 		{"pull of half a hash", TypePull, make([]byte, 2+12)},
@@ -102,15 +104,19 @@ func TestMalformedAnswers(t *testing.T) {
 			return other, nil
 		})
 	}
-	oneEntry := make([]byte, 16)
+	oneEntry := make([]byte, 24)
 	for name, call := range map[string]func() error{
-		"digests missing":         func() error { _, err := p.a.Digests(t.Context(), answers(nil, nil), []int{1}); return err },
-		"digests too many":        func() error { _, err := p.a.Digests(t.Context(), answers(nil, make([]byte, 16)), []int{1}); return err },
-		"list cut short":          func() error { return p.a.Sync(t.Context(), answers(make([]byte, 15), nil), 1) },
+		"digests missing":      func() error { _, err := p.a.Digests(t.Context(), answers(nil, nil), []int{1}); return err },
+		"digests too many":     func() error { _, err := p.a.Digests(t.Context(), answers(nil, make([]byte, 16)), []int{1}); return err },
+		"list cut short":       func() error { return p.a.Sync(t.Context(), answers(make([]byte, 23), nil), 1) },
+		"list without a floor": func() error { return p.a.Sync(t.Context(), answers(make([]byte, 7), nil), 1) },
+		"list of an unknown time": func() error {
+			return p.a.Sync(t.Context(), answers(bytes.Repeat([]byte{255}, 8), nil), 1)
+		},
 		"pull without count":      func() error { return p.a.Fetch(t.Context(), answers(oneEntry, nil), 1) },
 		"pull that stands still":  func() error { return p.a.Fetch(t.Context(), answers(oneEntry, make([]byte, 4)), 1) },
 		"pull of more than asked": func() error { return p.a.Fetch(t.Context(), answers(oneEntry, []byte{0, 0, 0, 2}), 1) },
-		"pull of far more":        func() error { return p.a.FetchKey(t.Context(), answers(nil, []byte{255, 255, 255, 255}), 1, key) },
+		"pull of far more":        func() error { return p.a.FetchKeys(t.Context(), answers(nil, []byte{255, 255, 255, 255}), 1, key) },
 		"pull of garbage":         func() error { return p.a.Sync(t.Context(), answers(oneEntry, []byte{0, 0, 0, 1, 99}), 1) },
 		"refusal cut short":       func() error { return p.a.Offer(t.Context(), answers(nil, make([]byte, 3)), 1) },
 		"refusal of none":         func() error { return p.a.Offer(t.Context(), answers(nil, []byte{0, 0, 0, 1}), 1) },
@@ -127,7 +133,7 @@ func FuzzServe(f *testing.F) {
 	rec := put(f, p.here, "k", "1").Append(nil)
 	f.Add(TypeRecords, append(rec, rec...))
 	f.Add(TypeDigests, appendPartitions(nil, allPartitions))
-	f.Add(TypeList, appendPartitions(nil, []int{partitionOf("k")}))
+	f.Add(TypeList, append(appendPartitions(nil, []int{partitionOf("k")}), make([]byte, 8)...))
 	f.Add(TypePull, appendHashes(appendPartitions(nil, []int{partitionOf("k")}), []uint64{session.KeyHash("k"), 1}))
 	f.Add(byte(0), []byte(nil))
 	f.Fuzz(func(t *testing.T, typ byte, payload []byte) {
@@ -142,12 +148,14 @@ func FuzzServe(f *testing.F) {
 		// An honest answer is one that the asking side takes.
 		switch typ {
 		case TypeRecords:
-			_, err = decodeRefused(answer, len(decodeAll(t, payload)))
+			_, _, err = decodeRefused(answer, len(decodeAll(t, payload)))
 			require.NoError(t, err)
 		case TypeDigests:
 			require.Len(t, answer, 4*len(payload))
 		case TypeList:
-			_, err = decodeEntries(answer)
+			_, err = decodeFloor(answer)
+			require.NoError(t, err)
+			_, err = decodeEntries(answer[8:])
 			require.NoError(t, err)
 		case TypePull:
 			decodeAll(t, answer[4:])
@@ -160,7 +168,7 @@ func FuzzServe(f *testing.F) {
 func FuzzAnswers(f *testing.F) {
 	p := newPair(f)
 	rec := put(f, p.here, "k", "1").Append(nil)
-	entries := appendHashes(nil, []uint64{1, 2, session.KeyHash("k"), 3})
+	entries := appendHashes(nil, []uint64{0, 1, 2, session.KeyHash("k"), 3})
 	f.Add(entries, append([]byte{0, 0, 0, 2}, rec...), []byte{})
 	f.Add(entries, append([]byte{0, 0, 0, 1}, rec...), []byte{0, 0, 0, 0})
 	f.Add([]byte{}, []byte{0, 0, 0, 1}, make([]byte, 8))
@@ -183,7 +191,7 @@ func FuzzAnswers(f *testing.F) {
 			p.a.Sync(t.Context(), link, part),
 			p.a.Offer(t.Context(), link, part),
 			p.a.Fetch(t.Context(), link, part),
-			p.a.FetchKey(t.Context(), link, part, "k"),
+			p.a.FetchKeys(t.Context(), link, part, "k"),
 		} {
 			if err != nil && !errors.Is(err, session.ErrMalformed) {
 				require.ErrorIs(t, err, session.ErrFuture)
