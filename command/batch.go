@@ -94,6 +94,20 @@ func (b *Batch) NeedsMemory() bool {
 	return false
 }
 
+// Buries calls f with the keys that the batch deletes whatever is there.
+func (b *Batch) Buries(f func(key string)) {
+	for i, args := range b.Commands {
+		s := b.spec(i)
+		if s == nil || !s.Flags.Has(Write|blind) || s.Flags.Has(DenyOOM) {
+			continue
+		}
+		keys, _ := s.Keys(args)
+		for _, key := range keys {
+			f(view(key))
+		}
+	}
+}
+
 // Keys calls f with every key of the batch, as often as it is named, watched
 // ones too.
 func (b *Batch) Keys(f func(key string)) {

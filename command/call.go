@@ -30,6 +30,9 @@ type Env struct {
 	// would have to answer that a key is not there fails with
 	// [session.ErrNotFound], and nothing is changed.
 	Blind bool
+	// Nowhere says that no other member has anything of the keys that the batch
+	// deletes (Buries) and that are not in the store: nothing is left of them.
+	Nowhere bool
 	// Events asks for the events of the keys.
 	Events bool
 	// Changed is what Outcome.Changed is appended to.
@@ -236,6 +239,9 @@ func (c *call) runSome(tx *session.Tx) error {
 		c.out.Changed = c.env.Changed
 	}
 	tx.ListChanges(c.out.Changed)
+	if c.env.Nowhere {
+		tx.NothingElsewhere()
+	}
 	if c.over() {
 		c.refuse(string(errLate))
 		return nil

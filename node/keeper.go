@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 const (
@@ -20,6 +21,9 @@ const (
 	// changes before they count as different.
 	secondLook = 50 * time.Millisecond
 	keeperSoon = 100 * time.Millisecond
+	// keeperFull is the pause where what failed did so for want of memory
+	// elsewhere.
+	keeperFull = time.Second
 )
 
 // keeper sees to it that the right members hold copies, by comparison. It
@@ -54,6 +58,9 @@ func (k *keeper) run(ctx context.Context) {
 		if err := k.pass(ctx); err != nil && ctx.Err() == nil {
 			k.node.log.Debug("copies", "error", err)
 			pause = keeperSoon
+			if errors.Is(err, session.ErrFull) {
+				pause = keeperFull
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -114,6 +121,14 @@ func (k *keeper) setSynced(id string, p int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.entryLocked(id)[p] = true
+}
+
+// setBehind says that the copy at a member is not equal any more, and that the
+// dirty set does not mend that: the member has no room.
+func (k *keeper) setBehind(id string, p int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.entryLocked(id)[p] = false
 }
 
 func (k *keeper) isSynced(id string, p int) bool {
@@ -238,6 +253,9 @@ func (k *keeper) compare(ctx context.Context, l *link, parts []int) error {
 	for _, p := range again {
 		if err := k.node.replicator.Sync(ctx, bulk, p); err != nil {
 			errs = append(errs, err)
+			if errors.Is(err, session.ErrFull) {
+				k.setBehind(id, p)
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -67,6 +67,8 @@ type link struct {
 	readAt time.Duration
 	// subscribed says whether the peer has clients that wait for messages.
 	subscribed atomic.Bool
+	// full says that the peer has no room for copies that grow.
+	full atomic.Bool
 	// deaths is how many boots of this member's name the peer has seen end.
 	deaths atomic.Int32
 
@@ -246,6 +248,9 @@ func (l *link) disconnect() {
 	main, bulk := l.main, l.bulk
 	l.main, l.bulk = nil, nil
 	l.mu.Unlock()
+	if l.full.Swap(false) {
+		l.node.setCrowded() // nobody knows
+	}
 	for _, p := range []*peer.Link{main, bulk} {
 		if p != nil {
 			p.Close()
@@ -363,6 +368,9 @@ func (l *link) ringSeen() string {
 func (l *link) hear(beat heartbeat) error {
 	l.node.members.setTold(l.id, beat.state)
 	l.node.pubsub.setSubscribed(l, beat.subscribed)
+	if l.full.Swap(beat.full) != beat.full {
+		l.node.setCrowded()
+	}
 	if beat.table != nil {
 		table, err := decodeClaims(beat.table)
 		if err != nil {
@@ -403,13 +411,15 @@ func (l *link) hear(beat heartbeat) error {
 //
 // deaths says, in an answer, how many boots of the asker's name have ended
 // within the last minute, and the flag 1 that it gives the asker a lease. The
-// flag 2 says that the sender has subscribers. The claims follow in an answer to
+// flag 2 says that the sender has subscribers, and 4 that it has no room for
+// copies that grow. The claims follow in an answer to
 // a heartbeat with another hash.
 type heartbeat struct {
 	state       State
 	deaths      int
 	lease       bool
 	subscribed  bool
+	full        bool
 	clock       time.Time
 	claims      uint64
 	fingerprint string
@@ -419,6 +429,7 @@ type heartbeat struct {
 const (
 	beatLease = 1 << iota
 	beatSubscribed
+	beatFull
 )
 
 func (n *Node) ping() []byte {
@@ -426,6 +437,9 @@ func (n *Node) ping() []byte {
 	flags := byte(0)
 	if n.pubsub.subscribed() {
 		flags |= beatSubscribed
+	}
+	if n.store != nil && n.store.Full() {
+		flags |= beatFull
 	}
 	b := order.AppendUint64([]byte{byte(n.members.state()), 0, flags}, uint64(n.cfg.Now().UnixMilli()))
 	b = order.AppendUint64(b, n.owner.claimsHash.Load())
@@ -466,12 +480,12 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 
 func decodePing(b []byte) (h heartbeat, err error) {
 	const fixed = 3 + 8 + 8 + 1
-	if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) || b[2] > beatLease|beatSubscribed {
+	if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) || b[0] < byte(StateJoining) || b[0] > byte(StateLeaving) || b[2] > beatLease|beatSubscribed|beatFull {
 		return h, fmt.Errorf("heartbeat of %d bytes is malformed", len(b))
 	}
 	end := fixed + int(b[fixed-1])
 	h = heartbeat{
-		state: State(b[0]), deaths: int(b[1]), lease: b[2]&beatLease != 0, subscribed: b[2]&beatSubscribed != 0, clock: time.UnixMilli(int64(order.Uint64(b[3:]))),
+		state: State(b[0]), deaths: int(b[1]), lease: b[2]&beatLease != 0, subscribed: b[2]&beatSubscribed != 0, full: b[2]&beatFull != 0, clock: time.UnixMilli(int64(order.Uint64(b[3:]))),
 		claims: order.Uint64(b[11:]), fingerprint: string(b[fixed:end]),
 	}
 	if rest := b[end:]; len(rest) > 0 {

@@ -11,7 +11,7 @@ import (
 
 // wireVersion is the version of what members send each other. Members of
 // different versions refuse each other.
-const wireVersion = 4
+const wireVersion = 5
 
 // ID is one boot of one member. A process that is killed and back within a
 // second fires no gossip event, yet it is empty; so each boot is a member of

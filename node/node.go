@@ -68,6 +68,9 @@ type Node struct {
 	linksMu sync.RWMutex // guards links
 	links   map[ID]*link
 
+	crowding sync.Mutex // held by setCrowded
+	absent   absent
+
 	http, admin *http.Server
 	beside      *beside // the application beside this node; nil without one
 
@@ -333,6 +336,8 @@ func (n *Node) viewChanged(last, view *View) {
 	n.keeper.viewChanged(view)
 	n.dials.viewChanged(view)
 	n.gate.viewChanged()
+	n.setCrowded()
+	n.absent.viewChanged(last, view, n.id, n.since())
 	n.owner.kick()
 	n.keeper.kick()
 	for _, l := range n.allLinks() {

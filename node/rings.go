@@ -75,6 +75,13 @@ func (r *rings) look(view *View) {
 	}
 }
 
+// stands says whether all nodes have seen the same ring for a while.
+func (r *rings) stands() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.agreed != 0 && r.node.since()-r.agreed > provenAfter
+}
+
 // settled says whether the ring has stood for so long that who is not in it does
 // not count any more.
 func (r *rings) settled() bool {

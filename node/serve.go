@@ -256,10 +256,12 @@ func (n *Node) serveLeased(ctx context.Context, r *request) (reply, error) {
 // serve does the work on this node's store and sees to its copies.
 func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (reply, error) {
 	var at time.Time // reads take the store's own
+	nowhere := false
 	if w.writes() {
 		if err := n.admit(ctx, w); err != nil {
 			return reply{}, err
 		}
+		nowhere = n.nowhere(ctx, p, w)
 		// First the time, then the lease: if this process stands still behind
 		// the look at its lease, the write is as old as that, and gives way to
 		// all that a successor has acknowledged.
@@ -272,7 +274,7 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (r
 		return n.reply(), errLeaseOver
 	}
 	blind := n.owner.blind[p].Load()
-	r, err := w.run(ctx, n, at, blind)
+	r, err := w.run(ctx, n, at, sight{blind: blind, nowhere: nowhere})
 	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) || !blind && n.owner.blind[p].Load() {
 		return n.overtaken(p, w, r)
 	}
@@ -364,7 +366,7 @@ func (n *Node) overtaken(p int, w work, r reply) (reply, error) {
 // follow when one can be.
 func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
 	blind := n.owner.blind[p].Load()
-	r, err := w.run(ctx, n, n.cfg.Now(), blind)
+	r, err := w.run(ctx, n, n.cfg.Now(), sight{blind: blind})
 	if blind {
 		return n.serveBlind(p, w, r, err)
 	}

@@ -16,6 +16,7 @@ type counters struct {
 	relayed        atomic.Int64 // of these, those sent to a third member because the owner is silent
 	unavailable    atomic.Int64 // operations that found no owner in time
 	unconfirmed    atomic.Int64 // deletes that not every reachable copy confirmed in time
+	nowhere        atomic.Int64 // deletes of what nobody has
 	fetchedThrough atomic.Int64 // keys fetched before they were served, in cold partitions
 	failovers      atomic.Int64 // requests that came because their owner was refused
 	refusedOps     atomic.Int64 // forwarded operations refused because too many wait
@@ -86,19 +87,25 @@ func (n *Node) admit(ctx context.Context, w work) error {
 
 // statsAnswer is the shape of /admin/stats.
 type statsAnswer struct {
-	Name        string           `json:"name"`
-	Role        Role             `json:"role"`
-	State       string           `json:"state"`
-	Uptime      float64          `json:"uptime_s"`
-	Fingerprint string           `json:"fingerprint"`
-	Sessions    int              `json:"sessions"`
-	Tombstones  int              `json:"tombstones"`
-	Bytes       int64            `json:"bytes"`
-	Partitions  partitionsAnswer `json:"partitions"`
-	BelowTarget int              `json:"below_target"`
-	Lag         float64          `json:"lag_ms"`
-	Dirty       int              `json:"dirty"`
-	Split       bool             `json:"split_suspected"`
+	Name        string  `json:"name"`
+	Role        Role    `json:"role"`
+	State       string  `json:"state"`
+	Uptime      float64 `json:"uptime_s"`
+	Fingerprint string  `json:"fingerprint"`
+	Sessions    int     `json:"sessions"`
+	Tombstones  int     `json:"tombstones"`
+	Bytes       int64   `json:"bytes"`
+	// TombstoneBytes are those of Bytes that tombstones take, and MemoryLimit is
+	// that of the sessions, 0 for none. Full says that other members are asked
+	// to send no more copies.
+	TombstoneBytes int64            `json:"tombstone_bytes"`
+	MemoryLimit    int64            `json:"memory_limit"`
+	Full           bool             `json:"full"`
+	Partitions     partitionsAnswer `json:"partitions"`
+	BelowTarget    int              `json:"below_target"`
+	Lag            float64          `json:"lag_ms"`
+	Dirty          int              `json:"dirty"`
+	Split          bool             `json:"split_suspected"`
 	// LongestHold is for how long one partition was held at most, within the
 	// last minute or two: everybody else who needed it waited.
 	LongestHold float64 `json:"longest_hold_ms"`
@@ -142,8 +149,14 @@ func (n *Node) statsAnswer() statsAnswer {
 	}
 	s := n.store.Stats()
 	a.Sessions, a.Tombstones, a.Bytes = int(s.Sessions), int(s.Tombstones), s.Bytes
+	a.TombstoneBytes, a.MemoryLimit, a.Full = s.Dead, s.Limit, n.store.Full()
 	a.LongestHold = float64(s.LongestHold.Microseconds()) / 1000
-	a.Counters["writes_retried"], a.Counters["writes_busy"] = int64(s.Retried), int64(s.Busy)
+	for name, v := range map[string]uint64{
+		"refused_full": s.RefusedFull, "copies_refused_full": s.RefusedCopies, "tombstones_dropped": s.Dropped,
+		"writes_retried": s.Retried, "writes_busy": s.Busy,
+	} {
+		a.Counters[name] = int64(v)
+	}
 	ready, cold := n.owner.counts()
 	a.Partitions = partitionsAnswer{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
 	a.BelowTarget = n.keeper.belowTarget()
@@ -154,9 +167,9 @@ func (n *Node) statsAnswer() statsAnswer {
 	for name, c := range map[string]*atomic.Int64{
 		"served": &n.stats.served, "unleased": &n.stats.unleased, "degraded": &n.stats.degraded, "blind": &n.stats.blind, "stood_still": &n.stats.gaps, "succeeded": &n.stats.succeeded,
 		"claims_busy": &n.stats.busyClaims, "claims_far": &n.stats.farEpochs,
-		"unconfirmed_deletes": &n.stats.unconfirmed, "fetched_through": &n.stats.fetchedThrough,
+		"unconfirmed_deletes": &n.stats.unconfirmed, "deletes_nowhere": &n.stats.nowhere, "fetched_through": &n.stats.fetchedThrough,
 		"refused_ops": &n.stats.refusedOps, "refused_late": &n.stats.refusedLate, "repeats_unfenced": &n.fence.unfenced, "refused_lagging": &n.stats.refusedLagging, "slowed": &n.stats.slowed,
-		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined,
+		"copies_sent": &r.Sent, "copy_batches": &r.Batches, "copy_batches_failed": &r.Failed, "copies_quarantined": &r.Quarantined, "copies_no_room": &r.NoRoom,
 		"copies_merged": &r.Merged, "copies_refused": &r.Refused, "repair_pushed": &r.Pushed, "repair_pulled": &r.Pulled, "repair_mended": &r.Mended,
 		"messages_untold": &n.pubsub.untold, "key_events_dropped": &n.pubsub.dropped,
 	} {

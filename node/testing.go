@@ -40,8 +40,17 @@ func (i Inspection) Told(ctx context.Context) []string {
 // Records returns everything held of partition p, tombstones too.
 func (i Inspection) Records(p int) []*session.Record { return i.node.store.Records(p) }
 
+// Stats are the counts of the node's store.
+func (i Inspection) Stats() session.Stats { return i.node.store.Stats() }
+
 // Peek returns what is held of one key, nil for nothing.
 func (i Inspection) Peek(key string) *session.Record { return i.node.store.Peek(key) }
+
+// Merge brings in a record as if another member had sent it.
+func (i Inspection) Merge(rec *session.Record) error {
+	_, err := i.node.store.Merge(rec)
+	return err
+}
 
 // Digest returns the digest of partition p as replication compares it.
 func (i Inspection) Digest(p int) uint64 { return i.node.store.Digest(p) }

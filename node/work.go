@@ -28,12 +28,19 @@ type work interface {
 	// keys calls f with those that it looks at. whole says that it looks at
 	// everything in its partition instead.
 	keys(f func(key string)) (whole bool)
+	// buries calls f with the keys that it deletes whatever is there.
+	buries(f func(key string))
 	// run runs it, with stamps as of at, when this member was sure that it may.
-	// blind says that copies are out of reach that may know more.
 	// What has many fields to look at stops when ctx is over.
-	run(ctx context.Context, n *Node, at time.Time, blind bool) (reply, error)
+	run(ctx context.Context, n *Node, at time.Time, s sight) (reply, error)
 	// encode appends what the owner needs to run it.
 	encode(b []byte) []byte
+}
+
+// sight is what is known of copies elsewhere when work is run.
+type sight struct {
+	blind   bool // copies are out of reach that may know more
+	nowhere bool // nobody has what the work deletes and is not here
 }
 
 // reply is what became of one request, and who says so.
@@ -82,7 +89,19 @@ func repeatable(op *session.Op) bool {
 	return op.Kind != session.Rotate && !conditional(op)
 }
 
-func (w opWork) run(ctx context.Context, n *Node, at time.Time, blind bool) (r reply, err error) {
+func (w opWork) buries(f func(string)) {
+	if w.Kind == session.Delete {
+		f(w.Key)
+	}
+}
+
+func (w opWork) run(ctx context.Context, n *Node, at time.Time, s sight) (r reply, err error) {
+	blind := s.blind
+	if s.nowhere {
+		op := *w.Op // the caller's
+		op.Nowhere = true
+		w.Op = &op
+	}
 	if blind && conditional(w.Op) && n.store.Peek(w.Key) == nil {
 		return r, errBlind
 	}
@@ -155,8 +174,11 @@ func (w *batchWork) creates(store *session.Store) (creates bool) {
 	return creates
 }
 
-func (w *batchWork) run(ctx context.Context, n *Node, at time.Time, blind bool) (r reply, err error) {
-	env := command.Env{Context: ctx, At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Events: n.pubsub.wanted(), Changed: w.one[:0]}
+func (w *batchWork) buries(f func(string)) { w.Buries(f) }
+
+func (w *batchWork) run(ctx context.Context, n *Node, at time.Time, s sight) (r reply, err error) {
+	blind := s.blind
+	env := command.Env{Context: ctx, At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Nowhere: s.nowhere, Events: n.pubsub.wanted(), Changed: w.one[:0]}
 	out, err := w.Run(n.store, w.part, env, w.dst)
 	r.answers, r.commands = out.Reply, true
 	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact

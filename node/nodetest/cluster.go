@@ -24,6 +24,8 @@ type Options struct {
 	Hosts  int // how many there are; each is down until it is started
 	Copies int
 	Mode   node.PartitionMode
+	// MemoryLimit is each node's, bytes.
+	MemoryLimit int64
 	// Seed feeds the network's chances, and whatever else is drawn.
 	Seed uint64
 }
@@ -155,7 +157,7 @@ func (h *Host) Start() error {
 	n, err := node.Start(p.Context(), node.Config{
 		Name: h.Name, HTTP: address(8080), Admin: address(8081), Peer: address(8083), Gossip: address(8084),
 		Advertise: h.Address.String(), Insecure: true, Join: seeds,
-		Copies: c.options.Copies, PartitionMode: c.options.Mode, Secret: make([]byte, 32),
+		Copies: c.options.Copies, PartitionMode: c.options.Mode, MemoryLimit: c.options.MemoryLimit, Secret: make([]byte, 32),
 		Log: c.log.logger(h.Name, c.began), Network: p, Now: func() time.Time { return h.now(p) },
 	})
 	if err != nil {
