@@ -177,25 +177,41 @@ func (h *History) heldUp(w Call, pause Fault) bool {
 
 // checkLogout says how the calls of one session break the promise that a
 // logout sticks: no call that began after the delete was acknowledged may find
-// the session, or bring it back without meaning to.
+// the session, or bring it back without meaning to. A delete that found no
+// session leaves nothing, and a save from then on begins one.
 func (h *History) checkLogout(calls []Call) string {
-	gone, pending := forever, false
+	pending := false
+	var deletes []Call // the first one, and the first one of nothing
 	for _, c := range calls {
 		// A create that nobody has answered may still come, and it is meant.
 		pending = pending || c.Creates && c.Outcome == Unknown
-		if c.Kind == session.Delete && c.Outcome == OK && !c.Unconfirmed && !c.Degraded && !pending {
-			gone = min(gone, c.Ended)
+		if c.Kind == session.Delete && c.Outcome == OK && !c.Unconfirmed && !c.Degraded && !pending &&
+			!slices.ContainsFunc(deletes, func(d Call) bool { return d.Nothing == c.Nothing && d.Ended <= c.Ended }) {
+			deletes = append(deletes, c)
 		}
 	}
+	for _, gone := range deletes {
+		if broken := h.backAfter(gone, calls); broken != "" {
+			return broken
+		}
+	}
+	return ""
+}
+
+// backAfter says which call found a session, or brought it back, after its end.
+func (h *History) backAfter(gone Call, calls []Call) string {
 	for _, c := range calls {
-		if c.Began <= gone {
+		if c.Saves && gone.Nothing && c.Ended > gone.Began {
+			return ""
+		}
+		if c.Began <= gone.Ended {
 			continue
 		}
 		if c.Saves && h.inWindow(c) {
 			return "" // an island that has never heard of a session cannot tell a save from a create
 		}
 		if c.Outcome == OK && c.Kind != session.Delete && !h.inWindow(c) {
-			return fmt.Sprintf("back after the logout that was acknowledged at %v:\n%s", gone, c)
+			return fmt.Sprintf("back after the logout that was acknowledged at %v:\n%s", gone.Ended, c)
 		}
 	}
 	return ""

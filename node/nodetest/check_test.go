@@ -32,6 +32,14 @@ func TestCheck(t *testing.T) {
 	freeze := func(host string, at int) []Fault {
 		return append(pause(host, at), Fault{At: ms(at), What: "cut", Host: host, More: "b"})
 	}
+	logout := func(began int, nothing bool) Call {
+		return Call{Kind: session.Delete, Began: ms(began), Ended: ms(began + 1), Outcome: OK, Nothing: nothing}
+	}
+	save := func(began int) Call {
+		c := write(began, began+1, 9)
+		c.Saves = true
+		return c
+	}
 	missing := read(5000, 0)
 	missing.Outcome = Missing
 	for name, c := range map[string]struct {
@@ -60,6 +68,12 @@ func TestCheck(t *testing.T) {
 		"async, answered at the frozen door":    {asyncs, []Call{write(0, 1, 1), through("a", 2, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
 		"async, through a door not cut off":     {asyncs, []Call{write(0, 1, 1), through("b", 2, write(2, 3000, 2)), read(4000, 1)}, pause("a", 3), true},
 		"async, read before its owner's death":  {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 9), true},
+		"logged out":                            {logouts, []Call{write(0, 1, 1), logout(2, false), missing}, nil, false},
+		"found after its logout":                {logouts, []Call{write(0, 1, 1), logout(2, false), read(4, 1)}, nil, true},
+		"saved after its logout":                {logouts, []Call{write(0, 1, 1), logout(2, false), save(4)}, nil, true},
+		"found after the logout of nothing":     {logouts, []Call{logout(2, true), read(4, 1)}, nil, true},
+		"saved after the logout of nothing":     {logouts, []Call{logout(2, true), save(4), read(6, 9)}, nil, false},
+		"saved, and logged out before":          {logouts, []Call{write(0, 1, 1), logout(2, false), logout(3, true), save(4)}, nil, true},
 		"late, but not of a write of that time": {counters, []Call{write(0, 1, 1), write(2, 3, 2), unknown(9, 3), read(4, 1)}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -52,6 +52,7 @@ type Call struct {
 	Created     bool
 	Degraded    bool
 	Unconfirmed bool
+	Nothing     bool // a delete that found no session
 	Err         string
 }
 
@@ -68,7 +69,7 @@ func (c Call) String() string {
 	for _, flag := range []struct {
 		on   bool
 		name string
-	}{{c.Created, "created"}, {c.Degraded, "degraded"}, {c.Unconfirmed, "unconfirmed"}} {
+	}{{c.Created, "created"}, {c.Degraded, "degraded"}, {c.Unconfirmed, "unconfirmed"}, {c.Nothing, "of nothing"}} {
 		if flag.on {
 			b.WriteString(" " + flag.name)
 		}

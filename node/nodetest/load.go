@@ -309,6 +309,7 @@ func (w *worker) do(key string, op *session.Op, ack replication.Ack, value int) 
 	if c.Outcome == Unknown {
 		c.Ended = forever
 	}
+	c.Nothing = c.Outcome == OK && op.Kind == session.Delete && reply.Record == nil
 	if c.Outcome == OK && op.Kind.Writes() && reply.Record != nil {
 		c.Stamped = reply.Record.Version().Time().Sub(h.began)
 	}
