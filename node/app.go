@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/problem"
@@ -22,17 +21,19 @@ func (n *Node) appHandler() http.Handler {
 // and to the owner otherwise.
 func (n *Node) pinned() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hop := hopOf(r.Context())
 		var user string
 		var cookie *http.Cookie
-		trusted := n.trustsRequest(r)
-		if r.Header.Get(headerKey) != "" && trusted {
+		if hop != nil && r.Header.Get(headerKey) != "" {
 			user = r.Header.Get(headerKey)
 		} else {
 			user, cookie = n.finder.Find(r)
 		}
-		if n.beside != nil && trusted && r.Header.Get(headerStandIn) != "" {
+		pass := router.Passage{Hop: hop, User: user, SetCookie: cookie}
+		if n.beside != nil && hop != nil && r.Header.Get(headerStandIn) != "" {
 			// The owner's application is down, of which gossip may not have told yet.
-			n.router.Forward(w, r, user, cookie, n.lookupOwnApp)
+			pass.Lookup = n.lookupOwnApp
+			n.router.Forward(w, r, pass)
 			return
 		}
 		here, err := n.awaitOwner(r.Context(), user)
@@ -43,14 +44,15 @@ func (n *Node) pinned() http.Handler {
 			n.stats.refusedLate.Add(1)
 			refuseUnavailable(w, errOvertaken)
 		case !here || n.beside != nil:
-			n.router.Forward(w, r, user, cookie, nil)
+			n.router.Forward(w, r, pass)
 		default:
 			if cookie != nil {
 				http.SetCookie(w, cookie)
-				r.AddCookie(cookie) // as a request has it that was passed on
+				n.finder.Replace(r, cookie)
 			}
+			refused := n.finder.Refused(r, hop)
 			for name := range r.Header {
-				if strings.HasPrefix(name, "Holdfast-") {
+				if refused(name) {
 					r.Header.Del(name)
 				}
 			}

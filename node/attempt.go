@@ -70,13 +70,12 @@ func (n *Node) fenceFor(key string, t router.Target) string {
 	return string(strconv.AppendInt(fence, deadline.UnixMilli(), 10))
 }
 
-// received reads which attempt a request is that has come in at the public
-// door. An error says why it must not be run here; it wraps errTooLate or
-// errOtherEpoch.
-func (n *Node) received(r *http.Request) (attempt, error) {
+// received reads which attempt a request is that a member has passed on. An
+// error says why it must not be run here; it wraps errTooLate or errOtherEpoch.
+func (n *Node) received(r *http.Request, hop *router.Hop) (attempt, error) {
 	a := attempt{fenced: true}
 	fence := r.Header.Get(headerFence)
-	if fence == "" || !n.trustsRequest(r) {
+	if fence == "" || hop == nil {
 		return a, nil
 	}
 	p, epoch, deadline, err := parseFence(fence)
@@ -113,18 +112,11 @@ func parseFence(fence string) (p int, epoch uint64, deadline time.Time, err erro
 	return p, epoch, time.UnixMilli(ms), nil
 }
 
-type attemptKey struct{}
-
-// withAttempt lets what is done for a request know which attempt it is.
-func withAttempt(r *http.Request, a attempt) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), attemptKey{}, &a))
-}
-
-// attemptOf returns what withAttempt has noted, or that of a request of which no
+// attemptOf returns what arrived has noted, or that of a request of which no
 // router says anything.
 func attemptOf(ctx context.Context) attempt {
-	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
-		return *a
+	if a, ok := ctx.Value(arrivalKey{}).(*arrival); ok {
+		return a.attempt
 	}
 	return attempt{fenced: true}
 }

@@ -4,7 +4,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,7 +21,16 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// passedOn is a request as a router at 192.0.2.1 sends it.
+// aRouter is a member that passes requests on.
+const aRouter = "r~0000000000010000000700000007"
+
+// proven is r as a member passes it on to n.
+func (n *Node) proven(r *http.Request, member string) *http.Request {
+	router.NewHopKey(n.hopSecrets()[0], member, n.id.String()).Prove(r, member, n.cfg.Now())
+	return r
+}
+
+// passedOn is a request as a router sends it.
 func passedOn(method, fence, attempt string) *http.Request {
 	r := httptest.NewRequest(method, "/v1/sessions/k", nil)
 	r.Header.Set(headerFence, fence)
@@ -32,8 +40,6 @@ func passedOn(method, fence, attempt string) *http.Request {
 	return r
 }
 
-func trustRouter(c *Config) { c.Trust = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} }
-
 // A request that a router sent to an owner by its claim is not run by that
 // member under another claim: somebody else was the owner in between. Nor is one
 // whose time is over, or whose repetition is here already.
@@ -41,7 +47,9 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
 	clock := func(c *Config) { c.Now = func() time.Time { return now } }
-	n, r := still(t, "a", clock, trustRouter), still(t, "r", clock)
+	n, r := still(t, "a", clock), still(t, "r", clock)
+	require.NoError(t, n.openRouter())
+	hop := &router.Hop{From: aRouter}
 	key := "k"
 	p := ring.Partition(key)
 	r.see(t, up("a", 1))
@@ -50,47 +58,45 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	n.serving(t, p, 4)
 
 	fence := r.fenceFor(key, router.Target{Name: "a", Boot: n.id.Boot})
-	got, err := n.received(passedOn("PATCH", fence, "1f/0"))
+	got, err := n.received(passedOn("PATCH", fence, "1f/0"), hop)
 	require.NoError(t, err)
 	require.Equal(t, attempt{id: 0x1f, deadline: now.Add(fenceTime), sent: now, fenced: true}, got)
 	n.owner.setHolderLocked(p, claimRef{6, n.id})
-	_, err = n.received(passedOn("PATCH", fence, "1f/0"))
+	_, err = n.received(passedOn("PATCH", fence, "1f/0"), hop)
 	require.ErrorIs(t, err, errOtherEpoch, "the claim is another one")
 	refused := httptest.NewRecorder()
-	n.publicHandler().ServeHTTP(refused, passedOn("PATCH", fence, "1f/0"))
+	n.publicHandler().ServeHTTP(refused, n.proven(passedOn("PATCH", fence, "1f/0"), aRouter))
 	require.Equal(t, http.StatusServiceUnavailable, refused.Code)
 	require.Equal(t, "later", refused.Header().Get("Holdfast-Retry"), "the router may know no better of any other member")
 	n.owner.setPhaseLocked(p, away)
-	_, err = n.received(passedOn("PATCH", fence, "1f/0"))
+	_, err = n.received(passedOn("PATCH", fence, "1f/0"), hop)
 	require.NoError(t, err, "who does not serve passes it on")
 
 	elsewhere := r.fenceFor(key, router.Target{Name: "other"})
-	got, err = n.received(passedOn("PATCH", elsewhere, "1f/2"))
+	got, err = n.received(passedOn("PATCH", elsewhere, "1f/2"), hop)
 	require.NoError(t, err, "of a member that has no claim only the time counts")
 	require.True(t, got.repeat)
-	_, err = n.received(passedOn("PATCH", fence, "1f/0"))
+	_, err = n.received(passedOn("PATCH", fence, "1f/0"), hop)
 	require.ErrorIs(t, err, errTooLate, "its repetition came first")
-	_, err = n.received(passedOn("PATCH", fence, "20/0"))
+	_, err = n.received(passedOn("PATCH", fence, "20/0"), hop)
 	require.NoError(t, err, "it is another one's")
-	_, err = n.received(passedOn("PATCH", fence, ""))
+	_, err = n.received(passedOn("PATCH", fence, ""), hop)
 	require.NoError(t, err, "a router of an earlier version")
 
 	now = now.Add(fenceTime + time.Millisecond)
-	_, err = n.received(passedOn("PATCH", fence, "20/0"))
+	_, err = n.received(passedOn("PATCH", fence, "20/0"), hop)
 	require.ErrorIs(t, err, errTooLate, "its time is over")
 	fresh := r.fenceFor(key, router.Target{Name: "other"})
 	for _, bad := range []string{"x", "1/2", "-1/0/99999999999999", "1024/0/99999999999999", "1/-1/99999999999999", fresh + "/"} {
-		_, err := n.received(passedOn("PATCH", bad, "20/0"))
+		_, err := n.received(passedOn("PATCH", bad, "20/0"), hop)
 		require.ErrorIs(t, err, errTooLate, "%q", bad)
 	}
 	for _, bad := range []string{"x", "20", "20/", "0/0", "20/-1", "/1"} {
-		_, err := n.received(passedOn("PATCH", fresh, bad))
+		_, err := n.received(passedOn("PATCH", fresh, bad), hop)
 		require.ErrorIs(t, err, errTooLate, "%q", bad)
 	}
 
-	stranger := passedOn("PATCH", fence, "1f/0")
-	stranger.RemoteAddr = "192.0.2.2:1"
-	got, err = n.received(stranger)
+	got, err = n.received(passedOn("PATCH", fence, "1f/0"), nil)
 	require.NoError(t, err, "what a stranger says counts for nothing")
 	require.Equal(t, attempt{fenced: true}, got)
 }
@@ -142,12 +148,12 @@ func TestClockIsReadFromShortRoundTrips(t *testing.T) {
 func TestRepetitionsAreRunOnce(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
-	trustRouter(&n.cfg)
 	n.serving(t, ring.Partition("k"), 1)
+	require.NoError(t, n.openRouter())
 	door := n.publicHandler()
 	put := func(attempt, value string) string {
 		fence := strings.Join([]string{strconv.Itoa(ring.Partition("k")), "0", strconv.FormatInt(time.Now().Add(fenceTime).UnixMilli(), 10)}, "/")
-		r := passedOn("PUT", fence, attempt)
+		r := n.proven(passedOn("PUT", fence, attempt), aRouter)
 		r.Body = io.NopCloser(strings.NewReader(value))
 		w := httptest.NewRecorder()
 		door.ServeHTTP(w, r)
@@ -246,7 +252,7 @@ func TestOwnerSucceededWhileItAsks(t *testing.T) {
 func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
-	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } }, trustRouter)
+	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
 	v := n.see(t, up("b", 1))
 	n.link(up("b", 1))
 	p := ownedBy(t, v, "b")
@@ -280,7 +286,7 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	require.NoError(t, n.openRouter())
 	app := n.pinned()
 	for method, want := range map[string]int{"PUT": http.StatusServiceUnavailable, "GET": http.StatusBadGateway} {
-		r := withAttempt(passedOn(method, "", ""), attempt{sent: now, fenced: true})
+		r := arrived(passedOn(method, "", ""), arrival{attempt{sent: now, fenced: true}, &router.Hop{From: aRouter}})
 		r.Header.Set(headerKey, key)
 		w := httptest.NewRecorder()
 		app.ServeHTTP(w, r)

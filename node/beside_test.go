@@ -147,7 +147,15 @@ func TestStandIn(t *testing.T) {
 		user = fmt.Sprint("u", i)
 	}
 	_, body := send(t, "GET", n.public("/"), "", "X-User-ID", user, "Holdfast-Stand-In", "bob/1")
-	require.Contains(t, body, "ada user="+user)
+	require.Contains(t, body, "bob user="+user)
+
+	r, err := http.NewRequestWithContext(t.Context(), "GET", n.public("/"), nil)
+	require.NoError(t, err)
+	r.Header.Set("Holdfast-Key", user)
+	r.Header.Set("Holdfast-Stand-In", "bob/1")
+	resp, err := client.Do(n.proven(r, nodes[1].id.String()))
+	require.NoError(t, err)
+	require.Contains(t, readAll(t, resp), "ada user="+user)
 }
 
 // Over Unix sockets, both ways: the application is reached on one, and told of the other, where strangers cannot say who they are.

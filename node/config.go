@@ -117,9 +117,14 @@ type Config struct {
 	UserHeader string
 	// Cookie is the name of the affinity cookie. Default: "holdfast".
 	Cookie string
-	// Trust lists the peers whose UserHeader and X-Forwarded-For count.
-	// Default: loopback. Live members are trusted besides.
+	// Trust lists the proxies whose UserHeader, X-Forwarded-For and the like
+	// count. Default: loopback. Members prove what they pass on by Secret, or
+	// by the gossip key, and not by their addresses.
 	Trust []netip.Prefix
+	// TrustHeaders are further headers that Trust may set, of those that say who
+	// a client is, such as X-Forwarded-Email or True-Client-IP. Without being
+	// named here they reach the application from nobody.
+	TrustHeaders []string
 	// NoAPI makes a router answer 404 under /v1/. Whoever reaches the session
 	// API may read and write every session whose id they know, and users know
 	// their own: it is in the cookie, signed and not hidden.
@@ -127,9 +132,10 @@ type Config struct {
 	// CookieSecure says that users come over TLS: the cookie is marked Secure
 	// and bound to its host by the prefix __Host-.
 	CookieSecure bool
-	// Secret signs the affinity cookie; routers, and nodes with a Handler, that
-	// share users share it. 16 bytes or more.
-	// Default: random, so cookies end with the process.
+	// Secret signs the affinity cookie, and the requests that members pass on to
+	// each other: all members have the same, or none has one. 16 bytes or more.
+	// Default: random for cookies, so they end with the process; and what members
+	// pass on is signed by the gossip key or, without one, by what gossip tells.
 	Secret []byte
 	// OldSecrets have signed cookies that are still believed, and replaced by
 	// ones that Secret signs.
@@ -283,6 +289,11 @@ func (c Config) validate() error {
 	}
 	if !token(c.UserHeader) {
 		bad("user-header", c.UserHeader, "must be a header name: letters, digits and !#$%&'*+-.^_`|~")
+	}
+	for _, name := range c.TrustHeaders {
+		if !token(name) || strings.HasPrefix(strings.ToLower(name), "holdfast-") {
+			bad("trust-headers", name, "must be a header name, and none of Holdfast's own")
+		}
 	}
 	if strings.ContainsAny(c.Advertise, " /[]") || len(c.Advertise) > 253 {
 		bad("advertise", c.Advertise, "must be a host name or an IP address, without a port")

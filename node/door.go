@@ -43,7 +43,7 @@ const (
 // the application's on a node that is not their owner.
 func (n *Node) openRouter() error {
 	n.finder = &router.Finder{
-		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Cookie: n.cfg.Cookie, Secrets: append([][]byte{n.secret}, n.cfg.OldSecrets...), Secure: n.cfg.CookieSecure,
+		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Proxy: n.cfg.TrustHeaders, Cookie: n.cfg.Cookie, Secrets: append([][]byte{n.secret}, n.cfg.OldSecrets...), Secure: n.cfg.CookieSecure,
 	}
 	var turn atomic.Uint64
 	var err error
@@ -60,6 +60,7 @@ func (n *Node) openRouter() error {
 		Finder: n.finder,
 		Failed: n.failed,
 		Fence:  n.fenceFor,
+		Hops:   newHops(n),
 		ToApp:  n.beside.headers(),
 		FromApp: func() []router.Header {
 			return []router.Header{{Name: headerNode, Value: n.id.Name}, {Name: headerRing, Value: n.View().Table.Fingerprint()}}
@@ -98,19 +99,11 @@ func (n *Node) ownerOf(view *View, p int) *Member {
 	return view.Named(view.Table.Owner(p))
 }
 
-// trusts says whether a peer's word about its client counts: it is in -trust,
-// or it is a live member, which has the right to pass requests on.
+// trusts says whether a peer is a proxy whose word about its client counts. That
+// it has the address of a member says nothing: members prove their word.
 func (n *Node) trusts(peer netip.Addr) bool {
 	peer = peer.Unmap()
-	if slices.ContainsFunc(n.cfg.Trust, func(p netip.Prefix) bool { return p.Contains(peer) }) {
-		return true
-	}
-	return n.View().addresses[peer]
-}
-
-func (n *Node) trustsRequest(r *http.Request) bool {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && n.trusts(peer.Addr())
+	return slices.ContainsFunc(n.cfg.Trust, func(p netip.Prefix) bool { return p.Contains(peer) })
 }
 
 // dial connects to the public address of a member, or to the application.
@@ -186,17 +179,23 @@ func (n *Node) publicHandler() http.Handler {
 	})
 	app := n.appHandler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if failed := r.Header.Get(headerFailover); failed != "" && n.trustsRequest(r) {
-			n.takeOver(r.Context(), failed)
-		}
-		a, err := n.received(r)
+		hop, err := n.router.Arrived(r)
 		if err != nil {
 			n.stats.refusedLate.Add(1)
 			refuseUnavailable(w, err)
 			return
 		}
-		if !a.deadline.IsZero() {
-			r = withAttempt(r, a)
+		if failed := r.Header.Get(headerFailover); failed != "" && hop != nil {
+			n.takeOver(r.Context(), failed)
+		}
+		a, err := n.received(r, hop)
+		if err != nil {
+			n.stats.refusedLate.Add(1)
+			refuseUnavailable(w, err)
+			return
+		}
+		if hop != nil {
+			r = arrived(r, arrival{a, hop})
 		}
 		if path := r.URL.Path; path == "/v1" || strings.HasPrefix(path, "/v1/") {
 			sessions.ServeHTTP(w, r)

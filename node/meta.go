@@ -19,7 +19,7 @@ const wireVersion = 5
 type ID struct {
 	Name string
 	// Boot is the start of the process in unix milliseconds, 12 hex digits,
-	// and 8 random ones: a later boot has the larger string.
+	// and 16 random ones: a later boot has the larger string.
 	Boot string
 }
 

@@ -132,7 +132,7 @@ func TestLaterBootIsLarger(t *testing.T) {
 			early, late = late, early
 		}
 		a, b := newID(Config{Name: "a", Now: atMilli(early)}), newID(Config{Name: "a", Now: atMilli(late)})
-		require.Len(t, a.Boot, 20)
+		require.Len(t, a.Boot, 28)
 		require.NotEqual(t, a.Boot, b.Boot)
 		if early < late {
 			require.Less(t, a.Boot, b.Boot)

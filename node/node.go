@@ -145,7 +145,7 @@ func newID(cfg Config) ID {
 	if planted.Is(planted.BootIgnored) {
 		return ID{cfg.Name, "00000000000000000000"}
 	}
-	var random [4]byte
+	var random [8]byte
 	rand.Read(random[:])
 	return ID{cfg.Name, fmt.Sprintf("%012x%s", cfg.Now().UnixMilli(), hex.EncodeToString(random[:]))}
 }

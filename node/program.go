@@ -38,7 +38,7 @@ func (n *Node) Handler(app http.Handler) http.Handler {
 				"paths under /v1/ belong to the session API, which is not served at this address")
 			return
 		}
-		r = withoutHeaders(r, func(name string) bool { return strings.HasPrefix(name, "Holdfast-") })
+		r = withoutHeaders(r, n.finder.Refused(r, nil)) // no member sends requests here
 		pinned.ServeHTTP(w, r)
 	})
 }
@@ -61,9 +61,7 @@ func withoutHeaders(r *http.Request, drop func(name string) bool) *http.Request 
 	return r
 }
 
-// bound gives app the session of each request. What only a trusted peer may say
-// about a client is taken out of the requests of others, as it is out of those
-// that are passed on.
+// bound gives app the session of each request.
 func (n *Node) bound(app http.Handler) http.Handler {
 	if n.cfg.Secret == nil {
 		n.log.Warn("no secret: cookies are signed with a random one, so no other member knows the users of this one; give all the same")
@@ -72,13 +70,7 @@ func (n *Node) bound(app http.Handler) http.Handler {
 		Sessions: n.Sessions(), Rename: samePartition, Cookie: n.finder.CookieFor,
 		Counters: &n.bindings, Log: n.log,
 	}
-	userHeader := http.CanonicalHeaderKey(n.cfg.UserHeader)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !n.trustsRequest(r) {
-			r = withoutHeaders(r, func(name string) bool {
-				return name == userHeader || name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-")
-			})
-		}
 		user := r.Header.Get(headerKey)
 		binder.Serve(w, r, app, user, !n.finder.Carries(r, user))
 	})

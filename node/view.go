@@ -1,7 +1,6 @@
 package node
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -39,8 +38,7 @@ type View struct {
 	// Members has every known boot, by name, the newest first.
 	Members []*Member
 
-	addresses map[netip.Addr]bool // of every member that is up
-	lost      map[string]bool     // public addresses that only members have that are not up
+	lost map[string]bool // public addresses that only members have that are not up
 
 	byName map[string]*Member // the member that goes by a ring name now
 	byID   map[ID]*Member
@@ -87,7 +85,7 @@ func (v *View) copyHolders(p int) []string { return v.copies[p] }
 // newView computes the view that self has of members.
 func newView(self ID, members []*Member, params ring.Params, last *View) (*View, error) {
 	sortMembers(members)
-	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), addresses: make(map[netip.Addr]bool), lost: make(map[string]bool)}
+	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), lost: make(map[string]bool)}
 	var names []string
 	for _, m := range members {
 		v.byID[m.ID] = m
@@ -96,9 +94,6 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 			continue
 		}
 		v.byName[m.Name] = m
-		if at, err := netip.ParseAddrPort(m.Gossip); err == nil {
-			v.addresses[at.Addr().Unmap()] = true
-		}
 		if m.serves() {
 			names = append(names, m.Name)
 			v.nodes = append(v.nodes, m)

@@ -26,8 +26,10 @@ type exchange struct {
 	front front
 	head  *http1.Request
 
-	peer            netip.Addr
-	trusted, secure bool // what the peer says of its client is believed; the client came over TLS
+	peer    netip.Addr
+	secure  bool // the client came over TLS
+	proxied bool // the peer is a trusted proxy, unless it is a member
+	hop     *Hop // proven by a member that has passed the request on; nil for none
 
 	place  place
 	user   string                 // the key of an application request
@@ -39,6 +41,12 @@ type exchange struct {
 	unanswered int    // how many attempts were sent and not answered, those of whoever passed it on included
 
 	out        []byte  // the outgoing head, and behind it what a try adds
+	target     [2]int  // where its target begins and ends
+	covered    []byte  // names of the fields that not everybody may set and are passed on, in lower case, with commas
+	forwarded  []byte  // what the head says of the client, for the proof
+	text       hopText // of the proof
+	proof      proof
+	number     []byte  // as it is written in a field
 	held       []byte  // the whole body, if upload is nil
 	tail       []byte  // the field lines behind a held body; then it goes in one chunk
 	upload     *upload // the body streams and can be sent once
@@ -62,9 +70,10 @@ type exchange struct {
 func (x *exchange) reset(r *http1.Request) {
 	*x = exchange{
 		rt: x.rt, front: x.front, peer: x.peer, secure: x.secure, head: r,
-		out: again(x.out), held: again(x.held), tail: again(x.tail), sealed: again(x.sealed), refusals: x.refusals[:0], errs: x.errs[:0],
+		out: again(x.out), covered: again(x.covered), forwarded: again(x.forwarded), text: hopText{again(x.text.b)},
+		proof: proof{stamp: x.proof.stamp[:0]}, number: x.number[:0], held: again(x.held), tail: again(x.tail), sealed: again(x.sealed), refusals: x.refusals[:0], errs: x.errs[:0],
 	}
-	x.trusted = x.rt.cfg.Finder.trusts(x.peer)
+	x.proxied = x.rt.cfg.Finder.trusts(x.peer)
 	x.noBody = string(r.Method) == http.MethodHead
 }
 
@@ -78,14 +87,26 @@ func again(b []byte) []byte {
 
 // run finds the user and carries the request out.
 func (x *exchange) run() {
-	if x.placed() {
-		f := x.rt.cfg.Finder
-		if x.user = x.place.key; x.place.call == callApp {
-			header, _ := http1.Get(x.head.Fields, f.lower)
-			x.user, x.cookie = f.find(x.head.Fields, string(header), x.trusted)
-		}
-		x.forward()
+	if !x.placed() || !x.admitted() {
+		return
 	}
+	f := x.rt.cfg.Finder
+	if x.user = x.place.key; x.place.call == callApp {
+		header, _ := http1.Get(x.head.Fields, f.lower)
+		x.user, x.cookie = f.find(x.head.Fields, string(header), x.believes(trusted, []byte(f.lower)))
+	}
+	x.forward()
+}
+
+// admitted finds out whether a member has passed the request on, and refuses one that it has passed on too long ago.
+func (x *exchange) admitted() bool {
+	hop, err := x.arrived()
+	if err != nil {
+		x.refuse(http.StatusServiceUnavailable, "late-hop", "The request came too late", err.Error(), Header{headerRetry, retryElsewhere})
+		return false
+	}
+	x.hop = hop
+	return true
 }
 
 // placed finds out what the path is for.

@@ -331,8 +331,8 @@ func TestAttemptsOfARequest(t *testing.T) {
 	require.Zero(t, unanswered)
 
 	last := start(t, "last", nil)
-	f = open(t, router.Config{Lookup: fixed(start(t, "owner", breaks).target, last.target), Fence: fence}) // which trusts this machine
-	require.Equal(t, "last", f.do(t, "GET", "/page", "", "X-User-ID", "u", "Holdfast-Attempt", "1f/2").body)
+	f = open(t, router.Config{Lookup: fixed(start(t, "owner", breaks).target, last.target), Fence: fence, Hops: hopsOf("me")})
+	require.Equal(t, "last", f.proven(t, asItIs, "GET", "/page", "", "Holdfast-Attempt", "1f/2").body)
 	require.Equal(t, "1f/3", last.only(t).header.Get("Holdfast-Attempt"))
 }
 

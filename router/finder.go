@@ -35,17 +35,19 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 // from many goroutines, and must not be changed after its first use.
 type Finder struct {
 	UserHeader string                // names the user, believed from trusted peers only; default X-User-ID
-	Trust      func(netip.Addr) bool // whether a peer's address is trusted; default loopback
+	Trust      func(netip.Addr) bool // whether a peer's address is a trusted proxy's; default loopback
+	Proxy      []string              // further headers that trusted proxies may set, beside UserHeader, X-Real-IP and those X-Forwarded-* that name no user
 	Cookie     string                // name of the signed cookie; default holdfast. Secure puts "__Host-" before it
 	Secrets    [][]byte              // 16 bytes or more each: the first signs, all verify, so that a secret can be replaced without losing a user
 	Secure     bool                  // the site is served over TLS: the cookie is Secure and bound to its host
 	Rand       io.Reader             // source of new ids; default crypto/rand
 
 	once    sync.Once
-	header  string // UserHeader, canonical
-	lower   string // the same in lower case
-	name    string // Cookie, with its prefix
-	prefix  []byte // name and the equals sign behind it
+	header  string   // UserHeader, canonical
+	lower   string   // the same in lower case
+	proxy   []string // Proxy, in lower case
+	name    string   // Cookie, with its prefix
+	prefix  []byte   // name and the equals sign behind it
 	signers []*signer
 }
 
@@ -78,6 +80,9 @@ func (f *Finder) init() {
 	if f.Secure {
 		f.name = "__Host-" + f.name // browsers then refuse one set by a sibling domain or without TLS
 	}
+	for _, name := range f.Proxy {
+		f.proxy = append(f.proxy, strings.ToLower(name))
+	}
 	f.lower, f.prefix = strings.ToLower(f.header), []byte(f.name+"=")
 	for _, secret := range f.Secrets {
 		f.signers = append(f.signers, newSigner(secret))
@@ -87,7 +92,7 @@ func (f *Finder) init() {
 // Find returns the user that the request is of: the key that it is pinned by. In this order it is
 //
 //   - the id of /v1/sessions/{id}…, or "{user}" for /v1/users/{user}/…,
-//   - the id in the signed cookie,
+//   - the id in the signed cookie, unless there are several that name different ones,
 //   - the user header, when the peer is trusted,
 //   - a new random id.
 //
@@ -100,38 +105,50 @@ func (f *Finder) Find(r *http.Request) (user string, setCookie *http.Cookie) {
 		return p.key, nil
 	}
 	var room [4]http1.Field
-	fields := room[:0]
-	for _, pairs := range r.Header["Cookie"] {
-		fields = append(fields, http1.Field{Value: []byte(pairs), Kind: http1.Cookie})
-	}
-	return f.find(fields, r.Header.Get(f.header), f.trusts(peerOf(r)))
+	return f.find(appendCookies(room[:0], r), r.Header.Get(f.header), f.trusts(peerOf(r)))
 }
 
-// find is Find for an application request, given its fields, what the user header says, and whether the peer is trusted.
-func (f *Finder) find(fields []http1.Field, header string, trusted bool) (user string, setCookie *http.Cookie) {
+// find is Find for an application request, given its fields, what the user header says, and whether that is believed.
+func (f *Finder) find(fields []http1.Field, header string, believed bool) (user string, setCookie *http.Cookie) {
+	if id, current, ok := f.pinned(fields); ok {
+		if !current {
+			setCookie = f.newCookie(id)
+		}
+		return id, setCookie
+	}
+	if user := strings.TrimSpace(header); user != "" && len(user) <= maxUser && believed {
+		return user, nil
+	}
+	id := f.newID()
+	return id, f.newCookie(id)
+}
+
+// pinned returns the id in the signed cookie, and whether the first secret signed it. Two cookies that name two ids are as good as none: one is the
+// client's, and the other somebody may have planted in its browser, by a sibling domain or for a narrower path. Which is which the request does not say.
+func (f *Finder) pinned(fields []http1.Field) (id string, current, ok bool) {
 	for _, field := range fields {
 		if field.Kind != http1.Cookie {
 			continue
 		}
 		for rest, pair := field.Value, []byte(nil); len(rest) > 0; {
 			pair, rest, _ = bytes.Cut(rest, []byte{';'})
-			value, ok := bytes.CutPrefix(bytes.TrimLeft(pair, " \t"), f.prefix)
-			if !ok {
+			value, named := bytes.CutPrefix(bytes.TrimLeft(pair, " \t"), f.prefix)
+			if !named {
 				continue
 			}
-			if id, current, ok := f.verify(bytes.TrimRight(value, " \t")); ok {
-				if !current {
-					setCookie = f.newCookie(id)
-				}
-				return id, setCookie
+			name, first, verified := f.verify(bytes.TrimRight(value, " \t"))
+			switch {
+			case !verified:
+			case ok && string(name) != id:
+				return "", false, false
+			case !ok:
+				id, current, ok = string(name), first, true
+			default:
+				current = current && first
 			}
 		}
 	}
-	if user := strings.TrimSpace(header); user != "" && len(user) <= maxUser && trusted {
-		return user, nil
-	}
-	id := f.newID()
-	return id, f.newCookie(id)
+	return id, current, ok
 }
 
 // trusts reports whether what the peer says about its client is believed.
@@ -176,37 +193,42 @@ func (f *Finder) newCookie(id string) *http.Cookie {
 
 // verify returns the id of a cookie's value, and whether the first secret signed it. ok is false for one that none of the secrets
 // signed.
-func (f *Finder) verify(value []byte) (id string, current, ok bool) {
+func (f *Finder) verify(value []byte) (id []byte, current, ok bool) {
 	dot := bytes.LastIndexByte(value, '.')
 	if dot <= 0 || len(value)-dot-1 != strictBase64.EncodedLen(signatureSize) || dot > maxUser {
-		return "", false, false
+		return nil, false, false
 	}
 	var given [signatureSize + 2]byte // Decode may write in steps of three bytes
 	if n, err := strictBase64.Decode(given[:], value[dot+1:]); err != nil || n != signatureSize {
-		return "", false, false
+		return nil, false, false
 	}
 	for i, s := range f.signers {
 		if sum := s.sum(value[:dot]); hmac.Equal(sum[:], given[:signatureSize]) {
-			return string(value[:dot]), i == 0, true
+			return value[:dot], i == 0, true
 		}
 	}
-	return "", false, false
+	return nil, false, false
 }
 
 // signer computes signatures under one secret. The keyed hash states are pooled: keying one costs more than hashing an id.
 type signer struct{ hashes sync.Pool }
 
-func newSigner(secret []byte) *signer {
-	secret = append([]byte(nil), secret...)
-	return &signer{hashes: sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}}
+// keyed is a keyed hash, and room for what it sums up.
+type keyed struct {
+	hash.Hash
+	full [sha256.Size]byte
 }
 
-func (s *signer) sum(id []byte) (out [signatureSize]byte) {
-	h := s.hashes.Get().(hash.Hash)
+func newSigner(secret []byte) *signer {
+	secret = append([]byte(nil), secret...)
+	return &signer{hashes: sync.Pool{New: func() any { return &keyed{Hash: hmac.New(sha256.New, secret)} }}}
+}
+
+func (s *signer) sum(text []byte) (out [signatureSize]byte) {
+	h := s.hashes.Get().(*keyed)
 	h.Reset()
-	var full [sha256.Size]byte
-	_, _ = h.Write(id) // a hash never fails to take bytes
-	copy(out[:], h.Sum(full[:0]))
+	_, _ = h.Write(text) // a hash never fails to take bytes
+	copy(out[:], h.Sum(h.full[:0]))
 	s.hashes.Put(h)
 	return out
 }

@@ -18,11 +18,18 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Forward is ServeHTTP for an application request whose caller has asked the Finder already: asked twice, it would make up two new users. lookup takes the place
-// of LookupApp, unless it is nil.
-func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, user string, setCookie *http.Cookie, lookup func(key string) Route) {
+// Passage is what a node knows already of an application request that it passes on.
+type Passage struct {
+	Hop       *Hop                   // the member that has passed it on to this one; nil for none
+	User      string                 // whose it is
+	SetCookie *http.Cookie           // for the answer; nil for none
+	Lookup    func(key string) Route // in place of LookupApp, unless it is nil
+}
+
+// Forward is ServeHTTP for an application request whose caller has asked Arrived and the Finder already: asked twice, that would make up two new users.
+func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, p Passage) {
 	if x := rt.adopt(w, r); x != nil && x.placed() {
-		x.user, x.cookie, x.lookup = user, setCookie, lookup
+		x.hop, x.user, x.cookie, x.lookup = p.Hop, p.User, p.SetCookie, p.Lookup
 		x.forward()
 	}
 }

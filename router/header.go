@@ -50,10 +50,12 @@ type role int8
 const (
 	passed       role = iota
 	dropped           // never passed on as it came
-	trusted           // passed on if a trusted peer says it
-	hopCount          // the following are written anew, from what a trusted peer says
+	trusted           // passed on if a trusted proxy says it, or a member that vouches for it
+	vouched           // passed on only if a member vouches for it
+	hopCount          // the following are written anew, from what a member says
 	attempted         // which attempt of which request
-	forwardedFor      // who the client is
+	proofOfHop        // that a member says it
+	forwardedFor      // who the client is; a trusted proxy may say it too
 	forwardedProto
 	forwardedHost
 )
@@ -71,14 +73,12 @@ func ParseAttempt(value string) (id uint64, unanswered int, err error) {
 	return id, unanswered, nil
 }
 
-// appendAttempt names the attempt that is about to be sent.
-func (x *exchange) appendAttempt(out []byte) []byte {
+// attemptName appends the name of the attempt that is about to be sent.
+func (x *exchange) attemptName(out []byte) []byte {
 	for x.id == 0 {
 		x.id = rand.Uint64()
 	}
-	out = append(append(out, headerAttempt...), ": "...)
-	out = append(strconv.AppendUint(out, x.id, 16), '/')
-	return append(strconv.AppendInt(out, int64(x.unanswered), 10), "\r\n"...)
+	return strconv.AppendInt(append(strconv.AppendUint(out, x.id, 16), '/'), int64(x.unanswered), 10)
 }
 
 // roleOf looks a field of kind Other up. Many applications cannot tell an underscore from a dash (both reach a CGI program, and all
@@ -87,7 +87,12 @@ func (f *Finder) roleOf(name []byte) role {
 	if sameName(name, f.lower) {
 		return trusted
 	}
-	var room [24]byte
+	for _, lower := range f.proxy {
+		if sameName(name, lower) {
+			return trusted
+		}
+	}
+	var room [longestTold]byte
 	low := http1.Lower(room[:], name)
 	odd := false
 	for i, c := range low {
@@ -105,6 +110,8 @@ func (f *Finder) roleOf(name []byte) role {
 			return hopCount
 		case string(low) == "holdfast-attempt":
 			return attempted
+		case string(low) == "holdfast-proof":
+			return proofOfHop
 		}
 		return dropped
 	}
@@ -115,12 +122,28 @@ func (f *Finder) roleOf(name []byte) role {
 		return orDropped(forwardedProto, odd)
 	case "x-forwarded-host":
 		return orDropped(forwardedHost, odd)
-	case "x-forwarded-port", "x-forwarded-prefix", "x-real-ip":
-		return trusted
 	case "forwarded", "content-length", "transfer-encoding", "host", "connection", "upgrade": // all but the first only with underscores
 		return dropped
 	}
-	return passed
+	return toldBy(low)
+}
+
+// Refused returns which headers of a request must not reach an application: Holdfast's own, and what its sender has no right to say of its client. hop is
+// the member that has passed it on, nil for none.
+func (f *Finder) Refused(r *http.Request, hop *Hop) func(name string) bool {
+	f.once.Do(f.init)
+	x := exchange{hop: hop, proxied: f.trusts(peerOf(r))}
+	return func(name string) bool {
+		n := []byte(name)
+		switch role := f.roleOf(n); role {
+		case passed:
+			return ours(n)
+		case forwardedFor, forwardedProto, forwardedHost:
+			return x.hop == nil && !x.proxied
+		default:
+			return !x.believes(role, n)
+		}
+	}
 }
 
 func orDropped(r role, odd bool) role {
@@ -149,6 +172,7 @@ func sameName(name []byte, lower string) bool {
 // prior is what a request's fields say about its way here.
 type prior struct {
 	hops             int
+	claimed          bool   // to be a member's
 	id               uint64 // of the request, 0 if it has none yet
 	unanswered       int    // how many attempts of it got no answer
 	client           []byte // X-Forwarded-For, of all lines
@@ -157,18 +181,19 @@ type prior struct {
 }
 
 // writeHead begins the outgoing request in x.out: line and fields, without the framing and what differs from try to try. Hop-by-hop fields
-// (RFC 9110, section 7.6.1), those that Connection names, all that only members may say and, from strangers, all that only trusted peers may
-// say are left out.
+// (RFC 9110, section 7.6.1), those that Connection names, and all that only members or trusted proxies may say and others have said are left out.
 func (x *exchange) writeHead() {
 	r := x.head
 	out := append(x.out[:0], r.Method...)
 	out = append(out, ' ')
+	x.target[0] = len(out)
 	if x.place.call == callApp {
 		out = append(out, r.Target...)
 	} else {
 		out = appendPath(out, r.Path) // the member's own parser takes a path that has to be mended for another one
 		out = append(out, r.Target[len(r.Path):]...)
 	}
+	x.target[1] = len(out)
 	out = append(out, " HTTP/1.1\r\n"...)
 	if r.Host != nil {
 		out = http1.AppendField(out, "Host", r.Host)
@@ -177,10 +202,10 @@ func (x *exchange) writeHead() {
 	for _, f := range r.Fields {
 		switch f.Kind {
 		case http1.Other:
-			if role := x.rt.cfg.Finder.roleOf(f.Name); role == passed || role == trusted && x.trusted {
+			if role := x.rt.cfg.Finder.roleOf(f.Name); role == passed || x.believes(role, f.Name) && x.cover(f.Name) {
 				out = http1.AppendField(out, f.Name, f.Value)
-			} else if x.trusted {
-				was.note(role, f.Value)
+			} else {
+				x.hear(&was, role, f.Value)
 			}
 		case http1.Cookie:
 			if x.cookie == nil {
@@ -193,6 +218,9 @@ func (x *exchange) writeHead() {
 		}
 	}
 	x.id, x.unanswered = was.id, was.unanswered
+	if x.hop == nil && !was.claimed && (x.rt.cfg.Hops != nil || !x.proxied) {
+		was.hops = 0 // beside a proof that is none it ends a loop all the same, and can only shorten its sender's own way
+	}
 	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0 // behind a body there is no telling where frames begin
 	out = x.appendCookie(out)
 	out = x.appendForwarded(out, &was)
@@ -208,13 +236,40 @@ func (x *exchange) writeHead() {
 	x.out = out
 }
 
-// note keeps what a trusted peer says.
-func (was *prior) note(r role, value []byte) {
-	switch r {
+// believes reports whether a field is passed on that not everybody may set. What a member vouches for is believed whatever address it has, and of a
+// member nothing else is, although its address may be a trusted proxy's too.
+func (x *exchange) believes(role role, name []byte) bool {
+	switch {
+	case role != trusted && role != vouched:
+		return false
+	case x.hop != nil:
+		var room [maxProof / 2]byte
+		return len(name) <= len(room) && x.hop.covers(http1.Lower(room[:], name))
+	}
+	return role == trusted && x.proxied
+}
+
+// hear keeps what a member says of the request's way, and it or a trusted proxy of the client.
+func (x *exchange) hear(was *prior, role role, value []byte) {
+	switch role {
 	case hopCount:
 		was.hops = max(was.hops, hopsOf(value))
+	case proofOfHop:
+		was.claimed = true
 	case attempted:
-		was.id, was.unanswered, _ = ParseAttempt(string(value)) // what no member wrote begins a request of its own
+		if x.hop != nil {
+			was.id, was.unanswered, _ = ParseAttempt(string(value)) // what no member wrote begins a request of its own
+		}
+	case forwardedFor, forwardedProto, forwardedHost:
+		if x.hop != nil || x.proxied {
+			was.note(role, value)
+		}
+	}
+}
+
+// note keeps what is believed of the client.
+func (was *prior) note(r role, value []byte) {
+	switch r {
 	case forwardedFor:
 		if was.client != nil {
 			was.client = append(was.client[:len(was.client):len(was.client)], ", "...)
@@ -230,7 +285,11 @@ func (was *prior) note(r role, value []byte) {
 
 // appendForwarded tells the member who the client is. What a trusted peer says about the client before it is kept, and the peer added to it.
 func (x *exchange) appendForwarded(out []byte, was *prior) []byte {
+	said := func(name string, at int) { // for the proof
+		x.forwarded = append(append(append(append(x.forwarded, '\n'), name...), ':'), out[at:]...)
+	}
 	out = append(out, "X-Forwarded-For: "...)
+	at := len(out)
 	if len(was.client) > 0 {
 		out = append(append(out, was.client...), ", "...)
 	}
@@ -249,11 +308,16 @@ func (x *exchange) appendForwarded(out []byte, was *prior) []byte {
 	if len(was.host) == 0 {
 		was.host = x.head.Host
 	}
+	said("X-Forwarded-For", at)
 	out = append(out, "\r\nX-Forwarded-Proto: "...)
+	at = len(out)
 	out = append(out, was.proto...)
+	said("X-Forwarded-Proto", at)
 	if len(was.host) > 0 {
 		out = append(out, "\r\nX-Forwarded-Host: "...)
+		at = len(out)
 		out = append(out, was.host...)
+		said("X-Forwarded-Host", at)
 	}
 	return append(out, "\r\n"...)
 }
@@ -289,23 +353,30 @@ func (x *exchange) passesTrailer(f http1.Field) bool {
 	return f.Kind == http1.Other && x.rt.cfg.Finder.roleOf(f.Name) == passed
 }
 
-// appendForMember appends what only members say to each other.
+// appendForMember appends what only members say to each other, and the proof that a member says it. The text of the proof has the fields in the
+// order of proven.
 func (x *exchange) appendForMember(out []byte, t Target) []byte {
-	out = append(append(out, headerHop...), ": "...)
-	out = append(strconv.AppendInt(out, int64(x.hops+1), 10), "\r\n"...)
+	x.beginProof(t)
+	x.number = strconv.AppendInt(x.number[:0], int64(x.hops+1), 10)
+	out = appendProven(x, out, headerHop, x.number)
+	if x.place.call == callApp {
+		addField(&x.text, headerKey, x.user) // it stands in the head already
+	}
 	if x.place.call == callKeyless {
-		return out
+		return x.appendProof(out)
 	}
 	for _, refusal := range x.refusals {
-		out = http1.AppendField(out, headerFailover, refusal)
+		out = appendProven(x, out, headerFailover, refusal)
 	}
 	if x.standIn != "" {
-		out = http1.AppendField(out, headerStandIn, x.standIn)
+		out = appendProven(x, out, headerStandIn, x.standIn)
 	}
 	if fence := x.rt.cfg.Fence; fence != nil {
-		out = x.appendAttempt(http1.AppendField(out, headerFence, fence(x.key(), t)))
+		out = appendProven(x, out, headerFence, fence(x.key(), t))
+		x.number = x.attemptName(x.number[:0])
+		out = appendProven(x, out, headerAttempt, x.number)
 	}
-	return out
+	return x.appendProof(out)
 }
 
 // adorn makes an answer's head right for the client, and returns what is added to it.

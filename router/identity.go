@@ -11,13 +11,37 @@ import (
 // Carries reports whether the request brings the signed cookie of user: whether
 // its client holds that id, rather than a proxy that named the user in a header.
 func (f *Finder) Carries(r *http.Request, user string) bool {
-	f.once.Do(f.init)
-	for _, c := range r.CookiesNamed(f.name) {
-		if id, _, ok := f.verify([]byte(c.Value)); ok {
-			return id == user // the first that verifies is the one that Find takes
-		}
+	id, ok := f.Pinned(r)
+	return ok && id == user
+}
+
+// Pinned returns the id that the request's signed cookie names, as Find takes it.
+func (f *Finder) Pinned(r *http.Request) (id string, ok bool) {
+	if len(r.Header["Cookie"]) == 0 {
+		return "", false
 	}
-	return false
+	f.once.Do(f.init)
+	var room [4]http1.Field
+	id, _, ok = f.pinned(appendCookies(room[:0], r))
+	return id, ok
+}
+
+// Replace lets the request carry a cookie of the Finder's, and none beside it,
+// as a request has it that was passed on.
+func (f *Finder) Replace(r *http.Request, c *http.Cookie) {
+	f.once.Do(f.init)
+	line := []byte(c.Name + "=" + c.Value)
+	for _, pairs := range r.Header["Cookie"] {
+		line = appendPairs(line, []byte(pairs), f.prefix)
+	}
+	r.Header["Cookie"] = []string{string(line)}
+}
+
+func appendCookies(fields []http1.Field, r *http.Request) []http1.Field {
+	for _, pairs := range r.Header["Cookie"] {
+		fields = append(fields, http1.Field{Value: []byte(pairs), Kind: http1.Cookie})
+	}
+	return fields
 }
 
 // CookieFor makes the cookie that pins its client to id from the next request

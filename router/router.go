@@ -6,8 +6,8 @@
 //     read, because it came over HTTP/2 or at a node's own door, joins here (handler.go).
 //  2. Finder tells the user: from the path of the session API, the signed cookie, a trusted header, or a new id with its cookie.
 //  3. Lookup names the user's owner and the heir, who owns the user if the owner is gone. The pin is the ring's hash; nothing is stored here.
-//  4. The head is made right (header.go): hop-by-hop and Holdfast-* fields out; X-Forwarded-*, Holdfast-Hop and Holdfast-Key in. All else passes as the
-//     bytes that it came as.
+//  4. The head is made right (header.go): hop-by-hop and Holdfast-* fields out, and whatever its sender has no right to say of its client;
+//     X-Forwarded-*, Holdfast-Hop and Holdfast-Key in, and a proof that a member says so (hop.go). All else passes as the bytes that it came as.
 //  5. A small body is read and held, so that it can be sent again (body.go). A large one streams, and is sent once.
 //  6. The request goes to the owner on a kept connection (send.go, member.go). If that was stale and the request may be repeated, it goes there again on a
 //     fresh one.
@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -70,6 +71,9 @@ type Config struct {
 	// another member has carried it out since. Beside it goes Holdfast-Attempt, see [ParseAttempt]. Optional. It is called for each try,
 	// and must not block.
 	Fence func(key string, t Target) string
+	// Hops are the keys by which this member proves to others that it has passed a request on, and they to it. Default: none, and then whatever
+	// only members may say counts from nobody.
+	Hops Hops
 	// ToApp is added to requests for the application beside this member, FromApp to its answers. Optional.
 	ToApp   []Header
 	FromApp func() []Header
@@ -162,6 +166,7 @@ type Router struct {
 	server   server
 	ejected  ejections
 	budget   budget
+	texts    sync.Pool       // of *hopText
 	closing  context.Context // ends unused connections and upgraded ones (WebSockets), of which an http.Server's Shutdown does not know
 	close    context.CancelFunc
 	counters counters
@@ -174,6 +179,7 @@ func New(cfg Config) (*Router, error) {
 	}
 	rt := &Router{cfg: cfg}
 	rt.pool = newPool(&rt.cfg)
+	rt.texts.New = func() any { return new(hopText) }
 	rt.closing, rt.close = context.WithCancel(context.Background())
 	return rt, nil
 }
@@ -200,11 +206,12 @@ type Stats struct {
 	Cancelled uint64 // clients that left before their answer
 	Broken    uint64 // answers that broke off in the middle, at a member
 	Malformed uint64 // requests refused for their head
+	Unproven  uint64 // requests whose sender claims to be a member, and does not prove it
 	Errors    uint64 // requests that got an error of the Router's own: no member, none that answered, a bad request
 }
 
 type counters struct {
-	requests, retries, failovers, refused, silent, cancelled, broken, malformed, errors atomic.Uint64
+	requests, retries, failovers, refused, silent, cancelled, broken, malformed, unproven, errors atomic.Uint64
 }
 
 // Stats returns the counters. They are read one by one while requests go on.
@@ -212,6 +219,6 @@ func (rt *Router) Stats() Stats {
 	c := &rt.counters
 	return Stats{
 		Requests: c.requests.Load(), Retries: c.retries.Load(), Failovers: c.failovers.Load(), Refused: c.refused.Load(),
-		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Broken: c.broken.Load(), Malformed: c.malformed.Load(), Errors: c.errors.Load(),
+		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Broken: c.broken.Load(), Malformed: c.malformed.Load(), Unproven: c.unproven.Load(), Errors: c.errors.Load(),
 	}
 }
