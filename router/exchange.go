@@ -275,12 +275,16 @@ func (x *exchange) note(t Target, err error) {
 		x.rt.cfg.Failed(t)
 	case silent(err):
 		x.rt.counters.silent.Add(1)
-		x.rt.ejected.add(t, time.Now())
+		if nothingSent(err) {
+			x.rt.ejected.add(t, time.Now()) // one that is slow to answer one request may be quick with the others
+		}
 	}
 }
 
 // mayGoOn reports whether the request may go to another member after this outcome. This is the rule that keeps a request from being carried out
-// twice: it goes on if no member has seen it, or if one says that it did nothing, or if twice is as once.
+// twice: it goes on if no member has seen it, or if one says that it did nothing, or if twice is as once and the connection broke, as it does when a
+// member dies. What a member was sent and has not answered in time it may be busy with still: another one would have the same work to do, and the
+// request that slows one member down would slow all. A member that is frozen or cut off breaks its connections when the others hold it for dead.
 func (x *exchange) mayGoOn(err error) bool {
 	var client *clientError
 	switch {
@@ -289,7 +293,7 @@ func (x *exchange) mayGoOn(err error) bool {
 	case nothingSent(err):
 		return true
 	case err != nil:
-		return x.upload == nil && x.repeatable
+		return x.upload == nil && x.repeatable && !silent(err)
 	}
 	return x.upload == nil && x.asksForAnother()
 }

@@ -336,22 +336,58 @@ func TestAttemptsOfARequest(t *testing.T) {
 	require.Equal(t, "1f/3", last.only(t).header.Get("Holdfast-Attempt"))
 }
 
-// An owner that hangs (a stopped process) is left for the heir when a session API request got no answer in time.
-func TestSilentOwner(t *testing.T) {
-	hang := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
-	owner, served := script(t, "owner", hang)
-	heir := start(t, "heir", nil)
-	f := open(t, router.Config{Lookup: fixed(owner, heir.target), AnswerTimeout: 30 * time.Millisecond})
-	require.Equal(t, "heir", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
-	require.EqualValues(t, 1, served.Load(), "it is not asked twice")
-	require.Equal(t, "heir", f.do(t, "POST", "/v1/sessions/a/rotate", "").body)
-	require.EqualValues(t, 1, served.Load(), "nor by the next request: it is passed over for a second")
-	require.Contains(t, heir.requests()[1].header["Holdfast-Failover"], "owner/owner-boot")
-	require.Empty(t, *f.failed.Load(), "silence is not death")
-	require.EqualValues(t, 1, f.Stats().Silent)
+// What one member does not answer in time is sent to no other: the work would be the same there. Other requests go on to the slow one, which may be
+// slow for one of them only.
+func TestSlowRequestStaysWhereItIs(t *testing.T) {
+	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
+		slow := make(chan struct{})
+		owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != "GET" {
+				<-slow
+			}
+			fmt.Fprint(w, "owner")
+		})
+		defer close(slow)
+		heir := start(t, "heir", nil)
+		f := open(t, router.Config{Lookup: fixed(owner.target, heir.target), AnswerTimeout: 30 * time.Millisecond, AppTimeout: 30 * time.Millisecond})
+		for i, c := range []struct{ method, path, body string }{
+			{"PATCH", "/v1/sessions/a", "{}"}, {"PUT", "/v1/sessions/a", "{}"}, {"DELETE", "/v1/sessions/a", ""}, {"POST", "/v1/sessions/a/rotate", ""},
+			{"PUT", "/page", "x"}, {"POST", "/page", "x"}, {"PUT", "/page", strings.Repeat("x", 100_000)},
+		} {
+			d := requireProblem(t, f.do(t, c.method, c.path, c.body), http.StatusBadGateway, "member-silent")
+			require.Contains(t, d.Detail, "may have been carried out")
+			require.EqualValues(t, i+1, f.Stats().Silent, "%s %s", c.method, c.path)
+			require.Equal(t, "owner", f.do(t, "GET", "/v1/sessions/b", "").body, "it still gets what others ask")
+		}
+		require.Empty(t, heir.requests())
+		require.Empty(t, *f.failed.Load(), "silence is not death")
+		require.Zero(t, f.Stats().Failovers)
+	})
+}
 
-	fresh := open(t, router.Config{Lookup: fixed(owner, heir.target), AnswerTimeout: 30 * time.Millisecond})
-	requireProblem(t, fresh.do(t, "POST", "/v1/sessions/a/rotate", ""), http.StatusBadGateway, "member-silent")
+// An owner that is frozen answers nobody. When the others hold it for dead, the connections to it are broken, and what hangs on them goes to the heir.
+func TestFrozenOwnerHeldForDead(t *testing.T) {
+	asked := make(chan net.Conn, 1)
+	owner, served := script(t, "owner", func(c net.Conn) { readHead(c); asked <- c; _, _ = io.Copy(io.Discard, c) })
+	heir := start(t, "heir", nil)
+	var conns atomic.Pointer[net.Conn]
+	f := open(t, router.Config{Lookup: fixed(owner, heir.target), AnswerTimeout: waitLimit, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr == owner.HTTP && conns.Load() != nil {
+			return nil, syscall.ECONNREFUSED // as such a member's address is, for what has not been sent to it yet
+		}
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		if err == nil && addr == owner.HTTP {
+			conns.Store(&conn)
+		}
+		return conn, err
+	}})
+	go func() {
+		<-asked
+		(*conns.Load()).Close()
+	}()
+	require.Equal(t, "heir", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
+	require.EqualValues(t, 1, served.Load())
+	require.Len(t, heir.requests(), 1)
 }
 
 func TestMemberAsksForRetry(t *testing.T) {

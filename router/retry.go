@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// ejectTime is how long a member that could not be reached, or did not answer in time, is passed over.
+// ejectTime is how long a member that could not be reached is passed over.
 const ejectTime = time.Second
 
 // ejections are the members that are passed over, as long as there is another one to go to.

@@ -12,7 +12,8 @@
 //  6. The request goes to the owner on a kept connection (send.go, member.go). If that was stale and the request may be repeated, it goes there again on a
 //     fresh one.
 //  7. If the owner cannot be dialled nothing was sent: the request goes to the heir, saying so in Holdfast-Failover, Failed is told, and for a second nobody else
-//     waits for that owner (retry.go). If the connection broke after sending, only a request that may be repeated goes on, within a budget.
+//     waits for that owner (retry.go). If the connection broke after sending, only a request that may be repeated goes on, within a budget. One that
+//     was not answered in time goes nowhere else.
 //  8. The answer streams back: what has come is sent before more is waited for. A switch to WebSocket joins the two connections (tunnel.go). Nobody answered:
 //     502, and no member at all: 503, each as a problem document.
 //
@@ -85,8 +86,8 @@ type Config struct {
 	RetryBody int
 	// DialTimeout bounds one dial; default 500 ms.
 	DialTimeout time.Duration
-	// AnswerTimeout bounds the wait for a member's answer to a session API request, after which a request that may be repeated goes
-	// to the heir; default 5 s, several times what a member itself may wait for others.
+	// AnswerTimeout bounds the wait for a member's answer to a session API request; default 5 s, several times what a member itself may wait
+	// for others. What was not answered in time is not sent to another member.
 	AnswerTimeout time.Duration
 	// AgreeTimeout bounds how long a request waits while the members do not agree on who owns its key, in the middle of a take-over;
 	// default 3 s.
