@@ -308,6 +308,52 @@ func TestDestroyBeginsANewSession(t *testing.T) {
 	}
 }
 
+// An id that was logged out begins no session again: the client gets a new one
+// with what it stores. A user whom a header names has no other.
+func TestEndedIDIsNotBegunAgain(t *testing.T) {
+	for _, fixed := range []bool{false, true} {
+		m := newMemory(t)
+		m.put(t, "u", "user", `"alice"`)
+		_, err := m.store.Do(&session.Op{Kind: session.Delete, Key: "u"})
+		require.NoError(t, err)
+		ask := func(h handler) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			m.binder().Serve(w, httptest.NewRequest("GET", "/", nil), h, "u", fixed)
+			return w
+		}
+		set := func(w http.ResponseWriter, r *http.Request, s *holdfast.Session) {
+			require.NoError(t, s.Set("user", "bob"))
+		}
+		look := ask(func(w http.ResponseWriter, r *http.Request, s *holdfast.Session) {
+			_, ok, err := holdfast.Get[string](s, "user")
+			require.NoError(t, err)
+			require.False(t, ok)
+		})
+		require.Empty(t, look.Result().Header["Set-Cookie"], "nothing was begun")
+		if fixed {
+			require.Empty(t, ask(set).Result().Header["Set-Cookie"])
+			require.Equal(t, `user="bob"`, m.fields("u"))
+			continue
+		}
+		w := ask(set)
+		require.Equal(t, []string{"pin=u+"}, w.Result().Header["Set-Cookie"])
+		require.Equal(t, `user="bob"`, m.fields("u+"))
+		require.Equal(t, session.ErrDeleted.Error(), m.fields("u"))
+
+		_, err = m.store.Do(&session.Op{Kind: session.Delete, Key: "u+"})
+		require.NoError(t, err)
+		w = ask(func(w http.ResponseWriter, r *http.Request, s *holdfast.Session) {
+			w.WriteHeader(http.StatusOK)
+			require.NoError(t, s.Set("user", "eve"))
+			require.ErrorIs(t, s.Save(), holdfast.ErrEnded, "nobody can tell the client a new id any more")
+			require.ErrorIs(t, s.Set("user", "eve"), holdfast.ErrEnded)
+		})
+		require.Empty(t, w.Result().Header["Set-Cookie"])
+		require.Equal(t, session.ErrDeleted.Error(), m.fields("u"))
+		require.Equal(t, session.ErrDeleted.Error(), m.fields("u+"))
+	}
+}
+
 func TestFailedSaveReplacesTheAnswer(t *testing.T) {
 	m := newMemory(t)
 	b := m.binder()

@@ -14,6 +14,9 @@ import (
 // Save writes what has changed. It is done by itself before the answer begins;
 // a handler calls it that must know first (was the code really taken back?), or
 // that goes on after its answer has begun, as over a WebSocket.
+//
+// What is saved for a client whose session was logged out begins a new one, of a
+// new id that the client gets: see [Session.Renew] for when that can be.
 func (s *Session) Save() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,6 +37,12 @@ func (s *Session) saveLocked() error {
 			return nil
 		}
 	}
+	if s.worn {
+		if err := s.renewWornLocked(); err != nil {
+			return fmt.Errorf("save session: %w", err)
+		}
+		op.Key = s.id
+	}
 	// A request that was carried out has changed its session, also if the
 	// client is gone meanwhile. The operation has a time limit of its own.
 	ctx := context.WithoutCancel(s.ctx)
@@ -53,6 +62,20 @@ func (s *Session) saveLocked() error {
 	}
 	s.rec, s.slid = reply.Record, true
 	s.changes, s.idle, s.maxAge = nil, 0, 0
+	return nil
+}
+
+// renewWornLocked gives the client a new id in place of one whose session was
+// ended. The old one must not begin another session: who has kept it, in a
+// browser that was not closed or in a log, would be in that too. A request that
+// writes nothing keeps its cookie: it may just have been sent beside the one
+// that has replaced it.
+func (s *Session) renewWornLocked() error {
+	if s.answered {
+		s.endLocked()
+		return ErrEnded
+	}
+	s.identifyLocked(s.binder.Rename(s.id))
 	return nil
 }
 
@@ -85,7 +108,7 @@ func gone(err error) bool {
 
 func (s *Session) endLocked() {
 	s.binder.Counters.Ended.Add(1)
-	s.ended, s.rec, s.changes = true, nil, nil
+	s.ended, s.worn, s.rec, s.changes = true, false, nil, nil
 	s.idle, s.maxAge = 0, 0
 }
 
@@ -142,7 +165,7 @@ func (s *Session) Destroy() error {
 		return fmt.Errorf("destroy session: %w", err)
 	}
 	s.rec, s.changes, s.idle, s.maxAge = nil, nil, 0, 0
-	s.read, s.ended = true, s.answered
+	s.read, s.ended, s.worn = true, s.answered, false
 	if !s.fixed && !s.answered {
 		s.identifyLocked(s.binder.Rename(s.id))
 	}
@@ -151,7 +174,7 @@ func (s *Session) Destroy() error {
 
 // identifyLocked makes id the session's, and tells the client.
 func (s *Session) identifyLocked(id string) {
-	s.id = id
+	s.id, s.worn = id, false
 	cookie := s.binder.Cookie(id)
 	keepCookies(s.header, func(name string) bool { return name != cookie.Name })
 	s.header.Add("Set-Cookie", cookie.String())

@@ -64,8 +64,8 @@ func (b *Binder) Serve(w http.ResponseWriter, r *http.Request, app http.Handler,
 func (s *Session) answering() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answered = true
 	err := s.saveLocked()
+	s.answered = true
 	if errors.Is(err, ErrEnded) {
 		return nil // the answer stands; it is as if the logout had come after it
 	}

@@ -50,6 +50,7 @@ type Session struct {
 	maxAge   time.Duration
 	ack      replication.Ack
 	ended    bool // see ErrEnded
+	worn     bool // the id's session was ended before; see renewWornLocked
 	slid     bool // written, and thereby slid, by this request
 	answered bool // the answer's header has left
 	over     bool // the handler has returned
@@ -221,12 +222,15 @@ func (s *Session) readLocked() error {
 		return nil
 	}
 	rec, err := s.binder.Sessions.Get(s.ctx, s.id)
+	s.worn = false
 	switch {
 	case gone(err) && s.rec != nil:
 		s.endLocked()
 	case gone(err):
-		// What is set from here on begins a new session, on purpose also after
-		// a logout: this request has nothing of the one before.
+		// What is set from here on begins a new session: this request has
+		// nothing of the one before. After a logout it takes a new id, unless a
+		// trusted header names the user.
+		s.worn = !s.fixed && errors.Is(err, session.ErrDeleted)
 	case err != nil:
 		return fmt.Errorf("read session: %w", err)
 	default:

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // appHandler serves what is not the session API.
@@ -33,6 +35,7 @@ func (n *Node) pinned() http.Handler {
 		if n.beside != nil && hop != nil && r.Header.Get(headerStandIn) != "" {
 			// The owner's application is down, of which gossip may not have told yet.
 			pass.Lookup = n.lookupOwnApp
+			n.replaceEnded(r, &pass)
 			n.router.Forward(w, r, pass)
 			return
 		}
@@ -43,7 +46,10 @@ func (n *Node) pinned() http.Handler {
 		case !here && !safe(r.Method) && n.stale(attemptOf(r.Context()).named(n.cfg.Now())):
 			n.stats.refusedLate.Add(1)
 			refuseUnavailable(w, errOvertaken)
-		case !here || n.beside != nil:
+		case !here:
+			n.router.Forward(w, r, pass)
+		case n.beside != nil:
+			n.replaceEnded(r, &pass)
 			n.router.Forward(w, r, pass)
 		default:
 			if cookie != nil {
@@ -63,6 +69,19 @@ func (n *Node) pinned() http.Handler {
 			(*n.app.Load()).ServeHTTP(w, r)
 		}
 	})
+}
+
+// replaceEnded gives a client a new id whose cookie names one that was logged
+// out. The application is told the new one, so that the old one, which others
+// may have seen, does not begin another session. Both are owned here. Where it
+// cannot be told whether the id was ended, the application will hear that when
+// it asks for the session.
+func (n *Node) replaceEnded(r *http.Request, p *router.Passage) {
+	if _, err := n.Sessions().Get(r.Context(), p.User); !errors.Is(err, session.ErrDeleted) || !n.finder.Carries(r, p.User) {
+		return // a user whom a proxy names stays who the proxy says
+	}
+	p.User = samePartition(p.User)
+	p.SetCookie = n.finder.CookieFor(p.User)
 }
 
 // safe says whether a request with this method asks for nothing to be changed

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/router"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -22,7 +23,12 @@ type demoAnswer struct {
 // demo counts a user's visits in the user's session: it reads, adds one, and
 // writes on the condition that nobody else has written meanwhile.
 func (n *Node) demo(w http.ResponseWriter, r *http.Request) {
-	user := r.Header.Get(headerKey)
+	pass := router.Passage{User: r.Header.Get(headerKey)}
+	if n.replaceEnded(r, &pass); pass.SetCookie != nil {
+		w.Header().Del("Set-Cookie") // of an id that was only signed anew
+		http.SetCookie(w, pass.SetCookie)
+	}
+	user := pass.User
 	// Each try that fails is one of another request that succeeded, so this
 	// ends when as many have been counted as came at once.
 	for r.Context().Err() == nil {
@@ -54,7 +60,8 @@ func (n *Node) countVisit(ctx context.Context, user string) (int, error) {
 	visits := 0
 	switch {
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrDeleted):
-		// A visit after the logout begins a new session, on purpose.
+		// The first visit of an id, or of a user whom a proxy names after the
+		// logout, begins a session.
 		op.Kind, op.Create = session.Put, true
 	case err != nil:
 		return 0, err

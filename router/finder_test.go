@@ -79,6 +79,40 @@ func TestFindOrder(t *testing.T) {
 	}
 }
 
+// Two cookies that are both genuine and name two ids: one of them somebody has planted, and which it is nothing tells. Browsers send the one of the
+// longer path first, which a planted one may well have.
+func TestTwoGenuineCookiesAreNone(t *testing.T) {
+	f := finder(newSecret, oldSecret)
+	id, cookie := f.Find(request("/", remote))
+	other, planted := f.Find(request("/", remote))
+	_, old := finder(oldSecret).Find(request("/", remote))
+	own, theirs, older := "holdfast="+cookie.Value, "holdfast="+planted.Value, "holdfast="+old.Value
+	for _, header := range [][]string{
+		{"Cookie", own + "; " + theirs}, {"Cookie", theirs + "; " + own}, {"Cookie", own + ";a=b;" + theirs + ";" + own},
+		{"Cookie", own, "Cookie", theirs}, {"Cookie", own + "; " + older}, {"Cookie", older + "; " + own},
+	} {
+		user, set := f.Find(request("/", remote, header...))
+		require.NotContains(t, []string{id, other, ""}, user)
+		require.NotNil(t, set, "a new one, for the whole site")
+		_, ok := f.Pinned(request("/", remote, header...))
+		require.False(t, ok)
+		require.False(t, f.Carries(request("/", remote, header...), id))
+		user, set = f.Find(request("/", local, append(header, "X-User-ID", "alice")...))
+		require.Equal(t, "alice", user, "as without a cookie")
+		require.Nil(t, set)
+
+		r := request("/", remote, header...)
+		f.Replace(r, planted)
+		require.True(t, f.Carries(r, other), "it has one again")
+		require.Equal(t, strings.Contains(strings.Join(header, ""), "a=b"), strings.Contains(r.Header.Get("Cookie"), "a=b"))
+	}
+	for _, line := range []string{own + "; " + own, "holdfast=x.y; " + own, own + "; holdfast=" + id + ".AAAAAAAAAAAAAAAAAAAAAA"} {
+		user, set := f.Find(request("/", remote, "Cookie", line))
+		require.Equal(t, id, user, "a forged one beside it takes nothing away")
+		require.Nil(t, set)
+	}
+}
+
 func TestCookieAttributes(t *testing.T) {
 	f := finder(newSecret)
 	_, c := f.Find(request("/", remote))
