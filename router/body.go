@@ -66,6 +66,7 @@ type upload struct {
 	started bool
 	read    atomic.Bool   // all of it was read, so that behind it the client's next request begins
 	done    chan struct{} // closed when the goroutine has ended; the rest may be read then
+	ended   time.Time     // when that was
 	broken  error         // why the client's body could not be read
 	failed  error         // why the member's connection took no more
 }
@@ -78,6 +79,7 @@ func (u *upload) start(x *exchange, c *memberConn) {
 		if u.send(x, c); u.broken != nil || silent(u.failed) {
 			c.close() // it must not be taken for a whole request, and whoever waits for its answer need not
 		}
+		u.ended = time.Now()
 	}()
 }
 

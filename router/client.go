@@ -31,6 +31,7 @@ type client struct {
 	phase     phase
 	now       time.Time   // when the head began to arrive
 	readUntil time.Time   // the read deadline that is set
+	stopped   atomic.Bool // no more of a body is wanted
 	idle      atomic.Bool // nothing is under way; Shutdown may end it
 	writeBy   lazyDeadline
 
@@ -72,6 +73,9 @@ func (c *client) Read(p []byte) (int, error) {
 		c.setRead(c.now.Add(c.rt.cfg.HeadTimeout))
 	case phaseBody:
 		c.setRead(time.Now().Add(c.rt.cfg.BodyTimeout))
+		if c.stopped.Load() { // in between
+			_ = c.conn.SetReadDeadline(longAgo)
+		}
 	}
 	return c.conn.Read(p)
 }
@@ -200,6 +204,7 @@ func (c *client) context() context.Context { return context.Background() }
 
 func (c *client) stopBody() {
 	c.lasting = false
+	c.stopped.Store(true) // for good: it is the last request of its connection
 	_ = c.conn.SetReadDeadline(longAgo)
 }
 

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/http1"
 	"github.com/seed-95a32959/holdfast/internal/problem"
@@ -36,7 +38,7 @@ func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, p Passage) {
 
 // adopt makes an exchange of a request of net/http's, or refuses it.
 func (rt *Router) adopt(w http.ResponseWriter, r *http.Request) *exchange {
-	h := &handler{w: w, r: r, controller: http.NewResponseController(w)}
+	h := &handler{w: w, r: r, controller: http.NewResponseController(w), bodyTimeout: rt.cfg.BodyTimeout}
 	x := &exchange{rt: rt, front: h, peer: peerOf(r), secure: r.TLS != nil}
 	x.reset(headOf(r))
 	if r.URL.Opaque != "" {
@@ -92,9 +94,12 @@ type handler struct {
 	r          *http.Request
 	controller *http.ResponseController
 
-	buf   []byte
-	whole bool // the body was read to its end
-	begun bool
+	buf         []byte
+	whole       bool // the body was read to its end
+	begun       bool
+	bodyTimeout time.Duration
+	readBy      time.Time   // the read deadline that is set
+	stopped     atomic.Bool // no more of the body is wanted
 }
 
 func (h *handler) context() context.Context { return h.r.Context() }
@@ -102,15 +107,34 @@ func (h *handler) left() bool               { return h.r.Context().Err() != nil 
 func (h *handler) ready() bool              { return h.whole }
 func (h *handler) ended() bool              { return h.whole }
 func (h *handler) goOn() error              { return nil } // net/http does it at the first read
-func (h *handler) stopBody()                { _ = h.controller.SetReadDeadline(longAgo) }
+
+func (h *handler) stopBody() {
+	h.stopped.Store(true)
+	_ = h.controller.SetReadDeadline(longAgo)
+}
+
+// until sets when the client must have sent more of its body; zero for never. It fails only where the server has no deadlines, which then are its own
+// matter, or on a closed connection, as the read then will.
+func (h *handler) until(t time.Time) {
+	_ = h.controller.SetReadDeadline(t)
+	if h.stopped.Load() { // in between
+		_ = h.controller.SetReadDeadline(longAgo)
+	}
+}
 
 func (h *handler) next() ([]byte, error) {
 	if h.buf == nil {
 		h.buf = make([]byte, 16<<10)
 	}
 	for !h.whole {
+		if now := time.Now(); h.readBy.Before(now.Add(h.bodyTimeout / 2)) { // half of it is over: setting one for each piece would be dear
+			h.readBy = now.Add(h.bodyTimeout)
+			h.until(h.readBy)
+		}
 		n, err := h.r.Body.Read(h.buf)
-		h.whole = err == io.EOF
+		if h.whole = err == io.EOF; h.whole {
+			h.until(time.Time{}) // or the server would take a long wait for the answer for a client that has left
+		}
 		if n > 0 {
 			return h.buf[:n], nil
 		}

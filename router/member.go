@@ -25,6 +25,7 @@ type memberConn struct {
 
 	x         *exchange     // that uses it
 	answerBy  time.Time     // when the wait for it is over; zero for never
+	limit     time.Duration // how long it was to be
 	readUntil time.Time     // the read deadline that is set
 	writeBy   lazyDeadline  // of conn
 	idleSince time.Time     // in the pool
@@ -42,7 +43,7 @@ func (c *memberConn) Read(p []byte) (int, error) {
 			return n, err
 		}
 		now := time.Now()
-		if !c.answerBy.IsZero() && !now.Before(c.answerBy) {
+		if c.expect(now); !c.answerBy.IsZero() && !now.Before(c.answerBy) {
 			return 0, errNoAnswer
 		}
 		if c.x.front.left() {
@@ -52,10 +53,28 @@ func (c *memberConn) Read(p []byte) (int, error) {
 	}
 }
 
+// expect lets the time for an answer begin when the member has the whole body: how long the client may be silent, and the member take nothing, is bounded
+// where a piece of it is read and written, and a body that moves may take as long as it likes.
+func (c *memberConn) expect(now time.Time) {
+	u := c.x.upload
+	if u == nil || !u.started || c.answerBy.IsZero() {
+		return
+	}
+	ended := now
+	select {
+	case <-u.done:
+		ended = u.ended
+	default:
+	}
+	if by := ended.Add(c.limit); by.After(c.answerBy) {
+		c.answerBy = by
+	}
+}
+
 // await sets until when an answer is waited for. Nothing is done for the usual fast answer: a deadline that was set within the last
 // interval wakes the reader soon enough, and it then looks at the time itself.
 func (c *memberConn) await(now time.Time, limit time.Duration) {
-	c.answerBy = time.Time{}
+	c.answerBy, c.limit = time.Time{}, limit
 	if limit > 0 {
 		c.answerBy = now.Add(limit)
 	}

@@ -92,7 +92,8 @@ type Config struct {
 	// AgreeTimeout bounds how long a request waits while the members do not agree on who owns its key, in the middle of a take-over;
 	// default 3 s.
 	AgreeTimeout time.Duration
-	// AppTimeout bounds the wait for the application's answer to begin; default 2 min. Once begun, it may pause for as long as it likes.
+	// AppTimeout bounds the wait for the application's answer to begin; default 2 min. Once begun, it may pause for as long as it likes. As with
+	// AnswerTimeout the time of a body that streams does not count.
 	AppTimeout time.Duration
 	// WriteTimeout bounds how long a client or a member may take nothing of what is sent to it; default 30 s. It is counted in halves.
 	WriteTimeout time.Duration
