@@ -74,6 +74,8 @@ func TestValidateNamesFlagValueAndWhatIsAccepted(t *testing.T) {
 		{func(c *Config) { c.DrainTimeout = -time.Second }, []string{"-drain-timeout", `"-1s"`, "not be negative"}},
 		{func(c *Config) { c.Cookie = "a b" }, []string{"-cookie", `"a b"`, "cookie name"}},
 		{func(c *Config) { c.UserHeader = "X:User" }, []string{"-user-header", `"X:User"`, "header name"}},
+		{func(c *Config) { c.TrustHeaders = []string{"True-Client-IP", "X User"} }, []string{"-trust-headers", `"X User"`, "header name"}},
+		{func(c *Config) { c.TrustHeaders = []string{"holdfast-Key"} }, []string{"-trust-headers", `"holdfast-Key"`, "none of Holdfast's own"}},
 		{func(c *Config) { c.Advertise = "http://a" }, []string{"-advertise", `"http://a"`, "without a port"}},
 		{func(c *Config) { c.GossipKeys = [][]byte{make([]byte, 16), make([]byte, 17)} }, []string{"-gossip-key-file", "17 bytes", "16, 24 or 32"}},
 		{func(c *Config) { c.App = "127.0.0.1:3000" }, []string{"-app", `"127.0.0.1:3000"`, "http://127.0.0.1:3000"}},

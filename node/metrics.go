@@ -167,6 +167,7 @@ var (
 		"proxy_cancelled":       "Requests whose client left before the answer.",
 		"proxy_errors":          "Requests that no member answered.",
 		"proxy_failovers":       "Requests that went to the heir.",
+		"hops_unproven":         "Requests whose sender claims to be a member and does not prove it: a stranger, or a member with another -secret-file.",
 		"proxy_malformed":       "Requests refused because their head can be read in two ways, or in none.",
 		"proxy_refused":         "Members that refused a connection.",
 		"proxy_retries":         "Requests sent a second time.",

@@ -52,6 +52,11 @@ func loginApp() http.Handler {
 	})
 	mux.HandleFunc("GET /seen", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s|%s", r.Header.Get("X-User-ID"), r.Header.Get("X-Forwarded-For"))
+		for _, name := range []string{"X-Forwarded-User", "True-Client-IP", "REMOTE_USER", "Holdfast_Key", "Holdfast-Proof"} {
+			if r.Header.Get(name) != "" {
+				fmt.Fprintf(w, " and %s", name)
+			}
+		}
 	})
 	return mux
 }
@@ -223,7 +228,7 @@ func TestStrangersHeadersAreIgnored(t *testing.T) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest("GET", path, nil)
 		r.RemoteAddr = peer
-		for _, name := range []string{"X-User-ID", "X-Forwarded-For", "Holdfast-Key", "Holdfast-Hop", "Holdfast-Fence", "Holdfast-Failover"} {
+		for _, name := range []string{"X-User-ID", "X-Forwarded-For", "X-Forwarded-User", "True-Client-IP", "REMOTE_USER", "Holdfast_Key", "Holdfast-Proof", "Holdfast-Key", "Holdfast-Hop", "Holdfast-Fence", "Holdfast-Failover"} {
 			r.Header.Set(name, "made-up")
 		}
 		h.ServeHTTP(w, r)

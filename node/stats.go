@@ -139,7 +139,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		s := n.router.Stats()
 		for name, v := range map[string]uint64{
 			"proxied": s.Requests, "proxy_retries": s.Retries, "proxy_failovers": s.Failovers, "proxy_refused": s.Refused,
-			"proxy_silent": s.Silent, "proxy_cancelled": s.Cancelled, "proxy_broken": s.Broken, "proxy_malformed": s.Malformed, "proxy_errors": s.Errors,
+			"proxy_silent": s.Silent, "proxy_cancelled": s.Cancelled, "proxy_broken": s.Broken, "proxy_malformed": s.Malformed, "hops_unproven": s.Unproven, "proxy_errors": s.Errors,
 		} {
 			a.Counters[name] = int64(v)
 		}

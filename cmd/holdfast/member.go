@@ -36,9 +36,10 @@ type memberFlags struct {
 	Load         loadBound  `group:"Ring (must be the same on every member)" placeholder:"FACTOR" default:"1.25" help:"Most that one node may own, as a multiple of the mean share, over 1."`
 
 	UserHeader   string   `group:"Finding the user of a request" placeholder:"NAME" default:"X-User-ID" help:"Header that names the user, believed from the addresses of -trust only."`
-	Trust        prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks whose -user-header and X-Forwarded-For are believed, or none. Members of the cluster are believed besides."`
+	Trust        prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks of the proxies whose -user-header, X-Forwarded-For, -Proto, -Host, -Port, -Prefix, -Server, -Ssl, -Scheme and X-Real-IP are believed, or none. Such a proxy must take them out of what visitors send. Members need not be named: they prove what they pass on."`
+	TrustHeaders []string `group:"Finding the user of a request" placeholder:"NAME" help:"Further headers that proxies of -trust may set, of those that say who a visitor is, such as X-Forwarded-Email or True-Client-IP. Without this the application gets them from nobody."`
 	Cookie       string   `group:"Finding the user of a request" placeholder:"NAME" default:"holdfast" help:"Name of the signed cookie that pins a user without a header."`
-	SecretFile   []string `group:"Finding the user of a request" placeholder:"FILE" help:"File with at least 16 bytes that sign the cookie, the same for all routers and nodes. Of several, as new,old, the first signs and all verify, so that a secret can be changed without losing a user. Default: random, so that cookies end with the process."`
+	SecretFile   []string `group:"Finding the user of a request" placeholder:"FILE" help:"File with at least 16 bytes that sign the cookie and what members pass on to each other, the same for all routers and nodes. Of several, as new,old, the first signs and all verify, so that a secret can be changed without losing a user. Default: random, so that cookies end with the process; members then prove what they pass on by the gossip key or, without one, by what gossip alone tells."`
 	CookieSecure bool     `group:"Finding the user of a request" help:"The site is reached over TLS: mark the cookie Secure and bind it to its host (__Host-)."`
 
 	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time."`
@@ -60,7 +61,7 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		HTTP: string(place.HTTP), HTTPUnix: place.HTTPUnix, Admin: string(place.Admin), Gossip: string(place.Gossip),
 		Advertise: place.Advertise, Join: place.Join,
 		Copies: int(f.Copies), VirtualNodes: int(f.VirtualNodes), Load: float64(f.Load),
-		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), Cookie: f.Cookie, CookieSecure: f.CookieSecure,
+		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), TrustHeaders: f.TrustHeaders, Cookie: f.Cookie, CookieSecure: f.CookieSecure,
 		AdminHosts: f.AdminHost, Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
 	}
 	if f.GossipKeyFile != "" {
