@@ -44,7 +44,7 @@ func (n *Node) compareSecrets(view *View) {
 			continue
 		}
 		n.foreign[m.ID] = struct{}{}
-		n.log.Warn("-secret-file differs from that of " + m.Name + ": users who change between them get new ids, and neither believes what the other passes on")
+		n.log.Warn("-secret-file differs from that of " + m.Name + ": users who change between them get new ids")
 	}
 }
 

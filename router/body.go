@@ -152,6 +152,7 @@ func (x *exchange) endUpload(c *memberConn) {
 		c.close()
 		x.front.stopBody()
 		<-u.done
+		u.broken = nil // if anything broke it was this
 	}
 }
 

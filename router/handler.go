@@ -103,10 +103,12 @@ type handler struct {
 }
 
 func (h *handler) context() context.Context { return h.r.Context() }
-func (h *handler) left() bool               { return h.r.Context().Err() != nil }
 func (h *handler) ready() bool              { return h.whole }
 func (h *handler) ended() bool              { return h.whole }
 func (h *handler) goOn() error              { return nil } // net/http does it at the first read
+
+// left implements front. After stopBody the server takes its client for gone.
+func (h *handler) left() bool { return h.r.Context().Err() != nil && !h.stopped.Load() }
 
 func (h *handler) stopBody() {
 	h.stopped.Store(true)

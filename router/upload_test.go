@@ -87,6 +87,12 @@ func TestUploadsHaveAllTheTime(t *testing.T) {
 		"and it stands still, through net/http": {
 			path: "/up", status: 408, slug: "body-timeout", server: serveHTTP, pause: everyTenth(10 * time.Minute), member: readsAll, from: 30 * time.Second, to: 64 * time.Second,
 		},
+		"and the member dies": {
+			path: "/up", status: 502, slug: "connection-broken", pause: everySecond, member: diesAfter(100 * size), from: 99 * time.Second, to: 104 * time.Second,
+		},
+		"and the member dies, through net/http": {
+			path: "/up", status: 502, slug: "connection-broken", server: serveHTTP, pause: everySecond, member: diesAfter(100 * size), from: 99 * time.Second, to: 104 * time.Second,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -175,6 +181,11 @@ func answersAfter(d time.Duration) func(io.Reader, func()) {
 			answer()
 		}
 	}
+}
+
+// diesAfter breaks its connection when it has read so many bytes.
+func diesAfter(n int64) func(io.Reader, func()) {
+	return func(body io.Reader, _ func()) { _, _ = io.CopyN(io.Discard, body, n) }
 }
 
 func serveHTTP(rt *router.Router, l net.Listener) error {
