@@ -21,35 +21,37 @@ type hops struct {
 
 	// to and from are replaced whole. They have an entry for each member that
 	// there is, and now and then some for those that there were.
-	to   atomic.Pointer[map[ID]*router.HopKey]
+	to   atomic.Pointer[map[ID][]*router.HopKey]
 	from atomic.Pointer[map[string][]*router.HopKey]
 }
 
 func newHops(n *Node) *hops {
 	h := &hops{node: n, self: n.id.String()}
-	h.to.Store(&map[ID]*router.HopKey{})
+	h.to.Store(&map[ID][]*router.HopKey{})
 	h.from.Store(&map[string][]*router.HopKey{})
 	return h
 }
 
 // To implements router.Hops.
-func (h *hops) To(t router.Target) (self string, key *router.HopKey, now time.Time) {
+func (h *hops) To(t router.Target) (self string, keys []*router.HopKey, now time.Time) {
 	n := h.node
 	id := ID{t.Name, t.Boot}
 	now = n.cfg.Now()
 	if l := n.linkTo(id); l != nil {
 		now = now.Add(l.clockOffset())
 	}
-	if key = (*h.to.Load())[id]; key != nil {
-		return h.self, key, now
+	if keys = (*h.to.Load())[id]; keys != nil {
+		return h.self, keys, now
 	}
 	m := n.View().Member(id)
 	if m == nil {
 		return h.self, nil, now
 	}
-	key = router.NewHopKey(n.hopSecretFor(m), h.self, id.String())
-	keep(&h.to, id, key, len(n.View().Members))
-	return h.self, key, now
+	for _, secret := range n.hopSecretsFor(m) {
+		keys = append(keys, router.NewHopKey(secret, h.self, id.String()))
+	}
+	keep(&h.to, id, keys, len(n.View().Members))
+	return h.self, keys, now
 }
 
 // From implements router.Hops. A member that has just started may be known to
@@ -96,22 +98,22 @@ func (n *Node) hopSecrets() [][]byte {
 	}
 }
 
-// hopSecretFor is the secret that proves hops to m: the one that m signs its
-// cookies by, if it is one of this member's, or else this member's first. A
-// node that gives users no cookie may be without one.
-func (n *Node) hopSecretFor(m *Member) []byte {
+// hopSecretsFor are the secrets that prove hops to m. Its metadata says by which
+// it signs its cookies. If that is none of this member's it may have none of the
+// operator's, but a random one, or it is about to change its secret.
+func (n *Node) hopSecretsFor(m *Member) (secrets [][]byte) {
 	if n.cfg.Secret != nil && m.Secret != "" {
-		for _, secret := range n.hopSecrets() {
+		for _, secret := range append([][]byte{n.cfg.Secret}, n.cfg.OldSecrets...) {
 			if secretTag(secret) == m.Secret {
-				return secret
+				return [][]byte{secret}
 			}
 		}
-		return n.cfg.Secret
+		secrets = append(secrets, n.cfg.Secret)
 	}
 	if len(n.cfg.GossipKeys) > 0 {
-		return n.cfg.GossipKeys[0]
+		return append(secrets, n.cfg.GossipKeys[0])
 	}
-	return nil
+	return append(secrets, nil)
 }
 
 // arrival is what is known of a request when it has come in at the public door.

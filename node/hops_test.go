@@ -47,7 +47,7 @@ func TestWhoseHopsAreBelieved(t *testing.T) {
 		"no secret, and one":              {has{}, has{secrets: [][]byte{older}}, false},
 		"no secret, and one, with gossip": {has{gossip: [][]byte{gossip}}, has{secrets: [][]byte{older}, gossip: [][]byte{gossip}}, false},
 		"a secret, and none":              {has{secrets: [][]byte{older}}, has{}, true},
-		"a secret, and an application's":  {has{secrets: [][]byte{older}}, has{app: true}, false},
+		"a secret, and an application's":  {has{secrets: [][]byte{older}}, has{app: true}, true},
 	} {
 		make := func(name string, h has) *Node {
 			n := still(t, name, func(c *Config) {
@@ -63,13 +63,19 @@ func TestWhoseHopsAreBelieved(t *testing.T) {
 		from.see(t, asMember(to, "b"))
 		to.see(t, asMember(from, "a"))
 		for range 2 { // the second time the keys are at hand
-			self, key, now := newHops(from).To(router.Target{Name: "b", Boot: id("b", 1).Boot})
-			require.NotNil(t, key, name)
-			r := httptest.NewRequest("GET", "/v1/sessions/k", nil)
-			key.Prove(r, self, now)
-			hop, err := to.router.Arrived(r)
-			require.NoError(t, err, name)
-			require.Equal(t, c.want, hop != nil, name)
+			self, keys, now := newHops(from).To(router.Target{Name: "b", Boot: id("b", 1).Boot})
+			believed := 0
+			for _, key := range keys {
+				r := httptest.NewRequest("GET", "/v1/sessions/k", nil)
+				key.Prove(r, self, now)
+				hop, err := to.router.Arrived(r)
+				require.NoError(t, err, name)
+				if hop != nil {
+					believed++
+				}
+			}
+			require.Equal(t, c.want, believed == 1, name)
+			require.LessOrEqual(t, believed, 1, name)
 		}
 	}
 }
@@ -103,9 +109,9 @@ func TestKeysOfHopsAreBounded(t *testing.T) {
 	for i := range 1000 {
 		n.see(t, up("b", i))
 		target := router.Target{Name: "b", Boot: id("b", i).Boot}
-		_, key, _ := h.To(target)
+		_, first, _ := h.To(target)
 		_, again, _ := h.To(target)
-		require.Same(t, key, again)
+		require.Same(t, first[0], again[0])
 		keys, _ := h.From(id("b", i).String())
 		more, _ := h.From(id("b", i).String())
 		require.Same(t, keys[0], more[0])
@@ -113,8 +119,8 @@ func TestKeysOfHopsAreBounded(t *testing.T) {
 	}
 	require.Less(t, len(*h.to.Load()), 32)
 	require.Less(t, len(*h.from.Load()), 32)
-	_, key, _ := h.To(router.Target{Name: "never", Boot: "1"})
-	require.Nil(t, key)
+	_, keys, _ := h.To(router.Target{Name: "never", Boot: "1"})
+	require.Empty(t, keys)
 }
 
 // Clocks may be years apart. The time in a proof is by the receiver's, as the

@@ -26,7 +26,7 @@ func BenchmarkProxy(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			answer := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 300\r\n\r\n" + strings.Repeat("y", 300)
 			f := open(b, router.Config{
-				Lookup: fixed(canned(b, answer), router.Target{}), Hops: kept{router.NewHopKey(secret, "r", "me")},
+				Lookup: fixed(canned(b, answer), router.Target{}), Hops: kept{[]*router.HopKey{router.NewHopKey(secret, "r", "me")}},
 				Fence: func(string, router.Target) string { return "512/17/1700000000000" },
 			})
 			b.ReportAllocs()

@@ -18,7 +18,7 @@ import (
 
 // headerProof proves that a member has passed the request on:
 //
-//	<member>/<unix ms by the receiver's clock>/<MAC, base64>[/<further fields that it covers, with commas>]
+//	<member>/<unix ms by the receiver's clock>/<MAC, base64>[.<another>][/<further fields that it covers, with commas>]
 //
 // The address that a request comes from proves nothing: a member's host runs other programs too, and a TLS terminator on it hands on what visitors say.
 const headerProof = "Holdfast-Proof"
@@ -29,6 +29,9 @@ const hopWindow = 5 * time.Second
 
 // maxProof bounds a proof, in bytes, so that what a stranger sends is cheap to refuse.
 const maxProof = 1024
+
+// maxMACs bounds those in a proof.
+const maxMACs = 4
 
 // proven are the fields that each proof covers, in this order. Further ones it names.
 var proven = [...]string{
@@ -53,8 +56,9 @@ func NewHopKey(secret []byte, from, to string) *HopKey {
 
 // Hops are the keys by which members prove themselves to each other. It must neither lock for long nor block.
 type Hops interface {
-	// To returns as whom and by which key a hop to a member is proven, and the time by that member's clock. A nil key leaves it without a proof.
-	To(t Target) (self string, key *HopKey, now time.Time)
+	// To returns as whom and by which keys a hop to a member is proven, and the time by that member's clock. One key is enough if the member is known to
+	// have it; of several it needs one. Without any the hop has no proof.
+	To(t Target) (self string, keys []*HopKey, now time.Time)
 	// From returns the keys that hops of a member may be proven by, and this member's time. Whoever asks may have made the name up.
 	From(member string) (keys []*HopKey, now time.Time)
 }
@@ -108,18 +112,18 @@ func addField[N, V text](t *hopText, name N, value V) {
 // proof is what the hop under way is proven by.
 type proof struct {
 	self  string
-	key   *HopKey // nil for none
+	keys  []*HopKey
 	stamp []byte
 }
 
 // beginProof begins the text that proves a hop to a member. Whoever appends a field that only members may set adds it to the text too.
 func (x *exchange) beginProof(t Target) {
 	p := &x.proof
-	if p.key = nil; x.rt.cfg.Hops == nil {
+	if p.keys = nil; x.rt.cfg.Hops == nil {
 		return
 	}
 	var now time.Time
-	if p.self, p.key, now = x.rt.cfg.Hops.To(t); p.key == nil {
+	if p.self, p.keys, now = x.rt.cfg.Hops.To(t); len(p.keys) == 0 {
 		return
 	}
 	p.stamp = strconv.AppendInt(p.stamp[:0], now.UnixMilli(), 10)
@@ -139,7 +143,7 @@ func appendProven[V text](x *exchange, out []byte, name string, value V) []byte 
 // appendProof appends the proof, the fields of the head being in the text, too, behind those that were appended for the member.
 func (x *exchange) appendProof(out []byte) []byte {
 	p := &x.proof
-	if p.key == nil {
+	if len(p.keys) == 0 {
 		return out
 	}
 	x.text.b = append(x.text.b, x.forwarded...)
@@ -152,10 +156,12 @@ func (x *exchange) appendProof(out []byte) []byte {
 			}
 		}
 	}
-	mac := p.key.signer.sum(x.text.b)
 	out = append(append(append(append(out, headerProof...), ": "...), p.self...), '/')
-	out = append(append(out, p.stamp...), '/')
-	out = base64.RawURLEncoding.AppendEncode(out, mac[:])
+	out = append(out, p.stamp...)
+	for i, key := range p.keys {
+		mac := key.signer.sum(x.text.b)
+		out = base64.RawURLEncoding.AppendEncode(append(out, "/."[min(i, 1)]), mac[:])
+	}
 	if len(x.covered) > 0 {
 		out = append(append(out, '/'), x.covered...)
 	}
@@ -242,14 +248,18 @@ func (rt *Router) verify(method, target string, proofs []string, values func(nam
 	}
 	member, rest, _ := strings.Cut(proofs[0], "/")
 	stamp, rest, _ := strings.Cut(rest, "/")
-	signature, covered, _ := strings.Cut(rest, "/")
+	signatures, covered, _ := strings.Cut(rest, "/")
 	ms, err := strconv.ParseInt(stamp, 10, 64)
-	var mac [signatureSize + 2]byte // Decode may write in steps of three bytes
-	if err != nil || len(signature) != strictBase64.EncodedLen(signatureSize) {
-		return nil, nil
-	}
-	if n, err := strictBase64.Decode(mac[:], []byte(signature)); err != nil || n != signatureSize {
-		return nil, nil
+	var macs [maxMACs][signatureSize + 2]byte // Decode may write in steps of three bytes
+	count := 0
+	for signature := range strings.SplitSeq(signatures, ".") {
+		if err != nil || count == maxMACs || len(signature) != strictBase64.EncodedLen(signatureSize) {
+			return nil, nil
+		}
+		if n, err := strictBase64.Decode(macs[count][:], []byte(signature)); err != nil || n != signatureSize {
+			return nil, nil
+		}
+		count++
 	}
 	keys, now := rt.cfg.Hops.From(member)
 	text := rt.texts.Get().(*hopText)
@@ -257,7 +267,7 @@ func (rt *Router) verify(method, target string, proofs []string, values func(nam
 	text.of(method, target, member, stamp, covered, values)
 	if !slices.ContainsFunc(keys, func(key *HopKey) bool {
 		sum := key.signer.sum(text.b)
-		return hmac.Equal(sum[:], mac[:signatureSize])
+		return slices.ContainsFunc(macs[:count], func(mac [signatureSize + 2]byte) bool { return hmac.Equal(sum[:], mac[:signatureSize]) })
 	}) {
 		return nil, nil
 	}

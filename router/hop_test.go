@@ -26,11 +26,12 @@ type hops struct {
 
 func hopsOf(self string) hops { return hops{self: self, secret: secret, now: time.Now} }
 
-func (h hops) To(t router.Target) (string, *router.HopKey, time.Time) {
+func (h hops) To(t router.Target) (string, []*router.HopKey, time.Time) {
 	if key := h.keys[t.Name]; key != nil {
-		return h.self, key, h.now()
+		return h.self, []*router.HopKey{key}, h.now()
 	}
-	return h.self, router.NewHopKey(h.secret, h.self, t.Name), h.now()
+	new := router.NewHopKey([]byte("one that is not known everywhere"), h.self, t.Name)
+	return h.self, []*router.HopKey{new, router.NewHopKey(h.secret, h.self, t.Name)}, h.now()
 }
 
 func (h hops) From(member string) ([]*router.HopKey, time.Time) {
@@ -129,34 +130,37 @@ func TestProofsThatAreNone(t *testing.T) {
 		now := time.Now()
 		claims := 0
 		for name, change := range map[string]func(*http.Request){
-			"none":                   func(r *http.Request) { r.Header.Del("Holdfast-Proof") },
-			"two":                    func(r *http.Request) { r.Header.Add("Holdfast-Proof", r.Header.Get("Holdfast-Proof")) },
-			"empty":                  set("Holdfast-Proof", ""),
-			"huge":                   edit(func(p string) string { return p + strings.Repeat(",x", 1024) }),
-			"of another cluster":     prove(router.NewHopKey([]byte("another secret of it"), "r", "me"), "r", now),
-			"for another member":     prove(router.NewHopKey(secret, "r", "you"), "r", now),
-			"of another member":      prove(router.NewHopKey(secret, "r", "me"), "s", now),
-			"sent back":              prove(router.NewHopKey(secret, "me", "r"), "me", now),
-			"another method":         func(r *http.Request) { r.Method = "DELETE" },
-			"another path":           func(r *http.Request) { r.URL.Path = "/other" },
-			"another query":          func(r *http.Request) { r.URL.RawQuery = "x=2" },
-			"another user":           set("Holdfast-Key", "admin"),
-			"a second user":          func(r *http.Request) { r.Header.Add("Holdfast-Key", "admin") },
-			"another hop":            set("Holdfast-Hop", "0"),
-			"another attempt":        set("Holdfast-Attempt", "1f/0"),
-			"a failover":             set("Holdfast-Failover", "a/1"),
-			"a stand-in":             set("Holdfast-Stand-In", "a/1"),
-			"a fence":                set("Holdfast-Fence", "1/2/3"),
-			"another client":         set("X-Forwarded-For", "6.6.6.6"),
-			"another protocol":       set("X-Forwarded-Proto", "https"),
-			"another host":           set("X-Forwarded-Host", "evil.example"),
-			"a covered field":        set("Remote-User", "admin"),
-			"no covered field":       func(r *http.Request) { r.Header.Del("X-Real-Ip") },
-			"a field less covered":   edit(func(p string) string { return strings.TrimSuffix(p, ",remote-user") }),
-			"a field more covered":   edit(func(p string) string { return p + ",true-client-ip" }),
-			"another time":           edit(func(p string) string { return strings.Replace(p, "r/1", "r/2", 1) }),
-			"no time":                edit(func(p string) string { return "r/x" + p[strings.LastIndexByte(p[:20], '/'):] }),
-			"another signature":      edit(func(p string) string { return strings.Replace(p, "/", "/0", 1) }),
+			"none":                 func(r *http.Request) { r.Header.Del("Holdfast-Proof") },
+			"two":                  func(r *http.Request) { r.Header.Add("Holdfast-Proof", r.Header.Get("Holdfast-Proof")) },
+			"empty":                set("Holdfast-Proof", ""),
+			"huge":                 edit(func(p string) string { return p + strings.Repeat(",x", 1024) }),
+			"of another cluster":   prove(router.NewHopKey([]byte("another secret of it"), "r", "me"), "r", now),
+			"for another member":   prove(router.NewHopKey(secret, "r", "you"), "r", now),
+			"of another member":    prove(router.NewHopKey(secret, "r", "me"), "s", now),
+			"sent back":            prove(router.NewHopKey(secret, "me", "r"), "me", now),
+			"another method":       func(r *http.Request) { r.Method = "DELETE" },
+			"another path":         func(r *http.Request) { r.URL.Path = "/other" },
+			"another query":        func(r *http.Request) { r.URL.RawQuery = "x=2" },
+			"another user":         set("Holdfast-Key", "admin"),
+			"a second user":        func(r *http.Request) { r.Header.Add("Holdfast-Key", "admin") },
+			"another hop":          set("Holdfast-Hop", "0"),
+			"another attempt":      set("Holdfast-Attempt", "1f/0"),
+			"a failover":           set("Holdfast-Failover", "a/1"),
+			"a stand-in":           set("Holdfast-Stand-In", "a/1"),
+			"a fence":              set("Holdfast-Fence", "1/2/3"),
+			"another client":       set("X-Forwarded-For", "6.6.6.6"),
+			"another protocol":     set("X-Forwarded-Proto", "https"),
+			"another host":         set("X-Forwarded-Host", "evil.example"),
+			"a covered field":      set("Remote-User", "admin"),
+			"no covered field":     func(r *http.Request) { r.Header.Del("X-Real-Ip") },
+			"a field less covered": edit(func(p string) string { return strings.TrimSuffix(p, ",remote-user") }),
+			"a field more covered": edit(func(p string) string { return p + ",true-client-ip" }),
+			"another time":         edit(func(p string) string { return strings.Replace(p, "r/1", "r/2", 1) }),
+			"no time":              edit(func(p string) string { return "r/x" + p[strings.LastIndexByte(p[:20], '/'):] }),
+			"another signature":    edit(func(p string) string { return strings.Replace(p, "/", "/0", 1) }),
+			"too many signatures": edit(func(p string) string {
+				return strings.Replace(p, "/x-real", strings.Repeat("."+strings.Split(p, "/")[2], 4)+"/x-real", 1)
+			}),
 			"no signature":           edit(func(p string) string { return strings.Join(strings.Split(p, "/")[:2], "/") }),
 			"a signature of nothing": edit(func(string) string { return "r/0/" + base64.RawURLEncoding.EncodeToString(make([]byte, 16)) }),
 		} {
@@ -289,7 +293,7 @@ func TestWhatProxiesSay(t *testing.T) {
 func TestHopsAreCheap(t *testing.T) {
 	rt, err := router.New(router.Config{
 		Lookup: fixed(router.Target{}, router.Target{}), Any: func() router.Target { return router.Target{} },
-		Finder: finder(newSecret), Hops: kept{router.NewHopKey(secret, "r", "me")},
+		Finder: finder(newSecret), Hops: kept{[]*router.HopKey{router.NewHopKey(secret, "r", "me")}},
 	})
 	require.NoError(t, err)
 	defer rt.Close()
@@ -302,15 +306,17 @@ func TestHopsAreCheap(t *testing.T) {
 }
 
 // kept is a member that has its keys at hand.
-type kept struct{ key *router.HopKey }
+type kept struct{ keys []*router.HopKey }
 
-func (k kept) To(router.Target) (string, *router.HopKey, time.Time) { return "me", k.key, time.Now() }
-func (k kept) From(string) ([]*router.HopKey, time.Time)            { return []*router.HopKey{k.key}, time.Now() }
+func (k kept) To(router.Target) (string, []*router.HopKey, time.Time) {
+	return "me", k.keys, time.Now()
+}
+func (k kept) From(string) ([]*router.HopKey, time.Time) { return k.keys, time.Now() }
 
 func BenchmarkArrived(b *testing.B) {
 	rt, err := router.New(router.Config{
 		Lookup: fixed(router.Target{}, router.Target{}), Any: func() router.Target { return router.Target{} },
-		Finder: finder(newSecret), Hops: kept{router.NewHopKey(secret, "r", "me")},
+		Finder: finder(newSecret), Hops: kept{[]*router.HopKey{router.NewHopKey(secret, "r", "me")}},
 	})
 	require.NoError(b, err)
 	defer rt.Close()
