@@ -132,16 +132,16 @@ func (f *Finder) roleOf(name []byte) role {
 // the member that has passed it on, nil for none.
 func (f *Finder) Refused(r *http.Request, hop *Hop) func(name string) bool {
 	f.once.Do(f.init)
-	x := exchange{hop: hop, proxied: f.trusts(peerOf(r))}
+	proxied := f.trusts(peerOf(r))
 	return func(name string) bool {
 		n := []byte(name)
 		switch role := f.roleOf(n); role {
 		case passed:
 			return ours(n)
 		case forwardedFor, forwardedProto, forwardedHost:
-			return x.hop == nil && !x.proxied
+			return hop == nil && !proxied
 		default:
-			return !x.believes(role, n)
+			return !believes(role, n, hop, proxied)
 		}
 	}
 }
@@ -238,15 +238,18 @@ func (x *exchange) writeHead() {
 
 // believes reports whether a field is passed on that not everybody may set. What a member vouches for is believed whatever address it has, and of a
 // member nothing else is, although its address may be a trusted proxy's too.
-func (x *exchange) believes(role role, name []byte) bool {
+func believes(role role, name []byte, hop *Hop, proxied bool) bool {
 	switch {
 	case role != trusted && role != vouched:
 		return false
-	case x.hop != nil:
-		var room [maxProof / 2]byte
-		return len(name) <= len(room) && x.hop.covers(http1.Lower(room[:], name))
+	case hop != nil:
+		return hop.covers(name)
 	}
-	return role == trusted && x.proxied
+	return role == trusted && proxied
+}
+
+func (x *exchange) believes(role role, name []byte) bool {
+	return believes(role, name, x.hop, x.proxied)
 }
 
 // hear keeps what a member says of the request's way, and it or a trusted proxy of the client.

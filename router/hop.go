@@ -69,17 +69,9 @@ type Hop struct {
 	covered []string // further fields that the proof covers, in lower case
 }
 
-// covers reports whether the member vouches for a field, given in lower case.
-func (h *Hop) covers(lower []byte) bool {
-	if h == nil {
-		return false
-	}
-	for _, name := range h.covered {
-		if string(lower) == name {
-			return true
-		}
-	}
-	return false
+// covers reports whether the member vouches for a field.
+func (h *Hop) covers(name []byte) bool {
+	return slices.ContainsFunc(h.covered, func(covered string) bool { return foldedIs(name, covered) })
 }
 
 // hopText is what a proof signs. Each value has a line of its own and no value holds a line's end, so no two requests have the same text.
