@@ -90,6 +90,9 @@ type Config struct {
 	// RESPRedirect answers MOVED for keys that other nodes own, where the Redis
 	// door would forward.
 	RESPRedirect bool
+	// RESPAllowFlush runs FLUSHDB and FLUSHALL, which end every session and are
+	// refused otherwise.
+	RESPAllowFlush bool
 	// RESPRefuseRevive refuses commands that would bring a string or a hash back
 	// that was deleted less than so long ago, unless they are to create it (NX).
 	// Default 0: as in Redis, they create whatever was there.

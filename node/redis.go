@@ -28,7 +28,7 @@ type redisCluster struct{ node *Node }
 
 func newRedis(n *Node) *redis.Server {
 	return redis.New(redis.Config{
-		Cluster: redisCluster{n}, Password: n.cfg.RESPPassword, Redirect: n.cfg.RESPRedirect, MaxValue: n.cfg.MaxSession,
+		Cluster: redisCluster{n}, Password: n.cfg.RESPPassword, Redirect: n.cfg.RESPRedirect, AllowFlush: n.cfg.RESPAllowFlush, MaxValue: n.cfg.MaxSession,
 		MaxClients: n.cfg.RESPMaxClients, IdleTimeout: n.cfg.RESPIdleTimeout, Log: n.log,
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
-func withRedis(c *Config) { c.RESP = "127.0.0.1:0" }
+func withRedis(c *Config) { c.RESP, c.RESPAllowFlush = "127.0.0.1:0", true }
 
 // redisClient is one connection to a Redis door.
 type redisClient struct {

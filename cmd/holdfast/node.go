@@ -23,6 +23,7 @@ type nodeCommand struct {
 	RESPUnix         string   `name:"resp-unix" group:"Redis protocol" placeholder:"PATH" help:"Unix socket on which the Redis protocol is spoken too, for programs on this host."`
 	RESPPasswordFile string   `name:"resp-password-file" group:"Redis protocol" placeholder:"FILE" help:"File with the password that clients of -resp must give (AUTH). Default: none is asked for."`
 	RESPRedirect     bool     `name:"resp-redirect" group:"Redis protocol" help:"Answer MOVED for keys that other nodes own, as Redis Cluster does, where this node would forward the command."`
+	RESPAllowFlush   bool     `name:"resp-allow-flush" group:"Redis protocol" help:"Run FLUSHDB and FLUSHALL, which end every session of the cluster. Without it they are refused, for many a script sends them to clear a cache."`
 	RESPRefuseRevive duration `name:"resp-refuse-revive" group:"Redis protocol" placeholder:"DURATION" help:"Refuse to bring a string or hash back that was deleted less than so long ago, up to 1h, unless by NX: so that a request that saves late undoes no logout. Default: refuse none, as Redis."`
 	RESPMaxClients   int      `name:"resp-max-clients" group:"Redis protocol" placeholder:"NUMBER" default:"10000" help:"Most connections to -resp at a time."`
 	RESPIdleTimeout  duration `name:"resp-idle-timeout" group:"Redis protocol" placeholder:"DURATION" help:"Close connections to -resp that send nothing for so long. Default: close none."`
@@ -75,7 +76,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 // redis sets up the Redis door.
 func (c *nodeCommand) redis(cfg *node.Config) error {
 	cfg.RESPUnix = c.RESPUnix
-	cfg.RESPRedirect, cfg.RESPMaxClients = c.RESPRedirect, c.RESPMaxClients
+	cfg.RESPRedirect, cfg.RESPAllowFlush, cfg.RESPMaxClients = c.RESPRedirect, c.RESPAllowFlush, c.RESPMaxClients
 	cfg.RESPRefuseRevive, cfg.RESPIdleTimeout = time.Duration(c.RESPRefuseRevive), time.Duration(c.RESPIdleTimeout)
 	if c.RESPPasswordFile == "" {
 		return nil

@@ -33,7 +33,7 @@ func (s *servers) startHoldfast(binary string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	args := []string{"node", "-name", "respdiff", "-copies", "1"}
+	args := []string{"node", "-name", "respdiff", "-copies", "1", "-resp-allow-flush"}
 	for i, flag := range []string{"-resp", "-http", "-admin", "-peer", "-gossip"} {
 		args = append(args, flag, ports[i])
 	}

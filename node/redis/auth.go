@@ -19,8 +19,8 @@ const (
 )
 
 var authVerbs = []verb{
-	{name: "auth", arity: -2, flags: noScript | loading | stale | fast | noAuth, run: (*conn).auth},
-	{name: "hello", arity: -1, flags: noScript | loading | stale | fast | noAuth, run: (*conn).hello},
+	{name: "auth", arity: -2, flags: noScript | loading | stale | fast | noAuth | anyDatabase, run: (*conn).auth},
+	{name: "hello", arity: -1, flags: noScript | loading | stale | fast | noAuth | anyDatabase, run: (*conn).hello},
 }
 
 func (c *conn) auth(args [][]byte) {

@@ -205,7 +205,7 @@ func TestKeysInASlot(t *testing.T) {
 }
 
 func TestScanFindsEveryKeyOnce(t *testing.T) {
-	s, _ := open(t)
+	s, _ := open(t, allowFlush)
 	c := dial(t, s)
 	want := map[string]bool{}
 	for i := range 3000 {

@@ -20,6 +20,9 @@ type Config struct {
 	// about this node's keys only.
 	Redirect bool
 
+	// AllowFlush runs FLUSHDB and FLUSHALL, which are refused otherwise.
+	AllowFlush bool
+
 	// MaxValue bounds one argument, in bytes. Default 1 MiB.
 	MaxValue int
 	// MaxArgs bounds the arguments of one command. Default 1,048,576.

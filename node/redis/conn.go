@@ -45,6 +45,7 @@ type conn struct {
 	written partitions // since the last WAIT
 	subs    subscriptions
 	learnt  learnt // how the client knows the ring: see moved
+	foreign bool   // it has asked for another database and not come back: see choose
 
 	authenticated atomic.Bool  // read by the server's watch, as is what follows
 	subscribed    atomic.Bool  // to something

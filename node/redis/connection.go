@@ -10,11 +10,11 @@ import (
 var longAgo = time.Unix(1, 0)
 
 var connectionVerbs = []verb{
-	{name: "ping", arity: -1, flags: fast | subscriber, run: (*conn).ping},
+	{name: "ping", arity: -1, flags: fast | subscriber | anyDatabase, run: (*conn).ping},
 	{name: "echo", arity: 2, flags: fast | loading | stale, run: func(c *conn, args [][]byte) { c.out.Bulk(args[1]) }},
-	{name: "quit", arity: -1, flags: noScript | loading | stale | fast | noAuth | subscriber | atOnce, run: (*conn).quit},
-	{name: "reset", arity: 1, flags: noScript | loading | stale | fast | noAuth | subscriber | atOnce, run: (*conn).reset},
-	{name: "select", arity: 2, flags: loading | stale | fast, run: (*conn).choose},
+	{name: "quit", arity: -1, flags: noScript | loading | stale | fast | noAuth | subscriber | atOnce | anyDatabase, run: (*conn).quit},
+	{name: "reset", arity: 1, flags: noScript | loading | stale | fast | noAuth | subscriber | atOnce | anyDatabase, run: (*conn).reset},
+	{name: "select", arity: 2, flags: loading | stale | fast | anyDatabase, run: (*conn).choose},
 	{name: "readonly", arity: 1, flags: loading | stale | fast, run: ok},
 	{name: "readwrite", arity: 1, flags: loading | stale | fast, run: ok},
 	{name: "asking", arity: 1, flags: fast, run: ok},
@@ -52,7 +52,7 @@ func (c *conn) reset([][]byte) {
 	c.discard()
 	c.unsubscribeAll()
 	c.setProto(2)
-	c.replies = replyOn
+	c.replies, c.foreign = replyOn, false
 	c.show(func(p *public) { p.name = "" })
 	if c.server.cfg.Password != "" {
 		c.authenticated.Store(false)
@@ -61,16 +61,35 @@ func (c *conn) reset([][]byte) {
 	c.out.Simple("RESET")
 }
 
-// choose is SELECT: as in Redis Cluster there is database 0 and no other.
-func (c *conn) choose(args [][]byte) {
-	switch n, isInt := resp.ParseInt(args[1]); {
-	case !isInt:
-		c.fail(errInteger)
-	case n != 0:
-		c.fail("ERR DB index is out of range")
-	default:
-		c.out.OK()
+// choose is SELECT 0. As in Redis Cluster there is no other database, and what
+// asks for one has left.
+func (c *conn) choose([][]byte) {
+	c.foreign = false
+	c.out.OK()
+}
+
+const errForeign refusal = "ERR this connection has asked for another database than 0, and there is none: SELECT 0 first; until then only SELECT, PING, QUIT, RESET, AUTH and HELLO are taken"
+
+// leaves reports whether a command is a SELECT of another database than 0.
+func (o order) leaves() bool {
+	return o.verb != nil && o.verb.name == "select" && string(o.args[1]) != "0"
+}
+
+// stray notes that a SELECT of another database was refused. Many a program
+// does not look at the answer and goes on with what it wants done there, a
+// FLUSHDB perhaps. So nothing that it sends reaches the sessions until it has
+// come back, and a transaction that it has begun is forgotten.
+func (c *conn) stray() {
+	c.foreign = true
+	c.discard()
+}
+
+// errDatabase is the answer to a SELECT of another database, as Redis words it.
+func errDatabase(n []byte) refusal {
+	if _, isInt := resp.ParseInt(n); !isInt {
+		return errInteger
 	}
+	return "ERR DB index is out of range"
 }
 
 func (c *conn) time([][]byte) {

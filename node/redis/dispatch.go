@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/seed-95a32959/holdfast/command"
@@ -32,6 +33,8 @@ const (
 	noScript
 	loading
 	stale
+	anyDatabase // after a SELECT that was refused
+	wipes       // all sessions: wants Config.AllowFlush
 )
 
 // redisNames are the flags that COMMAND shows, in Redis's order.
@@ -78,6 +81,10 @@ func (c *conn) dispatch(args [][]byte) {
 	if no == none {
 		no = c.allowed(o)
 	}
+	if o.leaves() {
+		c.stray()
+		no = cmp.Or(no, errDatabase(o.args[1]))
+	}
 	switch {
 	case no != none:
 		c.tx.spoil()
@@ -92,7 +99,7 @@ func (c *conn) dispatch(args [][]byte) {
 // unhindered says that nothing about the connection keeps a command on keys
 // from being run.
 func (c *conn) unhindered() bool {
-	return !c.tx.open && c.subs.count() == 0 && c.authenticated.Load()
+	return !c.tx.open && !c.foreign && c.subs.count() == 0 && c.authenticated.Load()
 }
 
 func (c *conn) fail(no refusal) { c.out.Error(string(no)) }
@@ -162,6 +169,10 @@ func (c *conn) allowed(o order) refusal {
 	switch {
 	case !c.authenticated.Load() && flags&noAuth == 0:
 		return errNoAuth
+	case c.foreign && flags&anyDatabase == 0:
+		return errForeign
+	case flags&wipes != 0 && !c.server.cfg.AllowFlush:
+		return errNoFlush
 	case c.tx.open && flags&noMulti != 0:
 		return errNotInMulti
 	case c.out.Proto == 2 && c.subs.count() > 0 && flags&subscriber == 0:

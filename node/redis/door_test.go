@@ -27,6 +27,7 @@ func TestConnectionCommands(t *testing.T) {
 		SELECT 0 -> +OK
 		SELECT 1 -> -ERR DB index is out of range
 		SELECT x -> -ERR value is not an integer or out of range
+		SELECT 0 -> +OK
 		READONLY -> +OK
 		READWRITE -> +OK
 		ASKING -> +OK

@@ -188,6 +188,8 @@ func open(t testing.TB, change ...func(*Config)) (*Server, *fake) {
 	return s, f
 }
 
+func allowFlush(cfg *Config) { cfg.AllowFlush = true }
+
 // client is one connection to a door, through a pipe.
 type client struct {
 	t       testing.TB

@@ -24,8 +24,8 @@ var keyspaceVerbs = []verb{
 	{name: "dbsize", arity: 1, flags: reads | fast, run: (*conn).dbsize},
 	{name: "keys", arity: 2, flags: reads, run: (*conn).keys},
 	{name: "scan", arity: -2, flags: reads, run: (*conn).scan},
-	{name: "flushdb", arity: -1, flags: writes, run: (*conn).flushAll},
-	{name: "flushall", arity: -1, flags: writes, run: (*conn).flushAll},
+	{name: "flushdb", arity: -1, flags: writes | wipes, run: (*conn).flushAll},
+	{name: "flushall", arity: -1, flags: writes | wipes, run: (*conn).flushAll},
 	{name: "wait", arity: 3, flags: noScript, run: (*conn).wait},
 }
 
@@ -144,6 +144,8 @@ func (c *conn) scanSome(r ScanRequest) (keys []string, next Cursor, err error) {
 	}
 	return keys, next, nil
 }
+
+const errNoFlush refusal = "ERR FLUSHDB and FLUSHALL would end every session of the cluster, and are refused here: start the nodes with -resp-allow-flush to have them run"
 
 func (c *conn) flushAll(args [][]byte) {
 	if len(args) > 2 || len(args) == 2 && !is(args[1], "async") && !is(args[1], "sync") {

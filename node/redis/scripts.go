@@ -113,7 +113,7 @@ func (s *scripts) find(sha []byte) *script {
 
 const (
 	errNoScript     refusal = "NOSCRIPT No matching script. Please use EVAL."
-	errForeign      refusal = "NOSCRIPT this server runs no Lua, only the scripts of known session libraries"
+	errNoLua        refusal = "NOSCRIPT this server runs no Lua, only the scripts of known session libraries"
 	errScriptKeys   refusal = "ERR Number of keys can't be greater than number of args"
 	errScriptMinus  refusal = "ERR Number of keys can't be negative"
 	errScriptShort  refusal = "ERR the script needs one key and more arguments than it was given"
@@ -151,7 +151,7 @@ func (c *conn) rewritten(o order) (order, refusal) {
 		s = c.server.scripts.find(o.args[1])
 	} else {
 		_, s = c.server.scripts.load(string(o.args[1]))
-		absent = errForeign
+		absent = errNoLua
 	}
 	n, isInt := resp.ParseInt(o.args[2])
 	switch {
@@ -192,7 +192,7 @@ func (s *script) fill(key []byte, argv [][]byte) (args [][]byte, ok bool) {
 func (c *conn) scriptLoad(args [][]byte) {
 	sha, known := c.server.scripts.load(string(args[2]))
 	if known == nil {
-		c.fail(errForeign)
+		c.fail(errNoLua)
 		return
 	}
 	c.out.BulkString(sha)

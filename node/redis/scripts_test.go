@@ -24,7 +24,7 @@ func TestAnswersAreThoseOfRedis(t *testing.T) {
 			require.NoError(t, err)
 			script, err := exchange.Parse(filepath.Base(file), string(text))
 			require.NoError(t, err)
-			s, f := open(t)
+			s, f := open(t, allowFlush)
 			f.set(func() { f.now = time.Now() })
 			answers, err := script.Play(func() (net.Conn, error) {
 				ours, theirs := net.Pipe()

@@ -165,7 +165,7 @@ func (c *Cluster) start(n *node) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(c.bin, "node", "-name", n.name, "-cluster", "clients-"+strconv.Itoa(os.Getpid()), "-join", strings.Join(join, ","),
-		"-http", n.address(httpPort), "-admin", n.address(adminPort), "-resp", n.address(respPort),
+		"-http", n.address(httpPort), "-admin", n.address(adminPort), "-resp", n.address(respPort), "-resp-allow-flush",
 		"-peer", n.address(peerPort), "-gossip", n.address(gossipPort))
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_") }),
 		"HOLDFAST_PARENT_FD=3")
