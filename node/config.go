@@ -99,6 +99,10 @@ type Config struct {
 	RESPRefuseRevive time.Duration
 	// RESPMaxClients bounds the connections to the Redis door. Default 10,000.
 	RESPMaxClients int
+	// RESPMaxClientsPerAddress bounds the connections to the Redis door from one
+	// address (of IPv6: from one network of 64 bits). Default: a quarter of
+	// RESPMaxClients, at least 64.
+	RESPMaxClientsPerAddress int
 	// RESPIdleTimeout closes connections to the Redis door that send nothing.
 	// Default 0: none.
 	RESPIdleTimeout time.Duration
@@ -280,6 +284,9 @@ func (c Config) validate() error {
 	}
 	if c.RESPMaxClients < 0 {
 		bad("resp-max-clients", c.RESPMaxClients, "must not be negative")
+	}
+	if c.RESPMaxClientsPerAddress < 0 {
+		bad("resp-max-clients-per-address", c.RESPMaxClientsPerAddress, "must not be negative")
 	}
 	if c.RESPIdleTimeout < 0 {
 		bad("resp-idle-timeout", c.RESPIdleTimeout, "must not be negative")

@@ -29,7 +29,7 @@ type redisCluster struct{ node *Node }
 func newRedis(n *Node) *redis.Server {
 	return redis.New(redis.Config{
 		Cluster: redisCluster{n}, Password: n.cfg.RESPPassword, Redirect: n.cfg.RESPRedirect, AllowFlush: n.cfg.RESPAllowFlush, MaxValue: n.cfg.MaxSession,
-		MaxClients: n.cfg.RESPMaxClients, IdleTimeout: n.cfg.RESPIdleTimeout, Log: n.log,
+		MaxClients: n.cfg.RESPMaxClients, MaxClientsPerAddress: n.cfg.RESPMaxClientsPerAddress, IdleTimeout: n.cfg.RESPIdleTimeout, Log: n.log,
 	})
 }
 
@@ -396,7 +396,8 @@ func (n *Node) redisStats(a *statsAnswer) {
 	s := n.redis.Stats()
 	a.RedisClients, a.RedisSubscribers = int(s.Clients), int(s.Subscribers)
 	for name, v := range map[string]int64{
-		"redis_accepted": s.Accepted, "redis_rejected": s.Rejected,
+		"redis_accepted": s.Accepted, "redis_rejected": s.Rejected, "redis_crowded": s.Crowded,
+		"redis_wrong_passwords": s.WrongPasswords, "redis_unseen_auths": s.Unseen, "redis_auth_timeouts": s.Unproven,
 		"redis_commands": s.Commands, "redis_errors": s.Errors, "redis_protocol_errors": s.ProtocolErrors, "redis_cut_off": s.CutOff,
 		"redis_idle": s.Idle, "redis_panics": s.Panics, "redis_messages": s.Messages,
 	} {

@@ -16,11 +16,12 @@ type Limits struct {
 	anonymous bool
 }
 
-// Anonymous returns the limits for a client that has to authenticate first,
-// those of Redis: it has no use for more than HELLO with AUTH and SETNAME.
+// Anonymous returns the limits for a client that has to authenticate first: it
+// has no use for more than HELLO with AUTH and SETNAME. Those of an argument are
+// Redis's, but only one of them can be so long.
 func Anonymous() Limits {
-	const args, bulk, header = 10, 16 << 10, 32
-	return Limits{MaxArgs: args, MaxBulk: bulk, MaxQuery: args * (bulk + header), anonymous: true}
+	const args, bulk, rest = 10, 16 << 10, 1 << 10
+	return Limits{MaxArgs: args, MaxBulk: bulk, MaxQuery: bulk + rest, anonymous: true}
 }
 
 // maxLine bounds a line that is not the argument of a command: a length, or a

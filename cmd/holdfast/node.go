@@ -20,13 +20,14 @@ type nodeCommand struct {
 	MaxSession    size          `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
 	Memory        size          `group:"Sessions" placeholder:"SIZE" help:"Bytes of sessions over which no new ones are taken; those that exist can still be written and ended. Default: no limit."`
 
-	RESPUnix         string   `name:"resp-unix" group:"Redis protocol" placeholder:"PATH" help:"Unix socket on which the Redis protocol is spoken too, for programs on this host."`
-	RESPPasswordFile string   `name:"resp-password-file" group:"Redis protocol" placeholder:"FILE" help:"File with the password that clients of -resp must give (AUTH). Default: none is asked for."`
-	RESPRedirect     bool     `name:"resp-redirect" group:"Redis protocol" help:"Answer MOVED for keys that other nodes own, as Redis Cluster does, where this node would forward the command."`
-	RESPAllowFlush   bool     `name:"resp-allow-flush" group:"Redis protocol" help:"Run FLUSHDB and FLUSHALL, which end every session of the cluster. Without it they are refused, for many a script sends them to clear a cache."`
-	RESPRefuseRevive duration `name:"resp-refuse-revive" group:"Redis protocol" placeholder:"DURATION" help:"Refuse to bring a string or hash back that was deleted less than so long ago, up to 1h, unless by NX: so that a request that saves late undoes no logout. Default: refuse none, as Redis."`
-	RESPMaxClients   int      `name:"resp-max-clients" group:"Redis protocol" placeholder:"NUMBER" default:"10000" help:"Most connections to -resp at a time."`
-	RESPIdleTimeout  duration `name:"resp-idle-timeout" group:"Redis protocol" placeholder:"DURATION" help:"Close connections to -resp that send nothing for so long. Default: close none."`
+	RESPUnix                 string   `name:"resp-unix" group:"Redis protocol" placeholder:"PATH" help:"Unix socket on which the Redis protocol is spoken too, for programs on this host."`
+	RESPPasswordFile         string   `name:"resp-password-file" group:"Redis protocol" placeholder:"FILE" help:"File with the password that clients of -resp must give (AUTH). Default: none is asked for."`
+	RESPRedirect             bool     `name:"resp-redirect" group:"Redis protocol" help:"Answer MOVED for keys that other nodes own, as Redis Cluster does, where this node would forward the command."`
+	RESPAllowFlush           bool     `name:"resp-allow-flush" group:"Redis protocol" help:"Run FLUSHDB and FLUSHALL, which end every session of the cluster. Without it they are refused, for many a script sends them to clear a cache."`
+	RESPRefuseRevive         duration `name:"resp-refuse-revive" group:"Redis protocol" placeholder:"DURATION" help:"Refuse to bring a string or hash back that was deleted less than so long ago, up to 1h, unless by NX: so that a request that saves late undoes no logout. Default: refuse none, as Redis."`
+	RESPMaxClients           int      `name:"resp-max-clients" group:"Redis protocol" placeholder:"NUMBER" default:"10000" help:"Most connections to -resp at a time."`
+	RESPMaxClientsPerAddress int      `name:"resp-max-clients-per-address" group:"Redis protocol" placeholder:"NUMBER" help:"Most connections to -resp from one IPv4 address, or one IPv6 network of 64 bits. Default: a quarter of -resp-max-clients, at least 64."`
+	RESPIdleTimeout          duration `name:"resp-idle-timeout" group:"Redis protocol" placeholder:"DURATION" help:"Close connections to -resp that send nothing for so long. Default: close none."`
 
 	App       string `group:"Application" placeholder:"URL" help:"Application beside this node, as http://127.0.0.1:3000, https://… or unix:/path: it gets every request outside /v1/, with Holdfast-Key, the user, and Holdfast-Api, where this node answers."`
 	AppHealth string `group:"Application" placeholder:"PATH" help:"Path that the application answers with 2xx or 3xx while it is well. Asked every second; while it is not well, its users go to the node's successor. Default: it is well while it takes connections."`
@@ -77,6 +78,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 func (c *nodeCommand) redis(cfg *node.Config) error {
 	cfg.RESPUnix = c.RESPUnix
 	cfg.RESPRedirect, cfg.RESPAllowFlush, cfg.RESPMaxClients = c.RESPRedirect, c.RESPAllowFlush, c.RESPMaxClients
+	cfg.RESPMaxClientsPerAddress = c.RESPMaxClientsPerAddress
 	cfg.RESPRefuseRevive, cfg.RESPIdleTimeout = time.Duration(c.RESPRefuseRevive), time.Duration(c.RESPIdleTimeout)
 	if c.RESPPasswordFile == "" {
 		return nil

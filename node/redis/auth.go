@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"strconv"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/resp"
 )
@@ -14,6 +15,7 @@ const redisVersion = "7.0.15"
 
 const (
 	errWrongPass refusal = "WRONGPASS invalid username-password pair or user is disabled."
+	errGuesses   refusal = "ERR too many wrong passwords have come from your address, try again in some seconds"
 	errNoPass    refusal = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
 	errHello     refusal = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 )
@@ -45,13 +47,38 @@ func (c *conn) auth(args [][]byte) {
 // login checks a password in a time that says nothing of how much of it is
 // right. Without a password set every one is, as in Redis.
 func (c *conn) login(user, password []byte) refusal {
+	if c.server.cfg.Password != "" && !c.mayGuess() {
+		c.closing = true
+		return errGuesses
+	}
 	want, got := sha256.Sum256([]byte(c.server.cfg.Password)), sha256.Sum256(password)
 	same := subtle.ConstantTimeCompare(want[:], got[:]) == 1
 	if string(user) != "default" || !same && c.server.cfg.Password != "" {
+		c.server.counters.wrongPasswords.Add(1)
+		c.server.guesses.failed(c.origin, time.Now())
 		return errWrongPass
 	}
 	c.admitted()
 	return none
+}
+
+// mayGuess lets an attempt wait that comes after wrong ones from its address. It
+// returns false if the attempt is not to be looked at.
+func (c *conn) mayGuess() bool {
+	wait, ok := c.server.guesses.attempt(c.origin, time.Now())
+	if !ok {
+		c.server.counters.unseenPasswords.Add(1)
+		return false
+	}
+	if wait == 0 {
+		return true
+	}
+	select {
+	case <-time.After(wait):
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
 }
 
 // hello chooses the protocol, and may log in and name the client on the way.

@@ -36,12 +36,16 @@ type Config struct {
 	OutputLimit int
 	// MaxClients bounds the connections. Default 10,000.
 	MaxClients int
+	// MaxClientsPerAddress bounds the connections from one IPv4 address or one
+	// IPv6 network of 64 bits. Those by a Unix socket are not counted. Default:
+	// a quarter of MaxClients, at least 64.
+	MaxClientsPerAddress int
 
 	// IdleTimeout closes connections that send nothing, except subscribers.
 	// Default 0: none.
 	IdleTimeout time.Duration
 	// AuthTimeout closes connections that have not authenticated where that is
-	// needed. Default 10s.
+	// needed, whatever they send. Default 10s.
 	AuthTimeout time.Duration
 	// WriteTimeout closes connections that do not read what they are sent.
 	// Default 10s.
@@ -66,6 +70,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxQuery, max(64<<20, 2*c.MaxValue))
 	def(&c.OutputLimit, 64<<20)
 	def(&c.MaxClients, 10_000)
+	def(&c.MaxClientsPerAddress, max(c.MaxClients/4, min(c.MaxClients, 64)))
 	if c.AuthTimeout == 0 {
 		c.AuthTimeout = 10 * time.Second
 	}

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -26,8 +27,14 @@ const (
 type conn struct {
 	server *Server
 	net    net.Conn
+	origin string // see guesses
 	id     int64
 	born   int64 // in ticks
+
+	// ctx ends with the connection: what it has asked for is done for nobody
+	// then.
+	ctx    context.Context
+	cancel context.CancelFunc
 
 	in      *resp.Reader
 	out     resp.Reply // answers that are not sent yet
@@ -48,6 +55,7 @@ type conn struct {
 	foreign bool   // it has asked for another database and not come back: see choose
 
 	authenticated atomic.Bool  // read by the server's watch, as is what follows
+	stranger      atomic.Int64 // tick since which it is not authenticated
 	subscribed    atomic.Bool  // to something
 	busy          atomic.Bool  // with a command
 	active        atomic.Int64 // tick of the last read
@@ -76,11 +84,13 @@ const (
 )
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{server: s, net: nc, born: s.ticks.Load()}
+	c := &conn{server: s, net: nc, origin: origin(nc.RemoteAddr()), born: s.ticks.Load()}
+	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.public = public{proto: 2, queued: -1}
 	c.out.Proto = 2
 	c.in = resp.NewReader(nc, resp.Anonymous())
 	c.active.Store(c.born)
+	c.stranger.Store(c.born)
 	c.writing.Store(-1)
 	if s.cfg.Password == "" {
 		c.admitted()
@@ -166,7 +176,7 @@ func (c *conn) refuse(err error) {
 	c.closing = true
 	c.server.counters.protocolErrors.Add(1)
 	if errors.Is(err, resp.ErrHTTP) {
-		c.server.cfg.Log.Warn("redis: a client speaks HTTP, perhaps a browser that somebody else's page makes to", "client", c.net.RemoteAddr())
+		c.server.counters.browsers.Add(1)
 		return
 	}
 	c.out.Error("ERR " + err.Error())
@@ -235,9 +245,15 @@ func (c *conn) cutOff(why string) {
 	c.close(why)
 }
 
-// close ends the connection from outside; its goroutines notice.
+// close ends the connection from outside, and says why.
 func (c *conn) close(why string) {
 	c.server.cfg.Log.Info("redis: closed a connection", "client", c.net.RemoteAddr(), "why", why)
+	c.hangUp()
+}
+
+// hangUp ends the connection and what is done for it. Its goroutines notice.
+func (c *conn) hangUp() {
+	c.cancel()
 	c.net.Close()
 }
 
@@ -247,7 +263,7 @@ func (c *conn) end() {
 	if q := c.subs.queue; q != nil {
 		q.finish()
 	}
-	c.net.Close()
+	c.hangUp()
 }
 
 // stopReading ends the connection after the commands that it has sent.

@@ -365,3 +365,5 @@ func TestNothingIsAllocatedForALocalCommand(t *testing.T) {
 
 // nopConn goes nowhere.
 type nopConn struct{ net.Conn }
+
+func (nopConn) RemoteAddr() net.Addr { return &net.TCPAddr{Port: 50_000} }

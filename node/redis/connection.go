@@ -55,7 +55,9 @@ func (c *conn) reset([][]byte) {
 	c.replies, c.foreign = replyOn, false
 	c.show(func(p *public) { p.name = "" })
 	if c.server.cfg.Password != "" {
-		c.authenticated.Store(false)
+		if c.authenticated.Swap(false) { // a stranger gets no further time by it
+			c.stranger.Store(c.server.ticks.Load())
+		}
 		c.in.SetLimits(resp.Anonymous())
 	}
 	c.out.Simple("RESET")

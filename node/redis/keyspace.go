@@ -30,7 +30,7 @@ var keyspaceVerbs = []verb{
 }
 
 func (c *conn) dbsize([][]byte) {
-	n, err := c.server.cfg.Cluster.Count(c.server.ctx, c.server.cfg.Redirect)
+	n, err := c.server.cfg.Cluster.Count(c.ctx, c.server.cfg.Redirect)
 	if err != nil {
 		c.fault(err)
 		return
@@ -43,7 +43,7 @@ func (c *conn) keys(args [][]byte) {
 	var keys []string
 	size := 0
 	for r.From.Partition < ring.Partitions {
-		found, err := c.server.cfg.Cluster.Scan(c.server.ctx, r)
+		found, err := c.server.cfg.Cluster.Scan(c.ctx, r)
 		if err != nil {
 			c.fault(err)
 			return
@@ -135,7 +135,7 @@ func (c *conn) scanSome(r ScanRequest) (keys []string, next Cursor, err error) {
 			break
 		}
 		r.From, r.Count = next, left
-		found, err := c.server.cfg.Cluster.Scan(c.server.ctx, r)
+		found, err := c.server.cfg.Cluster.Scan(c.ctx, r)
 		if err != nil {
 			return nil, next, err
 		}
@@ -152,7 +152,7 @@ func (c *conn) flushAll(args [][]byte) {
 		c.fail(errSyntax)
 		return
 	}
-	if err := c.server.cfg.Cluster.Flush(c.server.ctx, c.server.cfg.Redirect); err != nil {
+	if err := c.server.cfg.Cluster.Flush(c.ctx, c.server.cfg.Redirect); err != nil {
 		c.fault(err)
 		return
 	}
@@ -180,7 +180,7 @@ func (c *conn) wait(args [][]byte) {
 	if ms > 0 {
 		limit = min(limit, time.Duration(min(ms, int64(maxWait/time.Millisecond)))*time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(c.server.ctx, limit)
+	ctx, cancel := context.WithTimeout(c.ctx, limit)
 	defer cancel()
 	c.out.Int(int64(c.server.cfg.Cluster.Wait(ctx, c.written.list(), int(copies))))
 	c.written = partitions{}

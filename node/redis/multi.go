@@ -118,7 +118,7 @@ func (c *conn) watch(args [][]byte) {
 			c.fail(errWatches)
 			return
 		}
-		w, err := c.server.cfg.Cluster.Watch(c.server.ctx, string(key))
+		w, err := c.server.cfg.Cluster.Watch(c.ctx, string(key))
 		if err != nil {
 			c.fault(err)
 			return
@@ -189,7 +189,7 @@ func (c *conn) execKeyed(tx *transaction, watches []command.Watch) (answers [][]
 	if b.Key == "" {
 		b.Key = watches[0].Key
 	}
-	reply, err := c.server.cfg.Cluster.Do(c.server.ctx, b, nil)
+	reply, err := c.server.cfg.Cluster.Do(c.ctx, b, nil)
 	if err != nil {
 		return nil, false, err
 	}

@@ -58,7 +58,7 @@ func (c *conn) listen() {
 		return
 	}
 	c.server.hub.subscribers.Add(1)
-	c.server.cfg.Cluster.Listening(c.server.ctx)
+	c.server.cfg.Cluster.Listening(c.ctx)
 }
 
 // openQueue makes what is sent from now on go through a queue, in which answers
@@ -154,7 +154,7 @@ func (c *conn) showSubscriptions() {
 }
 
 func (c *conn) publish(args [][]byte) {
-	receivers, err := c.server.cfg.Cluster.Publish(c.server.ctx, args[1], args[2])
+	receivers, err := c.server.cfg.Cluster.Publish(c.ctx, args[1], args[2])
 	if err != nil {
 		c.fault(err)
 		return

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 
 	"github.com/seed-95a32959/holdfast/command"
@@ -19,7 +20,7 @@ func (c *conn) rename(spec *command.Spec, args [][]byte) {
 }
 
 func (c *conn) move(from, to []byte, onlyIfFree bool) error {
-	taken, err := c.runHere(true, words("DUMP", from), words("PTTL", from))
+	taken, err := c.runHere(c.ctx, true, words("DUMP", from), words("PTTL", from))
 	if err != nil {
 		return err
 	}
@@ -35,7 +36,9 @@ func (c *conn) move(from, to []byte, onlyIfFree bool) error {
 	if !onlyIfFree {
 		restore = append(restore, []byte("REPLACE"))
 	}
-	restored, err := c.runHere(false, restore)
+	// Whoever leaves now must not have both names: an old id would live on.
+	ctx := context.WithoutCancel(c.ctx)
+	restored, err := c.runHere(ctx, false, restore)
 	if err != nil {
 		return err
 	}
@@ -47,7 +50,7 @@ func (c *conn) move(from, to []byte, onlyIfFree bool) error {
 		c.out.B = append(c.out.B, restored...)
 		return nil
 	}
-	if _, err := c.runHere(false, words(command.Leave, from)); err != nil {
+	if _, err := c.runHere(ctx, false, words(command.Leave, from)); err != nil {
 		return err
 	}
 	if onlyIfFree {
@@ -62,9 +65,9 @@ func words(name string, args ...[]byte) [][]byte { return append([][]byte{[]byte
 
 // runHere has commands on the key of the first run by its owner, and returns
 // the answer.
-func (c *conn) runHere(multi bool, commands ...[][]byte) ([]byte, error) {
+func (c *conn) runHere(ctx context.Context, multi bool, commands ...[][]byte) ([]byte, error) {
 	b := &command.Batch{Commands: commands, Multi: multi, Proto: 2, Key: view(commands[0][1])}
-	reply, err := c.server.cfg.Cluster.Do(c.server.ctx, b, nil)
+	reply, err := c.server.cfg.Cluster.Do(ctx, b, nil)
 	if err == nil && len(reply) == 0 {
 		err = resp.ErrReply
 	}

@@ -55,7 +55,7 @@ func (c *conn) routed(spec *command.Spec, args [][]byte, slot int, key string) {
 	}
 	c.one[0] = args
 	c.batch = command.Batch{Commands: c.one[:], Only: spec, Proto: c.out.Proto, Key: key}
-	reply, err := c.server.cfg.Cluster.Do(c.server.ctx, &c.batch, c.out.B)
+	reply, err := c.server.cfg.Cluster.Do(c.ctx, &c.batch, c.out.B)
 	if err != nil {
 		c.fault(err)
 		return

@@ -18,6 +18,8 @@ type Server struct {
 	hub      hub
 	scripts  scripts
 	settings settings
+	guesses  guesses
+	refused  refused // the watch's
 	shards   shardCache
 	told     [ring.Partitions]atomic.Int64 // from which tick on: see tell
 	counters counters
@@ -36,6 +38,7 @@ type Server struct {
 	closing   bool
 	lastID    int64
 	conns     map[int64]*conn
+	origins   map[string]int // connections by where they are from
 	listeners map[net.Listener]struct{}
 }
 
@@ -47,7 +50,7 @@ var ErrServerClosed = errors.New("redis: server closed")
 func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg.withDefaults(), runID: newRunID(), started: time.Now(),
-		conns: make(map[int64]*conn), listeners: make(map[net.Listener]struct{}),
+		conns: make(map[int64]*conn), origins: make(map[string]int), listeners: make(map[net.Listener]struct{}),
 	}
 	s.settings.init(&s.cfg)
 	s.scripts.init()
@@ -106,6 +109,7 @@ func (s *Server) unlisten(l net.Listener) {
 func (s *Server) ServeConn(nc net.Conn) {
 	c := newConn(s, nc)
 	if refusal := s.admit(c); refusal != "" {
+		c.cancel()
 		s.counters.rejected.Add(1)
 		_ = nc.SetWriteDeadline(time.Now().Add(time.Second)) // a closed connection needs none
 		_, _ = nc.Write([]byte(refusal))                     // that it is refused shows without the text
@@ -123,7 +127,11 @@ func (s *Server) admit(c *conn) (refusal string) {
 		return "-ERR server is shutting down\r\n"
 	case len(s.conns) >= s.cfg.MaxClients:
 		return "-ERR max number of clients reached\r\n"
+	case s.origins[c.origin] >= s.cfg.MaxClientsPerAddress && c.origin != unixOrigin:
+		s.counters.crowded.Add(1)
+		return "-ERR max number of clients of one address reached\r\n"
 	}
+	s.origins[c.origin]++
 	s.lastID++
 	c.id = s.lastID
 	s.conns[c.id] = c
@@ -136,6 +144,9 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c.id)
+	if s.origins[c.origin]--; s.origins[c.origin] <= 0 {
+		delete(s.origins, c.origin)
+	}
 }
 
 // all returns the connections in order of age.
@@ -166,7 +177,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		close(done)
 	}()
 	for _, c := range s.all() {
-		c.stopReading()
+		if c.authenticated.Load() {
+			c.stopReading()
+		} else {
+			c.hangUp()
+		}
 	}
 	defer s.cancel()
 	var err error
@@ -175,7 +190,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.cancel()
 	for _, c := range s.all() {
-		c.net.Close()
+		c.hangUp()
 	}
 	<-done
 	return err
@@ -209,6 +224,7 @@ func (s *Server) watch() {
 			for _, c := range s.all() {
 				s.look(c, now)
 			}
+			s.tellRefusals(now)
 		}
 	}
 }
@@ -219,10 +235,12 @@ func (s *Server) look(c *conn, now int64) {
 		c.close("it did not read what it was sent")
 		return
 	}
-	idle := now - c.active.Load()
-	switch {
+	switch idle := now - c.active.Load(); {
+	case !c.authenticated.Load() && over(now-c.stranger.Load(), s.cfg.AuthTimeout):
+		s.counters.unproven.Add(1)
+		c.hangUp()
 	case c.busy.Load() || c.subscribed.Load():
-	case over(idle, s.cfg.IdleTimeout), !c.authenticated.Load() && over(idle, s.cfg.AuthTimeout):
+	case over(idle, s.cfg.IdleTimeout):
 		s.counters.idle.Add(1)
 		c.close("it was idle for too long")
 	}

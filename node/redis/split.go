@@ -55,7 +55,7 @@ func split(spec *command.Spec, args [][]byte) []*part {
 // runParts has all parts run by their owners. If one could not be, or was
 // answered with an error, it answers with the first such error.
 func (c *conn) runParts(parts []*part) bool {
-	group, ctx := errgroup.WithContext(c.server.ctx)
+	group, ctx := errgroup.WithContext(c.ctx)
 	group.SetLimit(maxParallel)
 	for _, p := range parts {
 		group.Go(func() error { return c.runPart(ctx, p) })

@@ -11,7 +11,11 @@ type Stats struct {
 	Clients        int   // connections now
 	Subscribers    int   // connections that have subscribed to something now
 	Accepted       int64 // connections taken
-	Rejected       int64 // connections refused, over MaxClients or while stopping
+	Rejected       int64 // connections refused, over a limit or while stopping
+	Crowded        int64 // of these, over MaxClientsPerAddress
+	WrongPasswords int64
+	Unseen         int64 // passwords not looked at, for too many before were wrong
+	Unproven       int64 // connections closed that did not authenticate in time
 	Commands       int64
 	Errors         int64 // commands answered with an error
 	ProtocolErrors int64 // connections closed for what they sent
@@ -22,6 +26,8 @@ type Stats struct {
 }
 
 type counters struct {
+	crowded, wrongPasswords, unseenPasswords, unproven, browsers atomic.Int64
+
 	accepted, rejected, commands, errors, protocolErrors, cutOff, idle, panics, messages atomic.Int64
 }
 
@@ -36,6 +42,7 @@ func (s *Server) Stats() Stats {
 		Accepted: n.accepted.Load(), Rejected: n.rejected.Load(),
 		Commands: n.commands.Load(), Errors: n.errors.Load(),
 		ProtocolErrors: n.protocolErrors.Load(), CutOff: n.cutOff.Load(), Idle: n.idle.Load(),
+		Crowded: n.crowded.Load(), WrongPasswords: n.wrongPasswords.Load(), Unseen: n.unseenPasswords.Load(), Unproven: n.unproven.Load(),
 		Panics: n.panics.Load(), Messages: n.messages.Load(),
 	}
 }

@@ -123,7 +123,7 @@ func hostPort(address string) (host string, port int64) {
 // as they take to ask again. So every node named has been heard of since they
 // asked.
 func (c *conn) told() Topology {
-	c.server.cfg.Cluster.Confirm(c.server.ctx)
+	c.server.cfg.Cluster.Confirm(c.ctx)
 	t := c.server.cfg.Cluster.Topology()
 	c.learnt.asked(t.Table)
 	return t
@@ -304,7 +304,7 @@ func (c *conn) inSlot(slot, most int, answer func(keys []string)) {
 	at := Cursor{Partition: slot / ring.SlotsPerPartition}
 	end := at.Partition + 1
 	for at.Partition < end && (most < 0 || len(keys) < most) {
-		found, err := c.server.cfg.Cluster.Scan(c.server.ctx, ScanRequest{From: at, Count: scanChunk})
+		found, err := c.server.cfg.Cluster.Scan(c.ctx, ScanRequest{From: at, Count: scanChunk})
 		if err != nil {
 			c.fault(err)
 			return
