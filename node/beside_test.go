@@ -231,6 +231,25 @@ func TestUnixSocketInPlaceOfAFile(t *testing.T) {
 	}
 }
 
+// The group of a socket may connect as its owner may, and nobody else.
+func TestUnixSocketsAreForOwnerAndGroup(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "hf")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	cfg := loopbackConfig("ada")
+	cfg.HTTPUnix, cfg.RESPUnix = filepath.Join(dir, "http"), filepath.Join(dir, "resp")
+	begin(t, cfg)
+	for _, path := range []string{cfg.HTTPUnix, cfg.RESPUnix} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o660), info.Mode().Perm(), path)
+		conn, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+	}
+}
+
 // The Redis door on a Unix socket, beside the one at an address or alone.
 func TestRedisOnAUnixSocket(t *testing.T) {
 	t.Parallel()
