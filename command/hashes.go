@@ -328,6 +328,10 @@ func (c *call) scan(want kind, value func(string)) error {
 	if err != nil {
 		return err
 	}
+	matches, err := matcher(match)
+	if err != nil {
+		return err
+	}
 	var found []session.Field
 	i := 0
 	for name, v := range entries(rec) {
@@ -335,7 +339,7 @@ func (c *call) scan(want kind, value func(string)) error {
 			return errLate
 		}
 		i++
-		if match == nil || glob.Match(view(match), name) {
+		if matches(name) {
 			found = append(found, session.Field{Name: name, Value: v})
 		}
 	}
@@ -353,6 +357,18 @@ func (c *call) scan(want kind, value func(string)) error {
 		}
 	}
 	return nil
+}
+
+// matcher returns what says whether a name fits a pattern; nil fits all.
+func matcher(match []byte) (func(name string) bool, error) {
+	if match == nil {
+		return func(string) bool { return true }, nil
+	}
+	pattern, err := glob.Compile(view(match))
+	if err != nil {
+		return nil, failure("ERR " + err.Error())
+	}
+	return pattern.Match, nil
 }
 
 // scanOptions reads a cursor and what follows it.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/seed-95a32959/holdfast/internal/glob"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -65,6 +64,14 @@ func (c *call) scanKeys() error {
 	if err != nil || !ok || limit < 1 {
 		return errInteger
 	}
+	match := c.args[3]
+	if len(match) == 0 {
+		match = nil
+	}
+	matches, err := matcher(match)
+	if err != nil {
+		return err
+	}
 	var all []placed
 	for rec := range c.Each {
 		if position := PositionOf(rec.Key()); position >= from {
@@ -86,7 +93,7 @@ func (c *call) scanKeys() error {
 		if c.stops(i) {
 			return errLate
 		}
-		if c.fits(p.rec) {
+		if matches(p.rec.Key()) && c.isKind(p.rec) {
 			fits = append(fits, p)
 		}
 	}
@@ -100,10 +107,10 @@ func (c *call) scanKeys() error {
 	return nil
 }
 
-// fits says whether a key is one that was asked for.
-func (c *call) fits(rec *session.Record) bool {
-	match, kind := c.args[3], c.args[4]
-	return (len(match) == 0 || glob.Match(view(match), rec.Key())) && (len(kind) == 0 || is(kind, string(kindOf(rec))))
+// isKind says whether a key is of the kind that was asked for.
+func (c *call) isKind(rec *session.Record) bool {
+	kind := c.args[4]
+	return len(kind) == 0 || is(kind, string(kindOf(rec)))
 }
 
 // PageOf reads the answer to a [ScanBatch].
