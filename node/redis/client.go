@@ -53,7 +53,16 @@ func plain(b []byte) bool {
 	return true
 }
 
+// maxClientName bounds what a client says of itself, in bytes: CLIENT LIST says
+// it of all.
+const maxClientName = 256
+
+const errClientName refusal = "ERR names and versions of clients may have 256 bytes"
+
 func (c *conn) setName(name []byte) refusal {
+	if len(name) > maxClientName {
+		return errClientName
+	}
 	if !plain(name) {
 		return "ERR Client names cannot contain spaces, newlines or special characters."
 	}
@@ -66,6 +75,8 @@ func (c *conn) clientSetInfo(args [][]byte) {
 	switch {
 	case option != "lib-name" && option != "lib-ver":
 		c.fail(refusal("ERR Unrecognized option '" + clip(args[2], 128) + "'"))
+	case len(args[3]) > maxClientName:
+		c.fail(errClientName)
 	case !plain(args[3]):
 		c.fail(refusal("ERR " + option + " cannot contain spaces, newlines or special characters."))
 	default:
@@ -225,15 +236,19 @@ func (c *conn) clientKill(args [][]byte) {
 	}))
 }
 
-func (c *conn) killFilters(options [][]byte) (filters []func(*conn) bool, no refusal) {
+// killFilters reads pairs of a filter and its value. Of one filter the last
+// value counts, as in Redis.
+func (c *conn) killFilters(options [][]byte) (filters map[string]func(*conn) bool, no refusal) {
 	if len(options)%2 != 0 {
 		return nil, errSyntax
 	}
+	filters = make(map[string]func(*conn) bool)
 	skipMe := true
 	for ; len(options) > 0; options = options[2:] {
 		value := string(options[1])
 		var fits func(*conn) bool
-		switch lower(options[0]) {
+		name := lower(options[0])
+		switch name {
 		case "id":
 			id, isInt := resp.ParseInt(options[1])
 			if !isInt || id < 1 {
@@ -260,11 +275,11 @@ func (c *conn) killFilters(options [][]byte) (filters []func(*conn) bool, no ref
 			return nil, errSyntax
 		}
 		if fits != nil {
-			filters = append(filters, fits)
+			filters[name] = fits
 		}
 	}
 	if skipMe {
-		filters = append(filters, func(o *conn) bool { return o != c })
+		filters["skipme"] = func(o *conn) bool { return o != c }
 	}
 	return filters, none
 }

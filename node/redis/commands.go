@@ -1,9 +1,11 @@
 package redis
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/glob"
@@ -30,8 +32,9 @@ type entry struct {
 	words      []entry
 }
 
-// entries are all commands that a client may send, by name.
-func entries() map[string]entry {
+// entries returns all commands that a client may send, by name. They are made
+// once, as is what COMMAND answers: it is long, and asked for in two words.
+var entries = sync.OnceValue(func() map[string]entry {
 	all := make(map[string]entry)
 	for _, s := range command.All() {
 		all[s.Name] = specEntry(s)
@@ -40,6 +43,22 @@ func entries() map[string]entry {
 		all[name] = verbEntry(v)
 	}
 	return all
+})
+
+// allCommands is the answer to COMMAND in protocol 2 and 3.
+var allCommands = [2]func() []byte{
+	sync.OnceValue(func() []byte { return answerCommand(2) }),
+	sync.OnceValue(func() []byte { return answerCommand(3) }),
+}
+
+func answerCommand(proto int) []byte {
+	c := conn{out: resp.Reply{Proto: proto}}
+	all := entries()
+	c.out.Array(len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		c.entry(all[name])
+	}
+	return c.out.B
 }
 
 func specEntry(s *command.Spec) entry {
@@ -142,16 +161,20 @@ func (c *conn) keySpecs(e entry) {
 }
 
 func (c *conn) commandAll([][]byte) {
-	all := entries()
-	c.out.Array(len(all))
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		c.entry(all[name])
-	}
+	c.out.B = append(c.out.B, allCommands[c.out.Proto-2]()...)
 }
+
+// maxInfos bounds the names of one COMMAND INFO. There are fewer commands, and
+// what is said of one is many times its name.
+const maxInfos = 512
 
 func (c *conn) commandInfo(args [][]byte) {
 	if len(args) == 2 {
 		c.commandAll(args)
+		return
+	}
+	if len(args)-2 > maxInfos {
+		c.fail(refusal(fmt.Sprintf("ERR COMMAND INFO takes %d names at most", maxInfos)))
 		return
 	}
 	all := entries()
@@ -177,7 +200,12 @@ func (c *conn) commandList(args [][]byte) {
 		value := string(args[4])
 		switch lower(args[3]) {
 		case "pattern":
-			keep = func(e entry) bool { return glob.Match(strings.ToLower(value), e.name) }
+			pattern, err := glob.Compile(strings.ToLower(value))
+			if err != nil {
+				c.fault(err)
+				return
+			}
+			keep = func(e entry) bool { return pattern.Match(e.name) }
 		case "aclcat":
 			keep = func(e entry) bool { return slices.Contains(e.categories, "@"+strings.ToLower(value)) }
 		case "module":

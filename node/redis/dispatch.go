@@ -181,10 +181,11 @@ func (c *conn) allowed(o order) refusal {
 	return none
 }
 
-// lower is for names, which are short: longer than any it is given back as it is.
+// lower is for names, which are short: none is longer than what it returns.
 func lower(b []byte) string {
-	if len(b) > 32 {
-		return string(b)
+	const longest = 32
+	if len(b) > longest {
+		return string(b[:longest+1])
 	}
 	return strings.ToLower(string(b))
 }

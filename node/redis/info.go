@@ -95,7 +95,7 @@ func (c *conn) infoPersistence(w *strings.Builder) {
 func (c *conn) infoStats(w *strings.Builder) {
 	s := c.server.Stats()
 	fmt.Fprintf(w, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\ntotal_error_replies:%d\r\nrejected_connections:%d\r\nclient_output_buffer_limit_disconnections:%d\r\npubsub_channels:%d\r\npubsub_patterns:%d\r\n",
-		s.Accepted+s.Rejected, s.Commands, s.Errors, s.Rejected, s.CutOff, len(c.server.hub.channelNames()), c.server.hub.patternCount())
+		s.Accepted+s.Rejected, s.Commands, s.Errors, s.Rejected, s.CutOff, c.server.hub.count(channels), c.server.hub.count(patterns))
 }
 
 func (c *conn) infoReplication(w *strings.Builder) {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/glob"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -39,6 +40,10 @@ func (c *conn) dbsize([][]byte) {
 }
 
 func (c *conn) keys(args [][]byte) {
+	if len(args[1]) > glob.MaxPattern {
+		c.fault(glob.LengthError(len(args[1])))
+		return
+	}
 	r := ScanRequest{Count: scanChunk, Match: string(args[1]), Local: c.server.cfg.Redirect}
 	var keys []string
 	size := 0
@@ -115,6 +120,9 @@ func (r *ScanRequest) options(options [][]byte) refusal {
 			}
 			r.Count = int(min(n, 10*scanChunk))
 		case is(options[0], "match"):
+			if len(options[1]) > glob.MaxPattern {
+				return refusal("ERR " + glob.LengthError(len(options[1])).Error())
+			}
 			r.Match = string(options[1])
 		case is(options[0], "type"):
 			r.Type = lower(options[1])

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/seed-95a32959/holdfast/command"
@@ -21,9 +22,10 @@ type transaction struct {
 func (t *transaction) spoil() { t.spoilt = t.spoilt || t.open }
 
 const (
-	errTooLong  refusal = "ERR transaction is too long"
-	maxWatches          = 10_000
-	orderCost           = 64 // bytes of a queued argument beside its own
+	maxWatches = 10_000
+	maxQueued  = 10_000 // commands of one transaction
+	orderCost  = 64     // bytes of a queued argument, and of a command, beside its own
+
 	errWatches  refusal = "ERR too many keys are watched"
 	errAborted  refusal = "EXECABORT Transaction discarded because of previous errors."
 	errNoMulti  refusal = "ERR EXEC without MULTI"
@@ -76,11 +78,12 @@ func (t *transaction) add(o order, cfg *Config) refusal {
 		}
 		t.slot, t.hasKeys = slot, true
 	}
+	t.bytes += orderCost
 	for _, arg := range o.args {
 		t.bytes += len(arg) + orderCost
 	}
-	if t.bytes > cfg.MaxQuery {
-		return errTooLong
+	if t.bytes > cfg.MaxQuery || len(t.orders) >= maxQueued {
+		return refusal(fmt.Sprintf("ERR transaction is too long: %d commands and %d bytes are taken, an argument counts %d bytes beside its own", maxQueued, cfg.MaxQuery, orderCost))
 	}
 	args := make([][]byte, len(o.args))
 	for i, arg := range o.args {

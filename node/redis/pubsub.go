@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -9,10 +10,13 @@ import (
 )
 
 const (
-	// maxSubscriptions and maxChannel bound what one client subscribes to, and
-	// the name of each in bytes.
+	// maxSubscriptions and maxPatterns bound what one client subscribes to, the
+	// one with the patterns and the other these alone.
 	maxSubscriptions = 10_000
-	maxChannel       = 4 << 10
+	maxPatterns      = 1_000
+	// maxChannel bounds the name of a channel, in bytes. Those of keyspace
+	// events are as long as a key can be, and some more.
+	maxChannel = 1 << 10
 )
 
 var pubsubVerbs = []verb{
@@ -23,7 +27,7 @@ var pubsubVerbs = []verb{
 	{name: "publish", arity: 3, flags: pubsub | loading | stale | fast, run: (*conn).publish},
 	{name: "pubsub|channels", arity: -2, flags: pubsub | loading | stale, run: (*conn).pubsubChannels},
 	{name: "pubsub|numsub", arity: -2, flags: pubsub | loading | stale, run: (*conn).pubsubNumSub},
-	{name: "pubsub|numpat", arity: 2, flags: pubsub | loading | stale, run: func(c *conn, _ [][]byte) { c.out.Int(int64(c.server.hub.patternCount())) }},
+	{name: "pubsub|numpat", arity: 2, flags: pubsub | loading | stale, run: func(c *conn, _ [][]byte) { c.out.Int(int64(c.server.hub.count(patterns))) }},
 }
 
 // subscriptions are what one connection has subscribed to.
@@ -36,8 +40,8 @@ func (s *subscriptions) count() int { return len(s.names[channels]) + len(s.name
 
 func (c *conn) subscribe(t topic, args [][]byte) {
 	for _, name := range args[1:] {
-		if len(name) > maxChannel || c.subs.count() >= maxSubscriptions {
-			c.fail("ERR too many subscriptions, or the name of one is too long")
+		if no := nameable(name); no != none {
+			c.fail(no)
 			return
 		}
 	}
@@ -49,6 +53,14 @@ func (c *conn) subscribe(t topic, args [][]byte) {
 		c.subscribeTo(t, string(name))
 	}
 	c.showSubscriptions()
+}
+
+// nameable refuses a channel or pattern whose name is too long.
+func nameable(name []byte) refusal {
+	if len(name) <= maxChannel {
+		return none
+	}
+	return refusal(fmt.Sprintf("ERR name of %d bytes is too long for a channel or a pattern, %d are taken", len(name), maxChannel))
 }
 
 // listen has all nodes know that there is a subscriber here before the first
@@ -74,25 +86,39 @@ func (c *conn) openQueue() bool {
 	return true
 }
 
-// subscribeTo confirms before anything can be delivered, and is in the hub
-// before the client can know of it.
+// subscribeTo is in the hub before the client can know of it, and what comes
+// from there waits until the client has been told.
 func (c *conn) subscribeTo(t topic, name string) {
-	_, known := c.subs.names[t][name]
-	if !known && c.subs.count() >= maxSubscriptions {
-		c.fail("ERR too many subscriptions")
+	if _, known := c.subs.names[t][name]; known {
+		c.confirm(topicVerbs[t].on, name, true)
 		return
 	}
-	c.subs.names[t][name] = struct{}{}
-	c.confirm(topicVerbs[t].on, name, true)
-	if known {
-		return
+	c.subs.queue.gate()
+	if no := c.subscribeAnew(t, name); no != none {
+		c.fail(no)
+	} else {
+		c.subs.names[t][name] = struct{}{}
+		c.confirm(topicVerbs[t].on, name, true)
 	}
-	q := c.subs.queue
-	q.gate()
-	c.server.hub.add(t, name, q)
 	if c.flush() != nil {
 		c.closing = true
 	}
+}
+
+func (c *conn) subscribeAnew(t topic, name string) refusal {
+	switch {
+	case c.subs.count() >= maxSubscriptions:
+		return refusal(fmt.Sprintf("ERR too many subscriptions: a connection may have %d", maxSubscriptions))
+	case t == channels:
+		return c.server.hub.add(t, name, nil, c.subs.queue)
+	case len(c.subs.names[patterns]) >= maxPatterns:
+		return refusal(fmt.Sprintf("ERR too many patterns: a connection may have %d", maxPatterns))
+	}
+	pattern, err := glob.Compile(name)
+	if err != nil {
+		return refusal("ERR " + err.Error())
+	}
+	return c.server.hub.add(t, name, pattern, c.subs.queue)
 }
 
 func (c *conn) unsubscribe(t topic, args [][]byte) {
@@ -154,6 +180,10 @@ func (c *conn) showSubscriptions() {
 }
 
 func (c *conn) publish(args [][]byte) {
+	if no := nameable(args[1]); no != none {
+		c.fail(no)
+		return
+	}
 	receivers, err := c.server.cfg.Cluster.Publish(c.ctx, args[1], args[2])
 	if err != nil {
 		c.fault(err)
@@ -167,27 +197,23 @@ func (c *conn) pubsubChannels(args [][]byte) {
 		c.fail(wrongArity("pubsub|channels"))
 		return
 	}
-	pattern := "*"
+	text := "*"
 	if len(args) == 3 {
-		pattern = string(args[2])
+		text = string(args[2])
 	}
-	var names []string
-	for _, name := range c.server.hub.channelNames() {
-		if glob.Match(pattern, name) {
-			names = append(names, name)
-		}
+	pattern, err := glob.Compile(text)
+	if err != nil {
+		c.fault(err)
+		return
 	}
-	c.out.Array(len(names))
-	for _, name := range names {
-		c.out.BulkString(name)
-	}
+	c.bulks(c.server.hub.channelNames(pattern))
 }
 
 func (c *conn) pubsubNumSub(args [][]byte) {
 	c.out.Array(2 * (len(args) - 2))
 	for _, name := range args[2:] {
 		c.out.Bulk(name)
-		c.out.Int(int64(len(c.server.hub.of(channels, string(name)))))
+		c.out.Int(int64(len(c.server.hub.of(string(name)))))
 	}
 }
 
@@ -195,7 +221,7 @@ func (c *conn) pubsubNumSub(args [][]byte) {
 // patterns that fit it, and returns how many these are. It does not block. A
 // node calls it for what is published anywhere in the cluster.
 func (s *Server) Deliver(channel string, payload []byte) (receivers int) {
-	for _, q := range s.hub.of(channels, channel) {
+	for _, q := range s.hub.of(channel) {
 		receivers += q.message(channel, payload)
 	}
 	for _, p := range s.hub.fitting(channel) {
@@ -212,7 +238,7 @@ func (s *Server) HasSubscribers() bool { return s.hub.subscribers.Load() > 0 }
 
 // Subscribed reports whether a message on the channel would reach a client here.
 func (s *Server) Subscribed(channel string) bool {
-	return s.HasSubscribers() && (len(s.hub.of(channels, channel)) > 0 || len(s.hub.fitting(channel)) > 0)
+	return s.HasSubscribers() && (len(s.hub.of(channel)) > 0 || len(s.hub.fitting(channel)) > 0)
 }
 
 // message queues a message of a channel, and returns 1 if it did.

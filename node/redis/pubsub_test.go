@@ -79,7 +79,7 @@ func TestASubscriberThatDoesNotReadIsCutOff(t *testing.T) {
 func TestSubscriptionsAreBounded(t *testing.T) {
 	s, _ := open(t)
 	c := dial(t, s)
-	require.Contains(t, c.do("SUBSCRIBE "+strings.Repeat("x", maxChannel+1)), "-ERR too many subscriptions")
+	require.Contains(t, c.do("SUBSCRIBE "+strings.Repeat("x", maxChannel+1)), "-ERR name of 1025 bytes is too long for a channel or a pattern, 1024 are taken")
 	require.False(t, s.HasSubscribers())
 }
 

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -58,13 +59,28 @@ var configVerbs = []verb{
 	}},
 }
 
+// maxSettings bounds the patterns of one CONFIG GET. There are fewer settings.
+const maxSettings = 128
+
 func (c *conn) configGet(args [][]byte) {
+	if len(args)-2 > maxSettings {
+		c.fail(refusal(fmt.Sprintf("ERR CONFIG GET takes %d patterns at most", maxSettings)))
+		return
+	}
+	asked := make([]*glob.Pattern, len(args)-2)
+	for i, arg := range args[2:] {
+		var err error
+		if asked[i], err = glob.Compile(strings.ToLower(string(arg))); err != nil {
+			c.fault(err)
+			return
+		}
+	}
 	s := &c.server.settings
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(s.values)) {
-		if slices.ContainsFunc(args[2:], func(pattern []byte) bool { return glob.Match(lower(pattern), name) }) {
+		if slices.ContainsFunc(asked, func(p *glob.Pattern) bool { return p.Match(name) }) {
 			names = append(names, name)
 		}
 	}
