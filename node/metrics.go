@@ -186,6 +186,7 @@ var (
 		"redis_wrong_passwords": "AUTHs and HELLO AUTHs with a wrong password.",
 		"redis_unseen_auths":    "AUTHs refused without a look at the password, because too many of their address were waiting.",
 		"redis_auth_timeouts":   "Connections to the Redis endpoint closed because they had not authenticated in time.",
+		"redis_abandoned":       "Commands broken off because their clients had gone.",
 		"refused_lagging":       "New sessions refused because copies are too far behind.",
 		"refused_late":          "Requests refused because they came too late to be run.",
 		"refused_ops":           "Forwarded operations refused because too many wait.",

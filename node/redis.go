@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,9 +161,10 @@ func (c redisCluster) Flush(ctx context.Context, local bool) error {
 // seen as many keys as it was to.
 func (c redisCluster) Scan(ctx context.Context, r redis.ScanRequest) (redis.ScanResult, error) {
 	found := redis.ScanResult{Next: r.From}
-	for found.Next.Partition < ring.Partitions && found.Seen < r.Count {
+	end := cmp.Or(r.Until, ring.Partitions)
+	for found.Next.Partition < end && found.Seen < r.Count {
 		first := found.Next.Partition
-		n := min(sweepers, ring.Partitions-first)
+		n := min(sweepers, end-first)
 		pages, err := c.pages(ctx, r, found.Next, n, r.Count-found.Seen)
 		if err != nil {
 			return found, err
@@ -397,7 +399,7 @@ func (n *Node) redisStats(a *statsAnswer) {
 	a.RedisClients, a.RedisSubscribers = int(s.Clients), int(s.Subscribers)
 	for name, v := range map[string]int64{
 		"redis_accepted": s.Accepted, "redis_rejected": s.Rejected, "redis_crowded": s.Crowded,
-		"redis_wrong_passwords": s.WrongPasswords, "redis_unseen_auths": s.Unseen, "redis_auth_timeouts": s.Unproven,
+		"redis_wrong_passwords": s.WrongPasswords, "redis_unseen_auths": s.Unseen, "redis_auth_timeouts": s.Unproven, "redis_abandoned": s.Gone,
 		"redis_commands": s.Commands, "redis_errors": s.Errors, "redis_protocol_errors": s.ProtocolErrors, "redis_cut_off": s.CutOff,
 		"redis_idle": s.Idle, "redis_panics": s.Panics, "redis_messages": s.Messages,
 	} {

@@ -23,6 +23,7 @@ const (
 	memberlist = "github.com/hashicorp/memberlist"
 	xxhash     = "github.com/cespare/xxhash/v2"
 	xsync      = "golang.org/x/sync"
+	xsys       = "golang.org/x/sys"
 	xtime      = "golang.org/x/time"
 )
 
@@ -35,6 +36,8 @@ var allowed = map[string][]string{
 	"adapters/...":         {"session", "replication", "node/api", "adapters/internal/opaque"},
 	"internal/problem":     nil,
 	"internal/glob":        nil,
+	"internal/buffers":     nil,
+	"internal/hangup":      {xsys},
 	"internal/planted":     nil,
 	"internal/alloctest":   nil,
 	"internal/selftest":    {"internal/planted"},
@@ -54,7 +57,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "internal/problem", "internal/http1"},
 	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", xxhash, xsync, xtime},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/glob", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/glob", "internal/buffers", "internal/hangup", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }

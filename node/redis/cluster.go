@@ -63,6 +63,7 @@ type ScanRequest struct {
 	Match string // a pattern of package glob; "" fits all
 	Type  string // as TYPE says it; "" fits all
 	Local bool   // pass over partitions that other nodes own
+	Until int    // the partition that ends the scan; 0 is none
 }
 
 // ScanResult is what one scan has found.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/hangup"
 	"github.com/seed-95a32959/holdfast/resp"
 )
 
@@ -57,9 +58,13 @@ type conn struct {
 	authenticated atomic.Bool  // read by the server's watch, as is what follows
 	stranger      atomic.Int64 // tick since which it is not authenticated
 	subscribed    atomic.Bool  // to something
-	busy          atomic.Bool  // with a command
+	busy          atomic.Bool  // with a turn
+	step          atomic.Int64 // commands begun
 	active        atomic.Int64 // tick of the last read
 	writing       atomic.Int64 // tick at which a write began, -1 between writes
+
+	line     *hangup.Detector // the watch's, as is what follows
+	lastStep int64            // at the look before, -1 if it was not busy
 
 	mu     sync.Mutex // guards public
 	public public
@@ -86,6 +91,7 @@ const (
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{server: s, net: nc, origin: origin(nc.RemoteAddr()), born: s.ticks.Load()}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	c.line, c.lastStep = hangup.New(nc), -1
 	c.public = public{proto: 2, queued: -1}
 	c.out.Proto = 2
 	c.in = resp.NewReader(nc, resp.Anonymous())
@@ -143,6 +149,10 @@ func (c *conn) runBuffered() {
 		}
 		c.prefetch(commands)
 		for i, args := range commands {
+			if c.ctx.Err() != nil { // the client has gone
+				c.closing = true
+				return
+			}
 			c.behind = len(commands) - 1 - i
 			c.run(args)
 			if len(c.out.B) >= flushAt && c.flush() != nil {
@@ -185,6 +195,7 @@ func (c *conn) refuse(err error) {
 // run answers one command, as far as the client wants to have answers.
 func (c *conn) run(args [][]byte) {
 	begin, mode := len(c.out.B), c.replies
+	c.step.Add(1)
 	c.dispatch(args)
 	c.count++
 	if len(c.out.B) > begin && c.out.B[begin] == '-' {

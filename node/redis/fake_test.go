@@ -29,11 +29,12 @@ type fake struct {
 	listening atomic.Int64 // how often a client began to
 	confirmed atomic.Int64 // how often the topology was
 
-	mu     sync.Mutex // guards what follows
-	fail   error      // what Do answers, if not nil
-	panics bool       // Do does
-	served int        // batches
-	waited []int      // partitions of the last Wait
+	mu     sync.Mutex                                  // guards what follows
+	fail   error                                       // what Do answers, if not nil
+	panics bool                                        // Do does
+	hold   func(ctx context.Context, b *command.Batch) // called by Do, if not nil
+	served int                                         // batches
+	waited []int                                       // partitions of the last Wait
 	now    time.Time
 
 	prefetched []string // last
@@ -69,9 +70,15 @@ func (f *fake) set(change func()) {
 
 func (f *fake) Do(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
 	f.mu.Lock()
-	fail, panics := f.fail, f.panics
+	fail, panics, hold := f.fail, f.panics, f.hold
 	f.served++
 	f.mu.Unlock()
+	if hold != nil {
+		hold(ctx, b)
+	}
+	if err := ctx.Err(); err != nil {
+		return dst, err
+	}
 	if panics {
 		panic("a planted bug")
 	}

@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -16,6 +18,11 @@ const (
 	// scanRounds bounds the requests that one SCAN makes, as its COUNT bounds
 	// the keys: most partitions of a small cluster are empty.
 	scanRounds = 64
+	// sweepTimeout bounds a command that looks at all keys, or at all of a slot.
+	sweepTimeout = 30 * time.Second
+	// maxSweeps bounds those of all clients that are under way at once. Others
+	// wait for their turn: what is about one key must not wait behind them.
+	maxSweeps = 8
 	// maxWait bounds WAIT without a timeout. Redis would wait for ever, with a
 	// client that may have gone long ago.
 	maxWait = time.Minute
@@ -30,8 +37,33 @@ var keyspaceVerbs = []verb{
 	{name: "wait", arity: 3, flags: noScript, run: (*conn).wait},
 }
 
+// errSweep is the answer to a command that has looked at keys for too long.
+var errSweep = fmt.Errorf("not all keys were looked at within %v, use SCAN", sweepTimeout)
+
+// sweep runs what looks at many keys when it is its turn. f stops when its
+// context ends, which is when time is up or the client has gone.
+func (c *conn) sweep(f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(c.ctx, sweepTimeout, errSweep)
+	defer cancel()
+	select {
+	case c.server.sweeps <- struct{}{}:
+		defer func() { <-c.server.sweeps }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	err := f(ctx)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 func (c *conn) dbsize([][]byte) {
-	n, err := c.server.cfg.Cluster.Count(c.ctx, c.server.cfg.Redirect)
+	n := 0
+	err := c.sweep(func(ctx context.Context) (err error) {
+		n, err = c.server.cfg.Cluster.Count(ctx, c.server.cfg.Redirect)
+		return err
+	})
 	if err != nil {
 		c.fault(err)
 		return
@@ -44,26 +76,35 @@ func (c *conn) keys(args [][]byte) {
 		c.fault(glob.LengthError(len(args[1])))
 		return
 	}
-	r := ScanRequest{Count: scanChunk, Match: string(args[1]), Local: c.server.cfg.Redirect}
-	var keys []string
-	size := 0
-	for r.From.Partition < ring.Partitions {
-		found, err := c.server.cfg.Cluster.Scan(c.ctx, r)
-		if err != nil {
-			c.fault(err)
-			return
-		}
-		for _, key := range found.Keys {
-			size += len(key) + len("$512\r\n\r\n")
-		}
-		if size > c.server.cfg.OutputLimit {
-			c.fail("ERR too many keys for one answer, use SCAN")
-			return
-		}
-		keys = append(keys, found.Keys...)
-		r.From = found.Next
+	keys, err := c.allKeys(ScanRequest{Count: scanChunk, Match: string(args[1]), Local: c.server.cfg.Redirect})
+	if err != nil {
+		c.fault(err)
+		return
 	}
 	c.bulks(keys)
+}
+
+var errManyKeys = errors.New("too many keys for one answer, use SCAN")
+
+func (c *conn) allKeys(r ScanRequest) (keys []string, err error) {
+	size := 0
+	return keys, c.sweep(func(ctx context.Context) error {
+		for r.From.Partition < ring.Partitions && ctx.Err() == nil {
+			found, err := c.server.cfg.Cluster.Scan(ctx, r)
+			if err != nil {
+				return err
+			}
+			for _, key := range found.Keys {
+				size += len(key) + len("$512\r\n\r\n")
+			}
+			if size > c.server.cfg.OutputLimit {
+				return errManyKeys
+			}
+			keys = append(keys, found.Keys...)
+			r.From = found.Next
+		}
+		return ctx.Err()
+	})
 }
 
 func (c *conn) bulks(list []string) {
@@ -90,7 +131,12 @@ func (c *conn) scan(args [][]byte) {
 		c.fail(no)
 		return
 	}
-	keys, next, err := c.scanSome(r)
+	var keys []string
+	var next Cursor
+	err = c.sweep(func(ctx context.Context) (err error) {
+		keys, next, err = c.scanSome(ctx, r)
+		return err
+	})
 	if err != nil {
 		c.fault(err)
 		return
@@ -135,7 +181,7 @@ func (r *ScanRequest) options(options [][]byte) refusal {
 }
 
 // scanSome looks at about r.Count keys.
-func (c *conn) scanSome(r ScanRequest) (keys []string, next Cursor, err error) {
+func (c *conn) scanSome(ctx context.Context, r ScanRequest) (keys []string, next Cursor, err error) {
 	next = r.From
 	left := r.Count
 	for range scanRounds {
@@ -143,7 +189,10 @@ func (c *conn) scanSome(r ScanRequest) (keys []string, next Cursor, err error) {
 			break
 		}
 		r.From, r.Count = next, left
-		found, err := c.server.cfg.Cluster.Scan(c.ctx, r)
+		found, err := c.server.cfg.Cluster.Scan(ctx, r)
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return nil, next, err
 		}
@@ -160,7 +209,10 @@ func (c *conn) flushAll(args [][]byte) {
 		c.fail(errSyntax)
 		return
 	}
-	if err := c.server.cfg.Cluster.Flush(c.ctx, c.server.cfg.Redirect); err != nil {
+	err := c.sweep(func(ctx context.Context) error {
+		return c.server.cfg.Cluster.Flush(ctx, c.server.cfg.Redirect)
+	})
+	if err != nil {
 		c.fault(err)
 		return
 	}

@@ -21,6 +21,7 @@ type Server struct {
 	guesses  guesses
 	refused  refused // the watch's
 	shards   shardCache
+	sweeps   chan struct{}                 // a slot for each that is under way
 	told     [ring.Partitions]atomic.Int64 // from which tick on: see tell
 	counters counters
 	runID    string
@@ -52,6 +53,7 @@ func New(cfg Config) *Server {
 		cfg: cfg.withDefaults(), runID: newRunID(), started: time.Now(),
 		conns: make(map[int64]*conn), origins: make(map[string]int), listeners: make(map[net.Listener]struct{}),
 	}
+	s.sweeps = make(chan struct{}, maxSweeps)
 	s.settings.init(&s.cfg)
 	s.scripts.init()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -210,16 +212,25 @@ func (s *Server) drained(ctx context.Context) bool {
 	}
 }
 
+// looksASecond is how often the watch looks for clients that have gone.
+const looksASecond = 10
+
 // watch closes the connections that are idle for too long and those that do not
-// read. It looks once a second, so that a command costs no timer.
+// read, once a second, so that a command costs no timer. More often it looks
+// for clients that have gone while one of their commands runs, so that none
+// costs a goroutine.
 func (s *Server) watch() {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(time.Second / looksASecond)
 	defer tick.Stop()
-	for {
+	for looks := 1; ; looks++ {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
+			s.dropTheGone()
+			if looks%looksASecond != 0 {
+				continue
+			}
 			now := s.ticks.Add(1)
 			for _, c := range s.all() {
 				s.look(c, now)
@@ -227,6 +238,35 @@ func (s *Server) watch() {
 			s.tellRefusals(now)
 		}
 	}
+}
+
+// dropTheGone ends what is done for clients that have gone. It looks at those
+// only whose command has been running since the last time: a quick one is
+// answered, and a client may close its half of the connection behind the last.
+func (s *Server) dropTheGone() {
+	for _, c := range s.slow() {
+		if c.line.Gone() {
+			s.counters.gone.Add(1)
+			c.cancel()
+		}
+	}
+}
+
+// slow returns the connections that are at the same command as at the last call.
+func (s *Server) slow() (list []*conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		step := int64(-1)
+		if c.busy.Load() && c.ctx.Err() == nil {
+			step = c.step.Load()
+		}
+		if step >= 0 && step == c.lastStep {
+			list = append(list, c)
+		}
+		c.lastStep = step
+	}
+	return list
 }
 
 func (s *Server) look(c *conn, now int64) {

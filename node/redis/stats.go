@@ -15,6 +15,7 @@ type Stats struct {
 	Crowded        int64 // of these, over MaxClientsPerAddress
 	WrongPasswords int64
 	Unseen         int64 // passwords not looked at, for too many before were wrong
+	Gone           int64 // commands broken off whose clients had gone
 	Unproven       int64 // connections closed that did not authenticate in time
 	Commands       int64
 	Errors         int64 // commands answered with an error
@@ -26,7 +27,7 @@ type Stats struct {
 }
 
 type counters struct {
-	crowded, wrongPasswords, unseenPasswords, unproven, browsers atomic.Int64
+	gone, crowded, wrongPasswords, unseenPasswords, unproven, browsers atomic.Int64
 
 	accepted, rejected, commands, errors, protocolErrors, cutOff, idle, panics, messages atomic.Int64
 }
@@ -42,7 +43,7 @@ func (s *Server) Stats() Stats {
 		Accepted: n.accepted.Load(), Rejected: n.rejected.Load(),
 		Commands: n.commands.Load(), Errors: n.errors.Load(),
 		ProtocolErrors: n.protocolErrors.Load(), CutOff: n.cutOff.Load(), Idle: n.idle.Load(),
-		Crowded: n.crowded.Load(), WrongPasswords: n.wrongPasswords.Load(), Unseen: n.unseenPasswords.Load(), Unproven: n.unproven.Load(),
+		Crowded: n.crowded.Load(), WrongPasswords: n.wrongPasswords.Load(), Unseen: n.unseenPasswords.Load(), Unproven: n.unproven.Load(), Gone: n.gone.Load(),
 		Panics: n.panics.Load(), Messages: n.messages.Load(),
 	}
 }

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
@@ -281,7 +282,10 @@ func (c *conn) clusterCountKeys(args [][]byte) {
 	case slot < 0 || slot >= ring.Slots:
 		c.fail("ERR Invalid slot")
 	default:
-		c.inSlot(int(slot), -1, func(keys []string) { c.out.Int(int64(len(keys))) })
+		n := int64(0)
+		if c.inSlot(int(slot), func(string) bool { n++; return true }) {
+			c.out.Int(n)
+		}
 	}
 }
 
@@ -294,30 +298,38 @@ func (c *conn) clusterGetKeys(args [][]byte) {
 	case slot < 0 || slot >= ring.Slots || most < 0:
 		c.fail("ERR Invalid slot or number of keys")
 	default:
-		c.inSlot(int(slot), int(most), c.bulks)
+		var keys []string
+		found := most == 0 || c.inSlot(int(slot), func(key string) bool {
+			keys = append(keys, key)
+			return int64(len(keys)) < most
+		})
+		if found {
+			c.bulks(keys)
+		}
 	}
 }
 
-// inSlot answers by the keys of a slot, the first of them if most is not below 0.
-func (c *conn) inSlot(slot, most int, answer func(keys []string)) {
-	var keys []string
-	at := Cursor{Partition: slot / ring.SlotsPerPartition}
-	end := at.Partition + 1
-	for at.Partition < end && (most < 0 || len(keys) < most) {
-		found, err := c.server.cfg.Cluster.Scan(c.ctx, ScanRequest{From: at, Count: scanChunk})
-		if err != nil {
-			c.fault(err)
-			return
-		}
-		for _, key := range found.Keys {
-			if ring.Slot(key) == slot {
-				keys = append(keys, key)
+// inSlot calls take with the keys of a slot until it returns false. Where that
+// fails it answers the client and returns false.
+func (c *conn) inSlot(slot int, take func(key string) bool) bool {
+	err := c.sweep(func(ctx context.Context) error {
+		at := Cursor{Partition: slot / ring.SlotsPerPartition}
+		for end := at.Partition + 1; at.Partition < end; {
+			found, err := c.server.cfg.Cluster.Scan(ctx, ScanRequest{From: at, Count: scanChunk, Until: end})
+			if err != nil {
+				return err
 			}
+			for _, key := range found.Keys {
+				if ring.Slot(key) == slot && !take(key) {
+					return nil
+				}
+			}
+			at = found.Next
 		}
-		at = found.Next
+		return nil
+	})
+	if err != nil {
+		c.fault(err)
 	}
-	if most >= 0 {
-		keys = keys[:min(most, len(keys))]
-	}
-	answer(keys)
+	return err == nil
 }

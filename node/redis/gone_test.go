@@ -1,0 +1,162 @@
+package redis
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/resp"
+)
+
+// serveTCP opens a listener, for what needs a socket.
+func serveTCP(t *testing.T, s *Server) (dial func() *client) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go s.Serve(l) //nolint:errcheck // Shutdown ends it
+	return func() *client {
+		nc, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { nc.Close() })
+		return &client{t, nc, resp.NewReplyReader(nc, resp.ReplyLimits{})}
+	}
+}
+
+// held has a fake's commands on a key wait: until they are let go, or their
+// context ends. It tells which of them wait.
+type held struct {
+	letGo   chan struct{}
+	waiting chan string
+	left    atomic.Int64 // whose context has ended
+}
+
+func hold(f *fake, keys ...string) *held {
+	h := &held{letGo: make(chan struct{}), waiting: make(chan string, 100)}
+	f.set(func() {
+		f.hold = func(ctx context.Context, b *command.Batch) {
+			for _, key := range keys {
+				if b.Key == key {
+					h.waiting <- strings.Clone(key)
+					select {
+					case <-h.letGo:
+					case <-ctx.Done():
+						h.left.Add(1)
+					}
+				}
+			}
+		}
+	})
+	return h
+}
+
+// What is done for a client ends when the client goes, and what it has sent
+// behind that is not begun. Who waits for an answer gets it.
+func TestWorkEndsWithItsClient(t *testing.T) {
+	s, f := open(t)
+	dial := serveTCP(t, s)
+	h := hold(f, "gone", "patient")
+	patient, gone := dial(), dial()
+	patient.send("GET patient")
+	require.Equal(t, "patient", <-h.waiting)
+	gone.send("GET gone", "SET queued v")
+	require.Equal(t, "gone", <-h.waiting)
+	require.Equal(t, "$-1", dial().do("GET other"), "others are served")
+	require.NoError(t, gone.conn.Close())
+	require.Eventually(t, func() bool { return h.left.Load() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Stats().Clients == 2 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, int64(1), s.Stats().Gone)
+	require.Equal(t, "$-1", dial().do("GET queued"))
+	close(h.letGo)
+	require.Equal(t, "$-1", patient.read(), "it was looked at as often as the other")
+}
+
+// A transaction and a command of many partitions end too, and so does a client
+// that is closed by another.
+func TestAllKindsOfWorkEndWithTheirClient(t *testing.T) {
+	for name, lines := range map[string][]string{
+		"transaction": {"MULTI", "GET k", "EXEC"}, "several": {"MGET k l m n o p q"}, "watch": {"WATCH k"}, "rename": {"RENAME k other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, f := open(t)
+			dial := serveTCP(t, s)
+			h := hold(f, "k")
+			c := dial()
+			go func() { // in one piece, it is not read whole
+				for _, line := range lines {
+					_, _ = c.conn.Write(resp.AppendCommand(nil, parse(t, line)...))
+				}
+			}()
+			require.Equal(t, "k", <-h.waiting)
+			if name == "watch" {
+				require.Equal(t, ":1", dial().do("CLIENT KILL ID 1"))
+			} else {
+				require.NoError(t, c.conn.Close())
+			}
+			require.Eventually(t, func() bool { return h.left.Load() > 0 }, 10*time.Second, time.Millisecond)
+		})
+	}
+}
+
+// KEYS of a large cluster does not go on for nobody.
+func TestKeysStopsWhenItsClientHasGone(t *testing.T) {
+	s, f := open(t)
+	c := serveTCP(t, s)()
+	var pages atomic.Int64
+	f.set(func() {
+		f.hold = func(ctx context.Context, b *command.Batch) {
+			if pages.Add(1) == 5 {
+				c.conn.Close()
+				<-ctx.Done()
+			}
+		}
+	})
+	c.send("KEYS *")
+	require.Eventually(t, func() bool { return s.Stats().Clients == 0 && pages.Load() > 0 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, int64(5), pages.Load())
+}
+
+// What looks at all keys has its time and its number, and what is about one key
+// does not wait behind it.
+func TestSweepsAreBounded(t *testing.T) {
+	for _, line := range []string{"KEYS *", "SCAN 0", "DBSIZE", "FLUSHALL", "CLUSTER COUNTKEYSINSLOT 7", "CLUSTER GETKEYSINSLOT 7 10"} {
+		t.Run(line, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, f := open(t, allowFlush)
+				defer s.cancel()
+				var now, most int
+				f.set(func() {
+					f.hold = func(ctx context.Context, b *command.Batch) {
+						if b.Key != "" {
+							return
+						}
+						f.set(func() { now++; most = max(most, now) })
+						<-ctx.Done()
+						f.set(func() { now-- })
+					}
+				})
+				var all []*client
+				for range maxSweeps + 4 {
+					c := dial(t, s)
+					c.send(line)
+					all = append(all, c)
+				}
+				synctest.Wait()
+				require.Equal(t, "$-1", dial(t, s).do("GET k"))
+				for _, c := range all {
+					v, err := c.replies.Read()
+					require.NoError(t, err)
+					require.Equal(t, "-ERR "+errSweep.Error(), flat(v))
+				}
+				require.Equal(t, maxSweeps, most)
+				f.set(func() { f.hold = nil })
+				require.NotContains(t, all[0].do(line), "-ERR")
+			})
+		})
+	}
+}
