@@ -134,6 +134,7 @@ var (
 		{describe("replication_dirty", "Changes that copies lack."), func(s *statsAnswer) float64 { return float64(s.Dirty) }},
 		{describe("longest_hold_seconds", "Longest time that one partition was held within the last minute or two; 0 for less than 0.1 ms."), func(s *statsAnswer) float64 { return s.LongestHold / 1000 }},
 		{describe("redis_clients", "Connections to the Redis door."), func(s *statsAnswer) float64 { return float64(s.RedisClients) }},
+		{describe("redis_buffer_bytes", "Bytes that connections to the Redis endpoint hold: commands, transactions, answers and messages."), func(s *statsAnswer) float64 { return float64(s.RedisBufferBytes) }},
 		{describe("redis_subscribers", "Connections to the Redis door that subscribe to something."), func(s *statsAnswer) float64 { return float64(s.RedisSubscribers) }},
 		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *statsAnswer) float64 { return truth(s.Split) }},
 	}
@@ -187,6 +188,8 @@ var (
 		"redis_unseen_auths":    "AUTHs refused without a look at the password, because too many of their address were waiting.",
 		"redis_auth_timeouts":   "Connections to the Redis endpoint closed because they had not authenticated in time.",
 		"redis_abandoned":       "Commands broken off because their clients had gone.",
+		"redis_buffers_refused": "Redis connections closed for holding most of the buffers when these were full.",
+		"redis_evicted":         "Redis connections closed because others needed their buffers.",
 		"refused_lagging":       "New sessions refused because copies are too far behind.",
 		"refused_late":          "Requests refused because they came too late to be run.",
 		"refused_ops":           "Forwarded operations refused because too many wait.",

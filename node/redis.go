@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/resp"
@@ -27,9 +28,22 @@ const sweepers = 32
 // redis.Cluster.
 type redisCluster struct{ node *Node }
 
+// bufferShare is which part of -memory the buffers of Redis connections may
+// take beside it, and leastBuffers what they may take in any case, in bytes.
+const (
+	bufferShare  = 8
+	leastBuffers = 64 << 20
+)
+
+// redisBuffers bounds the buffers of all Redis connections. Without a limit for
+// sessions they have 512 MiB.
+func redisBuffers(memoryLimit int64) *buffers.Budget {
+	return buffers.New(max(leastBuffers, cmp.Or(memoryLimit, 4<<30)/bufferShare))
+}
+
 func newRedis(n *Node) *redis.Server {
 	return redis.New(redis.Config{
-		Cluster: redisCluster{n}, Password: n.cfg.RESPPassword, Redirect: n.cfg.RESPRedirect, AllowFlush: n.cfg.RESPAllowFlush, MaxValue: n.cfg.MaxSession,
+		Cluster: redisCluster{n}, Buffers: redisBuffers(n.cfg.MemoryLimit), Password: n.cfg.RESPPassword, Redirect: n.cfg.RESPRedirect, AllowFlush: n.cfg.RESPAllowFlush, MaxValue: n.cfg.MaxSession,
 		MaxClients: n.cfg.RESPMaxClients, MaxClientsPerAddress: n.cfg.RESPMaxClientsPerAddress, IdleTimeout: n.cfg.RESPIdleTimeout, Log: n.log,
 	})
 }
@@ -396,10 +410,10 @@ func (c redisCluster) Info() redis.Info {
 // redisStats adds what the Redis door counts.
 func (n *Node) redisStats(a *statsAnswer) {
 	s := n.redis.Stats()
-	a.RedisClients, a.RedisSubscribers = int(s.Clients), int(s.Subscribers)
+	a.RedisClients, a.RedisSubscribers, a.RedisBufferBytes = int(s.Clients), int(s.Subscribers), s.BufferBytes
 	for name, v := range map[string]int64{
 		"redis_accepted": s.Accepted, "redis_rejected": s.Rejected, "redis_crowded": s.Crowded,
-		"redis_wrong_passwords": s.WrongPasswords, "redis_unseen_auths": s.Unseen, "redis_auth_timeouts": s.Unproven, "redis_abandoned": s.Gone,
+		"redis_wrong_passwords": s.WrongPasswords, "redis_unseen_auths": s.Unseen, "redis_auth_timeouts": s.Unproven, "redis_abandoned": s.Gone, "redis_buffers_refused": s.BuffersRefused, "redis_evicted": s.Evicted,
 		"redis_commands": s.Commands, "redis_errors": s.Errors, "redis_protocol_errors": s.ProtocolErrors, "redis_cut_off": s.CutOff,
 		"redis_idle": s.Idle, "redis_panics": s.Panics, "redis_messages": s.Messages,
 	} {

@@ -109,8 +109,10 @@ type statsAnswer struct {
 	// LongestHold is for how long one partition was held at most, within the
 	// last minute or two: everybody else who needed it waited.
 	LongestHold float64 `json:"longest_hold_ms"`
-	// Connections to the Redis door, and those of them that subscribe.
+	// Connections to the Redis door, those of them that subscribe, and the bytes
+	// of their buffers.
 	RedisClients     int              `json:"redis_clients"`
+	RedisBufferBytes int64            `json:"redis_buffer_bytes"`
 	RedisSubscribers int              `json:"redis_subscribers"`
 	Counters         map[string]int64 `json:"counters"`
 }

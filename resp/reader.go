@@ -2,6 +2,7 @@ package resp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -19,7 +20,8 @@ const (
 type Reader struct {
 	src    io.Reader
 	limits Limits
-	err    error // what Next returned and will return again
+	room   func(bytes int) bool // see SetRoom
+	err    error                // what Next returned and will return again
 
 	buf        []byte
 	start, end int  // buf[start:end] has arrived and is not yet cut into commands
@@ -47,6 +49,31 @@ func NewReader(src io.Reader, l Limits) *Reader {
 
 // SetLimits changes the limits from the next command on.
 func (r *Reader) SetLimits(l Limits) { r.limits = l }
+
+// SetRoom has f asked before the Reader holds so many bytes more. Where it
+// returns false, Fill fails with [ErrNoRoom].
+func (r *Reader) SetRoom(f func(bytes int) bool) { r.room = f }
+
+// ErrNoRoom is what Fill returns when it must not have a larger buffer.
+var ErrNoRoom = errors.New("no room for what is read")
+
+// Held returns how many bytes of memory the Reader has.
+func (r *Reader) Held() int {
+	const span, slice = 16, 24
+	return len(r.buf) + span*cap(r.spans) + slice*(cap(r.args)+cap(r.commands))
+}
+
+// Trim gives back what the Reader holds beyond what a client needs that says
+// little. It does nothing while a part of a command is there. What Next has
+// returned must not be used any more.
+func (r *Reader) Trim() {
+	if r.start == r.end {
+		clear(r.args[:cap(r.args)]) // somebody may hold it still, and by it the buffer
+		clear(r.commands[:cap(r.commands)])
+		r.buf, r.start, r.end = nil, 0, 0
+		r.spans, r.args, r.commands = nil, nil, nil
+	}
+}
 
 // Buffered returns how many bytes have arrived that Next has not returned.
 func (r *Reader) Buffered() int { return r.end - r.start }
@@ -221,7 +248,9 @@ func (r *Reader) take() [][]byte {
 // Fill waits for bytes and takes what one read gives. Its errors are the
 // source's; a source that ends within a command gives [io.ErrUnexpectedEOF].
 func (r *Reader) Fill() error {
-	r.makeRoom()
+	if !r.makeRoom() {
+		return ErrNoRoom
+	}
 	for range 100 { // as bufio does with a source that returns nothing
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
@@ -240,8 +269,8 @@ func (r *Reader) Fill() error {
 
 // makeRoom frees the front of the buffer and grows it by as much as it holds,
 // or shrinks it when it is empty, for one long command must not cost a
-// connection memory for ever.
-func (r *Reader) makeRoom() {
+// connection memory for ever. It returns false if it may not grow.
+func (r *Reader) makeRoom() bool {
 	held := r.buf[r.start:r.end]
 	size := len(r.buf)
 	switch {
@@ -255,7 +284,10 @@ func (r *Reader) makeRoom() {
 	case len(held) == size, r.full && size < keepBuffer:
 		size *= 2
 	case r.start == 0:
-		return
+		return true
+	}
+	if more := size - len(r.buf); more > 0 && r.room != nil && !r.room(more) {
+		return false
 	}
 	next := r.buf
 	if size != len(next) {
@@ -263,6 +295,7 @@ func (r *Reader) makeRoom() {
 	}
 	r.end = copy(next, held)
 	r.buf, r.start = next, 0
+	return true
 }
 
 // trim drops a slice that has grown beyond what a connection may keep.

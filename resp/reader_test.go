@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -339,4 +340,54 @@ func BenchmarkReader(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A buffer grows only where there is room, and what a client sends that says
+// little needs none beyond the first.
+func TestRoom(t *testing.T) {
+	command := AppendCommand(nil, "ECHO", strings.Repeat("x", 20<<10))
+	r := NewReader(bytes.NewReader(slices.Concat(command, command)), Limits{MaxArgs: 10, MaxBulk: 1 << 20, MaxQuery: 1 << 20})
+	held := 0
+	r.SetRoom(func(bytes int) bool {
+		if held+bytes > 100<<10 {
+			return false
+		}
+		held += bytes
+		return true
+	})
+	var args [][]byte
+	for args == nil {
+		require.NoError(t, r.Fill())
+		require.LessOrEqual(t, held, r.Held())
+		var err error
+		args, err = r.Next()
+		require.NoError(t, err)
+	}
+	require.Len(t, args[1], 20<<10)
+	for r.Buffered() < 4 {
+		require.NoError(t, r.Fill())
+	}
+	before := r.Held()
+	r.Trim()
+	require.Equal(t, before, r.Held(), "a part of a command is there")
+	for args = nil; args == nil; {
+		require.NoError(t, r.Fill())
+		var err error
+		args, err = r.Next()
+		require.NoError(t, err)
+	}
+	require.Len(t, args[1], 20<<10)
+	r.Trim()
+	require.Zero(t, r.Held())
+
+	r = NewReader(bytes.NewReader(command), Limits{MaxArgs: 10, MaxBulk: 1 << 20, MaxQuery: 1 << 20})
+	r.SetRoom(func(bytes int) bool { return r.Held()+bytes <= 8<<10 })
+	for args = nil; args == nil; args, _ = r.Next() {
+		if err := r.Fill(); err != nil {
+			require.ErrorIs(t, err, ErrNoRoom)
+			require.LessOrEqual(t, r.Buffered(), 8<<10)
+			return
+		}
+	}
+	t.Fatal("a command was read that there was no room for")
 }

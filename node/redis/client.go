@@ -201,9 +201,9 @@ func (c *conn) describe() string {
 		flags = strings.TrimPrefix(flags, "N") + "x"
 	}
 	line := fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d ssub=0 multi=%d"+
-		" qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=default redir=-1 resp=%d",
+		" qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=%d events=r cmd=%s user=default redir=-1 resp=%d",
 		c.id, c.net.RemoteAddr(), c.net.LocalAddr(), p.name, now-c.born, now-c.active.Load(), flags,
-		p.channels, p.patterns, p.queued, p.last, p.proto)
+		p.channels, p.patterns, p.queued, c.holder.Held(), p.last, p.proto)
 	if p.library != "" || p.version != "" {
 		line += " lib-name=" + p.library + " lib-ver=" + p.version
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/resp"
 )
 
@@ -23,12 +24,18 @@ type Config struct {
 	// AllowFlush runs FLUSHDB and FLUSHALL, which are refused otherwise.
 	AllowFlush bool
 
+	// Buffers bounds what the connections hold together: what they have sent and
+	// is not answered, what they have queued in transactions, and what they have
+	// not read. Default: 64 MiB.
+	Buffers *buffers.Budget
+
 	// MaxValue bounds one argument, in bytes. Default 1 MiB.
 	MaxValue int
 	// MaxArgs bounds the arguments of one command. Default 1,048,576.
 	MaxArgs int
 	// MaxQuery bounds one command as it is sent, and the commands of one
-	// transaction together, in bytes. Default 64 MiB.
+	// transaction together, in bytes. Default: a quarter of Buffers, at most 64
+	// MiB, and room for two values in any case.
 	MaxQuery int
 	// OutputLimit bounds what one connection may have unsent, in bytes: one
 	// that reads too slowly for its messages, or asks for more at once, is cut
@@ -67,7 +74,14 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.MaxValue, 1<<20)
 	def(&c.MaxArgs, 1<<20)
-	def(&c.MaxQuery, max(64<<20, 2*c.MaxValue))
+	if c.Buffers == nil {
+		c.Buffers = buffers.New(64 << 20)
+	}
+	query := int64(64 << 20)
+	if limit := c.Buffers.Limit(); limit > 0 {
+		query = min(query, limit/4)
+	}
+	def(&c.MaxQuery, max(int(query), 2*c.MaxValue+64<<10))
 	def(&c.OutputLimit, 64<<20)
 	def(&c.MaxClients, 10_000)
 	def(&c.MaxClientsPerAddress, max(c.MaxClients/4, min(c.MaxClients, 64)))

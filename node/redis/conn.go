@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/hangup"
 	"github.com/seed-95a32959/holdfast/resp"
 )
@@ -51,9 +52,14 @@ type conn struct {
 	tx      transaction
 	watches []command.Watch
 	written partitions // since the last WAIT
-	subs    subscriptions
-	learnt  learnt // how the client knows the ring: see moved
-	foreign bool   // it has asked for another database and not come back: see choose
+
+	holder     *buffers.Holder // of all that the connection holds
+	counted    int64           // bytes taken from it by account and room
+	watchBytes int             // of watches
+	lent       atomic.Int64    // bytes taken from it for the command that runs
+	subs       subscriptions
+	learnt     learnt // how the client knows the ring: see moved
+	foreign    bool   // it has asked for another database and not come back: see choose
 
 	authenticated atomic.Bool  // read by the server's watch, as is what follows
 	stranger      atomic.Int64 // tick since which it is not authenticated
@@ -66,8 +72,13 @@ type conn struct {
 	line     *hangup.Detector // the watch's, as is what follows
 	lastStep int64            // at the look before, -1 if it was not busy
 
-	mu     sync.Mutex // guards public
-	public public
+	trimmed int64 // the tick of the last read before the last wake
+
+	mu      sync.Mutex // guards what follows
+	public  public
+	watched *queue // subs.queue, for the watch
+	stopped bool   // nothing further is to be read
+	woken   bool   // reads fail once, by wake
 }
 
 // public is what CLIENT LIST shows of a connection to others.
@@ -91,10 +102,12 @@ const (
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{server: s, net: nc, origin: origin(nc.RemoteAddr()), born: s.ticks.Load()}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
-	c.line, c.lastStep = hangup.New(nc), -1
+	c.line, c.lastStep, c.trimmed = hangup.New(nc), -1, -1
 	c.public = public{proto: 2, queued: -1}
 	c.out.Proto = 2
 	c.in = resp.NewReader(nc, resp.Anonymous())
+	c.in.SetRoom(c.room)
+	c.holder = s.cfg.Buffers.Open(c.evict)
 	c.active.Store(c.born)
 	c.stranger.Store(c.born)
 	c.writing.Store(-1)
@@ -128,9 +141,20 @@ func (c *conn) turn() bool {
 		return false
 	}
 	c.busy.Store(false)
-	err := c.in.Fill()
+	switch err := c.in.Fill(); {
+	case err == nil:
+	case errors.Is(err, resp.ErrNoRoom):
+		c.overfull()
+		_ = c.flush() // the connection ends in any case
+		return false
+	case c.wasWoken(err):
+		c.trim()
+		return c.account()
+	default:
+		return false // whatever it is, there is nobody to tell
+	}
 	c.active.Store(c.server.ticks.Load())
-	return err == nil // whatever it is, there is nobody to tell
+	return true
 }
 
 func (c *conn) runBuffered() {
@@ -155,6 +179,9 @@ func (c *conn) runBuffered() {
 			}
 			c.behind = len(commands) - 1 - i
 			c.run(args)
+			if !c.account() {
+				c.overfull()
+			}
 			if len(c.out.B) >= flushAt && c.flush() != nil {
 				c.closing = true
 			}
@@ -275,10 +302,16 @@ func (c *conn) end() {
 		q.finish()
 	}
 	c.hangUp()
+	c.holder.Close()
 }
 
 // stopReading ends the connection after the commands that it has sent.
-func (c *conn) stopReading() { _ = c.net.SetReadDeadline(longAgo) } // fails only if it is closed
+func (c *conn) stopReading() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	_ = c.net.SetReadDeadline(longAgo) // fails only if it is closed
+}
 
 // recover keeps a bug in one command to the connection that met it.
 func (c *conn) recover() {
@@ -295,6 +328,12 @@ func (c *conn) show(change func(p *public)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.public)
+}
+
+func (c *conn) shownQueue() *queue {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watched
 }
 
 func (c *conn) shown() public {

@@ -9,6 +9,9 @@ import (
 // longAgo is a deadline that is over.
 var longAgo = time.Unix(1, 0)
 
+// never is no deadline.
+var never time.Time
+
 var connectionVerbs = []verb{
 	{name: "ping", arity: -1, flags: fast | subscriber | anyDatabase, run: (*conn).ping},
 	{name: "echo", arity: 2, flags: fast | loading | stale, run: func(c *conn, args [][]byte) { c.out.Bulk(args[1]) }},

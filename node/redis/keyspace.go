@@ -94,11 +94,15 @@ func (c *conn) allKeys(r ScanRequest) (keys []string, err error) {
 			if err != nil {
 				return err
 			}
+			before := size
 			for _, key := range found.Keys {
 				size += len(key) + len("$512\r\n\r\n")
 			}
 			if size > c.server.cfg.OutputLimit {
 				return errManyKeys
+			}
+			if err := c.lend(size - before + 16*len(found.Keys)); err != nil { // a string beside its bytes
+				return err
 			}
 			keys = append(keys, found.Keys...)
 			r.From = found.Next

@@ -108,7 +108,8 @@ func (c *conn) discard() {
 	if c.tx.open {
 		c.show(func(p *public) { p.queued = -1 })
 	}
-	c.tx, c.watches = transaction{}, nil
+	c.tx = transaction{}
+	c.forgetWatches()
 }
 
 func (c *conn) watch(args [][]byte) {
@@ -127,12 +128,15 @@ func (c *conn) watch(args [][]byte) {
 			return
 		}
 		c.watches = append(c.watches, w)
+		c.watchBytes += len(key) + watchCost
 	}
 	c.out.OK()
 }
 
+func (c *conn) forgetWatches() { c.watches, c.watchBytes = nil, 0 }
+
 func (c *conn) unwatch([][]byte) {
-	c.watches = nil
+	c.forgetWatches()
 	c.out.OK()
 }
 
@@ -194,6 +198,9 @@ func (c *conn) execKeyed(tx *transaction, watches []command.Watch) (answers [][]
 	}
 	reply, err := c.server.cfg.Cluster.Do(c.ctx, b, nil)
 	if err != nil {
+		return nil, false, err
+	}
+	if err := c.lend(cap(reply)); err != nil {
 		return nil, false, err
 	}
 	switch {

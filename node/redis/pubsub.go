@@ -33,6 +33,7 @@ var pubsubVerbs = []verb{
 // subscriptions are what one connection has subscribed to.
 type subscriptions struct {
 	names [2]map[string]struct{} // by topic
+	bytes int                    // that these take
 	queue *queue                 // nil until the first
 }
 
@@ -82,6 +83,9 @@ func (c *conn) openQueue() bool {
 	}
 	c.subs.names = [2]map[string]struct{}{{}, {}}
 	c.subs.queue = newQueue(c)
+	c.mu.Lock()
+	c.watched = c.subs.queue
+	c.mu.Unlock()
 	c.server.group.Go(c.subs.queue.run)
 	return true
 }
@@ -98,11 +102,24 @@ func (c *conn) subscribeTo(t topic, name string) {
 		c.fail(no)
 	} else {
 		c.subs.names[t][name] = struct{}{}
+		c.subs.bytes += cost(t, name)
 		c.confirm(topicVerbs[t].on, name, true)
+	}
+	if !c.account() {
+		c.overfull()
 	}
 	if c.flush() != nil {
 		c.closing = true
 	}
+}
+
+// cost is what a subscription takes, in bytes.
+func cost(t topic, name string) int {
+	bytes := 2*len(name) + subscriptionCost
+	if t == patterns {
+		bytes += patternCost * (len(name)/64 + 1)
+	}
+	return bytes
 }
 
 func (c *conn) subscribeAnew(t topic, name string) refusal {
@@ -144,6 +161,7 @@ func (c *conn) leave(t topic, name string) {
 		return
 	}
 	delete(c.subs.names[t], name)
+	c.subs.bytes -= cost(t, name)
 	c.server.hub.remove(t, name, c.subs.queue)
 }
 

@@ -91,7 +91,7 @@ func TestTheGateKeepsMessagesBehindTheConfirmation(t *testing.T) {
 	require.Equal(t, 1, q.message("c", []byte("between")))
 	require.NoError(t, q.replies([]byte("+confirmed\r\n")))
 	require.Equal(t, 1, q.message("c", []byte("after")))
-	b, _ := q.take()
+	b, _, _ := q.take()
 	var order []int
 	for _, text := range []string{"before", "+confirmed", "between", "after"} {
 		order = append(order, strings.Index(string(b), text))

@@ -16,6 +16,7 @@ type queue struct {
 	ended chan struct{} // closed when run has returned
 
 	mu    sync.Mutex // guards what follows
+	held  int64      // bytes taken from the connection's holder for what is queued
 	reply resp.Reply // B is what is queued
 	late  resp.Reply // B is what has to wait behind answers that are not queued yet
 	gated bool       // messages go to late
@@ -37,8 +38,14 @@ func (q *queue) setProto(proto int) {
 
 // push queues a message of about so many bytes, and returns 1 if it did.
 func (q *queue) push(size int, write func(r *resp.Reply)) (queued int) {
+	taken := q.holds(size)
+	if !q.conn.holder.Take(taken) {
+		q.fail()
+		return 0
+	}
 	q.mu.Lock()
 	overflowed := q.overflowedLocked(size)
+	q.held += taken
 	if !q.done {
 		to := &q.reply
 		if q.gated {
@@ -62,8 +69,14 @@ func (q *queue) gate() {
 
 // replies queues answers, and behind them what the gate has kept back.
 func (q *queue) replies(b []byte) error {
+	taken := q.holds(len(b))
+	if !q.conn.holder.Take(taken) {
+		q.fail()
+		return errCutOff
+	}
 	q.mu.Lock()
 	overflowed := q.overflowedLocked(len(b))
+	q.held += taken
 	done := q.done
 	if !done {
 		q.reply.B = append(append(q.reply.B, b...), q.late.B...)
@@ -75,6 +88,31 @@ func (q *queue) replies(b []byte) error {
 		return errCutOff
 	}
 	return nil
+}
+
+// holds is about what so many queued bytes take: a buffer that grows is a
+// quarter larger than what is in it, and a message has its frame.
+func (q *queue) holds(size int) int64 { return int64(size) + int64(size)/4 + messageFrame }
+
+// messageFrame is what a message takes beside its parts, in bytes.
+const messageFrame = 64
+
+// fail ends a queue whose connection holds too much, and says so once.
+func (q *queue) fail() {
+	q.mu.Lock()
+	overflowed := !q.done
+	q.done, q.reply.B, q.late.B = true, nil, nil
+	q.mu.Unlock()
+	q.after(overflowed)
+}
+
+// trim gives back what an empty queue holds.
+func (q *queue) trim() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.reply.B) == 0 && len(q.late.B) == 0 {
+		q.reply.B, q.late.B, q.spare = nil, nil, nil
+	}
 }
 
 // overflowedLocked ends a queue that cannot take so many bytes more, and says
@@ -110,8 +148,13 @@ func (q *queue) finish() {
 func (q *queue) run() {
 	defer close(q.ended)
 	for range q.wake {
-		b, done := q.take()
-		if len(b) > 0 && q.conn.write(b) != nil {
+		b, held, done := q.take()
+		var err error
+		if len(b) > 0 {
+			err = q.conn.write(b)
+		}
+		q.conn.holder.Give(held)
+		if err != nil {
 			q.breakOff()
 			return
 		}
@@ -121,16 +164,17 @@ func (q *queue) run() {
 	}
 }
 
-// take returns what is queued. The bytes are the caller's until the next take.
-func (q *queue) take() (b []byte, done bool) {
+// take returns what is queued, and what is to be given back for it. The bytes
+// are the caller's until the next take.
+func (q *queue) take() (b []byte, held int64, done bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b = q.reply.B
+	b, held, q.held = q.reply.B, q.held, 0
 	q.reply.B = q.spare[:0]
 	if q.spare = b; cap(b) > keepOutput {
 		q.spare = nil
 	}
-	return b, q.done
+	return b, held, q.done
 }
 
 // breakOff throws away what comes for a connection that is broken.

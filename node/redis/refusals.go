@@ -29,6 +29,7 @@ func (s *Server) tellRefusals(now int64) {
 		{"connections_refused", &n.rejected},
 		{"of_these_over_the_limit_of_one_address", &n.crowded},
 		{"speaking_http", &n.browsers},
+		{"closed_for_their_buffers", &n.evicted},
 	}
 	if r.seen == nil {
 		r.seen, r.tick = make([]int64, len(kinds)), now-tellEvery

@@ -112,6 +112,7 @@ func (s *Server) ServeConn(nc net.Conn) {
 	c := newConn(s, nc)
 	if refusal := s.admit(c); refusal != "" {
 		c.cancel()
+		c.holder.Close()
 		s.counters.rejected.Add(1)
 		_ = nc.SetWriteDeadline(time.Now().Add(time.Second)) // a closed connection needs none
 		_, _ = nc.Write([]byte(refusal))                     // that it is refused shows without the text
@@ -279,10 +280,16 @@ func (s *Server) look(c *conn, now int64) {
 	case !c.authenticated.Load() && over(now-c.stranger.Load(), s.cfg.AuthTimeout):
 		s.counters.unproven.Add(1)
 		c.hangUp()
-	case c.busy.Load() || c.subscribed.Load():
-	case over(idle, s.cfg.IdleTimeout):
+	case c.busy.Load():
+	case over(idle, s.cfg.IdleTimeout) && !c.subscribed.Load():
 		s.counters.idle.Add(1)
 		c.close("it was idle for too long")
+	case idle >= idleTicks && now-idle != c.trimmed && c.holder.Held() > idleBuffers:
+		c.trimmed = now - idle // once for a pause
+		c.wake()
+	}
+	if c.subscribed.Load() {
+		c.shownQueue().trim()
 	}
 }
 

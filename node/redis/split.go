@@ -3,6 +3,7 @@ package redis
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -85,8 +86,16 @@ func (c *conn) runPart(ctx context.Context, p *part) (err error) {
 	if err == nil && len(p.reply) == 0 {
 		err = resp.ErrReply
 	}
+	if err == nil {
+		err = c.lend(cap(p.reply))
+	}
+	if err == nil && c.lent.Load() > int64(c.server.cfg.OutputLimit) {
+		err = errLargeAnswer
+	}
 	return err
 }
+
+var errLargeAnswer = errors.New("the values are too large for one answer, ask for fewer at a time")
 
 // gather answers MGET: the values in the order of the keys.
 func (c *conn) gather(spec *command.Spec, args [][]byte) {

@@ -15,6 +15,9 @@ type Stats struct {
 	Crowded        int64 // of these, over MaxClientsPerAddress
 	WrongPasswords int64
 	Unseen         int64 // passwords not looked at, for too many before were wrong
+	BufferBytes    int64 // that connections hold now
+	BuffersRefused int64 // times that a connection asked for more than there was
+	Evicted        int64 // connections closed because others needed their buffers
 	Gone           int64 // commands broken off whose clients had gone
 	Unproven       int64 // connections closed that did not authenticate in time
 	Commands       int64
@@ -27,7 +30,7 @@ type Stats struct {
 }
 
 type counters struct {
-	gone, crowded, wrongPasswords, unseenPasswords, unproven, browsers atomic.Int64
+	evicted, gone, crowded, wrongPasswords, unseenPasswords, unproven, browsers atomic.Int64
 
 	accepted, rejected, commands, errors, protocolErrors, cutOff, idle, panics, messages atomic.Int64
 }
@@ -43,7 +46,8 @@ func (s *Server) Stats() Stats {
 		Accepted: n.accepted.Load(), Rejected: n.rejected.Load(),
 		Commands: n.commands.Load(), Errors: n.errors.Load(),
 		ProtocolErrors: n.protocolErrors.Load(), CutOff: n.cutOff.Load(), Idle: n.idle.Load(),
-		Crowded: n.crowded.Load(), WrongPasswords: n.wrongPasswords.Load(), Unseen: n.unseenPasswords.Load(), Unproven: n.unproven.Load(), Gone: n.gone.Load(),
+		Crowded: n.crowded.Load(), WrongPasswords: n.wrongPasswords.Load(), Unseen: n.unseenPasswords.Load(), Unproven: n.unproven.Load(), Gone: n.gone.Load(), Evicted: n.evicted.Load(),
+		BufferBytes: s.cfg.Buffers.Used(), BuffersRefused: s.cfg.Buffers.Refused(),
 		Panics: n.panics.Load(), Messages: n.messages.Load(),
 	}
 }
