@@ -289,12 +289,18 @@ func askCopied(ctx context.Context, l *link, partitions []int, copies int) (reac
 // serves none of them says the most.
 func (n *Node) copied(ctx context.Context, partitions []int, copies int) int {
 	begin := time.Now()
-	for {
-		least := maxCopies
+	reached := maxCopies // of those partitions that have got to so many
+	for pause := waitPoll; ; pause = min(2*pause, waitPollMost) {
+		least, waiting := reached, partitions[:0:0]
 		for _, p := range partitions {
-			least = min(least, n.replicator.CaughtUp(n.View().copyHolders(p), begin))
+			got := n.replicator.CaughtUp(n.View().copyHolders(p), begin)
+			if least = min(least, got); got < copies {
+				waiting = append(waiting, p)
+			} else {
+				reached = min(reached, got)
+			}
 		}
-		if least >= copies {
+		if partitions = waiting; len(partitions) == 0 {
 			return least
 		}
 		select {
@@ -302,17 +308,19 @@ func (n *Node) copied(ctx context.Context, partitions []int, copies int) int {
 			return least
 		case <-n.ctx.Done():
 			return least
-		case <-time.After(waitPoll):
+		case <-time.After(pause):
 		}
 	}
 }
 
 const (
 	maxCopies = 1<<16 - 1
-	// waitPoll is how often WAIT looks again, and waitSlice how long it keeps a
-	// member waiting that asks.
-	waitPoll  = time.Millisecond
-	waitSlice = 250 * time.Millisecond
+	// waitPoll is after what time WAIT looks again for the first time, and
+	// waitPollMost how long the pauses get. waitSlice is how long it keeps a member
+	// waiting that asks.
+	waitPoll     = time.Millisecond
+	waitPollMost = 32 * time.Millisecond
+	waitSlice    = 250 * time.Millisecond
 )
 
 // A WAIT that is forwarded is

@@ -48,7 +48,6 @@ const (
 	// Redis has no text for the rest: it closes on a query that is too long,
 	// looks at no byte where CRLF has to be, and takes inline commands from
 	// anybody.
-	errQuery           = ProtocolError("too big request")
 	errEnd             = ProtocolError("expected CRLF")
 	errInlineAnonymous = ProtocolError("unauthenticated inline request")
 )
@@ -63,6 +62,15 @@ func tooLong(size int64, l Limits) ProtocolError {
 		return errBulk
 	}
 	return ProtocolError(fmt.Sprintf("%s: %d bytes, -max-session allows %d", string(errBulk), size, l.MaxBulk))
+}
+
+// tooMany refuses a number of arguments, and tooBig what they have together.
+func tooMany(n int64, l Limits) ProtocolError {
+	return ProtocolError(fmt.Sprintf("%s: %d arguments, %d are taken", string(errArgs), n, l.MaxArgs))
+}
+
+func tooBig(l Limits) ProtocolError {
+	return ProtocolError(fmt.Sprintf("too big request: a command may have %d bytes", l.MaxQuery))
 }
 
 // ErrHTTP says that a client speaks HTTP: somebody may be making a browser

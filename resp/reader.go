@@ -156,7 +156,7 @@ func (r *Reader) count() (ok bool, err error) {
 	case n > int64(r.limits.MaxArgs) && r.limits.anonymous:
 		return false, errArgsAnonymous
 	case n > int64(r.limits.MaxArgs):
-		return false, errArgs
+		return false, tooMany(n, r.limits)
 	}
 	r.begun, r.left = true, int(max(n, 0))
 	return true, nil
@@ -204,7 +204,7 @@ func (r *Reader) length(line []byte) error {
 	case n > int64(r.limits.MaxBulk):
 		return tooLong(n, r.limits)
 	case int64(r.pos)+n+2 > int64(r.limits.MaxQuery):
-		return errQuery
+		return tooBig(r.limits)
 	}
 	r.size = int(n)
 	return nil

@@ -130,7 +130,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"*2147483648\r\n", testLimits, "invalid multibulk length"},
 		{"*9223372036854775807\r\n", testLimits, "invalid multibulk length"},
 		{"*9223372036854775808\r\n", testLimits, "invalid multibulk length"},
-		{"*1001\r\n", testLimits, "invalid multibulk length"},
+		{"*1001\r\n", testLimits, "invalid multibulk length: 1001 arguments, 1000 are taken"},
 		{"*11\r\n", Anonymous(), "unauthenticated multibulk length"},
 		{"*1\r\n$-1\r\n", testLimits, "invalid bulk length"},
 		{"*1\r\n$x\r\n", testLimits, "invalid bulk length"},
@@ -153,7 +153,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"set 'a\r\n", testLimits, "unbalanced quotes in request"},
 		{"set \"a\"b\r\n", testLimits, "unbalanced quotes in request"},
 		{"PING\r\n", Anonymous(), "unauthenticated inline request"},
-		{"*9\r\n" + strings.Repeat("$1048576\r\n"+strings.Repeat("v", 1<<20)+"\r\n", 9), testLimits, "too big request"},
+		{"*9\r\n" + strings.Repeat("$1048576\r\n"+strings.Repeat("v", 1<<20)+"\r\n", 9), testLimits, "too big request: a command may have 4194304 bytes"},
 	} {
 		srcs := []io.Reader{strings.NewReader(c.sent)}
 		if len(c.sent) < 1<<20 {

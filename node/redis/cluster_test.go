@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -189,6 +191,36 @@ func TestClusterNodesAndShards(t *testing.T) {
 	require.Contains(t, c.do("CLUSTER INFO"), "cluster_state:ok")
 	require.Contains(t, c.do("INFO cluster"), "cluster_enabled:1")
 	require.Contains(t, c.do("INFO"), "loading:0")
+}
+
+// What is long and asked for in two words is made once for each topology, and
+// what needs a count of all keys once a second.
+func TestLongAnswersAreMadeOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := open(t)
+		defer s.cancel()
+		c, three := dial(t, s), dial(t, s)
+		require.Contains(t, three.do("HELLO 3"), "proto")
+		for _, line := range []string{"CLUSTER SLOTS", "CLUSTER SHARDS", "CLUSTER NODES"} {
+			two, other := c.do(line), three.do(line)
+			require.Equal(t, two, c.do(line), line)
+			require.Equal(t, other, three.do(line), line)
+		}
+		require.Len(t, s.answers.Load().bytes, 6)
+		before := c.do("CLUSTER SLOTS")
+		f.table = must(ring.New([]string{"a", "b"}, ring.Params{Copies: 2}))
+		require.NotEqual(t, before, c.do("CLUSTER SLOTS"), "the ring has changed")
+		require.Len(t, s.answers.Load().bytes, 1, "what was told before is forgotten")
+
+		informed := f.informed.Load()
+		for range 100 {
+			require.Contains(t, c.do("INFO"), "db0:keys=1")
+		}
+		require.Equal(t, informed+1, f.informed.Load())
+		time.Sleep(2 * time.Second)
+		require.Contains(t, c.do("INFO"), "db0:keys=1")
+		require.Equal(t, informed+2, f.informed.Load())
+	})
 }
 
 func TestKeysInASlot(t *testing.T) {

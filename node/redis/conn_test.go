@@ -102,7 +102,7 @@ func TestProtocolErrorsCloseTheConnection(t *testing.T) {
 		"*x\r\n":                             "-ERR Protocol error: invalid multibulk length",
 		"*1\r\n$-5\r\n":                      "-ERR Protocol error: invalid bulk length",
 		"*1\r\n:1\r\n":                       "-ERR Protocol error: expected '$', got ':'",
-		"*1048577\r\n":                       "-ERR Protocol error: invalid multibulk length",
+		"*1048577\r\n":                       "-ERR Protocol error: invalid multibulk length: 1048577 arguments, 1048576 are taken",
 		"*1\r\n$1048577\r\n":                 "-ERR Protocol error: invalid bulk length: 1048577 bytes, -max-session allows 1048576",
 		"SET \"k\r\n":                        "-ERR Protocol error: unbalanced quotes in request",
 		strings.Repeat("x", 70_000):          "-ERR Protocol error: too big inline request",

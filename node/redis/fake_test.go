@@ -28,6 +28,7 @@ type fake struct {
 
 	listening atomic.Int64 // how often a client began to
 	confirmed atomic.Int64 // how often the topology was
+	informed  atomic.Int64 // how often Info was asked for
 
 	mu     sync.Mutex                                  // guards what follows
 	fail   error                                       // what Do answers, if not nil
@@ -175,6 +176,7 @@ func (f *fake) Topology() Topology {
 }
 
 func (f *fake) Info() Info {
+	f.informed.Add(1)
 	return Info{Version: "test", Uptime: time.Hour, Memory: 1 << 20, MemoryLimit: 1 << 30, Keys: 1, Expires: 0}
 }
 

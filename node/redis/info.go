@@ -7,12 +7,37 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 var infoVerbs = []verb{
 	{name: "info", arity: -1, flags: loading | stale, run: (*conn).info},
 	{name: "role", arity: 1, flags: noScript | loading | stale | fast, run: (*conn).role},
+}
+
+// infoCache keeps what the node says of itself for a tick: it counts the keys for
+// it, and INFO is two words.
+type infoCache struct {
+	asking atomic.Bool
+	last   atomic.Pointer[infoOf]
+}
+
+type infoOf struct {
+	tick int64
+	Info
+}
+
+// infoNow returns what the node says of itself, or has said a moment ago.
+func (s *Server) infoNow() Info {
+	last, now := s.info.last.Load(), s.ticks.Load()
+	if last != nil && (last.tick == now || !s.info.asking.CompareAndSwap(false, true)) {
+		return last.Info
+	}
+	next := &infoOf{now, s.cfg.Cluster.Info()}
+	s.info.last.Store(next)
+	s.info.asking.Store(false)
+	return next.Info
 }
 
 // section is a part of INFO.
@@ -56,7 +81,7 @@ func (c *conn) info(args [][]byte) {
 }
 
 func (c *conn) infoServer(w *strings.Builder) {
-	info := c.server.cfg.Cluster.Info()
+	info := c.server.infoNow()
 	_, port, _ := net.SplitHostPort(c.net.LocalAddr().String()) // "" on a socket without ports
 	uptime := int64(info.Uptime / time.Second)
 	fmt.Fprintf(w, "redis_version:%s\r\nredis_mode:cluster\r\nholdfast_version:%s\r\nos:%s\r\narch_bits:%d\r\nprocess_id:%d\r\nrun_id:%s\r\ntcp_port:%s\r\nserver_time_usec:%d\r\nuptime_in_seconds:%d\r\nuptime_in_days:%d\r\n",
@@ -70,7 +95,7 @@ func (c *conn) infoClients(w *strings.Builder) {
 }
 
 func (c *conn) infoMemory(w *strings.Builder) {
-	info := c.server.cfg.Cluster.Info()
+	info := c.server.infoNow()
 	fmt.Fprintf(w, "used_memory:%d\r\nused_memory_human:%s\r\nmaxmemory:%d\r\nmaxmemory_human:%s\r\nmaxmemory_policy:noeviction\r\n",
 		info.Memory, human(info.Memory), info.MemoryLimit, human(info.MemoryLimit))
 }
@@ -103,7 +128,7 @@ func (c *conn) infoReplication(w *strings.Builder) {
 }
 
 func (c *conn) infoKeyspace(w *strings.Builder) {
-	if info := c.server.cfg.Cluster.Info(); info.Keys > 0 {
+	if info := c.server.infoNow(); info.Keys > 0 {
 		fmt.Fprintf(w, "db0:keys=%d,expires=%d,avg_ttl=0\r\n", info.Keys, info.Expires)
 	}
 }

@@ -21,6 +21,9 @@ type Server struct {
 	guesses  guesses
 	refused  refused // the watch's
 	shards   shardCache
+	answers  atomic.Pointer[topologyAnswers]
+	confirm  rounds
+	info     infoCache
 	sweeps   chan struct{}                 // a slot for each that is under way
 	told     [ring.Partitions]atomic.Int64 // from which tick on: see tell
 	counters counters
@@ -53,6 +56,7 @@ func New(cfg Config) *Server {
 		cfg: cfg.withDefaults(), runID: newRunID(), started: time.Now(),
 		conns: make(map[int64]*conn), origins: make(map[string]int), listeners: make(map[net.Listener]struct{}),
 	}
+	s.confirm.run = func() { s.cfg.Cluster.Confirm(s.ctx) }
 	s.sweeps = make(chan struct{}, maxSweeps)
 	s.settings.init(&s.cfg)
 	s.scripts.init()

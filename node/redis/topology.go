@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/seed-95a32959/holdfast/resp"
@@ -123,15 +125,71 @@ func hostPort(address string) (host string, port int64) {
 // noticed here yet: a map that still names it sends them back there, for as long
 // as they take to ask again. So every node named has been heard of since they
 // asked.
+// After a change all clients ask at once, and are answered together.
 func (c *conn) told() Topology {
-	c.server.cfg.Cluster.Confirm(c.ctx)
+	c.server.confirm.join(c.ctx, c.server.group.Go)
 	t := c.server.cfg.Cluster.Topology()
 	c.learnt.asked(t.Table)
 	return t
 }
 
-func (c *conn) clusterSlots([][]byte) {
+// topologyAnswers are what clients were told of one topology, as long as it is
+// the last: many ask, with few words, and it is long.
+type topologyAnswers struct {
+	table   *ring.Table
+	first   *Member // of a list that is replaced when it changes
+	members int
+
+	mu    sync.Mutex // guards bytes
+	bytes map[topologyQuestion][]byte
+}
+
+type topologyQuestion struct {
+	command string
+	proto   int
+}
+
+// answersOf returns the answers that are kept for a topology.
+func (s *Server) answersOf(t *Topology) *topologyAnswers {
+	next := &topologyAnswers{table: t.Table, members: len(t.Members), bytes: make(map[topologyQuestion][]byte)}
+	if len(t.Members) > 0 {
+		next.first = &t.Members[0]
+	}
+	last := s.answers.Load()
+	if last != nil && last.table == next.table && last.first == next.first && last.members == next.members {
+		return last
+	}
+	s.answers.Store(next)
+	return next
+}
+
+// tellTopology answers a command about the topology that clients go by. write
+// makes the answer, once for each topology.
+func (c *conn) tellTopology(command string, write func(c *conn, t Topology)) {
 	t := c.told()
+	kept, question := c.server.answersOf(&t), topologyQuestion{command, c.out.Proto}
+	kept.mu.Lock()
+	answer := kept.bytes[question]
+	kept.mu.Unlock()
+	if answer == nil {
+		begin := len(c.out.B)
+		write(c, t)
+		answer = bytes.Clone(c.out.B[begin:])
+		kept.mu.Lock()
+		kept.bytes[question] = answer
+		kept.mu.Unlock()
+		return
+	}
+	c.out.B = append(c.out.B, answer...)
+}
+
+func (c *conn) clusterSlots([][]byte) { c.tellTopology("slots", (*conn).writeSlots) }
+
+func (c *conn) clusterShards([][]byte) { c.tellTopology("shards", (*conn).writeShards) }
+
+func (c *conn) clusterNodes([][]byte) { c.tellTopology("nodes", (*conn).writeNodes) }
+
+func (c *conn) writeSlots(t Topology) {
 	type entry struct {
 		slotRange
 		members []Member
@@ -161,8 +219,7 @@ func (c *conn) clusterSlots([][]byte) {
 	}
 }
 
-func (c *conn) clusterShards([][]byte) {
-	t := c.told()
+func (c *conn) writeShards(t Topology) {
 	list := c.server.shards.of(t.Table)
 	c.out.Array(len(list))
 	for _, s := range list {
@@ -203,10 +260,9 @@ func (c *conn) shardMember(m Member, owner bool) {
 	c.out.BulkString("online")
 }
 
-// clusterNodes lists every node as a master, for every node owns slots. Who
+// writeNodes lists every node as a master, for every node owns slots. Who
 // follows whom differs from slot to slot, which this format cannot say.
-func (c *conn) clusterNodes([][]byte) {
-	t := c.told()
+func (c *conn) writeNodes(t Topology) {
 	owned := ownedRanges(t.Table)
 	var w strings.Builder
 	for i, m := range t.Members {
