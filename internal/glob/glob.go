@@ -2,7 +2,10 @@
 // PSUBSCRIBE.
 package glob
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // MaxPattern is the longest pattern that is taken, in bytes.
 const MaxPattern = 1 << 10
@@ -40,8 +43,9 @@ func Compile(pattern string) (*Pattern, error) {
 	p := &Pattern{words: words, end: len(tokens), next: make([]uint64, 256*words), stays: make([]uint64, words)}
 	for i, t := range tokens {
 		state := i + 1
-		for c := range 256 {
-			if t.has(byte(c)) {
+		for w, members := range t {
+			for ; members != 0; members &= members - 1 {
+				c := 64*w + bits.TrailingZeros64(members)
 				p.next[c*words+state/64] |= 1 << (state % 64)
 			}
 		}
@@ -103,8 +107,6 @@ func Match(pattern, s string) bool {
 type set [4]uint64
 
 func (s *set) add(c byte) { s[c/64] |= 1 << (c % 64) }
-
-func (s *set) has(c byte) bool { return s[c/64]>>(c%64)&1 != 0 }
 
 func (s *set) invert() {
 	for i := range s {
