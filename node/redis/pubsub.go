@@ -71,7 +71,7 @@ func (c *conn) listen() {
 		return
 	}
 	c.server.hub.subscribers.Add(1)
-	c.server.cfg.Cluster.Listening(c.ctx)
+	c.server.announce.join(c.ctx, c.server.group.Go)
 }
 
 // openQueue makes what is sent from now on go through a queue, in which answers

@@ -23,6 +23,7 @@ type Server struct {
 	shards   shardCache
 	answers  atomic.Pointer[topologyAnswers]
 	confirm  rounds
+	announce rounds
 	info     infoCache
 	sweeps   chan struct{}                 // a slot for each that is under way
 	told     [ring.Partitions]atomic.Int64 // from which tick on: see tell
@@ -57,6 +58,7 @@ func New(cfg Config) *Server {
 		conns: make(map[int64]*conn), origins: make(map[string]int), listeners: make(map[net.Listener]struct{}),
 	}
 	s.confirm.run = func() { s.cfg.Cluster.Confirm(s.ctx) }
+	s.announce.run = func() { s.cfg.Cluster.Listening(s.ctx) }
 	s.sweeps = make(chan struct{}, maxSweeps)
 	s.settings.init(&s.cfg)
 	s.scripts.init()
