@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
 )
 
 const (
@@ -18,45 +21,44 @@ const (
 	maxKeyFile = 64 << 10
 )
 
-// readGossipKeys returns the keys of a file, see [parseKeys], and a warning
-// when others on this host can read it.
-func readGossipKeys(path string) (keys [][]byte, warning string, err error) {
-	data, warning, err := readPrivate("gossip-key-file", path)
+// readGossipKeys returns the keys of a file, see [parseKeys].
+func readGossipKeys(path string) ([][]byte, error) {
+	data, err := readPrivate("gossip-key-file", path)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	keys, err = parseKeys(data)
+	keys, err := parseKeys(data)
 	if err != nil {
-		return nil, "", fmt.Errorf("-gossip-key-file %s: %w", path, err)
+		return nil, fmt.Errorf("-gossip-key-file %s: %w", path, err)
 	}
-	return keys, warning, nil
+	return keys, nil
 }
 
 // readSecret returns the secret that signs cookies: the bytes of the file
 // without the white space around them.
-func readSecret(path string) (secret []byte, warning string, err error) {
-	data, warning, err := readPrivate("secret-file", path)
+func readSecret(path string) ([]byte, error) {
+	data, err := readPrivate("secret-file", path)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	secret = bytes.TrimSpace(data)
+	secret := bytes.TrimSpace(data)
 	if len(secret) < minSecret {
-		return nil, "", fmt.Errorf("-secret-file %s: holds %d bytes, at least %d are needed; head -c 32 /dev/urandom | base64 makes some", path, len(secret), minSecret)
+		return nil, fmt.Errorf("-secret-file %s: holds %d bytes, at least %d are needed; head -c 32 /dev/urandom | base64 makes some", path, len(secret), minSecret)
 	}
-	return secret, warning, nil
+	return secret, nil
 }
 
 // readPassword returns the password of the Redis door: the file's first line.
-func readPassword(path string) (password, warning string, err error) {
-	data, warning, err := readPrivate("resp-password-file", path)
+func readPassword(path string) (string, error) {
+	data, err := readPrivate("resp-password-file", path)
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	line, _, _ := bytes.Cut(data, []byte("\n"))
 	if line = bytes.TrimSpace(line); len(line) == 0 {
-		return "", "", fmt.Errorf("-resp-password-file %s: its first line is empty, a password is needed; head -c 32 /dev/urandom | base64 makes one", path)
+		return "", fmt.Errorf("-resp-password-file %s: its first line is empty, a password is needed; head -c 32 /dev/urandom | base64 makes one", path)
 	}
-	return string(line), warning, nil
+	return string(line), nil
 }
 
 // parseKeys reads one key a line, hexadecimal or base64, of 16, 24 or 32 bytes;
@@ -104,27 +106,56 @@ func validKey(key []byte) bool {
 	return len(key) == 16 || len(key) == 24 || len(key) == 32
 }
 
-// readPrivate reads a small file that nobody else should be able to read. A
-// group may: that is how secrets are mounted into containers.
-func readPrivate(flag, path string) (data []byte, warning string, err error) {
+// readPrivate reads a small file that nobody else on this host can read or
+// change. A group may read it: that is how secrets are mounted into containers.
+func readPrivate(flag, path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, "", fmt.Errorf("-%s: %w", flag, err)
+		return nil, fmt.Errorf("-%s: %w", flag, err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, "", fmt.Errorf("-%s: %w", flag, err)
+		return nil, fmt.Errorf("-%s: %w", flag, err)
 	}
-	data, err = io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err := checkPrivate(path, info); err != nil {
+		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	if err != nil {
-		return nil, "", fmt.Errorf("-%s: %w", flag, err)
+		return nil, fmt.Errorf("-%s: %w", flag, err)
 	}
 	if len(data) > maxKeyFile {
-		return nil, "", fmt.Errorf("-%s %s: is over %d bytes, which no such file needs", flag, path, maxKeyFile)
+		return nil, fmt.Errorf("-%s %s: is over %d bytes, which no such file needs", flag, path, maxKeyFile)
 	}
-	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o004 != 0 {
-		warning = fmt.Sprintf("-%s %s can be read by everybody on this host (mode %04o); chmod 600 mends it", flag, path, mode.Perm())
+	return data, nil
+}
+
+// checkPrivate refuses a file whose secret others know, or may choose: they can
+// write it, or put another in its place. Pipes and the like have no name that
+// others could use, and Windows keeps rights elsewhere.
+func checkPrivate(path string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() || runtime.GOOS == "windows" {
+		return nil
 	}
-	return data, warning, nil
+	switch mode := info.Mode().Perm(); {
+	case mode&0o022 != 0:
+		return fmt.Errorf("others can write it (mode %04o), and so choose the secret; chmod 600 mends it, accepted is up to 0640", mode)
+	case mode&0o004 != 0:
+		return fmt.Errorf("everybody on this host can read it (mode %04o); chmod 600 mends it, accepted is up to 0640", mode)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{filepath.Dir(path), filepath.Dir(real)} {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+			return fmt.Errorf("everybody on this host can replace it, for its directory %s is open to all (mode %04o); chmod o-w, or +t as /tmp has it, mends that", dir, info.Mode().Perm())
+		}
+	}
+	return nil
 }

@@ -71,53 +71,86 @@ func FuzzParseKeys(f *testing.F) {
 	})
 }
 
+// Whoever can read a secret knows it, and whoever can write it, or put another
+// file in its place, has chosen it.
 func TestPrivateFiles(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "secret")
+	const text = "0123456789abcdef"
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "keys")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	path := filepath.Join(dir, "secret")
+	link := filepath.Join(parent, "link") // as secrets are mounted
+	require.NoError(t, os.Symlink(path, link))
 	write := func(mode os.FileMode, text string) {
 		t.Helper()
-		_ = os.Remove(path) // the mode counts for new files only
-		require.NoError(t, os.WriteFile(path, []byte(text), mode))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		require.NoError(t, os.Chmod(path, mode))
 	}
-	write(0o600, "0123456789abcdef\n")
-	secret, warning, err := readSecret(path)
-	require.NoError(t, err)
-	require.Empty(t, warning)
-	require.Equal(t, "0123456789abcdef", string(secret))
+	for _, mode := range []os.FileMode{0o600, 0o400, 0o640, 0o440} {
+		write(mode, text+"\n")
+		for _, at := range []string{path, link} {
+			secret, err := readSecret(at)
+			require.NoError(t, err, "%04o", mode)
+			require.Equal(t, text, string(secret))
+		}
+		require.NoError(t, os.Chmod(path, 0o600))
+	}
+	readers := map[string]func(string) error{
+		"-secret-file":        func(p string) error { _, err := readSecret(p); return err },
+		"-gossip-key-file":    func(p string) error { _, err := readGossipKeys(p); return err },
+		"-resp-password-file": func(p string) error { _, err := readPassword(p); return err },
+	}
+	refused := func(says string) {
+		t.Helper()
+		for flag, read := range readers {
+			for _, at := range []string{path, link} {
+				err := read(at)
+				require.ErrorContains(t, err, flag+" "+at+": ")
+				require.ErrorContains(t, err, says)
+				require.ErrorContains(t, err, "chmod")
+				require.NotContains(t, err.Error(), text)
+			}
+		}
+	}
+	for mode, says := range map[os.FileMode]string{
+		0o602: "others can write it (mode 0602)", 0o620: "others can write it (mode 0620)", 0o666: "others can write it (mode 0666)",
+		0o604: "everybody on this host can read it (mode 0604)", 0o644: "everybody on this host can read it (mode 0644)",
+	} {
+		write(mode, text)
+		refused(says)
+	}
 
-	write(0o640, "0123456789abcdef")
-	_, warning, err = readSecret(path)
-	require.NoError(t, err)
-	require.Empty(t, warning, "a group may read it")
-
-	write(0o644, "0123456789abcdef")
-	_, warning, err = readSecret(path)
-	require.NoError(t, err)
-	require.Contains(t, warning, "everybody")
-	require.Contains(t, warning, path)
-	require.NotContains(t, warning, "0123456789abcdef")
+	write(0o600, text)
+	require.NoError(t, os.Chmod(dir, 0o777))
+	refused("everybody on this host can replace it, for its directory " + dir)
+	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	_, err := readSecret(path)
+	require.NoError(t, err, "in a directory like /tmp only the owner replaces a file")
+	require.NoError(t, os.Chmod(dir, 0o700))
+	require.NoError(t, os.Chmod(parent, 0o777))
+	_, err = readSecret(link)
+	require.ErrorContains(t, err, "its directory "+parent+" is open to all")
+	require.NoError(t, os.Chmod(parent, 0o700))
 
 	write(0o600, "too short      \n")
-	_, _, err = readSecret(path)
+	_, err = readSecret(path)
 	require.ErrorContains(t, err, "at least 16")
-
 	write(0o600, strings.Repeat("x", maxKeyFile+1))
-	_, _, err = readGossipKeys(path)
+	_, err = readGossipKeys(path)
 	require.ErrorContains(t, err, "-gossip-key-file")
-	_, _, err = readGossipKeys(t.TempDir())
+	_, err = readGossipKeys(t.TempDir())
 	require.ErrorContains(t, err, "-gossip-key-file")
 }
 
 func TestReadPassword(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(path, []byte(" open sesame \r\n# not this\n"), 0o600))
-	password, warning, err := readPassword(path)
+	password, err := readPassword(path)
 	require.NoError(t, err)
-	require.Empty(t, warning)
 	require.Equal(t, "open sesame", password)
 
 	require.NoError(t, os.WriteFile(path, []byte("\nsecond"), 0o600))
-	_, _, err = readPassword(path)
+	_, err = readPassword(path)
 	require.ErrorContains(t, err, "first line is empty")
 	require.NotContains(t, err.Error(), "second")
 }

@@ -65,22 +65,16 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		AdminHosts: f.AdminHost, Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
 	}
 	if f.GossipKeyFile != "" {
-		keys, warning, err := readGossipKeys(f.GossipKeyFile)
+		keys, err := readGossipKeys(f.GossipKeyFile)
 		if err != nil {
 			return node.Config{}, badFile(role, err)
-		}
-		if warning != "" {
-			log.Warn(warning)
 		}
 		cfg.GossipKeys = keys
 	}
 	for _, file := range f.SecretFile {
-		secret, warning, err := readSecret(file)
+		secret, err := readSecret(file)
 		if err != nil {
 			return node.Config{}, badFile(role, err)
-		}
-		if warning != "" {
-			log.Warn(warning)
 		}
 		if cfg.Secret == nil {
 			cfg.Secret = secret
@@ -89,6 +83,17 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		}
 	}
 	return cfg, nil
+}
+
+// keyFiles lists the files that config has read.
+func (f *memberFlags) keyFiles() (files []keyFile) {
+	if f.GossipKeyFile != "" {
+		files = append(files, keyFile{"gossip-key-file", f.GossipKeyFile})
+	}
+	for _, path := range f.SecretFile {
+		files = append(files, keyFile{"secret-file", path})
+	}
+	return files
 }
 
 func badFile(role node.Role, err error) error {
@@ -106,8 +111,9 @@ func newLogger(w io.Writer, level logLevel, format logFormat) *slog.Logger {
 // serve runs one member until a signal or the end of ctx, then drains it; or
 // until its operator has drained it. A second signal ends the process at once,
 // without any handing over, because the first one gives signals back their
-// default effect.
-func serve(ctx context.Context, cfg node.Config) error {
+// default effect. SIGHUP never ends it.
+func serve(ctx context.Context, cfg node.Config, files []keyFile) error {
+	defer watchHangups(cfg.Log, files)()
 	life, err := lifeOfParent(context.WithoutCancel(ctx))
 	if err != nil {
 		return err

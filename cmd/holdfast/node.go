@@ -53,8 +53,10 @@ encrypted, so it belongs on a network of its own, and -insecure says that it is:
       -gossip-key-file gossip.key -insecure
 
 SIGTERM or SIGINT drains: the node leaves the ring, forwards requests, and exits with 0 when
-others hold all that it held. A second signal ends it at once. Every flag can also be set in
-the environment, under the name beside it; the command line comes first.`
+others hold all that it held. A second signal ends it at once. SIGHUP has the key files read
+again, tells in the log what has changed in them and what is wrong with them, and ends nothing.
+Every flag can also be set in the environment, under the name beside it; the command line comes
+first. Files with keys, secrets and passwords must be readable by their owner, or a group, alone.`
 }
 
 func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
@@ -71,7 +73,11 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	if err := c.redis(&cfg); err != nil {
 		return err
 	}
-	return serve(ctx, cfg)
+	files := c.keyFiles()
+	if c.RESPPasswordFile != "" {
+		files = append(files, keyFile{"resp-password-file", c.RESPPasswordFile})
+	}
+	return serve(ctx, cfg, files)
 }
 
 // redis sets up the Redis door.
@@ -83,12 +89,9 @@ func (c *nodeCommand) redis(cfg *node.Config) error {
 	if c.RESPPasswordFile == "" {
 		return nil
 	}
-	password, warning, err := readPassword(c.RESPPasswordFile)
+	password, err := readPassword(c.RESPPasswordFile)
 	if err != nil {
 		return badFile(node.RoleNode, err)
-	}
-	if warning != "" {
-		cfg.Log.Warn(warning)
 	}
 	cfg.RESPPassword = password
 	return nil

@@ -31,5 +31,5 @@ func (c *routerCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	cfg.NoAPI = c.NoAPI
-	return serve(ctx, cfg)
+	return serve(ctx, cfg, c.keyFiles())
 }
