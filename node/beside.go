@@ -191,39 +191,3 @@ func (a *beside) check(ctx context.Context) error {
 	}
 	return nil
 }
-
-// socketMode is that of every Unix socket.
-const socketMode = 0o660
-
-// listenUnix opens a Unix socket, which the named flag has asked for, or none
-// where path is empty. A socket that a killed process has left behind is taken
-// over; one on which somebody answers is not, and neither is anything else that
-// is there: a file refuses connections as well. Its owner and group may connect
-// and nobody else, whatever the umask says.
-func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listener, error) {
-	if path == "" {
-		return nil, nil
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "unix", path)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("-%s %s: it is a file and no socket; give a path that is free", flag, path)
-		}
-		conn, dialErr := (&net.Dialer{}).DialContext(ctx, "unix", path)
-		if dialErr == nil {
-			conn.Close()
-		} else if errors.Is(dialErr, syscall.ECONNREFUSED) && os.Remove(path) == nil {
-			l, err = lc.Listen(ctx, "unix", path)
-		}
-	}
-	if err != nil {
-		return nil, cannotListen("unix", flag, path, err)
-	}
-	if err := os.Chmod(path, socketMode); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("-%s %s: cannot restrict it to its owner and group: %w", flag, path, err)
-	}
-	n.listeners = append(n.listeners, l)
-	return []net.Listener{l}, nil
-}
