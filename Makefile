@@ -8,15 +8,30 @@ RUNS        ?= 3
 SEEDS       ?= 2000
 BENCH       ?= .
 PORT        ?= 24800
+OUT         ?= bin/holdfast
+
+# The same source makes the same bytes, whoever builds it and in which folder:
+# no paths in it, nothing that a C compiler made. make reproducible checks it.
+RELEASE := CGO_ENABLED=0 go build -trimpath
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check adapters-test browser-test bench cost fuzz resp-diff bench-resp chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
+.PHONY: help build reproducible test check adapters-test browser-test bench cost fuzz resp-diff bench-resp chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
-build: ## build bin/holdfast
-	go build -o bin/holdfast ./cmd/holdfast
+build: ## build bin/holdfast, or OUT=path
+	$(RELEASE) -o $(OUT) ./cmd/holdfast
+
+# Without the stamp of the version control, which a copy does not have.
+reproducible: ## build in two folders, and compare what comes out byte for byte
+	@set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	for folder in one another/folder; do \
+		mkdir -p "$$work/$$folder"; \
+		tar -cf - --exclude=./.git --exclude=./bin --exclude=node_modules . | tar -xf - -C "$$work/$$folder"; \
+		(cd "$$work/$$folder" && $(RELEASE) -buildvcs=false -o "$$work/$$folder/holdfast" ./cmd/holdfast); \
+	done; \
+	cd "$$work"; sha256sum one/holdfast another/folder/holdfast; cmp one/holdfast another/folder/holdfast; echo "the same bytes"
 
 test: ## run all tests
 	go test ./...
