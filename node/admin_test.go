@@ -1,11 +1,14 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -183,8 +186,11 @@ func TestAdminDoorIsClosedToWebPages(t *testing.T) {
 	door := n.adminHandler()
 	serve := func(method, host string, headers ...string) *httptest.ResponseRecorder {
 		path := "/healthz"
-		if method == "POST" {
+		switch {
+		case method == "POST":
 			path = "/admin/drain"
+		case method != "GET": // "PATH as GET"
+			method, path = "GET", method
 		}
 		r := httptest.NewRequest(method, path, nil)
 		r.Host = host
@@ -195,7 +201,7 @@ func TestAdminDoorIsClosedToWebPages(t *testing.T) {
 		door.ServeHTTP(w, r)
 		return w
 	}
-	for _, host := range []string{"127.0.0.1:8081", "127.0.0.1", "localhost", "localhost:8081", "[::1]:8081", "[::1]", "10.1.2.3:8081", "ops.example", "ops.example:8081", "proxy.example", "Proxy.example:443"} {
+	for _, host := range []string{"127.0.0.1:8081", "127.0.0.1", "localhost", "localhost:8081", "[::1]:8081", "[::1]", "10.1.2.3:8081", "ops.example", "ops.example:8081", "proxy.example", "Proxy.example:443", "ada:8081"} {
 		require.Equal(t, http.StatusOK, serve("GET", host).Code, host)
 	}
 	for _, host := range []string{"evil.example", "evil.example:8081", "127.0.0.1.evil.example", "localhost.evil.example:8081", "", ":8081"} {
@@ -208,8 +214,70 @@ func TestAdminDoorIsClosedToWebPages(t *testing.T) {
 	} {
 		require.Equal(t, http.StatusForbidden, serve("POST", "127.0.0.1:8081", headers...).Code, "%v", headers)
 		require.Equal(t, StateReady, n.members.state(), "nothing was drained")
-		require.Equal(t, http.StatusOK, serve("GET", "127.0.0.1:8081", headers...).Code, "a GET changes nothing")
+		for _, path := range []string{"/healthz", "/", "/admin/cluster", "/debug/pprof/", "/debug/pprof/profile?seconds=1", "/debug/pprof/cmdline"} {
+			w := serve(path, "127.0.0.1:8081", headers...)
+			require.Equal(t, http.StatusForbidden, w.Code, "%s %v", path, headers)
+			require.Contains(t, w.Body.String(), "problems/cross-site")
+		}
 	}
+	require.Equal(t, http.StatusOK, serve("/", "127.0.0.1:8081", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document").Code, "a link may lead to the dashboard")
+	require.Equal(t, http.StatusForbidden, serve("/admin/stats", "127.0.0.1:8081", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Dest", "document").Code)
+	require.Equal(t, http.StatusForbidden, serve("/", "127.0.0.1:8081", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Dest", "iframe").Code)
+	for _, site := range []string{"same-origin", "none", ""} {
+		require.Equal(t, http.StatusOK, serve("/debug/pprof/cmdline", "127.0.0.1:8081", "Sec-Fetch-Site", site).Code, site)
+	}
+	require.Positive(t, n.statsAnswer().Counters["refused_hosts"])
+	require.Positive(t, n.statsAnswer().Counters["refused_sites"])
+}
+
+// Profiles are taken one at a time, and none for long.
+func TestProfilesAreBounded(t *testing.T) {
+	t.Parallel()
+	n := still(t, "ada")
+	n.see(t)
+	server := httptest.NewServer(n.adminHandler())
+	defer server.Close()
+	get := func(ctx context.Context, path string) (*http.Response, error) {
+		r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/debug/pprof/"+path, nil)
+		require.NoError(t, err)
+		resp, err := http.DefaultClient.Do(r)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return resp, err
+	}
+	for _, seconds := range []string{"61", "1e9", "0", "-1", "NaN", "x", "+Inf"} {
+		for _, path := range []string{"profile", "trace", "heap"} {
+			resp, err := get(t.Context(), path+"?seconds="+url.QueryEscape(seconds))
+			require.NoError(t, err)
+			require.Equal(t, http.StatusBadRequest, resp.StatusCode, "%s %s", path, seconds)
+		}
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/debug/pprof/trace?seconds=60", nil)
+		if err != nil {
+			return
+		}
+		if resp, err := http.DefaultClient.Do(r); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+	}()
+	status := func() int {
+		resp, err := get(t.Context(), "heap")
+		require.NoError(t, err)
+		return resp.StatusCode
+	}
+	eventually(t, "the trace has begun", func() bool { return status() == http.StatusConflict })
+	resp, err := get(t.Context(), "cmdline")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode, "what costs nothing goes on")
+	leave()
+	<-left
+	eventually(t, "the trace ends with its client", func() bool { return status() == http.StatusOK })
 }
 
 func TestReadyTellsWhyNot(t *testing.T) {

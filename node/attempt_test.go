@@ -32,7 +32,7 @@ func (n *Node) proven(r *http.Request, member string) *http.Request {
 
 // passedOn is a request as a router sends it.
 func passedOn(method, fence, attempt string) *http.Request {
-	r := httptest.NewRequest(method, "/v1/sessions/k", nil)
+	r := httptest.NewRequest(method, "http://127.0.0.1/v1/sessions/k", nil)
 	r.Header.Set(headerFence, fence)
 	if attempt != "" {
 		r.Header.Set(headerAttempt, attempt)

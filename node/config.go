@@ -155,9 +155,14 @@ type Config struct {
 	// although nothing protects them.
 	Insecure bool
 
-	// AdminHosts lists further names under which browsers reach the operator's
-	// door, such as that of a proxy before it. Without: localhost, IP addresses
-	// and the hosts of Admin and Advertise.
+	// HTTPHosts lists further names by which clients reach the session API at
+	// the public door, such as that of a site or of a service. Without:
+	// localhost, IP addresses, Name and the hosts of HTTP and Advertise. The
+	// application gets requests for any name.
+	HTTPHosts []string
+	// AdminHosts lists further names by which clients reach the operator's
+	// door, such as that of a proxy before it. Without: localhost, IP addresses,
+	// Name and the hosts of Admin and Advertise.
 	AdminHosts []string
 	// Control, if not nil, answers /admin/dev/ at the operator's door: the
 	// buttons that kill and start members, which only "holdfast dev" can do.

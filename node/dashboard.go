@@ -2,12 +2,9 @@ package node
 
 import (
 	"fmt"
-	"net"
 	"net/http"
-	"slices"
 	"strings"
 
-	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/web"
 )
 
@@ -52,11 +49,9 @@ const adminPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; im
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // guardAdmin keeps web pages from reaching the operator's door through a
-// browser on this host: a name that is made to resolve to this address
-// (DNS rebinding) is not one of the names that the door answers to, and what
-// changes something must come from a page of the door's own.
+// browser on this host, as package hostcheck tells. A GET is refused from other
+// sites too: it changes nothing, but gathers from all members, or profiles.
 func (n *Node) guardAdmin(next http.Handler) http.Handler {
-	next = http.NewCrossOriginProtection().Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", adminPolicy)
@@ -64,30 +59,15 @@ func (n *Node) guardAdmin(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		if host := hostOf(r.Host); !n.answersTo(host) {
-			problem.Write(w, http.StatusForbidden, "host-not-allowed", "The host is not allowed",
-				fmt.Sprintf("Host %q: accepted are localhost, an IP address, the host of -admin or -advertise, and those of -admin-host", host))
+		if !passes(n.adminGuard, w, r, !opensDashboard(r)) {
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// hostOf is a Host header without its port.
-func hostOf(header string) string {
-	if host, _, err := net.SplitHostPort(header); err == nil {
-		return host
-	}
-	return header
-}
-
-// answersTo says whether the operator's door goes by a name. An IP address
-// cannot be rebound: a page that names it has come from it.
-func (n *Node) answersTo(host string) bool {
-	if host == "" {
-		return false
-	}
-	return host == "localhost" || host == hostOf(n.cfg.Admin) || host == n.cfg.Advertise ||
-		slices.ContainsFunc(n.cfg.AdminHosts, func(name string) bool { return strings.EqualFold(name, host) }) ||
-		net.ParseIP(strings.Trim(host, "[]")) != nil
+// opensDashboard says whether a browser's user follows a link to the dashboard,
+// which may be on any page: the door's own policy keeps it out of frames.
+func opensDashboard(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.URL.Path == "/" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }

@@ -49,7 +49,7 @@ func (n *Node) openRouter() error {
 	var err error
 	n.router, err = router.New(router.Config{
 		Lookup: n.lookup, LookupApp: n.lookupApp,
-		NoAPI: n.cfg.NoAPI,
+		NoAPI: n.cfg.NoAPI, Guard: n.apiGuard,
 		Any: func() router.Target {
 			nodes := n.View().Nodes()
 			if len(nodes) == 0 {
@@ -179,6 +179,10 @@ func (n *Node) publicHandler() http.Handler {
 	})
 	app := n.appHandler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ofAPI := r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/")
+		if ofAPI && !n.mayAsk(w, r) {
+			return
+		}
 		hop, err := n.router.Arrived(r)
 		if err != nil {
 			n.stats.refusedLate.Add(1)
@@ -197,7 +201,7 @@ func (n *Node) publicHandler() http.Handler {
 		if hop != nil {
 			r = arrived(r, arrival{a, hop})
 		}
-		if path := r.URL.Path; path == "/v1" || strings.HasPrefix(path, "/v1/") {
+		if ofAPI {
 			sessions.ServeHTTP(w, r)
 			return
 		}

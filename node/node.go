@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast"
+	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/node/redis"
@@ -68,8 +69,9 @@ type Node struct {
 	linksMu sync.RWMutex // guards links
 	links   map[ID]*link
 
-	crowding sync.Mutex // held by setCrowded
-	absent   absent
+	crowding             sync.Mutex // held by setCrowded
+	absent               absent
+	apiGuard, adminGuard *hostcheck.Guard // who may ask the session API, and the operator's door
 
 	http, admin *http.Server
 	beside      *beside // the application beside this node; nil without one
@@ -117,6 +119,8 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		n.secret = make([]byte, 32)
 		rand.Read(n.secret)
 	}
+	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
+	n.adminGuard = hostcheck.New("admin-host", slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name})...)
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.owner, n.keeper, n.rings, n.lease, n.dials, n.gate, n.pubsub = newOwnership(n), newKeeper(n), &rings{node: n}, newLease(n), newDials(n), newGate(n), newPubsub(n)

@@ -22,6 +22,7 @@ type counters struct {
 	refusedOps     atomic.Int64 // forwarded operations refused because too many wait
 	refusedLate    atomic.Int64 // requests refused because they came too late to be run
 	refusedLagging atomic.Int64 // new sessions refused because copies are too far behind
+	visitors       atomic.Int64 // requests refused because a visitor's cookie came with them, and the session is another's
 	slowed         atomic.Int64 // writes that were slowed down because copies are behind
 	unleased       atomic.Int64 // times that nobody answered an owner who asked for its lease
 	degraded       atomic.Int64 // operations served without being able to reach any other node
@@ -133,10 +134,13 @@ func (n *Node) statsAnswer() statsAnswer {
 		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "relayed": &n.stats.relayed,
 		"unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
 		"requests_unsaved": &n.bindings.Unsaved, "requests_ended": &n.bindings.Ended, "requests_unslid": &n.bindings.Unslid,
-		"peer_bytes_in": &n.stats.peerIn, "peer_bytes_out": &n.stats.peerOut,
+		"peer_bytes_in": &n.stats.peerIn, "peer_bytes_out": &n.stats.peerOut, "refused_visitors": &n.stats.visitors,
 	} {
 		a.Counters[name] = c.Load()
 	}
+	apiHosts, apiSites := n.apiGuard.Refused()
+	adminHosts, adminSites := n.adminGuard.Refused()
+	a.Counters["refused_hosts"], a.Counters["refused_sites"] = apiHosts+adminHosts, apiSites+adminSites
 	if n.router != nil {
 		s := n.router.Stats()
 		for name, v := range map[string]uint64{

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
@@ -121,7 +122,23 @@ func (x *exchange) placed() bool {
 		x.refuse(http.StatusNotFound, "no-session-api", "The session API is not served here", "this router was started with -no-api; applications reach it at their node")
 		return false
 	}
-	return true
+	return !x.guarded() || x.fromHere()
+}
+
+// guarded reports whether the Guard decides about this request.
+func (x *exchange) guarded() bool { return x.rt.cfg.Guard != nil && x.place.call != callApp }
+
+// fromHere asks the Guard, and refuses what it does not let pass.
+func (x *exchange) fromHere() bool {
+	site, _ := http1.Get(x.head.Fields, "sec-fetch-site")
+	origin, _ := http1.Get(x.head.Fields, "origin")
+	refusal := x.rt.cfg.Guard.Check(hostcheck.Request{
+		Method: string(x.head.Method), Host: string(x.head.Host), Site: string(site), Origin: string(origin), Socket: !x.peer.IsValid(),
+	})
+	if refusal != nil {
+		x.refuse(http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
+	}
+	return refusal == nil
 }
 
 // forward sends the request on, its user being known.

@@ -195,13 +195,17 @@ func (x *exchange) writeHead() {
 	}
 	x.target[1] = len(out)
 	out = append(out, " HTTP/1.1\r\n"...)
-	if r.Host != nil {
+	guarded := x.guarded()
+	if r.Host != nil && !guarded {
 		out = http1.AppendField(out, "Host", r.Host)
 	}
 	var was prior
 	for _, f := range r.Fields {
 		switch f.Kind {
 		case http1.Other:
+			if guarded && f.Is("origin") {
+				continue // it was held against the client's Host, which the member will not see
+			}
 			if role := x.rt.cfg.Finder.roleOf(f.Name); role == passed || x.believes(role, f.Name) && x.cover(f.Name) {
 				out = http1.AppendField(out, f.Name, f.Value)
 			} else {

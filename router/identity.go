@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
@@ -42,6 +43,20 @@ func appendCookies(fields []http1.Field, r *http.Request) []http1.Field {
 		fields = append(fields, http1.Field{Value: []byte(pairs), Kind: http1.Cookie})
 	}
 	return fields
+}
+
+// Claimed returns the ids of the cookies that the request carries under the
+// name of the signed one, whether a secret has signed them or not.
+func (f *Finder) Claimed(r *http.Request) (ids []string) {
+	f.once.Do(f.init)
+	for _, c := range r.CookiesNamed(f.name) {
+		id := c.Value
+		if dot := strings.LastIndexByte(id, '.'); dot >= 0 {
+			id = id[:dot]
+		}
+		ids = append(ids, id)
+	}
+	return ids
 }
 
 // CookieFor makes the cookie that pins its client to id from the next request

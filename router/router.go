@@ -31,6 +31,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 )
 
 // Target is one process of a member, or the application beside it. The zero Target means none.
@@ -61,6 +63,9 @@ type Config struct {
 	LookupApp func(key string) Route
 	// NoAPI says that the session API is not for this router's clients: its paths are answered 404.
 	NoAPI bool
+	// Guard says which requests of the session API are refused because a page of a strange site has sent them; those of the application are its own matter.
+	// Members get what it has let pass under their own name as the Host. Optional.
+	Guard *hostcheck.Guard
 	// Any names some ready member, another one at each call, for requests that have no key yet. Required.
 	Any func() Target
 	// Finder tells the user of a request. Required.

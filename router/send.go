@@ -75,7 +75,9 @@ func (x *exchange) attempt(c *memberConn, t Target) error {
 // appendTry completes the outgoing head, and appends a body that is held.
 func (x *exchange) appendTry(t Target) {
 	out := x.out
-	if x.head.Host == nil {
+	if x.guarded() {
+		out = http1.AppendField(out, "Host", t.HTTP)
+	} else if x.head.Host == nil {
 		out = append(out, "Host: localhost\r\n"...) // HTTP/1.0 may do without, HTTP/1.1 may not
 	}
 	if t.App {

@@ -23,6 +23,7 @@ type devCommand struct {
 	Copies   copyCount `placeholder:"N" default:"2" help:"Nodes that hold each session, 1 to 16."`
 	Ack      ackMode   `placeholder:"MODE" default:"async" help:"What a write waits for: async, replica or all."`
 	TTL      duration  `name:"ttl" placeholder:"DURATION" default:"30m" help:"Idle time of a session whose writer gives none."`
+	HTTPHost hostNames `name:"http-host" placeholder:"NAME,…" help:"Further names by which the session API is reached, beside localhost and IP addresses: see holdfast node -h."`
 	LogLevel logLevel  `placeholder:"LEVEL" default:"info" help:"Least level that nodes and router log: debug, info, warn or error."`
 }
 
@@ -223,6 +224,9 @@ func (d *dev) args(m *member) []string {
 		"-http", m.address(httpPort), "-admin", m.address(adminPort), "-gossip", m.address(gossipPort),
 		"-join", strings.Join(join, ","), "-copies", strconv.Itoa(int(d.config.Copies)),
 		"-secret-file", d.secret, "-log-level", string(d.config.LogLevel)}
+	if len(d.config.HTTPHost) > 0 {
+		args = append(args, "-http-host", strings.Join(d.config.HTTPHost, ","))
+	}
 	if m.node {
 		role = "node"
 		ack, _ := d.config.Ack.MarshalText()

@@ -45,7 +45,8 @@ type memberFlags struct {
 	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time."`
 	Insecure      bool   `group:"Security" help:"Allow gossip, peer, Redis and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
 
-	AdminHost hostNames `name:"admin-host" group:"Security" placeholder:"NAME,…" help:"Further names under which browsers reach -admin, such as that of a proxy before it. Others than localhost, IP addresses and the hosts of -admin and -advertise are refused, so that no web page gets there by a name of its own."`
+	HTTPHost  hostNames `name:"http-host" group:"Security" placeholder:"NAME,…" help:"Further names by which clients reach the session API on -http, such as that of a site or a service. Others than localhost, IP addresses, -name and the hosts of -http and -advertise are refused, so that no web page gets there by a name of its own. The application gets requests for any name."`
+	AdminHost hostNames `name:"admin-host" group:"Security" placeholder:"NAME,…" help:"Further names by which clients reach -admin, such as that of a proxy before it, refused otherwise in the same way."`
 
 	DrainTimeout duration  `group:"Running" placeholder:"DURATION" default:"60s" help:"How long to hand sessions over after SIGTERM or SIGINT, at most."`
 	LogLevel     logLevel  `group:"Running" placeholder:"LEVEL" default:"info" help:"Least level logged to standard error: debug, info, warn or error."`
@@ -62,7 +63,7 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		Advertise: place.Advertise, Join: place.Join,
 		Copies: int(f.Copies), VirtualNodes: int(f.VirtualNodes), Load: float64(f.Load),
 		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), TrustHeaders: f.TrustHeaders, Cookie: f.Cookie, CookieSecure: f.CookieSecure,
-		AdminHosts: f.AdminHost, Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
+		HTTPHosts: f.HTTPHost, AdminHosts: f.AdminHost, Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
 	}
 	if f.GossipKeyFile != "" {
 		keys, err := readGossipKeys(f.GossipKeyFile)

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/seed-95a32959/holdfast/internal/hostcheck"
+	"github.com/seed-95a32959/holdfast/internal/problem"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// passes asks the guard of a door, and refuses what it does not let pass.
+func passes(guard *hostcheck.Guard, w http.ResponseWriter, r *http.Request, strict bool) bool {
+	_, err := netip.ParseAddrPort(r.RemoteAddr)
+	refusal := guard.Check(hostcheck.Request{
+		Method: r.Method, Host: r.Host, Site: r.Header.Get("Sec-Fetch-Site"), Origin: r.Header.Get("Origin"),
+		Socket: err != nil, // a peer without an address
+		Strict: strict,
+	})
+	if refusal != nil {
+		problem.Write(w, http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
+	}
+	return refusal == nil
+}
+
+// mayAsk says whether a request may reach the session API, and refuses it
+// otherwise.
+func (n *Node) mayAsk(w http.ResponseWriter, r *http.Request) bool {
+	// No page may load what a session holds as its script or picture.
+	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
+	if !passes(n.apiGuard, w, r, false) {
+		return false
+	}
+	if n.ofAnother(r) {
+		n.stats.visitors.Add(1)
+		problem.Write(w, http.StatusForbidden, "not-yours", "The session is another visitor's",
+			"the request carries the cookie of a visitor, who may change and end the sessions of that cookie alone; accepted is the cookie's own id, or a program's request without the cookie")
+		return false
+	}
+	return true
+}
+
+// ofAnother says whether a request would change a session other than that of
+// the affinity cookie which it carries. A browser adds the cookie to whatever a
+// page asks for, so it tells who the visitor is, and is no right to anything
+// that is another's. Programs carry none.
+func (n *Node) ofAnother(r *http.Request) bool {
+	if safe(r.Method) || r.Header["Cookie"] == nil {
+		return false
+	}
+	ids := n.finder.Claimed(r)
+	// As package api splits it: an escaped slash belongs to the key.
+	collection, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/v1/"), "/")
+	segment, _, _ := strings.Cut(rest, "/")
+	key, err := url.PathUnescape(segment)
+	if err != nil || key == "" {
+		return false // nobody's: a new session, or no path of the API
+	}
+	if collection == "users" {
+		key = fmt.Sprintf("{%s}", key)
+	}
+	for _, id := range ids {
+		if id != ring.Tag(key) {
+			return true
+		}
+	}
+	return false
+}
