@@ -81,6 +81,12 @@ type Config struct {
 	// HTTPUnix is the path of a Unix socket on which the public door is open
 	// too, for programs on this host. Default: none.
 	HTTPUnix string
+	// HTTPMaxClients bounds the connections to the public door. Default 10,000.
+	HTTPMaxClients int
+	// HTTPMaxPerAddress bounds those of them that come from one address, or one
+	// IPv6 network of 64 bits: a client, or the routers or the proxy before many.
+	// Default: half of HTTPMaxClients.
+	HTTPMaxPerAddress int
 	// RESPUnix is the path of a Unix socket on which the Redis door is open
 	// too, for programs on this host. Default: none.
 	RESPUnix string
@@ -229,6 +235,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxSession == 0 {
 		c.MaxSession = 1 << 20
 	}
+	if c.HTTPMaxClients == 0 {
+		c.HTTPMaxClients = 10_000
+	}
+	if c.HTTPMaxPerAddress == 0 {
+		c.HTTPMaxPerAddress = max(1, c.HTTPMaxClients/2)
+	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = time.Minute
 	}
@@ -286,6 +298,12 @@ func (c Config) validate() error {
 	}
 	if c.RESPRefuseRevive < 0 || c.RESPRefuseRevive > time.Hour {
 		bad("resp-refuse-revive", c.RESPRefuseRevive, "must be 0 (off) to 1h")
+	}
+	if c.HTTPMaxClients < 0 {
+		bad("http-max-clients", c.HTTPMaxClients, "must not be negative")
+	}
+	if c.HTTPMaxPerAddress < 0 || c.HTTPMaxPerAddress > c.HTTPMaxClients {
+		bad("http-max-per-address", c.HTTPMaxPerAddress, fmt.Sprintf("must be 1 to -http-max-clients, which is %d", c.HTTPMaxClients))
 	}
 	if c.RESPMaxClients < 0 {
 		bad("resp-max-clients", c.RESPMaxClients, "must not be negative")

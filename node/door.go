@@ -14,7 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/problem"
+	"github.com/seed-95a32959/holdfast/internal/steady"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -23,6 +25,16 @@ import (
 const (
 	// headerTimeout bounds how long a client may take to send its headers.
 	headerTimeout = 10 * time.Second
+	// standStill is how long a client may send nothing of a body, or take nothing
+	// of an answer. It is that of routers, see router.Config.BodyTimeout.
+	standStill = time.Minute
+	// adminClients bounds the connections to the operator's door; one address
+	// may have half of them.
+	adminClients = 1024
+	// bodyBytes bounds what the bodies of requests to the session API take
+	// together while they are read and carried out; four of the largest have
+	// room in any case.
+	bodyBytes = 64 << 20
 	// idleTimeout closes unused client connections; it is longer than routers
 	// keep theirs, so that it is they who let go.
 	idleTimeout = 2 * time.Minute
@@ -65,6 +77,7 @@ func (n *Node) openRouter() error {
 		FromApp: func() []router.Header {
 			return []router.Header{{Name: headerNode, Value: n.id.Name}, {Name: headerRing, Value: n.View().Table.Fingerprint()}}
 		},
+		Admit:    n.httpGate.Enter,
 		Answered: n.metrics.answered,
 		Dial:     n.dial,
 		Logger:   n.log,
@@ -136,11 +149,11 @@ func (n *Node) suspect(id ID) {
 // A router passes on all that comes to the public one, so it reads it itself.
 func (n *Node) serveHTTP(public []net.Listener, admin net.Listener) {
 	n.admin = n.server(n.adminHandler())
-	n.serveOn(n.admin.Serve, admin)
+	n.serveOn(served(n.admin, admit.New(adminClients, adminClients/2, n.clientRefused)), admin)
 	serve := n.router.Serve
 	if n.cfg.Role == RoleNode {
 		n.http = n.server(n.metrics.measured(n.publicHandler()))
-		serve = n.http.Serve
+		serve = served(n.http, n.httpGate)
 	}
 	for _, l := range public {
 		n.serveOn(serve, l)
@@ -155,9 +168,22 @@ func (n *Node) serveOn(serve func(net.Listener) error, l net.Listener) {
 	})
 }
 
+// served serves connections that the gate lets in and that do not stand still.
+func served(s *http.Server, gate *admit.Gate) func(net.Listener) error {
+	return func(l net.Listener) error { return s.Serve(steady.Listener(gate.Listener(l), standStill)) }
+}
+
+// clientRefused tells of connections to the HTTP doors that were closed because
+// there were too many, once a minute; the counters have them all.
+func (n *Node) clientRefused(from netip.Addr, full bool) {
+	n.refusals.Do(func() {
+		n.log.Warn("http: connections are refused, as too many are open", "from", from, "over_all", full)
+	})
+}
+
 func (n *Node) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		Handler: steady.Bodies(h, standStill), ConnState: steady.ConnState, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
 		ErrorLog: log.New(serverLog{n.log}, "", 0),
 	}
 }
@@ -175,7 +201,7 @@ func (w serverLog) Write(p []byte) (int, error) {
 // for everything else.
 func (n *Node) publicHandler() http.Handler {
 	sessions := api.New(api.Config{
-		Sessions: doorSessions{n}, MaxSession: n.cfg.MaxSession, NewID: n.newSessionID, SamePartition: samePartition, Log: n.log,
+		Sessions: doorSessions{n}, MaxSession: n.cfg.MaxSession, Bodies: n.bodies, NewID: n.newSessionID, SamePartition: samePartition, Log: n.log,
 	})
 	app := n.appHandler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

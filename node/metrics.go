@@ -119,6 +119,8 @@ var (
 	infoDesc      = describe("info", "Always 1; the labels say which member this is.", "name", "boot", "role", "zone")
 	membersDesc   = describe("members", "Members as this one sees them, itself included.", "role", "state")
 	refusedDesc   = describe("peer_refused_total", "Connections refused at the peer port, by reason.", "reason")
+	clientsDesc   = describe("http_clients", "Connections to the public door.")
+	bodiesDesc    = describe("http_body_bytes", "Bytes of bodies that the session API reads, or holds while it carries them out.")
 	partitionDesc = describe("partitions", "Partitions of this node: owned by the ring, served warm, still cold.", "state")
 
 	// nodeGauges are only a node's; a router holds nothing.
@@ -158,6 +160,10 @@ var (
 		"failovers":             "Requests that came here because their owner was refused.",
 		"fetched_through":       "Keys fetched from other holders before they were served, in cold partitions.",
 		"forwarded":             "Operations sent to another member.",
+		"http_bodies_evicted":   "Large bodies of requests to the session API given up because others needed the room.",
+		"http_bodies_refused":   "Times that the body of a request to the session API found no room.",
+		"http_rejected":         "Connections refused at the public door, because too many were open.",
+		"http_rejected_address": "Connections refused at the public door, because too many were open from their address.",
 		"key_events_dropped":    "Keyspace events for which the queue had no room.",
 		"mended_views":          "Exchanges of members because rings differed.",
 		"messages_untold":       "Published messages that a member could not be told in time.",
@@ -241,6 +247,8 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	s := n.statsAnswer()
 	set(infoDesc, 1, n.id.Name, n.id.Boot, string(n.cfg.Role), n.cfg.Zone)
+	set(clientsDesc, float64(s.HTTPClients))
+	set(bodiesDesc, float64(s.HTTPBodyBytes))
 	for key, count := range n.countMembers() {
 		set(membersDesc, float64(count), string(key.role), key.state)
 	}

@@ -16,7 +16,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/seed-95a32959/holdfast"
+	"github.com/seed-95a32959/holdfast/internal/admit"
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/node/api"
@@ -73,6 +77,10 @@ type Node struct {
 	absent               absent
 	apiGuard, adminGuard *hostcheck.Guard // who may ask the session API, and the operator's door
 
+	httpGate *admit.Gate     // the connections to the public door
+	bodies   *buffers.Budget // the bodies that the session API reads
+	refusals rate.Sometimes  // between log lines about refused connections
+
 	http, admin *http.Server
 	beside      *beside // the application beside this node; nil without one
 
@@ -119,6 +127,8 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		n.secret = make([]byte, 32)
 		rand.Read(n.secret)
 	}
+	n.httpGate = admit.New(cfg.HTTPMaxClients, cfg.HTTPMaxPerAddress, n.clientRefused)
+	n.bodies, n.refusals = buffers.New(max(bodyBytes, 4*int64(cfg.MaxSession))), rate.Sometimes{Interval: time.Minute}
 	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
 	n.adminGuard = hostcheck.New("admin-host", slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name})...)
 	n.metrics = newMetrics(n)

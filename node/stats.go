@@ -110,6 +110,10 @@ type statsAnswer struct {
 	// LongestHold is for how long one partition was held at most, within the
 	// last minute or two: everybody else who needed it waited.
 	LongestHold float64 `json:"longest_hold_ms"`
+	// Connections to the public door, and the bytes of bodies that the session
+	// API reads.
+	HTTPClients   int   `json:"http_clients"`
+	HTTPBodyBytes int64 `json:"http_body_bytes"`
 	// Connections to the Redis door, those of them that subscribe, and the bytes
 	// of their buffers.
 	RedisClients     int              `json:"redis_clients"`
@@ -138,6 +142,9 @@ func (n *Node) statsAnswer() statsAnswer {
 	} {
 		a.Counters[name] = c.Load()
 	}
+	a.HTTPClients, a.HTTPBodyBytes = n.httpGate.Open(), n.bodies.Used()
+	a.Counters["http_rejected"], a.Counters["http_rejected_address"] = n.httpGate.Refused()
+	a.Counters["http_bodies_refused"], a.Counters["http_bodies_evicted"] = n.bodies.Refused(), n.bodies.Evicted()
 	apiHosts, apiSites := n.apiGuard.Refused()
 	adminHosts, adminSites := n.adminGuard.Refused()
 	a.Counters["refused_hosts"], a.Counters["refused_sites"] = apiHosts+adminHosts, apiSites+adminSites

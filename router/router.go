@@ -85,6 +85,9 @@ type Config struct {
 	FromApp func() []Header
 	// Answered is told of each answer that the Router's own server begins, and how long after the first byte of the request. Optional; it must not block.
 	Answered func(status int, took time.Duration)
+	// Admit is asked of each connection of a client to the Router's own server, and closes those that are too many. leave is called when one that was let in has
+	// ended. Default: all are let in.
+	Admit func(conn net.Conn) (leave func(), ok bool)
 	// Dial opens a connection to a member; default a net.Dialer. To be seen as refused its error must wrap syscall.ECONNREFUSED, EHOSTUNREACH or ENETUNREACH.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// RetryBody is the largest body, in bytes, that is held for a second try; default 64 KiB. A larger one streams and is sent once.
@@ -149,6 +152,9 @@ func (c *Config) validate() error {
 	}
 	if c.Answered == nil {
 		c.Answered = func(int, time.Duration) {}
+	}
+	if c.Admit == nil {
+		c.Admit = func(net.Conn) (func(), bool) { return func() {}, true }
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext

@@ -41,7 +41,9 @@ func (rt *Router) Serve(l net.Listener) error {
 			continue
 		}
 		pause = 0
-		rt.server.start(newClient(rt, conn))
+		if leave, ok := rt.cfg.Admit(conn); ok {
+			rt.server.start(newClient(rt, conn), leave)
+		}
 	}
 }
 
@@ -82,15 +84,17 @@ func (s *server) removeListener(l net.Listener) {
 	delete(s.listeners, l)
 }
 
-func (s *server) start(c *client) {
+func (s *server) start(c *client, leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		_ = c.conn.Close() // it came while the doors closed
+		leave()
 		return
 	}
 	s.clients[c] = struct{}{}
 	s.group.Go(func() {
+		defer leave()
 		defer func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/router"
 )
 
@@ -255,4 +257,29 @@ func TestMalformedAnswers(t *testing.T) {
 		t.Log(name)
 		requireProblem(t, f.do(t, "POST", "/", ""), http.StatusBadGateway, "connection-broken")
 	}
+}
+
+// A connection that is one too many is closed, and its end makes room.
+func TestAdmit(t *testing.T) {
+	m := start(t, "a", nil)
+	gate := admit.New(2, 2, func(netip.Addr, bool) {})
+	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{}), Admit: gate.Enter})
+	ask := func(conn net.Conn) error {
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	first, second, third := dial(t, f), dial(t, f), dial(t, f)
+	require.NoError(t, ask(first))
+	require.NoError(t, ask(second))
+	require.Error(t, ask(third))
+	require.NoError(t, first.Close())
+	require.Eventually(t, func() bool { return gate.Open() == 1 }, waitLimit, tick)
+	require.NoError(t, ask(dial(t, f)))
+	require.NoError(t, ask(second), "nobody who was in has noticed")
+	full, _ := gate.Refused()
+	require.EqualValues(t, 1, full)
 }

@@ -22,6 +22,8 @@ type placeFlags struct {
 
 	HTTP      hostPort  `name:"http" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Public address: the session API, and everything else for the application."`
 	HTTPUnix  string    `name:"http-unix" group:"Addresses" placeholder:"PATH" help:"Unix socket on which the public address answers too, for programs on this host."`
+	HTTPMax   int       `name:"http-max-clients" group:"Addresses" placeholder:"NUMBER" default:"10000" help:"Most connections to -http at a time."`
+	HTTPEach  int       `name:"http-max-per-address" group:"Addresses" placeholder:"NUMBER" help:"Most of them from one address, or one IPv6 network of 64 bits; a proxy, and at a node a router, has one address for all that come through it. Default: half of -http-max-clients."`
 	Admin     hostPort  `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8081" help:"Operator's address: dashboard, ring, metrics, health, drain, profiles. Keep it on loopback."`
 	Gossip    hostPort  `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8084" help:"Address of membership, UDP and TCP. Off loopback it needs -gossip-key-file."`
 	Advertise string    `group:"Addresses" placeholder:"HOST" help:"Host that others are told to use where an address above is a wildcard such as 0.0.0.0. Default: the host of -peer (of a node) or of -gossip, where it is an IP address other than a wildcard or loopback; else the first private IPv4 address of this host."`
@@ -59,7 +61,7 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 	log := newLogger(stderr, f.LogLevel, f.LogFormat)
 	cfg := node.Config{
 		Name: place.Name, Cluster: place.Cluster, Zone: place.Zone, Role: role,
-		HTTP: string(place.HTTP), HTTPUnix: place.HTTPUnix, Admin: string(place.Admin), Gossip: string(place.Gossip),
+		HTTP: string(place.HTTP), HTTPUnix: place.HTTPUnix, HTTPMaxClients: place.HTTPMax, HTTPMaxPerAddress: place.HTTPEach, Admin: string(place.Admin), Gossip: string(place.Gossip),
 		Advertise: place.Advertise, Join: place.Join,
 		Copies: int(f.Copies), VirtualNodes: int(f.VirtualNodes), Load: float64(f.Load),
 		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), TrustHeaders: f.TrustHeaders, Cookie: f.Cookie, CookieSecure: f.CookieSecure,

@@ -20,7 +20,9 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -77,6 +79,12 @@ type Config struct {
 	// checked before anything of a body with a stated length is read.
 	MaxSession int
 
+	// Bodies bounds what the bodies of all requests take together while they
+	// are read: of those that take most, one is given up when a smaller one
+	// needs the room. Large ones that are being carried out may take half as
+	// much besides. Default: no bound over all.
+	Bodies *buffers.Budget
+
 	// MaxKey bounds a session's id, in bytes before escaping; default 512.
 	MaxKey int
 
@@ -115,6 +123,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxKey == 0 {
 		c.MaxKey = defaultMaxKey
 	}
+	if c.Bodies == nil {
+		c.Bodies = buffers.New(0)
+	}
 	if c.NewID == nil {
 		c.NewID = rand.Text
 	}
@@ -128,10 +139,14 @@ func (c Config) withDefaults() Config {
 // answered 404. It must see the path as it was sent: put no handler before it
 // that cleans or unescapes paths.
 func New(c Config) http.Handler {
-	return &door{c.withDefaults()}
+	c = c.withDefaults()
+	return &door{Config: c, carrying: buffers.New(c.Bodies.Limit() / 2)}
 }
 
-type door struct{ Config }
+type door struct {
+	Config
+	carrying *buffers.Budget // what large bodies take that have been read
+}
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A session is nobody's to keep but the owner's, and an answer that
@@ -139,6 +154,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	e := &exchange{door: d, w: w, r: r}
+	defer e.release()
 	defer e.recover()
 	if err := e.serve(); err != nil {
 		e.refuse(err)
@@ -151,7 +167,11 @@ type exchange struct {
 	w http.ResponseWriter
 	r *http.Request
 
-	key     string // the session's id; under /v1/users/, the user's name
+	held    *buffers.Holder // what its body takes; nil before it is read
+	reading atomic.Bool     // the body may be given up
+	evicted atomic.Bool     // it was
+	carried int64           // what it has of the door's
+	key     string          // the session's id; under /v1/users/, the user's name
 	ack     replication.Ack
 	oneOf   []session.Stamp // If-Match with several versions, see do
 	started bool            // the answer's first byte may have left

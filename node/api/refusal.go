@@ -56,6 +56,13 @@ func (d *door) tooLarge() error {
 		detail: fmt.Sprintf("a session holds at most %d bytes", d.MaxSession)}
 }
 
+var (
+	bodyTimeout = refusal{status: http.StatusRequestTimeout, slug: "body-timeout", title: "The request body did not come in time",
+		detail: "the client has sent too little of it for too long"}
+	noRoom = refusal{status: http.StatusServiceUnavailable, slug: "no-room-for-body", title: "No room for the body",
+		detail: "the bodies of other requests take all of it just now; nothing was changed", retryAfter: 1}
+)
+
 var unknownPath = refusal{status: http.StatusNotFound, slug: "unknown-path", title: "Unknown path",
 	detail: "there are /v1/sessions, /v1/sessions/{id}, /v1/sessions/{id}/touch, /v1/sessions/{id}/rotate and /v1/users/{user}/sessions; a slash in an id is sent as %2F"}
 

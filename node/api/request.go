@@ -1,12 +1,14 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,15 +168,87 @@ func (e *exchange) body() ([]byte, error) {
 		e.linger()
 		return nil, e.tooLarge()
 	}
-	body, err := io.ReadAll(io.LimitReader(e.r.Body, int64(e.MaxSession)+1))
-	if err != nil {
+	e.reading.Store(true)
+	e.held = e.Bodies.Open(e.giveUp)
+	body, err := e.readBody()
+	e.reading.Store(false)
+	var r refusal
+	switch {
+	case e.evicted.Load():
+		return nil, noRoom
+	case errors.As(err, &r):
+		e.linger()
+		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, bodyTimeout
+	case err != nil:
 		return nil, badBody("the body broke off")
-	}
-	if len(body) > e.MaxSession {
+	case len(body) > e.MaxSession:
 		e.linger()
 		return nil, e.tooLarge()
+	case len(body) > largeBody:
+		if !e.carrying.Take(int64(cap(body))) {
+			return nil, noRoom
+		}
+		e.carried = int64(cap(body))
+		e.held.Close()
 	}
 	return body, nil
+}
+
+const (
+	// firstRoom is what a body of unstated length is given at first, in bytes.
+	firstRoom = 4 << 10
+	// largeBody is over what most sessions have, in bytes.
+	largeBody = 64 << 10
+)
+
+// readBody reads the body, or one byte more than may be taken. It takes room
+// from the budget before it takes memory, and memory only for what has come and
+// as much again: what a client announces costs nothing.
+func (e *exchange) readBody() ([]byte, error) {
+	room := firstRoom
+	if n := e.r.ContentLength; n >= 0 {
+		room = int(min(n, largeBody)) + 1 // the end is read with the last byte
+	}
+	var body []byte
+	for {
+		if room = min(room, e.MaxSession+1); !e.held.Take(int64(room - cap(body))) {
+			return nil, noRoom
+		}
+		body = append(make([]byte, 0, room), body...)
+		for len(body) < cap(body) {
+			n, err := e.r.Body.Read(body[len(body):cap(body)])
+			body = body[:len(body)+n]
+			if err == io.EOF {
+				return body, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		if len(body) > e.MaxSession {
+			return body, nil
+		}
+		room = 2 * cap(body)
+	}
+}
+
+// giveUp ends the reading of a body whose room others need.
+func (e *exchange) giveUp() {
+	if !e.reading.Load() {
+		return // it is small, and soon done
+	}
+	e.evicted.Store(true)
+	_ = http.NewResponseController(e.w).SetReadDeadline(time.Unix(1, 0)) // without deadlines the next growth tells
+}
+
+// release gives back what the body has taken.
+func (e *exchange) release() {
+	if e.held != nil {
+		e.held.Close()
+		e.carrying.Give(e.carried)
+	}
 }
 
 const (
