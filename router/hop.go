@@ -202,8 +202,12 @@ func (x *exchange) cover(name []byte) bool {
 // those that always are. A Router proves what it passes on by itself.
 func (k *HopKey) Prove(r *http.Request, self string, now time.Time, fields ...string) {
 	stamp, covered := strconv.FormatInt(now.UnixMilli(), 10), strings.ToLower(strings.Join(fields, ","))
+	target := r.RequestURI
+	if target == "" { // a request that is still to be sent
+		target = r.URL.RequestURI()
+	}
 	var text hopText
-	text.of(r.Method, r.URL.RequestURI(), self, stamp, covered, func(name string) []string { return r.Header[name] })
+	text.of(r.Method, target, self, stamp, covered, func(name string) []string { return r.Header[name] })
 	mac := k.signer.sum(text.b)
 	proof := self + "/" + stamp + "/" + base64.RawURLEncoding.EncodeToString(mac[:])
 	if covered != "" {
