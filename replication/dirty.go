@@ -30,9 +30,10 @@ type dirtySet struct {
 	// queue is the head of a ring of the entries that wait, oldest first: a key
 	// that was taken and comes back stands in front again.
 	queue entry
-	// batch are the entries under way, oldest first. All of them are older
-	// than those that wait.
+	// batch are the entries under way. All of them are older than those that
+	// wait. They are taken oldest first, and may be put in another order then.
 	batch []*entry
+	since time.Time // of the oldest of batch
 }
 
 func newDirtySet() *dirtySet {
@@ -69,6 +70,9 @@ func (d *dirtySet) take(n int) []*entry {
 		e.taken = e.seq
 		d.batch = append(d.batch, e)
 	}
+	if len(d.batch) > 0 {
+		d.since = d.batch[0].since
+	}
 	return d.batch
 }
 
@@ -101,7 +105,7 @@ func (d *dirtySet) len() int { return len(d.entries) }
 // oldest returns since when the oldest unconfirmed key waits; zero when none does.
 func (d *dirtySet) oldest() time.Time {
 	if len(d.batch) > 0 {
-		return d.batch[0].since
+		return d.since
 	}
 	return d.queue.next.since // the head's own is zero
 }

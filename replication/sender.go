@@ -74,6 +74,7 @@ type sender struct {
 	payload []byte    // of the last frame, to be used again
 	carried []*entry  // the keys of the records in it
 	held    []*entry  // the keys that it would have, but for operations
+	dealt   []*entry  // the keys that it has, and those of which nothing is held
 
 	mu      sync.Mutex // guards what follows
 	dirty   *dirtySet
@@ -251,6 +252,7 @@ func (s *sender) encode(batch []*entry) (n, held int) {
 		s.payload = nil // let go of what one large record has grown
 	}
 	s.payload, s.carried, s.held = s.payload[:0], s.carried[:0], s.held[:0]
+	s.dealt = s.dealt[:0]
 	for n+len(s.held) < len(batch) && len(s.payload) < batchBytes {
 		e := batch[n+len(s.held)]
 		rec, ok := s.store.TryPeek(e.key)
@@ -262,10 +264,14 @@ func (s *sender) encode(batch []*entry) (n, held int) {
 			s.payload = rec.Append(s.payload)
 			s.carried = append(s.carried, e)
 		}
-		batch[n] = e
+		s.dealt = append(s.dealt, e)
 		n++
 	}
-	copy(batch[n:], s.held)
+	if len(s.held) > 0 {
+		s.mu.Lock() // who asks for the lag reads batch
+		copy(batch[copy(batch, s.dealt):], s.held)
+		s.mu.Unlock()
+	}
 	return n, len(s.held)
 }
 
