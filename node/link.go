@@ -226,6 +226,7 @@ func (l *link) run(ctx context.Context) {
 			l.node.members.setGone(l.id, err.Error())
 		case turnedAway(err):
 			l.log.Debug("turned away, trying again", "address", l.addr, "error", err)
+			l.node.mendView(l.id) // gossip misses a member of five once in thirty joins
 			if refusedAt == 0 {
 				refusedAt = l.node.since()
 			}

@@ -165,7 +165,7 @@ var (
 		"http_rejected":         "Connections refused at the public door, because too many were open.",
 		"http_rejected_address": "Connections refused at the public door, because too many were open from their address.",
 		"key_events_dropped":    "Keyspace events for which the queue had no room.",
-		"mended_views":          "Exchanges of members because rings differed.",
+		"mended_views":          "Exchanges of members because rings differed, or a member did not know this one.",
 		"messages_untold":       "Published messages that a member could not be told in time.",
 		"peer_bytes_in":         "Bytes read from peer connections.",
 		"peer_bytes_out":        "Bytes written to peer connections.",

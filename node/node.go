@@ -509,7 +509,8 @@ func (n *Node) hasEnded(id ID) bool {
 	}
 }
 
-// mendView asks for a full exchange of members with one whose ring differs.
+// mendView asks for a full exchange of members with one whose ring differs, or
+// that does not know this member yet.
 func (n *Node) mendView(id ID) {
 	select {
 	case n.mends <- id:
