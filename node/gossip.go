@@ -54,12 +54,13 @@ type heard struct {
 // memberlist's locks, so all they do is copy into heard and wake the
 // membership loop.
 type gossip struct {
-	list *memberlist.Memberlist
-	log  *slog.Logger
-	self ID
-	addr string // this member's own gossip address
-	now  func() time.Time
-	wake chan struct{}
+	list   *memberlist.Memberlist
+	filter *filter
+	log    *slog.Logger
+	self   ID
+	addr   string // this member's own gossip address
+	now    func() time.Time
+	wake   chan struct{}
 
 	mu     sync.Mutex // guards what follows
 	meta   []byte
@@ -81,6 +82,7 @@ func startGossip(cfg Config, self ID, meta Meta, log *slog.Logger) (*gossip, err
 		return nil, err
 	}
 	if g.list, err = memberlist.Create(mc); err != nil {
+		_ = g.filter.Shutdown() // whatever it says, the first error counts
 		return nil, cannotListen("tcp", "gossip", cfg.Gossip, err)
 	}
 	g.addr = g.list.LocalNode().Address() // read once: memberlist writes its node when the metadata changes
@@ -112,9 +114,10 @@ func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
 	mc.EnableCompression = false
 	mc.Delegate, mc.Events, mc.Alive, mc.Merge = g, g, g, g
 	mc.Logger = log.New(&logWriter{log: g.log, cluster: cfg.Cluster}, "", 0)
-	if mc.Transport, err = cfg.Network.Gossip(cfg.Gossip); err != nil {
-		return nil, fmt.Errorf("-gossip %s: %w", cfg.Gossip, err)
+	if g.filter, err = newFilter(mc, cfg); err != nil {
+		return nil, cannotListen("tcp", "gossip", cfg.Gossip, err)
 	}
+	mc.Transport = g.filter
 	if len(cfg.GossipKeys) > 0 {
 		if mc.Keyring, err = memberlist.NewKeyring(cfg.GossipKeys[1:], cfg.GossipKeys[0]); err != nil {
 			return nil, fmt.Errorf("-gossip-key-file: %w", err)

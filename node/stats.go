@@ -148,6 +148,9 @@ func (n *Node) statsAnswer() statsAnswer {
 	apiHosts, apiSites := n.apiGuard.Refused()
 	adminHosts, adminSites := n.adminGuard.Refused()
 	a.Counters["refused_hosts"], a.Counters["refused_sites"] = apiHosts+adminHosts, apiSites+adminSites
+	if n.gossip != nil {
+		a.Counters["gossip_refused"] = n.gossip.filter.refused.total()
+	}
 	if n.router != nil {
 		s := n.router.Stats()
 		for name, v := range map[string]uint64{
