@@ -36,7 +36,8 @@ on. Lines that it takes:
 
 It ends at quit, Ctrl-C, SIGTERM, or when its terminal is closed, not at the end of its input;
 the processes end with it, even when it is killed with -9. Their sessions are gone then: they
-lived in memory.`
+lived in memory. Gossip is encrypted with a key of its own; a node that you start beside it with
+-join finds that key, another user's does not.`
 }
 
 const devHelp = `  kill 2            kill node-2 at once (SIGKILL), as a crash would
@@ -79,6 +80,15 @@ func (c *devCommand) Run(ctx context.Context, s *streams) (err error) {
 	if err := writeSecret(secret); err != nil {
 		return err
 	}
+	gossipKey := filepath.Join(dir, "gossip.key")
+	if err := writeSecret(gossipKey); err != nil {
+		return err
+	}
+	left, err := leaveDevKeys(gossipKey, members)
+	if err != nil {
+		return fmt.Errorf("leave the gossip key for members that you start beside: %w", err)
+	}
+	defer left.remove()
 	out := newConsole(s.out)
 	defer out.close()
 	control, err := newControl()
@@ -91,7 +101,7 @@ func (c *devCommand) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	d := &dev{
-		config: c, out: out, children: children, members: members, secret: secret, orders: control.orders,
+		config: c, out: out, children: children, members: members, secret: secret, gossipKey: gossipKey, orders: control.orders,
 		settled: make(chan settled, len(members)),
 	}
 	defer d.stop()
@@ -128,15 +138,16 @@ func writeSecret(path string) error {
 
 // dev is a running cluster, seen from the process that started it.
 type dev struct {
-	config   *devCommand
-	out      *console
-	children *family
-	members  []*member // the router, then the nodes in order
-	secret   string    // file with the cookie secret
-	settled  chan settled
-	orders   <-chan order   // from the dashboard
-	tasks    sync.WaitGroup // readiness checks and status questions
-	shown    bool           // the table has been printed
+	config    *devCommand
+	out       *console
+	children  *family
+	members   []*member // the router, then the nodes in order
+	secret    string    // file with the cookie secret
+	gossipKey string    // file with the key of gossip
+	settled   chan settled
+	orders    <-chan order   // from the dashboard
+	tasks     sync.WaitGroup // readiness checks and status questions
+	shown     bool           // the table has been printed
 }
 
 // settled says that a started member has become ready, or has not in time.
@@ -223,7 +234,7 @@ func (d *dev) args(m *member) []string {
 	args := []string{"-name", m.name,
 		"-http", m.address(httpPort), "-admin", m.address(adminPort), "-gossip", m.address(gossipPort),
 		"-join", strings.Join(join, ","), "-copies", strconv.Itoa(int(d.config.Copies)),
-		"-secret-file", d.secret, "-log-level", string(d.config.LogLevel)}
+		"-secret-file", d.secret, "-gossip-key-file", d.gossipKey, "-log-level", string(d.config.LogLevel)}
 	if len(d.config.HTTPHost) > 0 {
 		args = append(args, "-http-host", strings.Join(d.config.HTTPHost, ","))
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -163,6 +164,16 @@ func TestDev(t *testing.T) {
 	require.NotContains(t, dev.output(), "\x1b", "no colour where there is no terminal")
 	require.Regexp(t, `(?m)^node-1  \| .*msg=`, dev.output())
 
+	keys := fmt.Sprintf("holdfast-dev-keys-%d", os.Getuid())
+	for _, private := range []string{"holdfast-dev-*/gossip.key", "holdfast-dev-*/cookie.secret", keys + fmt.Sprintf("/127.0.0.1_%d", base+20+gossipPort)} {
+		found, err := filepath.Glob(filepath.Join(temp, private))
+		require.NoError(t, err)
+		require.Len(t, found, 1, private)
+		info, err := os.Stat(found[0])
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode(), private)
+	}
+
 	dev.tell("kill 2")
 	dev.await(`^node-2 \(pid ` + pid + `\) was killed, as you asked`)
 	dev.tell("kill 2")
@@ -207,7 +218,26 @@ func TestDev(t *testing.T) {
 	requireNobodyListens(t, base, 2)
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)
-	require.Empty(t, left, "the secret is removed")
+	require.Empty(t, left, "the secrets are removed")
+}
+
+// A node that the user of dev starts beside it joins, another user's does not:
+// it cannot read the key.
+func TestDevTakesItsUsersNodesAlone(t *testing.T) {
+	temp := t.TempDir()
+	inTemp := func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "TMPDIR="+temp) }
+	_, base := spawnDev(t, 1, inTemp)
+	node := func(i int, setup func(*exec.Cmd)) *child {
+		at := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(base+10*i+port)) }
+		return spawn(t, setup, "node", "-name", fmt.Sprint("beside-", i), "-http", at(httpPort), "-admin", at(adminPort), "-resp", at(respPort), "-peer", at(peerPort),
+			"-gossip", at(gossipPort), "-join", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+10+gossipPort)))
+	}
+	stranger := node(2, nil) // it looks elsewhere
+	stranger.await(`no seed answers; going on alone`)
+	own := node(3, inTemp)
+	own.await(`using the key of the holdfast dev that runs the member to join`)
+	own.await(`msg=ring .*nodes="\[beside-3 node-1\]"`)
+	require.NotContains(t, own.output(), "beside-2")
 }
 
 func TestDevEndsOnItsSignalsAndOnQuit(t *testing.T) {

@@ -44,7 +44,7 @@ type memberFlags struct {
 	SecretFile   []string `group:"Finding the user of a request" placeholder:"FILE" help:"File with at least 16 bytes that sign the cookie and what members pass on to each other, the same for all routers and nodes. Of several, as new,old, the first signs and all verify, so that a secret can be changed without losing a user. Default: random, so that cookies end with the process; members then prove what they pass on by the gossip key or, without one, by what gossip alone tells."`
 	CookieSecure bool     `group:"Finding the user of a request" help:"The site is reached over TLS: mark the cookie Secure and bind it to its host (__Host-)."`
 
-	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time."`
+	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time. Default: none, or that of the holdfast dev of yours that runs a member to -join."`
 	Insecure      bool   `group:"Security" help:"Allow gossip, peer, Redis and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
 
 	HTTPHost  hostNames `name:"http-host" group:"Security" placeholder:"NAME,…" help:"Further names by which clients reach the session API on -http, such as that of a site or a service. Others than localhost, IP addresses, -name and the hosts of -http and -advertise are refused, so that no web page gets there by a name of its own. The application gets requests for any name."`
@@ -67,12 +67,9 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), TrustHeaders: f.TrustHeaders, Cookie: f.Cookie, CookieSecure: f.CookieSecure,
 		HTTPHosts: f.HTTPHost, AdminHosts: f.AdminHost, Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
 	}
-	if f.GossipKeyFile != "" {
-		keys, err := readGossipKeys(f.GossipKeyFile)
-		if err != nil {
-			return node.Config{}, badFile(role, err)
-		}
-		cfg.GossipKeys = keys
+	var err error
+	if cfg.GossipKeys, err = f.gossipKeys(role, place, log); err != nil {
+		return node.Config{}, err
 	}
 	for _, file := range f.SecretFile {
 		secret, err := readSecret(file)
