@@ -50,8 +50,9 @@ func NewReader(src io.Reader, l Limits) *Reader {
 // SetLimits changes the limits from the next command on.
 func (r *Reader) SetLimits(l Limits) { r.limits = l }
 
-// SetRoom has f asked before the Reader holds so many bytes more. Where it
-// returns false, Fill fails with [ErrNoRoom].
+// SetRoom has f asked before the Reader holds so many bytes more, and told, by a
+// number below 0, when Fill has given some back. Where it returns false to the
+// former, Fill fails with [ErrNoRoom].
 func (r *Reader) SetRoom(f func(bytes int) bool) { r.room = f }
 
 // ErrNoRoom is what Fill returns when it must not have a larger buffer.
@@ -272,7 +273,7 @@ func (r *Reader) Fill() error {
 // connection memory for ever. It returns false if it may not grow.
 func (r *Reader) makeRoom() bool {
 	held := r.buf[r.start:r.end]
-	size := len(r.buf)
+	size, before := len(r.buf), r.Held()
 	switch {
 	case size == 0:
 		size = firstBuffer
@@ -295,6 +296,9 @@ func (r *Reader) makeRoom() bool {
 	}
 	r.end = copy(next, held)
 	r.buf, r.start = next, 0
+	if less := r.Held() - before; less < 0 && r.room != nil {
+		r.room(less)
+	}
 	return true
 }
 

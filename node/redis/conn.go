@@ -137,7 +137,7 @@ func (c *conn) turn() bool {
 	c.busy.Store(true)
 	c.runBuffered()
 	c.batch.Key = "" // it lies in the reader's buffer
-	if err := c.flush(); err != nil || c.closing {
+	if err := c.flush(); err != nil || c.closing || !c.account() {
 		return false
 	}
 	c.busy.Store(false)

@@ -45,7 +45,8 @@ func (c *conn) account() bool {
 	return true
 }
 
-// room is asked before the buffer of what is read grows.
+// room is asked before the buffer of what is read grows, and told when it has
+// shrunk.
 func (c *conn) room(bytes int) bool {
 	if !c.holder.Take(int64(bytes)) {
 		return false

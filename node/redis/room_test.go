@@ -171,6 +171,22 @@ func TestIdleConnectionsGiveTheirBuffersBack(t *testing.T) {
 	})
 }
 
+// What a long command and a long answer took does not count while the client
+// thinks.
+func TestLongCommandsAreGivenBackAtOnce(t *testing.T) {
+	s, _ := open(t)
+	c := dial(t, s)
+	long := strings.Repeat("v", 1<<20)
+	gone := func() bool { return s.cfg.Buffers.Used() < 200<<10 }
+	c.raw("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n" + long + "\r\n")
+	require.Equal(t, "+OK", c.read())
+	require.Eventually(t, gone, 10*time.Second, time.Millisecond, "the command")
+	require.Equal(t, "$1048576 "+long, c.do("GET k"))
+	require.Eventually(t, gone, 10*time.Second, time.Millisecond, "the answer")
+	require.Equal(t, "+OK", c.do("MSET"+strings.Repeat(" k x", 10_000)))
+	require.Eventually(t, gone, 10*time.Second, time.Millisecond, "the arguments")
+}
+
 // Keys and values of one answer that several goroutines fetch count.
 func TestLargeAnswersAreBounded(t *testing.T) {
 	s, _ := open(t, roomOf(1<<20))
