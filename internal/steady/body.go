@@ -9,9 +9,14 @@ import (
 	"time"
 )
 
-// restTime is how long the rest of a body may take that its handler did not
-// read. It is read so that the connection can be used again.
-const restTime = 5 * time.Second
+const (
+	// restTime is the patience with the rest of a body that its handler did not
+	// read, and maxRest how much of it is read in bytes, so that the connection
+	// can be used again, and the client comes to read the answer. Of more
+	// net/http reads nothing, and closes the connection.
+	restTime = 5 * time.Second
+	maxRest  = 256 << 10
+)
 
 // Bodies lets clients send nothing of a request's body for patience, beside
 // what they earn, while next reads it. Then the read fails with
@@ -23,11 +28,15 @@ func Bodies(next http.Handler, patience time.Duration) http.Handler {
 			return
 		}
 		passed := *r // net/http looks at its own request's body, to see how much is left of it
-		b := &body{ReadCloser: r.Body, patience: patience, left: patience, set: http.NewResponseController(w).SetReadDeadline}
+		b := &body{
+			ReadCloser: r.Body, length: r.ContentLength, asked: r.Header.Get("Expect") != "",
+			patience: patience, left: patience, set: http.NewResponseController(w).SetReadDeadline,
+		}
 		b.atEnd = func() { passed.Trailer = r.Trailer } // where the reader has put it
 		b.arm(patience)                                 // net/http may read it too, before it writes the answer
 		passed.Body = b
 		next.ServeHTTP(&writer{w, b}, &passed)
+		b.drain()
 		b.rest()
 	})
 }
@@ -35,16 +44,20 @@ func Bodies(next http.Handler, patience time.Duration) http.Handler {
 // body is a request's body, each read of which has its time.
 type body struct {
 	io.ReadCloser
-	patience time.Duration
-	set      func(time.Time) error // of the connection
-	atEnd    func()
+	length int64                 // as the client has announced it, -1 if it has not
+	asked  bool                  // the client waits to be told that the body is wanted
+	set    func(time.Time) error // of the connection
+	atEnd  func()
 
-	mu      sync.Mutex // guards what follows, and the order of calls to set
-	left    time.Duration
-	own     time.Time // the handler's deadline; zero for none
-	reading bool
-	ended   bool
-	broken  bool // a read has failed; nothing more is expected of it
+	mu       sync.Mutex // guards what follows, and the order of calls to set
+	patience time.Duration
+	left     time.Duration
+	read     int64
+	drained  bool
+	own      time.Time // the handler's deadline; zero for none
+	reading  bool
+	ended    bool
+	broken   bool // a read has failed; nothing more is expected of it
 }
 
 // Read implements io.Reader.
@@ -69,6 +82,7 @@ func (b *body) end(n int, err error, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reading = false
+	b.read += int64(n)
 	b.left = min(b.patience, max(0, b.left-took)+earned(n))
 	b.broken = b.broken || err != nil && err != io.EOF
 	if err == io.EOF && !b.ended {
@@ -105,6 +119,21 @@ func (b *body) bound(until time.Time) {
 		b.setLocked(time.Now().Add(b.left))
 	default:
 		b.setLocked(time.Now().Add(b.patience))
+	}
+}
+
+// drain reads the rest of a small body that its handler has left, as long as it
+// moves: net/http does so before it answers, and would give it one deadline.
+func (b *body) drain() {
+	b.mu.Lock()
+	skip := b.drained || b.reading || b.ended || b.broken || b.length-b.read > maxRest || b.asked && b.read == 0
+	b.drained = true
+	if !skip {
+		b.patience, b.left = restTime, min(b.left, restTime)
+	}
+	b.mu.Unlock()
+	if !skip {
+		_, _ = io.CopyN(io.Discard, b, maxRest) // net/http sees to what is left
 	}
 }
 
@@ -160,6 +189,7 @@ func (w *writer) Flush() {
 
 // FlushError is what http.ResponseController calls.
 func (w *writer) FlushError() error {
+	w.body.drain()
 	w.body.rest()
 	defer w.body.disarm()
 	return http.NewResponseController(w.ResponseWriter).Flush()

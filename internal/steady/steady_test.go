@@ -168,6 +168,39 @@ func TestUnreadBodyHoldsNoAnswerUp(t *testing.T) {
 	})
 }
 
+// The rest of a small body that a handler has not read may take its time too.
+func TestUnreadBodyThatMoves(t *testing.T) {
+	for _, flush := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			conn := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprint(w, "ok")
+				if flush {
+					w.(http.Flusher).Flush()
+				}
+			})
+			post(t, conn, 200_000)
+			sent := make(chan error, 1)
+			go func() {
+				for range 200 {
+					if _, err := conn.Write(make([]byte, 1000)); err != nil {
+						sent <- err
+						return
+					}
+					time.Sleep(time.Second)
+				}
+				sent <- nil
+			}()
+			status, body := answer(t, conn)
+			require.Equal(t, http.StatusOK, status)
+			require.Equal(t, "ok", body)
+			require.NoError(t, <-sent)
+			go post(t, conn, 0)
+			status, _ = answer(t, conn)
+			require.Equal(t, http.StatusOK, status, "the connection goes on")
+		})
+	}
+}
+
 // An answer may go on for as long as it likes, whatever became of the body.
 func TestStreamOutlivesTheBodysDeadline(t *testing.T) {
 	for name, sent := range map[string]int{"read": 1000, "unread": 1000} {
