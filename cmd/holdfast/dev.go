@@ -18,13 +18,14 @@ import (
 )
 
 type devCommand struct {
-	Nodes    nodeCount `placeholder:"N" default:"3" help:"Number of nodes, 1 to 50, named node-1, node-2, …"`
-	BasePort port      `placeholder:"PORT" default:"8080" help:"First port. The router's HTTP is on it, its admin address on the next; node i has its HTTP 10·i above it, then admin, RESP, peer and gossip."`
-	Copies   copyCount `placeholder:"N" default:"2" help:"Nodes that hold each session, 1 to 16."`
-	Ack      ackMode   `placeholder:"MODE" default:"async" help:"What a write waits for: async, replica or all."`
-	TTL      duration  `name:"ttl" placeholder:"DURATION" default:"30m" help:"Idle time of a session whose writer gives none."`
-	HTTPHost hostNames `name:"http-host" placeholder:"NAME,…" help:"Further names by which the session API is reached, beside localhost and IP addresses: see holdfast node -h."`
-	LogLevel logLevel  `placeholder:"LEVEL" default:"info" help:"Least level that nodes and router log: debug, info, warn or error."`
+	Nodes    nodeCount   `placeholder:"N" default:"3" help:"Number of nodes, 1 to 50, named node-1, node-2, …"`
+	BasePort port        `placeholder:"PORT" default:"8080" help:"First port. The router's HTTP is on it, its admin address on the next; node i has its HTTP 10·i above it, then admin, RESP, peer and gossip."`
+	Copies   copyCount   `placeholder:"N" default:"2" help:"Nodes that hold each session, 1 to 16."`
+	Ack      ackMode     `placeholder:"MODE" default:"async" help:"What a write waits for: async, replica or all."`
+	TTL      duration    `name:"ttl" placeholder:"DURATION" default:"30m" help:"Idle time of a session whose writer gives none."`
+	Memory   memoryLimit `placeholder:"SIZE" default:"${memory}" help:"Most bytes of sessions over all nodes, of which each gets the same part, or none. Default: 60 percent of what the container allows, or else of what the machine has."`
+	HTTPHost hostNames   `name:"http-host" placeholder:"NAME,…" help:"Further names by which the session API is reached, beside localhost and IP addresses: see holdfast node -h."`
+	LogLevel logLevel    `placeholder:"LEVEL" default:"info" help:"Least level that nodes and router log: debug, info, warn or error."`
 }
 
 func (*devCommand) Detail() string {
@@ -242,9 +243,17 @@ func (d *dev) args(m *member) []string {
 		role = "node"
 		ack, _ := d.config.Ack.MarshalText()
 		args = append(args, "-resp", m.address(respPort), "-peer", m.address(peerPort),
-			"-ack", string(ack), "-ttl", time.Duration(d.config.TTL).String(), "-demo")
+			"-ack", string(ack), "-memory", d.config.memoryOfOne(), "-ttl", time.Duration(d.config.TTL).String(), "-demo")
 	}
 	return append([]string{role}, args...)
+}
+
+// memoryOfOne is the -memory of each node.
+func (c *devCommand) memoryOfOne() string {
+	if limit := c.Memory.bytes(); limit > 0 {
+		return memoryText(max(limit/int64(c.Nodes), 1))
+	}
+	return string(noMemoryLimit)
 }
 
 // gone takes note of a child that has ended, and says who ended it. Only one

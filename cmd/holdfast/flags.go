@@ -51,6 +51,7 @@ func newParser(out io.Writer, exit func(int)) (*kong.Kong, error) {
 		kong.Name("holdfast"),
 		kong.Description(about),
 		kong.DefaultEnvars("HOLDFAST"),
+		kong.Vars{"memory": defaultMemory()},
 		kong.PostBuild(ignoreEmptyEnv),
 		kong.Help(func(_ kong.HelpOptions, kctx *kong.Context) error {
 			return printHelp(out, kctx.Model, kctx.Selected())

@@ -47,7 +47,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{`node -ttl=-5m`, []string{`-ttl "-5m"`, `30m`}},
 		{`node -drain-timeout soon`, []string{`-drain-timeout "soon"`, `90s`}},
 		{`node -max-session 1mb`, []string{`-max-session "1mb"`, `1MiB`}},
-		{`node -memory 0`, []string{`-memory "0"`, `4GiB`}},
+		{`node -memory 0`, []string{`-memory "0"`, `4GiB, or none`}},
 		{`node -trust office`, []string{`-trust "office"`, `10.0.0.0/8`}},
 		{`node -log-level loud`, []string{`-log-level "loud"`, `debug, info, warn, error`}},
 		{`node -log-format xml`, []string{`-log-format "xml"`, `text, json`}},
@@ -184,6 +184,7 @@ func TestNormalize(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	t.Setenv("COLUMNS", "")
+	onMachine(t, 8<<30)
 	all := holdfast(t, "-h")
 	require.Equal(t, exitOK, all.code)
 	require.Empty(t, all.stderr)

@@ -128,6 +128,9 @@ func serve(ctx context.Context, cfg node.Config, files []keyFile) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Role == node.RoleNode {
+		logMemory(cfg.MemoryLimit, cfg.Log)
+	}
 	select {
 	case <-n.Done():
 		if err := n.Err(); !errors.Is(err, node.ErrStopped) {

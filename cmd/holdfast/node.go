@@ -18,7 +18,7 @@ type nodeCommand struct {
 	PartitionMode partitionMode `group:"Sessions" placeholder:"MODE" default:"available" help:"What an owner does that can reach no other node: available, serve on and say Holdfast-Degraded, to be merged when the network heals; majority, refuse unless it reaches a majority of the nodes that were there last."`
 	TTL           duration      `name:"ttl" group:"Sessions" placeholder:"DURATION" default:"30m" help:"Idle time after which a session expires where its writer gives none."`
 	MaxSession    size          `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
-	Memory        size          `group:"Sessions" placeholder:"SIZE" help:"Bytes of sessions over which no new ones are taken; those that exist can still be written and ended. Default: no limit."`
+	Memory        memoryLimit   `group:"Sessions" placeholder:"SIZE" default:"${memory}" help:"Most bytes of sessions, those of which this node has the copy among them, or none. What would make them more is refused (507, OOM); ends always pass. Tombstones and copies on their way may take 15 percent more, and Go's collector is told to keep the whole process below one and a half times as much, unless GOMEMLIMIT is set. Default: 60 percent of what the container allows, or else of what the machine has."`
 
 	RESPUnix                 string   `name:"resp-unix" group:"Redis protocol" placeholder:"PATH" help:"Unix socket on which the Redis protocol is spoken too, for programs on this host."`
 	RESPPasswordFile         string   `name:"resp-password-file" group:"Redis protocol" placeholder:"FILE" help:"File with the password that clients of -resp must give (AUTH). Default: none is asked for."`
@@ -68,7 +68,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	cfg.Ack = replication.Ack(c.Ack)
 	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
 	cfg.TTL = time.Duration(c.TTL)
-	cfg.MaxSession, cfg.MemoryLimit = int(c.MaxSession), int64(c.Memory)
+	cfg.MaxSession, cfg.MemoryLimit = int(c.MaxSession), c.Memory.bytes()
 	cfg.App, cfg.AppHealth, cfg.Demo = c.App, c.AppHealth, c.Demo
 	if err := c.redis(&cfg); err != nil {
 		return err
@@ -77,6 +77,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	if c.RESPPasswordFile != "" {
 		files = append(files, keyFile{"resp-password-file", c.RESPPasswordFile})
 	}
+	limitMemory(cfg.MemoryLimit)
 	return serve(ctx, cfg, files)
 }
 

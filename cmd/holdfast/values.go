@@ -128,6 +128,31 @@ func (n *size) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// memoryLimit is a size, or none.
+type memoryLimit string
+
+const noMemoryLimit memoryLimit = "none"
+
+func (m *memoryLimit) UnmarshalText(text []byte) error {
+	if memoryLimit(text) != noMemoryLimit {
+		var n size
+		if n.UnmarshalText(text) != nil {
+			return refuse(text, "a size such as 512MiB or 4GiB, or none")
+		}
+	}
+	*m = memoryLimit(text)
+	return nil
+}
+
+// bytes is the limit, 0 for none.
+func (m memoryLimit) bytes() int64 {
+	var n size
+	if m == noMemoryLimit || n.UnmarshalText([]byte(m)) != nil {
+		return 0
+	}
+	return int64(n)
+}
+
 // hostPort is an address to listen on; an empty host means all of this one's.
 type hostPort string
 
