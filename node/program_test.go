@@ -196,6 +196,36 @@ func TestFirstRequestRenews(t *testing.T) {
 	require.NotZero(t, forwarded)
 }
 
+// Strangers without a session who log out, again and again, leave nothing behind;
+// who was logged in does.
+func TestAnonymousLogoutsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	nodes := programs(t)
+	tombstones := func() (count int) {
+		for _, n := range nodes {
+			count += n.store.Stats().Tombstones
+		}
+		return count
+	}
+	for _, n := range nodes {
+		eventually(t, "the ring stands", n.rings.stands)
+	}
+	for i := range 60 {
+		stranger := newBrowser(t)
+		status, body := stranger.get(nodes[i%3].serveProgram(t) + "/logout")
+		require.Equal(t, http.StatusOK, status, body)
+		require.NotEmpty(t, stranger.id())
+	}
+	require.Zero(t, tombstones())
+
+	b, door := newBrowser(t), nodes[0].serveProgram(t)
+	status, body := b.get(door + "/login?user=ann")
+	require.Equal(t, http.StatusOK, status, body)
+	status, body = b.get(door + "/logout")
+	require.Equal(t, http.StatusOK, status, body)
+	require.Equal(t, 2, tombstones(), "at the owner, and at the successor")
+}
+
 // A user whom a trusted proxy names stays who the proxy says, through login and
 // logout.
 func TestUserFromTheHeader(t *testing.T) {
