@@ -74,8 +74,10 @@ type Config struct {
 	TTL time.Duration
 	// MaxSession bounds a session in bytes. Default 1 MiB.
 	MaxSession int
-	// MemoryLimit bounds the bytes held for sessions; over it new ones are
-	// refused. Default 0: no limit.
+	// MemoryLimit bounds the bytes held for sessions, copies included: what
+	// would make them more is refused. Tombstones and copies on their way may
+	// take 15 % beside it. Default 0: no limit. Go's own limit for the process
+	// (debug.SetMemoryLimit) is the program's to set.
 	MemoryLimit int64
 
 	// HTTPUnix is the path of a Unix socket on which the public door is open

@@ -88,7 +88,7 @@ var outcomes = []struct {
 	{session.ErrKey, refusal{status: http.StatusBadRequest, slug: "bad-key", title: "Bad key",
 		detail: "the store does not accept this key"}},
 	{session.ErrFull, refusal{status: http.StatusInsufficientStorage, slug: "full", title: "Memory limit reached",
-		detail: "no new session can be stored now; existing ones can be changed and deleted", retryAfter: 10}},
+		detail: "no session can be made or grow now; those that there are can be read, written no larger, and deleted", retryAfter: 10}},
 	{session.ErrBusy, refusal{status: http.StatusServiceUnavailable, slug: "busy", title: "Session busy",
 		detail: "others wrote to this large session each time before this request was done; nothing was changed", retryAfter: 1}},
 	{context.DeadlineExceeded, uncertain},
