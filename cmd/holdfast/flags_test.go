@@ -23,7 +23,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{`node -nmae a`, []string{`unknown flag -nmae`, `did you mean "-name"`}},
 		{`node -joi a`, []string{`did you mean "-join"`}},
 		{`node -cop 2`, []string{`did you mean "-copies"`}},
-		{`node -resp-max-client 2`, []string{`did you mean "-resp-max-clients"`}},
+		{`node -resp-max-client 2`, []string{`did you mean one of "-resp-max-clients", `}},
 		{`router -httpx a`, []string{`-httpx, did you mean "-http"?`}},
 		{`bench -duration 0s`, []string{`-duration "0s"`, `a duration over 0`}},
 		{`node extra`, []string{`unexpected argument extra`}},
