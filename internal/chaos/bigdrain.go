@@ -32,17 +32,17 @@ func runBigDrain(ctx context.Context, e *env, r *report) error {
 	if _, err := b.cluster.settle(ctx, 2*time.Minute); err != nil {
 		return err
 	}
-	held, err := m.admin.stats(ctx)
+	held, err := m.admin.Stats(ctx)
 	if err != nil {
 		return err
 	}
-	ring, err := b.router().admin.ring(ctx)
+	ring, err := b.router().admin.Ring(ctx)
 	if err != nil {
 		return err
 	}
 	var others []*ledger
 	for _, g := range b.load.ledgers {
-		if ownerOf(ring, g.key) != m.name {
+		if ring.OwnerOf(g.key) != m.name {
 			others = append(others, g)
 		}
 	}

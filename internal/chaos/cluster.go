@@ -14,8 +14,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/nursery"
+	"github.com/seed-95a32959/holdfast/internal/operator"
 	"github.com/seed-95a32959/holdfast/ring"
 )
+
+var errNotRunning = errors.New("it does not run")
 
 // Ports of a member, counted from its first.
 const (
@@ -55,9 +59,9 @@ type member struct {
 	node  bool
 	place place
 	door  *door
-	admin *admin
+	admin *operator.Client
 
-	process *process // nil when none runs
+	process *nursery.Process // nil when none runs
 	frozen  bool
 }
 
@@ -65,7 +69,7 @@ func (m *member) address(port int) string {
 	return net.JoinHostPort(m.place.host(m.index), strconv.Itoa(m.place.port(m.index)+port))
 }
 
-func (m *member) running() bool { return m.process != nil && !m.process.ended() }
+func (m *member) running() bool { return m.process != nil && !m.process.Ended() }
 
 // cluster is a router and nodes, each a process. It is for one goroutine, but
 // its doors and admin doors are for any.
@@ -73,14 +77,14 @@ type cluster struct {
 	bin     string
 	dir     string // of logs and the cookie secret
 	members []*member
-	nursery *nursery
+	nursery *nursery.Nursery
 	place   place
 	opening sync.WaitGroup // of doors whose members have been started
 }
 
 // startCluster starts a router and nodes and returns when they agree.
 func startCluster(ctx context.Context, bin, dir string, nodes int, at place) (*cluster, error) {
-	c := &cluster{bin: bin, dir: dir, nursery: newNursery(), place: at}
+	c := &cluster{bin: bin, dir: dir, nursery: nursery.New(), place: at}
 	if err := os.WriteFile(c.secret(), []byte(strings.Repeat("chaos-", 6)), 0o600); err != nil {
 		return nil, err
 	}
@@ -111,7 +115,7 @@ func (c *cluster) add() *member {
 	}
 	m.door = newDoor(m.name, m.address(httpPort), !m.node)
 	m.door.down.Store(true)
-	m.admin = newAdmin(m.address(adminPort))
+	m.admin = operator.New(m.address(adminPort))
 	c.members = append(c.members, m)
 	return m
 }
@@ -147,12 +151,12 @@ func (c *cluster) start(m *member) error {
 		args = append(args, "-resp", m.address(respPort), "-peer", m.address(peerPort))
 	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_") })
-	p, err := c.nursery.start(args, env, filepath.Join(c.dir, m.name+".log"))
+	p, err := c.nursery.Start(args, env, filepath.Join(c.dir, m.name+".log"))
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.name, err)
 	}
 	m.process, m.frozen = p, false
-	c.opening.Go(func() { m.door.open(p.gone) })
+	c.opening.Go(func() { m.door.open(p.Gone()) })
 	return nil
 }
 
@@ -163,7 +167,7 @@ func (c *cluster) kill(m *member) (time.Time, error) {
 	if err := c.signal(m, syscall.SIGKILL); err != nil {
 		return at, err
 	}
-	<-m.process.gone
+	<-m.process.Gone()
 	m.process = nil
 	return at, nil
 }
@@ -182,7 +186,7 @@ func (c *cluster) signal(m *member, s syscall.Signal) error {
 	if !m.running() {
 		return fmt.Errorf("%v %s: %w", s, m.name, errNotRunning)
 	}
-	if err := syscall.Kill(m.process.pid(), s); err != nil {
+	if err := syscall.Kill(m.process.Pid(), s); err != nil {
 		return fmt.Errorf("%v %s: %w", s, m.name, err)
 	}
 	return nil
@@ -202,7 +206,7 @@ func (c *cluster) drain(ctx context.Context, m *member) error {
 	m.door.leave()
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	if err := m.admin.drain(ctx); err != nil {
+	if err := m.admin.Drain(ctx); err != nil {
 		return err
 	}
 	return c.awaitEnd(ctx, m)
@@ -212,11 +216,11 @@ func (c *cluster) awaitEnd(ctx context.Context, m *member) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	select {
-	case <-m.process.gone:
+	case <-m.process.Gone():
 	case <-ctx.Done():
 		return fmt.Errorf("%s has not ended: %w", m.name, ctx.Err())
 	}
-	code := m.process.code
+	code := m.process.Code()
 	m.process = nil
 	if code != 0 {
 		return fmt.Errorf("%s ended with exit code %d, 0 wanted; its log is %s", m.name, code, filepath.Join(c.dir, m.name+".log"))
@@ -242,60 +246,26 @@ func (c *cluster) settle(ctx context.Context, timeout time.Duration) (time.Durat
 	}
 }
 
-func (c *cluster) settled(ctx context.Context) error {
-	if err := c.agreed(ctx); err != nil {
-		return err
-	}
-	for _, m := range c.members {
-		if m.running() && !m.frozen {
-			if err := m.admin.ready(ctx); err != nil {
-				return fmt.Errorf("%s: %w", m.name, err)
-			}
-		}
-	}
-	return nil
-}
+func (c *cluster) settled(ctx context.Context) error { return operator.Settled(ctx, c.awake()) }
 
 // agreed says whether all running members show one ring, of exactly the nodes
-// that run. What /admin/ring says of a member's process must be the truth.
-func (c *cluster) agreed(ctx context.Context) error {
-	want := make(map[string]int)
-	for _, m := range c.nodes() {
-		if m.running() && !m.frozen {
-			want[m.name] = m.process.pid()
-		}
-	}
-	first := ""
+// that run.
+func (c *cluster) agreed(ctx context.Context) error { return operator.Agreed(ctx, c.awake()) }
+
+// awake are the members that run and are not frozen.
+func (c *cluster) awake() []operator.Member {
+	var list []operator.Member
 	for _, m := range c.members {
-		if !m.running() || m.frozen {
-			continue
-		}
-		r, err := m.admin.ring(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		if first == "" {
-			first = r.Fingerprint
-		}
-		if r.Fingerprint != first {
-			return fmt.Errorf("%s has the ring %s, another one %s", m.name, r.Fingerprint, first)
-		}
-		owners := r.owners()
-		if len(owners) != len(want) {
-			return fmt.Errorf("%s sees %d owners, %d nodes run", m.name, len(owners), len(want))
-		}
-		for _, o := range r.Members {
-			if pid, ok := want[o.Name]; ok && (pid != o.Pid || !owners[o.Name]) {
-				return fmt.Errorf("%s sees %s with pid %d, which has pid %d", m.name, o.Name, o.Pid, pid)
-			}
+		if m.running() && !m.frozen {
+			list = append(list, operator.Member{Name: m.name, Node: m.node, Pid: m.process.Pid(), Client: m.admin})
 		}
 	}
-	return nil
+	return list
 }
 
 // keysOf makes count keys that a node owns by the router's ring.
 func (c *cluster) keysOf(ctx context.Context, m *member, prefix string, count int) ([]string, error) {
-	r, err := c.router().admin.ring(ctx)
+	r, err := c.router().admin.Ring(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +277,7 @@ func (c *cluster) keysOf(ctx context.Context, m *member, prefix string, count in
 		if i > 1e6 {
 			return nil, errors.New(m.name + " owns nothing")
 		}
-		if k := fmt.Sprintf("%s-%d", prefix, i); ownerOf(r, k) == m.name {
+		if k := fmt.Sprintf("%s-%d", prefix, i); r.OwnerOf(k) == m.name {
 			keys = append(keys, k)
 		}
 	}
@@ -318,16 +288,8 @@ func (c *cluster) keysOf(ctx context.Context, m *member, prefix string, count in
 func (c *cluster) close() {
 	for _, m := range c.members {
 		m.door.close()
-		m.admin.client.CloseIdleConnections()
+		m.admin.Close()
 	}
-	c.nursery.close()
+	c.nursery.Close()
 	c.opening.Wait()
-}
-
-// ownerOf names the owner of a key by a ring.
-func ownerOf(r ringAnswer, key string) string {
-	if p := ring.Partition(key); p < len(r.Partitions) {
-		return r.Partitions[p].Owner
-	}
-	return ""
 }

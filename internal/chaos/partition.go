@@ -263,7 +263,7 @@ func (p *partition) equal(ctx context.Context) error {
 		return err
 	}
 	for _, m := range p.cluster.nodes() {
-		s, err := m.admin.stats(ctx)
+		s, err := m.admin.Stats(ctx)
 		if err != nil {
 			return err
 		}
@@ -285,7 +285,7 @@ func (p *partition) equal(ctx context.Context) error {
 }
 
 func (p *partition) sameCopies(ctx context.Context, key string) error {
-	k, err := p.cluster.router().admin.key(ctx, key)
+	k, err := p.cluster.router().admin.Key(ctx, key)
 	if err != nil {
 		return err
 	}

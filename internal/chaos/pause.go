@@ -118,13 +118,13 @@ func (b *bench) overtake(ctx context.Context, ledgers []*ledger) *sync.WaitGroup
 // owned returns the ledgers whose sessions m owns, of one kind or, if ack is
 // empty, of both, most at most.
 func (b *bench) owned(ctx context.Context, m *member, ack string, most int) ([]*ledger, error) {
-	r, err := b.router().admin.ring(ctx)
+	r, err := b.router().admin.Ring(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var list []*ledger
 	for _, g := range b.load.ledgers {
-		if ownerOf(r, g.key) == m.name && (ack == "" || ack == g.ack) && len(list) < most {
+		if r.OwnerOf(g.key) == m.name && (ack == "" || ack == g.ack) && len(list) < most {
 			list = append(list, g)
 		}
 	}

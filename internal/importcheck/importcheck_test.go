@@ -45,7 +45,10 @@ var allowed = map[string][]string{
 	"internal/planted":     nil,
 	"internal/alloctest":   nil,
 	"internal/selftest":    {"internal/planted"},
-	"internal/chaos":       {"ring"}, // otherwise it sees holdfast from outside, as a user would
+	"internal/nursery":     nil,
+	"internal/operator":    {"ring"},
+	"internal/chaos":       {"ring", "internal/nursery", "internal/operator"},                 // otherwise it sees holdfast from outside, as a user would
+	"internal/abuse":       {"ring", "resp", "peer", "internal/nursery", "internal/operator"}, // likewise, and speaks its protocols
 	"internal/http1":       nil,
 	"internal/importcheck": nil,
 	"internal/routerbench": {"ring", "router"},

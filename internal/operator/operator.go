@@ -1,4 +1,6 @@
-package main
+// Package operator asks the admin endpoints of running members, as an operator
+// or a script does. Programs that test holdfast from outside use it.
+package operator
 
 import (
 	"bufio"
@@ -11,8 +13,8 @@ import (
 	"time"
 )
 
-// ringAnswer is what this program reads of /admin/ring.
-type ringAnswer struct {
+// Ring is what tests read of /admin/ring.
+type Ring struct {
 	Fingerprint string `json:"fingerprint"`
 	Members     []struct {
 		Name string `json:"name"`
@@ -26,8 +28,8 @@ type ringAnswer struct {
 	} `json:"partitions"`
 }
 
-// owners are the names that own partitions.
-func (r ringAnswer) owners() map[string]bool {
+// Owners are the names that own partitions.
+func (r Ring) Owners() map[string]bool {
 	m := make(map[string]bool)
 	for _, p := range r.Partitions {
 		m[p.Owner] = true
@@ -35,8 +37,8 @@ func (r ringAnswer) owners() map[string]bool {
 	return m
 }
 
-// keyAnswer is what this program reads of /admin/ring?key=.
-type keyAnswer struct {
+// Key is what tests read of /admin/ring?key=.
+type Key struct {
 	Owner      string   `json:"owner"`
 	Successors []string `json:"successors"`
 	Holders    []struct {
@@ -47,40 +49,49 @@ type keyAnswer struct {
 	} `json:"holders"`
 }
 
-// statsAnswer is what this program reads of /admin/stats.
-type statsAnswer struct {
+// Stats is what tests read of /admin/stats.
+type Stats struct {
 	Fingerprint string           `json:"fingerprint"`
 	Sessions    int              `json:"sessions"`
+	Tombstones  int              `json:"tombstones"`
+	Bytes       int64            `json:"bytes"`
 	BelowTarget int              `json:"below_target"`
 	Dirty       int              `json:"dirty"`
 	Lag         float64          `json:"lag_ms"`
 	Counters    map[string]int64 `json:"counters"`
 }
 
-// adminTimeout is how long a question to a member's admin door may take.
-const adminTimeout = time.Second
+// timeout is how long a question to a member's admin endpoint may take.
+const timeout = time.Second
 
-// admin is the operator's door of one member.
-type admin struct {
+// idle is how long an unused connection is kept: less than members keep theirs.
+const idle = 30 * time.Second
+
+// Client asks one member.
+type Client struct {
 	client *http.Client
 	base   string // http://host:port
 }
 
-func newAdmin(address string) *admin {
-	return &admin{
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: keepIdle}},
+// New returns a client of the member whose admin endpoint is at host:port.
+func New(address string) *Client {
+	return &Client{
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: idle}},
 		base:   "http://" + address,
 	}
 }
 
-func (a *admin) get(ctx context.Context, path string, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+// Close closes idle connections.
+func (c *Client) Close() { c.client.CloseIdleConnections() }
+
+func (c *Client) get(ctx context.Context, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := a.client.Do(req)
+	resp, err := c.client.Do(req)
 	if err != nil {
 		return err
 	}
@@ -98,28 +109,32 @@ func (a *admin) get(ctx context.Context, path string, v any) error {
 	return json.Unmarshal(body, v)
 }
 
-func (a *admin) ring(ctx context.Context) (r ringAnswer, err error) {
-	return r, a.get(ctx, "/admin/ring", &r)
+// Ring asks for the ring.
+func (c *Client) Ring(ctx context.Context) (r Ring, err error) {
+	return r, c.get(ctx, "/admin/ring", &r)
 }
 
-func (a *admin) key(ctx context.Context, key string) (k keyAnswer, err error) {
-	return k, a.get(ctx, "/admin/ring?key="+url.QueryEscape(key), &k)
+// Key asks who owns and who holds a key.
+func (c *Client) Key(ctx context.Context, key string) (k Key, err error) {
+	return k, c.get(ctx, "/admin/ring?key="+url.QueryEscape(key), &k)
 }
 
-func (a *admin) stats(ctx context.Context) (s statsAnswer, err error) {
-	return s, a.get(ctx, "/admin/stats", &s)
+// Stats asks for sessions, bytes and counters.
+func (c *Client) Stats(ctx context.Context) (s Stats, err error) {
+	return s, c.get(ctx, "/admin/stats", &s)
 }
 
-func (a *admin) ready(ctx context.Context) error { return a.get(ctx, "/readyz", nil) }
+// Ready returns nil when the member is ready.
+func (c *Client) Ready(ctx context.Context) error { return c.get(ctx, "/readyz", nil) }
 
-// drain has the member hand everything over, and returns when it says that it
+// Drain has the member hand everything over, and returns when it says that it
 // has, or why it could not.
-func (a *admin) drain(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+"/admin/drain", nil)
+func (c *Client) Drain(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/admin/drain", nil)
 	if err != nil {
 		return err
 	}
-	resp, err := a.client.Do(req)
+	resp, err := c.client.Do(req)
 	if err != nil {
 		return err
 	}

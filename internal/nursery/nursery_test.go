@@ -1,4 +1,4 @@
-package main
+package nursery
 
 import (
 	"bufio"
@@ -16,7 +16,7 @@ import (
 )
 
 // helperEnv has the test binary do something else than test, see TestMain.
-const helperEnv = "HOLDFAST_CHAOS_HELPER"
+const helperEnv = "HOLDFAST_NURSERY_HELPER"
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(helperEnv) {
@@ -24,21 +24,17 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "parent":
 		helpParent()
-	case "receive":
-		helpReceive()
-	case "send":
-		helpSend()
 	}
 }
 
 // helpParent starts a process from a nursery, says its number, and waits to be killed.
 func helpParent() {
-	p, err := newNursery().start([]string{"sleep", "600"}, os.Environ(), os.DevNull)
+	p, err := New().Start([]string{"sleep", "600"}, os.Environ(), os.DevNull)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(p.pid())
+	fmt.Println(p.Pid())
 	select {}
 }
 
@@ -53,25 +49,25 @@ func alive(pid int) bool {
 }
 
 func TestNurseryEndsWhatItStarted(t *testing.T) {
-	n := newNursery()
+	n := New()
 	log := filepath.Join(t.TempDir(), "log")
-	short, err := n.start([]string{"sh", "-c", "echo said; exit 3"}, nil, log)
+	short, err := n.Start([]string{"sh", "-c", "echo said; exit 3"}, nil, log)
 	require.NoError(t, err)
-	<-short.gone
-	require.Equal(t, 3, short.code)
-	require.True(t, short.ended())
+	<-short.Gone()
+	require.Equal(t, 3, short.Code())
+	require.True(t, short.Ended())
 	said, err := os.ReadFile(log)
 	require.NoError(t, err)
 	require.Equal(t, "said\n", string(said))
 
-	long, err := n.start([]string{"sleep", "600"}, os.Environ(), log)
+	long, err := n.Start([]string{"sleep", "600"}, os.Environ(), log)
 	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(long.pid(), syscall.SIGSTOP))
-	n.close() // frozen or not
-	require.True(t, long.ended())
-	require.False(t, alive(long.pid()))
+	require.NoError(t, syscall.Kill(long.Pid(), syscall.SIGSTOP))
+	n.Close() // frozen or not
+	require.True(t, long.Ended())
+	require.False(t, alive(long.Pid()))
 
-	_, err = newNursery().start([]string{"/nowhere"}, nil, log)
+	_, err = New().Start([]string{"/nowhere"}, nil, log)
 	require.Error(t, err)
 }
 

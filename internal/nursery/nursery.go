@@ -1,7 +1,8 @@
-package main
+// Package nursery starts processes that cannot outlive this one. Programs that
+// test holdfast from outside start its members with it.
+package nursery
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"runtime"
@@ -9,14 +10,14 @@ import (
 	"syscall"
 )
 
-// nursery starts processes that cannot outlive this one: Linux kills a child
+// Nursery starts processes that cannot outlive this one: Linux kills a child
 // when the thread that forked it ends, so all are forked by one goroutine that
 // keeps its thread for as long as the nursery is open.
-type nursery struct {
+type Nursery struct {
 	births chan birth
 	done   chan struct{} // closed when the thread has been given up
 	mu     sync.Mutex    // guards living
-	living map[*process]struct{}
+	living map[*Process]struct{}
 }
 
 type birth struct {
@@ -24,8 +25,9 @@ type birth struct {
 	result chan error
 }
 
-func newNursery() *nursery {
-	n := &nursery{births: make(chan birth), done: make(chan struct{}), living: make(map[*process]struct{})}
+// New opens a nursery. Close ends it and all that it has started.
+func New() *Nursery {
+	n := &Nursery{births: make(chan birth), done: make(chan struct{}), living: make(map[*Process]struct{})}
 	go func() {
 		defer close(n.done)
 		runtime.LockOSThread()
@@ -37,16 +39,16 @@ func newNursery() *nursery {
 	return n
 }
 
-// process is a child.
-type process struct {
+// Process is a child.
+type Process struct {
 	cmd  *exec.Cmd
-	gone chan struct{} // closed when it has ended
-	code int           // its exit code, -1 for a signal; valid when gone is closed
+	gone chan struct{}
+	code int // valid when gone is closed
 	log  *os.File
 }
 
-// start starts args, writing all it prints to the file log, which is appended to.
-func (n *nursery) start(args []string, env []string, log string) (*process, error) {
+// Start starts args, writing all it prints to the file log, which is appended to.
+func (n *Nursery) Start(args []string, env []string, log string) (*Process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -60,7 +62,7 @@ func (n *nursery) start(args []string, env []string, log string) (*process, erro
 		f.Close()
 		return nil, err
 	}
-	p := &process{cmd: cmd, gone: make(chan struct{}), log: f}
+	p := &Process{cmd: cmd, gone: make(chan struct{}), log: f}
 	n.mu.Lock()
 	n.living[p] = struct{}{}
 	n.mu.Unlock()
@@ -76,16 +78,16 @@ func (n *nursery) start(args []string, env []string, log string) (*process, erro
 	return p, nil
 }
 
-// close kills every process that still lives and waits for its end.
-func (n *nursery) close() {
+// Close kills every process that still lives and waits for its end.
+func (n *Nursery) Close() {
 	n.mu.Lock()
-	var living []*process
+	var living []*Process
 	for p := range n.living {
 		living = append(living, p)
 	}
 	n.mu.Unlock()
 	for _, p := range living {
-		p.kill()
+		p.Kill()
 	}
 	for _, p := range living {
 		<-p.gone
@@ -94,12 +96,20 @@ func (n *nursery) close() {
 	<-n.done
 }
 
-func (p *process) pid() int { return p.cmd.Process.Pid }
+// Pid is the process's number.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// kill ends the process at once, frozen or not.
-func (p *process) kill() { _ = p.cmd.Process.Kill() } // fails only when it has ended
+// Kill ends the process at once, frozen or not.
+func (p *Process) Kill() { _ = p.cmd.Process.Kill() } // fails only when it has ended
 
-func (p *process) ended() bool {
+// Gone is closed when the process has ended.
+func (p *Process) Gone() <-chan struct{} { return p.gone }
+
+// Code is the exit code of a process that has ended, -1 for a signal.
+func (p *Process) Code() int { return p.code }
+
+// Ended says whether the process has ended.
+func (p *Process) Ended() bool {
 	select {
 	case <-p.gone:
 		return true
@@ -107,5 +117,3 @@ func (p *process) ended() bool {
 		return false
 	}
 }
-
-var errNotRunning = errors.New("it does not run")
