@@ -8,6 +8,8 @@ RUNS        ?= 3
 SEEDS       ?= 2000
 BENCH       ?= .
 PORT        ?= 24800
+ABUSEPORT   ?= 28300
+ONLY        ?=
 OUT         ?= bin/holdfast
 
 # The same source makes the same bytes, whoever builds it and in which folder:
@@ -15,7 +17,7 @@ OUT         ?= bin/holdfast
 RELEASE := CGO_ENABLED=0 go build -trimpath
 
 .DEFAULT_GOAL := help
-.PHONY: help build reproducible test check adapters-test browser-test bench cost fuzz resp-diff bench-resp chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
+.PHONY: help build reproducible test check adapters-test browser-test bench cost fuzz resp-diff bench-resp abuse abuse-short chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +85,12 @@ resp-diff: build ## compare answers with those of redis-server 7, byte for byte 
 
 bench-resp: build ## CPU time of Redis commands beside redis-server 7, one node and three (it and redis-benchmark must be installed)
 	go run ./internal/benchresp -holdfast $(CURDIR)/bin/holdfast
+
+abuse: build ## what one client or stranger can do to 500 others: ten attacks on real processes, about 6 minutes; ONLY=1,4 picks
+	go run ./internal/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT)
+
+abuse-short: build ## the same in about 2 minutes
+	go run ./internal/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT) -short
 
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
 	go run ./internal/chaos -seed $(SEED)
