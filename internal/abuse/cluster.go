@@ -288,14 +288,21 @@ func parsePeak(status string) int64 {
 // cpu is the CPU time that the nodes' processes have taken so far.
 func (c *cluster) cpu() (sum time.Duration) {
 	for _, m := range c.nodes() {
-		if m.process == nil {
-			continue
-		}
-		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.process.Pid())); err == nil {
-			sum += parseCPU(string(b))
-		}
+		sum += m.cpu()
 	}
 	return sum
+}
+
+// cpu is the CPU time that the member's process has taken so far.
+func (m *member) cpu() time.Duration {
+	if m.process == nil {
+		return 0
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.process.Pid()))
+	if err != nil {
+		return 0 // it has ended, which is told elsewhere
+	}
+	return parseCPU(string(b))
 }
 
 // parseCPU adds up the user and system time in the text of /proc/<pid>/stat,
@@ -318,19 +325,19 @@ func parseCPU(stat string) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// held is what a node holds: the larger of what it counts itself and of what
-// its heap has after a collection.
-func (m *member) held(ctx context.Context) (counted, heap int64, err error) {
-	s, err := m.admin.Stats(ctx)
+// held is what a node holds: what it counts itself, and what its heap has after
+// a collection, with the profile that says of what that is.
+func (m *member) held(ctx context.Context) (counted, heap int64, profile []byte, err error) {
+	stats, err := m.admin.Stats(ctx)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
-	text, err := m.fetch(ctx, "/debug/pprof/heap?gc=1&debug=1")
+	profile, err = m.fetch(ctx, "/debug/pprof/heap?gc=1&debug=1")
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
-	heap, err = parseHeap(string(text))
-	return s.Bytes, heap, err
+	heap, err = parseHeap(string(profile))
+	return stats.Bytes, heap, profile, err
 }
 
 // fetch gets something from the admin endpoint.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -36,4 +37,19 @@ func TestBusy(t *testing.T) {
 	require.False(t, busy(0.10, 0.10))
 	require.False(t, busy(0.35, 0.10))
 	require.True(t, busy(1.41, 0.10))
+}
+
+func TestOthers(t *testing.T) {
+	stat := "cpu  100 20 30 4000 500 6 7 8 0 0\ncpu0 50 10 15 2000 250 3 3 4 0 0\n"
+	require.Equal(t, 1710*time.Millisecond, parseBusy(stat))
+	require.Zero(t, parseBusy("cpu0 1 2 3 4 5 6 7 8 9\n"))
+
+	begun := reading{at: time.Unix(1000, 0), all: 10 * time.Second, ours: time.Second}
+	later := reading{at: time.Unix(1002, 0), all: 13 * time.Second, ours: 2 * time.Second}
+	require.InDelta(t, 1.0, later.others(begun), 0.001)
+	later.ours = 20 * time.Second // a member that has been started anew takes its own time with it
+	require.Zero(t, later.others(begun))
+
+	require.Empty(t, neighbours(0))
+	require.Contains(t, neighbours(float64(runtime.NumCPU())), "machine too slow to say")
 }

@@ -258,7 +258,7 @@ func (s *stage) calm(ctx context.Context, short bool) (before share, err error) 
 // observe runs the attack and fills in what it has shown.
 func (c config) observe(ctx context.Context, a attack, s *stage, r *result) {
 	length := c.length(a)
-	begin := time.Now()
+	begin, machine := time.Now(), s.reading()
 	attackCtx, cancel := context.WithTimeout(ctx, length)
 	err := a.run(attackCtx, s)
 	cancel()
@@ -270,6 +270,7 @@ func (c config) observe(ctx context.Context, a attack, s *stage, r *result) {
 	if rest := length - time.Since(begin); rest > 0 && err == nil {
 		sleep(ctx, rest) // harm that is done after the attacker has left counts
 	}
+	r.others = s.reading().others(machine)
 	over := begin.Add(max(length, end.Sub(begin)))
 	most := 20 * time.Second
 	if c.short {

@@ -96,9 +96,14 @@ func (s *stage) weigh(ctx context.Context) error {
 		if m.process == nil {
 			continue
 		}
-		counted, heap, err := m.held(ctx)
+		counted, heap, profile, err := m.held(ctx)
 		if err != nil {
 			return fmt.Errorf("memory of %s: %w", m.name, err)
+		}
+		if heap > s.most().heap { // for whoever wants to know what is in it
+			if err := os.WriteFile(filepath.Join(s.dir, "most.heap.pprof"), profile, 0o600); err != nil {
+				return err
+			}
 		}
 		s.mu.Lock()
 		s.peaks = append(s.peaks, held{counted, heap})

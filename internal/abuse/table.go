@@ -16,8 +16,9 @@ type result struct {
 	want      float64 // of during
 	memory    int64   // of the node that had most, as the attack is judged; bytes
 	limit     int64
-	resident  int64 // most of any node's process, bytes
-	router    int64 // the same of the router
+	resident  int64   // most of any node's process, bytes
+	router    int64   // the same of the router
+	others    float64 // cores that other programs took meanwhile
 	recovered time.Duration
 	back      bool     // recovered at all
 	got       string   // what the attack got
@@ -40,15 +41,15 @@ func (r result) broken() (list []string) {
 		return []string{fmt.Sprintf("machine too slow: without an attack %v of requests were answered in time, %s wanted", r.before, percent(bar))}
 	}
 	if r.during.ratio() < r.want {
-		list = append(list, fmt.Sprintf("%v of %d ordinary requests were answered correctly within %v, %s wanted: %s", r.during, r.during.all, inTime, percent(r.want), r.users))
+		list = append(list, fmt.Sprintf("%v of %d ordinary requests were answered correctly within %v, %s wanted: %s%s", r.during, r.during.all, inTime, percent(r.want), r.users, neighbours(r.others)))
 	}
 	if r.load() > memoryBar {
 		list = append(list, fmt.Sprintf("memory %d MiB is %.2f times the limit of %d MiB, at most %.2f wanted", r.memory/mebibyte, r.load(), r.limit/mebibyte, memoryBar))
 	}
 	if !r.back {
-		list = append(list, fmt.Sprintf("not recovered %v after the attack, %v wanted", r.recovered.Round(100*time.Millisecond), recoveryBar))
+		list = append(list, fmt.Sprintf("not recovered %v after the attack, %v wanted%s", r.recovered.Round(100*time.Millisecond), recoveryBar, neighbours(r.others)))
 	} else if r.recovered > recoveryBar {
-		list = append(list, fmt.Sprintf("recovered %v after the attack, %v wanted", r.recovered.Round(10*time.Millisecond), recoveryBar))
+		list = append(list, fmt.Sprintf("recovered %v after the attack, %v wanted%s", r.recovered.Round(10*time.Millisecond), recoveryBar, neighbours(r.others)))
 	}
 	return append(list, r.faults...)
 }
@@ -59,7 +60,7 @@ func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 // bars were met.
 func write(w io.Writer, results []result) (ok bool) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "#\tattack\tbefore\tin time (bar)\tmemory / limit\tresident: node, router\tback after\t")
+	fmt.Fprintln(t, "#\tattack\tbefore\tin time (bar)\tmemory / limit\tresident: node, router\tother programs\tback after\t")
 	failed := 0
 	for _, r := range results {
 		mark := "passed"
@@ -71,8 +72,8 @@ func write(w io.Writer, results []result) (ok bool) {
 		if r.back {
 			back = r.recovered.Round(10 * time.Millisecond).String()
 		}
-		fmt.Fprintf(t, "%d\t%s\t%v\t%v (%s)\t%d / %d MiB = %.2f\t%d, %d MiB\t%s\t%s\n", r.number, r.name, r.before, r.during, percent(r.want),
-			r.memory/mebibyte, r.limit/mebibyte, r.load(), r.resident/mebibyte, r.router/mebibyte, back, mark)
+		fmt.Fprintf(t, "%d\t%s\t%v\t%v (%s)\t%d / %d MiB = %.2f\t%d, %d MiB\t%.1f cores\t%s\t%s\n", r.number, r.name, r.before, r.during, percent(r.want),
+			r.memory/mebibyte, r.limit/mebibyte, r.load(), r.resident/mebibyte, r.router/mebibyte, r.others, back, mark)
 	}
 	t.Flush()
 	fmt.Fprintln(w, "\nWhat the attacks got:")
