@@ -39,15 +39,6 @@ func (b *Batch) Writes() bool {
 	return false
 }
 
-// oneKey reports whether the batch is one command on one key.
-func (b *Batch) oneKey() bool {
-	if b.Multi || len(b.Commands) != 1 {
-		return false
-	}
-	s := b.spec(0)
-	return s != nil && s.Keyed && s.FirstKey == s.LastKey
-}
-
 // Repeatable reports whether the batch may be run again when it is not known
 // whether it has been run.
 func (b *Batch) Repeatable() bool {
