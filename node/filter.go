@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,7 @@ const (
 type filter struct {
 	memberlist.NodeAwareTransport
 	encrypted bool
-	refused   gossipRefusals
+	refused   *gossipRefusals
 
 	packets chan *memberlist.Packet
 	streams chan net.Conn
@@ -56,12 +57,26 @@ type filter struct {
 	err     error // of the end
 }
 
-// gossipRefusals counts what the filter has refused, by reason.
-type gossipRefusals struct{ compressed, malformed, large, streams atomic.Int64 }
+// gossipRefusals counts what has been refused of gossip, by reason: most by the
+// filter, what has another key or the name of another cluster by memberlist.
+type gossipRefusals struct{ compressed, malformed, large, streams, key, cluster atomic.Int64 }
+
+// logged takes in a line of memberlist's log, which is all that it says of them.
+func (r *gossipRefusals) logged(line string) {
+	switch {
+	case strings.Contains(line, "unacceptable label"):
+		r.cluster.Add(1)
+	case strings.HasPrefix(line, "Decrypt packet failed"),
+		strings.Contains(line, "no installed keys could decrypt"),
+		strings.Contains(line, "encryption is configured but remote state is not encrypted"):
+		r.key.Add(1)
+	}
+}
 
 func (r *gossipRefusals) byReason() map[string]int64 {
 	return map[string]int64{
 		"compressed": r.compressed.Load(), "malformed": r.malformed.Load(), "too-large": r.large.Load(), "too-many": r.streams.Load(),
+		"key": r.key.Load(), "cluster": r.cluster.Load(),
 	}
 }
 
@@ -73,7 +88,7 @@ func (r *gossipRefusals) total() (n int64) {
 }
 
 // newFilter opens the transport of a member's gossip. It may set the port in mc.
-func newFilter(mc *memberlist.Config, cfg Config) (*filter, error) {
+func newFilter(mc *memberlist.Config, cfg Config, refused *gossipRefusals) (*filter, error) {
 	inner, err := cfg.Network.Gossip(cfg.Gossip)
 	if err == nil && inner == nil {
 		inner, err = hostGossip(mc)
@@ -86,7 +101,7 @@ func newFilter(mc *memberlist.Config, cfg Config) (*filter, error) {
 		aware = unawareTransport{inner}
 	}
 	f := &filter{
-		NodeAwareTransport: aware, encrypted: len(cfg.GossipKeys) > 0,
+		NodeAwareTransport: aware, encrypted: len(cfg.GossipKeys) > 0, refused: refused,
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), slots: make(chan struct{}, maxGossipStreams), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	f.loops.Go(f.passPackets)

@@ -63,7 +63,7 @@ func TestPacketsThatNoMemberSends(t *testing.T) {
 		"a compound of more than is": {compound(ping, ping)[:8], "malformed"},
 		"a compound of nothing":      {[]byte{gossipCompound}, "malformed"},
 	} {
-		f := &filter{}
+		f := &filter{refused: new(gossipRefusals)}
 		require.Equal(t, c.why == "", f.takes(c.packet), name)
 		counts := f.refused.byReason()
 		for why, count := range counts {
@@ -100,7 +100,7 @@ func TestStreamsThatNoMemberSends(t *testing.T) {
 	} {
 		for _, stream := range [][]byte{c.stream, labelled(c.stream)} {
 			for _, slowly := range []bool{false, true} {
-				f := &filter{}
+				f := &filter{refused: new(gossipRefusals)}
 				near, far := net.Pipe()
 				r := io.Reader(&filteredStream{Conn: far, filter: f})
 				if slowly && len(stream) < 100 {
@@ -156,7 +156,7 @@ func TestGossipBombsAreRefusedUnread(t *testing.T) {
 	defer udp.Close()
 	eventually(t, "packets are counted", func() bool {
 		_, _ = udp.Write(packet)
-		return ada.gossip.filter.refused.compressed.Load() >= 10
+		return ada.gossip.refused.compressed.Load() >= 10
 	})
 	for _, stream := range [][]byte{packet, labelled(memberHead("\xce\x00\x0f\x00\x00", "\x00"))} {
 		tcp, err := net.Dial("tcp", ada.self().Gossip)
@@ -167,7 +167,7 @@ func TestGossipBombsAreRefusedUnread(t *testing.T) {
 	}
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20), "one of them alone would have taken that")
-	require.GreaterOrEqual(t, ada.gossip.filter.refused.malformed.Load(), int64(1))
+	require.GreaterOrEqual(t, ada.gossip.refused.malformed.Load(), int64(1))
 	_, metrics := send(t, "GET", ada.office("/metrics"), "")
 	require.True(t, strings.Contains(metrics, `holdfast_gossip_refused_by_reason_total{reason="compressed"} `), metrics)
 

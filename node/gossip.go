@@ -54,13 +54,14 @@ type heard struct {
 // memberlist's locks, so all they do is copy into heard and wake the
 // membership loop.
 type gossip struct {
-	list   *memberlist.Memberlist
-	filter *filter
-	log    *slog.Logger
-	self   ID
-	addr   string // this member's own gossip address
-	now    func() time.Time
-	wake   chan struct{}
+	list    *memberlist.Memberlist
+	filter  *filter
+	refused gossipRefusals
+	log     *slog.Logger
+	self    ID
+	addr    string // this member's own gossip address
+	now     func() time.Time
+	wake    chan struct{}
 
 	mu     sync.Mutex // guards what follows
 	meta   []byte
@@ -113,8 +114,8 @@ func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
 	mc.PushPullInterval, mc.GossipInterval, mc.TCPTimeout = pushPull, gossipInterval, gossipTCP
 	mc.EnableCompression = false
 	mc.Delegate, mc.Events, mc.Alive, mc.Merge = g, g, g, g
-	mc.Logger = log.New(&logWriter{log: g.log, cluster: cfg.Cluster}, "", 0)
-	if g.filter, err = newFilter(mc, cfg); err != nil {
+	mc.Logger = log.New(&logWriter{log: g.log, cluster: cfg.Cluster, refused: &g.refused}, "", 0)
+	if g.filter, err = newFilter(mc, cfg, &g.refused); err != nil {
 		return nil, cannotListen("tcp", "gossip", cfg.Gossip, err)
 	}
 	mc.Transport = g.filter
@@ -375,6 +376,7 @@ const strangerWarn = time.Minute
 type logWriter struct {
 	log     *slog.Logger
 	cluster string
+	refused *gossipRefusals
 
 	mu     sync.Mutex // guards what follows
 	warned time.Time
@@ -389,6 +391,7 @@ func (w *logWriter) Write(p []byte) (int, error) {
 		}
 	}
 	w.log.Debug(line, "from", "gossip")
+	w.refused.logged(line)
 	if rest, ok := strings.CutPrefix(line, "discarding stream with unacceptable label "); ok {
 		w.stranger(rest)
 	}

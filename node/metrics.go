@@ -118,7 +118,7 @@ func truth(b bool) float64 {
 var (
 	infoDesc      = describe("info", "Always 1; the labels say which member this is.", "name", "boot", "role", "zone")
 	membersDesc   = describe("members", "Members as this one sees them, itself included.", "role", "state")
-	gossipDesc    = describe("gossip_refused_by_reason_total", "Packets and connections of gossip that no member sends, by reason.", "reason")
+	gossipDesc    = describe("gossip_refused_by_reason_total", "Packets and connections of gossip that no member of this cluster sends, by reason.", "reason")
 	refusedDesc   = describe("peer_refused_total", "Connections refused at the peer port, by reason.", "reason")
 	clientsDesc   = describe("http_clients", "Connections to the public door.")
 	bodiesDesc    = describe("http_body_bytes", "Bytes of bodies that the session API reads, or holds while it carries them out.")
@@ -160,7 +160,7 @@ var (
 		"events_missed":         "Events that a slow reader of the event log did not get.",
 		"failovers":             "Requests that came here because their owner was refused.",
 		"fetched_through":       "Keys fetched from other holders before they were served, in cold partitions.",
-		"gossip_refused":        "Packets and connections of gossip that no member sends; gossip_refused_by_reason_total says more.",
+		"gossip_refused":        "Packets and connections of gossip that no member of this cluster sends; gossip_refused_by_reason_total says more.",
 		"forwarded":             "Operations sent to another member.",
 		"http_bodies_evicted":   "Large bodies of requests to the session API given up because others needed the room.",
 		"http_bodies_refused":   "Times that the body of a request to the session API found no room.",
@@ -254,8 +254,10 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 	for key, count := range n.countMembers() {
 		set(membersDesc, float64(count), string(key.role), key.state)
 	}
-	for why, count := range n.gossip.filter.refused.byReason() {
-		ch <- prometheus.MustNewConstMetric(gossipDesc, prometheus.CounterValue, float64(count), why)
+	if n.gossip != nil {
+		for why, count := range n.gossip.refused.byReason() {
+			ch <- prometheus.MustNewConstMetric(gossipDesc, prometheus.CounterValue, float64(count), why)
+		}
 	}
 	if n.cfg.Role == RoleNode {
 		for state, count := range map[string]int{"owned": s.Partitions.Owned, "warm": s.Partitions.Warm, "cold": s.Partitions.Cold} {

@@ -149,7 +149,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	adminHosts, adminSites := n.adminGuard.Refused()
 	a.Counters["refused_hosts"], a.Counters["refused_sites"] = apiHosts+adminHosts, apiSites+adminSites
 	if n.gossip != nil {
-		a.Counters["gossip_refused"] = n.gossip.filter.refused.total()
+		a.Counters["gossip_refused"] = n.gossip.refused.total()
 	}
 	if n.router != nil {
 		s := n.router.Stats()
