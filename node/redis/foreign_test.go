@@ -95,3 +95,21 @@ func TestFlushWantsAFlag(t *testing.T) {
 		EXEC -> *2 +OK +OK
 	`)
 }
+
+// What would end all sessions, or the node, in Redis does not do so here.
+func TestCarelessScriptsEndNothing(t *testing.T) {
+	s, _ := open(t)
+	c := dial(t, s)
+	require.Equal(t, "+OK", c.do("SET k v"))
+	for _, line := range []string{
+		"FLUSHALL", "FLUSHDB ASYNC", "SHUTDOWN NOSAVE", "DEBUG FLUSHALL", "DEBUG RELOAD", "DEBUG SEGFAULT", "SWAPDB 0 1", "MOVE k 1", "COPY k l DB 1",
+		"MIGRATE 127.0.0.1 1 k 0 1", "REPLICAOF 127.0.0.1 1", "SLAVEOF 127.0.0.1 1", "FAILOVER", "CLUSTER RESET HARD", "CLUSTER FLUSHSLOTS",
+		"CLUSTER FAILOVER TAKEOVER", "CLUSTER FORGET x", "CLUSTER DELSLOTS 1", "FUNCTION FLUSH", "CONFIG SET maxmemory 1", "CONFIG SET databases 1 maxmemory 1",
+		"EVAL \"return redis.call('flushall')\" 0", "EVAL \"return redis.call('flushdb')\" 1 k", "ACL SETUSER default off", "CLIENT PAUSE 100000",
+	} {
+		require.Equal(t, byte('-'), c.do(line)[0], line)
+		require.Equal(t, "$1 v", c.do("GET k"), line)
+	}
+	require.Equal(t, "+OK", c.do("SCRIPT FLUSH"))
+	require.Equal(t, "$1 v", c.do("GET k"))
+}
