@@ -15,9 +15,12 @@ import (
 func TestRounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var group sync.WaitGroup
+		var mu sync.Mutex // guards began
 		var began []time.Time
 		r := rounds{run: func() {
+			mu.Lock()
 			began = append(began, time.Now())
+			mu.Unlock()
 			time.Sleep(time.Second)
 		}}
 		for i := range 1000 {
@@ -27,6 +30,8 @@ func TestRounds(t *testing.T) {
 				}
 				asked := time.Now()
 				r.join(t.Context(), group.Go)
+				mu.Lock()
+				defer mu.Unlock()
 				require.False(t, began[len(began)-1].Before(asked))
 				require.LessOrEqual(t, time.Since(asked), 2*time.Second)
 			})
