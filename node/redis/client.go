@@ -146,6 +146,10 @@ func (c *conn) clientList(args [][]byte) {
 		c.fail(no)
 		return
 	}
+	if !c.server.lists.enter(c.ctx) {
+		return
+	}
+	defer c.server.lists.leave()
 	var list strings.Builder
 	for _, other := range c.server.all() {
 		if wanted(other) {
@@ -284,7 +288,14 @@ func (c *conn) killFilters(options [][]byte) (filters map[string]func(*conn) boo
 	return filters, none
 }
 
+// kill closes the connections that fit. It looks at all of them, as CLIENT LIST
+// does, and neither is done by more than one client at a time: some words of
+// thousands of clients must not keep all processors busy.
 func (c *conn) kill(fits func(*conn) bool) (killed int64) {
+	if !c.server.lists.enter(c.ctx) {
+		return 0
+	}
+	defer c.server.lists.leave()
 	for _, other := range c.server.all() {
 		if !fits(other) {
 			continue

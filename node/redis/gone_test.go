@@ -160,3 +160,24 @@ func TestSweepsAreBounded(t *testing.T) {
 		})
 	}
 }
+
+// What looks at all connections or channels is done for one client at a time,
+// and nothing else waits behind it.
+func TestListsAreMadeOneAtATime(t *testing.T) {
+	for _, line := range []string{"CLIENT LIST", "CLIENT KILL ID 99", "PUBSUB CHANNELS"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, _ := open(t)
+			defer s.cancel()
+			waiting, other := dial(t, s), dial(t, s)
+			require.True(t, s.lists.enter(t.Context()))
+			waiting.send(line)
+			synctest.Wait()
+			require.Equal(t, "+OK", other.do("SET k v"))
+			require.Len(t, s.lists, 1)
+			s.lists.leave()
+			require.NotContains(t, waiting.read(), "-ERR")
+			require.Empty(t, s.lists)
+			require.NotContains(t, other.do(line), "-ERR")
+		})
+	}
+}

@@ -40,17 +40,30 @@ var keyspaceVerbs = []verb{
 // errSweep is the answer to a command that has looked at keys for too long.
 var errSweep = fmt.Errorf("not all keys were looked at within %v, use SCAN", sweepTimeout)
 
+// slots are places for what not all clients may do at once.
+type slots chan struct{}
+
+// enter waits for a place. It returns false, without one, when ctx ends.
+func (s slots) enter(ctx context.Context) bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s slots) leave() { <-s }
+
 // sweep runs what looks at many keys when it is its turn. f stops when its
 // context ends, which is when time is up or the client has gone.
 func (c *conn) sweep(f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(c.ctx, sweepTimeout, errSweep)
 	defer cancel()
-	select {
-	case c.server.sweeps <- struct{}{}:
-		defer func() { <-c.server.sweeps }()
-	case <-ctx.Done():
+	if !c.server.sweeps.enter(ctx) {
 		return context.Cause(ctx)
 	}
+	defer c.server.sweeps.leave()
 	err := f(ctx)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -224,6 +224,10 @@ func (c *conn) pubsubChannels(args [][]byte) {
 		c.fault(err)
 		return
 	}
+	if !c.server.lists.enter(c.ctx) {
+		return
+	}
+	defer c.server.lists.leave()
 	c.bulks(c.server.hub.channelNames(pattern))
 }
 

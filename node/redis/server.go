@@ -25,7 +25,8 @@ type Server struct {
 	confirm  rounds
 	announce rounds
 	info     infoCache
-	sweeps   chan struct{}                 // a slot for each that is under way
+	sweeps   slots                         // of all keys
+	lists    slots                         // of all connections or channels
 	told     [ring.Partitions]atomic.Int64 // from which tick on: see tell
 	counters counters
 	runID    string
@@ -59,7 +60,8 @@ func New(cfg Config) *Server {
 	}
 	s.confirm.run = func() { s.cfg.Cluster.Confirm(s.ctx) }
 	s.announce.run = func() { s.cfg.Cluster.Listening(s.ctx) }
-	s.sweeps = make(chan struct{}, maxSweeps)
+	s.sweeps, s.lists = make(slots, maxSweeps), make(slots, 1)
+	s.lists = make(slots, 1)
 	s.settings.init(&s.cfg)
 	s.scripts.init()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
