@@ -9,7 +9,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/problem"
-	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/router"
 )
 
 // passes asks the guard of a door, and refuses what it does not let pass.
@@ -36,24 +36,20 @@ func (n *Node) mayAsk(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if n.ofAnother(r) {
 		n.stats.visitors.Add(1)
-		problem.Write(w, http.StatusForbidden, "not-yours", "The session is another visitor's",
-			"the request carries the cookie of a visitor, who may change and end the sessions of that cookie alone; accepted is the cookie's own id, or a program's request without the cookie")
+		refusal := router.OfAnother
+		problem.Write(w, http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
 		return false
 	}
 	return true
 }
 
-// ofAnother says whether a request would change a session other than that of
-// the affinity cookie which it carries. A browser adds the cookie to whatever a
-// page asks for, so it tells who the visitor is, and is no right to anything
-// that is another's. Programs carry none.
+// ofAnother says whether a visitor's cookie would change another's session.
 func (n *Node) ofAnother(r *http.Request) bool {
 	if safe(r.Method) || r.Header["Cookie"] == nil {
 		return false
 	}
-	ids := n.finder.Claimed(r)
 	// As package api splits it: an escaped slash belongs to the key.
-	collection, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/v1/"), "/")
+	collection, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), router.API), "/")
 	segment, _, _ := strings.Cut(rest, "/")
 	key, err := url.PathUnescape(segment)
 	if err != nil || key == "" {
@@ -62,10 +58,5 @@ func (n *Node) ofAnother(r *http.Request) bool {
 	if collection == "users" {
 		key = fmt.Sprintf("{%s}", key)
 	}
-	for _, id := range ids {
-		if id != ring.Tag(key) {
-			return true
-		}
-	}
-	return false
+	return n.finder.OfAnother(r, key)
 }

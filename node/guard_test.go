@@ -86,6 +86,7 @@ func TestCookieIsNoRightToSessionsOfOthers(t *testing.T) {
 		}
 	}
 	require.Equal(t, http.StatusForbidden, ask("DELETE", "/v1/users/alice/sessions", host, "Cookie", mine.String()).Code)
+	require.Equal(t, http.StatusForbidden, ask("DELETE", "/v1/sessions/alice", host, "Cookie", "__Host-"+mine.String()).Code, "of a site behind TLS")
 	require.Positive(t, n.statsAnswer().Counters["refused_visitors"])
 
 	for _, id := range []string{"me", "%7Bme%7D:laptop"} {

@@ -159,6 +159,7 @@ func (n *Node) statsAnswer() statsAnswer {
 		} {
 			a.Counters[name] = int64(v)
 		}
+		a.Counters["refused_visitors"] += int64(s.Visitors)
 	}
 	if n.cfg.Role != RoleNode {
 		return a

@@ -135,10 +135,33 @@ func (x *exchange) fromHere() bool {
 	refusal := x.rt.cfg.Guard.Check(hostcheck.Request{
 		Method: string(x.head.Method), Host: string(x.head.Host), Site: string(site), Origin: string(origin), Socket: !x.peer.IsValid(),
 	})
+	if refusal == nil && x.ofAnother() {
+		x.rt.counters.visitors.Add(1)
+		refusal = &OfAnother
+	}
 	if refusal != nil {
 		x.refuse(http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
 	}
 	return refusal == nil
+}
+
+// OfAnother is told to whom a visitor's cookie came with a change of another's session.
+var OfAnother = hostcheck.Refusal{
+	Slug: "not-yours", Title: "The session is another visitor's",
+	Detail: "the request carries the cookie of a visitor, who may change and end the sessions of that cookie's id alone; accepted is that id, or a program's request without the cookie",
+}
+
+func (x *exchange) ofAnother() bool {
+	switch string(x.head.Method) {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return false
+	}
+	for _, f := range x.head.Fields {
+		if f.Kind == http1.Cookie && x.place.call == callKeyed && x.rt.cfg.Finder.ofAnother(f.Value, x.place.key) {
+			return true
+		}
+	}
+	return false
 }
 
 // forward sends the request on, its user being known.

@@ -21,6 +21,7 @@ import (
 const (
 	defaultUserHeader = "X-User-ID"
 	defaultCookie     = "holdfast"
+	prefixHost        = "__Host-" // of a cookie that is bound to its host, which takes TLS
 
 	idSize        = 18  // random bytes in a new id: 144 bits, above the 128 that make guessing hopeless, and 24 characters without padding
 	signatureSize = 16  // bytes kept of the HMAC: 128 bits, half of SHA-256's output, the least that RFC 2104 (section 5) advises
@@ -78,7 +79,7 @@ func (f *Finder) init() {
 		f.name = f.Cookie
 	}
 	if f.Secure {
-		f.name = "__Host-" + f.name // browsers then refuse one set by a sibling domain or without TLS
+		f.name = prefixHost + f.name // browsers then refuse one set by a sibling domain or without TLS
 	}
 	for _, name := range f.Proxy {
 		f.proxy = append(f.proxy, strings.ToLower(name))

@@ -63,6 +63,21 @@ func TestSessionAPIIsClosedToStrangePages(t *testing.T) {
 			require.Empty(t, last.header.Get("Origin"))
 			require.Equal(t, host, last.header.Get("X-Forwarded-Host"))
 		}
+		mine := (&router.Finder{Secrets: [][]byte{secret}}).CookieFor("me").String()
+		before := len(m.requests())
+		for _, path := range []string{"/v1/sessions/alice", "/v1/users/alice/sessions", "/v1/sessions/%7Balice%7D:me"} {
+			resp, body := send("DELETE", path, "localhost", "Cookie", "theme=dark; "+mine)
+			require.Equal(t, http.StatusForbidden, resp.StatusCode, "a visitor's cookie is no right to what is another's")
+			require.Contains(t, body, "problems/not-yours")
+		}
+		require.Len(t, m.requests(), before)
+		require.EqualValues(t, 3, f.Stats().Visitors)
+		for _, path := range []string{"/v1/sessions/me", "/v1/users/me/sessions", "/v1/sessions/%7Bme%7D:laptop"} {
+			resp, _ := send("DELETE", path, "localhost", "Cookie", mine)
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+		}
+		resp, _ := send("DELETE", "/v1/sessions/alice", "localhost")
+		require.Equal(t, http.StatusOK, resp.StatusCode, "a program")
 		for _, host := range []string{"evil.example", "anything"} {
 			resp, _ := send("POST", "/cart", host, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
 			require.Equal(t, http.StatusOK, resp.StatusCode, "the application decides for itself")

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/seed-95a32959/holdfast/internal/http1"
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 // Carries reports whether the request brings the signed cookie of user: whether
@@ -45,18 +45,37 @@ func appendCookies(fields []http1.Field, r *http.Request) []http1.Field {
 	return fields
 }
 
-// Claimed returns the ids of the cookies that the request carries under the
-// name of the signed one, whether a secret has signed them or not.
-func (f *Finder) Claimed(r *http.Request) (ids []string) {
+// OfAnother reports whether a request of the session API would change what is not its visitor's: it carries the signed cookie of an id that has no part in key,
+// or what passes for one. A browser adds its cookie to whatever a page asks for, so the cookie tells who the visitor is, and is no right to sessions of others;
+// programs carry none. key is a session's, or a user in braces.
+func (f *Finder) OfAnother(r *http.Request, key string) bool {
+	for _, pairs := range r.Header["Cookie"] {
+		if f.ofAnother([]byte(pairs), key) {
+			return true
+		}
+	}
+	return false
+}
+
+// ofAnother is OfAnother for the value of one Cookie field.
+func (f *Finder) ofAnother(pairs []byte, key string) bool {
 	f.once.Do(f.init)
-	for _, c := range r.CookiesNamed(f.name) {
-		id := c.Value
-		if dot := strings.LastIndexByte(id, '.'); dot >= 0 {
+	// A router that is reached over TLS says so in its cookie's name, and the members behind it need not know.
+	plain := bytes.TrimPrefix(f.prefix, []byte(prefixHost))
+	for pair, rest := []byte(nil), pairs; len(rest) > 0; {
+		pair, rest, _ = bytes.Cut(rest, []byte{';'})
+		id, ok := bytes.CutPrefix(bytes.TrimPrefix(bytes.Trim(pair, " \t"), []byte(prefixHost)), plain)
+		if !ok {
+			continue
+		}
+		if dot := bytes.LastIndexByte(id, '.'); dot >= 0 {
 			id = id[:dot]
 		}
-		ids = append(ids, id)
+		if string(id) != ring.Tag(key) {
+			return true
+		}
 	}
-	return ids
+	return false
 }
 
 // CookieFor makes the cookie that pins its client to id from the next request

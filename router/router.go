@@ -220,11 +220,12 @@ type Stats struct {
 	Broken    uint64 // answers that broke off in the middle, at a member
 	Malformed uint64 // requests refused for their head
 	Unproven  uint64 // requests whose sender claims to be a member, and does not prove it
+	Visitors  uint64 // requests refused because a visitor's cookie came with them, and the session is another's
 	Errors    uint64 // requests that got an error of the Router's own: no member, none that answered, a bad request
 }
 
 type counters struct {
-	requests, retries, failovers, refused, silent, cancelled, broken, malformed, unproven, errors atomic.Uint64
+	requests, retries, failovers, refused, silent, cancelled, broken, malformed, unproven, visitors, errors atomic.Uint64
 }
 
 // Stats returns the counters. They are read one by one while requests go on.
@@ -232,6 +233,7 @@ func (rt *Router) Stats() Stats {
 	c := &rt.counters
 	return Stats{
 		Requests: c.requests.Load(), Retries: c.retries.Load(), Failovers: c.failovers.Load(), Refused: c.refused.Load(),
-		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Broken: c.broken.Load(), Malformed: c.malformed.Load(), Unproven: c.unproven.Load(), Errors: c.errors.Load(),
+		Silent: c.silent.Load(), Cancelled: c.cancelled.Load(), Broken: c.broken.Load(), Malformed: c.malformed.Load(),
+		Unproven: c.unproven.Load(), Visitors: c.visitors.Load(), Errors: c.errors.Load(),
 	}
 }
