@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/admit"
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/internal/steady"
 	"github.com/seed-95a32959/holdfast/node/api"
@@ -35,6 +36,9 @@ const (
 	// together while they are read and carried out; four of the largest have
 	// room in any case.
 	bodyBytes = 64 << 20
+	// headBytes bounds what the heads of requests take together, as far as they
+	// are not small.
+	headBytes = 64 << 20
 	// idleTimeout closes unused client connections; it is longer than routers
 	// keep theirs, so that it is they who let go.
 	idleTimeout = 2 * time.Minute
@@ -149,11 +153,11 @@ func (n *Node) suspect(id ID) {
 // A router passes on all that comes to the public one, so it reads it itself.
 func (n *Node) serveHTTP(public []net.Listener, admin net.Listener) {
 	n.admin = n.server(n.adminHandler())
-	n.serveOn(served(n.admin, admit.New(adminClients, adminClients/2, n.clientRefused)), admin)
+	n.serveOn(served(n.admin, admit.New(adminClients, adminClients/2, n.clientRefused), n.heads), admin)
 	serve := n.router.Serve
 	if n.cfg.Role == RoleNode {
 		n.http = n.server(n.metrics.measured(n.publicHandler()))
-		serve = served(n.http, n.httpGate)
+		serve = served(n.http, n.httpGate, n.heads)
 	}
 	for _, l := range public {
 		n.serveOn(serve, l)
@@ -169,8 +173,8 @@ func (n *Node) serveOn(serve func(net.Listener) error, l net.Listener) {
 }
 
 // served serves connections that the gate lets in and that do not stand still.
-func served(s *http.Server, gate *admit.Gate) func(net.Listener) error {
-	return func(l net.Listener) error { return s.Serve(steady.Listener(gate.Listener(l), standStill)) }
+func served(s *http.Server, gate *admit.Gate, heads *buffers.Budget) func(net.Listener) error {
+	return func(l net.Listener) error { return steady.Serve(s, gate.Listener(l), standStill, heads) }
 }
 
 // clientRefused tells of connections to the HTTP doors that were closed because
@@ -183,7 +187,7 @@ func (n *Node) clientRefused(from netip.Addr, full bool) {
 
 func (n *Node) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: steady.Bodies(h, standStill), ConnState: steady.ConnState, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		Handler: steady.Bodies(h, standStill), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
 		ErrorLog: log.New(serverLog{n.log}, "", 0),
 	}
 }

@@ -41,7 +41,7 @@ func openDoor(t *testing.T, n *Node, h http.HandlerFunc) (connect func(address s
 	p := make(piped, 64)
 	s := n.server(h)
 	ended := make(chan error)
-	go func() { ended <- served(s, n.httpGate)(p) }()
+	go func() { ended <- served(s, n.httpGate, n.heads)(p) }()
 	var conns []net.Conn
 	t.Cleanup(func() {
 		for _, c := range conns {

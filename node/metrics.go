@@ -164,6 +164,7 @@ var (
 		"forwarded":             "Operations sent to another member.",
 		"http_bodies_evicted":   "Large bodies of requests to the session API given up because others needed the room.",
 		"http_bodies_refused":   "Times that the body of a request to the session API found no room.",
+		"http_heads_cut_off":    "Connections cut off because the heads of requests took all the room that there is, theirs the most.",
 		"http_rejected":         "Connections refused at the public door, because too many were open.",
 		"http_rejected_address": "Connections refused at the public door, because too many were open from their address.",
 		"key_events_dropped":    "Keyspace events for which the queue had no room.",

@@ -79,6 +79,7 @@ type Node struct {
 
 	httpGate *admit.Gate     // the connections to the public door
 	bodies   *buffers.Budget // the bodies that the session API reads
+	heads    *buffers.Budget // the heads of requests, at a node's doors
 	refusals rate.Sometimes  // between log lines about refused connections
 
 	http, admin *http.Server
@@ -129,6 +130,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.httpGate = admit.New(cfg.HTTPMaxClients, cfg.HTTPMaxPerAddress, n.clientRefused)
 	n.bodies, n.refusals = buffers.New(max(bodyBytes, 4*int64(cfg.MaxSession))), rate.Sometimes{Interval: time.Minute}
+	n.heads = buffers.New(headBytes)
 	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
 	n.adminGuard = hostcheck.New("admin-host", slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name})...)
 	n.metrics = newMetrics(n)

@@ -145,6 +145,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	a.HTTPClients, a.HTTPBodyBytes = n.httpGate.Open(), n.bodies.Used()
 	a.Counters["http_rejected"], a.Counters["http_rejected_address"] = n.httpGate.Refused()
 	a.Counters["http_bodies_refused"], a.Counters["http_bodies_evicted"] = n.bodies.Refused(), n.bodies.Evicted()
+	a.Counters["http_heads_cut_off"] = n.heads.Refused() + n.heads.Evicted()
 	apiHosts, apiSites := n.apiGuard.Refused()
 	adminHosts, adminSites := n.adminGuard.Refused()
 	a.Counters["refused_hosts"], a.Counters["refused_sites"] = apiHosts+adminHosts, apiSites+adminSites

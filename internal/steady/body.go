@@ -18,11 +18,14 @@ const (
 	maxRest  = 256 << 10
 )
 
-// Bodies lets clients send nothing of a request's body for patience, beside
+// Bodies is for the handler of a server that [Serve] serves. It lets clients send nothing of a request's body for patience, beside
 // what they earn, while next reads it. Then the read fails with
 // os.ErrDeadlineExceeded.
 func Bodies(next http.Handler, patience time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+			c.head.end()
+		}
 		if r.Body == nil || r.Body == http.NoBody {
 			next.ServeHTTP(w, r)
 			return

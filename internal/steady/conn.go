@@ -13,12 +13,15 @@
 package steady
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 )
 
 // MinRate is the least rate in bytes per second at which something moves. It is
@@ -29,14 +32,17 @@ const MinRate = 240
 func earned(n int) time.Duration { return time.Duration(n) * time.Second / MinRate }
 
 // Listener returns l with connections that are closed when their other end
-// takes nothing of what is written for patience, beside what it earns.
-func Listener(l net.Listener, patience time.Duration) net.Listener {
-	return &listener{l, patience}
+// takes nothing of what is written for patience, beside what it earns. Heads of
+// requests take from a budget what is not small of them, for they are kept
+// until the request is answered.
+func Listener(l net.Listener, patience time.Duration, heads *buffers.Budget) net.Listener {
+	return &listener{l, patience, heads}
 }
 
 type listener struct {
 	net.Listener
 	patience time.Duration
+	heads    *buffers.Budget
 }
 
 // Accept implements net.Listener.
@@ -45,15 +51,34 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, patience: l.patience, left: l.patience}, nil
+	steady := &conn{Conn: c, patience: l.patience, left: l.patience}
+	steady.head.budget = l.heads
+	steady.head.open.Store(true)
+	return steady, nil
 }
 
-// ConnState is for an http.Server on a Listener: it leaves the deadlines of a
-// connection to whoever takes it over.
-func ConnState(c net.Conn, state http.ConnState) {
-	if c, ok := c.(*conn); ok && state == http.StateHijacked {
-		c.free.Store(true)
-		_ = c.Conn.SetWriteDeadline(time.Time{}) // fails only on a closed connection
+// Serve has a server serve what [Listener] returns of l.
+func Serve(s *http.Server, l net.Listener, patience time.Duration, heads *buffers.Budget) error {
+	s.ConnState = connState
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+	return s.Serve(Listener(l, patience, heads))
+}
+
+func connState(c net.Conn, state http.ConnState) {
+	steady, ok := c.(*conn)
+	if !ok {
+		return
+	}
+	switch state {
+	case http.StateIdle:
+		steady.head.begin()
+	case http.StateClosed:
+		steady.head.release()
+	case http.StateHijacked: // deadlines are for whoever has taken it over
+		steady.head.end()
+		steady.head.release()
+		steady.free.Store(true)
+		_ = steady.Conn.SetWriteDeadline(time.Time{}) // fails only on a closed connection
 	}
 }
 
@@ -65,6 +90,7 @@ type conn struct {
 	net.Conn
 	patience time.Duration
 	free     atomic.Bool
+	head     head
 
 	// What follows is the writer's, of which net/http has one at a time.
 	left  time.Duration
@@ -73,6 +99,31 @@ type conn struct {
 
 // NetConn returns the connection itself, for whoever needs more of it.
 func (c *conn) NetConn() net.Conn { return c.Conn }
+
+// abandon has the kernel forget what was written with the connection's end. It
+// would keep it for an end that does not read.
+func abandon(c net.Conn) {
+	for {
+		if tcp, ok := c.(interface{ SetLinger(sec int) error }); ok {
+			_ = tcp.SetLinger(0) // fails only on a closed connection
+			return
+		}
+		wrapper, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		c = wrapper.NetConn()
+	}
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && c.head.open.Load() && !c.head.grow(n, c.Conn) {
+		return 0, errNoRoom
+	}
+	return n, err
+}
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (total int, err error) {
@@ -99,6 +150,7 @@ func (c *conn) Write(p []byte) (total int, err error) {
 			taken += waiting - still
 		}
 		if c.left = min(c.patience, c.left-window+earned(taken)); c.left <= 0 {
+			abandon(c.Conn)
 			return total, err
 		}
 		waiting = still

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 )
 
 const patience = time.Minute
@@ -35,9 +37,9 @@ func (p pipes) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
 func serve(t *testing.T, h http.HandlerFunc) net.Conn {
 	t.Helper()
 	p := pipes{make(chan net.Conn, 1)}
-	s := &http.Server{Handler: Bodies(h, patience), ConnState: ConnState}
+	s := &http.Server{Handler: Bodies(h, patience)}
 	served := make(chan error)
-	go func() { served <- s.Serve(Listener(p, patience)) }()
+	go func() { served <- Serve(s, p, patience, buffers.New(0)) }()
 	here, there := net.Pipe()
 	p.made <- there
 	t.Cleanup(func() {
