@@ -145,9 +145,9 @@ func (c *conn) Write(p []byte) (total int, err error) {
 			return total, err
 		}
 		still := queued(c.Conn)
-		taken := n
+		taken := 0 // before the first look nobody knows what of n the other end has
 		if waiting >= 0 {
-			taken += waiting - still
+			taken = waiting + n - still
 		}
 		if c.left = min(c.patience, c.left-window+earned(taken)); c.left <= 0 {
 			abandon(c.Conn)
