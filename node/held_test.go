@@ -83,7 +83,7 @@ func TestOnePartitionThatIsHeldHoldsUpNoOther(t *testing.T) {
 				put(t, n, keyIn(p), n.id.Name) // every copy confirms
 			}
 		}
-		require.True(t, n.lease.held(), "%s: heartbeats are answered", n.id.Name)
+		eventually(t, n.id.Name+"'s heartbeats are answered", n.lease.held)
 	}
 	require.Positive(t, ada.stats.busyClaims.Load())
 
