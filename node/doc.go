@@ -5,8 +5,8 @@
 // The life of one PUT, on the node that it reaches first: the HTTP door
 // (package api) makes it a session.Op and calls Sessions.Do (serve.go), as
 // every door does. Ownership (ownership.go) says who serves the key's
-// partition: this node, and the op is applied to its session.Store under the
-// partition's lock; or another one, and the op travels once over the peer link
+// partition: this node, and the op is applied to its session.Store; or another
+// one, and the op travels once over the peer link
 // (forward.go, inbound.go) and is applied there. The owner marks the key dirty
 // for each successor (package replication), which merges the record a few
 // milliseconds later, or before the answer where the writer asked for that.

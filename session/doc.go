@@ -1,18 +1,20 @@
 // Package session keeps sessions in memory: one session as an immutable,
 // mergeable [Record], and all sessions of a node in a [Store]. It is pure; it
 // starts no goroutine, opens no socket and reads no clock but the one it is
-// given.
+// given, except to measure for how long it holds a lock.
 //
 // # What happens to one PUT
 //
 //  1. A door turns the request into an [Op] and hands it to [Store.Do] on the
 //     key's owner. Key, sizes and field names are checked, and the fields put
 //     in order, before any lock is taken.
-//  2. The key's partition is locked. If it is closed here the op ends with
-//     [ErrNotServed], so after [Store.Close] has returned no write can follow.
-//  3. What is held under the key (nothing, a session, a tombstone) and the op
+//  2. What is held under the key (nothing, a session, a tombstone) and the op
 //     go through a pure function, which checks the op's conditions, takes a
-//     [Stamp] later than all it has seen, and packs a new [Record].
+//     [Stamp] later than all it has seen, and packs a new [Record]. No lock is
+//     held meanwhile, however large the session is (see [Tx]).
+//  3. The key's partition is locked. If it is closed here the op ends with
+//     [ErrNotServed], so after [Store.Close] has returned no write can follow.
+//     If another write has come first, the op begins anew.
 //  4. The new record takes the old one's place, and the partition's digest, its
 //     count of bytes and its expiry heap follow. Readers that have the old
 //     record keep it: records never change, so [Store.Get] copies nothing.
@@ -23,8 +25,8 @@
 //     does: it never runs the op, so order and repetition do not matter.
 //
 // A command of the Redis protocol goes the same way with [Store.Update] in the
-// place of an Op: it reads and writes under the partition's lock through a [Tx],
-// and the records that it makes are made and merged by the same rules.
+// place of an Op: it reads and writes through a [Tx], and the records that it
+// makes are made and merged by the same rules.
 //
 // A GET takes no lock: it finds the record in the partition's table (see table)
 // as it is at some moment between the question and the answer. Only where there
