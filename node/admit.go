@@ -61,6 +61,7 @@ type gate struct {
 	strangers int        // of these, those from an address that no member has
 	members   map[ID][]*visit
 	admitted  int
+	warned    time.Time // of a member from another address
 }
 
 func newGate(n *Node) *gate {
@@ -155,6 +156,9 @@ func (v *visit) serve(ctx context.Context, conn net.Conn) {
 func (v *visit) admit(who peer.Identity, _ net.Addr) error {
 	id := ID{who.Name, who.Boot}
 	if v.why = v.gate.node.admits(id, Role(who.Role), v.from); v.why != "" {
+		if v.why == refusedAddress {
+			v.gate.warnOfAddress(id, v.from)
+		}
 		return v.why
 	}
 	var oldest *visit
@@ -177,6 +181,22 @@ func (v *visit) admit(who peer.Identity, _ net.Addr) error {
 		oldest.end()
 	}
 	return nil
+}
+
+// warnOfAddress says, not often, that a member's connections do not come from
+// where gossip tells that it is: a stranger has its name, or the member has
+// more addresses than it tells.
+func (g *gate) warnOfAddress(id ID, from netip.Addr) {
+	g.mu.Lock()
+	due := g.warned.IsZero() || time.Since(g.warned) >= strangerWarn
+	if due {
+		g.warned = time.Now()
+	}
+	g.mu.Unlock()
+	if due {
+		g.node.log.Warn("refused at the peer port: a member's name from an address that is not its own; if it is the member, give it -peer with the address that it reaches others from",
+			"member", id.Name, "boot", id.Boot, "from", from)
+	}
 }
 
 // leave gives the connection's place back, and counts why it was refused, if it

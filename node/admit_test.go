@@ -36,7 +36,10 @@ func (g *gate) count(why refusal) int { return int(g.refused[why].Load()) }
 // told nothing, and counted. Members get in, and go on.
 func TestPeerPortTakesMembersAlone(t *testing.T) {
 	t.Parallel()
-	ada := begin(t, loopbackConfig("ada"))
+	var log journal
+	cfg := loopbackConfig("ada")
+	logTo(&log)(&cfg)
+	ada := begin(t, cfg)
 	bob := begin(t, loopbackConfig("bob", ada))
 	agree(t, ada, bob)
 
@@ -66,6 +69,7 @@ func TestPeerPortTakesMembersAlone(t *testing.T) {
 		require.Equal(t, "not admitted", told.Text, name)
 		eventually(t, "it is counted: "+name, func() bool { return ada.gate.count(c.why) > before })
 	}
+	require.True(t, log.says("give it -peer with the address that it reaches others from"))
 	differs := bob.identity()
 	differs.Params = "copies=9"
 	_, err := call(t, ada, "127.0.0.1", differs)

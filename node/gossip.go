@@ -115,16 +115,16 @@ func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
 	mc.EnableCompression = false
 	mc.Delegate, mc.Events, mc.Alive, mc.Merge = g, g, g, g
 	mc.Logger = log.New(&logWriter{log: g.log, cluster: cfg.Cluster, refused: &g.refused}, "", 0)
-	if g.filter, err = newFilter(mc, cfg, &g.refused); err != nil {
-		return nil, cannotListen("tcp", "gossip", cfg.Gossip, err)
-	}
-	mc.Transport = g.filter
 	if len(cfg.GossipKeys) > 0 {
 		if mc.Keyring, err = memberlist.NewKeyring(cfg.GossipKeys[1:], cfg.GossipKeys[0]); err != nil {
 			return nil, fmt.Errorf("-gossip-key-file: %w", err)
 		}
 		mc.GossipVerifyIncoming, mc.GossipVerifyOutgoing = true, true
 	}
+	if g.filter, err = newFilter(mc, cfg, &g.refused); err != nil {
+		return nil, cannotListen("tcp", "gossip", cfg.Gossip, err)
+	}
+	mc.Transport = g.filter
 	return mc, nil
 }
 
