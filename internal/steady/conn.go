@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -92,9 +93,48 @@ type conn struct {
 	free     atomic.Bool
 	head     head
 
-	// What follows is the writer's, of which net/http has one at a time.
-	left  time.Duration
-	until time.Time // the write deadline that is set
+	left time.Duration // the writer's, of which net/http has one at a time
+
+	mu    sync.Mutex // guards what follows, and the order in which deadlines are set
+	own   time.Time  // the write deadline of whoever uses the connection; zero for none
+	until time.Time  // the one that is set for a write; zero for none
+}
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetWriteDeadline implements net.Conn. net/http takes the deadline away behind
+// each request.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.own, c.until = t, time.Time{}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// bound gives a write its window. Most writes wait for nothing, so that the
+// deadline is set anew only when much of it is over, or anew is asked for.
+func (c *conn) bound(window time.Duration, anew bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if !anew && c.until.Sub(now) >= window/2 {
+		return nil
+	}
+	c.until = now.Add(window)
+	if !c.own.IsZero() && c.own.Before(c.until) {
+		return c.Conn.SetWriteDeadline(c.own)
+	}
+	return c.Conn.SetWriteDeadline(c.until)
+}
+
+// over says whether the deadline of whoever uses the connection is over.
+func (c *conn) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.own.IsZero() && !time.Now().Before(c.own)
 }
 
 // NetConn returns the connection itself, for whoever needs more of it.
@@ -130,17 +170,12 @@ func (c *conn) Write(p []byte) (total int, err error) {
 	window := c.patience / looks
 	waiting := -1 // bytes that the other end had not taken at the last look, -1 before one
 	for !c.free.Load() {
-		// Most writes wait for nothing, so that the deadline is set anew only
-		// when much of it is over.
-		if now := time.Now(); waiting >= 0 || c.until.Sub(now) < window/2 {
-			c.until = now.Add(window)
-			if err := c.Conn.SetWriteDeadline(c.until); err != nil {
-				return total, err
-			}
+		if err := c.bound(window, waiting >= 0); err != nil {
+			return total, err
 		}
 		n, err := c.Conn.Write(p[total:])
 		total += n
-		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.over() {
 			c.left = min(c.patience, c.left+earned(n))
 			return total, err
 		}

@@ -277,10 +277,20 @@ func TestReaders(t *testing.T) {
 				var err error
 				ended, left, gone := make(chan struct{}), make(chan struct{}), make(chan struct{})
 				conn := serve(t, func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/first" {
+						fmt.Fprint(w, "first")
+						return
+					}
 					defer close(ended)
 					_, err = w.Write(make([]byte, size))
 				})
-				_, sendErr := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+				// The second request of its connection, for net/http looks after
+				// deadlines in between.
+				_, sendErr := fmt.Fprint(conn, "GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+				require.NoError(t, sendErr)
+				_, body := answer(t, conn)
+				require.Equal(t, "first", body)
+				_, sendErr = fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 				require.NoError(t, sendErr)
 				begun := time.Now()
 				stopped := begun
@@ -346,4 +356,22 @@ func TestLargeBodyIsRefusedAtOnce(t *testing.T) {
 			require.Zero(t, time.Since(begun))
 		})
 	}
+}
+
+// A deadline that a handler sets for its writes counts besides.
+func TestHandlersOwnWriteDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		took := make(chan time.Duration, 1)
+		conn := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			begun := time.Now()
+			_ = http.NewResponseController(w).SetWriteDeadline(begun.Add(20 * time.Second))
+			_, err := w.Write(make([]byte, 1<<20))
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				took <- time.Since(begun)
+			}
+		})
+		_, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		require.Equal(t, 20*time.Second, <-took)
+	})
 }
