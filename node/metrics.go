@@ -129,6 +129,7 @@ var (
 		{describe("sessions", "Live sessions held here, copies included."), func(s *statsAnswer) float64 { return float64(s.Sessions) }},
 		{describe("tombstones", "Deleted sessions that are remembered, so that they stay deleted."), func(s *statsAnswer) float64 { return float64(s.Tombstones) }},
 		{describe("session_bytes", "Bytes of the sessions and tombstones held here."), func(s *statsAnswer) float64 { return float64(s.Bytes) }},
+		{describe("tombstones_compacted", "Tombstones of which only a hash is kept, because memory is short; tombstones does not have them."), func(s *statsAnswer) float64 { return float64(s.Compacted) }},
 		{describe("tombstone_bytes", "Bytes of the tombstones held here; session_bytes has them too."), func(s *statsAnswer) float64 { return float64(s.TombstoneBytes) }},
 		{describe("memory_limit_bytes", "What -memory allows for sessions; 0 for no limit."), func(s *statsAnswer) float64 { return float64(s.MemoryLimit) }},
 		{describe("memory_full", "1 while sessions take so much of -memory that other members are asked to let none grow of which this one holds the copy."), func(s *statsAnswer) float64 { return truth(s.Full) }},

@@ -96,10 +96,11 @@ type statsAnswer struct {
 	Sessions    int     `json:"sessions"`
 	Tombstones  int     `json:"tombstones"`
 	Bytes       int64   `json:"bytes"`
-	// TombstoneBytes are those of Bytes that tombstones take, and MemoryLimit is
-	// that of the sessions, 0 for none. Full says that other members are asked
-	// to send no more copies.
+	// TombstoneBytes are those of Bytes that tombstones take, compacted ones too,
+	// which Tombstones does not have. MemoryLimit is that of the sessions, 0 for
+	// none. Full says that other members are asked to send no more copies.
 	TombstoneBytes int64            `json:"tombstone_bytes"`
+	Compacted      int              `json:"tombstones_compacted"`
 	MemoryLimit    int64            `json:"memory_limit"`
 	Full           bool             `json:"full"`
 	Partitions     partitionsAnswer `json:"partitions"`
@@ -167,7 +168,7 @@ func (n *Node) statsAnswer() statsAnswer {
 	}
 	s := n.store.Stats()
 	a.Sessions, a.Tombstones, a.Bytes = int(s.Sessions), int(s.Tombstones), s.Bytes
-	a.TombstoneBytes, a.MemoryLimit, a.Full = s.Dead, s.Limit, n.store.Full()
+	a.TombstoneBytes, a.Compacted, a.MemoryLimit, a.Full = s.Dead, s.Compacted, s.Limit, n.store.Full()
 	a.LongestHold = float64(s.LongestHold.Microseconds()) / 1000
 	for name, v := range map[string]uint64{
 		"refused_full": s.RefusedFull, "copies_refused_full": s.RefusedCopies, "tombstones_dropped": s.Dropped,

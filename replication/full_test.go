@@ -123,7 +123,8 @@ func TestDroppedTombstonesAreNotFetchedBack(t *testing.T) {
 				require.Equal(t, store.Digest(p), small.Digest(p))
 			}
 			require.Positive(t, small.Stats().Tombstones)
-			require.Equal(t, store.Stats().Dropped, small.Stats().Dropped)
+			require.Positive(t, store.Stats().Compacted)
+			require.Positive(t, small.Stats().Compacted)
 			a.Close()
 			b.Close()
 		}

@@ -14,6 +14,9 @@ import (
 type held struct {
 	rec   *Record
 	until int64
+	// compact says that rec is a compacted tombstone, of which a record was
+	// made for whoever looks.
+	compact bool
 }
 
 // presence is what a client is told about a held record.

@@ -75,14 +75,23 @@ func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, 
 		}
 		merged = Merge(cur.rec, rec)
 	}
-	if merged == cur.rec || cur.rec == nil && p.overLocked(merged, now) {
+	next := held{rec: merged, until: mergedUntil(cur, merged)}
+	switch {
+	case cur.compact && merged == cur.rec && !p.overLocked(rec, now):
+		// A copy has come back of what was ended here, or of an earlier end.
+		// Whoever has it, and maybe has passed it on, must hear of this one.
+		next = p.liftedLocked(fresh(merged))
+	case (cur.rec == nil || cur.compact) && p.overLocked(merged, now):
+		s.keepCompactLocked(p, merged, now)
+		return true, false, cur, nil
+	case merged == cur.rec:
 		return true, false, cur, nil
 	}
-	next := held{rec: merged, until: mergedUntil(cur, merged)}
 	if err := s.admitCopy(cur, next); err != nil {
 		return true, false, cur, err
 	}
 	s.setLocked(p, cur, next)
+	s.sinkLocked(p, next.rec)
 	return true, true, cur, nil
 }
 
@@ -209,13 +218,12 @@ func (s *Store) Sweep(max int) (ended []string, n int) {
 	}
 	s.dropTombstones(&s.partitions[0])
 	s.count(&r)
-	return r.ended, r.sessions + r.tombstones + r.dropped
+	return r.ended, r.sessions + r.tombstones
 }
 
 func (s *Store) count(r *reaped) {
 	s.expired.Add(uint64(r.sessions))
 	s.forgotten.Add(uint64(r.tombstones))
-	s.dropped.Add(uint64(r.dropped))
 }
 
 func (s *Store) reap(p *partition, now int64, r *reaped) (more bool) {
@@ -230,6 +238,7 @@ func (s *Store) reap(p *partition, now int64, r *reaped) (more bool) {
 type Stats struct {
 	Sessions   int   // held, also those that expired and are not yet forgotten
 	Tombstones int   // held
+	Compacted  int   // tombstones of which only the key's hash is held; not among those
 	Open       int   // partitions
 	Bytes      int64 // about the memory that all of it takes
 	Dead       int64 // those of Bytes that are the tombstones'
@@ -272,6 +281,7 @@ func (s *Store) Stats() Stats {
 		since := p.mu.rlock()
 		stats.Sessions += p.live.size
 		stats.Tombstones += len(p.dead)
+		stats.Compacted += len(p.compact.tombs)
 		if p.open.Load() {
 			stats.Open++
 		}

@@ -63,7 +63,7 @@ func (d *Draft) held() held {
 	return held{rec: d.rec, until: d.until}
 }
 
-func (d *Draft) presence() presence { return held{d.rec, d.until}.presence(d.tx.now) }
+func (d *Draft) presence() presence { return held{rec: d.rec, until: d.until}.presence(d.tx.now) }
 
 // Key returns the session's key.
 func (d *Draft) Key() string { return d.rec.key }
@@ -181,7 +181,7 @@ func (d *Draft) repack(set []Field, stamp Stamp) error {
 	if err := d.tx.admit(liveCost(rec)-d.cost(), func() int { return d.lost(s) }); err != nil {
 		return fmt.Errorf("patch: %w", err)
 	}
-	d.tx.put(d, held{rec, d.until})
+	d.tx.put(d, held{rec: rec, until: d.until})
 	d.shape, d.shaped = s, true
 	return nil
 }

@@ -128,6 +128,9 @@ func (h dueHeap[K]) trimmed() dueHeap[K] {
 func (p *partition) reapLocked(now int64, r *reaped) (more bool) {
 	n := p.liveDue.reap(now, reapBatch, func(tag uint64) int64 { return p.reapLiveLocked(tag, now, r) })
 	n += p.deadDue.reap(max(now, p.floor), reapBatch-n, func(key string) int64 { return p.reapDeadLocked(key, now, r) })
+	compact := p.reapCompactLocked(now, reapBatch-n)
+	r.tombstones += compact
+	n += compact
 	if n == reapBatch {
 		return true
 	}
@@ -160,10 +163,10 @@ func (p *partition) reapDeadLocked(key string, now int64, r *reaped) (again int6
 	case t.at > max(now, p.floor):
 		return t.at
 	case t.at > now:
-		r.dropped++
-	default:
-		r.tombstones++
+		p.compactLocked(key, t)
+		return never
 	}
+	r.tombstones++
 	p.forgetLocked(newTombstone(key, t.rank, t.at))
 	return never
 }
@@ -171,7 +174,6 @@ func (p *partition) reapDeadLocked(key string, now int64, r *reaped) (again int6
 // reaped is what has been forgotten.
 type reaped struct {
 	sessions, tombstones int
-	dropped              int      // tombstones whose time had not come: see tombstones.go
 	ended                []string // keys of sessions that were served here
 	max                  int      // of ended
 }

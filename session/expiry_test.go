@@ -291,7 +291,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
-// TestMemoryAccounting holds the constants of liveCost and deadCost against the
+// TestMemoryAccounting holds the constants of liveCost, deadCost and compactCost against the
 // heap, at about the fill of a partition that a million sessions give: Go's maps
 // are then half full, which is nearly their worst.
 func TestMemoryAccounting(t *testing.T) {
@@ -315,6 +315,13 @@ func TestMemoryAccounting(t *testing.T) {
 	}
 	s.Expire()
 	require.InEpsilon(t, heapInUse()-before, s.Stats().Bytes, 0.1)
+
+	whole := s.Stats().Bytes
+	compactAll(s)
+	s.Expire()
+	require.Equal(t, n, s.Stats().Compacted)
+	require.Less(t, s.Stats().Bytes, whole/2)
+	require.InEpsilon(t, heapInUse()-before, s.Stats().Bytes, 0.15)
 	runtime.KeepAlive(s)
 	runtime.KeepAlive(keys)
 }

@@ -255,7 +255,8 @@ func TestDroppedTombstonesConverge(t *testing.T) {
 		require.NoError(t, large.RaiseFloor(p, small.Floor(p)))
 		require.Equal(t, small.Digest(p), large.Digest(p))
 	}
-	require.Equal(t, small.Stats().Dropped, large.Stats().Dropped)
+	require.Zero(t, large.Stats().Dropped, "it has room, and keeps what it can")
+	require.Positive(t, large.Stats().Compacted)
 	old := newTombstone("unknown-0", stampAt(c.now().UnixMilli()), small.Floor(small.cfg.PartitionOf("unknown-0")))
 	changed, err := large.Merge(old)
 	require.NoError(t, err)

@@ -70,6 +70,7 @@ func TestStoreAgainstModel(t *testing.T) {
 			"expire":     func(*rapid.T) { m.store.Expire() },
 			"advance":    m.advance,
 			"own copies": m.mergeBack,
+			"compact":    func(t *rapid.T) { compactOne(m.store, rapid.IntRange(0, 3).Draw(t, "partition")) },
 		})
 	})
 }
@@ -249,8 +250,9 @@ func (m *model) buried(key string, tombstone *Record) {
 	require.Greater(m, tombstone.Rank(), s.version)
 	end := max(m.now()+(24*time.Hour).Milliseconds(), s.deadline)
 	s.deleted, s.deadline, s.version = true, 0, tombstone.Rank()
-	s.deletedUntil = tombstone.Expiry().At
-	require.Equal(m, end+tombstoneSlack, s.deletedUntil)
+	s.deletedUntil = m.store.Peek(key).Expiry().At
+	floor := m.store.Floor(m.store.cfg.PartitionOf(key))
+	require.Equal(m, max(end+tombstoneSlack, floor+1), s.deletedUntil)
 }
 
 func (m *model) delete(t *rapid.T) {
@@ -374,7 +376,19 @@ func checkInvariants(t require.TestingT, s *Store) {
 			}
 			require.LessOrEqual(t, earliest, rec.keptUntil(), "nobody will look at this key in time")
 		}
+		bytes += p.compactBytes()
+		dead += p.compactBytes()
+		for key := range p.dead {
+			_, both := p.compact.find(key)
+			require.False(t, both)
+		}
+		for hash := range p.compact.tombs {
+			require.Contains(t, p.compact.order, hash)
+		}
+		require.LessOrEqual(t, len(p.compact.order), 2*len(p.compact.tombs)+minTrim)
 		for h := range p.live.all() {
+			_, both := p.compact.find(h.rec.key)
+			require.False(t, both)
 			require.NotContains(t, p.dead, h.rec.key)
 			require.LessOrEqual(t, h.rec.expiry.end(), h.until)
 			require.LessOrEqual(t, h.until, h.rec.expiry.grace(), "copies would forget it before the owner")
@@ -416,6 +430,10 @@ func TestConvergence(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			s := stores[rng.IntN(3)]
+			if rng.IntN(6) == 0 {
+				compactOne(s, rng.IntN(4))
+				continue
+			}
 			if rng.IntN(3) == 0 {
 				copyAll(t, s, stores[rng.IntN(3)], rng)
 				continue
@@ -426,9 +444,13 @@ func TestConvergence(t *testing.T) {
 				Fields: []Field{{Name: fmt.Sprint(rng.IntN(3)), Value: fmt.Sprint(rng.IntN(3))}}}
 			_, _ = s.Do(&op) // refusals are as good as writes here
 		}
-		for range 2 {
+		for range 3 {
 			for _, from := range stores {
 				for _, to := range stores {
+					for p := range 4 {
+						require.NoError(t, to.RaiseFloor(p, from.Floor(p)))
+					}
+					to.Expire() // as once a second, of what a floor has passed
 					copyAll(t, from, to, rng)
 				}
 			}
@@ -443,6 +465,17 @@ func TestConvergence(t *testing.T) {
 			checkInvariants(t, s)
 		}
 	})
+}
+
+// compactOne does to one tombstone of a partition what short memory does.
+func compactOne(s *Store, partition int) {
+	p := &s.partitions[partition]
+	defer p.mu.unlock(p.mu.lock())
+	if len(p.dead) > 0 {
+		bytes, dead := p.bytes, p.deadBytes
+		p.compactNearestLocked()
+		s.accountLocked(p, bytes, dead)
+	}
 }
 
 func copyAll(t *rapid.T, from, to *Store, rng *rand.Rand) {

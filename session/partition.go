@@ -37,12 +37,13 @@ type partition struct {
 	dead     map[string]tomb
 	liveDue  dueHeap[uint64]
 	deadDue  dueHeap[string]
+	compact  compacted
 	digest   uint64 // XOR of the hashes of all that is held
 	bytes    int64  // as counted by liveCost and deadCost
 	// deadBytes are those of bytes that are the tombstones'.
 	deadBytes int64
 	floor     int64    // unix ms; see tombstones.go
-	_         [32]byte // up to the next cache line
+	_         [56]byte // up to the next cache line
 }
 
 // What a session and a tombstone take beside the bytes of key and body: Record
@@ -68,12 +69,19 @@ func (p *partition) heldLocked(key string) held {
 			return held{rec: newTombstone(key, t.rank, t.at), until: t.at}
 		}
 	}
+	if t, ok := p.compact.find(key); ok {
+		return held{rec: newTombstone(key, t.rank, t.at), until: t.at, compact: true}
+	}
 	return held{}
 }
 
 // setLocked puts next in the place of cur, which is what is held now.
 func (p *partition) setLocked(cur, next held) {
 	key := next.rec.key
+	if cur.compact {
+		p.uncompactLocked(key)
+		cur = held{}
+	}
 	if cur.rec != nil {
 		p.digest ^= cur.rec.hash
 		p.countLocked(cur.rec, -1)
@@ -159,7 +167,7 @@ func (p *partition) clearLocked() (keys int) {
 	keys = p.live.size + len(p.dead)
 	p.live.clear()
 	p.dead, p.peakDead = make(map[string]tomb), 0
-	p.liveDue, p.deadDue = nil, nil
+	p.liveDue, p.deadDue, p.compact = nil, nil, compacted{}
 	p.digest, p.bytes, p.deadBytes, p.floor = 0, 0, 0, 0
 	return keys
 }

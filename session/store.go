@@ -144,7 +144,11 @@ func (s *Store) get(key string) (held, error) {
 		}
 		return h, nil
 	}
-	if t, ok := p.dead[key]; ok && t.presence(now) == deleted {
+	t, ok := p.dead[key]
+	if !ok {
+		t, ok = p.compact.find(key)
+	}
+	if ok && t.presence(now) == deleted {
 		return held{}, ErrDeleted
 	}
 	return held{}, ErrNotFound

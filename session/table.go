@@ -72,7 +72,7 @@ func (s *slot) find(key string) (h held, ok bool) {
 		same := bytes != nil && unsafe.String(bytes, len(key)) == key
 		now := s.rec.Load()
 		if now == rec { // so key and end are this record's
-			return held{rec, until}, same
+			return held{rec: rec, until: until}, same
 		}
 		rec = now
 	}
@@ -161,7 +161,7 @@ func (t *table) tagged(tag uint64) iter.Seq[*slot] {
 func (t *table) all() iter.Seq[held] {
 	return func(yield func(held) bool) {
 		for i, slots := 0, *t.array.Load(); i < len(slots); i++ {
-			if rec := slots[i].rec.Load(); rec != nil && !yield(held{rec, slots[i].until.Load()}) {
+			if rec := slots[i].rec.Load(); rec != nil && !yield(held{rec: rec, until: slots[i].until.Load()}) {
 				return
 			}
 		}
@@ -187,7 +187,7 @@ func (t *table) resize(n int) {
 			to++
 		}
 		s := &slots[to&uint64(length-1)]
-		s.put(held{rec, old[i].until.Load()})
+		s.put(held{rec: rec, until: old[i].until.Load()})
 		s.tag.Store(tag)
 	}
 	t.taken = t.size

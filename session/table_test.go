@@ -20,7 +20,7 @@ func newTable() *table {
 }
 
 func tableEntry(key string, i int) held {
-	return held{newSession(key, 1, 1, Expiry{Stamp: 1}, []Field{{Value: fmt.Sprint(i), Stamp: 1}}), int64(i + 1)}
+	return held{rec: newSession(key, 1, 1, Expiry{Stamp: 1}, []Field{{Value: fmt.Sprint(i), Stamp: 1}}), until: int64(i + 1)}
 }
 
 func TestSlotSize(t *testing.T) {

@@ -3,17 +3,21 @@ package session
 import "fmt"
 
 // This file keeps tombstones within the room that they have (see memory.go).
-// Where they need more, those go whose end is nearest, and so mostly the oldest. A
-// session whose tombstone went could come back, with a copy that has been out of
-// reach since before it ended: that is why the room is what sessions leave free,
-// and why it is counted (Stats.Dropped).
+// Where they need more, those are compacted whose end is nearest, and so mostly
+// the oldest (compact.go); and where compacted ones take half of it, the first of
+// these go. A session whose tombstone went could come back, with a copy that has
+// been out of reach since before it ended: that is why the room is what sessions
+// leave free, and why it is counted (Stats.Dropped).
 //
-// What went must not come back from another holder, and must go there too, or
-// copies would differ for ever. So each partition has a floor: a tombstone that
-// ends no later is forgotten as if its time had come. Holders that compare their
-// copies take the higher of their floors.
+// Digests have whole tombstones only. What was compacted here must not come back
+// from another holder, and must be compacted there too, or copies would differ for
+// ever. So each partition has a floor: a tombstone that ends no later is not kept
+// whole. Holders that compare their copies take the higher of their floors.
 
 const (
+	// compactShare is which part of a partition's tombstones may be compacted, in
+	// bytes, before the first of these go.
+	compactShare = 2
 	// spareShare is the share of a partition's room that is freed beyond need.
 	spareShare = 16
 	// dropBatch bounds the work done under one hold of a partition's lock.
@@ -34,15 +38,15 @@ func (p *partition) liftedLocked(tombstone held) held {
 	return tombstone
 }
 
-// Floor returns the time, unix ms, up to which the ends of partition p's
-// tombstones are forgotten although they may be still to come; 0 for none.
+// Floor returns the time, unix ms, up to which tombstones of partition p that end
+// are not held whole although that time may be still to come; 0 for none.
 func (s *Store) Floor(p int) int64 {
 	part := &s.partitions[p]
 	defer part.mu.runlock(part.mu.rlock())
 	return part.floor
 }
 
-// RaiseFloor forgets what another holder of partition p has forgotten for want
+// RaiseFloor compacts what another holder of partition p has compacted for want
 // of room: tombstones that end at that time, unix ms, or before. An error wraps
 // [ErrMalformed].
 func (s *Store) RaiseFloor(p int, at int64) error {
@@ -92,7 +96,7 @@ func (s *Store) dropTombstones(first *partition) {
 	}
 }
 
-// dropNearest forgets tombstones of a partition that has more than its share,
+// dropNearest compacts and forgets tombstones of a partition that has more than its share,
 // and a few more, so that it is not asked again at once. It lets go of the lock
 // after every few hundred. It reports whether there were any.
 func (s *Store) dropNearest(p *partition, share int64) (dropped bool) {
@@ -104,16 +108,32 @@ func (s *Store) dropNearest(p *partition, share int64) (dropped bool) {
 	return n > 0
 }
 
-// dropSome forgets tombstones of a partition that has more bytes of them than
-// over until it has no more than left, but not more than dropBatch of them. It
-// returns how many.
+// dropSome compacts and forgets tombstones of a partition that has more bytes of
+// them than over until it has no more than left, but not more than dropBatch of
+// them. It returns how many.
 func (s *Store) dropSome(p *partition, over, left int64) (n int) {
 	defer p.mu.unlock(p.mu.lock())
 	if p.deadBytes <= over {
 		return 0
 	}
 	bytes, dead := p.bytes, p.deadBytes
-	for n < dropBatch && p.deadBytes > left && len(p.deadDue) > 0 {
+	for ; n < dropBatch && p.deadBytes > left; n++ {
+		if len(p.dead) == 0 || p.compactBytes() > p.deadBytes/compactShare {
+			p.dropCompactLocked()
+			s.dropped.Add(1)
+		} else {
+			p.compactNearestLocked()
+		}
+	}
+	p.trimLocked()
+	s.accountLocked(p, bytes, dead)
+	return n
+}
+
+// compactNearestLocked makes a compacted tombstone of the one whose end is
+// nearest. There must be one.
+func (p *partition) compactNearestLocked() {
+	for {
 		next := p.deadDue[0]
 		t, ok := p.dead[next.key]
 		if ok && t.at > next.at { // it was entombed again since
@@ -122,13 +142,9 @@ func (s *Store) dropSome(p *partition, over, left int64) (n int) {
 		}
 		p.deadDue.pop()
 		if ok {
-			p.forgetLocked(newTombstone(next.key, t.rank, t.at))
 			p.floor = max(p.floor, t.at)
-			n++
+			p.compactLocked(next.key, t)
+			return
 		}
 	}
-	p.trimLocked()
-	s.accountLocked(p, bytes, dead)
-	s.dropped.Add(uint64(n))
-	return n
 }

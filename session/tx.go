@@ -195,7 +195,7 @@ func (tx *Tx) commitLocked() {
 // same reports whether two looks at a key have found one thing. The record of a
 // tombstone is made anew for each.
 func (h held) same(g held) bool {
-	if h.until != g.until {
+	if h.until != g.until || h.compact != g.compact {
 		return false
 	}
 	return h.rec == g.rec || h.rec != nil && g.rec != nil && h.rec.dead && g.rec.dead && h.rec.hash == g.rec.hash
@@ -368,7 +368,7 @@ func (tx *Tx) Put(key string, fields []Field, end *Expiry) error {
 	var array [16]Field
 	rec := newSession(key, rank, stamp, expiry, stamped(array[:0], op.Fields, stamp))
 	tx.Spend(len(op.Fields) + len(rec.body)/64)
-	return tx.write(d, held{rec, until})
+	return tx.write(d, held{rec: rec, until: until})
 }
 
 // Patch sets and removes fields and leaves the others alone, each with a stamp
@@ -450,7 +450,7 @@ func (tx *Tx) Rename(from, to string) (bool, error) {
 	expiry := d.expiry
 	expiry.Stamp = stamp
 	// The session is a new incarnation under the new key, above what was there.
-	moved := held{newSession(to, stamp, stamp, expiry, stamped(nil, fields, stamp)), d.until}
+	moved := held{rec: newSession(to, stamp, stamp, expiry, stamped(nil, fields, stamp)), until: d.until}
 	buried := tx.store.cfg.entomb(from, d.Record(), tx.now)
 	if err := tx.admit(liveCost(moved.rec)-over.cost()-d.cost(), func() int { return 0 }); err != nil {
 		return true, err
