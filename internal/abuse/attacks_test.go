@@ -79,7 +79,7 @@ func TestClaim(t *testing.T) {
 	require.Equal(t, "\x0492bc\x01\x03a~1", string(b[8:18]))
 	require.Len(t, b, 18+2*ring.Partitions)
 
-	require.Len(t, guises(r), 5)
+	require.Len(t, guises(r), 6)
 	answer := func(status byte, claimant string) []byte {
 		return append(append([]byte{status}, make([]byte, 24)...), append([]byte{byte(len(claimant))}, claimant...)...)
 	}

@@ -70,5 +70,5 @@ func neighbours(cores float64) string {
 	if cores < crowded*float64(runtime.NumCPU()) {
 		return ""
 	}
-	return fmt.Sprintf("; machine too slow to say: other programs took %.1f of %d cores", cores, runtime.NumCPU())
+	return fmt.Sprintf("; other programs took %.1f of %d cores, which may be why", cores, runtime.NumCPU())
 }

@@ -33,6 +33,9 @@ type guise struct {
 	what     string
 	identity peer.Identity
 	from     string
+	// perfect says that nothing but a key could tell the stranger from the
+	// member. Only what no member would claim can be refused then.
+	perfect bool
 }
 
 // guises are those of a stranger who knows all that members tell in public.
@@ -42,15 +45,16 @@ func guises(r operator.Ring) []guise {
 	}
 	boot := fmt.Sprintf("%012x%08x", time.Now().UnixMilli(), rand.Uint32())
 	list := []guise{
-		{"a name that nobody has", who("stranger", boot, "node"), attacker},
-		{"a name that nobody has, as router", who("stranger", boot, "router"), attacker},
-		{"no name", who("", "", "node"), attacker},
+		{"a name that nobody has", who("stranger", boot, "node"), attacker, false},
+		{"a name that nobody has, as router", who("stranger", boot, "router"), attacker, false},
+		{"no name", who("", "", "node"), attacker, false},
 	}
 	for _, m := range r.Members {
 		if m.Role == "node" {
 			list = append(list,
-				guise{"a member's name and another boot", who(m.Name, boot, "node"), attacker},
-				guise{"a member's name and boot from another address", who(m.Name, m.Boot, "node"), attacker})
+				guise{"a member's name and another boot", who(m.Name, boot, "node"), attacker, false},
+				guise{"a member's name and boot from another address", who(m.Name, m.Boot, "node"), attacker, false},
+				guise{"a member's name, boot and address", who(m.Name, m.Boot, "node"), "127.0.0.1", true})
 			break
 		}
 	}
@@ -146,7 +150,8 @@ func runGossip(ctx context.Context, s *stage) error {
 }
 
 // claimAs claims all partitions at one node in one guise, and asks for its
-// figures: whoever is no member must get neither.
+// figures: whoever is no member must get neither, and nobody an epoch far above
+// all that there were.
 func (s *stage) claimAs(ctx context.Context, g guise, m *member, r operator.Ring) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -156,15 +161,18 @@ func (s *stage) claimAs(ctx context.Context, g guise, m *member, r operator.Ring
 		return
 	}
 	defer link.Close()
-	if _, err := link.Call(ctx, frameStats, nil); err == nil && ctx.Err() == nil {
+	epochs := []uint64{5000, math.MaxUint64}
+	if g.perfect {
+		epochs = epochs[1:]
+	} else if _, err := link.Call(ctx, frameStats, nil); err == nil && ctx.Err() == nil {
 		s.saw("figures of the cluster")
 		s.fault("the peer port tells its figures to %s", g.what)
 	}
-	for _, epoch := range []uint64{5000, math.MaxUint64} {
+	for _, epoch := range epochs {
 		b, err := link.Call(ctx, frameClaim, claim(epoch, r))
 		if n := accepted(b); err == nil && n > 0 {
 			s.count(n, "partitions given away")
-			s.fault("the peer port gives partitions to %s", g.what)
+			s.fault("the peer port gives partitions to %s, at epoch %d", g.what, epoch)
 		} else {
 			s.saw("claim refused")
 		}
