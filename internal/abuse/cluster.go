@@ -272,6 +272,14 @@ func (m *member) peak() int64 {
 	return parsePeak(string(b))
 }
 
+// resident is the most memory of any node's process so far, and of the router's.
+func (c *cluster) resident() (node, router int64) {
+	for _, m := range c.nodes() {
+		node = max(node, m.peak())
+	}
+	return node, c.router().peak()
+}
+
 // parsePeak finds VmHWM in the text of /proc/<pid>/status, in bytes.
 func parsePeak(status string) int64 {
 	for line := range strings.Lines(status) {

@@ -45,6 +45,7 @@ func newCrowd(c *cluster) (*crowd, error) {
 		u := newUser(c, i)
 		w.users = append(w.users, u)
 		if err := u.create(); err != nil {
+			w.end()
 			return nil, fmt.Errorf("store the session of %s: %w", u.key, err)
 		}
 	}
