@@ -30,7 +30,7 @@ func (t tomb) presence(now int64) presence {
 type partition struct {
 	mu holdLock // guards all below
 
-	open     atomic.Bool // written under mu
+	open     atomic.Bool // not guarded: see close.go
 	crowded  atomic.Bool // see Store.SetCrowded; not guarded
 	peakDead int32       // the map's largest size since it was made
 	live     table
