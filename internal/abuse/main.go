@@ -198,7 +198,7 @@ func (c config) length(a attack) time.Duration {
 	if c.short {
 		return max(5*time.Second, a.least)
 	}
-	return max(15*time.Second, a.least, a.leastFull)
+	return max(12*time.Second, a.least, a.leastFull)
 }
 
 // known is how long after a request was sent its outcome is known: a user that

@@ -21,7 +21,7 @@ func TestParse(t *testing.T) {
 	c, err = parse(nil, &strings.Builder{})
 	require.NoError(t, err)
 	require.Len(t, c.attacks, len(attacks))
-	require.Equal(t, 15*time.Second, c.length(peace))
+	require.Equal(t, 12*time.Second, c.length(peace))
 }
 
 func TestRunTeaches(t *testing.T) {

@@ -164,7 +164,8 @@ func (s *stage) upload(what, address, method, path string, takes, every time.Dur
 		if err := json.Unmarshal([]byte(a.body), &r); err != nil || r.Bytes != int64(len(body)) {
 			fail(parts, fmt.Errorf("%d of %d bytes have arrived", r.Bytes, len(body)))
 		}
-	default:
+	}
+	if err == nil {
 		s.saw("steady upload: %d", a.status)
 	}
 }
