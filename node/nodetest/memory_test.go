@@ -83,3 +83,48 @@ func TestAClusterStaysBelowItsMemory(t *testing.T) {
 		}
 	})
 }
+
+// TestTombstonesBeyondTheirRoom: when there are more logouts than tombstones have
+// room for, the copies become equal all the same and stay so, those that were last
+// stick, and nobody is kept from logging in.
+func TestTombstonesBeyondTheirRoom(t *testing.T) {
+	const limit = 60_000
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{Hosts: 3, MemoryLimit: limit})
+		c.StartAll(3)
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		const users = 2000
+		for i := range users {
+			n, _ := c.Hosts[i%3].Node()
+			key := fmt.Sprintf("user-%d", i)
+			_, err := n.Sessions().Put(t.Context(), key, fields(1), 0)
+			require.NoError(t, err)
+			require.True(t, logOut(t, n, key).Record.Dead())
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(20 * time.Second)
+		_, err := c.Agree(agreeWithin)
+		require.NoError(t, err)
+		mended := func() (count int64) {
+			for _, h := range c.Hosts {
+				n, _ := h.Node()
+				s := n.Inspect().Stats()
+				require.LessOrEqual(t, s.Bytes, int64(limit*23/20))
+				require.Positive(t, s.Compacted)
+				count += n.Inspect().Counters()["repair_mended"]
+			}
+			return count
+		}
+		before := mended()
+		time.Sleep(30 * time.Second)
+		require.Equal(t, before, mended(), "the copies stay equal")
+		for i := range 100 {
+			n, _ := c.Hosts[i%3].Node()
+			key := fmt.Sprintf("user-%d", users-1-i)
+			_, err := n.Sessions().Get(t.Context(), key)
+			require.ErrorIs(t, err, session.ErrDeleted, key)
+			_, err = n.Sessions().Put(t.Context(), fmt.Sprint("new-", i), fields(1), 0)
+			require.NoError(t, err)
+		}
+	})
+}
