@@ -540,12 +540,14 @@ func (n *Node) mendViews(ctx context.Context) {
 func (n *Node) expire(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	told := -fullAgain
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			n.expireSessions()
+			told = n.tellFull(told)
 			n.fence.lower(n.cfg.Now())
 		}
 	}

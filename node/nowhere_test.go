@@ -116,7 +116,11 @@ func TestTheHeartbeatSaysWhetherThereIsRoom(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, full())
 	require.True(t, n.statsAnswer().Full)
+	told := n.tellFull(-fullAgain)
+	require.GreaterOrEqual(t, told, time.Duration(0))
+	require.Equal(t, told, n.tellFull(told), "it is not said again at once")
 	_, err = n.store.Do(&session.Op{Kind: session.Delete, Key: "k"})
 	require.NoError(t, err)
 	require.False(t, full())
+	require.Equal(t, -fullAgain, n.tellFull(-fullAgain))
 }

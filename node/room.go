@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -25,4 +26,20 @@ func (n *Node) setCrowded() {
 	for p := range ring.Partitions {
 		n.store.SetCrowded(p, slices.ContainsFunc(view.copyHolders(p), func(id string) bool { return full[id] }))
 	}
+}
+
+// fullAgain is how often the log says that memory is short.
+const fullAgain = time.Minute
+
+// tellFull says in the log that there is no room for sessions, if it was last
+// said long enough ago, and returns when it was, since the node's start.
+func (n *Node) tellFull(last time.Duration) time.Duration {
+	now := n.since()
+	if !n.store.Full() || now-last < fullAgain {
+		return last
+	}
+	s := n.store.Stats()
+	n.log.Warn("memory is full: sessions of this node, and those of which it has the copy, do not grow", "sessions", s.Sessions, "bytes", s.Bytes-s.Dead, "limit", s.Limit)
+	n.events.add("full", "sessions", s.Sessions, "bytes", s.Bytes-s.Dead)
+	return now
 }
