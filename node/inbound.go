@@ -128,15 +128,19 @@ func (h inbound) request(r *peer.Request) {
 		r.Reply(encodeReply(n.reply(), err))
 		return
 	}
-	if !in.repeat && n.store.Free(in.part, in.work.writes()) && n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !n.waits(in.work, in.ack) {
+	if !in.repeat && n.light(in, len(r.Payload)) && n.store.Free(in.part, in.work.writes()) && n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !n.waits(in.work, in.ack) {
 		rep, err := n.serve(r.Context(), in.part, in.work, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			r.Reply(encodeReply(rep, err))
 			return
 		}
 	}
+	ctx := r.Context()
+	if _, batch := in.work.(*batchWork); batch {
+		ctx = r.Awaited() // what nobody waits for need not go on; an operation, which may be a logout, does
+	}
 	started := h.apart(func() {
-		rep, err := n.dispatch(r.Context(), in)
+		rep, err := n.dispatch(ctx, in)
 		if rep.Node == "" {
 			rep.Node, rep.Ring = n.id.Name, n.View().Table.Fingerprint()
 		}
@@ -145,6 +149,22 @@ func (h inbound) request(r *peer.Request) {
 	if !started {
 		r.Reply(encodeReply(n.reply(), fmt.Errorf("%w: %w", errBusy, errNoOwner)))
 	}
+}
+
+const (
+	// lightRequest is the size of a forwarded request, and lightSession that of
+	// a session in it, up to which what is done with them takes no longer than
+	// a look-up, about.
+	lightRequest = 16 << 10
+	lightSession = 64 << 10
+)
+
+// light says whether a request takes so little time that those which come
+// behind it on the link, heartbeats among them, may wait for it.
+func (n *Node) light(in *request, size int) bool {
+	light := size <= lightRequest
+	whole := light && in.work.keys(func(key string) { light = light && n.store.Weight(key) <= lightSession })
+	return light && !whole
 }
 
 var errBusy = fmt.Errorf("%d operations wait here already", inboundOps)

@@ -26,10 +26,22 @@ type Request struct {
 	size     int // of the payload as it came
 	server   *server
 	answered atomic.Bool
+	awaited  bool // it is in server.running
 }
 
 // Context ends with the link. A server whose window is full does not read, and so learns of its client's end with the next answer.
 func (r *Request) Context() context.Context { return r.server.ctx }
+
+// Awaited is a context that ends when nobody waits for the answer any more: when the caller has left, the request is answered, or the
+// link ends. It is for what takes a while; asked for on the reading goroutine, it is certain to hear of the caller.
+func (r *Request) Awaited() context.Context {
+	ctx, cancel := context.WithCancel(r.server.ctx)
+	r.awaited = true
+	r.server.mu.Lock()
+	r.server.running[r.seq] = cancel
+	r.server.mu.Unlock()
+	return ctx
+}
 
 // Reply answers the request. The payload is copied before Reply returns. A reply over its type's limit becomes a failure. It waits
 // while the link's write queue is full; the peer drains that, or the link ends after Config.WriteTimeout. After the link's end it does
@@ -50,6 +62,9 @@ func (r *Request) answer(typ byte, payload []byte) {
 	if r.answered.Swap(true) {
 		panic(fmt.Sprintf("peer: request of type %#x answered twice by its handler", r.Type))
 	}
+	if r.awaited {
+		r.server.cancel(r.seq)
+	}
 	_ = r.server.out.put(r.server.ctx, typ, r.seq, payload) // fails only when the link has ended, and nobody is left to be told
 	r.server.window.leave(r.size)
 	r.server.cfg.Budget.give(r.server.cfg.Budget.share(r.size))
@@ -63,6 +78,20 @@ type server struct {
 	out    *writer
 	window *window
 	ctx    context.Context // ends with the link; its cause says why
+
+	mu      sync.Mutex                    // guards running
+	running map[uint64]context.CancelFunc // of the requests that are Awaited, by sequence number
+}
+
+// cancel ends the context of a request that is Awaited, if it is still run.
+func (s *server) cancel(seq uint64) {
+	s.mu.Lock()
+	cancel := s.running[seq]
+	delete(s.running, seq)
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
 }
 
 // Accept runs the answering side of a link over conn, which belongs to it: it exchanges identities, then gives each request to h until the
@@ -81,7 +110,7 @@ func Accept(ctx context.Context, conn net.Conn, cfg Config, h Handler) error {
 		return err
 	}
 	ctx, end := context.WithCancelCause(ctx)
-	s := &server{peer: peer, cfg: cfg, in: in.grown(conn, cfg), out: newWriter(ctx, conn, cfg), window: newWindow(cfg), ctx: ctx}
+	s := &server{peer: peer, cfg: cfg, in: in.grown(conn, cfg), out: newWriter(ctx, conn, cfg), window: newWindow(cfg), ctx: ctx, running: make(map[uint64]context.CancelFunc)}
 
 	closed := make(chan struct{})
 	context.AfterFunc(ctx, func() {
@@ -110,7 +139,11 @@ func (s *server) serve(h Handler) error {
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
-		if head.typ >= FirstReserved {
+		switch {
+		case head.typ == typeCancel && head.size == 0:
+			s.cancel(head.seq)
+			continue
+		case head.typ >= FirstReserved:
 			return s.unexpected(head)
 		}
 		if limit, _ := s.cfg.limits(head.typ); head.size > limit {

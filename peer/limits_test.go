@@ -91,6 +91,8 @@ func TestCallsAndRepliesOverTheLimitOfTheirType(t *testing.T) {
 		defer cancel2.Stop()
 		_, err = call(left, 1<<20)
 		require.ErrorIs(t, err, context.Canceled)
+		h, _ := raw.receive()
+		require.Equal(t, byte(typeCancel), h.typ)
 		reply, err = call(t.Context(), 5)
 		require.NoError(t, err)
 		require.Len(t, reply, 5)

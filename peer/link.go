@@ -93,8 +93,8 @@ func (l *Link) end(cause error) {
 // Call sends one request of a type below FirstReserved and waits for its reply, which belongs to the caller. The payload is copied
 // before Call returns.
 //
-// The error is *RemoteError when the handler failed the request, ErrTooLarge, ctx's own when it ended first (the peer may still serve
-// the request; its answer will be dropped), or ErrClosed with its cause. With the last two comes ErrNotSent if it is certain that the
+// The error is *RemoteError when the handler failed the request, ErrTooLarge, ctx's own when it ended first (the peer is told, and may
+// still serve the request; its answer will be dropped), or ErrClosed with its cause. With the last two comes ErrNotSent if it is certain that the
 // peer will never see the request.
 func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
 	if typ >= FirstReserved {
@@ -123,6 +123,7 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 	case <-ctx.Done():
 		if l.forget(seq) {
 			l.calls.Put(c)
+			_ = l.out.put(ctx, typeCancel, seq, nil) // if there is room just now: the peer may stop, and need not
 			return nil, ctx.Err()
 		}
 		<-c.done // somebody is finishing it at this moment

@@ -319,3 +319,65 @@ func TestManyCallsEachGetTheirOwn(t *testing.T) {
 		})
 	})
 }
+
+// TestCallerThatLeavesIsHeardOf: what is run for a caller that has left can
+// stop, and what is run for others goes on.
+func TestCallerThatLeavesIsHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan string, 2)
+		l, _ := connected(t, Config{}, func(r *Request) {
+			ctx := r.Awaited()
+			go func() {
+				select {
+				case <-ctx.Done():
+					ended <- string(r.Payload) + " left"
+				case <-time.After(time.Minute):
+					ended <- string(r.Payload) + " waited"
+				}
+				r.Reply(nil)
+			}()
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			_, err := l.Call(ctx, 1, []byte("one"))
+			require.ErrorIs(t, err, context.Canceled)
+		})
+		calls.Go(func() {
+			_, err := l.Call(t.Context(), 1, []byte("two"))
+			require.NoError(t, err)
+		})
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		require.Equal(t, "one left", <-ended, "at once")
+		require.Equal(t, "two waited", <-ended)
+		calls.Wait()
+		_, err := l.Call(ctx, 1, nil)
+		require.ErrorIs(t, err, ErrNotSent)
+		reply, err := l.Call(t.Context(), 1, []byte("three"))
+		require.NoError(t, err, "the link goes on")
+		require.Empty(t, reply)
+	})
+}
+
+// TestAwaitedEndsWithTheAnswer: nothing is kept of a request that is answered.
+func TestAwaitedEndsWithTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []context.Context
+		var at *server
+		l, _ := connected(t, Config{}, func(r *Request) {
+			seen, at = append(seen, r.Awaited()), r.server
+			r.Reply(nil)
+		})
+		for range 3 {
+			_, err := l.Call(t.Context(), 1, nil)
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		for _, ctx := range seen {
+			require.Error(t, ctx.Err())
+		}
+		require.Empty(t, at.running)
+	})
+}

@@ -63,6 +63,16 @@ func (s *Store) Free(p int, writes bool) bool {
 // PartitionOf returns the number of the partition that a key is in.
 func (s *Store) PartitionOf(key string) int { return s.cfg.PartitionOf(key) }
 
+// Weight is how many bytes the fields of the session under key take, 0 if it is
+// not found at once. It waits for no lock.
+func (s *Store) Weight(key string) int {
+	h, _ := s.partition(key).live.find(key)
+	if h.rec == nil {
+		return 0
+	}
+	return len(h.rec.body)
+}
+
 // Hold runs f with partition p locked for writing, if it is open. No operation
 // holds a partition for as long as a test wants one held, so this is how tests
 // find out who waits for it.
