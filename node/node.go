@@ -142,7 +142,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	var err error
 	n.store, err = session.NewStore(session.Config{
 		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: tagOf, Now: cfg.Now,
-		TTL: cfg.TTL, MaxSession: cfg.MaxSession, MemoryLimit: cfg.MemoryLimit,
+		TTL: cfg.TTL, MaxSession: cfg.MaxSession, MemoryLimit: storeLimit(cfg.MemoryLimit),
 	})
 	if err != nil {
 		return nil, err

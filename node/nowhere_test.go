@@ -102,7 +102,7 @@ func TestAFullHolder(t *testing.T) {
 // A node tells others that it is full.
 func TestTheHeartbeatSaysWhetherThereIsRoom(t *testing.T) {
 	t.Parallel()
-	n := still(t, "a", func(c *Config) { c.MemoryLimit = 2000 })
+	n := still(t, "a", func(c *Config) { c.MemoryLimit = 2300 })
 	for p := range n.owner.phases {
 		n.store.Open(p)
 	}

@@ -32,7 +32,7 @@ type redisCluster struct{ node *Node }
 // take beside it, and leastBuffers what they may take in any case, in bytes.
 const (
 	bufferShare  = 8
-	leastBuffers = 64 << 20
+	leastBuffers = 32 << 20
 )
 
 // redisBuffers bounds the buffers of all Redis connections. Without a limit for

@@ -7,6 +7,22 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
+// Of the memory limit the store gets what the member does not need for itself:
+// a 16th is for the records that are on their way, in the queues of links and of
+// senders, and where that is little, an eighth, of which 8 MiB are enough: the
+// tables of 1,024 partitions and the rest of a member without sessions.
+const (
+	workShare  = 16
+	bareShare  = 8
+	bareMember = 8 << 20
+)
+
+// storeLimit is how many bytes of sessions the store of a member may hold, with
+// this limit for the member; 0 is none.
+func storeLimit(limit int64) int64 {
+	return limit - max(limit/workShare, min(bareMember, limit/bareShare))
+}
+
 // setCrowded tells the store which partitions have a holder, beside this node,
 // that said in its last heartbeat that it has no room for copies. Sessions do not
 // grow there: what the copy could not take would be lost with this node.
