@@ -77,6 +77,7 @@ const (
 	errCrossSlot  failure = "CROSSSLOT Keys in request don't hash to the same slot"
 	errLate       failure = "TRYAGAIN the time for this command was over before it was run; nothing was changed"
 	errBusy       failure = "TRYAGAIN others wrote to the same keys first, again and again; nothing was changed"
+	errManyKeys   failure = "ERR a command or a transaction names at most 16384 keys; nothing was changed"
 	errLong       failure = "EXECABORT the transaction costs more than one may, about half a second; nothing was changed"
 )
 
@@ -141,6 +142,10 @@ const (
 	// about 2 ms, and maxWork that which one transaction may cost.
 	maxSlice = 200_000
 	maxWork  = 50_000_000
+	// maxKeys bounds the keys that are put in their places under one hold of a
+	// partition, and sliceKeys those of commands that are independent.
+	maxKeys   = 16384
+	sliceKeys = 1024
 	// stopEvery is how many fields one command looks at between two looks at
 	// the context.
 	stopEvery = 256
@@ -252,9 +257,11 @@ func (c *call) runSome(tx *session.Tx) error {
 	if c.batch.Multi {
 		return c.exec()
 	}
-	for c.next < len(c.batch.Commands) && tx.Spent() < maxSlice && !c.over() {
+	for begin := c.next; c.next < len(c.batch.Commands) && !c.over(); c.next++ {
+		if c.next > begin && (tx.Spent() > maxSlice || c.Keys() > sliceKeys) {
+			break
+		}
 		c.runOne(c.batch.spec(c.next), c.batch.Commands[c.next])
-		c.next++
 	}
 	if c.over() {
 		c.refuse(string(errLate))
@@ -283,6 +290,8 @@ func (c *call) exec() error {
 			return errLate
 		case c.Spent() > maxWork:
 			return errLong
+		case c.Keys() > maxKeys && c.batch.Writes():
+			return errManyKeys
 		}
 	}
 	return nil
@@ -311,6 +320,10 @@ func (c *call) runOne(s *Spec, args [][]byte) {
 		return
 	}
 	keys, _ := s.Keys(args)
+	if len(keys) > maxKeys && s.Flags.Has(Write) {
+		c.Error(string(errManyKeys))
+		return
+	}
 	for _, key := range keys {
 		if k := view(key); k != c.batch.Key && !c.Holds(k) {
 			c.Error(string(errCrossSlot))
@@ -319,6 +332,7 @@ func (c *call) runOne(s *Spec, args [][]byte) {
 	}
 	c.spec, c.args, c.fields = s, args, c.fields[:0]
 	begin := len(c.B)
+	c.Spend(4 * len(args))
 	if err := s.run(c); err != nil {
 		c.B = c.B[:begin]
 		c.Error(textOf(err))

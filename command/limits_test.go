@@ -97,3 +97,23 @@ func TestBusyBatchIsAnswered(t *testing.T) {
 	require.Equal(t, "-"+string(errBusy), r.do("TEST.SLOW k"))
 	require.Greater(t, runs, 1)
 }
+
+// TestKeysOfOneCommand: what is put in its place under one hold of a partition
+// is bounded, and what only reads is not.
+func TestKeysOfOneCommand(t *testing.T) {
+	r := newRedis(t)
+	name := func(n int, head string) string { return each(head, costKey)(n)[0] }
+	require.Equal(t, "-"+string(errManyKeys), r.do(name(maxKeys+1, "DEL")))
+	require.Equal(t, ":0", r.do(name(maxKeys, "DEL")))
+	require.Equal(t, ":0", r.do(name(maxKeys+1, "EXISTS")))
+	b := &Batch{Multi: true}
+	for i := range maxKeys + 1 {
+		b.Commands = append(b.Commands, words("SET "+costKey(i)+" v"))
+	}
+	require.Equal(t, "-"+string(errManyKeys), r.run(b))
+	require.Equal(t, ":0", r.do("EXISTS "+costKey(0)))
+	b.Multi = false
+	require.Equal(t, maxKeys+1, strings.Count(r.run(b), "+OK"), "independent ones go on in slices")
+	r.env.Blind = true
+	require.Equal(t, maxKeys+1, strings.Count(r.run(b), "+OK"))
+}

@@ -69,7 +69,7 @@ func BenchmarkCost(b *testing.B) {
 	op := func(o Op) func(s *Store) { return func(s *Store) { do(b, s, o) } }
 	onSession := func(name string, run func(n int) func(s *Store)) {
 		b.Run(name, func(b *testing.B) {
-			costtest.Flat(b, func(n int) func() {
+			costtest.Flat(b, costtest.All, func(n int) func() {
 				s, run := whole(n), run(n)
 				return func() { run(s) }
 			})
@@ -102,7 +102,7 @@ func BenchmarkCost(b *testing.B) {
 	onSession("rotate", func(int) func(*Store) { return op(Op{Kind: Rotate, Key: "k", NewKey: "j"}) })
 	onSession("delete", func(int) func(*Store) { return op(Op{Kind: Delete, Key: "k"}) })
 	b.Run("patch an object in a field", func(b *testing.B) {
-		costtest.Flat(b, func(n int) func() {
+		costtest.Flat(b, costtest.All, func(n int) func() {
 			s := costStore(b)
 			do(b, s, Op{Kind: Put, Key: "k", Fields: nested(n, "1")})
 			patch := nested(n, "2")
@@ -110,7 +110,7 @@ func BenchmarkCost(b *testing.B) {
 		})
 	})
 	b.Run("patch an object of objects", func(b *testing.B) {
-		costtest.Flat(b, func(n int) func() {
+		costtest.Flat(b, costtest.All, func(n int) func() {
 			depth := min(n, 9_000) // JSON of Go ends at 10,000
 			value := func(leaf int) string {
 				return strings.Repeat(`{"a":`, depth) + strings.Repeat(fmt.Sprint(leaf), n) + strings.Repeat("}", depth)
@@ -154,7 +154,7 @@ func BenchmarkCost(b *testing.B) {
 
 	onRecords := func(name string, run func(a, c *Record)) {
 		b.Run(name, func(b *testing.B) {
-			costtest.Flat(b, func(n int) func() {
+			costtest.Flat(b, costtest.All, func(n int) func() {
 				copies := costRecords(b, n)
 				return func() { run(copies[0], copies[1]) }
 			})
@@ -179,7 +179,7 @@ func BenchmarkCost(b *testing.B) {
 
 	onKeys := func(name string, run func(s *Store, n int)) {
 		b.Run("keys: "+name, func(b *testing.B) {
-			costtest.Flat(b, func(n int) func() {
+			costtest.Flat(b, costtest.All, func(n int) func() {
 				s := costKeys(b, n)
 				return func() { run(s, n) }
 			})

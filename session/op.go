@@ -75,6 +75,28 @@ type Op struct {
 	Nowhere bool
 }
 
+// work is about what the op takes on a record, in the units of [Tx.Spend]. Values
+// that are JSON are read byte by byte.
+func (op *Op) work(rec *Record) int {
+	work := 4 * len(op.Fields)
+	for i := range op.Fields {
+		if n := len(op.Fields[i].Value); op.Nested {
+			work += n
+		} else {
+			work += n / 64
+		}
+	}
+	switch op.Kind {
+	case Patch:
+		if work += 2 * rec.walk(); op.Nested && rec != nil {
+			work += len(rec.body)
+		}
+	case Touch:
+		work += rec.walk()
+	}
+	return work
+}
+
 // Result is what an [Op] did.
 type Result struct {
 	// Record is the session after the op, a tombstone after Delete, or nil

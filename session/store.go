@@ -190,7 +190,7 @@ func (s *Store) DoAsOf(ctx context.Context, op *Op, at time.Time) (Result, error
 		return s.deleteAll(p, op, now)
 	}
 	var res Result
-	_, err = s.transact(ctx, p, now, func(tx *Tx) (err error) {
+	_, err = s.transact(ctx, p, now, true, func(tx *Tx) (err error) {
 		tx.silent = true
 		if op.Kind == Rotate {
 			res, err = tx.rotate(op)
@@ -228,8 +228,8 @@ func resultOf(h held) Result {
 func (tx *Tx) do(op *Op) (Result, error) {
 	d := tx.draft(op.Key)
 	cur := d.cur
+	tx.Spend(op.work(cur.rec))
 	next, err := tx.store.cfg.apply(op, cur, tx.now)
-	tx.Spend(cur.rec.walk() + next.rec.walk() + len(op.Fields))
 	if err != nil {
 		return Result{}, err
 	}
@@ -253,11 +253,11 @@ func (tx *Tx) do(op *Op) (Result, error) {
 
 func (tx *Tx) rotate(op *Op) (Result, error) {
 	d, free := tx.draft(op.Key), tx.draft(op.NewKey)
+	tx.Spend(4 * d.cur.rec.walk())
 	moved, old, err := tx.store.cfg.rotate(op, d.cur, free.cur, tx.now)
 	if err != nil {
 		return Result{}, err
 	}
-	tx.Spend(3 * moved.rec.walk())
 	if err := tx.admit(growth(free.cur, moved)+growth(d.cur, old), func() int { return 0 }); err != nil {
 		return Result{}, fmt.Errorf("rotate: %w", err)
 	}

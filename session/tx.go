@@ -12,13 +12,15 @@ import (
 // read and written is of one moment, as if nothing else had been done to the
 // partition meanwhile. It is valid while the function runs that was given it.
 //
-// The function runs without the partition's lock, on drafts. Its writes are put
-// in when it has returned, all at once, under the lock, if what it had read is
-// still there; if not, it is run again. So the lock is held for as long as it
-// takes to put records in their places, however large the sessions are and
-// however much the function does with them (optimistic concurrency control:
-// Kung and Robinson, 1981). A function that does little is run under the lock
-// the second time, so that it comes to an end where many write one key.
+// The function works on drafts. One that writes begins under the partition's
+// lock, and most have come to their end when it is taken from them: as soon as
+// a function has done some work, a tenth of a millisecond about, it goes on
+// without the lock. Its writes are then put in when it has returned, all at
+// once, if what it had read is still there; if not, it is run again. So the lock
+// is held for as long as it takes to put records in their places, however large
+// the sessions are and however much the function does with them (optimistic
+// concurrency control: Kung and Robinson, 1981), and small writes, however many
+// there are of one key, all come to their end the first time.
 //
 // It is how commands that are not an [Op] are written, those of the Redis
 // protocol. They differ from an Op in two ways: a write creates whatever is or
@@ -31,6 +33,8 @@ type Tx struct {
 	part    *partition
 	now     int64
 	alone   bool // the partition's lock is held
+	since   time.Duration // of alone, if it is measured
+	uses    int           // over all transactions
 	closed  bool // it was closed when a look at it needed the lock
 	spent   int
 	first   Draft // the one that most need
@@ -51,11 +55,17 @@ var txs = sync.Pool{New: func() any { return new(Tx) }}
 // A unit of work is about 10 ns: a step to the next field of a session, or the
 // copy of 64 bytes.
 const (
-	// aloneWork is how much may be done under a partition's lock, about 0.5 ms.
-	aloneWork = 50_000
+	// aloneWork is how much is done under a partition's lock, about 0.1 ms.
+	aloneWork = 10_000
+	// draftWork is about what it takes to find a session and to put it back.
+	draftWork = 16
 	// maxTries is how often a function that does more is run before its caller
 	// is told that others are faster.
 	maxTries = 8
+	// measureEvery says of how many short holds one is measured: to look at the
+	// clock twice takes a tenth of what a small write does.
+	measureEvery = 16
+	unmeasured   = time.Duration(-1)
 	// keepDrafts and keepIndex bound what is kept for the next transaction.
 	keepDrafts = 64
 	keepIndex  = 1 << 10
@@ -73,7 +83,7 @@ type Changes struct {
 // [ErrNotServed] if the partition is closed, or [ErrBusy]. Where f asks for one
 // key only and its session is there, no lock is taken: see table.
 func (s *Store) View(p int, f func(tx *Tx) error) error {
-	_, err := s.transact(context.Background(), &s.partitions[p], s.nowMillis(), f)
+	_, err := s.transact(context.Background(), &s.partitions[p], s.nowMillis(), false, f)
 	return err
 }
 
@@ -86,28 +96,27 @@ func (s *Store) Update(p int, f func(tx *Tx) error) (Changes, error) {
 
 // UpdateAsOf is Update as of an earlier time: see [Store.DoAsOf].
 func (s *Store) UpdateAsOf(ctx context.Context, p int, at time.Time, f func(tx *Tx) error) (Changes, error) {
-	return s.transact(ctx, &s.partitions[p], at.UnixMilli(), f)
+	return s.transact(ctx, &s.partitions[p], at.UnixMilli(), true, f)
 }
 
 // transact runs f until nobody has come between what it read and what it wrote.
-func (s *Store) transact(ctx context.Context, p *partition, now int64, f func(tx *Tx) error) (Changes, error) {
+// writes says whether it may write.
+func (s *Store) transact(ctx context.Context, p *partition, now int64, writes bool, f func(tx *Tx) error) (Changes, error) {
 	if !p.open.Load() {
 		return Changes{}, ErrNotServed
 	}
 	tx := txs.Get().(*Tx)
 	defer tx.release()
-	tx.store, tx.part = s, p
+	tx.store, tx.part, tx.now = s, p, now
 	for try := range maxTries {
 		if try > 0 {
 			s.retried.Add(1)
 			if ctx.Err() != nil {
 				return Changes{}, fmt.Errorf("transaction: %w", ctx.Err())
 			}
+			tx.reset()
 		}
-		alone := try > 0 && tx.spent <= aloneWork
-		tx.reset()
-		tx.now = now
-		done, err := tx.run(f, alone)
+		done, err := tx.run(f, writes || try > 0)
 		if done {
 			s.dropTombstones(p)
 			return Changes{Keys: tx.changed, Lapsed: tx.lapsed}, err
@@ -117,12 +126,20 @@ func (s *Store) transact(ctx context.Context, p *partition, now int64, f func(tx
 	return Changes{}, fmt.Errorf("transaction: %w: others wrote first %d times", ErrBusy, maxTries)
 }
 
-// run runs f once, under the lock if alone says so, and reports whether that is
-// all: what f has written is in its place then, unless there is an error.
+// run runs f once, to begin with under the lock if alone says so, and reports
+// whether that is all: what f has written is in its place then, unless there is
+// an error.
 func (tx *Tx) run(f func(tx *Tx) error, alone bool) (done bool, err error) {
 	if alone {
-		defer tx.part.mu.unlock(tx.part.mu.lock())
-		tx.alone, tx.closed = true, !tx.part.open.Load()
+		tx.since = unmeasured
+		if tx.uses++; tx.uses%measureEvery == 0 {
+			tx.since = tx.part.mu.lock()
+		} else {
+			tx.part.mu.Lock()
+		}
+		tx.alone = true
+		defer tx.letGo()
+		tx.closed = !tx.part.open.Load()
 	}
 	if !tx.closed {
 		err = f(tx)
@@ -139,7 +156,7 @@ func (tx *Tx) run(f func(tx *Tx) error, alone bool) (done bool, err error) {
 		writes = writes || d.stored
 	}
 	switch {
-	case alone:
+	case tx.alone:
 		tx.commitLocked()
 		return true, nil
 	case writes:
@@ -149,6 +166,18 @@ func (tx *Tx) run(f func(tx *Tx) error, alone bool) (done bool, err error) {
 	}
 	defer tx.part.mu.runlock(tx.part.mu.rlock())
 	return tx.currentLocked(), nil
+}
+
+// letGo gives the partition's lock back, if it is held.
+func (tx *Tx) letGo() {
+	if tx.alone {
+		tx.alone = false
+		if tx.since == unmeasured {
+			tx.part.mu.Unlock()
+		} else {
+			tx.part.mu.unlock(tx.since)
+		}
+	}
 }
 
 func (tx *Tx) commit() (done bool, err error) {
@@ -224,7 +253,7 @@ func (tx *Tx) reset() {
 	if cap(more) > keepDrafts {
 		more = nil
 	}
-	*tx = Tx{store: tx.store, part: tx.part, more: more, first: Draft{index: index[:0]}}
+	*tx = Tx{store: tx.store, part: tx.part, now: tx.now, uses: tx.uses, more: more, first: Draft{index: index[:0]}}
 }
 
 func (tx *Tx) release() {
@@ -237,6 +266,7 @@ func (tx *Tx) release() {
 func (tx *Tx) draft(key string) *Draft {
 	switch {
 	case !tx.used:
+		tx.spent += draftWork
 		tx.used = true
 		tx.first.reset(tx, key, tx.look(key))
 		return &tx.first
@@ -253,6 +283,7 @@ func (tx *Tx) draft(key string) *Draft {
 			}
 		}
 	}
+	tx.Spend(draftWork)
 	d := new(Draft)
 	d.reset(tx, key, tx.look(key))
 	tx.more = append(tx.more, d)
@@ -287,8 +318,20 @@ func (tx *Tx) ListChanges(keys []string) { tx.changed = keys }
 
 // Spend says that the function has done so much work, in units of about 10 ns,
 // beside what the methods count themselves: a step to the next field, the copy
-// of 64 bytes.
-func (tx *Tx) Spend(units int) { tx.spent += units }
+// of 64 bytes. It comes before the work.
+func (tx *Tx) Spend(units int) {
+	if tx.spent += units; tx.alone && tx.spent > aloneWork {
+		tx.letGo()
+	}
+}
+
+// Keys returns how many keys have been asked for.
+func (tx *Tx) Keys() int {
+	if !tx.used {
+		return 0
+	}
+	return 1 + len(tx.more)
+}
 
 // Spent returns the work that was done since the function began.
 func (tx *Tx) Spent() int { return tx.spent }
@@ -338,6 +381,7 @@ func (tx *Tx) all() []*Record {
 		defer tx.part.mu.runlock(tx.part.mu.rlock())
 		tx.closed = tx.closed || !tx.part.open.Load()
 	}
+	tx.spent += tx.part.live.size
 	records := make([]*Record, 0, tx.part.live.size)
 	for h := range tx.part.live.all() {
 		if tx.now < h.until {
@@ -359,6 +403,11 @@ func (tx *Tx) Put(key string, fields []Field, end *Expiry) error {
 	if err != nil {
 		return err
 	}
+	work := 4 * len(op.Fields)
+	for i := range op.Fields {
+		work += len(op.Fields[i].Value) / 64
+	}
+	tx.Spend(work)
 	stamp := after(tx.now, d.newest())
 	rank := stamp
 	if d.presence() == live {
@@ -442,6 +491,7 @@ func (tx *Tx) Rename(from, to string) (bool, error) {
 	if err != nil {
 		return true, err
 	}
+	tx.Spend(4 * d.rec.walk())
 	stamp := after(tx.now, max(d.newest(), over.newest()))
 	var fields []Field
 	for f := range d.Fields() {

@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 )
 
-// Sizes are the numbers of fields that costs are measured at.
-var Sizes = []int{100, 1_000, 10_000, 100_000}
+// Sizes are the numbers of fields that costs are measured at, up to All.
+var Sizes = []int{100, 1_000, 10_000, All}
+
+// All is the largest size.
+const All = 100_000
 
 const (
 	// maxGrowth is by how much the cost of one field may grow from 100 fields
@@ -29,12 +33,13 @@ const (
 
 // Flat measures an operation at each size. make makes a fresh one on n fields
 // or keys, which is run once, and timed. The benchmark's metrics are the ns of
-// one field at each size, each the least of five runs; it fails if the last is
-// more than 25 times the first.
-func Flat(b *testing.B, make func(n int) (run func())) {
+// one field at each size up to most, each the least of five runs; it fails if
+// the last is more than 25 times the first.
+func Flat(b *testing.B, most int, make func(n int) (run func())) {
 	b.Helper()
 	perField := map[int]float64{}
-	for _, n := range Sizes {
+	sizes := slices.DeleteFunc(slices.Clone(Sizes), func(n int) bool { return n > most })
+	for _, n := range sizes {
 		best := time.Duration(math.MaxInt64)
 		for range runs {
 			run := make(n)
@@ -47,7 +52,7 @@ func Flat(b *testing.B, make func(n int) (run func())) {
 		b.ReportMetric(perField[n], fmt.Sprintf("ns/field-%d", n))
 	}
 	b.ReportMetric(0, "ns/op")
-	first, last := Sizes[0], Sizes[len(Sizes)-1]
+	first, last := sizes[0], sizes[len(sizes)-1]
 	if grown(perField[first], perField[last], last) {
 		b.Errorf("one field costs %.1f ns of %d, and %.1f ns of %d", perField[first], first, perField[last], last)
 	}
