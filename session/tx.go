@@ -32,10 +32,10 @@ type Tx struct {
 	store   *Store
 	part    *partition
 	now     int64
-	alone   bool // the partition's lock is held
+	alone   bool          // the partition's lock is held
 	since   time.Duration // of alone, if it is measured
 	uses    int           // over all transactions
-	closed  bool // it was closed when a look at it needed the lock
+	closed  bool          // it was closed when a look at it needed the lock
 	spent   int
 	first   Draft // the one that most need
 	used    bool  // first is
