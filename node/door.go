@@ -174,7 +174,8 @@ func (n *Node) serveOn(serve func(net.Listener) error, l net.Listener) {
 
 // served serves connections that the gate lets in and that do not stand still.
 func served(s *http.Server, gate *admit.Gate, heads *buffers.Budget) func(net.Listener) error {
-	return func(l net.Listener) error { return steady.Serve(s, gate.Listener(l), standStill, heads) }
+	serve := steady.Server(s, standStill, heads)
+	return func(l net.Listener) error { return serve(gate.Listener(l)) }
 }
 
 // clientRefused tells of connections to the HTTP doors that were closed because

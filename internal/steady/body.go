@@ -18,7 +18,7 @@ const (
 	maxRest  = 256 << 10
 )
 
-// Bodies is for the handler of a server that [Serve] serves. It lets clients send nothing of a request's body for patience, beside
+// Bodies is for the handler of a server of [Server]. It lets clients send nothing of a request's body for patience, beside
 // what they earn, while next reads it. Then the read fails with
 // os.ErrDeadlineExceeded.
 func Bodies(next http.Handler, patience time.Duration) http.Handler {

@@ -58,11 +58,12 @@ func (l *listener) Accept() (net.Conn, error) {
 	return steady, nil
 }
 
-// Serve has a server serve what [Listener] returns of l.
-func Serve(s *http.Server, l net.Listener, patience time.Duration, heads *buffers.Budget) error {
+// Server makes a server ready for the connections of [Listener], before it
+// serves the first of its listeners. It returns how to serve one.
+func Server(s *http.Server, patience time.Duration, heads *buffers.Budget) (serve func(net.Listener) error) {
 	s.ConnState = connState
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
-	return s.Serve(Listener(l, patience, heads))
+	return func(l net.Listener) error { return s.Serve(Listener(l, patience, heads)) }
 }
 
 func connState(c net.Conn, state http.ConnState) {

@@ -29,7 +29,7 @@ func TestHeadsTogetherAreBounded(t *testing.T) {
 		fmt.Fprint(w, len(r.Header.Get("X-Large")))
 	}), time.Hour)}
 	served := make(chan error)
-	go func() { served <- Serve(s, l, time.Hour, heads) }()
+	go func() { served <- Server(s, time.Hour, heads)(l) }()
 	t.Cleanup(func() {
 		require.NoError(t, s.Close())
 		<-served
@@ -75,7 +75,7 @@ func TestHeadsGiveBack(t *testing.T) {
 	require.NoError(t, err)
 	server := &http.Server{Handler: Bodies(http.NotFoundHandler(), time.Hour)}
 	served := make(chan error)
-	go func() { served <- Serve(server, l, time.Hour, heads) }()
+	go func() { served <- Server(server, time.Hour, heads)(l) }()
 	for range 5 {
 		c, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)

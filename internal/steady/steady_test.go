@@ -39,7 +39,7 @@ func serve(t *testing.T, h http.HandlerFunc) net.Conn {
 	p := pipes{make(chan net.Conn, 1)}
 	s := &http.Server{Handler: Bodies(h, patience)}
 	served := make(chan error)
-	go func() { served <- Serve(s, p, patience, buffers.New(0)) }()
+	go func() { served <- Server(s, patience, buffers.New(0))(p) }()
 	here, there := net.Pipe()
 	p.made <- there
 	t.Cleanup(func() {
