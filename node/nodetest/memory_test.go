@@ -88,7 +88,7 @@ func TestAClusterStaysBelowItsMemory(t *testing.T) {
 // room for, the copies become equal all the same and stay so, those that were last
 // stick, and nobody is kept from logging in.
 func TestTombstonesBeyondTheirRoom(t *testing.T) {
-	const limit = 60_000
+	const limit = 70_000
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3, MemoryLimit: limit})
 		c.StartAll(3)
