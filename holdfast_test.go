@@ -555,3 +555,28 @@ func TestEarlyHints(t *testing.T) {
 	require.Equal(t, session.ErrNotFound.Error(), during)
 	require.Equal(t, "a=1", m.fields("u"))
 }
+
+// TestLogoutOfAnIDMadeForTheRequest: a visitor who logs out without a session
+// leaves no tombstone; whoever has written one, or may have, does.
+func TestLogoutOfAnIDMadeForTheRequest(t *testing.T) {
+	destroy := func(made bool, before func(s *holdfast.Session)) (tombstones int) {
+		m := newMemory(t)
+		b := m.binder()
+		b.Made = func(*http.Request) bool { return made }
+		w := ask(b, func(w http.ResponseWriter, r *http.Request, s *holdfast.Session) {
+			before(s)
+			require.NoError(t, s.Destroy())
+		})
+		require.Equal(t, http.StatusOK, w.Code)
+		require.NotEmpty(t, w.Result().Header["Set-Cookie"])
+		return m.store.Stats().Tombstones
+	}
+	nothing := func(*holdfast.Session) {}
+	require.Equal(t, 0, destroy(true, nothing))
+	require.Equal(t, 0, destroy(true, func(s *holdfast.Session) { require.NoError(t, s.Set("a", 1)) }), "not written yet")
+	require.Equal(t, 1, destroy(false, nothing), "somebody may have a session under it")
+	require.Equal(t, 1, destroy(true, func(s *holdfast.Session) {
+		require.NoError(t, s.Set("a", 1))
+		require.NoError(t, s.Save())
+	}))
+}

@@ -43,6 +43,7 @@ func (s *Session) saveLocked() error {
 		}
 		op.Key = s.id
 	}
+	s.made = false
 	// A request that was carried out has changed its session, also if the
 	// client is gone meanwhile. The operation has a time limit of its own.
 	ctx := context.WithoutCancel(s.ctx)
@@ -160,9 +161,12 @@ func (s *Session) Destroy() error {
 	if s.over {
 		return ErrAnswered
 	}
-	op := session.Op{Kind: session.Delete, Key: s.id}
-	if _, err := s.binder.Sessions.Do(context.WithoutCancel(s.ctx), &op, s.ack); err != nil {
-		return fmt.Errorf("destroy session: %w", err)
+	// A visitor without a session who logs out leaves nothing to remember.
+	if none := s.made && s.readLocked() == nil && s.rec == nil; !none {
+		op := session.Op{Kind: session.Delete, Key: s.id}
+		if _, err := s.binder.Sessions.Do(context.WithoutCancel(s.ctx), &op, s.ack); err != nil {
+			return fmt.Errorf("destroy session: %w", err)
+		}
 	}
 	s.rec, s.changes, s.idle, s.maxAge = nil, nil, 0, 0
 	s.read, s.ended, s.worn = true, s.answered, false

@@ -28,7 +28,10 @@ type Binder struct {
 	// Rename makes a new id that nobody can guess, owned where id is.
 	Rename func(id string) string
 	// Cookie makes the cookie by which a client shows that it has an id.
-	Cookie   func(id string) *http.Cookie
+	Cookie func(id string) *http.Cookie
+	// Made says whether the id was made for this very request, so that nobody
+	// can have a session under it; nil for never.
+	Made     func(r *http.Request) bool
 	Counters *Counters
 	// Log is told of changes that could not be written, never of what they were.
 	Log *slog.Logger
@@ -48,7 +51,7 @@ type Counters struct {
 //
 // If app panics nothing is written: what it has done is half a change.
 func (b *Binder) Serve(w http.ResponseWriter, r *http.Request, app http.Handler, id string, fixed bool) {
-	s := &Session{binder: b, ctx: r.Context(), header: w.Header(), id: id, fixed: fixed}
+	s := &Session{binder: b, ctx: r.Context(), header: w.Header(), id: id, fixed: fixed, made: b.Made != nil && b.Made(r)}
 	defer s.finish()
 	a := &answer{ResponseWriter: w, session: s}
 	app.ServeHTTP(a, r.WithContext(context.WithValue(r.Context(), contextKey{}, s)))

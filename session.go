@@ -50,6 +50,7 @@ type Session struct {
 	maxAge   time.Duration
 	ack      replication.Ack
 	ended    bool // see ErrEnded
+	made     bool // the id was made for this request, which has written nothing
 	worn     bool // the id's session was ended before; see renewWornLocked
 	slid     bool // written, and thereby slid, by this request
 	answered bool // the answer's header has left

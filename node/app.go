@@ -25,13 +25,14 @@ func (n *Node) pinned() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hop := hopOf(r.Context())
 		var user string
+		var made bool
 		var cookie *http.Cookie
 		if hop != nil && r.Header.Get(headerKey) != "" {
-			user = r.Header.Get(headerKey)
+			user, made = r.Header.Get(headerKey), r.Header.Get(headerNew) != ""
 		} else {
-			user, cookie = n.finder.Find(r)
+			user, made, cookie = n.finder.FindOrMake(r)
 		}
-		pass := router.Passage{Hop: hop, User: user, SetCookie: cookie}
+		pass := router.Passage{Hop: hop, User: user, Made: made, SetCookie: cookie}
 		if n.beside != nil && hop != nil && r.Header.Get(headerStandIn) != "" {
 			// The owner's application is down, of which gossip may not have told yet.
 			pass.Lookup = n.lookupOwnApp
@@ -63,6 +64,11 @@ func (n *Node) pinned() http.Handler {
 				}
 			}
 			r.Header.Set(headerKey, user)
+			if made {
+				r.Header.Set(headerNew, "1")
+			} else {
+				r.Header.Del(headerNew)
+			}
 			r.Header.Set(headerNode, n.id.Name)
 			w.Header().Set(headerNode, n.id.Name)
 			w.Header().Set(headerRing, n.View().Table.Fingerprint())

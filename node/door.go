@@ -49,6 +49,7 @@ const (
 	headerFailover = "Holdfast-Failover" // from a router: <owner>/<boot> that refused it
 	headerFence    = "Holdfast-Fence"    // from a router: see fenceFor
 	headerAttempt  = "Holdfast-Attempt"  // from a router: see router.ParseAttempt
+	headerNew      = "Holdfast-New"      // from a router: it has made the user's id for this request
 	headerStandIn  = "Holdfast-Stand-In" // from a member: <owner>/<boot> whose application is down
 	headerNode     = "Holdfast-Node"
 	headerAPI      = "Holdfast-Api" // to the application: where this node answers it

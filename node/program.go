@@ -68,6 +68,7 @@ func (n *Node) bound(app http.Handler) http.Handler {
 	}
 	binder := &holdfast.Binder{
 		Sessions: n.Sessions(), Rename: samePartition, Cookie: n.finder.CookieFor,
+		Made:     func(r *http.Request) bool { return r.Header.Get(headerNew) != "" },
 		Counters: &n.bindings, Log: n.log,
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

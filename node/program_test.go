@@ -217,6 +217,9 @@ func TestAnonymousLogoutsLeaveNothing(t *testing.T) {
 		require.NotEmpty(t, stranger.id())
 	}
 	require.Zero(t, tombstones())
+	for _, n := range nodes {
+		require.Zero(t, n.stats.nowhere.Load(), "nobody is asked about an id that was made for the request")
+	}
 
 	b, door := newBrowser(t), nodes[0].serveProgram(t)
 	status, body := b.get(door + "/login?user=ann")

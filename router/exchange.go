@@ -34,6 +34,7 @@ type exchange struct {
 
 	place  place
 	user   string                 // the key of an application request
+	made   bool                   // user is an id that was made for this request
 	cookie *http.Cookie           // to be set by the answer; nil for none
 	lookup func(key string) Route // in place of the configured one for the application; nil for none
 	hops   int                    // how often it was passed on before
@@ -94,7 +95,7 @@ func (x *exchange) run() {
 	f := x.rt.cfg.Finder
 	if x.user = x.place.key; x.place.call == callApp {
 		header, _ := http1.Get(x.head.Fields, f.lower)
-		x.user, x.cookie = f.find(x.head.Fields, string(header), x.believes(trusted, []byte(f.lower)))
+		x.user, x.made, x.cookie = f.find(x.head.Fields, string(header), x.believes(trusted, []byte(f.lower)))
 	}
 	x.forward()
 }

@@ -100,28 +100,34 @@ func (f *Finder) init() {
 // A cookie is returned when the answer must set one: for a new id, and for an id signed by a secret that is on its way out. The user is ""
 // for a path of the session API that names nobody; any member may answer it.
 func (f *Finder) Find(r *http.Request) (user string, setCookie *http.Cookie) {
+	user, _, setCookie = f.FindOrMake(r)
+	return user, setCookie
+}
+
+// FindOrMake is Find, and says too whether the user's id was made for this request, so that nobody can have a session under it.
+func (f *Finder) FindOrMake(r *http.Request) (user string, made bool, setCookie *http.Cookie) {
 	f.once.Do(f.init)
 	p, err := parsePath(escapedPath(r.URL))
 	if err != nil || p.call != callApp {
-		return p.key, nil
+		return p.key, false, nil
 	}
 	var room [4]http1.Field
 	return f.find(appendCookies(room[:0], r), r.Header.Get(f.header), f.trusts(peerOf(r)))
 }
 
-// find is Find for an application request, given its fields, what the user header says, and whether that is believed.
-func (f *Finder) find(fields []http1.Field, header string, believed bool) (user string, setCookie *http.Cookie) {
+// find is FindOrMake for an application request, given its fields, what the user header says, and whether that is believed.
+func (f *Finder) find(fields []http1.Field, header string, believed bool) (user string, made bool, setCookie *http.Cookie) {
 	if id, current, ok := f.pinned(fields); ok {
 		if !current {
 			setCookie = f.newCookie(id)
 		}
-		return id, setCookie
+		return id, false, setCookie
 	}
 	if user := strings.TrimSpace(header); user != "" && len(user) <= maxUser && believed {
-		return user, nil
+		return user, false, nil
 	}
 	id := f.newID()
-	return id, f.newCookie(id)
+	return id, true, f.newCookie(id)
 }
 
 // pinned returns the id in the signed cookie, and whether the first secret signed it. Two cookies that name two ids are as good as none: one is the

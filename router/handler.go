@@ -24,6 +24,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type Passage struct {
 	Hop       *Hop                   // the member that has passed it on to this one; nil for none
 	User      string                 // whose it is
+	Made      bool                   // the user's id was made for this request
 	SetCookie *http.Cookie           // for the answer; nil for none
 	Lookup    func(key string) Route // in place of LookupApp, unless it is nil
 }
@@ -31,7 +32,7 @@ type Passage struct {
 // Forward is ServeHTTP for an application request whose caller has asked Arrived and the Finder already: asked twice, that would make up two new users.
 func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, p Passage) {
 	if x := rt.adopt(w, r); x != nil && x.placed() {
-		x.hop, x.user, x.cookie, x.lookup = p.Hop, p.User, p.SetCookie, p.Lookup
+		x.hop, x.user, x.made, x.cookie, x.lookup = p.Hop, p.User, p.Made, p.SetCookie, p.Lookup
 		x.forward()
 	}
 }

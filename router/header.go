@@ -19,6 +19,7 @@ const (
 	headerFence    = "Holdfast-Fence"    // until when, and of which owner, the request may be carried out
 	headerHop      = "Holdfast-Hop"      // how often the request was passed on
 	headerKey      = "Holdfast-Key"      // the user of an application request
+	headerNew      = "Holdfast-New"      // the user's id was made for this request
 	headerRetry    = "Holdfast-Retry"    // in an answer: nothing was done, and who may do it
 	headerStandIn  = "Holdfast-Stand-In" // owner/boot whose application is down, so that this member's should serve the user
 )
@@ -368,6 +369,9 @@ func (x *exchange) appendForMember(out []byte, t Target) []byte {
 	out = appendProven(x, out, headerHop, x.number)
 	if x.place.call == callApp {
 		addField(&x.text, headerKey, x.user) // it stands in the head already
+		if x.made {
+			out = appendProven(x, out, headerNew, "1")
+		}
 	}
 	if x.place.call == callKeyless {
 		return x.appendProof(out)

@@ -35,7 +35,7 @@ const maxMACs = 4
 
 // proven are the fields that each proof covers, in this order. Further ones it names.
 var proven = [...]string{
-	headerHop, headerKey, headerFailover, headerStandIn, headerFence, headerAttempt, "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
+	headerHop, headerKey, headerNew, headerFailover, headerStandIn, headerFence, headerAttempt, "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
 }
 
 // ErrLateHop says that a member's proof is genuine and its time is over, or has not come. Nothing may be done for such a request: it waited in a cut

@@ -74,9 +74,12 @@ func TestCookiePinsABrowser(t *testing.T) {
 		require.True(t, strings.HasPrefix(cookie.Value, key+"."))
 		require.Equal(t, "holdfast="+cookie.Value, m.requests()[0].header.Get("Cookie"), "a second hop must find the same user")
 
-		second := f.do(t, "GET", "/", "", "Cookie", "holdfast="+cookie.Value)
+		require.Equal(t, []string{"1"}, m.requests()[0].header["Holdfast-New"])
+
+		second := f.do(t, "GET", "/", "", "Cookie", "holdfast="+cookie.Value, "Holdfast-New", "1")
 		require.Len(t, second.Cookies(), 1, "a good cookie is not set again")
 		require.Equal(t, key, m.requests()[1].header.Get("Holdfast-Key"))
+		require.Empty(t, m.requests()[1].header["Holdfast-New"], "whatever the client says")
 
 		f.do(t, "GET", "/", "", "Cookie", "a=b; holdfast=forged.AAAAAAAAAAAAAAAAAAAAAA")
 		third := m.requests()[2]
