@@ -136,8 +136,8 @@ func (h inbound) request(r *peer.Request) {
 		}
 	}
 	ctx := r.Context()
-	if _, batch := in.work.(*batchWork); batch {
-		ctx = r.Awaited() // what nobody waits for need not go on; an operation, which may be a logout, does
+	if _, batch := in.work.(*batchWork); batch || !in.work.mayWait() {
+		ctx = r.Awaited() // what nobody waits for need not go on; a logout or a login does
 	}
 	started := h.apart(func() {
 		rep, err := n.dispatch(ctx, in)

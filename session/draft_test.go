@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -358,4 +359,35 @@ func TestOverlayIsAMapUpdate(t *testing.T) {
 			require.Equal(t, []any{f, ok}, []any{g, ok2})
 		}
 	})
+}
+
+// over is a context that is over after so many looks.
+type over struct {
+	context.Context
+	looks int
+}
+
+func (c *over) Err() error {
+	if c.looks--; c.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestPatchThatNobodyWaitsForStops: at the next field, and nothing is changed.
+func TestPatchThatNobodyWaitsForStops(t *testing.T) {
+	s, _ := testStore(t)
+	large(t, s, 10*stopEvery)
+	fields := slices.Collect(s.Peek("k").All())
+	for i := range fields {
+		fields[i].Value = "1"
+	}
+	op := &Op{Kind: Patch, Key: "k", Fields: fields, Nested: true}
+	before := s.Digest(s.cfg.PartitionOf("k"))
+	_, err := s.DoAsOf(&over{t.Context(), 3}, op, s.Now())
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, before, s.Digest(s.cfg.PartitionOf("k")))
+	_, err = s.DoAsOf(t.Context(), op, s.Now())
+	require.NoError(t, err)
+	require.NotEqual(t, before, s.Digest(s.cfg.PartitionOf("k")))
 }

@@ -19,6 +19,9 @@ func (op *Op) patched(rec *Record) ([]Field, error) {
 	}
 	cur.next()
 	for i, f := range op.Fields {
+		if i%stopEvery == stopEvery-1 && op.ctx != nil && op.ctx.Err() != nil {
+			return nil, fmt.Errorf("patch: %w", op.ctx.Err())
+		}
 		if !f.Absent && !Reserved(f.Name) {
 			for cur.ok && cur.field.Name < f.Name {
 				cur.next()

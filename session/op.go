@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,7 +74,13 @@ type Op struct {
 	// nothing is held here, nothing is left. Else there is a tombstone, for a
 	// copy may be on its way. It is the owner's to know, and is not encoded.
 	Nowhere bool
+
+	ctx context.Context // in the store: who waits for it; nil for somebody, always
 }
+
+// stopEvery is how many fields are dealt with between two looks at whether
+// anybody still waits for that.
+const stopEvery = 256
 
 // work is about what the op takes on a record, in the units of [Tx.Spend]. Values
 // that are JSON are read byte by byte.

@@ -161,8 +161,9 @@ func (s *Store) Do(op *Op) (Result, error) { return s.DoAsOf(context.Background(
 // DoAsOf is Do for a caller who was sure at the time given that the operation
 // is to be run here, and may have been held up since: a write is stamped as
 // of then, so that whatever somebody else has been told meanwhile is later.
-// A read is of the present. When ctx is over, a write that
-// others came before is not tried again.
+// A read is of the present. When ctx is over, a patch
+// of many fields ends at the next, and a write that others came before is not
+// tried again; nothing is changed then.
 func (s *Store) DoAsOf(ctx context.Context, op *Op, at time.Time) (Result, error) {
 	if op.Kind == Get {
 		h, err := s.get(op.Key)
@@ -176,6 +177,7 @@ func (s *Store) DoAsOf(ctx context.Context, op *Op, at time.Time) (Result, error
 		return Result{}, err
 	}
 	op = &checked
+	op.ctx = ctx
 	now := s.nowMillis()
 	if op.Kind.Writes() {
 		now = min(now, at.UnixMilli())
