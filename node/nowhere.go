@@ -17,6 +17,11 @@ import (
 // tombstone lives that would have been made because of it.
 const keepAbsent = 25 * time.Hour
 
+// nowhereTimeout is how long others are asked for a key of which nothing is
+// known here. They are in touch, so one that is late is busy: with a flood of
+// such deletes, most likely.
+const nowhereTimeout = time.Second
+
 // maxAbsent bounds how many such nodes are remembered.
 const maxAbsent = 1024
 
@@ -81,7 +86,7 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 	if !ok || n.owner.phaseOf(p) != warm || n.owner.blind[p].Load() {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+	ctx, cancel := context.WithTimeout(ctx, nowhereTimeout)
 	defer cancel()
 	errs := make([]error, len(links))
 	var wg sync.WaitGroup

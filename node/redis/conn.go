@@ -66,6 +66,7 @@ type conn struct {
 	subscribed    atomic.Bool  // to something
 	busy          atomic.Bool  // with a turn
 	step          atomic.Int64 // commands begun
+	due           atomic.Bool  // answers are to be sent before the turn is over
 	active        atomic.Int64 // tick of the last read
 	writing       atomic.Int64 // tick at which a write began, -1 between writes
 
@@ -182,7 +183,7 @@ func (c *conn) runBuffered() {
 			if !c.account() {
 				c.overfull()
 			}
-			if len(c.out.B) >= flushAt && c.flush() != nil {
+			if (len(c.out.B) >= flushAt || c.due.Load() && c.due.Swap(false)) && c.flush() != nil {
 				c.closing = true
 			}
 			if c.closing {

@@ -181,3 +181,38 @@ func TestListsAreMadeOneAtATime(t *testing.T) {
 		})
 	}
 }
+
+// TestLongPipelineOfAClientThatHasGoneEnds: none of its commands is slow, so it
+// is by the answers, which cannot be sent, that the rest is known to be in vain.
+func TestLongPipelineOfAClientThatHasGoneEnds(t *testing.T) {
+	s, f := open(t)
+	c := serveTCP(t, s)()
+	const n = 500 // which arrive together
+	pipeline := strings.Repeat("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", n)
+	var run atomic.Int64
+	gone := false
+	f.set(func() {
+		f.hold = func(context.Context, *command.Batch) {
+			if run.Add(1); gone && run.Load() == 10 {
+				require.NoError(t, c.conn.(*net.TCPConn).SetLinger(0))
+				require.NoError(t, c.conn.Close())
+			}
+			s.slow() // as if a tenth of a second had passed
+		}
+	})
+	_, err := c.conn.Write([]byte(pipeline))
+	require.NoError(t, err)
+	require.NoError(t, c.conn.(*net.TCPConn).CloseWrite())
+	for range n { // who has closed its own half only gets all answers
+		_, err := c.replies.Read()
+		require.NoError(t, err)
+	}
+
+	c = serveTCP(t, s)()
+	gone = true
+	run.Store(0)
+	_, err = c.conn.Write([]byte(pipeline))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return s.Stats().Clients == 0 && run.Load() > 0 }, 10*time.Second, time.Millisecond)
+	require.Less(t, run.Load(), int64(n))
+}

@@ -273,6 +273,11 @@ func (s *Server) slow() (list []*conn) {
 		if step >= 0 && step == c.lastStep {
 			list = append(list, c)
 		}
+		if step >= 0 && c.lastStep >= 0 {
+			// A long pipeline: whoever has closed its half still reads the answers, and to
+			// whoever has gone none can be sent, which ends the rest of it.
+			c.due.Store(true)
+		}
 		c.lastStep = step
 	}
 	return list
