@@ -11,6 +11,10 @@ import (
 	"github.com/seed-95a32959/holdfast/resp"
 )
 
+// ringProven is for how long a ring has to stand before a node takes it for
+// certain that nobody else has a session: until then every delete is remembered.
+const ringProven = 4 * time.Second
+
 // runMemory tries to have the nodes hold more than they may, and to fill them
 // so that nobody can log in any more.
 func runMemory(ctx context.Context, s *stage) error {
@@ -19,6 +23,9 @@ func runMemory(ctx context.Context, s *stage) error {
 	if s.full {
 		deletes, logouts, rotates, grown = 400_000, 3000, 5000, 500
 		most = 15 * time.Second
+	}
+	if !sleep(ctx, ringProven) {
+		return ctx.Err()
 	}
 	for _, step := range []struct {
 		what string
