@@ -95,7 +95,7 @@ abuse-short: build ## the same in about 2 minutes
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
 	go run ./internal/chaos -seed $(SEED)
 
-chaos-selftest: ## plant each bug of internal/planted in turn: the simulated clusters must catch it
+chaos-selftest: ## plant each bug of internal/planted in turn: the tests of whole clusters, or else of one member, must catch it
 	go run ./internal/selftest
 
 soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; about an hour of one core

@@ -1,17 +1,20 @@
-// Command selftest shows that the simulation of whole clusters (node/nodetest)
-// finds bugs. It builds it once with the tag planted, runs all of it without a
-// bug, which must pass, and then once for each bug of internal/planted, which
-// must fail, and prints what caught it:
+// Command selftest shows that the tests of Holdfast find bugs. It builds the
+// simulation of whole clusters (node/nodetest) and the tests of one member
+// (node) with the tag planted, runs both without a bug, which must pass, and
+// then with each bug of internal/planted in turn, until a test fails, and
+// prints which one:
 //
 //	go run ./internal/selftest
 //	go run ./internal/selftest -bug no-rejoin
 //
-// Tests run in the order of nodetest until the first one fails: the random
-// schedules, then the scenarios.
+// The simulation comes first: the random schedules, then the scenarios. Only a
+// bug that it misses is looked for in the tests of one member, whose names are
+// printed with their package, as node.TestX.
 package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -26,12 +29,14 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
-const simulation = "./node/nodetest"
+// packages are tested in this order until a test fails. Those of the first have
+// bare names in the table.
+var packages = []string{"./node/nodetest", "./node"}
 
 func main() {
 	only := flag.String("bug", "", "run with this bug alone; empty runs with all, and without any")
 	seeds := flag.Int("seeds", 20, "random schedules of each kind that a bug is looked for in")
-	timeout := flag.Duration("timeout", 20*time.Minute, "time for each bug")
+	timeout := flag.Duration("timeout", 20*time.Minute, "time for each bug and package")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -43,11 +48,11 @@ func main() {
 	}
 }
 
-// tester runs the simulation.
+// tester runs tests.
 type tester struct {
-	binary  string
-	seeds   int
-	timeout time.Duration
+	binaries []string // one for each of packages
+	seeds    int
+	timeout  time.Duration
 }
 
 func (t *tester) all(ctx context.Context, only planted.Bug) error {
@@ -56,11 +61,14 @@ func (t *tester) all(ctx context.Context, only planted.Bug) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	t.binary = filepath.Join(dir, "nodetest.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "planted", "-o", t.binary, simulation)
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("build %s: %w", simulation, err)
+	for _, pkg := range packages {
+		binary := filepath.Join(dir, filepath.Base(pkg)+".test")
+		build := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "planted", "-o", binary, pkg)
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("build %s: %w", pkg, err)
+		}
+		t.binaries = append(t.binaries, binary)
 	}
 	fmt.Println("| bug | what it does | caught by | as | after |")
 	fmt.Println("|---|---|---|---|---|")
@@ -94,7 +102,7 @@ func (t *tester) all(ctx context.Context, only planted.Bug) error {
 	return nil
 }
 
-// clean runs the simulation without a bug: what fails then proves nothing.
+// clean runs all tests without a bug: what fails then proves nothing.
 func (t *tester) clean(ctx context.Context) error {
 	found, err := t.run(ctx, "")
 	if err != nil {
@@ -111,7 +119,7 @@ func (t *tester) clean(ctx context.Context) error {
 	return nil
 }
 
-// keep writes what the simulation has said into a file, and returns its name. A
+// keep writes what the tests have said into a file, and returns its name. A
 // failure that depends on how goroutines were interleaved may not come again.
 func keep(output string) (name string, err error) {
 	f, err := os.CreateTemp("", "nodetest-*.txt")
@@ -123,54 +131,88 @@ func keep(output string) (name string, err error) {
 }
 
 // find is what caught a bug: a test, or none, its first complaint, and all that
-// the simulation said.
+// the package which it belongs to said.
 type find struct {
 	test, complaint string
 	output          string
-	took            time.Duration
+	took            time.Duration // all packages together
 }
 
+// run tests one package after the other until a test fails.
 func (t *tester) run(ctx context.Context, bug planted.Bug) (find, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.timeout+time.Minute) // the test's own timeout says more
-	defer cancel()
-	cmd := exec.CommandContext(ctx, t.binary, "-test.v", "-test.failfast", "-test.timeout", t.timeout.String(), "-seeds", fmt.Sprint(t.seeds))
-	cmd.Dir = simulation // where go test runs it
-	cmd.Env = append(os.Environ(), "HOLDFAST_PLANTED="+string(bug))
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	began := time.Now()
-	err := cmd.Run()
-	f := find{output: out.String(), took: time.Since(began).Round(100 * time.Millisecond)}
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return f, nil
-	case ctx.Err() != nil:
-		return f, fmt.Errorf("bug %q: %w after %v, in:\n%s", bug, ctx.Err(), f.took, tail(f.output))
-	case !errors.As(err, &exit):
-		return f, err
-	}
-	f.test, f.complaint = read(f.output)
-	if f.test == "" {
-		return f, fmt.Errorf("bug %q: the simulation ended with %w and names no test:\n%s", bug, err, tail(f.output))
+	var f find
+	for i, pkg := range packages {
+		began := time.Now()
+		output, failed, err := t.test(ctx, i, bug)
+		f.output, f.took = output, (f.took + time.Since(began)).Round(100*time.Millisecond)
+		switch {
+		case err != nil:
+			return f, fmt.Errorf("bug %q, %s: %w after %v, in:\n%s", bug, pkg, err, f.took, tail(output))
+		case !failed:
+			continue
+		}
+		f.test, f.complaint = read(output)
+		if f.test == "" {
+			return f, fmt.Errorf("bug %q: %s fails and names no test:\n%s", bug, pkg, tail(output))
+		}
+		if i > 0 {
+			f.test = filepath.Base(pkg) + "." + f.test
+		}
+		break
 	}
 	return f, nil
 }
 
+// test runs the tests of packages[i].
+func (t *tester) test(ctx context.Context, i int, bug planted.Bug) (output string, failed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout+time.Minute) // the test's own timeout says more
+	defer cancel()
+	args := []string{"-test.v", "-test.failfast", "-test.timeout", t.timeout.String()}
+	if i == 0 {
+		args = append(args, "-seeds", fmt.Sprint(t.seeds))
+	}
+	cmd := exec.CommandContext(ctx, t.binaries[i], args...)
+	cmd.Dir = packages[i] // where go test runs it
+	cmd.Env = append(os.Environ(), "HOLDFAST_PLANTED="+string(bug))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return out.String(), false, ctx.Err()
+	case errors.As(err, &exit):
+		return out.String(), true, nil
+	}
+	return out.String(), false, err
+}
+
 // read finds the test that failed, the innermost, and the first broken promise
-// that it names.
+// that it names, or else what its first assertion says.
 func read(output string) (test, complaint string) {
+	var asserted []string
+	collecting := false
 	for line := range strings.Lines(output) {
+		text := strings.TrimSpace(line)
+		if rest, ok := strings.CutPrefix(text, "Error:"); ok {
+			collecting, text = len(asserted) == 0, strings.TrimSpace(rest)
+		}
+		if strings.HasPrefix(text, "Test:") {
+			collecting = false
+		}
+		if collecting {
+			asserted = append(asserted, text)
+		}
 		if _, text, ok := strings.Cut(line, "broken: "); ok && complaint == "" {
 			complaint = cell(text)
 		}
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); ok {
+		if rest, ok := strings.CutPrefix(text, "--- FAIL: "); ok {
 			if name, _, _ := strings.Cut(rest, " "); len(name) > len(test) {
 				test = name
 			}
 		}
 	}
-	return test, complaint
+	return test, cmp.Or(complaint, cell(strings.Join(asserted, " ")))
 }
 
 // cell makes text fit into a table.
