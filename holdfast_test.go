@@ -15,8 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast"
-	"github.com/seed-95a32959/holdfast/node/api"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -25,7 +23,7 @@ type memory struct {
 	store *session.Store
 	mu    sync.Mutex // guards ops and fail
 	ops   []session.Op
-	acks  []replication.Ack
+	acks  []session.Ack
 	fail  func(op *session.Op) error
 	now   time.Time
 }
@@ -45,25 +43,25 @@ func newMemory(t testing.TB) *memory {
 }
 
 func (m *memory) Get(ctx context.Context, key string) (*session.Record, error) {
-	reply, err := m.Do(ctx, &session.Op{Kind: session.Get, Key: key}, replication.AckDefault)
+	reply, err := m.Do(ctx, &session.Op{Kind: session.Get, Key: key}, session.AckDefault)
 	return reply.Record, err
 }
 
-func (m *memory) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
+func (m *memory) Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
 	m.mu.Lock()
 	m.ops, m.acks = append(m.ops, *op), append(m.acks, ack)
 	fail := m.fail
 	m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
-		return api.Reply{}, err
+		return session.Reply{}, err
 	}
 	if fail != nil {
 		if err := fail(op); err != nil {
-			return api.Reply{}, err
+			return session.Reply{}, err
 		}
 	}
 	res, err := m.store.Do(op)
-	return api.Reply{Result: res}, err
+	return session.Reply{Result: res}, err
 }
 
 // kinds are the operations since the last call of it.
@@ -359,7 +357,7 @@ func TestFailedSaveReplacesTheAnswer(t *testing.T) {
 	b := m.binder()
 	m.fail = func(op *session.Op) error {
 		if op.Kind == session.Put {
-			return fmt.Errorf("put: %w", api.ErrUnavailable)
+			return fmt.Errorf("put: %w", session.ErrUnavailable)
 		}
 		return nil
 	}
@@ -411,7 +409,7 @@ func TestChangesAfterTheAnswerHasBegun(t *testing.T) {
 	b = m.binder()
 	m.fail = func(op *session.Op) error {
 		if op.Kind.Writes() {
-			return api.ErrUnavailable
+			return session.ErrUnavailable
 		}
 		return nil
 	}
@@ -447,11 +445,11 @@ func TestPanicWritesNothing(t *testing.T) {
 
 func TestUnreadableSession(t *testing.T) {
 	m := newMemory(t)
-	m.fail = func(*session.Op) error { return api.ErrUnavailable }
+	m.fail = func(*session.Op) error { return session.ErrUnavailable }
 	w := ask(m.binder(), func(w http.ResponseWriter, r *http.Request, s *holdfast.Session) {
 		_, _, err := holdfast.Get[string](s, "a")
-		require.ErrorIs(t, err, api.ErrUnavailable)
-		require.ErrorIs(t, s.Set("a", 1), api.ErrUnavailable, "nobody knows what would be overwritten")
+		require.ErrorIs(t, err, session.ErrUnavailable)
+		require.ErrorIs(t, s.Set("a", 1), session.ErrUnavailable, "nobody knows what would be overwritten")
 	})
 	require.Equal(t, http.StatusOK, w.Code)
 
@@ -523,10 +521,10 @@ func TestGoroutinesOfOneRequest(t *testing.T) {
 func TestAckReachesTheWrite(t *testing.T) {
 	m := newMemory(t)
 	ask(m.binder(), func(w http.ResponseWriter, r *http.Request, s *holdfast.Session) {
-		s.Ack(replication.AckReplica)
+		s.Ack(session.AckReplica)
 		require.NoError(t, s.Set("a", 1))
 	})
-	require.Equal(t, []replication.Ack{replication.AckDefault, replication.AckReplica}, m.acks)
+	require.Equal(t, []session.Ack{session.AckDefault, session.AckReplica}, m.acks)
 }
 
 func TestFromContextWithoutASession(t *testing.T) {

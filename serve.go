@@ -11,15 +11,13 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-95a32959/holdfast/internal/problem"
-	"github.com/seed-95a32959/holdfast/node/api"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
 // Sessions runs operations where their keys are owned, as node.Sessions does.
 type Sessions interface {
 	Get(ctx context.Context, key string) (*session.Record, error)
-	Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error)
+	Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error)
 }
 
 // Binder binds to each request its session. All of its fields are required.
@@ -92,7 +90,7 @@ func (s *Session) slide() {
 		return
 	}
 	op := session.Op{Kind: session.Touch, Key: s.id}
-	if _, err := s.binder.Sessions.Do(context.WithoutCancel(s.ctx), &op, replication.AckDefault); err != nil && !gone(err) {
+	if _, err := s.binder.Sessions.Do(context.WithoutCancel(s.ctx), &op, session.AckDefault); err != nil && !gone(err) {
 		s.binder.Counters.Unslid.Add(1)
 	}
 }
@@ -140,7 +138,7 @@ func (a *answer) refuse() {
 	h.Set("Retry-After", "1")
 	detail := "the session could not be saved, and what was asked for is not done; try again in a moment"
 	switch {
-	case errors.Is(a.failed, api.ErrUncertain):
+	case errors.Is(a.failed, session.ErrUncertain):
 		detail = "nobody can tell whether the session was saved; look before you ask again"
 	case errors.Is(a.failed, session.ErrTooLarge):
 		detail = "the session would be larger than this service keeps"

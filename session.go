@@ -11,12 +11,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
 // The errors of a Session, beside those of package session and of the API's
-// operations (api.ErrUnavailable, api.ErrUncertain). Test them with
+// operations (session.ErrUnavailable, session.ErrUncertain). Test them with
 // [errors.Is].
 var (
 	// ErrEnded says that the session was logged out, moved to another id or
@@ -48,7 +47,7 @@ type Session struct {
 	changes  []session.Field // not written yet; each name once
 	idle     time.Duration   // to be written; 0: as it is
 	maxAge   time.Duration
-	ack      replication.Ack
+	ack      session.Ack
 	ended    bool // see ErrEnded
 	made     bool // the id was made for this request, which has written nothing
 	worn     bool // the id's session was ended before; see renewWornLocked
@@ -195,9 +194,9 @@ func (s *Session) Lifetime(idle, maxAge time.Duration) error {
 }
 
 // Ack says how many copies the changes of this request wait for, in place of
-// the node's own setting: replication.AckReplica where a change must survive
+// the node's own setting: session.AckReplica where a change must survive
 // the loss of this node at any moment.
-func (s *Session) Ack(ack replication.Ack) {
+func (s *Session) Ack(ack session.Ack) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ack = ack

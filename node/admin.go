@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // holdsTimeout bounds how long a question about one key waits for a member.
@@ -147,8 +148,8 @@ func orEmpty(list []string) []string {
 
 func (n *Node) adminKey(w http.ResponseWriter, r *http.Request, view *View) {
 	key := r.URL.Query().Get("key")
-	if key == "" || len(key) > 512 {
-		problem.Write(w, http.StatusBadRequest, "bad-key", "The key cannot be used", fmt.Sprintf("key of %d bytes: accepted are 1 to 512", len(key)))
+	if key == "" || len(key) > session.MaxKey {
+		problem.Write(w, http.StatusBadRequest, "bad-key", "The key cannot be used", fmt.Sprintf("key of %d bytes: accepted are 1 to %d", len(key), session.MaxKey))
 		return
 	}
 	p := ring.Partition(key)

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -22,7 +21,7 @@ func (s *Sessions) All(ctx context.Context) iter.Seq2[*session.Record, error] {
 	return func(yield func(*session.Record, error) bool) {
 		for _, key := range partitionKeys() {
 			for after := ""; ; {
-				reply, err := s.Do(ctx, &session.Op{Kind: session.Scan, Key: key, NewKey: after}, replication.AckDefault)
+				reply, err := s.Do(ctx, &session.Op{Kind: session.Scan, Key: key, NewKey: after}, session.AckDefault)
 				if err != nil {
 					yield(nil, err)
 					return

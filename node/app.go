@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -27,13 +28,13 @@ func (n *Node) pinned() http.Handler {
 		var user string
 		var made bool
 		var cookie *http.Cookie
-		if hop != nil && r.Header.Get(headerKey) != "" {
-			user, made = r.Header.Get(headerKey), r.Header.Get(headerNew) != ""
+		if hop != nil && r.Header.Get(header.Key) != "" {
+			user, made = r.Header.Get(header.Key), r.Header.Get(header.New) != ""
 		} else {
 			user, made, cookie = n.finder.FindOrMake(r)
 		}
 		pass := router.Passage{Hop: hop, User: user, Made: made, SetCookie: cookie}
-		if n.beside != nil && hop != nil && r.Header.Get(headerStandIn) != "" {
+		if n.beside != nil && hop != nil && r.Header.Get(header.StandIn) != "" {
 			// The owner's application is down, of which gossip may not have told yet.
 			pass.Lookup = n.lookupOwnApp
 			n.replaceEnded(r, &pass)
@@ -63,15 +64,15 @@ func (n *Node) pinned() http.Handler {
 					r.Header.Del(name)
 				}
 			}
-			r.Header.Set(headerKey, user)
+			r.Header.Set(header.Key, user)
 			if made {
-				r.Header.Set(headerNew, "1")
+				r.Header.Set(header.New, "1")
 			} else {
-				r.Header.Del(headerNew)
+				r.Header.Del(header.New)
 			}
-			r.Header.Set(headerNode, n.id.Name)
-			w.Header().Set(headerNode, n.id.Name)
-			w.Header().Set(headerRing, n.View().Table.Fingerprint())
+			r.Header.Set(header.Node, n.id.Name)
+			w.Header().Set(header.Node, n.id.Name)
+			w.Header().Set(header.Ring, n.View().Table.Fingerprint())
 			(*n.app.Load()).ServeHTTP(w, r)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -29,7 +30,7 @@ func alone(t *testing.T, change ...func(*Config)) *Node {
 func (n *Node) visit(t *testing.T, user string) (int, demoAnswer) {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", "/", nil)
-	r.Header.Set(headerKey, user)
+	r.Header.Set(header.Key, user)
 	n.demo(w, r)
 	var a demoAnswer
 	if w.Code == http.StatusOK {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
 )
@@ -74,7 +75,7 @@ func (n *Node) fenceFor(key string, t router.Target) string {
 // error says why it must not be run here; it wraps errTooLate or errOtherEpoch.
 func (n *Node) received(r *http.Request, hop *router.Hop) (attempt, error) {
 	a := attempt{fenced: true}
-	fence := r.Header.Get(headerFence)
+	fence := r.Header.Get(header.Fence)
 	if fence == "" || hop == nil {
 		return a, nil
 	}
@@ -83,7 +84,7 @@ func (n *Node) received(r *http.Request, hop *router.Hop) (attempt, error) {
 		return a, err
 	}
 	a.deadline, a.sent = deadline, deadline.Add(-fenceTime)
-	if name := r.Header.Get(headerAttempt); name != "" {
+	if name := r.Header.Get(header.Attempt); name != "" {
 		id, unanswered, err := router.ParseAttempt(name)
 		if err != nil {
 			return a, fmt.Errorf("%w: %w", errTooLate, err)
@@ -107,7 +108,7 @@ func parseFence(fence string) (p int, epoch uint64, deadline time.Time, err erro
 	epoch, claimErr := strconv.ParseUint(claim, 10, 64)
 	ms, untilErr := strconv.ParseInt(until, 10, 64)
 	if err = errors.Join(err, claimErr, untilErr); err != nil || p < 0 || p >= ring.Partitions {
-		return 0, 0, time.Time{}, fmt.Errorf("%w: %s is %.64q; <partition>/<epoch>/<unix ms> is accepted", errTooLate, headerFence, fence)
+		return 0, 0, time.Time{}, fmt.Errorf("%w: %s is %.64q; <partition>/<epoch>/<unix ms> is accepted", errTooLate, header.Fence, fence)
 	}
 	return p, epoch, time.UnixMilli(ms), nil
 }

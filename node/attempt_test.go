@@ -14,8 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/node/api"
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
 	"github.com/seed-95a32959/holdfast/session"
@@ -33,9 +32,9 @@ func (n *Node) proven(r *http.Request, member string) *http.Request {
 // passedOn is a request as a router sends it.
 func passedOn(method, fence, attempt string) *http.Request {
 	r := httptest.NewRequest(method, "http://127.0.0.1/v1/sessions/k", nil)
-	r.Header.Set(headerFence, fence)
+	r.Header.Set(header.Fence, fence)
 	if attempt != "" {
-		r.Header.Set(headerAttempt, attempt)
+		r.Header.Set(header.Attempt, attempt)
 	}
 	return r
 }
@@ -171,7 +170,7 @@ func TestRepetitionsAreRunOnce(t *testing.T) {
 
 	// A request that has a condition reads first. The one is not answered with the other.
 	for _, id := range []uint64{0x1f, 0x30} {
-		rep, err := n.do(t.Context(), opWork{&session.Op{Kind: session.Get, Key: "k"}}, replication.AckDefault, attempt{id: id, repeat: true})
+		rep, err := n.do(t.Context(), opWork{&session.Op{Kind: session.Get, Key: "k"}}, session.AckDefault, attempt{id: id, repeat: true})
 		require.NoError(t, err)
 		require.Equal(t, rec, rep.Record)
 	}
@@ -280,14 +279,14 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	n.lease.goneOn.Store(0)
 	n.lease.ticked.Store(int64(n.since() - gapLimit - time.Hour))
 	require.ErrorIs(t, try(read()), errOvertaken, "nobody has noticed yet")
-	_, err = n.do(t.Context(), opWork{putOf(key)}, replication.AckDefault, attempt{sent: now, fenced: true, repeat: true})
-	require.ErrorIs(t, err, api.ErrUncertain, "an earlier attempt may have been run")
+	_, err = n.do(t.Context(), opWork{putOf(key)}, session.AckDefault, attempt{sent: now, fenced: true, repeat: true})
+	require.ErrorIs(t, err, session.ErrUncertain, "an earlier attempt may have been run")
 
 	require.NoError(t, n.openRouter())
 	app := n.pinned()
 	for method, want := range map[string]int{"PUT": http.StatusServiceUnavailable, "GET": http.StatusBadGateway} {
 		r := arrived(passedOn(method, "", ""), arrival{attempt{sent: now, fenced: true}, &router.Hop{From: aRouter}})
-		r.Header.Set(headerKey, key)
+		r.Header.Set(header.Key, key)
 		w := httptest.NewRecorder()
 		app.ServeHTTP(w, r)
 		require.Equal(t, want, w.Code, "%s for the application: %s", method, w.Body)

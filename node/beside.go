@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/router"
 )
 
@@ -89,7 +90,7 @@ func (a *beside) headers() []router.Header {
 	if a == nil {
 		return nil
 	}
-	return []router.Header{{Name: headerNode, Value: a.node.id.Name}, {Name: headerAPI, Value: a.api}}
+	return []router.Header{{Name: header.Node, Value: a.node.id.Name}, {Name: header.API, Value: a.api}}
 }
 
 func (a *beside) dial(ctx context.Context) (net.Conn, error) {

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // Role says what a member does in the cluster.
@@ -65,8 +65,8 @@ type Config struct {
 	Load         float64
 
 	// Ack is what a write waits for where the request does not say.
-	// Default: replication.AckAsync.
-	Ack replication.Ack
+	// Default: session.AckAsync.
+	Ack session.Ack
 	// PartitionMode is what an owner does that cannot reach the others.
 	// Default: PartitionAvailable.
 	PartitionMode PartitionMode
@@ -228,8 +228,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Load == 0 {
 		c.Load = 1.25
 	}
-	if c.Ack == replication.AckDefault {
-		c.Ack = replication.AckAsync
+	if c.Ack == session.AckDefault {
+		c.Ack = session.AckAsync
 	}
 	if c.TTL == 0 {
 		c.TTL = 30 * time.Minute

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 func checked(t *testing.T, c Config) error {
@@ -28,7 +28,7 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 	require.Equal(t, RoleNode, c.Role)
 	require.Equal(t, []string{"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8083", "127.0.0.1:8084"}, []string{c.HTTP, c.Admin, c.Peer, c.Gossip})
 	require.Equal(t, "vnodes=100 load=1.25 copies=2", c.ringParams().String()[len("partitions=1024 "):])
-	require.Equal(t, replication.AckAsync, c.Ack)
+	require.Equal(t, session.AckAsync, c.Ack)
 	require.Equal(t, PartitionAvailable, c.PartitionMode)
 	require.Equal(t, 30*time.Minute, c.TTL)
 	require.Equal(t, 1<<20, c.MaxSession)

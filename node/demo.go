@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/problem"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/router"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -23,7 +23,7 @@ type demoAnswer struct {
 // demo counts a user's visits in the user's session: it reads, adds one, and
 // writes on the condition that nobody else has written meanwhile.
 func (n *Node) demo(w http.ResponseWriter, r *http.Request) {
-	pass := router.Passage{User: r.Header.Get(headerKey)}
+	pass := router.Passage{User: r.Header.Get(header.Key)}
 	if n.replaceEnded(r, &pass); pass.SetCookie != nil {
 		w.Header().Del("Set-Cookie") // of an id that was only signed anew
 		http.SetCookie(w, pass.SetCookie)
@@ -75,6 +75,6 @@ func (n *Node) countVisit(ctx context.Context, user string) (int, error) {
 	}
 	visits++
 	op.Fields = []session.Field{{Name: visitsField, Value: strconv.Itoa(visits)}}
-	_, err = s.Do(ctx, &op, replication.AckDefault)
+	_, err = s.Do(ctx, &op, session.AckDefault)
 	return visits, err
 }

@@ -16,11 +16,13 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/internal/steady"
 	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 const (
@@ -42,18 +44,6 @@ const (
 	// idleTimeout closes unused client connections; it is longer than routers
 	// keep theirs, so that it is they who let go.
 	idleTimeout = 2 * time.Minute
-
-	maxKey = 512 // bytes of a session's id
-
-	headerKey      = "Holdfast-Key"      // from a router: the user it has found
-	headerFailover = "Holdfast-Failover" // from a router: <owner>/<boot> that refused it
-	headerFence    = "Holdfast-Fence"    // from a router: see fenceFor
-	headerAttempt  = "Holdfast-Attempt"  // from a router: see router.ParseAttempt
-	headerNew      = "Holdfast-New"      // from a router: it has made the user's id for this request
-	headerStandIn  = "Holdfast-Stand-In" // from a member: <owner>/<boot> whose application is down
-	headerNode     = "Holdfast-Node"
-	headerAPI      = "Holdfast-Api" // to the application: where this node answers it
-	headerRing     = "Holdfast-Ring"
 )
 
 // openRouter makes the part that passes requests on: all of them on a router,
@@ -80,7 +70,7 @@ func (n *Node) openRouter() error {
 		Hops:   newHops(n),
 		ToApp:  n.beside.headers(),
 		FromApp: func() []router.Header {
-			return []router.Header{{Name: headerNode, Value: n.id.Name}, {Name: headerRing, Value: n.View().Table.Fingerprint()}}
+			return []router.Header{{Name: header.Node, Value: n.id.Name}, {Name: header.Ring, Value: n.View().Table.Fingerprint()}}
 		},
 		Admit:    n.httpGate.Enter,
 		Answered: n.metrics.answered,
@@ -221,7 +211,7 @@ func (n *Node) publicHandler() http.Handler {
 			refuseUnavailable(w, err)
 			return
 		}
-		if failed := r.Header.Get(headerFailover); failed != "" && hop != nil {
+		if failed := r.Header.Get(header.Failover); failed != "" && hop != nil {
 			n.takeOver(r.Context(), failed)
 		}
 		a, err := n.received(r, hop)
@@ -286,7 +276,7 @@ func samePartition(id string) string {
 	text := rand.Text()
 	if tag := ring.Tag(id); len(tag) < len(id) {
 		// A tag too long to have anything beside it is given up.
-		if id := "{" + tag + "}:" + text; len(id) <= maxKey {
+		if id := "{" + tag + "}:" + text; len(id) <= session.MaxKey {
 			return id
 		}
 	}
@@ -308,11 +298,11 @@ func samePartition(id string) string {
 // who may do it: another member, or, if the claims are changing at this moment so
 // that others may refuse it as well, whoever owns the key in a moment.
 func refuseUnavailable(w http.ResponseWriter, err error) {
-	retry := "1"
+	retry := header.RetryElsewhere
 	if errors.Is(err, errOtherEpoch) {
-		retry = "later"
+		retry = header.RetrySoon
 	}
 	w.Header().Set("Retry-After", "1")
-	w.Header().Set("Holdfast-Retry", retry)
+	w.Header().Set(header.Retry, retry)
 	problem.Write(w, http.StatusServiceUnavailable, "unavailable", "The owner is not available", err.Error())
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // fence keeps an operation from being run by an attempt that arrives late,
@@ -105,7 +105,7 @@ func (f *fence) lowerLocked(now time.Time) {
 
 // note keeps what became of a repetition, if that is final.
 func (f *fence) note(r *request, rep reply, err error) {
-	if !r.repeat || !r.work.writes() || again(err) || errors.Is(err, api.ErrUncertain) || errors.Is(err, api.ErrUnavailable) {
+	if !r.repeat || !r.work.writes() || again(err) || errors.Is(err, session.ErrUncertain) || errors.Is(err, session.ErrUnavailable) {
 		return
 	}
 	if b, ok := r.work.(*batchWork); ok && rep.answers != nil {

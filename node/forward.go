@@ -8,9 +8,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -76,7 +74,7 @@ func decodeRequest(b []byte) (*request, error) {
 		return nil, fmt.Errorf("request of %d bytes: %w", len(b), session.ErrMalformed)
 	}
 	r := &request{
-		hops: int(b[0]), ack: replication.Ack(b[1]), epoch: order.Uint64(b[27:]),
+		hops: int(b[0]), ack: session.Ack(b[1]), epoch: order.Uint64(b[27:]),
 		attempt: attempt{
 			id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))), sent: time.UnixMilli(int64(order.Uint64(b[19:]))),
 			repeat: b[2]&requestRepeat != 0, fenced: b[2]&requestFenced != 0,
@@ -123,9 +121,9 @@ func (n *Node) forward(ctx context.Context, v verdict, r *request) (reply, error
 	case uncertain(err) && r.work.repeatable():
 		return n.reply(), fmt.Errorf("%s: %w: %w", l.id.Name, errUnanswered, err)
 	case uncertain(err):
-		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.id.Name, api.ErrUncertain, err)
+		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.id.Name, session.ErrUncertain, err)
 	default: // the peer could not read what this member sent
-		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.id.Name, api.ErrUnavailable, err)
+		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.id.Name, session.ErrUnavailable, err)
 	}
 }
 
@@ -215,9 +213,9 @@ func errorCode(err error) byte {
 		return codeNoMajority
 	case errors.Is(err, errOvertaken), errors.Is(err, errTooLate):
 		return codeNoOwner // the forwarder looks again
-	case errors.Is(err, api.ErrUncertain):
+	case errors.Is(err, session.ErrUncertain):
 		return codeUncertain
-	case errors.Is(err, api.ErrUnavailable):
+	case errors.Is(err, session.ErrUnavailable):
 		return codeUnavailable
 	case errors.Is(err, errNoOwner), errors.Is(err, errNotSent), errors.Is(err, errNoLink), errors.Is(err, errUnanswered):
 		return codeNoOwner
@@ -229,9 +227,9 @@ func errorCode(err error) byte {
 func errorOf(code byte, text string) error {
 	switch code {
 	case codeUncertain:
-		return &remoteError{api.ErrUncertain, text}
+		return &remoteError{session.ErrUncertain, text}
 	case codeUnavailable:
-		return &remoteError{api.ErrUnavailable, text}
+		return &remoteError{session.ErrUnavailable, text}
 	case codeNoMajority:
 		return &remoteError{errNoMajority, text}
 	case codeOtherEpoch:

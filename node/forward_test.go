@@ -11,9 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/command"
-	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -22,7 +20,7 @@ import (
 // means must be what the caller understands.
 var sentinels = []error{
 	session.ErrNotFound, session.ErrDeleted, session.ErrPrecondition, session.ErrType, session.ErrTooLarge, session.ErrKey, session.ErrFull,
-	session.ErrNotServed, session.ErrFuture, session.ErrMalformed, api.ErrUnavailable, api.ErrUncertain, errNoOwner, errOtherEpoch,
+	session.ErrNotServed, session.ErrFuture, session.ErrMalformed, session.ErrUnavailable, session.ErrUncertain, errNoOwner, errOtherEpoch,
 }
 
 func TestReplyRoundTrip(t *testing.T) {
@@ -31,7 +29,7 @@ func TestReplyRoundTrip(t *testing.T) {
 		n.store.Open(p)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		want := reply{Reply: api.Reply{
+		want := reply{Reply: session.Reply{
 			Node: anyName.Draw(t, "node"), Ring: rapid.StringN(0, 255, 255).Draw(t, "ring"), Acked: rapid.IntRange(0, 16).Draw(t, "acked"),
 			Degraded: rapid.Bool().Draw(t, "degraded"), Unconfirmed: rapid.Bool().Draw(t, "unconfirmed"),
 		}}
@@ -52,10 +50,10 @@ func TestReplyKeepsTheMeaningOfErrors(t *testing.T) {
 	t.Parallel()
 	for _, sentinel := range sentinels {
 		cause := fmt.Errorf("put: %w: because", sentinel)
-		got, err := decodeReply(encodeReply(reply{Reply: api.Reply{Node: "a", Ring: "r"}}, cause))
+		got, err := decodeReply(encodeReply(reply{Reply: session.Reply{Node: "a", Ring: "r"}}, cause))
 		require.ErrorIs(t, err, sentinel)
 		require.EqualError(t, err, cause.Error())
-		require.Equal(t, reply{Reply: api.Reply{Node: "a", Ring: "r"}}, got, "an error has an author too")
+		require.Equal(t, reply{Reply: session.Reply{Node: "a", Ring: "r"}}, got, "an error has an author too")
 		for _, other := range sentinels {
 			require.Equal(t, other == sentinel, errors.Is(err, other), "%v is not %v", sentinel, other)
 		}
@@ -69,8 +67,8 @@ func TestReplyOfAMinority(t *testing.T) {
 	t.Parallel()
 	_, err := decodeReply(encodeReply(reply{}, fmt.Errorf("get: %w", errNoMajority)))
 	require.ErrorIs(t, err, errNoMajority)
-	require.ErrorIs(t, err, api.ErrUnavailable)
-	_, err = decodeReply(encodeReply(reply{}, fmt.Errorf("get: %w", api.ErrUnavailable)))
+	require.ErrorIs(t, err, session.ErrUnavailable)
+	_, err = decodeReply(encodeReply(reply{}, fmt.Errorf("get: %w", session.ErrUnavailable)))
 	require.NotErrorIs(t, err, errNoMajority)
 }
 
@@ -100,15 +98,15 @@ func TestReplyOfVainForwardIsTriedAgain(t *testing.T) {
 		_, got := decodeReply(encodeReply(reply{}, err))
 		require.True(t, again(got), "%v", err)
 	}
-	for _, err := range []error{api.ErrUncertain, api.ErrUnavailable, session.ErrNotFound, session.ErrPrecondition} {
+	for _, err := range []error{session.ErrUncertain, session.ErrUnavailable, session.ErrNotFound, session.ErrPrecondition} {
 		_, got := decodeReply(encodeReply(reply{}, err))
 		require.False(t, again(got), "%v", err)
 	}
 }
 
 func FuzzDecodeReply(f *testing.F) {
-	f.Add(encodeReply(reply{Reply: api.Reply{Node: "a", Ring: "r", Degraded: true}}, nil))
-	f.Add(encodeReply(reply{Reply: api.Reply{Node: "a", Ring: "r"}}, session.ErrDeleted))
+	f.Add(encodeReply(reply{Reply: session.Reply{Node: "a", Ring: "r", Degraded: true}}, nil))
+	f.Add(encodeReply(reply{Reply: session.Reply{Node: "a", Ring: "r"}}, session.ErrDeleted))
 	f.Add(append([]byte{0, 0, 0, 255}, make([]byte, 300)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeReply(b)
@@ -155,7 +153,7 @@ func TestRequestRoundTrip(t *testing.T) {
 		offset := time.Duration(rapid.Int64Range(-1e6, 1e6).Draw(t, "offset")) * time.Millisecond
 		want := &request{
 			work: opWork{&session.Op{Kind: session.Touch, Key: key}}, part: ring.Partition(key), hops: rapid.IntRange(0, maxHops).Draw(t, "hops"),
-			ack: replication.Ack(rapid.IntRange(0, 3).Draw(t, "ack")), attempt: attempt{
+			ack: session.Ack(rapid.IntRange(0, 3).Draw(t, "ack")), attempt: attempt{
 				id: rapid.Uint64().Draw(t, "id"), deadline: time.UnixMilli(rapid.Int64Range(1e9, 1<<45).Draw(t, "deadline")),
 				repeat: rapid.Bool().Draw(t, "repeat"), fenced: rapid.Bool().Draw(t, "fenced"),
 			},
@@ -229,7 +227,7 @@ func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
 	require.Nil(t, n.fence.outcome(&again))
 	n.fence.note(&again, reply{}, errNoOwner)
 	require.Nil(t, n.fence.outcome(&again), "it has not been run yet")
-	ran := reply{Reply: api.Reply{Node: "a"}}
+	ran := reply{Reply: session.Reply{Node: "a"}}
 	listed := ran
 	listed.changed = []string{"k"} // which lies in what the attempt gives back
 	n.fence.note(&again, listed, nil)

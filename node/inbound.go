@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/seed-95a32959/holdfast/peer"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -186,9 +185,9 @@ func (h inbound) apart(f func()) (started bool) {
 }
 
 // waits says whether doing the work may take longer than a look-up.
-func (n *Node) waits(w work, ack replication.Ack) bool {
+func (n *Node) waits(w work, ack session.Ack) bool {
 	if !w.writes() {
 		return false
 	}
-	return w.mayWait() || n.ackOf(ack) != replication.AckAsync || n.slow()
+	return w.mayWait() || n.ackOf(ack) != session.AckAsync || n.slow()
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/node/api"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 const (
@@ -193,7 +193,7 @@ func (l *lease) patience() time.Duration {
 }
 
 // errNoMajority is why an owner refuses in PartitionMajority.
-var errNoMajority = fmt.Errorf("%w: the majority of the cluster cannot be reached", api.ErrUnavailable)
+var errNoMajority = fmt.Errorf("%w: the majority of the cluster cannot be reached", session.ErrUnavailable)
 
 // ask renews the lease by asking the others now. If too few answer, the partition
 // mode decides: serve and say so, or refuse.

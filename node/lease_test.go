@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // tables are the rings of the sets of members that these tests look at: equal
@@ -161,7 +161,7 @@ func TestAskRefusesOrServesDegraded(t *testing.T) {
 			require.True(t, degraded)
 			continue
 		}
-		require.ErrorIs(t, err, api.ErrUnavailable)
+		require.ErrorIs(t, err, session.ErrUnavailable)
 		require.ErrorIs(t, err, errNoMajority)
 		require.False(t, degraded)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 const (
@@ -31,7 +32,7 @@ func frameLimits(typ byte) (request, answer int) {
 	case typeClaim:
 		return 512 + names + 2*ring.Partitions, ring.Partitions * (26 + 256)
 	case typeHolds:
-		return maxKey, 17
+		return session.MaxKey, 17
 	case typePublish:
 		return records, 4
 	case typeWait:

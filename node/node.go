@@ -23,7 +23,6 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -334,7 +333,7 @@ func (n *Node) Err() error { return context.Cause(n.ctx) }
 func (n *Node) since() time.Duration { return time.Since(n.started) }
 
 func (n *Node) reply() reply {
-	return reply{Reply: api.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}}
+	return reply{Reply: session.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}}
 }
 
 // viewChanged lets links and ownership follow a view. The membership loop

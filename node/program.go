@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/seed-95a32959/holdfast"
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/router"
 )
@@ -68,11 +69,11 @@ func (n *Node) bound(app http.Handler) http.Handler {
 	}
 	binder := &holdfast.Binder{
 		Sessions: n.Sessions(), Rename: samePartition, Cookie: n.finder.CookieFor,
-		Made:     func(r *http.Request) bool { return r.Header.Get(headerNew) != "" },
+		Made:     func(r *http.Request) bool { return r.Header.Get(header.New) != "" },
 		Counters: &n.bindings, Log: n.log,
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user := r.Header.Get(headerKey)
+		user := r.Header.Get(header.Key)
 		binder.Serve(w, r, app, user, !n.finder.Carries(r, user))
 	})
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // loginApp is a program's handler: it logs in, tells who is logged in, and logs
@@ -29,7 +29,7 @@ func loginApp() http.Handler {
 	}
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
 		s := holdfast.FromContext(r.Context())
-		s.Ack(replication.AckReplica)
+		s.Ack(session.AckReplica)
 		w.Header().Set("Before", s.ID())
 		if !fail(w, s.Renew()) && !fail(w, s.Set("user", r.FormValue("user"))) {
 			fmt.Fprintln(w, "welcome")

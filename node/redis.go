@@ -15,7 +15,6 @@ import (
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/node/redis"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -61,7 +60,7 @@ func (n *Node) serveRedis(l net.Listener) {
 func (c redisCluster) Do(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
 	w := batches.Get().(*batchWork)
 	*w = batchWork{Batch: b, dst: dst, part: partitionOf(b)}
-	r, err := c.node.do(ctx, w, replication.AckDefault, attempt{fenced: true})
+	r, err := c.node.do(ctx, w, session.AckDefault, attempt{fenced: true})
 	*w = batchWork{}
 	batches.Put(w)
 	switch {

@@ -9,9 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/peer"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -40,8 +38,8 @@ type Sessions struct{ node *Node }
 
 // Do runs one operation where its key is owned: here, or forwarded there. ack
 // says what a write waits for. Errors are those of package session, and
-// api.ErrUnavailable or api.ErrUncertain.
-func (s *Sessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
+// session.ErrUnavailable or session.ErrUncertain.
+func (s *Sessions) Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
 	r, err := s.node.do(ctx, opWork{op}, ack, attempt{})
 	return r.Reply, err
 }
@@ -50,7 +48,7 @@ func (s *Sessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) 
 type doorSessions struct{ node *Node }
 
 // Do implements api.Sessions.
-func (s doorSessions) Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error) {
+func (s doorSessions) Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
 	r, err := s.node.do(ctx, opWork{op}, ack, attemptOf(ctx))
 	return r.Reply, err
 }
@@ -63,27 +61,27 @@ func (s *Sessions) Get(ctx context.Context, key string) (*session.Record, error)
 			return rec, err
 		}
 	}
-	reply, err := s.Do(ctx, &session.Op{Kind: session.Get, Key: key}, replication.AckDefault)
+	reply, err := s.Do(ctx, &session.Op{Kind: session.Get, Key: key}, session.AckDefault)
 	return reply.Record, err
 }
 
 // Put stores the whole value of a session. ttl is its idle time; 0 keeps what
 // it has, or takes the node's default.
 func (s *Sessions) Put(ctx context.Context, key string, fields []session.Field, ttl time.Duration) (*session.Record, error) {
-	reply, err := s.Do(ctx, &session.Op{Kind: session.Put, Key: key, Fields: fields, TTL: ttl}, replication.AckDefault)
+	reply, err := s.Do(ctx, &session.Op{Kind: session.Put, Key: key, Fields: fields, TTL: ttl}, session.AckDefault)
 	return reply.Record, err
 }
 
 // Patch sets the fields given, removes those that are Absent, and leaves the
 // others alone.
 func (s *Sessions) Patch(ctx context.Context, key string, fields []session.Field) (*session.Record, error) {
-	reply, err := s.Do(ctx, &session.Op{Kind: session.Patch, Key: key, Fields: fields}, replication.AckDefault)
+	reply, err := s.Do(ctx, &session.Op{Kind: session.Patch, Key: key, Fields: fields}, session.AckDefault)
 	return reply.Record, err
 }
 
 // Touch slides the session's expiry.
 func (s *Sessions) Touch(ctx context.Context, key string) error {
-	_, err := s.Do(ctx, &session.Op{Kind: session.Touch, Key: key}, replication.AckDefault)
+	_, err := s.Do(ctx, &session.Op{Kind: session.Touch, Key: key}, session.AckDefault)
 	return err
 }
 
@@ -92,14 +90,14 @@ func (s *Sessions) Touch(ctx context.Context, key string) error {
 // the owner dies before it does: Do says so, by Reply.Unconfirmed. Deleting what
 // is not there is no error.
 func (s *Sessions) Delete(ctx context.Context, key string) error {
-	_, err := s.Do(ctx, &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault)
+	_, err := s.Do(ctx, &session.Op{Kind: session.Delete, Key: key}, session.AckDefault)
 	return err
 }
 
 // request is one piece of work on its way through this member.
 type request struct {
 	work work
-	ack  replication.Ack
+	ack  session.Ack
 	part int
 	hops int // how often it has been forwarded
 	// epoch is that of the claim by which the forwarder took the receiver for
@@ -110,7 +108,7 @@ type request struct {
 }
 
 // do runs work that has come in at a door of this member, as that attempt.
-func (n *Node) do(ctx context.Context, w work, ack replication.Ack, a attempt) (reply, error) {
+func (n *Node) do(ctx context.Context, w work, ack session.Ack, a attempt) (reply, error) {
 	p := w.partition()
 	if n.owner.phaseOf(p) == warm && !a.repeat { // the usual case, without timers
 		if r, err := n.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
@@ -131,7 +129,7 @@ func (n *Node) dispatch(ctx context.Context, r *request) (reply, error) {
 		rep, err := n.try(ctx, r)
 		if !again(err) || r.hops >= maxHops { // whoever forwarded it last looks again
 			if r.repeat && (errors.Is(err, errOvertaken) || errors.Is(err, errTooLate)) {
-				err = fmt.Errorf("%w: %w", api.ErrUncertain, err) // as another attempt may have been
+				err = fmt.Errorf("%w: %w", session.ErrUncertain, err) // as another attempt may have been
 			}
 			return rep, err
 		}
@@ -141,9 +139,9 @@ func (n *Node) dispatch(ctx context.Context, r *request) (reply, error) {
 		case <-time.After(recheck):
 		case <-ctx.Done():
 			n.stats.unavailable.Add(1)
-			kind := api.ErrUnavailable
+			kind := session.ErrUnavailable
 			if r.repeat {
-				kind = api.ErrUncertain // an attempt may have been run
+				kind = session.ErrUncertain // an attempt may have been run
 			}
 			return n.reply(), fmt.Errorf("%s in partition %d: %w: %w", r.work.name(), r.part, kind, err)
 		}
@@ -160,7 +158,7 @@ var (
 	errUnanswered = errors.New("forwarded and not answered")
 	// errTooLate says that an operation has not been run because its time is
 	// over, or a later attempt has come before it.
-	errTooLate = fmt.Errorf("%w: too late", api.ErrUnavailable)
+	errTooLate = fmt.Errorf("%w: too late", session.ErrUnavailable)
 	// errOtherEpoch says that an operation was meant for an owner by another
 	// claim, and has not been run.
 	errOtherEpoch = errors.New("sent by a claim that is not in force")
@@ -168,10 +166,10 @@ var (
 	errLeaseOver = fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
 	// errOvertaken says that this member has been succeeded while it was out
 	// of touch, and has not run the operation.
-	errOvertaken = fmt.Errorf("%w: this member was out of touch and has been succeeded", api.ErrUnavailable)
+	errOvertaken = fmt.Errorf("%w: this member was out of touch and has been succeeded", session.ErrUnavailable)
 	// errBlind says that a key is not here, and may be on a member that cannot
 	// be reached.
-	errBlind = fmt.Errorf("%w: no member that held the partition can be reached", api.ErrUnavailable)
+	errBlind = fmt.Errorf("%w: no member that held the partition can be reached", session.ErrUnavailable)
 )
 
 // again says whether an operation may succeed elsewhere or later.
@@ -254,7 +252,7 @@ func (n *Node) serveLeased(ctx context.Context, r *request) (reply, error) {
 }
 
 // serve does the work on this node's store and sees to its copies.
-func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (reply, error) {
+func (n *Node) serve(ctx context.Context, p int, w work, ack session.Ack) (reply, error) {
 	var at time.Time // reads take the store's own
 	nowhere := false
 	if w.writes() {
@@ -299,7 +297,7 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack replication.Ack) (r
 // answer where the writer wants it, or where the answer would be a promise that
 // a crash could break. A logout stays, and of two who asked for a lock (NX) at
 // most one has it.
-func (n *Node) copyOut(ctx context.Context, p int, w work, r reply, ack replication.Ack) (reply, error) {
+func (n *Node) copyOut(ctx context.Context, p int, w work, r reply, ack session.Ack) (reply, error) {
 	if r.deleted {
 		n.copyDeletes(ctx, p, &r)
 		if w.deletes() {
@@ -307,10 +305,10 @@ func (n *Node) copyOut(ctx context.Context, p int, w work, r reply, ack replicat
 		}
 	}
 	want := n.ackOf(ack)
-	if r.exact && want == replication.AckAsync {
-		want = replication.AckReplica
+	if r.exact && want == session.AckAsync {
+		want = session.AckReplica
 	}
-	if want == replication.AckAsync {
+	if want == session.AckAsync {
 		n.markAll(p, r)
 		return r, nil
 	}
@@ -356,7 +354,7 @@ func (n *Node) overtaken(p int, w work, r reply) (reply, error) {
 	if len(r.changed) > 0 {
 		n.markAll(p, r)
 		if !w.repeatable() {
-			return n.reply(), fmt.Errorf("%s while the lease ran out: %w", w.name(), api.ErrUncertain)
+			return n.reply(), fmt.Errorf("%s while the lease ran out: %w", w.name(), session.ErrUncertain)
 		}
 	}
 	return n.reply(), errLeaseOver
@@ -383,8 +381,8 @@ func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) 
 	return r, ctx.Err()
 }
 
-func (n *Node) ackOf(ack replication.Ack) replication.Ack {
-	if ack == replication.AckDefault {
+func (n *Node) ackOf(ack session.Ack) session.Ack {
+	if ack == session.AckDefault {
 		return n.cfg.Ack
 	}
 	return ack
@@ -393,7 +391,7 @@ func (n *Node) ackOf(ack replication.Ack) replication.Ack {
 // confirm copies keys to their partition's other holders and waits until ack
 // is reached. A holder that is lost on the way is replaced by the next view's,
 // so a crash of a successor costs a writer some milliseconds and no error.
-func (n *Node) confirm(ctx context.Context, p int, keys []string, ack replication.Ack) (acked int, err error) {
+func (n *Node) confirm(ctx context.Context, p int, keys []string, ack session.Ack) (acked int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
 	for {
@@ -407,7 +405,7 @@ func (n *Node) confirm(ctx context.Context, p int, keys []string, ack replicatio
 		case <-changed:
 		case <-time.After(recheck):
 		case <-ctx.Done():
-			return acked, fmt.Errorf("the write is at its owner, %d of %d copies confirmed it: %w: %w", acked, want, api.ErrUncertain, ctx.Err())
+			return acked, fmt.Errorf("the write is at its owner, %d of %d copies confirmed it: %w: %w", acked, want, session.ErrUncertain, ctx.Err())
 		}
 	}
 }

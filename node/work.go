@@ -7,7 +7,6 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -45,7 +44,7 @@ type sight struct {
 
 // reply is what became of one request, and who says so.
 type reply struct {
-	api.Reply
+	session.Reply
 	answers  []byte   // of a batch
 	commands bool     // it is a batch's
 	changed  []string // keys whose copies are behind

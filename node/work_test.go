@@ -10,8 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/command"
-	"github.com/seed-95a32959/holdfast/node/api"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -41,7 +39,7 @@ func (n *Node) command(text string) (string, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, 20*time.Millisecond)
 	defer cancel()
 	w := line(text)
-	r, err := n.serve(ctx, w.partition(), w, replication.AckDefault)
+	r, err := n.serve(ctx, w.partition(), w, session.AckDefault)
 	return strings.TrimSpace(string(r.answers)), err
 }
 
@@ -51,7 +49,7 @@ func TestOnlyAnExactWriteWaitsForACopy(t *testing.T) {
 	n := serving(t)
 	for _, text := range []string{"SET lock mine NX", "SETNX lock2 mine", "holdfast.setexnx lock3 9 mine"} {
 		_, err := n.command(text)
-		require.ErrorIs(t, err, api.ErrUncertain, text)
+		require.ErrorIs(t, err, session.ErrUncertain, text)
 		got, err := n.command(text)
 		require.NoError(t, err, "a refusal promises nothing")
 		require.Contains(t, []string{"$-1", ":0"}, got)
@@ -90,7 +88,7 @@ func TestBlindPartitionsAnswerNoMissToCommands(t *testing.T) {
 	}
 	for _, text := range []string{"GET k", "SET k v NX", "HSET k f v"} {
 		_, err := n.command(text)
-		require.ErrorIs(t, err, api.ErrUnavailable, text)
+		require.ErrorIs(t, err, session.ErrUnavailable, text)
 	}
 	got, err := n.command("SET k v")
 	require.NoError(t, err)
@@ -134,5 +132,5 @@ func TestWorkWithoutALease(t *testing.T) {
 	_, err := n.overtaken(line("SET k v").partition(), line("SET k v"), written)
 	require.ErrorIs(t, err, session.ErrNotServed, "it is run again where there is a lease")
 	_, err = n.overtaken(line("INCR k").partition(), line("INCR k"), written)
-	require.ErrorIs(t, err, api.ErrUncertain, "it would count twice")
+	require.ErrorIs(t, err, session.ErrUncertain, "it would count twice")
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
@@ -104,7 +105,7 @@ func (x *exchange) run() {
 func (x *exchange) admitted() bool {
 	hop, err := x.arrived()
 	if err != nil {
-		x.refuse(http.StatusServiceUnavailable, "late-hop", "The request came too late", err.Error(), Header{headerRetry, retryElsewhere})
+		x.refuse(http.StatusServiceUnavailable, "late-hop", "The request came too late", err.Error(), Header{header.Retry, header.RetryElsewhere})
 		return false
 	}
 	x.hop = hop
@@ -343,7 +344,7 @@ func (x *exchange) mayGoOn(err error) bool {
 func (x *exchange) asksForAnother() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
-	return r.Status == http.StatusServiceUnavailable && string(retry) == retryElsewhere && !x.tried[x.tries-1].App
+	return r.Status == http.StatusServiceUnavailable && string(retry) == header.RetryElsewhere && !x.tried[x.tries-1].App
 }
 
 // asksToWait reports whether the answer is that the members do not agree yet on who owns the key: one is about to take it over, and the other
@@ -352,7 +353,7 @@ func (x *exchange) asksForAnother() bool {
 func (x *exchange) asksToWait() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
-	return x.hops == 0 && x.upload == nil && (r.Status == http.StatusLoopDetected || r.Status == http.StatusServiceUnavailable) && string(retry) == retrySoon && !x.tried[x.tries-1].App
+	return x.hops == 0 && x.upload == nil && (r.Status == http.StatusLoopDetected || r.Status == http.StatusServiceUnavailable) && string(retry) == header.RetrySoon && !x.tried[x.tries-1].App
 }
 
 // wait gives the members a moment to agree. false says that it has lasted too long, or that nobody waits any more.
@@ -397,7 +398,7 @@ func (x *exchange) fail(err error) {
 	}
 	if errors.Is(err, errNoMember) && x.hops >= maxHops {
 		x.refuse(http.StatusLoopDetected, "hop-limit", "The request was passed on too often",
-			"the members do not agree yet on who owns this key, or their addresses point at each other; try again", Header{headerRetry, retrySoon})
+			"the members do not agree yet on who owns this key, or their addresses point at each other; try again", Header{header.Retry, header.RetrySoon})
 		return
 	}
 	if errors.Is(err, errNoMember) {
@@ -412,7 +413,7 @@ func (x *exchange) fail(err error) {
 	if x.hops > 0 && x.tried[x.tries-1].App && !x.someSent() {
 		x.rt.counters.errors.Add(1)
 		x.front.refuse(http.StatusServiceUnavailable, "application-unreachable", "The application did not answer",
-			"another member's may", Header{headerRetry, retryElsewhere})
+			"another member's may", Header{header.Retry, header.RetryElsewhere})
 		return
 	}
 	slug, title := "connection-broken", "The connection to the member broke"

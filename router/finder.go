@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/seed-95a32959/holdfast/internal/http1"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 const (
@@ -23,10 +24,9 @@ const (
 	defaultCookie     = "holdfast"
 	prefixHost        = "__Host-" // of a cookie that is bound to its host, which takes TLS
 
-	idSize        = 18  // random bytes in a new id: 144 bits, above the 128 that make guessing hopeless, and 24 characters without padding
-	signatureSize = 16  // bytes kept of the HMAC: 128 bits, half of SHA-256's output, the least that RFC 2104 (section 5) advises
-	minSecret     = 16  // bytes of a secret, so that it is no easier to guess than a signature
-	maxUser       = 512 // bytes of a user, as long as a session's key may be
+	idSize        = 18 // random bytes in a new id: 144 bits, above the 128 that make guessing hopeless, and 24 characters without padding
+	signatureSize = 16 // bytes kept of the HMAC: 128 bits, half of SHA-256's output, the least that RFC 2104 (section 5) advises
+	minSecret     = 16 // bytes of a secret, so that it is no easier to guess than a signature
 )
 
 // strictBase64 refuses a last character with stray low bits, so that a signature has one spelling only.
@@ -123,7 +123,7 @@ func (f *Finder) find(fields []http1.Field, header string, believed bool) (user 
 		}
 		return id, false, setCookie
 	}
-	if user := strings.TrimSpace(header); user != "" && len(user) <= maxUser && believed {
+	if user := strings.TrimSpace(header); user != "" && len(user) <= session.MaxKey && believed {
 		return user, false, nil
 	}
 	id := f.newID()
@@ -202,7 +202,7 @@ func (f *Finder) newCookie(id string) *http.Cookie {
 // signed.
 func (f *Finder) verify(value []byte) (id []byte, current, ok bool) {
 	dot := bytes.LastIndexByte(value, '.')
-	if dot <= 0 || len(value)-dot-1 != strictBase64.EncodedLen(signatureSize) || dot > maxUser {
+	if dot <= 0 || len(value)-dot-1 != strictBase64.EncodedLen(signatureSize) || dot > session.MaxKey {
 		return nil, false, false
 	}
 	var given [signatureSize + 2]byte // Decode may write in steps of three bytes

@@ -8,27 +8,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// The headers by which members speak to each other about a request. Of those only Ack is a client's to set.
-const (
-	prefixOurs     = "holdfast-"
-	headerAttempt  = "Holdfast-Attempt"  // <id of the request, hex>/<how many attempts of it got no answer before>
-	headerFailover = "Holdfast-Failover" // owner/boot that could not be dialled, so that this member should take over
-	headerFence    = "Holdfast-Fence"    // until when, and of which owner, the request may be carried out
-	headerHop      = "Holdfast-Hop"      // how often the request was passed on
-	headerKey      = "Holdfast-Key"      // the user of an application request
-	headerNew      = "Holdfast-New"      // the user's id was made for this request
-	headerRetry    = "Holdfast-Retry"    // in an answer: nothing was done, and who may do it
-	headerStandIn  = "Holdfast-Stand-In" // owner/boot whose application is down, so that this member's should serve the user
-)
-
-// What Holdfast-Retry says.
-const (
-	retryElsewhere = "1"     // another member may
-	retrySoon      = "later" // some member will, once they agree who
-)
+// prefixOurs begins the names of the headers by which members speak to each
+// other about a request, in lower case. Of those only Ack is a client's to set.
+const prefixOurs = "holdfast-"
 
 // maxHops is how often a request is passed on at most: router to node, and node to node when their rings differ for a moment.
 const maxHops = 2
@@ -69,7 +55,7 @@ func ParseAttempt(value string) (id uint64, unanswered int, err error) {
 		unanswered, err = strconv.Atoi(count)
 	}
 	if err != nil || id == 0 || unanswered < 0 {
-		return 0, 0, fmt.Errorf("%s is %.64q; <id in hex>/<count> is accepted", headerAttempt, value)
+		return 0, 0, fmt.Errorf("%s is %.64q; <id in hex>/<count> is accepted", header.Attempt, value)
 	}
 	return id, unanswered, nil
 }
@@ -230,7 +216,7 @@ func (x *exchange) writeHead() {
 	out = x.appendCookie(out)
 	out = x.appendForwarded(out, &was)
 	if x.place.call == callApp {
-		out = http1.AppendField(out, headerKey, x.user)
+		out = http1.AppendField(out, header.Key, x.user)
 	}
 	if was.trail {
 		out = append(out, "TE: trailers\r\n"...)
@@ -366,26 +352,26 @@ func (x *exchange) passesTrailer(f http1.Field) bool {
 func (x *exchange) appendForMember(out []byte, t Target) []byte {
 	x.beginProof(t)
 	x.number = strconv.AppendInt(x.number[:0], int64(x.hops+1), 10)
-	out = appendProven(x, out, headerHop, x.number)
+	out = appendProven(x, out, header.Hop, x.number)
 	if x.place.call == callApp {
-		addField(&x.text, headerKey, x.user) // it stands in the head already
+		addField(&x.text, header.Key, x.user) // it stands in the head already
 		if x.made {
-			out = appendProven(x, out, headerNew, "1")
+			out = appendProven(x, out, header.New, "1")
 		}
 	}
 	if x.place.call == callKeyless {
 		return x.appendProof(out)
 	}
 	for _, refusal := range x.refusals {
-		out = appendProven(x, out, headerFailover, refusal)
+		out = appendProven(x, out, header.Failover, refusal)
 	}
 	if x.standIn != "" {
-		out = appendProven(x, out, headerStandIn, x.standIn)
+		out = appendProven(x, out, header.StandIn, x.standIn)
 	}
 	if fence := x.rt.cfg.Fence; fence != nil {
-		out = appendProven(x, out, headerFence, fence(x.key(), t))
+		out = appendProven(x, out, header.Fence, fence(x.key(), t))
 		x.number = x.attemptName(x.number[:0])
-		out = appendProven(x, out, headerAttempt, x.number)
+		out = appendProven(x, out, header.Attempt, x.number)
 	}
 	return x.appendProof(out)
 }

@@ -13,15 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
-
-// headerProof proves that a member has passed the request on:
-//
-//	<member>/<unix ms by the receiver's clock>/<MAC, base64>[.<another>][/<further fields that it covers, with commas>]
-//
-// The address that a request comes from proves nothing: a member's host runs other programs too, and a TLS terminator on it hands on what visitors say.
-const headerProof = "Holdfast-Proof"
 
 // hopWindow bounds how far the time in a proof may be from the receiver's, so that one that was seen on its way is not good for ever. It is as long as a
 // router waits for an answer.
@@ -35,7 +29,7 @@ const maxMACs = 4
 
 // proven are the fields that each proof covers, in this order. Further ones it names.
 var proven = [...]string{
-	headerHop, headerKey, headerNew, headerFailover, headerStandIn, headerFence, headerAttempt, "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
+	header.Hop, header.Key, header.New, header.Failover, header.StandIn, header.Fence, header.Attempt, "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
 }
 
 // ErrLateHop says that a member's proof is genuine and its time is over, or has not come. Nothing may be done for such a request: it waited in a cut
@@ -148,7 +142,7 @@ func (x *exchange) appendProof(out []byte) []byte {
 			}
 		}
 	}
-	out = append(append(append(append(out, headerProof...), ": "...), p.self...), '/')
+	out = append(append(append(append(out, header.Proof...), ": "...), p.self...), '/')
 	out = append(out, p.stamp...)
 	for i, key := range p.keys {
 		mac := key.signer.sum(x.text.b)
@@ -213,13 +207,13 @@ func (k *HopKey) Prove(r *http.Request, self string, now time.Time, fields ...st
 	if covered != "" {
 		proof += "/" + covered
 	}
-	r.Header.Set(headerProof, proof)
+	r.Header.Set(header.Proof, proof)
 }
 
 // Arrived reports whether a member has passed the request on, as its proof says: nil for whoever else sends it. An error wraps ErrLateHop. A proof that
 // nobody's key makes is counted, and its sender is a stranger.
 func (rt *Router) Arrived(r *http.Request) (*Hop, error) {
-	proofs := r.Header[headerProof]
+	proofs := r.Header[header.Proof]
 	if len(proofs) == 0 {
 		return nil, nil
 	}

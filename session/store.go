@@ -12,6 +12,9 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
+// MaxKey bounds a session's key, in bytes, where nothing else is configured.
+const MaxKey = 512
+
 // Config sets up a [Store].
 type Config struct {
 	// Partitions is how many there are. PartitionOf gives a key's, 0 to
@@ -27,7 +30,7 @@ type Config struct {
 	TTL          time.Duration // idle time of a session that sets none; default 30 min, below 0 no end
 	MaxSession   int           // bytes of the names and values of one session; default 1 MiB
 	MaxFields    int           // fields of one session, removed ones too; default 131,072
-	MaxKey       int           // bytes of a key; default 512
+	MaxKey       int           // bytes of a key; default MaxKey
 	MemoryLimit  int64         // bytes, about, above which no session is created or grows; 0 = no limit
 	TombstoneFor time.Duration // life of a tombstone whose session had no later deadline; default 24 h
 }
@@ -46,7 +49,7 @@ func (c *Config) validate() error {
 		c.MaxFields = 1 << 17
 	}
 	if c.MaxKey == 0 {
-		c.MaxKey = 512
+		c.MaxKey = MaxKey
 	}
 	if c.TombstoneFor == 0 {
 		c.TombstoneFor = 24 * time.Hour
@@ -61,7 +64,7 @@ func (c *Config) validate() error {
 	case c.MaxFields < 0:
 		return fmt.Errorf("session: max fields %d: not 0 (131,072) or more", c.MaxFields)
 	case c.MaxKey < 0:
-		return fmt.Errorf("session: max key %d bytes: not 0 (512) or more", c.MaxKey)
+		return fmt.Errorf("session: max key %d bytes: not 0 (the default) or more", c.MaxKey)
 	case c.MemoryLimit < 0:
 		return fmt.Errorf("session: memory limit %d bytes: not 0 (none) or more", c.MemoryLimit)
 	case c.TombstoneFor < 0:

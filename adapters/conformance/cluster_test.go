@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -41,7 +40,7 @@ func start(t *testing.T, app func(*node.Sessions) http.Handler) *cluster {
 		ctx, cancel := context.WithCancel(t.Context())
 		n, err := node.Start(ctx, node.Config{
 			Name: name, HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0",
-			Join: join, Ack: replication.AckReplica,
+			Join: join, Ack: session.AckReplica,
 		})
 		require.NoError(t, err)
 		join = []string{n.View().Member(n.ID()).Gossip}

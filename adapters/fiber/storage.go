@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/adapters/internal/opaque"
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // Prefix begins the keys of everything stored: k is the session "fiber:k".
@@ -32,7 +32,7 @@ type Option func(*Storage)
 func WithPrefix(prefix string) Option { return func(s *Storage) { s.values.Prefix = prefix } }
 
 // WithAck says what Set waits for, in place of the node's own setting.
-func WithAck(ack replication.Ack) Option { return func(s *Storage) { s.values.Ack = ack } }
+func WithAck(ack session.Ack) Option { return func(s *Storage) { s.values.Ack = ack } }
 
 // WithRevive lets Set write a key that was deleted. Not for sessions.
 func WithRevive() Option { return func(s *Storage) { s.values.Revive = true } }

@@ -19,7 +19,7 @@ import (
 	"github.com/gorilla/sessions"
 
 	"github.com/seed-95a32959/holdfast/adapters/internal/opaque"
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // Prefix begins the keys of all sessions. A session i that is named login is the
@@ -50,7 +50,7 @@ type Option func(*Store)
 func WithPrefix(prefix string) Option { return func(s *Store) { s.values.Prefix = prefix } }
 
 // WithAck says what Save waits for, in place of the node's own setting.
-func WithAck(ack replication.Ack) Option { return func(s *Store) { s.values.Ack = ack } }
+func WithAck(ack session.Ack) Option { return func(s *Store) { s.values.Ack = ack } }
 
 // New returns a Store over the sessions of a cluster, which node.Sessions are.
 // The keys sign the cookies: the first signs, all verify. All nodes need the

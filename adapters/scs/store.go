@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/adapters/internal/opaque"
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // Prefix begins the keys of all scs sessions: a token t is the session "scs:t".
@@ -37,7 +37,7 @@ type Option func(*Store)
 func WithPrefix(prefix string) Option { return func(s *Store) { s.values.Prefix = prefix } }
 
 // WithAck says what a commit waits for, in place of the node's own setting.
-func WithAck(ack replication.Ack) Option { return func(s *Store) { s.values.Ack = ack } }
+func WithAck(ack session.Ack) Option { return func(s *Store) { s.values.Ack = ack } }
 
 // New returns a Store over the sessions of a cluster, which node.Sessions are.
 func New(sessions opaque.Sessions, options ...Option) *Store {

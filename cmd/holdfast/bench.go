@@ -22,7 +22,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 type benchCommand struct {
@@ -79,8 +80,8 @@ func (c *benchCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	case total.done() == 0:
 		return fmt.Errorf("no request to %s was answered: %s", c.URL, total.commonFailure())
-	case broken > 0 && replication.Ack(c.Ack) != replication.AckAsync:
-		return fmt.Errorf("%s without what had been acknowledged with -ack %s", plural(broken, "read"), replication.Ack(c.Ack))
+	case broken > 0 && session.Ack(c.Ack) != session.AckAsync:
+		return fmt.Errorf("%s without what had been acknowledged with -ack %s", plural(broken, "read"), session.Ack(c.Ack))
 	}
 	return nil
 }
@@ -247,7 +248,7 @@ func (w *benchWorker) send(ctx context.Context, method, target string, body []by
 	}
 	if method == http.MethodPut {
 		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("Holdfast-Ack", replication.Ack(w.Ack).String())
+		req.Header.Set(header.Ack, session.Ack(w.Ack).String())
 	}
 	resp, err := w.client.Do(req)
 	if err != nil {
@@ -255,7 +256,7 @@ func (w *benchWorker) send(ctx context.Context, method, target string, body []by
 	}
 	defer resp.Body.Close()
 	answer, err = io.ReadAll(resp.Body)
-	return resp.StatusCode, resp.Header.Get("Holdfast-Node"), answer, err
+	return resp.StatusCode, resp.Header.Get(header.Node), answer, err
 }
 
 // count takes one request into the tally. What the end of the run has broken

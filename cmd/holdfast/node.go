@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 type nodeCommand struct {
@@ -65,7 +65,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	cfg.Peer, cfg.RESP = string(c.Peer), string(c.RESP)
-	cfg.Ack = replication.Ack(c.Ack)
+	cfg.Ack = session.Ack(c.Ack)
 	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
 	cfg.TTL = time.Duration(c.TTL)
 	cfg.MaxSession, cfg.MemoryLimit = int(c.MaxSession), c.Memory.bytes()

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // The types below read one kind of flag value each. Their errors begin with the
@@ -244,11 +244,11 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), err
 }
 
-type ackMode replication.Ack
+type ackMode session.Ack
 
 func (a *ackMode) UnmarshalText(text []byte) error {
-	v, err := replication.ParseAck(string(text))
-	if err != nil || v == replication.AckDefault {
+	v, err := session.ParseAck(string(text))
+	if err != nil || v == session.AckDefault {
 		return refuse(text, "one of async, replica, all")
 	}
 	*a = ackMode(v)
@@ -256,7 +256,7 @@ func (a *ackMode) UnmarshalText(text []byte) error {
 }
 
 // MarshalText returns what UnmarshalText takes.
-func (a ackMode) MarshalText() ([]byte, error) { return []byte(replication.Ack(a).String()), nil }
+func (a ackMode) MarshalText() ([]byte, error) { return []byte(session.Ack(a).String()), nil }
 
 type partitionMode node.PartitionMode
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -53,7 +52,7 @@ func (m mailbox) send(ctx context.Context, l letter) error {
 		fields = append(fields, session.Field{Name: name, Absent: true})
 	}
 	op := &session.Op{Kind: session.Patch, Key: mailKey(l.To), Fields: fields, TTL: mailTTL, Revive: true}
-	_, err = m.sessions.Do(ctx, op, replication.AckReplica)
+	_, err = m.sessions.Do(ctx, op, session.AckReplica)
 	return err
 }
 

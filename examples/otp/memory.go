@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -72,7 +71,7 @@ func (h held) change(ctx context.Context, key string, f func(*visitor) error) er
 		_, err = h.sessions.Do(ctx, &session.Op{
 			Kind: session.Put, Key: key, TTL: sessionTTL, IfVersion: version, Create: version == 0,
 			Fields: []session.Field{{Name: visitorField, Value: string(text)}},
-		}, replication.AckReplica)
+		}, session.AckReplica)
 		if changed := errors.Is(err, session.ErrPrecondition) || errors.Is(err, session.ErrDeleted); !changed {
 			return err
 		}

@@ -32,10 +32,11 @@ const (
 // free. A pattern that ends in /... speaks of a folder and all below it; the
 // longest that fits counts. Only cmd and examples may import anything.
 var allowed = map[string][]string{
-	module:                 {"session", "replication", "node/api", "internal/problem"}, // the package at the root
-	"adapters/...":         {"session", "replication", "node/api", "adapters/internal/opaque"},
+	module:                 {"session", "internal/problem"}, // the package at the root
+	"adapters/...":         {"session", "adapters/internal/opaque"},
 	"internal/problem":     nil,
 	"internal/glob":        nil,
+	"internal/header":      nil,
 	"internal/buffers":     nil,
 	"internal/hangup":      {xsys},
 	"internal/hostcheck":   nil,
@@ -62,9 +63,9 @@ var allowed = map[string][]string{
 	"ring":                 {consistent, xxhash, "internal/planted"},
 	"session":              {xxhash, "internal/planted"},
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
-	"router":               {"ring", "internal/problem", "internal/http1", "internal/hostcheck"},
-	"node/api":             {"session", "ring", "peer", "replication", "router", "resp", "web", "internal/problem", "internal/buffers", xxhash, xsync, xtime},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
+	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }

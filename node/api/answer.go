@@ -7,38 +7,39 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
 // sign notes in the header who ran the operation and by which ring.
-func (e *exchange) sign(reply Reply) {
+func (e *exchange) sign(reply session.Reply) {
 	h := e.w.Header()
 	if reply.Node != "" {
-		h.Set("Holdfast-Node", reply.Node)
+		h.Set(header.Node, reply.Node)
 	}
 	if reply.Ring != "" {
-		h.Set("Holdfast-Ring", reply.Ring)
+		h.Set(header.Ring, reply.Ring)
 	}
 	if reply.Degraded {
-		h.Set("Holdfast-Degraded", "1")
+		h.Set(header.Degraded, "1")
 	}
 }
 
 // write runs a changing op and notes how many copies have it, and the version
 // that it made.
-func (e *exchange) write(op *session.Op) (Reply, error) {
+func (e *exchange) write(op *session.Op) (session.Reply, error) {
 	reply, err := e.do(op)
 	if err != nil {
 		return reply, err
 	}
-	e.w.Header().Set("Holdfast-Acked", strconv.Itoa(reply.Acked))
+	e.w.Header().Set(header.Acked, strconv.Itoa(reply.Acked))
 	e.tag(reply)
 	return reply, nil
 }
 
 // tag notes the version of the session that there is now. A deleted one has
 // none.
-func (e *exchange) tag(reply Reply) {
+func (e *exchange) tag(reply session.Reply) {
 	if rec := reply.Record; rec != nil && !rec.Dead() {
 		e.w.Header()["Etag"] = []string{etag(rec.Version())}
 	}
@@ -48,7 +49,7 @@ func (e *exchange) tag(reply Reply) {
 // the bytes of an opaque value under their own content type. A set that the
 // Redis protocol made is an array of its members, and a sorted set an object
 // of their scores.
-func (e *exchange) represent(reply Reply) {
+func (e *exchange) represent(reply session.Reply) {
 	e.tag(reply)
 	value, opaque := reply.Record.Opaque()
 	if !opaque {
@@ -83,7 +84,7 @@ func (e *exchange) located(id string) {
 
 // deleted answers a delete: done, or done here while a copy that could be
 // reached has still to say so.
-func (e *exchange) deleted(reply Reply) {
+func (e *exchange) deleted(reply session.Reply) {
 	if reply.Unconfirmed {
 		e.bare(http.StatusAccepted)
 	} else {

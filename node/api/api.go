@@ -23,51 +23,17 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-95a32959/holdfast/internal/buffers"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
-)
-
-// The errors of an operation that did not come to an answer. Whoever returns
-// one wraps the cause.
-var (
-	// ErrUnavailable says that the key's owner could not be asked and that
-	// nothing was changed anywhere. The client is told 503 with
-	// Retry-After: 1, and a router that it may ask the key's heir at once.
-	ErrUnavailable = errors.New("owner unavailable")
-
-	// ErrUncertain says that the owner was asked and that no answer came: the
-	// change may have been made or not. The client is told 504, and a router
-	// nothing, for only the client knows whether the request can be repeated.
-	// The context's own errors are told the same way.
-	ErrUncertain = errors.New("owner did not answer")
 )
 
 // Sessions runs one operation where its key's owner is: here, or on another
 // node after one forward. It is safe for concurrent use.
 //
-// Errors are those of package session, or wrap [ErrUnavailable] or
-// [ErrUncertain], or are the context's. The Node and Ring of the reply are read with an error as well,
+// Errors are those of package session, or wrap [session.ErrUnavailable] or
+// [session.ErrUncertain], or are the context's. The Node and Ring of the reply are read with an error as well,
 // for a 404 has an author too.
 type Sessions interface {
-	Do(ctx context.Context, op *session.Op, ack replication.Ack) (Reply, error)
-}
-
-// Reply is what became of one operation, and who says so.
-type Reply struct {
-	session.Result
-
-	// Node is the ring name of the member that ran the operation.
-	Node string
-	// Ring is the fingerprint of the ring by which that member owns the key.
-	Ring string
-	// Acked counts the copies that have the write, the owner's not included.
-	Acked int
-	// Degraded says that the owner answered without being able to reach any
-	// other holder of the key (-partition-mode=available).
-	Degraded bool
-	// Unconfirmed says of a delete that a copy which could be reached did not
-	// confirm it in time. The delete holds, and travels on in the background.
-	Unconfirmed bool
+	Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error)
 }
 
 // Config is what the door needs. A zero field means the stated default.
@@ -85,7 +51,8 @@ type Config struct {
 	// much besides. Default: no bound over all.
 	Bodies *buffers.Budget
 
-	// MaxKey bounds a session's id, in bytes before escaping; default 512.
+	// MaxKey bounds a session's id, in bytes before escaping; default
+	// [session.MaxKey].
 	MaxKey int
 
 	// NewID makes the id of a session created by POST, from at least 128
@@ -103,10 +70,7 @@ type Config struct {
 	Log *slog.Logger
 }
 
-const (
-	defaultMaxSession = 1 << 20
-	defaultMaxKey     = 512
-)
+const defaultMaxSession = 1 << 20
 
 // withDefaults fills the zero fields. It panics when a required one is
 // missing, which is a bug of the calling program.
@@ -121,7 +85,7 @@ func (c Config) withDefaults() Config {
 		c.MaxSession = defaultMaxSession
 	}
 	if c.MaxKey == 0 {
-		c.MaxKey = defaultMaxKey
+		c.MaxKey = session.MaxKey
 	}
 	if c.Bodies == nil {
 		c.Bodies = buffers.New(0)
@@ -172,7 +136,7 @@ type exchange struct {
 	evicted atomic.Bool     // it was
 	carried int64           // what it has of the door's
 	key     string          // the session's id; under /v1/users/, the user's name
-	ack     replication.Ack
+	ack     session.Ack
 	oneOf   []session.Stamp // If-Match with several versions, see do
 	started bool            // the answer's first byte may have left
 }
@@ -189,10 +153,10 @@ func (e *exchange) serve() error {
 }
 
 // do runs op, and notes in the answer's header who ran it.
-func (e *exchange) do(op *session.Op) (Reply, error) {
+func (e *exchange) do(op *session.Op) (session.Reply, error) {
 	if len(e.oneOf) > 0 {
 		if err := e.pick(op); err != nil {
-			return Reply{}, err
+			return session.Reply{}, err
 		}
 	}
 	reply, err := e.Sessions.Do(e.r.Context(), op, e.ack)

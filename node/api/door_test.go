@@ -20,7 +20,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -268,7 +267,7 @@ func TestContextIsTheRequests(t *testing.T) {
 	type mark struct{}
 	var seen any
 	node := newOneNode(t, session.Config{})
-	door := New(Config{Sessions: doFunc(func(ctx context.Context, op *session.Op, ack replication.Ack) (Reply, error) {
+	door := New(Config{Sessions: doFunc(func(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
 		seen = ctx.Value(mark{})
 		return node.Do(ctx, op, ack)
 	}), SamePartition: node.samePartition})
@@ -277,9 +276,9 @@ func TestContextIsTheRequests(t *testing.T) {
 	require.Equal(t, "this one", seen)
 }
 
-type doFunc func(context.Context, *session.Op, replication.Ack) (Reply, error)
+type doFunc func(context.Context, *session.Op, session.Ack) (session.Reply, error)
 
-func (f doFunc) Do(ctx context.Context, op *session.Op, ack replication.Ack) (Reply, error) {
+func (f doFunc) Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
 	return f(ctx, op, ack)
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -72,8 +73,8 @@ var outcomes = []struct {
 	err error
 	refusal
 }{
-	{ErrUncertain, uncertain},
-	{ErrUnavailable, unavailable},
+	{session.ErrUncertain, uncertain},
+	{session.ErrUnavailable, unavailable},
 	{session.ErrNotServed, unavailable},
 	{session.ErrNotFound, refusal{status: http.StatusNotFound, slug: "not-found", title: "No such session",
 		detail: "there is no such session, or it has expired"}},
@@ -116,7 +117,7 @@ func (e *exchange) refuse(err error) {
 		h.Set("Retry-After", strconv.Itoa(r.retryAfter))
 	}
 	if r.elsewhere {
-		h.Set("Holdfast-Retry", "1")
+		h.Set(header.Retry, header.RetryElsewhere)
 	}
 	e.started = true
 	problem.Write(e.w, r.status, r.slug, r.title, r.detail)

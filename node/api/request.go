@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -40,12 +40,12 @@ const opaqueDefault = "application/octet-stream"
 const maxType = 255
 
 // readAck reads Holdfast-Ack.
-func readAck(h http.Header) (replication.Ack, error) {
-	sent := h["Holdfast-Ack"]
+func readAck(h http.Header) (session.Ack, error) {
+	sent := h[header.Ack]
 	if len(sent) == 0 {
-		return replication.AckDefault, nil
+		return session.AckDefault, nil
 	}
-	ack, err := replication.ParseAck(sent[0])
+	ack, err := session.ParseAck(sent[0])
 	if err != nil || sent[0] == "" || len(sent) > 1 {
 		return 0, badHeader(fmt.Sprintf("Holdfast-Ack is %.64q; one of async, replica, all is accepted", strings.Join(sent, ", ")))
 	}

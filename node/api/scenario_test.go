@@ -21,7 +21,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -228,8 +227,8 @@ func newOneNode(tb testing.TB, cfg session.Config) *oneNode {
 
 // faults are the errors that a step can ask for.
 var faults = map[string]error{
-	"unavailable": fmt.Errorf("%w: dial 10.0.0.2:8083: %w", ErrUnavailable, context.DeadlineExceeded),
-	"uncertain":   fmt.Errorf("%w: link closed", ErrUncertain),
+	"unavailable": fmt.Errorf("%w: dial 10.0.0.2:8083: %w", session.ErrUnavailable, context.DeadlineExceeded),
+	"uncertain":   fmt.Errorf("%w: link closed", session.ErrUncertain),
 	"not served":  session.ErrNotServed,
 	"timeout":     context.DeadlineExceeded,
 	"full":        fmt.Errorf("put: %w", session.ErrFull),
@@ -237,8 +236,8 @@ var faults = map[string]error{
 	"internal":    errors.New("the disk of alice is on fire"),
 }
 
-func (n *oneNode) Do(_ context.Context, op *session.Op, ack replication.Ack) (Reply, error) {
-	reply := Reply{Node: "node-1", Ring: "ring-1", Acked: ack.Copies(1)}
+func (n *oneNode) Do(_ context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
+	reply := session.Reply{Node: "node-1", Ring: "ring-1", Acked: ack.Copies(1)}
 	if n.hook != nil {
 		n.hook(op)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -172,7 +171,7 @@ func TestTwoPaused(t *testing.T) {
 		}
 		put := func(n *node.Node, v int) {
 			for { // until all have confirmed it, which those that stand still do not
-				if _, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(v)}, replication.AckAll); err == nil {
+				if _, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(v)}, session.AckAll); err == nil {
 					return
 				}
 			}
@@ -189,7 +188,7 @@ func TestTwoPaused(t *testing.T) {
 			}
 			for range 100 {
 				time.Sleep(time.Millisecond)
-				reply, err := owner.Sessions().Do(t.Context(), &session.Op{Kind: session.Get, Key: key}, replication.AckDefault)
+				reply, err := owner.Sessions().Do(t.Context(), &session.Op{Kind: session.Get, Key: key}, session.AckDefault)
 				if err != nil {
 					continue
 				}

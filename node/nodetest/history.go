@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -38,7 +37,7 @@ type Call struct {
 	Door    string // the host whose node was asked
 	Key     string
 	Kind    session.Kind
-	Ack     replication.Ack
+	Ack     session.Ack
 	Value   int  // what a write writes; each value of a key is written once
 	Creates bool // a create on purpose, which a tombstone lets through
 	Saves   bool // a put without conditions, which creates what is not known

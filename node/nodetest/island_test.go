@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -24,7 +23,7 @@ func fill(t *testing.T, c *Cluster, count int) (keys []string) {
 	n, _ := c.Hosts[0].Node()
 	for i := range count {
 		key := fmt.Sprintf("{user-%d}", i)
-		_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(1)}, replication.AckReplica)
+		_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(1)}, session.AckReplica)
 		require.NoError(t, err)
 		keys = append(keys, key)
 	}
@@ -55,7 +54,7 @@ func awaitAll(n *node.Node) {
 func missing(t *testing.T, n *node.Node, keys []string) (missed int) {
 	require.NotEmpty(t, keys)
 	for _, key := range keys {
-		if _, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Get, Key: key}, replication.AckDefault); errors.Is(err, session.ErrNotFound) {
+		if _, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Get, Key: key}, session.AckDefault); errors.Is(err, session.ErrNotFound) {
 			missed++
 		}
 	}
@@ -88,7 +87,7 @@ func TestIslandSaysWhatItCannotKnow(t *testing.T) {
 			{Kind: session.Put, Fields: fields(2), IfVersion: 1}, {Kind: session.Delete, Exists: true}, {Kind: session.List}, {Kind: session.DeleteAll},
 		} {
 			op.Key = key
-			reply, err := n.Sessions().Do(t.Context(), &op, replication.AckDefault)
+			reply, err := n.Sessions().Do(t.Context(), &op, session.AckDefault)
 			require.ErrorContains(t, err, "no member that held the partition can be reached", "%+v", op)
 			require.True(t, reply.Degraded)
 		}
@@ -96,7 +95,7 @@ func TestIslandSaysWhatItCannotKnow(t *testing.T) {
 		require.ErrorContains(t, err, "no member that held the partition can be reached")
 
 		other, _ := c.Hosts[0].Node()
-		_, err = other.Sessions().Do(t.Context(), &session.Op{Kind: session.Patch, Key: key, Fields: []session.Field{{Name: "b", Value: "2"}}}, replication.AckReplica)
+		_, err = other.Sessions().Do(t.Context(), &session.Op{Kind: session.Patch, Key: key, Fields: []session.Field{{Name: "b", Value: "2"}}}, session.AckReplica)
 		require.NoError(t, err)
 		require.NoError(t, c.rejoin())
 		rec, err := n.Sessions().Get(t.Context(), key)
@@ -195,7 +194,7 @@ func TestIslandOfOneSaysSo(t *testing.T) {
 		foreign := elsewhere(n, keys, c.Hosts[2]) // those it would mark as degraded all the same
 		own := slices.DeleteFunc(keys, func(key string) bool { return slices.Contains(foreign, key) })[0]
 		get := func() bool {
-			reply, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: own, Fields: fields(2)}, replication.AckDefault)
+			reply, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: own, Fields: fields(2)}, session.AckDefault)
 			require.NoError(t, err)
 			return reply.Degraded
 		}

@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/node/api"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -119,7 +117,7 @@ func (l *Load) ReadAll() {
 		w := &worker{load: l, id: l.Workers + i, door: h}
 		reading.Go(func() {
 			for _, key := range keys {
-				w.do(key, &session.Op{Kind: session.Get, Key: key}, replication.AckDefault, 0)
+				w.do(key, &session.Op{Kind: session.Get, Key: key}, session.AckDefault, 0)
 			}
 		})
 	}
@@ -152,11 +150,11 @@ func (w *worker) run() {
 		}
 		switch draw := w.random.IntN(100); {
 		case w.load.Family == asyncs:
-			w.count(asyncs, w.load.Asyncs, replication.AckAsync)
+			w.count(asyncs, w.load.Asyncs, session.AckAsync)
 		case draw < 30:
-			w.count(counters, w.load.Counters, replication.AckReplica)
+			w.count(counters, w.load.Counters, session.AckReplica)
 		case draw < 55:
-			w.count(asyncs, w.load.Asyncs, replication.AckAsync)
+			w.count(asyncs, w.load.Asyncs, session.AckAsync)
 		case draw < 75:
 			w.register()
 		default:
@@ -183,7 +181,7 @@ func fields(n int) []session.Field {
 }
 
 // count reads a counter of any worker, or writes the next value of one of its own.
-func (w *worker) count(family string, each int, ack replication.Ack) {
+func (w *worker) count(family string, each int, ack session.Ack) {
 	owner := w.random.IntN(w.load.Workers)
 	write := w.random.IntN(2) == 0
 	if write {
@@ -212,11 +210,11 @@ func (w *worker) register() {
 	switch draw := w.random.IntN(10); {
 	case draw < 4:
 		value := int(w.load.values.Add(1))
-		w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Revive: true}, replication.AckReplica, value)
+		w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Revive: true}, session.AckReplica, value)
 	case draw < 5:
-		w.do(key, &session.Op{Kind: session.Delete, Key: key}, replication.AckReplica, 0)
+		w.do(key, &session.Op{Kind: session.Delete, Key: key}, session.AckReplica, 0)
 	default:
-		w.do(key, &session.Op{Kind: session.Get, Key: key}, replication.AckReplica, 0)
+		w.do(key, &session.Op{Kind: session.Get, Key: key}, session.AckReplica, 0)
 	}
 }
 
@@ -233,8 +231,8 @@ func (w *worker) logout() {
 	case draw < 3:
 		key := w.live[0]
 		w.live = w.live[1:]
-		if c := w.do(key, &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault, 0); c.Unconfirmed {
-			w.do(key, &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault, 0)
+		if c := w.do(key, &session.Op{Kind: session.Delete, Key: key}, session.AckDefault, 0); c.Unconfirmed {
+			w.do(key, &session.Op{Kind: session.Delete, Key: key}, session.AckDefault, 0)
 		}
 		w.load.noteEnded(key)
 	default:
@@ -259,8 +257,8 @@ func (w *worker) late() {
 	w.do(key, op, w.anyAck(), 2)
 }
 
-func (w *worker) anyAck() replication.Ack {
-	return []replication.Ack{replication.AckAsync, replication.AckReplica, replication.AckAll}[w.random.IntN(3)]
+func (w *worker) anyAck() session.Ack {
+	return []session.Ack{session.AckAsync, session.AckReplica, session.AckAll}[w.random.IntN(3)]
 }
 
 func (l *Load) noteEnded(key string) {
@@ -283,7 +281,7 @@ func (l *Load) someEnded(random *rand.Rand) string {
 
 // do makes one call through the worker's door and writes it down. A door whose
 // process crashes meanwhile gives no answer; one that is paused gives it late.
-func (w *worker) do(key string, op *session.Op, ack replication.Ack, value int) (c Call) {
+func (w *worker) do(key string, op *session.Op, ack session.Ack, value int) (c Call) {
 	n, p := w.door.Node()
 	if n == nil {
 		return c
@@ -354,9 +352,9 @@ func outcomeOf(err error) Outcome {
 		return Missing
 	case errors.Is(err, session.ErrDeleted):
 		return Deleted
-	case errors.Is(err, api.ErrUncertain), errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, api.ErrUnavailable), errors.Is(err, context.Canceled):
+	case errors.Is(err, session.ErrUncertain), errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, session.ErrUnavailable), errors.Is(err, context.Canceled):
 		return Unknown
-	case errors.Is(err, api.ErrUnavailable), errors.Is(err, session.ErrPrecondition), errors.Is(err, session.ErrFull):
+	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrPrecondition), errors.Is(err, session.ErrFull):
 		return Refused
 	default:
 		return Unknown

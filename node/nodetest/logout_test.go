@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -25,7 +24,7 @@ func TestLogoutAskedAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, n := ownedCluster(t, key)
 				do := func(op session.Op) (confirmed bool) {
-					rep, err := n.Sessions().Do(t.Context(), &op, replication.AckReplica)
+					rep, err := n.Sessions().Do(t.Context(), &op, session.AckReplica)
 					require.NoError(t, err)
 					require.Equal(t, n.ID().Name, rep.Node)
 					return !rep.Unconfirmed
@@ -54,7 +53,7 @@ func TestRotationEndsTheOldID(t *testing.T) {
 		c, n := ownedCluster(t, was)
 		_, err := n.Sessions().Put(t.Context(), was, fields(1), 0)
 		require.NoError(t, err)
-		_, err = n.Sessions().Do(t.Context(), &session.Op{Kind: session.Rotate, Key: was, NewKey: is}, replication.AckAsync)
+		_, err = n.Sessions().Do(t.Context(), &session.Op{Kind: session.Rotate, Key: was, NewKey: is}, session.AckAsync)
 		require.NoError(t, err)
 		for _, key := range []string{was, is} {
 			rec := n.Inspect().Peek(key)

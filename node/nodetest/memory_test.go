@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -35,7 +34,7 @@ func TestAClusterStaysBelowItsMemory(t *testing.T) {
 		put := func(i, size int) error {
 			n, _ := c.Running()[i%len(c.Running())].Node()
 			fields := []session.Field{{Name: "v", Value: strings.Repeat("v", size)}}
-			_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: fmt.Sprintf("user-%d", i), Fields: fields}, replication.AckAsync)
+			_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: fmt.Sprintf("user-%d", i), Fields: fields}, session.AckAsync)
 			require.True(t, err == nil || errors.Is(err, session.ErrFull), "%v", err)
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/node"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -33,7 +32,7 @@ func (c *Cluster) tombstones() (count int) {
 
 func logOut(t *testing.T, n *node.Node, key string) session.Result {
 	t.Helper()
-	rep, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Delete, Key: key}, replication.AckDefault)
+	rep, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Delete, Key: key}, session.AckDefault)
 	require.NoError(t, err)
 	return rep.Result
 }
@@ -116,7 +115,7 @@ func TestLogoutOfWhatAnotherMemberHas(t *testing.T) {
 				c.Cut(c.Hosts[:2], c.Hosts[2:])
 				awaitAll(there)
 				time.Sleep(3 * time.Second)
-				rep, err := there.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(1)}, replication.AckAsync)
+				rep, err := there.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(1)}, session.AckAsync)
 				require.NoError(t, err)
 				require.True(t, rep.Degraded)
 				time.Sleep(cut)

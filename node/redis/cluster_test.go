@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -60,7 +59,7 @@ func TestPlainClientsNameKeysOfSeveralPartitions(t *testing.T) {
 		RENAME hash moved -> +OK
 		HGETALL moved -> *2 $1 f $1 v
 	`)
-	f.set(func() { f.fail = fmt.Errorf("get: %w: nobody there", api.ErrUnavailable) })
+	f.set(func() { f.fail = fmt.Errorf("get: %w: nobody there", session.ErrUnavailable) })
 	require.Contains(t, c.do("MGET a b c"), "-TRYAGAIN")
 }
 
@@ -68,13 +67,13 @@ func TestFaultsInTheWordsOfRedis(t *testing.T) {
 	s, f := open(t)
 	c := dial(t, s)
 	for err, want := range map[error]string{
-		api.ErrUnavailable:   "-TRYAGAIN ",
-		session.ErrNotServed: "-TRYAGAIN ",
-		ErrClusterDown:       "-CLUSTERDOWN ",
-		session.ErrFull:      "-OOM command not allowed when used memory > 'maxmemory'.",
-		session.ErrTooLarge:  "-ERR string exceeds maximum allowed size",
-		api.ErrUncertain:     "-ERR no answer from the owner, the command may or may not have been executed",
-		errors.New("odd"):    "-ERR odd",
+		session.ErrUnavailable: "-TRYAGAIN ",
+		session.ErrNotServed:   "-TRYAGAIN ",
+		ErrClusterDown:         "-CLUSTERDOWN ",
+		session.ErrFull:        "-OOM command not allowed when used memory > 'maxmemory'.",
+		session.ErrTooLarge:    "-ERR string exceeds maximum allowed size",
+		session.ErrUncertain:   "-ERR no answer from the owner, the command may or may not have been executed",
+		errors.New("odd"):      "-ERR odd",
 	} {
 		f.set(func() { f.fail = fmt.Errorf("set: %w", err) })
 		require.Contains(t, strings.Replace(c.do("SET k v"), "set: odd", "odd", 1), want)

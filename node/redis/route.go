@@ -7,7 +7,6 @@ import (
 	"unsafe"
 
 	"github.com/seed-95a32959/holdfast/command"
-	"github.com/seed-95a32959/holdfast/node/api"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -113,9 +112,9 @@ func faultText(err error) string {
 		return "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 	case errors.Is(err, session.ErrType):
 		return "WRONGTYPE Operation against a key holding the wrong kind of value"
-	case errors.Is(err, api.ErrUncertain), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, session.ErrUncertain), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return "ERR no answer from the owner, the command may or may not have been executed: " + err.Error()
-	case errors.Is(err, api.ErrUnavailable), errors.Is(err, session.ErrNotServed):
+	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrNotServed):
 		return "TRYAGAIN the owner of the key cannot be reached yet: " + err.Error()
 	default:
 		return "ERR " + err.Error()

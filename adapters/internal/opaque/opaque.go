@@ -14,23 +14,21 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/node/api"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
 // Sessions runs operations where their keys are owned, as node.Sessions does.
 type Sessions interface {
-	Do(ctx context.Context, op *session.Op, ack replication.Ack) (api.Reply, error)
+	Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error)
 	All(ctx context.Context) iter.Seq2[*session.Record, error]
 }
 
 // Values keeps values under names.
 type Values struct {
 	Sessions Sessions
-	Prefix   string          // of every name; it keeps libraries apart
-	Ack      replication.Ack // what a write waits for
-	Revive   bool            // writing a deleted value makes it anew
+	Prefix   string      // of every name; it keeps libraries apart
+	Ack      session.Ack // what a write waits for
+	Revive   bool        // writing a deleted value makes it anew
 }
 
 // key is the name's key. It is a copy: a name may lie in a buffer that its
@@ -51,7 +49,7 @@ func (v *Values) Get(ctx context.Context, name string) (value []byte, found bool
 }
 
 func (v *Values) read(ctx context.Context, name string) (*session.Record, error) {
-	reply, err := v.Sessions.Do(ctx, &session.Op{Kind: session.Get, Key: v.key(name)}, replication.AckDefault)
+	reply, err := v.Sessions.Do(ctx, &session.Op{Kind: session.Get, Key: v.key(name)}, session.AckDefault)
 	return reply.Record, err
 }
 

@@ -10,8 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/node/api"
-	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -32,10 +30,10 @@ func newOne(t *testing.T) *one {
 	return &one{store, func(*session.Op) {}}
 }
 
-func (o *one) Do(_ context.Context, op *session.Op, _ replication.Ack) (api.Reply, error) {
+func (o *one) Do(_ context.Context, op *session.Op, _ session.Ack) (session.Reply, error) {
 	o.before(op)
 	res, err := o.Store.Do(op)
-	return api.Reply{Result: res}, err
+	return session.Reply{Result: res}, err
 }
 
 func (o *one) All(context.Context) iter.Seq2[*session.Record, error] {

@@ -1,4 +1,4 @@
-package replication
+package session
 
 import (
 	"testing"
