@@ -106,7 +106,7 @@ func (n *Node) ringMember(view *View, m *Member) ringMember {
 		state = "superseded"
 	}
 	owned := 0
-	if m.serves() {
+	if m.Serves() {
 		owned = view.Table.Owned(m.Name)
 	}
 	return ringMember{

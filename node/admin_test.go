@@ -294,7 +294,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body := ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "1024 partitions are cold")
-	for p := range v.copies {
+	for p := range ring.Partitions {
 		n.serving(t, p, 1)
 	}
 	code, body = ready()
@@ -308,7 +308,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body = ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "1 keys have too few copies")
-	n.keeper.setSynced(v.copyHolders(p)[0], p)
+	n.keeper.setSynced(v.CopyHolders(p)[0], p)
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)
 

@@ -154,7 +154,7 @@ func (v *visit) serve(ctx context.Context, conn net.Conn) {
 
 // admit is asked when the peer has said who it is. Its error is a refusal.
 func (v *visit) admit(who peer.Identity, _ net.Addr) error {
-	id := ID{who.Name, who.Boot}
+	id := ID{Name: who.Name, Boot: who.Boot}
 	if v.why = v.gate.node.admits(id, Role(who.Role), v.from); v.why != "" {
 		if v.why == refusedAddress {
 			v.gate.warnOfAddress(id, v.from)

@@ -159,7 +159,7 @@ func (n *Node) lookupApp(user string) router.Route {
 	}
 	heir := view.Named(view.Table.Heir(p))
 	route := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: n.appTarget(owner), Heir: n.appTarget(heir)}
-	if owner == nil || !view.appsDown && (n.beside == nil || !n.beside.isDown()) {
+	if owner == nil || !view.AppsDown() && (n.beside == nil || !n.beside.isDown()) {
 		return route
 	}
 	well := n.wellBeside(view, p, owner)

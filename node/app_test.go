@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -21,7 +22,7 @@ func alone(t *testing.T, change ...func(*Config)) *Node {
 	v := n.see(t)
 	n.rings.viewChanged(v)
 	n.lease.viewChanged(v)
-	for p := range v.copies {
+	for p := range ring.Partitions {
 		n.serving(t, p, 1)
 	}
 	return n

@@ -58,11 +58,11 @@ func (a attempt) named(now time.Time) attempt {
 func (n *Node) fenceFor(key string, t router.Target) string {
 	p := ring.Partition(key)
 	epoch := uint64(0)
-	if v := n.owner.route(p); v.to != nil && v.to.id == (ID{t.Name, t.Boot}) {
+	if v := n.owner.route(p); v.to != nil && v.to.id == (ID{Name: t.Name, Boot: t.Boot}) {
 		epoch = v.epoch
 	}
 	deadline := n.cfg.Now().Add(fenceTime)
-	if l := n.linkTo(ID{t.Name, t.Boot}); l != nil {
+	if l := n.linkTo(ID{Name: t.Name, Boot: t.Boot}); l != nil {
 		deadline = deadline.Add(l.clockOffset())
 	}
 	var room [48]byte

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -100,7 +101,7 @@ func decodeClaim(b []byte) (r claimRequest, err error) {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return r, fmt.Errorf("members cut short: %w", errClaim)
 		}
-		if r.asked[i], err = parseID(string(b[1 : 1+int(b[0])])); err != nil {
+		if r.asked[i], err = member.ParseID(string(b[1 : 1+int(b[0])])); err != nil {
 			return r, fmt.Errorf("%w: %w", errClaim, err)
 		}
 		b = b[1+int(b[0]):]
@@ -276,7 +277,7 @@ func (o *ownership) settle(view *View, epoch uint64, parts []int, links []*link,
 // refusedLocked takes in the claim that stands in the way of one's own.
 func (o *ownership) refusedLocked(p int, a claimAnswer) {
 	near := o.heardOfLocked(a.epoch)
-	id, err := parseID(a.claimant)
+	id, err := member.ParseID(a.claimant)
 	if err != nil || !near {
 		return // nobody holds it there, or that cannot be told yet
 	}
@@ -403,7 +404,7 @@ func (o *ownership) servedLocked(part *partition, from ID) bool {
 		return false
 	case holder == o.node.id:
 		return part.phase == warm || part.phase == fetching
-	case holder == (ID{}), holder.Name == from.Name, o.node.hasEnded(holder):
+	case holder == (ID{}), holder.Name == from.Name, o.node.View().HasEnded(holder):
 		return false // nobody, or an earlier boot of the claimant, or nobody any more
 	default:
 		return o.node.vouches(holder)
@@ -422,7 +423,7 @@ func (o *ownership) pendingLocked(part *partition, from ID) bool {
 	case c.by == o.node.id, c.by.Name == from.Name, !c.newer(part.holder):
 		return false
 	default:
-		return o.node.since()-part.promisedAt < promiseTime && !o.node.hasEnded(c.by)
+		return o.node.since()-part.promisedAt < promiseTime && !o.node.View().HasEnded(c.by)
 	}
 }
 

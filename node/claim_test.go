@@ -128,8 +128,8 @@ func TestWhoHasAgreedToAClaimDoesNotClaimWithoutAsking(t *testing.T) {
 	old.Up, old.Refused = false, true
 	v := n.see(t, old)
 	starting := id("b", 2) // gossip has not told of it yet
-	require.False(t, n.hasEnded(starting))
-	require.True(t, n.hasEnded(old.ID))
+	require.False(t, n.View().HasEnded(starting))
+	require.True(t, n.View().HasEnded(old.ID))
 	n.owner.setHolderLocked(3, claimRef{4, old.ID})
 	require.True(t, n.owner.mayClaimLocked(3, v, nil))
 	require.Equal(t, claimAccepted, ask(t, n, starting, 5, "other", 3).status)
@@ -406,13 +406,13 @@ func TestWhatWasGivenUpToNobodyIsClaimedAnew(t *testing.T) {
 		}
 		return accepted
 	}
-	require.Positive(t, claims(ID{"thief", "1"}, 5000), "this is what the peer port keeps strangers from")
+	require.Positive(t, claims(ID{Name: "thief", Boot: "1"}, 5000), "this is what the peer port keeps strangers from")
 	agree(t, ada, bob)
 	// One that gossip may be about to tell of: until its promise has lapsed
 	// nobody can know that it will never serve.
-	require.Positive(t, claims(ID{"bob", "ffffffffffff00000007"}, 1<<20))
+	require.Positive(t, claims(ID{Name: "bob", Boot: "ffffffffffff00000007"}, 1<<20))
 	agree(t, ada, bob)
-	require.Zero(t, claims(ID{"thief", "1"}, 1<<63), "far above all that is known")
+	require.Zero(t, claims(ID{Name: "thief", Boot: "1"}, 1<<63), "far above all that is known")
 	agree(t, ada, bob)
 	resp, v := get(t, bob, "alice")
 	require.Equal(t, http.StatusOK, resp.StatusCode)

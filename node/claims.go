@@ -6,6 +6,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -25,7 +26,7 @@ func (c claimRef) newer(d claimRef) bool {
 	if c.epoch != d.epoch {
 		return c.epoch > d.epoch
 	}
-	return compare(c.by.String(), d.by.String()) > 0
+	return c.by.Compare(d.by) > 0
 }
 
 // hash is what partition p adds to the digest of a claims table.
@@ -115,7 +116,7 @@ func decodeClaims(b []byte) (table [ring.Partitions]claimRef, err error) {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return table, fmt.Errorf("claims cut short: %w", errClaim)
 		}
-		if ids[i], err = parseID(string(b[1 : 1+int(b[0])])); err != nil {
+		if ids[i], err = member.ParseID(string(b[1 : 1+int(b[0])])); err != nil {
 			return table, fmt.Errorf("claimant: %w: %w", errClaim, err)
 		}
 		b = b[1+int(b[0]):]

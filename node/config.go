@@ -10,22 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
-)
-
-// Role says what a member does in the cluster.
-type Role string
-
-const (
-	// RoleNode holds sessions and serves them.
-	RoleNode Role = "node"
-	// RoleRouter holds nothing; it knows the ring and passes requests on.
-	RoleRouter Role = "router"
 )
 
 // Config says how a member runs. A zero field means the default named beside
@@ -187,8 +177,6 @@ type Config struct {
 	Now func() time.Time
 }
 
-var namePattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?$`)
-
 // fieldError names the field that was wrong as the command line calls it.
 func fieldError(field string, value any, accepted string) error {
 	return fmt.Errorf("-%s %q: %s", field, fmt.Sprint(value), accepted)
@@ -268,10 +256,10 @@ func (c Config) validate() error {
 	bad := func(field string, value any, accepted string) {
 		errs = append(errs, fieldError(field, value, accepted))
 	}
-	if !namePattern.MatchString(c.Name) {
+	if !member.ValidName(c.Name) {
 		bad("name", c.Name, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
 	}
-	if !namePattern.MatchString(c.Cluster) {
+	if !member.ValidName(c.Cluster) {
 		bad("cluster", c.Cluster, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
 	}
 	if c.Role != RoleNode && c.Role != RoleRouter {

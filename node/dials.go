@@ -27,7 +27,7 @@ func newDials(n *Node) *dials {
 // belongs to members that are gone is refused here, as its host would if the
 // process had ended.
 func (d *dials) dial(ctx context.Context, _, address string) (net.Conn, error) {
-	if d.node.View().lost[address] {
+	if d.node.View().Lost(address) {
 		return nil, fmt.Errorf("member at %s takes part no more: %w", address, syscall.ECONNREFUSED)
 	}
 	conn, err := d.node.cfg.Network.Dial(ctx, address)
@@ -41,7 +41,7 @@ func (d *dials) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	}
 	d.conns[address][c] = struct{}{}
 	d.mu.Unlock()
-	if d.node.View().lost[address] { // between the look and the note
+	if d.node.View().Lost(address) { // between the look and the note
 		c.Close()
 		return nil, fmt.Errorf("member at %s takes part no more: %w", address, syscall.ECONNREFUSED)
 	}
@@ -51,7 +51,7 @@ func (d *dials) dial(ctx context.Context, _, address string) (net.Conn, error) {
 func (d *dials) viewChanged(view *View) {
 	var broken []*trackedConn
 	d.mu.Lock()
-	for address := range view.lost {
+	for address := range view.LostAddresses() {
 		for c := range d.conns[address] {
 			broken = append(broken, c)
 		}

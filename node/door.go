@@ -128,7 +128,7 @@ func (n *Node) failed(t router.Target) {
 		n.beside.refused()
 		return
 	}
-	n.suspect(ID{t.Name, t.Boot})
+	n.suspect(ID{Name: t.Name, Boot: t.Boot})
 }
 
 // suspect looks at a member that a request could not reach. The link finds a
@@ -237,13 +237,13 @@ func (n *Node) publicHandler() http.Handler {
 func (n *Node) takeOver(ctx context.Context, failed string) {
 	n.stats.failovers.Add(1)
 	name, boot, _ := strings.Cut(failed, "/")
-	id := ID{name, boot}
+	id := ID{Name: name, Boot: boot}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	for {
 		changed := n.members.changed()
 		l := n.linkTo(id)
-		if n.ended(id) || l == nil || l.connected() {
+		if !n.View().Up(id) || l == nil || l.connected() {
 			return
 		}
 		select {

@@ -72,7 +72,7 @@ func (o *ownership) fetchPartition(ctx context.Context, p int, epoch uint64) err
 	var got sourced
 	for _, l := range o.sourcesOf(p, epoch) {
 		err := o.node.replicator.Fetch(ctx, bulkLink{l}, p)
-		if err != nil && !o.node.ended(l.id) {
+		if err != nil && o.node.View().Up(l.id) {
 			return err
 		}
 		got.note(o.node, l.id, err)
@@ -98,7 +98,7 @@ type sourced struct {
 func (s *sourced) note(n *Node, source ID, err error) {
 	if err == nil {
 		s.some = true
-	} else if !n.hasEnded(source) && !n.rings.settled() {
+	} else if !n.View().HasEnded(source) && !n.rings.settled() {
 		s.err = err
 	}
 }
@@ -177,7 +177,7 @@ func (o *ownership) fetchKey(ctx context.Context, p int, key string) error {
 	wg.Wait()
 	var got sourced
 	for i, err := range errs {
-		if id := sources[i].id; err != nil && !o.node.ended(id) {
+		if id := sources[i].id; err != nil && o.node.View().Up(id) {
 			return fmt.Errorf("fetch from %s: %w", id.Name, err)
 		}
 		got.note(o.node, sources[i].id, err)

@@ -137,7 +137,7 @@ func (n *Node) relay(owner *link, r *request) *link {
 	}
 	var thirds []*link
 	for _, l := range n.allLinks() {
-		if l != owner && l.heardLately() && l.connected() && !n.ended(l.id) {
+		if l != owner && l.heardLately() && l.connected() && n.View().Up(l.id) {
 			thirds = append(thirds, l)
 		}
 	}

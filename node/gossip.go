@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
@@ -70,7 +71,7 @@ type gossip struct {
 }
 
 func startGossip(cfg Config, self ID, meta Meta, log *slog.Logger) (*gossip, error) {
-	encoded, err := meta.encode()
+	encoded, err := meta.Encode()
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
 
 // announce changes what this member says of itself.
 func (g *gossip) announce(meta Meta) error {
-	encoded, err := meta.encode()
+	encoded, err := meta.Encode()
 	if err != nil {
 		return err
 	}
@@ -195,25 +196,19 @@ func (g *gossip) NotifyMerge(nodes []*memberlist.Node) error {
 	return nil
 }
 
-// isMismatch says whether a join failed because this member does not fit into
-// the cluster, which waiting does not mend. memberlist passes errors on as text.
-func isMismatch(err error) bool {
-	return strings.Contains(err.Error(), "parameters differ") || strings.Contains(err.Error(), "wire version")
-}
-
 func (g *gossip) check(n *memberlist.Node) error {
 	if n.Name == g.self.String() {
 		return nil
 	}
-	id, err := parseID(n.Name)
+	id, err := member.ParseID(n.Name)
 	if err != nil {
 		return err
 	}
-	meta, err := decodeMeta(n.Meta)
+	meta, err := member.DecodeMeta(n.Meta)
 	if err != nil {
 		return fmt.Errorf("member %s: %w", id.Name, err)
 	}
-	return checkParams(g.params, meta.Params, id.Name)
+	return member.CheckParams(g.params, meta.Params, id.Name)
 }
 
 // NotifyJoin, NotifyUpdate and NotifyLeave implement memberlist.EventDelegate.
@@ -222,7 +217,7 @@ func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.note(n, true) }
 func (g *gossip) NotifyLeave(n *memberlist.Node)  { g.note(n, false) }
 
 func (g *gossip) note(n *memberlist.Node, alive bool) {
-	id, err := parseID(n.Name)
+	id, err := member.ParseID(n.Name)
 	if err != nil {
 		return // refused by check already
 	}
@@ -231,7 +226,7 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 	}
 	h := heard{ID: id, Gossip: n.Address(), Alive: alive, Left: n.State == memberlist.StateLeft, Since: g.now()}
 	g.mu.Lock()
-	if h.Meta, err = decodeMeta(n.Meta); err != nil {
+	if h.Meta, err = member.DecodeMeta(n.Meta); err != nil {
 		h.Meta = g.heard[n.Name].Meta
 	}
 	g.heard[n.Name] = h

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 // guarded is a node whose public door answers in the test.
@@ -13,8 +15,8 @@ func guarded(t *testing.T) (n *Node, ask func(method, path, host string, headers
 	n = still(t, "ada", func(c *Config) {
 		c.HTTP, c.Advertise, c.HTTPHosts, c.Demo = "10.0.0.1:8080", "ada.internal", []string{"shop.example"}, true
 	})
-	v := n.see(t)
-	for p := range v.copies {
+	n.see(t)
+	for p := range ring.Partitions {
 		n.serving(t, p, 1)
 	}
 	require.NoError(t, n.openRouter())

@@ -63,7 +63,7 @@ func TestOnePartitionThatIsHeldHoldsUpNoOther(t *testing.T) {
 	put(t, ada, keyIn(held), "old")
 	release := ada.hold(t, held)
 	// Copies that bob has to get, of the held partition and of others.
-	ada.replicator.Mark(ada.View().copyHolders(held), keyIn(held))
+	ada.replicator.Mark(ada.View().CopyHolders(held), keyIn(held))
 
 	cyd := begin(t, loopbackConfig("cyd", ada))
 	nodes := []*Node{ada, bob, cyd}

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
+
 	"github.com/seed-95a32959/holdfast/router"
 )
 
@@ -35,7 +37,7 @@ func newHops(n *Node) *hops {
 // To implements router.Hops.
 func (h *hops) To(t router.Target) (self string, keys []*router.HopKey, now time.Time) {
 	n := h.node
-	id := ID{t.Name, t.Boot}
+	id := ID{Name: t.Name, Boot: t.Boot}
 	now = n.cfg.Now()
 	if l := n.linkTo(id); l != nil {
 		now = now.Add(l.clockOffset())
@@ -56,17 +58,17 @@ func (h *hops) To(t router.Target) (self string, keys []*router.HopKey, now time
 
 // From implements router.Hops. A member that has just started may be known to
 // nobody yet; who has the secret is believed all the same.
-func (h *hops) From(member string) (keys []*router.HopKey, now time.Time) {
+func (h *hops) From(from string) (keys []*router.HopKey, now time.Time) {
 	n := h.node
 	now = n.cfg.Now()
-	if keys = (*h.from.Load())[member]; keys != nil {
+	if keys = (*h.from.Load())[from]; keys != nil {
 		return keys, now
 	}
 	for _, secret := range n.hopSecrets() {
-		keys = append(keys, router.NewHopKey(secret, member, h.self))
+		keys = append(keys, router.NewHopKey(secret, from, h.self))
 	}
-	if id, err := parseID(member); err == nil && n.View().Member(id) != nil {
-		keep(&h.from, member, keys, len(n.View().Members))
+	if id, err := member.ParseID(from); err == nil && n.View().Member(id) != nil {
+		keep(&h.from, from, keys, len(n.View().Members))
 	}
 	return keys, now
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -20,7 +21,7 @@ const (
 func (n *Node) peerConfig() peer.Config {
 	self := peer.Identity{
 		Cluster: n.cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(n.cfg.Role),
-		Wire: wireVersion, Params: n.cfg.ringParams().String(),
+		Wire: member.Wire, Params: n.cfg.ringParams().String(),
 	}
 	return peer.Config{
 		Self:   func() peer.Identity { return self },
@@ -32,7 +33,7 @@ func (n *Node) peerConfig() peer.Config {
 			case who.Wire != self.Wire:
 				return fmt.Errorf("wire version %d here, %d there: run versions that go together", self.Wire, who.Wire)
 			default:
-				return checkParams(self.Params, who.Params, who.Name)
+				return member.CheckParams(self.Params, who.Params, who.Name)
 			}
 		},
 	}
@@ -47,7 +48,7 @@ func (h inbound) Serve(r *peer.Request) {
 	n := h.node
 	switch r.Type {
 	case typePing:
-		answer(r)(n.pong(ID{r.From.Name, r.From.Boot}, r.Payload))
+		answer(r)(n.pong(ID{Name: r.From.Name, Boot: r.From.Boot}, r.Payload))
 	case typeRequest:
 		h.request(r)
 	case typeClaim:
@@ -92,7 +93,7 @@ func (h inbound) claim(r *peer.Request) {
 		r.Fail(fmt.Errorf("claim of a %s: a node's is accepted", r.From.Role))
 		return
 	}
-	j, err := h.node.owner.judge(ID{r.From.Name, r.From.Boot}, r.Payload)
+	j, err := h.node.owner.judge(ID{Name: r.From.Name, Boot: r.From.Boot}, r.Payload)
 	if err != nil {
 		r.Fail(err)
 		return

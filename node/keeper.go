@@ -107,7 +107,7 @@ func (k *keeper) viewChanged(view *View) {
 	defer k.mu.Unlock()
 	for id, parts := range k.synced {
 		for p := range parts {
-			if parts[p] && !slices.Contains(view.copyHolders(p), id) {
+			if parts[p] && !slices.Contains(view.CopyHolders(p), id) {
 				parts[p] = false
 			}
 		}
@@ -115,7 +115,7 @@ func (k *keeper) viewChanged(view *View) {
 }
 
 func (k *keeper) setSynced(id string, p int) {
-	if !slices.Contains(k.node.View().copyHolders(p), id) {
+	if !slices.Contains(k.node.View().CopyHolders(p), id) {
 		return
 	}
 	k.mu.Lock()
@@ -156,7 +156,7 @@ func (k *keeper) partsBelowTarget() (parts []int) {
 			continue
 		}
 		lacks := func(id string) bool { synced := k.synced[id]; return synced == nil || !synced[p] }
-		if slices.ContainsFunc(view.copyHolders(p), lacks) {
+		if slices.ContainsFunc(view.CopyHolders(p), lacks) {
 			parts = append(parts, p)
 		}
 	}
@@ -184,7 +184,7 @@ func (k *keeper) repair(ctx context.Context) error {
 		if k.node.owner.phaseOf(p) != warm {
 			continue
 		}
-		for _, id := range view.copyHolders(p) {
+		for _, id := range view.CopyHolders(p) {
 			byMember[id] = append(byMember[id], p)
 		}
 	}
@@ -303,7 +303,7 @@ func (k *keeper) handOver(ctx context.Context) error {
 			continue
 		}
 		before[p] = sum.Digest
-		holders := view.copyHolders(p)
+		holders := view.CopyHolders(p)
 		missing[p] = len(holders)
 		for _, id := range holders {
 			byMember[id] = append(byMember[id], p)

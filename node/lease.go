@@ -100,7 +100,7 @@ func (l *lease) renew() {
 	slices.Reverse(heard)
 	need := l.others(view)
 	if need > 0 && !l.held() && !l.vainly() && !planted.Is(planted.LeaseByOne) {
-		need = max(need, len(view.others(l.node.id)))
+		need = max(need, len(view.Others(l.node.id)))
 	}
 	switch {
 	case need == 0:
@@ -123,7 +123,7 @@ func (l *lease) others(view *View) int {
 	if l.node.cfg.PartitionMode == PartitionMajority {
 		return l.majority(view) - 1
 	}
-	return min(1, len(view.others(l.node.id)))
+	return min(1, len(view.Others(l.node.id)))
 }
 
 func (l *lease) majority(view *View) int {
@@ -141,15 +141,15 @@ func (l *lease) viewChanged(view *View) {
 		}
 		now := view.Named(m.Name)
 		switch {
-		case m.serves():
+		case m.Serves():
 			l.stable[m.Name] = true
 		case (m.Left || m.State == StateLeaving) && (now == nil || now == m):
 			delete(l.stable, m.Name) // it has said good-bye
 		}
 	}
 	l.mu.Unlock()
-	l.alone.Store(len(view.others(l.node.id)) == 0 && slices.ContainsFunc(view.Members, func(m *Member) bool {
-		return m.ID != l.node.id && m.Role == RoleNode && !m.Left && !l.node.hasEnded(m.ID)
+	l.alone.Store(len(view.Others(l.node.id)) == 0 && slices.ContainsFunc(view.Members, func(m *Member) bool {
+		return m.ID != l.node.id && m.Role == RoleNode && !m.Left && !l.node.View().HasEnded(m.ID)
 	}))
 	l.renew()
 }

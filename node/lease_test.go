@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -33,19 +34,18 @@ func tableOf(names []string) *ring.Table {
 
 // glance lets n's lease look at a view of these members.
 func (n *Node) glance(members ...*Member) *View {
-	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member)}
 	var names []string
 	for _, m := range members {
-		v.byID[m.ID] = m
-		if m.Up {
-			v.byName[m.Name] = m
-		}
-		if m.serves() {
-			v.nodes, names = append(v.nodes, m), append(names, m.Name)
+		if m.Serves() {
+			names = append(names, m.Name)
 		}
 	}
 	slices.Sort(names)
-	v.Table = tableOf(names)
+	// A view takes the table of the last one over where the names are the same.
+	v, err := member.NewView(n.id, members, n.cfg.ringParams(), &View{Table: tableOf(names)})
+	if err != nil {
+		panic(err)
+	}
 	n.members.view.Store(v)
 	n.rings.viewChanged(v)
 	n.lease.viewChanged(v)

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -36,7 +37,7 @@ func newMembership(n *Node, self ID, own Meta, params ring.Params) (*membership,
 		node: n, self: self, own: own, params: params,
 		wake: make(chan struct{}, 1), gone: make(map[ID]string), told: make(map[ID]State), leases: make(map[ID]time.Duration), deaths: make(map[string][]time.Duration), pulse: make(chan struct{}),
 	}
-	empty, err := newView(self, nil, params, nil)
+	empty, err := member.NewView(self, nil, params, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -72,10 +73,10 @@ func (m *membership) kick() {
 func (m *membership) update() {
 	last := m.view.Load()
 	members := m.collect()
-	if last.shows(members) {
+	if last.Shows(members) {
 		return
 	}
-	view, err := newView(m.self, members, m.params, last)
+	view, err := member.NewView(m.self, members, m.params, last)
 	if err != nil {
 		m.node.log.Error("no ring from this view, the last one stays", "error", err)
 		return
@@ -130,7 +131,7 @@ func (m *membership) collect() []*Member {
 			delete(m.told, id)
 		}
 	}
-	sortMembers(members)
+	member.Sort(members)
 	return members
 }
 

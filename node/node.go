@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,7 +21,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
-	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -62,6 +61,7 @@ type Node struct {
 	mends      chan ID
 	pubsub     *pubsub
 	redis      *redis.Server // nil without -resp
+	topology   atomic.Pointer[shownTopology]
 
 	ctx     context.Context // ends with the node; its cause says why
 	cancel  context.CancelCauseFunc
@@ -119,7 +119,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, id: newID(cfg), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
+		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
 		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1), draining: make(chan struct{}, 1),
 		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: newEvents(cfg.Now),
 	}
@@ -156,15 +156,6 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	return n, nil
 }
 
-func newID(cfg Config) ID {
-	if planted.Is(planted.BootIgnored) {
-		return ID{cfg.Name, "00000000000000000000"}
-	}
-	var random [8]byte
-	rand.Read(random[:])
-	return ID{cfg.Name, fmt.Sprintf("%012x%s", cfg.Now().UnixMilli(), hex.EncodeToString(random[:]))}
-}
-
 // tagOf says by which tag a user's sessions are found: the one in braces.
 func tagOf(key string) (tag string, braced bool) {
 	tag = ring.Tag(key)
@@ -176,7 +167,7 @@ func tagOf(key string) (tag string, braced bool) {
 func (n *Node) merged(key string) {
 	p := ring.Partition(key)
 	if ph := n.owner.phaseOf(p); ph == warm || ph == fetching {
-		n.replicator.Mark(n.View().copyHolders(p), key)
+		n.replicator.Mark(n.View().CopyHolders(p), key)
 	}
 }
 
@@ -303,7 +294,7 @@ func (n *Node) joinCluster(ctx context.Context) error {
 			continue
 		}
 		if _, err := n.gossip.join([]string{seed}); err != nil {
-			if isMismatch(err) {
+			if member.IsMismatch(err) {
 				return fmt.Errorf("-join: %w", err)
 			}
 			n.log.Debug("seed does not answer yet", "error", err)
@@ -443,7 +434,7 @@ func (n *Node) linkTo(id ID) *link {
 }
 
 func (n *Node) linkNamed(id string) *link {
-	parsed, err := parseID(id)
+	parsed, err := member.ParseID(id)
 	if err != nil {
 		return nil
 	}
@@ -457,7 +448,7 @@ func (n *Node) allLinks() []*link {
 	for _, l := range n.links {
 		all = append(all, l)
 	}
-	slices.SortFunc(all, func(a, b *link) int { return compare(a.id.String(), b.id.String()) })
+	slices.SortFunc(all, func(a, b *link) int { return a.id.Compare(b.id) })
 	return all
 }
 
@@ -467,7 +458,7 @@ func (n *Node) liveLinks() []*link {
 	view := n.View()
 	return slices.DeleteFunc(n.allLinks(), func(l *link) bool {
 		m := view.Member(l.id)
-		return (m == nil || !m.Up) && (n.hasEnded(l.id) || !n.vouches(l.id))
+		return (m == nil || !m.Up) && (n.View().HasEnded(l.id) || !n.vouches(l.id))
 	})
 }
 
@@ -477,37 +468,6 @@ func (n *Node) liveLinks() []*link {
 func (n *Node) vouches(id ID) bool {
 	l := n.linkTo(id)
 	return l != nil && l.heardLately() || n.members.promised(id)
-}
-
-// ended says whether a boot takes part no more.
-func (n *Node) ended(id ID) bool {
-	m := n.View().Member(id)
-	return m == nil || !m.Up
-}
-
-// hasEnded says whether a boot's process is known to have ended: its address
-// refused a connection or answers as another boot, or it said good-bye. A
-// member that gossip merely holds for dead may be frozen, and come back.
-func (n *Node) hasEnded(id ID) bool {
-	view := n.View()
-	m := view.Member(id)
-	switch {
-	case m == nil:
-		// So long gone that gossip has forgotten it; unless it is newer than all
-		// that gossip has told of the name, and so will be told of soon.
-		newest := ""
-		for _, m := range view.Members {
-			if m.Name == id.Name {
-				newest = max(newest, m.Boot)
-			}
-		}
-		return newest == "" || newest > id.Boot
-	case m.Refused || m.Left:
-		return true
-	default:
-		now := view.Named(id.Name)
-		return now != nil && now.Boot > id.Boot
-	}
 }
 
 // mendView asks for a full exchange of members with one whose ring differs, or

@@ -93,7 +93,7 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 	for i, l := range links {
 		// A holder that was equal once has what this node has written since,
 		// and what others have given to it, who are asked for themselves.
-		if id := l.id.String(); slices.Contains(view.copyHolders(p), id) && n.keeper.isSynced(id, p) {
+		if id := l.id.String(); slices.Contains(view.CopyHolders(p), id) && n.keeper.isSynced(id, p) {
 			continue
 		}
 		wg.Go(func() { errs[i] = n.replicator.FetchKeys(ctx, l, p, keys...) })
@@ -120,7 +120,7 @@ func (n *Node) inTouch(view *View) (links []*link, ok bool) {
 		return nil, false
 	}
 	for _, m := range view.Members {
-		if m.ID == n.id || m.Role != RoleNode || n.hasEnded(m.ID) {
+		if m.ID == n.id || m.Role != RoleNode || n.View().HasEnded(m.ID) {
 			continue
 		}
 		l := n.linkTo(m.ID)

@@ -62,7 +62,7 @@ func TestAFullHolder(t *testing.T) {
 		for i := range 1000 {
 			k := string(rune('a'+i%26)) + string(rune('a'+i/26))
 			holds := false
-			for _, id := range v.copyHolders(partitionOf(line("GET " + k).Batch)) {
+			for _, id := range v.CopyHolders(partitionOf(line("GET " + k).Batch)) {
 				holds = holds || id == b.ID.String()
 			}
 			if holds == with {

@@ -282,7 +282,7 @@ func (o *ownership) mayClaimLocked(p int, view *View, links []*link) bool {
 		return false
 	}
 	holder := part.holder.by
-	if holder == (ID{}) || holder == o.node.id || o.node.hasEnded(holder) || planted.Is(planted.AliveIgnored) {
+	if holder == (ID{}) || holder == o.node.id || o.node.View().HasEnded(holder) || planted.Is(planted.AliveIgnored) {
 		return true
 	}
 	if o.node.vouches(holder) {

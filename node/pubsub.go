@@ -99,7 +99,7 @@ func (p *pubsub) tell(ctx context.Context, messages []message, want func(*link) 
 	var wg sync.WaitGroup
 	frame := encodeMessages(messages)
 	for _, l := range p.node.allLinks() {
-		if p.node.ended(l.id) || !want(l) {
+		if !p.node.View().Up(l.id) || !want(l) {
 			continue
 		}
 		wg.Go(func() {
@@ -123,7 +123,7 @@ func (p *pubsub) announce(ctx context.Context) {
 	var wg sync.WaitGroup
 	ping := p.node.ping()
 	for _, l := range p.node.allLinks() {
-		if !p.node.ended(l.id) {
+		if p.node.View().Up(l.id) {
 			wg.Go(func() { _, _ = l.Call(ctx, typePing, ping) }) // the answer is that it knows
 		}
 	}

@@ -292,7 +292,7 @@ func (n *Node) copied(ctx context.Context, partitions []int, copies int) int {
 	for pause := waitPoll; ; pause = min(2*pause, waitPollMost) {
 		least, waiting := reached, partitions[:0:0]
 		for _, p := range partitions {
-			got := n.replicator.CaughtUp(n.View().copyHolders(p), begin)
+			got := n.replicator.CaughtUp(n.View().CopyHolders(p), begin)
 			if least = min(least, got); got < copies {
 				waiting = append(waiting, p)
 			} else {
@@ -391,8 +391,26 @@ func (n *Node) heardSince(asked time.Duration) bool {
 	})
 }
 
-// Topology implements redis.Cluster.
-func (c redisCluster) Topology() redis.Topology { return c.node.View().topology }
+// shownTopology is a view as Redis clients are shown it.
+type shownTopology struct {
+	view *View
+	redis.Topology
+}
+
+// Topology implements redis.Cluster. It is asked for with every command, so
+// that of the last view is kept.
+func (c redisCluster) Topology() redis.Topology {
+	view := c.node.View()
+	if shown := c.node.topology.Load(); shown != nil && shown.view == view {
+		return shown.Topology
+	}
+	t := redis.Topology{Table: view.Table, Self: c.node.id.Name}
+	for _, m := range view.Nodes() {
+		t.Members = append(t.Members, redis.Member{Name: m.Name, RESP: m.RESP})
+	}
+	c.node.topology.Store(&shownTopology{view, t})
+	return t
+}
 
 // Info implements redis.Cluster.
 func (c redisCluster) Info() redis.Info {

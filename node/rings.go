@@ -62,7 +62,7 @@ func (r *rings) viewChanged(view *View) {
 // look sees whether all nodes of the view see the same ring. While a cut is being
 // noticed there are rings that nobody else sees, and that move no copies.
 func (r *rings) look(view *View) {
-	if slices.ContainsFunc(view.others(r.node.id), func(m *Member) bool {
+	if slices.ContainsFunc(view.Others(r.node.id), func(m *Member) bool {
 		l := r.node.linkTo(m.ID)
 		return l == nil || !l.heardLately() || l.ringSeen() != view.Table.Fingerprint()
 	}) {
@@ -131,7 +131,7 @@ func (r *rings) outOfReach(p int, owner ID, answered []copyOf) bool {
 			id := seen[i].ids[name]
 			at := slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
 			if at < 0 {
-				silent = silent || !r.node.hasEnded(id)
+				silent = silent || !r.node.View().HasEnded(id)
 				continue
 			}
 			left := answered[at].leftAt

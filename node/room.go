@@ -40,7 +40,7 @@ func (n *Node) setCrowded() {
 	}
 	view := n.View()
 	for p := range ring.Partitions {
-		n.store.SetCrowded(p, slices.ContainsFunc(view.copyHolders(p), func(id string) bool { return full[id] }))
+		n.store.SetCrowded(p, slices.ContainsFunc(view.CopyHolders(p), func(id string) bool { return full[id] }))
 	}
 }
 

@@ -4,17 +4,15 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"slices"
-)
 
-// secretTagSize is enough to tell secrets apart, and too little to tell anything
-// of them.
-const secretTagSize = 4
+	"github.com/seed-95a32959/holdfast/internal/member"
+)
 
 // secretTag is what a member tells others of the secret that signs its cookies.
 func secretTag(secret []byte) string {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("holdfast: tag of a cookie secret"))
-	return string(mac.Sum(nil)[:secretTagSize])
+	return string(mac.Sum(nil)[:member.SecretTagSize])
 }
 
 // ownSecretTag is this member's, or empty where no user gets a cookie from it:

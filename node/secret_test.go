@@ -33,7 +33,7 @@ func TestOtherSecretsAreNamed(t *testing.T) {
 	}
 	eventually(t, "all know all", func() bool {
 		for _, n := range nodes {
-			if len(n.View().byName) < len(nodes) {
+			if up := slices.DeleteFunc(slices.Clone(n.View().Members), func(m *Member) bool { return !m.Up }); len(up) < len(nodes) {
 				return false
 			}
 		}

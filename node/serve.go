@@ -339,7 +339,7 @@ func (n *Node) serveBlind(p int, w work, r reply, err error) (reply, error) {
 
 // markAll says that the other copies of what has been changed are behind.
 func (n *Node) markAll(p int, r reply) {
-	holders := n.View().copyHolders(p)
+	holders := n.View().CopyHolders(p)
 	for _, key := range r.changed {
 		n.replicator.Mark(holders, key)
 	}
@@ -376,7 +376,7 @@ func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) 
 	n.stats.degraded.Add(1)
 	if len(r.changed) > 0 {
 		n.markAll(p, r)
-		r.Unconfirmed = len(n.View().copyHolders(p)) > 0
+		r.Unconfirmed = len(n.View().CopyHolders(p)) > 0
 	}
 	return r, ctx.Err()
 }
@@ -396,7 +396,7 @@ func (n *Node) confirm(ctx context.Context, p int, keys []string, ack session.Ac
 	defer cancel()
 	for {
 		changed := n.members.changed()
-		holders := n.View().copyHolders(p)
+		holders := n.View().CopyHolders(p)
 		want := ack.Copies(len(holders))
 		if acked = n.waitAll(ctx, holders, keys, want); acked >= want {
 			return acked, nil
@@ -437,7 +437,7 @@ func (n *Node) waitAll(ctx context.Context, holders, keys []string, want int) (a
 func (n *Node) copyDeletes(ctx context.Context, p int, r *reply) {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
-	holders := n.View().copyHolders(p)
+	holders := n.View().CopyHolders(p)
 	r.Acked = n.waitAll(ctx, holders, r.changed, len(holders))
 	r.Unconfirmed = r.Acked < len(holders)
 	if r.Unconfirmed {

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -36,7 +38,7 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 }
 
 // id is the given boot of a member: a later one has the larger number.
-func id(name string, boot int) ID { return ID{name, fmt.Sprintf("%012x%08x", boot, 7)} }
+func id(name string, boot int) ID { return ID{Name: name, Boot: fmt.Sprintf("%012x%08x", boot, 7)} }
 
 // up is a ready node as another one sees it.
 func up(name string, boot int) *Member {
@@ -47,7 +49,7 @@ func up(name string, boot int) *Member {
 func (n *Node) see(t testing.TB, members ...*Member) *View {
 	t.Helper()
 	self := up(n.id.Name, 1)
-	v, err := newView(n.id, append([]*Member{self}, members...), n.cfg.ringParams(), n.View())
+	v, err := member.NewView(n.id, append([]*Member{self}, members...), n.cfg.ringParams(), n.View())
 	require.NoError(t, err)
 	n.members.view.Store(v)
 	return v
@@ -65,7 +67,7 @@ func (n *Node) link(m *Member) *link {
 // ownedBy returns a partition that a view gives to a member.
 func ownedBy(t testing.TB, v *View, name string) int {
 	t.Helper()
-	for p := range v.copies {
+	for p := range ring.Partitions {
 		if v.Table.Owner(p) == name {
 			return p
 		}
@@ -90,7 +92,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 var (
 	anyName = rapid.StringMatching(`[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?`)
 	anyBoot = rapid.StringMatching(`[0-9a-f]{20}`)
-	anyID   = rapid.Custom(func(t *rapid.T) ID { return ID{anyName.Draw(t, "name"), anyBoot.Draw(t, "boot")} })
+	anyID   = rapid.Custom(func(t *rapid.T) ID { return ID{Name: anyName.Draw(t, "name"), Boot: anyBoot.Draw(t, "boot")} })
 )
 
 func atMilli(ms int64) func() time.Time { return func() time.Time { return time.UnixMilli(ms) } }

@@ -12,60 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/ring"
 )
-
-// A view depends on the facts and not on the order in which they came.
-func TestViewDependsOnTheSetOfMembersOnly(t *testing.T) {
-	params := ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}
-	self := id("a", 1)
-	state := rapid.SampledFrom([]State{StateJoining, StateReady, StateReady, StateLeaving})
-	rapid.Check(t, func(t *rapid.T) {
-		var members []*Member
-		for i := range rapid.IntRange(1, 4).Draw(t, "names") {
-			name := string(rune('a' + i))
-			boots := rapid.IntRange(1, 3).Draw(t, "boots")
-			takesPart := rapid.IntRange(1, 4).Draw(t, "up")
-			for boot := 1; boot <= boots; boot++ {
-				m := up(name, boot)
-				m.Up, m.State = boot == takesPart, state.Draw(t, "state")
-				m.Role = rapid.SampledFrom([]Role{RoleNode, RoleNode, RoleNode, RoleRouter}).Draw(t, "role")
-				m.HTTP = rapid.SampledFrom([]string{"x:1", "x:2", "x:3"}).Draw(t, "http")
-				members = append(members, m)
-			}
-		}
-		shuffled := rapid.Permutation(members).Draw(t, "order")
-		one, err := newView(self, members, params, nil)
-		require.NoError(t, err)
-		two, err := newView(self, shuffled, params, nil)
-		require.NoError(t, err)
-		require.Equal(t, one.Members, two.Members)
-		require.Equal(t, one.nodes, two.nodes)
-		require.Equal(t, one.lost, two.lost)
-		require.Equal(t, one.copies, two.copies)
-		require.Equal(t, one.Table.Fingerprint(), two.Table.Fingerprint())
-
-		upAt, elsewhere := map[string]bool{}, map[string]bool{}
-		var serving []string
-		for _, m := range members {
-			require.Same(t, m, one.Member(m.ID))
-			if m.Up {
-				require.Same(t, m, one.Named(m.Name))
-				upAt[m.HTTP] = true
-			} else {
-				elsewhere[m.HTTP] = true
-			}
-			if m.serves() {
-				serving = append(serving, m.Name)
-			}
-		}
-		require.Equal(t, one.Table.Members(), serving, "the ring has the nodes that are up and ready, and no others")
-		for address := range elsewhere {
-			require.Equal(t, !upAt[address], one.lost[address], "%s is lost unless a member that is up has it", address)
-		}
-		require.Len(t, one.Nodes(), len(serving))
-	})
-}
 
 func TestCopyHoldersAreTheOtherHoldersBoots(t *testing.T) {
 	t.Parallel()
@@ -79,7 +28,7 @@ func TestCopyHoldersAreTheOtherHoldersBoots(t *testing.T) {
 				want = append(want, boots[name])
 			}
 		}
-		require.Equal(t, want, v.copyHolders(p), "partition %d", p)
+		require.Equal(t, want, v.CopyHolders(p), "partition %d", p)
 	}
 }
 
@@ -94,7 +43,7 @@ func TestRestartKeepsTheTableAndMovesTheCopies(t *testing.T) {
 	before.Up = false
 	v := n.see(t, before, up("b", 2))
 	require.Same(t, old.Table, v.Table)
-	require.Equal(t, []string{id("b", 2).String()}, v.copyHolders(0))
+	require.Equal(t, []string{id("b", 2).String()}, v.CopyHolders(0))
 	require.NotSame(t, v.Table, n.see(t).Table)
 }
 
@@ -168,7 +117,7 @@ func TestNewestBootThatIsNotGoneTakesPart(t *testing.T) {
 				}
 			}
 		}
-		v, err := newView(n.id, n.members.collect(), n.cfg.ringParams(), n.View())
+		v, err := member.NewView(n.id, n.members.collect(), n.cfg.ringParams(), n.View())
 		require.NoError(t, err)
 		for _, name := range []string{"a", "b", "c"} {
 			if want[name] == 0 {
@@ -207,7 +156,7 @@ func TestNewerStateCounts(t *testing.T) {
 	require.Equal(t, StateReady, see())
 	n.members.setTold(b, StateLeaving)
 	require.Equal(t, StateLeaving, see())
-	require.Empty(t, n.View().copyHolders(0), "a leaving node owns nothing")
+	require.Empty(t, n.View().CopyHolders(0), "a leaving node owns nothing")
 
 	n.gossip.mu.Lock()
 	delete(n.gossip.heard, b.String())
@@ -227,32 +176,12 @@ func TestSnapshotOrderDoesNotMatter(t *testing.T) {
 	for i := range 20 {
 		n.hear(id(fmt.Sprint("m", i%7), rand.IntN(9)+1), i%3 != 0, false)
 	}
-	first, err := newView(n.id, n.members.collect(), n.cfg.ringParams(), nil)
+	first, err := member.NewView(n.id, n.members.collect(), n.cfg.ringParams(), nil)
 	require.NoError(t, err)
 	for range 5 {
-		again, err := newView(n.id, n.members.collect(), n.cfg.ringParams(), nil)
+		again, err := member.NewView(n.id, n.members.collect(), n.cfg.ringParams(), nil)
 		require.NoError(t, err)
 		require.Equal(t, first.Members, again.Members)
 		require.Equal(t, first.Table.Fingerprint(), again.Table.Fingerprint())
 	}
-}
-
-// hasEnded speaks of processes: a member that gossip merely holds for dead may
-// be frozen, and come back.
-func TestHasEnded(t *testing.T) {
-	t.Parallel()
-	n := still(t, "a")
-	frozen, refused, left, old := up("b", 1), up("c", 1), up("d", 1), up("e", 1)
-	for _, m := range []*Member{frozen, refused, left, old} {
-		m.Up = false
-	}
-	frozen.Gone, refused.Gone, refused.Refused, left.Gone, left.Left = true, true, true, true, true
-	n.see(t, frozen, refused, left, old, up("e", 2), up("f", 1))
-	for id, want := range map[ID]bool{
-		frozen.ID: false, refused.ID: true, left.ID: true, old.ID: true, id("e", 2): false, id("f", 1): false, id("unknown", 1): true,
-	} {
-		require.Equal(t, want, n.hasEnded(id), "%s", id)
-	}
-	require.True(t, n.ended(frozen.ID))
-	require.False(t, n.ended(id("f", 1)))
 }

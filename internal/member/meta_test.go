@@ -1,9 +1,10 @@
-package node
+package member
 
 import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 	"github.com/stretchr/testify/require"
@@ -11,6 +12,11 @@ import (
 
 	"github.com/seed-95a32959/holdfast/ring"
 )
+
+var anyID = rapid.Custom(func(t *rapid.T) ID {
+	name := rapid.StringMatching(`[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?`).Draw(t, "name")
+	return ID{name, rapid.StringMatching(`[0-9a-f]{20}`).Draw(t, "boot")}
+})
 
 func TestMetaRoundTrip(t *testing.T) {
 	short := rapid.StringN(0, 20, 60)
@@ -24,46 +30,47 @@ func TestMetaRoundTrip(t *testing.T) {
 			Peer: short.Draw(t, "peer"), Params: short.Draw(t, "params"),
 			Secret: rapid.SampledFrom([]string{"", "\x00\x01\xfe\xff"}).Draw(t, "secret"),
 		}
-		b, err := m.encode()
+		b, err := m.Encode()
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(b), memberlist.MetaMaxSize)
-		got, err := decodeMeta(b)
+		got, err := DecodeMeta(b)
 		require.NoError(t, err)
 		require.Equal(t, m, got)
 
 		for n := range b { // whatever is cut off is missed
-			_, err := decodeMeta(b[:n])
+			_, err := DecodeMeta(b[:n])
 			require.Error(t, err, "first %d of %d bytes", n, len(b))
 		}
-		_, err = decodeMeta(append(b, 0))
+		_, err = DecodeMeta(append(b, 0))
 		require.ErrorIs(t, err, errMeta)
 	})
 }
 
 func TestMetaBounds(t *testing.T) {
 	t.Parallel()
+	require.Equal(t, memberlist.MetaMaxSize, MaxMeta)
 	m := Meta{Role: RoleNode, State: StateReady}
-	empty, err := m.encode()
+	empty, err := m.Encode()
 	require.NoError(t, err)
 
 	m.Zone = strings.Repeat("z", 255)
 	m.HTTP = strings.Repeat("h", memberlist.MetaMaxSize-len(empty)-255)
-	full, err := m.encode()
+	full, err := m.Encode()
 	require.NoError(t, err)
 	require.Len(t, full, memberlist.MetaMaxSize)
-	got, err := decodeMeta(full)
+	got, err := DecodeMeta(full)
 	require.NoError(t, err)
 	require.Equal(t, m, got)
 
 	m.HTTP += "h"
-	_, err = m.encode()
+	_, err = m.Encode()
 	require.ErrorContains(t, err, "513 bytes, accepted are 512")
-	_, err = Meta{Zone: strings.Repeat("z", 256)}.encode()
+	_, err = Meta{Zone: strings.Repeat("z", 256)}.Encode()
 	require.ErrorContains(t, err, "accepted are 255")
 
-	odd, err := Meta{Role: RoleNode, State: StateReady, Secret: "abc"}.encode()
+	odd, err := Meta{Role: RoleNode, State: StateReady, Secret: "abc"}.Encode()
 	require.NoError(t, err)
-	_, err = decodeMeta(odd)
+	_, err = DecodeMeta(odd)
 	require.ErrorIs(t, err, errMeta)
 }
 
@@ -75,19 +82,19 @@ func TestMetaOfLongestConfigurationFits(t *testing.T) {
 	_, err := Meta{
 		Role: RoleNode, State: StateReady, Pid: 1 << 31, Zone: strings.Repeat("z", 32), HTTP: address, Admin: address, RESP: address, Peer: address,
 		Params: ring.Params{VirtualNodes: 1000, Load: 1.2345678901234567, Copies: 16}.String(),
-		Secret: secretTag(nil),
-	}.encode()
+		Secret: strings.Repeat("x", SecretTagSize),
+	}.Encode()
 	require.NoError(t, err)
 }
 
 func TestMetaOfAnotherWireVersionIsNamed(t *testing.T) {
 	t.Parallel()
-	b, err := Meta{Role: RoleNode, State: StateReady}.encode()
+	b, err := Meta{Role: RoleNode, State: StateReady}.Encode()
 	require.NoError(t, err)
-	b[0] = wireVersion + 1
-	_, err = decodeMeta(b)
-	require.EqualError(t, err, fmt.Sprintf("wire version %d differs from this member's %d", wireVersion+1, wireVersion))
-	require.True(t, isMismatch(err))
+	b[0] = Wire + 1
+	_, err = DecodeMeta(b)
+	require.EqualError(t, err, fmt.Sprintf("wire version %d differs from this member's %d", Wire+1, Wire))
+	require.True(t, IsMismatch(err))
 }
 
 func TestCheckParamsNamesParameterAndBothValues(t *testing.T) {
@@ -101,24 +108,24 @@ func TestCheckParamsNamesParameterAndBothValues(t *testing.T) {
 		{ring.Params{VirtualNodes: 50, Load: 1.25, Copies: 2}, "vnodes=100 here, vnodes=50 at b"},
 		{ring.Params{VirtualNodes: 100, Load: 1.5, Copies: 2}, "load=1.25 here, load=1.5 at b"},
 	} {
-		err := checkParams(ours.String(), c.theirs.String(), "b")
+		err := CheckParams(ours.String(), c.theirs.String(), "b")
 		require.ErrorContains(t, err, c.want)
-		require.True(t, isMismatch(err), "a join that fails with it is not tried again")
+		require.True(t, IsMismatch(err), "a join that fails with it is not tried again")
 	}
-	require.NoError(t, checkParams(ours.String(), ours.String(), "b"))
-	require.ErrorContains(t, checkParams(ours.String(), ours.String()+" new=1", "b"), "parameters differ")
-	require.ErrorContains(t, checkParams(ours.String(), "", "b"), "parameters differ")
+	require.NoError(t, CheckParams(ours.String(), ours.String(), "b"))
+	require.ErrorContains(t, CheckParams(ours.String(), ours.String()+" new=1", "b"), "parameters differ")
+	require.ErrorContains(t, CheckParams(ours.String(), "", "b"), "parameters differ")
 }
 
 func TestParseID(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := anyID.Draw(t, "id")
-		got, err := parseID(want.String())
+		got, err := ParseID(want.String())
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	})
 	for _, bad := range []string{"", "a", "a~", "~1", "-a~1", "a b~1", strings.Repeat("a", 65) + "~1"} {
-		_, err := parseID(bad)
+		_, err := ParseID(bad)
 		require.ErrorContains(t, err, "must be <name>~<boot>", "%q", bad)
 	}
 }
@@ -131,7 +138,7 @@ func TestLaterBootIsLarger(t *testing.T) {
 		if early > late {
 			early, late = late, early
 		}
-		a, b := newID(Config{Name: "a", Now: atMilli(early)}), newID(Config{Name: "a", Now: atMilli(late)})
+		a, b := NewID("a", time.UnixMilli(early)), NewID("a", time.UnixMilli(late))
 		require.Len(t, a.Boot, 28)
 		require.NotEqual(t, a.Boot, b.Boot)
 		if early < late {
@@ -141,22 +148,22 @@ func TestLaterBootIsLarger(t *testing.T) {
 }
 
 func FuzzDecodeMeta(f *testing.F) {
-	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2", Secret: "\x01\x02\x03\x04"}.encode()
+	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2", Secret: "\x01\x02\x03\x04"}.Encode()
 	require.NoError(f, err)
 	f.Add(b)
-	f.Add([]byte{wireVersion, 'n', 1, 0, 0x80})
-	f.Add(append([]byte{wireVersion, 'n', 1, 1, 7, 255}, make([]byte, 300)...))
+	f.Add([]byte{Wire, 'n', 1, 0, 0x80})
+	f.Add(append([]byte{Wire, 'n', 1, 1, 7, 255}, make([]byte, 300)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := decodeMeta(b)
+		m, err := DecodeMeta(b)
 		if err != nil {
 			return
 		}
-		again, err := m.encode()
+		again, err := m.Encode()
 		if err != nil {
 			require.Greater(t, len(b), memberlist.MetaMaxSize)
 			return
 		}
-		got, err := decodeMeta(again)
+		got, err := DecodeMeta(again)
 		require.NoError(t, err)
 		require.Equal(t, m, got)
 	})

@@ -1,10 +1,12 @@
-package node
+package member
 
 import (
+	"cmp"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -27,8 +29,8 @@ type Member struct {
 	Since time.Time
 }
 
-// serves says whether the member can own partitions.
-func (m *Member) serves() bool { return m.Up && m.Role == RoleNode && m.State == StateReady }
+// Serves says whether the member can own partitions.
+func (m *Member) Serves() bool { return m.Up && m.Role == RoleNode && m.State == StateReady }
 
 // View is one immutable picture of the membership. A change makes a new one,
 // swapped whole; readers take no lock.
@@ -45,22 +47,18 @@ type View struct {
 	copies [][]string // per partition: the IDs, as strings, that should hold a copy, without this member
 	nodes  []*Member  // the table's members, by name
 
-	appsDown bool           // beside some of the nodes
-	topology redis.Topology // as the Redis door shows it
+	appsDown bool // beside some of the nodes
 }
 
-// shows says whether these, sorted, are the members of the view, in the same state.
-func (v *View) shows(members []*Member) bool {
+// Shows says whether these, sorted, are the members of the view, in the same state.
+func (v *View) Shows(members []*Member) bool {
 	return slices.EqualFunc(v.Members, members, func(a, b *Member) bool { return *a == *b })
 }
 
-// sortMembers sorts by name, the newest boot first.
-func sortMembers(members []*Member) {
+// Sort sorts by name, the newest boot first.
+func Sort(members []*Member) {
 	slices.SortFunc(members, func(a, b *Member) int {
-		if c := compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		return compare(b.Boot, a.Boot)
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(b.Boot, a.Boot))
 	})
 }
 
@@ -73,18 +71,18 @@ func (v *View) Member(id ID) *Member { return v.byID[id] }
 // Nodes returns the ready nodes, by name.
 func (v *View) Nodes() []*Member { return v.nodes }
 
-// others returns the ready nodes beside self.
-func (v *View) others(self ID) []*Member {
+// Others returns the ready nodes beside self.
+func (v *View) Others(self ID) []*Member {
 	return slices.DeleteFunc(slices.Clone(v.nodes), func(m *Member) bool { return m.ID == self })
 }
 
-// copyHolders returns the members beside this one that should have a copy of
+// CopyHolders returns the members beside this one that should have a copy of
 // partition p.
-func (v *View) copyHolders(p int) []string { return v.copies[p] }
+func (v *View) CopyHolders(p int) []string { return v.copies[p] }
 
-// newView computes the view that self has of members.
-func newView(self ID, members []*Member, params ring.Params, last *View) (*View, error) {
-	sortMembers(members)
+// NewView computes the view that self has of members.
+func NewView(self ID, members []*Member, params ring.Params, last *View) (*View, error) {
+	Sort(members)
 	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), lost: make(map[string]bool)}
 	var names []string
 	for _, m := range members {
@@ -94,7 +92,7 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 			continue
 		}
 		v.byName[m.Name] = m
-		if m.serves() {
+		if m.Serves() {
 			names = append(names, m.Name)
 			v.nodes = append(v.nodes, m)
 			v.appsDown = v.appsDown || m.AppDown
@@ -112,10 +110,6 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 		}
 		v.Table = table
 	}
-	v.topology = redis.Topology{Table: v.Table, Self: self.Name}
-	for _, m := range v.nodes {
-		v.topology.Members = append(v.topology.Members, redis.Member{Name: m.Name, RESP: m.RESP})
-	}
 	v.copies = make([][]string, ring.Partitions)
 	for p := range v.copies {
 		for _, name := range v.Table.Holders(p) {
@@ -127,13 +121,41 @@ func newView(self ID, members []*Member, params ring.Params, last *View) (*View,
 	return v, nil
 }
 
-func compare(a, b string) int {
+// AppsDown says whether the application beside some node does not answer.
+func (v *View) AppsDown() bool { return v.appsDown }
+
+// Lost says whether a public address belongs only to members that are not up.
+func (v *View) Lost(address string) bool { return v.lost[address] }
+
+// LostAddresses returns all of these addresses, in no order.
+func (v *View) LostAddresses() iter.Seq[string] { return maps.Keys(v.lost) }
+
+// Up says whether a boot takes part.
+func (v *View) Up(id ID) bool {
+	m := v.Member(id)
+	return m != nil && m.Up
+}
+
+// HasEnded says whether a boot's process is known to have ended: its address
+// refused a connection or answers as another boot, or it said good-bye. A
+// member that gossip merely holds for dead may be frozen, and come back.
+func (v *View) HasEnded(id ID) bool {
+	m := v.Member(id)
 	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+	case m == nil:
+		// So long gone that gossip has forgotten it; unless it is newer than all
+		// that gossip has told of the name, and so will be told of soon.
+		newest := ""
+		for _, m := range v.Members {
+			if m.Name == id.Name {
+				newest = max(newest, m.Boot)
+			}
+		}
+		return newest == "" || newest > id.Boot
+	case m.Refused || m.Left:
+		return true
 	default:
-		return 0
+		now := v.Named(id.Name)
+		return now != nil && now.Boot > id.Boot
 	}
 }

@@ -1,63 +1,15 @@
-package node
+package member
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/hashicorp/memberlist"
 )
 
-// wireVersion is the version of what members send each other. Members of
+// Wire is the version of what members send each other. Members of
 // different versions refuse each other.
-const wireVersion = 5
-
-// ID is one boot of one member. A process that is killed and back within a
-// second fires no gossip event, yet it is empty; so each boot is a member of
-// its own, and only the ring goes by the name alone.
-type ID struct {
-	Name string
-	// Boot is the start of the process in unix milliseconds, 12 hex digits,
-	// and 16 random ones: a later boot has the larger string.
-	Boot string
-}
-
-// String is the name that gossip knows the boot by.
-func (id ID) String() string { return id.Name + "~" + id.Boot }
-
-func parseID(s string) (ID, error) {
-	name, boot, ok := strings.Cut(s, "~")
-	if !ok || !namePattern.MatchString(name) || boot == "" {
-		return ID{}, fmt.Errorf("gossip name %q: must be <name>~<boot>", s)
-	}
-	return ID{name, boot}, nil
-}
-
-// State is what a member says of itself. It only goes forward.
-type State byte
-
-const (
-	// StateJoining members take part but own nothing yet.
-	StateJoining State = iota + 1
-	// StateReady members own partitions.
-	StateReady
-	// StateLeaving members own none, and hand over what they hold.
-	StateLeaving
-)
-
-func (s State) String() string {
-	switch s {
-	case StateJoining:
-		return "joining"
-	case StateReady:
-		return "ready"
-	case StateLeaving:
-		return "leaving"
-	default:
-		return fmt.Sprintf("state(%d)", byte(s))
-	}
-}
+const Wire = 5
 
 // Meta is what a member tells all others through gossip.
 type Meta struct {
@@ -72,18 +24,25 @@ type Meta struct {
 	RESP    string
 	Peer    string
 	Params  string // what must agree, as ring.Params.String gives it
-	// Secret is the tag of the secret that signs the member's cookies, see
-	// secretTag; empty if it gives users none.
+	// Secret is the tag of the secret that signs the member's cookies,
+	// SecretTagSize bytes; empty if it gives users none.
 	Secret string
 }
+
+// SecretTagSize is enough to tell secrets apart, and too little to tell
+// anything of them.
+const SecretTagSize = 4
+
+// MaxMeta bounds the encoded metadata, in bytes: memberlist's MetaMaxSize.
+const MaxMeta = 512
 
 const flagAppDown byte = 1
 
 var errMeta = errors.New("malformed metadata")
 
-// encode writes the metadata: version, role, state and flags in one byte each,
+// Encode writes the metadata: version, role, state and flags in one byte each,
 // the pid as uvarint, then each string behind its length in one byte.
-func (m Meta) encode() ([]byte, error) {
+func (m Meta) Encode() ([]byte, error) {
 	role := byte('n')
 	if m.Role == RoleRouter {
 		role = 'r'
@@ -92,7 +51,7 @@ func (m Meta) encode() ([]byte, error) {
 	if m.AppDown {
 		flags |= flagAppDown
 	}
-	b := []byte{wireVersion, role, byte(m.State), flags}
+	b := []byte{Wire, role, byte(m.State), flags}
 	b = binary.AppendUvarint(b, uint64(m.Pid))
 	for _, s := range []string{m.Zone, m.HTTP, m.Admin, m.RESP, m.Peer, m.Params, m.Secret} {
 		if len(s) > 255 {
@@ -100,20 +59,20 @@ func (m Meta) encode() ([]byte, error) {
 		}
 		b = append(append(b, byte(len(s))), s...)
 	}
-	if len(b) > memberlist.MetaMaxSize {
-		return nil, fmt.Errorf("metadata: %d bytes, accepted are %d: give shorter addresses or zone", len(b), memberlist.MetaMaxSize)
+	if len(b) > MaxMeta {
+		return nil, fmt.Errorf("metadata: %d bytes, accepted are %d: give shorter addresses or zone", len(b), MaxMeta)
 	}
 	return b, nil
 }
 
-// decodeMeta reads what encode wrote; anything else is an error.
-func decodeMeta(b []byte) (Meta, error) {
+// DecodeMeta reads what Encode wrote; anything else is an error.
+func DecodeMeta(b []byte) (Meta, error) {
 	var m Meta
 	if len(b) < 5 {
 		return m, fmt.Errorf("%d bytes: %w", len(b), errMeta)
 	}
-	if b[0] != wireVersion {
-		return m, fmt.Errorf("wire version %d differs from this member's %d", b[0], wireVersion)
+	if b[0] != Wire {
+		return m, fmt.Errorf("wire version %d differs from this member's %d", b[0], Wire)
 	}
 	switch b[1] {
 	case 'n':
@@ -144,7 +103,7 @@ func decodeMeta(b []byte) (Meta, error) {
 		*s = string(b[1 : 1+int(b[0])])
 		b = b[1+int(b[0]):]
 	}
-	if n := len(m.Secret); n != 0 && n != secretTagSize {
+	if n := len(m.Secret); n != 0 && n != SecretTagSize {
 		return m, fmt.Errorf("secret tag of %d bytes: %w", n, errMeta)
 	}
 	if len(b) > 0 {
@@ -153,9 +112,9 @@ func decodeMeta(b []byte) (Meta, error) {
 	return m, nil
 }
 
-// checkParams compares what must agree over the cluster and names the first
+// CheckParams compares what must agree over the cluster and names the first
 // parameter that does not, with both values.
-func checkParams(ours, theirs, who string) error {
+func CheckParams(ours, theirs, who string) error {
 	if ours == theirs {
 		return nil
 	}
@@ -166,4 +125,10 @@ func checkParams(ours, theirs, who string) error {
 		}
 	}
 	return fmt.Errorf("parameters differ: %q here, %q at %s: all members must have the same", ours, theirs, who)
+}
+
+// IsMismatch says whether a join failed because this member does not fit into
+// the cluster, which waiting does not mend: CheckParams or DecodeMeta said so there. memberlist passes errors on as text.
+func IsMismatch(err error) bool {
+	return strings.Contains(err.Error(), "parameters differ") || strings.Contains(err.Error(), "wire version")
 }

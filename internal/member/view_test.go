@@ -1,0 +1,91 @@
+package member
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// id is the given boot of a member: a later one has the larger number.
+func id(name string, boot int) ID { return ID{name, fmt.Sprintf("%012x%08x", boot, 7)} }
+
+// up is a ready node as another one sees it.
+func up(name string, boot int) *Member {
+	return &Member{ID: id(name, boot), Meta: Meta{Role: RoleNode, State: StateReady, HTTP: name + ":80", Peer: name + ":83"}, Gossip: "10.0.0.1:84", Up: true}
+}
+
+// A view depends on the facts and not on the order in which they came.
+func TestViewDependsOnTheSetOfMembersOnly(t *testing.T) {
+	params := ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}
+	self := id("a", 1)
+	state := rapid.SampledFrom([]State{StateJoining, StateReady, StateReady, StateLeaving})
+	rapid.Check(t, func(t *rapid.T) {
+		var members []*Member
+		for i := range rapid.IntRange(1, 4).Draw(t, "names") {
+			name := string(rune('a' + i))
+			boots := rapid.IntRange(1, 3).Draw(t, "boots")
+			takesPart := rapid.IntRange(1, 4).Draw(t, "up")
+			for boot := 1; boot <= boots; boot++ {
+				m := up(name, boot)
+				m.Up, m.State = boot == takesPart, state.Draw(t, "state")
+				m.Role = rapid.SampledFrom([]Role{RoleNode, RoleNode, RoleNode, RoleRouter}).Draw(t, "role")
+				m.HTTP = rapid.SampledFrom([]string{"x:1", "x:2", "x:3"}).Draw(t, "http")
+				members = append(members, m)
+			}
+		}
+		shuffled := rapid.Permutation(members).Draw(t, "order")
+		one, err := NewView(self, members, params, nil)
+		require.NoError(t, err)
+		two, err := NewView(self, shuffled, params, nil)
+		require.NoError(t, err)
+		require.Equal(t, one.Members, two.Members)
+		require.Equal(t, one.nodes, two.nodes)
+		require.Equal(t, one.lost, two.lost)
+		require.Equal(t, one.copies, two.copies)
+		require.Equal(t, one.Table.Fingerprint(), two.Table.Fingerprint())
+
+		upAt, elsewhere := map[string]bool{}, map[string]bool{}
+		var serving []string
+		for _, m := range members {
+			require.Same(t, m, one.Member(m.ID))
+			if m.Up {
+				require.Same(t, m, one.Named(m.Name))
+				upAt[m.HTTP] = true
+			} else {
+				elsewhere[m.HTTP] = true
+			}
+			if m.Serves() {
+				serving = append(serving, m.Name)
+			}
+		}
+		require.Equal(t, one.Table.Members(), serving, "the ring has the nodes that are up and ready, and no others")
+		for address := range elsewhere {
+			require.Equal(t, !upAt[address], one.lost[address], "%s is lost unless a member that is up has it", address)
+		}
+		require.Len(t, one.Nodes(), len(serving))
+	})
+}
+
+// HasEnded speaks of processes: a member that gossip merely holds for dead may
+// be frozen, and come back.
+func TestHasEnded(t *testing.T) {
+	t.Parallel()
+	frozen, refused, left, old := up("b", 1), up("c", 1), up("d", 1), up("e", 1)
+	for _, m := range []*Member{frozen, refused, left, old} {
+		m.Up = false
+	}
+	frozen.Gone, refused.Gone, refused.Refused, left.Gone, left.Left = true, true, true, true, true
+	v, err := NewView(id("a", 1), []*Member{up("a", 1), frozen, refused, left, old, up("e", 2), up("f", 1)}, ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}, nil)
+	require.NoError(t, err)
+	for id, want := range map[ID]bool{
+		frozen.ID: false, refused.ID: true, left.ID: true, old.ID: true, id("e", 2): false, id("f", 1): false, id("unknown", 1): true,
+	} {
+		require.Equal(t, want, v.HasEnded(id), "%s", id)
+	}
+	require.False(t, v.Up(frozen.ID))
+	require.True(t, v.Up(id("f", 1)))
+}
