@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"internal/admit":       nil,
 	"internal/costtest":    nil,
 	"internal/steady":      {xsys, "internal/buffers"},
+	"internal/ownership":   {"ring", "internal/member", "internal/planted", xxhash},
 	"internal/planted":     nil,
 	"internal/alloctest":   nil,
 	"internal/selftest":    {"internal/planted"},
@@ -66,7 +67,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
 	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/ownership", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }

@@ -1,0 +1,156 @@
+package ownership
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/planted"
+)
+
+// ClaimTimeout is how long a claimant waits for a voter that is silent. It is
+// the time after which a client gets an answer that says to come back.
+const ClaimTimeout = time.Second
+
+// A claim that could not be settled by settleTime after it was made is given up,
+// even with everybody's consent, and promises lapse at PromiseTime: by then it
+// is certain that nobody will serve by the claim.
+const (
+	settleTime  = ClaimTimeout + 250*time.Millisecond
+	PromiseTime = settleTime + 250*time.Millisecond
+)
+
+// Round is a claim under way, of all that this member may claim at a moment.
+type Round struct {
+	Request
+	began time.Duration
+}
+
+// maxVoters is how many a request can name.
+const maxVoters = math.MaxUint8
+
+// Round claims every partition that the ring gives to this member and that it
+// may claim now. complete says that all that the ring gives are served here, so
+// that the pause between rounds starts anew only after a success.
+func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
+	complete = true
+	voters := c.voters(now)
+	var parts []int
+	for p := range c.parts {
+		part := &c.parts[p]
+		if part.serving() || c.view.Table.Owner(p) != c.self.Name {
+			continue
+		}
+		complete = false
+		if part.phase == Away && !part.dropping && c.mayClaim(now, part, voters) {
+			parts = append(parts, p)
+		}
+	}
+	if len(parts) == 0 {
+		return Todo{Later: !complete}, complete
+	}
+	c.maxEpoch++
+	r := &Round{
+		Request: Request{Epoch: c.maxEpoch, Ring: c.view.Table.Fingerprint(), Asked: voters[:min(len(voters), maxVoters)], Parts: parts},
+		began:   now,
+	}
+	for _, p := range parts {
+		c.setPhase(p, Claiming)
+		c.promise(now, p, Claim{r.Epoch, c.self}) // older claims come too late
+	}
+	return Todo{Claim: r, Later: true}, false
+}
+
+// mayClaim says whether this member may ask voters for a partition.
+func (c *Core) mayClaim(now time.Duration, part *partition, voters []member.ID) bool {
+	if c.pending(now, part, c.self) && !slices.Contains(voters, part.promised.By) {
+		return false
+	}
+	holder := part.holder.By
+	if holder == (member.ID{}) || holder == c.self || c.view.HasEnded(holder) || planted.Is(planted.AliveIgnored) {
+		return true
+	}
+	if c.vouches(now, holder) {
+		// An owner that is alive gives a partition up only to a claimant that
+		// sees the same ring: two views that differ would pull it to and fro.
+		p := c.peers[holder]
+		return p != nil && p.ring == c.view.Table.Fingerprint()
+	}
+	// Silent: its lease has ended if it cannot reach this member, and gossip must
+	// agree that it is lost.
+	return !c.view.Up(holder)
+}
+
+// Settle decides by the answers what became of a round. answers has, for each
+// voter that was asked, its answers for each partition, nil if it was silent.
+// sums are of the copies here: a partition that is not known, because an
+// operation has held it for too long, is given up and claimed again soon.
+func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Sum) (todo Todo) {
+	late := now-r.began > settleTime // such as frozen meanwhile
+	mine := Claim{r.Epoch, c.self}
+	for i, p := range r.Parts {
+		part := &c.parts[p]
+		if part.phase != Claiming {
+			todo.Later = true // a claim with a higher epoch was accepted meanwhile
+			continue
+		}
+		won := !late && sums[i].Known && !part.promised.Newer(mine)
+		var answered, sources, equal []member.ID
+		copies, owner := []copyOf{{c.self, part.leftAt()}}, part.holder.By
+		moved := false
+		for j, id := range r.Asked {
+			if answers[j] == nil {
+				// Silent. A member that has ended cannot serve; of any other it is
+				// not known, and it may hold the only copy.
+				won = won && !c.view.Up(id)
+				continue
+			}
+			a := answers[j][i]
+			if a.Status != Accepted && a.Status != Moved {
+				won = false
+				todo.FarEpoch = !c.refused(p, a) || todo.FarEpoch
+				continue
+			}
+			answered, moved = append(answered, id), moved || a.Status == Moved
+			copies = append(copies, copyOf{id, now - a.Left})
+			if a.Digest == sums[i].Digest {
+				equal = append(equal, id)
+			} else if a.Count > 0 {
+				sources = append(sources, id)
+			}
+		}
+		if !won {
+			c.setPhase(p, Away)
+			todo.Later = true
+			continue
+		}
+		if moved {
+			sources, equal = answered, nil
+		}
+		c.setHolder(p, mine)
+		if len(sources) == 0 {
+			c.setPhase(p, Warm)
+		} else {
+			part.sources = sources
+			c.setPhase(p, Fetching)
+		}
+		c.setUnverified(p, c.outOfReach(p, owner, copies))
+		todo.Open = append(todo.Open, Opened{Partition: p, Equal: equal, Fetch: len(sources) > 0})
+	}
+	return todo
+}
+
+// refused takes in the claim that stands in the way of one's own. It returns
+// false for an epoch that is too far off to count.
+func (c *Core) refused(p int, a Answer) (near bool) {
+	near = c.heardOf(a.Epoch)
+	id, err := member.ParseID(a.Claimant)
+	if err != nil || !near {
+		return near // nobody holds it there, or that cannot be told yet
+	}
+	if claim := (Claim{a.Epoch, id}); a.Status == Early && claim.Newer(c.parts[p].holder) {
+		c.setHolder(p, claim)
+	}
+	return near
+}

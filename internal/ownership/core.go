@@ -1,0 +1,365 @@
+package ownership
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// Mode says what an owner does that cannot reach the others.
+type Mode string
+
+const (
+	// Available serves on, and marks its answers as degraded. When the network
+	// heals, both sides' writes are merged.
+	Available Mode = "available"
+	// Majority refuses unless it reaches a majority of the nodes that the
+	// cluster last had, so that at most one side serves.
+	Majority Mode = "majority"
+)
+
+// Config is what a Core has to know from the start.
+type Config struct {
+	Self member.ID
+	Mode Mode // default Available
+	// Partitions is how many there are, ring.Partitions by default. With fewer,
+	// as when all that can happen is tried, the first ones count.
+	Partitions int
+}
+
+// Core is one member's part in ownership. Times are the member's monotonic
+// clock since some moment of its own; only durations are ever compared between
+// members. It is not safe for concurrent use: its driver calls it under one
+// lock, and does what the Todo says before it answers anybody.
+type Core struct {
+	self member.ID
+	mode Mode
+	gate *Gate
+	view *member.View
+
+	parts    []partition
+	maxEpoch uint64
+	// promisedAt is the newest of the partitions'.
+	promisedAt time.Duration
+
+	// peers are the nodes that this member has or had contact with.
+	peers map[member.ID]*peer
+	// granted says when this member last answered a boot's heartbeat, which gave
+	// that boot a lease.
+	granted map[member.ID]time.Duration
+
+	// lastAsk is when the others were last asked and not all answered; 0 for
+	// never.
+	lastAsk time.Duration
+	// stable are the nodes that count as the whole cluster: those that are in
+	// the view, and those that vanished without a good-bye.
+	stable map[string]bool
+
+	history history
+}
+
+// peer is another node.
+type peer struct {
+	// heard is when the newest heartbeat that it has answered was sent, 0 for
+	// never.
+	heard time.Duration
+	ring  string // fingerprint of its ring, as it last said
+}
+
+// partition is what this member knows of who serves one partition.
+type partition struct {
+	phase Phase
+	// holder is the newest claim known to be in force: its claimant serves.
+	holder Claim
+	// promised is the newest claim that this member has agreed to. Its claimant
+	// serves as soon as all voters have agreed; older ones are refused.
+	promised   Claim
+	promisedAt time.Duration
+	// dropped says that a copy was handed over and forgotten here, and droppedAt
+	// when the last one was.
+	dropped   bool
+	droppedAt time.Duration
+	// dropping says that this is happening now: until it is over, this member
+	// does not claim the partition, and does not say what it has of it.
+	dropping bool
+	// sources are the holders whose copies differed when the claim was answered.
+	sources []member.ID
+	// unverified says that the copies are out of reach: see Decision. unreached
+	// says that it is so because no source could be reached.
+	unverified, unreached bool
+}
+
+// leftAt is when the last copy was handed over; long before all that can be
+// asked for if none was.
+func (p *partition) leftAt() time.Duration {
+	if !p.dropped {
+		return -NeverLeft
+	}
+	return p.droppedAt
+}
+
+// Todo is what a step of the Core wants done. Its driver does it before it
+// answers anybody and before it lets go of what keeps other steps out, in this
+// order:
+//
+//  1. Close: from that moment no operation begins in these partitions.
+//  2. Open.
+//  3. All else, which can wait.
+//
+// Close, then digest, then answer is one step that nothing comes between: the
+// digest in an answer to a claim must cover every write that was answered here.
+type Todo struct {
+	Close []int
+	Open  []Opened
+	// Claim is to be sent to all voters that it names.
+	Claim *Round
+	// Beat lists members that should be sent a heartbeat now: the answer is
+	// waited for, or brings news.
+	Beat []member.ID
+	// Round says that something has changed that may allow a claim: ask for a
+	// round at once. Later says that a claim was refused, or may not be made yet,
+	// and that nothing known here says when it may: ask after a pause.
+	Round, Later bool
+	// Succeeded counts partitions that turned out to have been claimed by others
+	// while this member was out of touch. They are among those to close.
+	Succeeded int
+	// FarEpoch says that an epoch was heard of that is too far above all that are
+	// known to count.
+	FarEpoch bool
+	// Unleased says that nobody answered an owner who asked for its lease.
+	Unleased bool
+}
+
+// Opened is a partition that is served from now on.
+type Opened struct {
+	Partition int
+	// Equal are the members whose copies were found equal.
+	Equal []member.ID
+	// Fetch says that others have more of it: see Core.Sources.
+	Fetch bool
+}
+
+// New returns the Core of a member that knows of nobody.
+func New(cfg Config, empty *member.View) *Core {
+	n := cmp.Or(cfg.Partitions, ring.Partitions)
+	c := &Core{
+		self: cfg.Self, mode: cmp.Or(cfg.Mode, Available), gate: newGate(cfg.Self, n), view: empty, parts: make([]partition, n),
+		peers: make(map[member.ID]*peer), granted: make(map[member.ID]time.Duration), stable: make(map[string]bool),
+	}
+	c.gate.view.Store(empty)
+	return c
+}
+
+// Gate is where readers ask.
+func (c *Core) Gate() *Gate { return c.gate }
+
+// View is the newest view that the Core was given.
+func (c *Core) View() *member.View { return c.view }
+
+// Claims returns the claims in force as far as is known here.
+func (c *Core) Claims() *Table {
+	t := new(Table)
+	for p := range c.parts {
+		t[p] = c.parts[p].holder
+	}
+	return t
+}
+
+// SetView takes in a new view.
+func (c *Core) SetView(now time.Duration, view *member.View) Todo {
+	c.view = view
+	c.gate.view.Store(view)
+	c.syncPeers()
+	c.history.setView(now, view)
+	c.countStable()
+	c.gate.alone.Store(c.isAlone())
+	c.renew(now)
+	return Todo{Round: true}
+}
+
+// syncPeers has one peer for each other node that may be running. One that is
+// gone or held for dead is kept, as it may come back, until gossip has forgotten
+// it or its boot is known to have ended.
+func (c *Core) syncPeers() {
+	for _, m := range c.view.Members {
+		if m.ID == c.self || m.Role != member.RoleNode {
+			continue
+		}
+		newest := c.view.Named(m.Name)
+		switch _, known := c.peers[m.ID]; {
+		case m.Up && !known:
+			c.peers[m.ID] = &peer{}
+		case !m.Up && known && (m.Left || newest != nil && newest.ID != m.ID):
+			delete(c.peers, m.ID)
+		}
+	}
+	for id := range c.peers {
+		if c.view.Member(id) == nil {
+			delete(c.peers, id)
+		}
+	}
+}
+
+// Tick is to be called every second: it looks at whether the membership has
+// settled.
+func (c *Core) Tick(now time.Duration) Todo {
+	agrees := func(m *member.Member) bool {
+		p := c.peers[m.ID]
+		return p != nil && heardLately(p, now) && p.ring == c.view.Table.Fingerprint()
+	}
+	if !slices.ContainsFunc(c.view.Others(c.self), func(m *member.Member) bool { return !agrees(m) }) {
+		c.history.setAgreed(now, c.view)
+	}
+	c.settleMembership(now)
+	return Todo{}
+}
+
+// Settled says whether the ring has stood for so long that a member that is not
+// in it does not count any more.
+func (c *Core) Settled(now time.Duration) bool { return c.history.settled(now) }
+
+// Stands says whether all nodes have seen the same ring for a while.
+func (c *Core) Stands(now time.Duration) bool { return c.history.stands(now) }
+
+// setHolder records a claim that is in force.
+func (c *Core) setHolder(p int, claim Claim) {
+	part := &c.parts[p]
+	c.gate.claims.Store(c.gate.claims.Load() ^ part.holder.hash(p) ^ claim.hash(p))
+	part.holder = claim
+	if claim.Newer(part.promised) {
+		part.promised = claim
+	}
+	c.maxEpoch = max(c.maxEpoch, claim.Epoch)
+	c.publish(p)
+}
+
+// promise records that this member has agreed to a claim, or has made it.
+func (c *Core) promise(now time.Duration, p int, claim Claim) {
+	c.promisedAt = now
+	c.parts[p].promised, c.parts[p].promisedAt = claim, now
+	c.publish(p)
+}
+
+func (c *Core) setPhase(p int, ph Phase) {
+	part := &c.parts[p]
+	part.phase = ph
+	if ph == Away || part.unreached {
+		part.unverified = false
+	}
+	part.unreached = false
+	if ph == Warm || ph == Away {
+		part.sources = nil
+	}
+	c.publish(p)
+}
+
+func (c *Core) setUnverified(p int, yes bool) {
+	c.parts[p].unverified = yes
+	c.publish(p)
+}
+
+// publish shows readers how partition p stands.
+func (c *Core) publish(p int) {
+	part := &c.parts[p]
+	c.gate.parts[p].Store(&standing{part.phase, part.unverified, part.holder, part.promised, part.promisedAt})
+}
+
+// epochStep is how far above the highest known epoch one may be that is heard
+// of. An honest one is one above it, or, where this member has just started or
+// was cut off, as far as the cluster has come: a claim every millisecond for 49
+// days. Without a bound a single frame could name the last epoch there is, and
+// no claim could go above it.
+const epochStep = 1 << 32
+
+// heardOf takes in that an epoch is known elsewhere. It returns false for one
+// that is too far above all that is known here, which must not count yet.
+// Members that have drifted apart find together in steps.
+func (c *Core) heardOf(epoch uint64) (near bool) {
+	if limit := c.maxEpoch + epochStep; epoch > limit {
+		c.maxEpoch = limit
+		return false
+	}
+	c.maxEpoch = max(c.maxEpoch, epoch)
+	return true
+}
+
+// vouches says whether a boot is alive as far as this member knows, or may hold
+// a lease that this member has given: one has answered the other within the
+// last second.
+func (c *Core) vouches(now time.Duration, id member.ID) bool {
+	if p := c.peers[id]; p != nil && heardLately(p, now) {
+		return true
+	}
+	at, given := c.granted[id]
+	return given && now-at < LeaseTime
+}
+
+func heardLately(p *peer, now time.Duration) bool { return p.heard > 0 && now-p.heard < LeaseTime }
+
+// voters are the nodes whose consent a claim needs, in a fixed order: those that
+// take part, and those that gossip has given up but that this member has heard.
+func (c *Core) voters(now time.Duration) []member.ID {
+	ids := slices.SortedFunc(maps.Keys(c.peers), member.ID.Compare)
+	return slices.DeleteFunc(ids, func(id member.ID) bool {
+		return !c.view.Up(id) && (c.view.HasEnded(id) || !c.vouches(now, id))
+	})
+}
+
+// BeginDrop is asked before the copy of a partition that this member neither
+// serves nor should hold is forgotten. The driver forgets it only after true, and
+// then calls EndDrop.
+func (c *Core) BeginDrop(p int) bool {
+	part := &c.parts[p]
+	may := part.phase == Away && !part.dropping
+	part.dropping = part.dropping || may
+	return may
+}
+
+// EndDrop says whether the copy was forgotten.
+func (c *Core) EndDrop(now time.Duration, p int, dropped bool) {
+	part := &c.parts[p]
+	part.dropping = false
+	if dropped {
+		part.dropped, part.droppedAt = true, now
+	}
+}
+
+// serving says whether this member serves a partition.
+func (p *partition) serving() bool { return p.phase >= Fetching }
+
+// served says whether another member than from serves the partition and is
+// alive as far as this member can vouch.
+func (c *Core) served(now time.Duration, part *partition, from member.ID) bool {
+	holder := part.holder.By
+	switch {
+	case planted.Is(planted.AliveIgnored):
+		return false
+	case holder == c.self:
+		return part.serving()
+	case holder == (member.ID{}), holder.Name == from.Name, c.view.HasEnded(holder):
+		return false // nobody, or an earlier boot of the claimant, or nobody any more
+	default:
+		return c.vouches(now, holder)
+	}
+}
+
+// pending says whether another claimant than from may have become the owner
+// with this member's consent, or be about to, and this member has not been told
+// yet. To agree to from's claim too would make two owners, unless from asks that
+// one as well: a member that has just started can be known here and not there.
+func (c *Core) pending(now time.Duration, part *partition, from member.ID) bool {
+	claim := part.promised
+	switch {
+	case planted.Is(planted.AliveIgnored), planted.Is(planted.UnaskedIgnored):
+		return false
+	case claim.By == c.self, claim.By.Name == from.Name, !claim.Newer(part.holder):
+		return false
+	default:
+		return now-part.promisedAt < PromiseTime && !c.view.HasEnded(claim.By)
+	}
+}

@@ -1,0 +1,127 @@
+package ownership
+
+import (
+	"slices"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+const (
+	// provenAfter is how long a ring must stand, with everybody's agreement, for
+	// its copies to be in place.
+	provenAfter = 3 * time.Second
+	// maxPast bounds how many past rings are kept.
+	maxPast = 16
+)
+
+// history is what this member remembers of the rings that it has seen, by which
+// it knows where the copies of a partition must be.
+type history struct {
+	now    pastRing
+	agreed time.Duration // since when all who are in it are known to see it so, 0 for not yet
+	past   []pastRing    // given up, the newest last
+}
+
+// pastRing is a ring with the boots that were in it.
+type pastRing struct {
+	table  *ring.Table
+	ids    map[string]member.ID
+	since  time.Duration
+	proven bool // it stood long enough for its copies to be in place
+}
+
+// owner returns the boot that the ring gives a partition to.
+func (r *pastRing) owner(p int) member.ID { return r.ids[r.table.Owner(p)] }
+
+// setView takes in the ring of a new view.
+func (h *history) setView(now time.Duration, view *member.View) {
+	ids := make(map[string]member.ID)
+	for _, m := range view.Nodes() {
+		ids[m.Name] = m.ID
+	}
+	if view.Table == h.now.table {
+		h.now.ids = ids
+		return
+	}
+	if h.now.table != nil {
+		h.now.proven = h.stands(now)
+		h.past = append(h.past, h.now)
+		h.past = h.past[max(0, len(h.past)-maxPast):]
+	}
+	h.now, h.agreed = pastRing{table: view.Table, ids: ids, since: now}, 0
+}
+
+// setAgreed says that all nodes of the view see the same ring. While a cut is
+// being noticed there are rings that nobody else sees, and that move no copies.
+func (h *history) setAgreed(now time.Duration, view *member.View) {
+	if view.Table == h.now.table && h.agreed == 0 {
+		h.agreed = now
+	}
+}
+
+func (h *history) stands(now time.Duration) bool { return h.agreed != 0 && now-h.agreed > provenAfter }
+
+func (h *history) settled(now time.Duration) bool { return now-h.now.since >= stableAfter }
+
+// copyOf says of a voter when it handed the copy over that it had.
+type copyOf struct {
+	holder member.ID
+	leftAt time.Duration
+}
+
+// outOfReach says whether no holder of a copy of partition p is among those who
+// have answered a claim, the claimant among them, although one of them may be
+// alive: what they hold is not known then. Members whose processes have ended
+// have nothing left to ask for.
+//
+// The copies are where the newest ring wants them that is proven and gave the
+// partition to its owner so far; a ring that the partition was never claimed by
+// proves nothing. A holder that has handed its copy over since has given it to
+// the holders by the ring of that moment.
+func (c *Core) outOfReach(p int, owner member.ID, answered []copyOf) bool {
+	seen := append(slices.Clone(c.history.past), c.history.now)
+	base := -1
+	for i := range seen {
+		if s := &seen[i]; s.proven && (base < 0 || s.owner(p) == owner || seen[base].owner(p) != owner) {
+			base = i
+		}
+	}
+	if base < 0 {
+		return false
+	}
+	silent := false
+	looked := make([]bool, len(seen))
+	var reached func(i int) bool
+	reached = func(i int) bool {
+		if looked[i] {
+			return false
+		}
+		looked[i] = true
+		for _, name := range seen[i].table.Holders(p) {
+			id := seen[i].ids[name]
+			at := slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
+			if at < 0 {
+				silent = silent || !c.view.HasEnded(id)
+				continue
+			}
+			left := answered[at].leftAt
+			if left < seen[i].since || reached(ringAt(seen, left)) {
+				return true
+			}
+		}
+		return false
+	}
+	return !reached(base) && silent
+}
+
+// ringAt returns which of the rings, in order of time, stood at a time that is
+// not before all of them.
+func ringAt(seen []pastRing, at time.Duration) int {
+	later := slices.IndexFunc(seen, func(s pastRing) bool { return s.since > at })
+	if later < 0 {
+		later = len(seen)
+	}
+	return later - 1
+}

@@ -1,0 +1,232 @@
+package ownership
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/planted"
+)
+
+// LeaseTime is for how long a heartbeat's answer entitles its sender to serve
+// without asking, from the moment when the heartbeat was sent. A member that
+// answers does not agree to a succession for as long after it has answered, so
+// the lease has ended by the time that a successor starts. Only durations are
+// compared, each on one member's monotonic clock.
+const LeaseTime = time.Second
+
+// stableAfter is how long a majority must see one membership before what counts
+// as the whole cluster shrinks to it.
+const stableAfter = 30 * time.Second
+
+// A lease covers all partitions: every claim needs the consent of every live
+// node, and a node that has just answered this one's heartbeat refuses claims to
+// what this one serves.
+//
+// While a lease has run out, the owner may have been succeeded. So may the first
+// member that answers: two processes that stood still together know of nothing,
+// and each would give the other a lease. So after that all others must answer
+// before this member serves again, or, if not all do in time, as many as usual
+// (AskFailed).
+
+// Ponged takes in the answer of a heartbeat that was sent to a peer: what it
+// says of its ring and of claims (nil unless it differs), and then the lease,
+// if it gives one. The order matters: a lease must not be used before what has
+// been claimed meanwhile is known.
+func (c *Core) Ponged(now, sent time.Duration, from member.ID, ring string, claims *Table, lease bool) Todo {
+	todo := c.hear(from, ring, claims)
+	if p := c.peers[from]; p != nil && lease {
+		p.heard = max(sent, 1)
+		c.renew(now)
+	}
+	return todo
+}
+
+// Pinged takes in a heartbeat of a peer, whose claims have the given hash, and
+// says how to answer it: with a lease or without, and with the claims known here
+// or, if the peer knows the same, without.
+//
+// First the promise is made, then this member looks at those that it has made to
+// others: from now on it does not agree to a succession of the peer for
+// LeaseTime, and if it has agreed to one before, it gives no lease.
+func (c *Core) Pinged(now time.Duration, from member.ID, ring string, hash uint64) (lease, claims bool, todo Todo) {
+	c.granted[from] = now
+	maps.DeleteFunc(c.granted, func(_ member.ID, at time.Duration) bool { return now-at >= LeaseTime })
+	claimants := c.succeeding(now, from)
+	todo = c.hear(from, ring, nil)
+	todo.Beat = append(todo.Beat, claimants...) // its answer says what became of the claim
+	return len(claimants) == 0, hash != c.gate.ClaimsHash(), todo
+}
+
+// hear takes in what a peer says of its ring and of the claims that it knows.
+func (c *Core) hear(from member.ID, ring string, claims *Table) (todo Todo) {
+	if claims != nil {
+		todo = c.merge(claims)
+	}
+	if p := c.peers[from]; p != nil && p.ring != ring {
+		p.ring = ring
+		todo.Round = true
+	}
+	return todo
+}
+
+// merge takes in another member's table. A partition that this member serves and
+// that was claimed since by another is closed at once: requests are forwarded
+// from here on, and what was written here meanwhile is handed over.
+func (c *Core) merge(table *Table) (todo Todo) {
+	highest := uint64(0)
+	for p := range c.parts {
+		highest = max(highest, table[p].Epoch)
+	}
+	limit := c.maxEpoch + epochStep
+	todo.FarEpoch = !c.heardOf(highest)
+	for p := range c.parts {
+		part, claim := &c.parts[p], table[p]
+		if claim.Epoch == 0 || claim.Epoch > limit || !claim.Newer(part.holder) {
+			continue
+		}
+		c.setHolder(p, claim)
+		if part.serving() && claim.By != c.self {
+			todo.Close = append(todo.Close, p)
+			c.setPhase(p, Away)
+			todo.Succeeded++
+		}
+	}
+	todo.Round = todo.Succeeded > 0
+	return todo
+}
+
+// succeeding returns who is about to succeed holder in some partition with this
+// member's consent. Until it is known whether that came about, this member must
+// not give holder a lease: holder would not learn from the answer that it has
+// been succeeded. A promise lapses when its claim must have been settled.
+func (c *Core) succeeding(now time.Duration, holder member.ID) (claimants []member.ID) {
+	if now-c.promisedAt >= PromiseTime || planted.Is(planted.LeaseDespite) {
+		return nil // the usual case: all have lapsed
+	}
+	for p := range c.parts {
+		part := &c.parts[p]
+		open := part.holder.By == holder && part.promised.By != holder && part.promised.Newer(part.holder)
+		if open && now-part.promisedAt < PromiseTime && !slices.Contains(claimants, part.promised.By) {
+			claimants = append(claimants, part.promised.By)
+		}
+	}
+	return claimants
+}
+
+// renew computes the lease from what was heard.
+func (c *Core) renew(now time.Duration) {
+	var heard []time.Duration
+	for _, m := range c.view.Nodes() {
+		if p := c.peers[m.ID]; p != nil {
+			heard = append(heard, p.heard)
+		}
+	}
+	slices.Sort(heard)
+	slices.Reverse(heard)
+	need := c.quorum()
+	if need > 0 && !c.gate.Leased(now) && !c.lastAskFailed(now) && !planted.Is(planted.LeaseByOne) {
+		need = max(need, len(c.view.Others(c.self)))
+	}
+	switch {
+	case need == 0:
+		c.gate.lease.Store(math.MaxInt64)
+	case need > len(heard) || heard[need-1] == 0:
+		c.gate.lease.Store(0)
+	default:
+		c.gate.lease.Store(int64(heard[need-1] + LeaseTime))
+	}
+}
+
+// quorum returns how many other nodes must have answered for a lease to go on.
+func (c *Core) quorum() int {
+	if c.mode == Majority {
+		return c.majority() - 1
+	}
+	return min(1, len(c.view.Others(c.self)))
+}
+
+func (c *Core) majority() int { return max(len(c.stable), 1)/2 + 1 }
+
+// lastAskFailed says whether the others were asked a moment ago and not all
+// answered.
+func (c *Core) lastAskFailed(now time.Duration) bool {
+	return c.lastAsk != 0 && now-c.lastAsk <= LeaseTime
+}
+
+// ShouldAsk says whether an owner without a lease should ask the others before
+// it serves, rather than take the last asking for its answer.
+func (c *Core) ShouldAsk(now time.Duration) bool { return !c.lastAskFailed(now) }
+
+// AskFailed says that the others were asked, and that not all have answered in
+// time. If as many have as usual, that is a lease.
+func (c *Core) AskFailed(now time.Duration) Todo {
+	c.lastAsk = max(now, 1)
+	c.renew(now)
+	return Todo{Unleased: !c.gate.Leased(now)}
+}
+
+// Resumed says that this process was not running for a while: whatever it heard
+// before is too old to serve by.
+func (c *Core) Resumed(now time.Duration) Todo {
+	c.gate.lease.Store(0)
+	c.lastAsk = 0
+	var todo Todo
+	for id, p := range c.peers {
+		p.heard = 0
+		todo.Beat = append(todo.Beat, id)
+	}
+	slices.SortFunc(todo.Beat, member.ID.Compare)
+	c.renew(now)
+	return todo
+}
+
+// countStable keeps the account of what the whole cluster is.
+func (c *Core) countStable() {
+	for _, m := range c.view.Members {
+		if m.Role != member.RoleNode {
+			continue
+		}
+		now := c.view.Named(m.Name)
+		switch {
+		case m.Serves():
+			c.stable[m.Name] = true
+		case (m.Left || m.State == member.StateLeaving) && (now == nil || now == m):
+			delete(c.stable, m.Name) // it has said good-bye
+		}
+	}
+}
+
+// settleMembership shrinks the whole cluster to the present view once a majority
+// has seen it unchanged for a while: nodes that never came back no longer count.
+func (c *Core) settleMembership(now time.Duration) {
+	if !c.history.settled(now) {
+		return
+	}
+	for p := range c.parts {
+		if c.parts[p].unverified {
+			c.setUnverified(p, false) // who had the copies is not coming back
+		}
+	}
+	nodes := c.view.Nodes()
+	if len(nodes) <= len(c.stable)/2 || len(nodes) == len(c.stable) {
+		return
+	}
+	c.stable = make(map[string]bool, len(nodes))
+	for _, m := range nodes {
+		c.stable[m.Name] = true
+	}
+}
+
+// SplitSuspected says whether fewer than half of the cluster's nodes are in the
+// view: more likely a cut network than so many deaths.
+func (c *Core) SplitSuspected() bool { return 2*len(c.view.Nodes()) < len(c.stable) }
+
+// isAlone says whether this member sees no other node, and one may be alive.
+func (c *Core) isAlone() bool {
+	return len(c.view.Others(c.self)) == 0 && slices.ContainsFunc(c.view.Members, func(m *member.Member) bool {
+		return m.ID != c.self && m.Role == member.RoleNode && !m.Left && !c.view.HasEnded(m.ID)
+	})
+}

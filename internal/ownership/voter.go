@@ -1,0 +1,115 @@
+package ownership
+
+import (
+	"slices"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/planted"
+)
+
+// Judgement is what becomes of another member's claim here, in three steps whose
+// order keeps writes from being lost: Judge says what to close; then the driver
+// takes the sums, for which the operation that runs in a partition still has to
+// end; then Answer says what the claimant is told. From the first step on nothing
+// begins here, so a sum covers every write that was answered.
+type Judgement struct {
+	claim   Claim
+	parts   []int
+	answers []Answer
+	open    []int // of answers: accepted, and what is held here is not known yet
+
+	// Yielded counts the partitions that this member served until now.
+	Yielded int
+}
+
+// Sum is what this member holds of a partition. It is not Known while an
+// operation that takes long holds the partition.
+type Sum struct {
+	Digest uint64
+	Count  uint32
+	Known  bool
+}
+
+// Judge decides on the claim of from.
+func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, Todo) {
+	same := c.view.Table.Fingerprint() == r.Ring
+	j := &Judgement{claim: Claim{r.Epoch, from}, parts: r.Parts, answers: make([]Answer, len(r.Parts))}
+	var todo Todo
+	near := c.heardOf(r.Epoch)
+	todo.FarEpoch = !near
+	for i, p := range r.Parts {
+		part, a := &c.parts[p], &j.answers[i]
+		switch {
+		case !near:
+			*a = Answer{Status: Early, Epoch: c.maxEpoch}
+		case part.promised.Newer(j.claim):
+			*a = Answer{Status: Stale, Epoch: part.promised.Epoch, Claimant: part.promised.By.String()}
+		case c.served(now, part, from) && (!same || !r.asks(part.holder.By, c.self)):
+			*a = Answer{Status: Early, Epoch: part.holder.Epoch, Claimant: part.holder.By.String()}
+		case c.pending(now, part, from) && !r.asks(part.promised.By, c.self):
+			*a = Answer{Status: Early, Epoch: part.promised.Epoch} // which may never come into force
+		default:
+			a.Status = Accepted
+			c.promise(now, p, j.claim)
+			if part.phase != Away && !planted.Is(planted.ServesOn) {
+				todo.Close = append(todo.Close, p)
+				c.setPhase(p, Away)
+				j.Yielded++
+			}
+			j.open = append(j.open, i)
+		}
+	}
+	// It is possible that nobody ever serves by this claim. If the ring gives the
+	// partition to this member, it claims it anew as soon as the promise allows.
+	todo.Round = true
+	return j, todo
+}
+
+// Unsummed lists the partitions whose sums the answer waits for.
+func (j *Judgement) Unsummed() []int {
+	parts := make([]int, len(j.open))
+	for k, i := range j.open {
+		parts[k] = j.parts[i]
+	}
+	return parts
+}
+
+// SetSums takes in the sums of what Unsummed has listed, in that order, and
+// returns whether all are known now.
+func (j *Judgement) SetSums(sums []Sum) (all bool) {
+	var open []int
+	for k, i := range j.open {
+		if !sums[k].Known {
+			open = append(open, i)
+			continue
+		}
+		j.answers[i].Digest, j.answers[i].Count = sums[k].Digest, sums[k].Count
+	}
+	j.open = open
+	return len(open) == 0
+}
+
+// Answer is what the claimant is told, and of how many partitions it is told to
+// ask again because the sum is not known: what runs in them is about to end.
+func (c *Core) Answer(now time.Duration, j *Judgement) (answers []Answer, busy int) {
+	for _, i := range j.open {
+		j.answers[i] = Answer{Status: Early, Epoch: j.claim.Epoch}
+	}
+	answers = slices.Clone(j.answers)
+	for i := range answers {
+		part, a := &c.parts[j.parts[i]], &answers[i]
+		switch {
+		case a.Status != Accepted:
+		case part.promised != j.claim: // the sum may be from before a later claim
+			*a = Answer{Status: Stale, Epoch: part.promised.Epoch, Claimant: part.promised.By.String()}
+		case part.dropping: // the sum may be from before or after
+			a.Status = Moved
+		default:
+			if a.Left = now - part.leftAt(); a.Left < settleTime {
+				a.Status = Moved
+			}
+		}
+	}
+	return answers, len(j.open)
+}
