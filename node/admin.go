@@ -300,7 +300,7 @@ func (n *Node) adminReady(w http.ResponseWriter, _ *http.Request) {
 		why = append(why, "the application does not answer")
 	}
 	if n.cfg.Role == RoleNode {
-		if _, cold := n.owner.counts(); cold > 0 {
+		if _, cold := n.owner.gate.Counts(); cold > 0 {
 			why = append(why, fmt.Sprintf("%d partitions are cold", cold))
 		}
 		if below := n.keeper.belowTarget(); below > 0 {

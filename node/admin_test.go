@@ -96,15 +96,15 @@ func getChangesNothing(t *testing.T, nodes []*Node) {
 		digests     [ring.Partitions]uint64
 	}
 	look := func(n *Node) (s standing) {
-		s = standing{ring: n.View().Table.Fingerprint(), state: n.members.state().String(), claims: n.owner.claimsHash.Load()}
+		s = standing{ring: n.View().Table.Fingerprint(), state: n.members.state().String(), claims: n.owner.gate.ClaimsHash()}
 		for p := range s.digests {
 			s.digests[p] = n.store.Digest(p)
 		}
 		return s
 	}
 	require.Eventually(t, func() bool { // heartbeats have told everybody of every claim
-		hash := nodes[0].owner.claimsHash.Load()
-		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.owner.claimsHash.Load() != hash })
+		hash := nodes[0].owner.gate.ClaimsHash()
+		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.owner.gate.ClaimsHash() != hash })
 	}, time.Minute, recheck)
 	var before []standing
 	for _, n := range nodes {

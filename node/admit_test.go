@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 )
 
@@ -197,7 +198,7 @@ func TestClaimOfARouterIsRefused(t *testing.T) {
 	eventually(t, "the router is known", func() bool { return ada.View().Named("gate") != nil })
 	l, err := call(t, ada, "127.0.0.1", router.identity())
 	require.NoError(t, err)
-	_, err = l.Call(t.Context(), typeClaim, claimRequest{epoch: 1, parts: []int{1}}.encode())
+	_, err = l.Call(t.Context(), typeClaim, ownership.Request{Epoch: 1, Parts: []int{1}}.Encode())
 	require.ErrorContains(t, err, "claim of a router")
 	agree(t, ada)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -105,21 +106,20 @@ func safe(method string) bool {
 // nobody does. Without a lease it asks the others first.
 func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err error) {
 	p := ring.Partition(user)
-	if n.owner.phaseOf(p) == warm && n.lease.held() {
+	if d := n.owner.decide(p); d.Verdict == ownership.Serve && d.Leased {
 		return true, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
-	if !n.lease.held() {
-		_, _ = n.lease.ask(ctx) // whether the user's session may be used is for those who ask for it
+	if !n.owner.leased() {
+		_, _ = n.owner.ask(ctx) // whether the user's session may be used is for those who ask for it
 	}
 	for {
 		changed := n.members.changed()
-		v := n.owner.route(p)
-		if v.phase == warm || v.phase == fetching {
+		switch d := n.owner.decide(p); d.Verdict {
+		case ownership.Serve, ownership.FetchFirst:
 			return true, nil
-		}
-		if v.to != nil {
+		case ownership.Forward:
 			return false, nil
 		}
 		select {
@@ -154,9 +154,6 @@ func (n *Node) lookupApp(user string) router.Route {
 	view := n.View()
 	p := ring.Partition(user)
 	owner := n.ownerOf(view, p)
-	if ph := n.owner.phaseOf(p); ph == warm || ph == fetching {
-		owner = view.Member(n.id)
-	}
 	heir := view.Named(view.Table.Heir(p))
 	route := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: n.appTarget(owner), Heir: n.appTarget(heir)}
 	if owner == nil || !view.AppsDown() && (n.beside == nil || !n.beside.isDown()) {

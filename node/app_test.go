@@ -19,9 +19,7 @@ import (
 // alone is a still member that serves everything: no other one is in its view.
 func alone(t *testing.T, change ...func(*Config)) *Node {
 	n := still(t, "a", change...)
-	v := n.see(t)
-	n.rings.viewChanged(v)
-	n.lease.viewChanged(v)
+	n.see(t)
 	for p := range ring.Partitions {
 		n.serving(t, p, 1)
 	}

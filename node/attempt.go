@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
 )
@@ -58,8 +59,8 @@ func (a attempt) named(now time.Time) attempt {
 func (n *Node) fenceFor(key string, t router.Target) string {
 	p := ring.Partition(key)
 	epoch := uint64(0)
-	if v := n.owner.route(p); v.to != nil && v.to.id == (ID{Name: t.Name, Boot: t.Boot}) {
-		epoch = v.epoch
+	if d := n.owner.decide(p); d.Verdict == ownership.Forward && d.Owner == (ID{Name: t.Name, Boot: t.Boot}) {
+		epoch = d.Epoch
 	}
 	deadline := n.cfg.Now().Add(fenceTime)
 	if l := n.linkTo(ID{Name: t.Name, Boot: t.Boot}); l != nil {
@@ -94,7 +95,7 @@ func (n *Node) received(r *http.Request, hop *router.Hop) (attempt, error) {
 	if err := n.tooLate(a); err != nil {
 		return a, err
 	}
-	if n.owner.phaseOf(p) != away && !n.owner.epochIs(p, epoch) {
+	if !n.owner.gate.InForce(p, epoch) {
 		return a, errOtherEpoch
 	}
 	return a, nil
@@ -139,4 +140,4 @@ func (n *Node) late(r *request) error {
 // stale says whether an attempt may have waited here while this process stood
 // still. Whoever sent it may have sent it elsewhere long ago, and gone on: to
 // pass it on now could undo what has followed.
-func (n *Node) stale(a attempt) bool { return a.fenced && n.lease.stoodStill(a.sent) }
+func (n *Node) stale(a attempt) bool { return a.fenced && n.standstill.since(a.sent) }

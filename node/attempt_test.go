@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
 	"github.com/seed-95a32959/holdfast/session"
@@ -53,21 +54,21 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	p := ring.Partition(key)
 	r.see(t, up("a", 1))
 	r.link(up("a", 1))
-	r.owner.setHolderLocked(p, claimRef{4, n.id})
+	r.stand(p, ownership.Away, ownership.Claim{Epoch: 4, By: n.id})
 	n.serving(t, p, 4)
 
 	fence := r.fenceFor(key, router.Target{Name: "a", Boot: n.id.Boot})
 	got, err := n.received(passedOn("PATCH", fence, "1f/0"), hop)
 	require.NoError(t, err)
 	require.Equal(t, attempt{id: 0x1f, deadline: now.Add(fenceTime), sent: now, fenced: true}, got)
-	n.owner.setHolderLocked(p, claimRef{6, n.id})
+	n.stand(p, ownership.Warm, ownership.Claim{Epoch: 6, By: n.id})
 	_, err = n.received(passedOn("PATCH", fence, "1f/0"), hop)
 	require.ErrorIs(t, err, errOtherEpoch, "the claim is another one")
 	refused := httptest.NewRecorder()
 	n.publicHandler().ServeHTTP(refused, n.proven(passedOn("PATCH", fence, "1f/0"), aRouter))
 	require.Equal(t, http.StatusServiceUnavailable, refused.Code)
 	require.Equal(t, "later", refused.Header().Get("Holdfast-Retry"), "the router may know no better of any other member")
-	n.owner.setPhaseLocked(p, away)
+	n.stand(p, ownership.Away, ownership.Claim{Epoch: 6, By: n.id})
 	_, err = n.received(passedOn("PATCH", fence, "1f/0"), hop)
 	require.NoError(t, err, "who does not serve passes it on")
 
@@ -190,7 +191,7 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, here)
 
-		n.lease.ran(gapLimit)
+		n.standstill.onTick(gapLimit)
 		require.True(t, n.stale(attempt{fenced: true}.named(n.cfg.Now())))
 		var answered atomic.Bool
 		go func() {
@@ -201,14 +202,11 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		}()
 		synctest.Wait()
 		require.False(t, answered.Load(), "the others are being asked")
-		n.owner.mu.Lock()
-		n.owner.setHolderLocked(p, claimRef{2, id("b", 1)})
-		n.owner.setPhaseLocked(p, away)
-		n.owner.mu.Unlock()
+		n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: id("b", 1)})
 		time.Sleep(askTimeout)
 		synctest.Wait()
 		require.True(t, answered.Load())
-		n.lease.ran(gapTick)
+		n.standstill.onTick(gapTick)
 		require.False(t, n.stale(attempt{fenced: true}.named(n.cfg.Now())), "that was long ago")
 	})
 }
@@ -232,13 +230,8 @@ func TestOwnerSucceededWhileItAsks(t *testing.T) {
 				n.link(up("b", 1))
 				p := ring.Partition("k")
 				n.serving(t, p, 1)
-				n.lease.ran(gapLimit)
-				time.AfterFunc(recheck, func() {
-					n.owner.mu.Lock()
-					defer n.owner.mu.Unlock()
-					n.owner.setHolderLocked(p, claimRef{2, id("b", 1)})
-					n.owner.setPhaseLocked(p, away)
-				})
+				n.standstill.onTick(gapLimit)
+				time.AfterFunc(recheck, func() { n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: id("b", 1)}) })
 				_, err := n.serveLeased(t.Context(), &request{work: c.work, part: p, attempt: c.a.named(n.cfg.Now())})
 				require.ErrorIs(t, err, c.want)
 			})
@@ -256,7 +249,7 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	n.link(up("b", 1))
 	p := ownedBy(t, v, "b")
 	key := keyIn(p)
-	n.owner.setHolderLocked(p, claimRef{5, id("b", 1)})
+	n.stand(p, ownership.Away, ownership.Claim{Epoch: 5, By: id("b", 1)})
 	try := func(a attempt) error {
 		_, err := n.try(t.Context(), &request{work: opWork{putOf(key)}, part: p, attempt: a})
 		return err
@@ -266,7 +259,7 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 
 	before := now
 	now = now.Add(time.Second)
-	n.lease.goneOn.Store(now.UnixNano())
+	n.standstill.resumedAt.Store(now.UnixNano())
 	require.ErrorIs(t, try(read()), errOvertaken)
 	require.ErrorIs(t, try(attempt{sent: now}), errNotSent, "a program's own, which was not kept anywhere")
 	_, err := n.try(t.Context(), &request{work: line("GET " + key), part: p, attempt: read()})
@@ -276,8 +269,8 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	require.ErrorIs(t, try(read()), errNotSent, "it has come since")
 	require.ErrorIs(t, try(attempt{sent: before, fenced: true}), errOvertaken, "a router says when it was sent")
 
-	n.lease.goneOn.Store(0)
-	n.lease.ticked.Store(int64(n.since() - gapLimit - time.Hour))
+	n.standstill.resumedAt.Store(0)
+	n.standstill.ticked.Store(int64(n.since() - gapLimit - time.Hour))
 	require.ErrorIs(t, try(read()), errOvertaken, "nobody has noticed yet")
 	_, err = n.do(t.Context(), opWork{putOf(key)}, session.AckDefault, attempt{sent: now, fenced: true, repeat: true})
 	require.ErrorIs(t, err, session.ErrUncertain, "an earlier attempt may have been run")

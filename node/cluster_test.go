@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 // Every goroutine that these tests start must be gone at the end. memberlist
@@ -94,13 +96,13 @@ func agree(t testing.TB, nodes ...*Node) {
 		warmest := 0
 		for _, n := range nodes {
 			v := n.View()
-			owned, cold := n.owner.counts()
+			owned, cold := n.owner.gate.Counts()
 			if len(v.Nodes()) != len(nodes) || v.Table.Fingerprint() != nodes[0].View().Table.Fingerprint() || cold > 0 {
 				return false
 			}
 			warmest += owned
 		}
-		return warmest == len(nodes[0].owner.parts)
+		return warmest == ring.Partitions
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/internal/steady"
 	"github.com/seed-95a32959/holdfast/node/api"
@@ -101,8 +102,8 @@ func (n *Node) lookup(key string) router.Route {
 }
 
 func (n *Node) ownerOf(view *View, p int) *Member {
-	if v := n.owner.route(p); v.to != nil {
-		return view.Member(v.to.id)
+	if d := n.owner.decide(p); d.Verdict != ownership.Wait {
+		return view.Member(d.Owner)
 	}
 	return view.Named(view.Table.Owner(p))
 }
@@ -238,7 +239,7 @@ func (n *Node) takeOver(ctx context.Context, failed string) {
 	n.stats.failovers.Add(1)
 	name, boot, _ := strings.Cut(failed, "/")
 	id := ID{Name: name, Boot: boot}
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	ctx, cancel := context.WithTimeout(ctx, ownership.ClaimTimeout)
 	defer cancel()
 	for {
 		changed := n.members.changed()
@@ -263,7 +264,7 @@ func (n *Node) newSessionID() string {
 	var id string
 	for range 1000 {
 		id = rand.Text()
-		if p := ring.Partition(id); n.owner.phaseOf(p) == warm && !n.owner.blind[p].Load() {
+		if d := n.owner.decide(ring.Partition(id)); d.Verdict == ownership.Serve && !d.Unverified {
 			break
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -118,7 +119,7 @@ func (n *Node) drainStatus() DrainStatus {
 	var s DrainStatus
 	for p := range ring.Partitions {
 		count := n.store.Count(p)
-		if n.owner.phaseOf(p) != away || count > 0 {
+		if n.owner.gate.Phase(p) != ownership.Away || count > 0 {
 			s.Partitions++
 			s.Unsynced += count
 		}

@@ -3,20 +3,20 @@ package node
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // fetchAll completes partitions that were claimed with holders whose copies
 // differ: it merges each holder's copy, partition by partition, and makes the
 // partition warm. Requests do not wait for it, see fetchThrough.
-func (o *ownership) fetchAll(ctx context.Context, epoch uint64, parts []int) {
+func (o *owner) fetchAll(ctx context.Context, epoch uint64, parts []int) {
 	begin := o.node.since()
 	left := parts
 	for pause := 10 * time.Millisecond; len(left) > 0; pause = min(2*pause, time.Second) {
@@ -43,7 +43,7 @@ func (o *ownership) fetchAll(ctx context.Context, epoch uint64, parts []int) {
 const fetchAtOnce = 4
 
 // fetchEach returns the partitions that could not be completed.
-func (o *ownership) fetchEach(ctx context.Context, epoch uint64, parts []int) (failed []int) {
+func (o *owner) fetchEach(ctx context.Context, epoch uint64, parts []int) (failed []int) {
 	var mu sync.Mutex // guards failed
 	var group errgroup.Group
 	group.SetLimit(fetchAtOnce)
@@ -65,26 +65,45 @@ func (o *ownership) fetchEach(ctx context.Context, epoch uint64, parts []int) (f
 	return failed
 }
 
+// pull is what was fetched, by single keys, of a partition that is being
+// fetched. It is there as long as the partition is.
+type pull struct{ fetched map[string]struct{} }
+
+// sourcesOf returns the holders to fetch p from, by the claim of an epoch.
+func (o *owner) sourcesOf(p int, epoch uint64) (sources []ID) {
+	o.look(func(core *ownership.Core, _ time.Duration) {
+		if ids, by, fetching := core.Sources(p); fetching && by == epoch {
+			sources = ids
+		}
+	})
+	return sources
+}
+
 // fetchPartition merges what the sources of p hold and makes it warm. A source
 // whose process has ended is given up: what it alone had is lost with it. While no
 // source is heard from, and one of them may come back, the partition stays cold.
-func (o *ownership) fetchPartition(ctx context.Context, p int, epoch uint64) error {
+func (o *owner) fetchPartition(ctx context.Context, p int, epoch uint64) error {
 	var got sourced
-	for _, l := range o.sourcesOf(p, epoch) {
-		err := o.node.replicator.Fetch(ctx, bulkLink{l}, p)
-		if err != nil && o.node.View().Up(l.id) {
+	for _, id := range o.sourcesOf(p, epoch) {
+		err := errNoLink
+		if l := o.node.linkTo(id); l != nil {
+			err = o.node.replicator.Fetch(ctx, bulkLink{l}, p)
+		}
+		if err != nil && o.node.View().Up(id) {
 			return err
 		}
-		got.note(o.node, l.id, err)
+		got.note(o, id, err)
 	}
 	if o.unreached(p, epoch, &got) {
 		return fmt.Errorf("no source of partition %d can be reached: %w", p, got.err)
 	}
-	o.mu.Lock()
-	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
-		o.setPhaseLocked(p, warm)
-	}
-	o.mu.Unlock()
+	o.step(func(core *ownership.Core, _ time.Duration) ownership.Todo {
+		core.Fetched(p, epoch)
+		if core.Gate().Phase(p) != ownership.Fetching {
+			delete(o.pulls, p)
+		}
+		return ownership.Todo{}
+	})
 	return nil
 }
 
@@ -95,101 +114,87 @@ type sourced struct {
 	err  error // why one that may come back has not
 }
 
-func (s *sourced) note(n *Node, source ID, err error) {
+func (s *sourced) note(o *owner, source ID, err error) {
 	if err == nil {
 		s.some = true
-	} else if !n.View().HasEnded(source) && !n.rings.settled() {
+		return
+	}
+	settled := false
+	o.look(func(core *ownership.Core, now time.Duration) { settled = core.Settled(now) })
+	if !settled && !o.node.View().HasEnded(source) {
 		s.err = err
 	}
 }
 
 // unreached says whether nothing was heard of a partition that is being fetched,
 // though there may be something, and takes note of that: see serveBlind.
-func (o *ownership) unreached(p int, epoch uint64, got *sourced) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	part := &o.parts[p]
-	if part.phase != fetching || part.holder.epoch != epoch {
-		return false
-	}
-	unreached := got.err != nil && !got.some
-	if unreached != part.unreached {
-		part.unreached = unreached
-		o.blind[p].Store(unreached)
-	}
+func (o *owner) unreached(p int, epoch uint64, got *sourced) (unreached bool) {
+	o.look(func(core *ownership.Core, _ time.Duration) {
+		unreached = core.SetUnreached(p, epoch, got.err != nil && !got.some)
+	})
 	return unreached
-}
-
-func (o *ownership) sourcesOf(p int, epoch uint64) []*link {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
-		return o.present(part.sources)
-	}
-	return nil
-}
-
-// present returns the links that there are now to the members of links: one that
-// was forgotten and has come back has another.
-func (o *ownership) present(links []*link) []*link {
-	links = slices.Clone(links)
-	for i, l := range links {
-		if now := o.node.linkTo(l.id); now != nil {
-			links[i] = now
-		}
-	}
-	return links
 }
 
 // fetchThrough makes sure that the copies here of what the work looks at are as
 // new as any that the holders of its cold partition have. It never lets a miss
 // be answered before they were asked.
-func (o *ownership) fetchThrough(ctx context.Context, p int, w work) (err error) {
+func (o *owner) fetchThrough(ctx context.Context, p int, w work) (err error) {
 	whole := w.keys(func(key string) {
 		if err == nil {
 			err = o.fetchKey(ctx, p, key)
 		}
 	})
 	if err == nil && whole {
-		o.mu.Lock()
-		epoch := o.parts[p].holder.epoch
-		o.mu.Unlock()
-		return o.fetchPartition(ctx, p, epoch)
+		return o.fetchPartition(ctx, p, o.decide(p).Epoch)
 	}
 	return err
 }
 
 // fetchKey merges what the sources of a cold partition hold of one key.
-func (o *ownership) fetchKey(ctx context.Context, p int, key string) error {
-	o.mu.Lock()
-	part := &o.parts[p]
-	_, have := part.fetched[key]
-	sources, epoch, ph := o.present(part.sources), part.holder.epoch, part.phase
-	o.mu.Unlock()
-	if ph != fetching || have || planted.Is(planted.MissWhileCold) {
+func (o *owner) fetchKey(ctx context.Context, p int, key string) error {
+	sources, epoch, needed := o.sourcesFor(p, key)
+	if !needed || planted.Is(planted.MissWhileCold) {
 		return nil // or warm by now, or yielded: the store says which
 	}
 	errs := make([]error, len(sources))
 	var wg sync.WaitGroup
-	for i, l := range sources {
-		wg.Go(func() { errs[i] = o.node.replicator.FetchKeys(ctx, l, p, key) })
+	for i, id := range sources {
+		wg.Go(func() {
+			errs[i] = errNoLink
+			if l := o.node.linkTo(id); l != nil {
+				errs[i] = o.node.replicator.FetchKeys(ctx, l, p, key)
+			}
+		})
 	}
 	wg.Wait()
 	var got sourced
 	for i, err := range errs {
-		if id := sources[i].id; err != nil && o.node.View().Up(id) {
+		if id := sources[i]; err != nil && o.node.View().Up(id) {
 			return fmt.Errorf("fetch from %s: %w", id.Name, err)
 		}
-		got.note(o.node, sources[i].id, err)
+		got.note(o, sources[i], err)
 	}
 	if o.unreached(p, epoch, &got) {
-		return nil // whoever runs the work sees that it is blind
+		return nil // what runs the work sees that the partition is unverified
 	}
-	o.mu.Lock()
-	if part := &o.parts[p]; part.phase == fetching && part.holder.epoch == epoch {
-		part.fetched[strings.Clone(key)] = struct{}{} // the caller's may be part of a buffer
-	}
-	o.mu.Unlock()
+	o.look(func(core *ownership.Core, _ time.Duration) {
+		if _, by, fetching := core.Sources(p); fetching && by == epoch {
+			o.pulls[p].fetched[strings.Clone(key)] = struct{}{} // the caller's may be part of a buffer
+		}
+	})
 	o.node.stats.fetchedThrough.Add(1)
 	return nil
+}
+
+// sourcesFor returns the holders to fetch a key from, unless that was done or
+// its partition is not being fetched.
+func (o *owner) sourcesFor(p int, key string) (sources []ID, epoch uint64, needed bool) {
+	o.look(func(core *ownership.Core, _ time.Duration) {
+		var fetching bool
+		if sources, epoch, fetching = core.Sources(p); fetching {
+			_, have := o.pulls[p].fetched[key]
+			needed = !have
+		}
+	})
+	return sources, epoch, needed
 }

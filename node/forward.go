@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -102,11 +103,15 @@ func decodeWork(b []byte, batch bool) (work, error) {
 	return opWork{op}, err
 }
 
-// forward runs r on the member that v names.
-func (n *Node) forward(ctx context.Context, v verdict, r *request) (reply, error) {
-	l := n.relay(v.to, r)
+// forward runs r on the owner that d names.
+func (n *Node) forward(ctx context.Context, d ownership.Decision, r *request) (reply, error) {
+	to := n.linkTo(d.Owner)
+	if to == nil {
+		return n.reply(), errNoOwner
+	}
+	l := n.relay(to, r)
 	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, n.cfg.Now(), l.clockOffset(), v.epoch))
+	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, n.cfg.Now(), l.clockOffset(), d.Epoch))
 	switch {
 	case err == nil:
 		rep, err := decodeReply(answer)

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -25,7 +26,7 @@ var sentinels = []error{
 
 func TestReplyRoundTrip(t *testing.T) {
 	n := still(t, "a")
-	for p := range n.owner.phases {
+	for p := range ring.Partitions {
 		n.store.Open(p)
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -123,7 +124,7 @@ func TestForwardWithoutLink(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a")
 	l := n.link(up("b", 1))
-	_, err := n.forward(t.Context(), verdict{to: l}, &request{work: opWork{&session.Op{Kind: session.Rotate, Key: "k"}}})
+	_, err := n.forward(t.Context(), ownership.Decision{Verdict: ownership.Forward, Owner: l.id}, &request{work: opWork{&session.Op{Kind: session.Rotate, Key: "k"}}})
 	require.ErrorIs(t, err, errNotSent)
 	require.True(t, again(err))
 }

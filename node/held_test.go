@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -70,20 +71,20 @@ func TestOnePartitionThatIsHeldHoldsUpNoOther(t *testing.T) {
 	eventually(t, "all partitions but one are warm by the new ring", func() bool {
 		for p := range ring.Partitions {
 			owner := map[string]*Node{"ada": ada, "bob": bob, "cyd": cyd}[after.Owner(p)]
-			if p != held && owner.owner.phaseOf(p) != warm {
+			if p != held && owner.owner.gate.Phase(p) != ownership.Warm {
 				return false
 			}
 		}
 		return true
 	})
-	require.NotEqual(t, warm, cyd.owner.phaseOf(held), "what runs in it may still write")
+	require.NotEqual(t, ownership.Warm, cyd.owner.gate.Phase(held), "what runs in it may still write")
 	for _, n := range nodes {
 		for _, p := range keys {
 			if p != held {
 				put(t, n, keyIn(p), n.id.Name) // every copy confirms
 			}
 		}
-		eventually(t, n.id.Name+"'s heartbeats are answered", n.lease.held)
+		eventually(t, n.id.Name+"'s heartbeats are answered", n.owner.leased)
 	}
 	require.Positive(t, ada.stats.busyClaims.Load())
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -66,13 +67,13 @@ func TestNewSessionIDIsOwnedHere(t *testing.T) {
 	v := n.see(t, up("b", 1), up("c", 1))
 	for p := range ring.Partitions {
 		if v.Table.Owner(p) == "a" {
-			n.owner.setPhaseLocked(p, warm)
+			n.stand(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.id})
 		}
 	}
 	seen := make(map[string]bool)
 	for range 200 {
 		id := n.newSessionID()
-		require.Equal(t, warm, n.owner.phaseOf(ring.Partition(id)))
+		require.Equal(t, ownership.Warm, n.owner.gate.Phase(ring.Partition(id)))
 		require.Regexp(t, `^[A-Z2-7]{26}$`, id)
 		require.False(t, seen[id])
 		seen[id] = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -98,8 +99,8 @@ func (h inbound) claim(r *peer.Request) {
 		r.Fail(err)
 		return
 	}
-	h.atOnce(r, j.look(0), func() {
-		j.look(busyLimit)
+	h.atOnce(r, j.sum(0), func() {
+		j.sum(busyLimit)
 		r.Reply(j.answer())
 	})
 }
@@ -128,7 +129,7 @@ func (h inbound) request(r *peer.Request) {
 		r.Reply(encodeReply(n.reply(), err))
 		return
 	}
-	if !in.repeat && n.light(in, len(r.Payload)) && n.store.Free(in.part, in.work.writes()) && n.owner.phaseOf(in.part) == warm && n.owner.epochIs(in.part, in.epoch) && n.lease.held() && !n.waits(in.work, in.ack) {
+	if !in.repeat && n.light(in, len(r.Payload)) && n.store.Free(in.part, in.work.writes()) && n.servesAtOnce(in) && !n.waits(in.work, in.ack) {
 		rep, err := n.serve(r.Context(), in.part, in.work, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			r.Reply(encodeReply(rep, err))
@@ -149,6 +150,13 @@ func (h inbound) request(r *peer.Request) {
 	if !started {
 		r.Reply(encodeReply(n.reply(), fmt.Errorf("%w: %w", errBusy, errNoOwner)))
 	}
+}
+
+// servesAtOnce says whether a forwarded request has come to the owner that it
+// was meant for, which needs to ask nobody.
+func (n *Node) servesAtOnce(in *request) bool {
+	d := n.owner.decide(in.part)
+	return d.Verdict == ownership.Serve && d.Leased && (in.epoch == 0 || in.epoch == d.Epoch)
 }
 
 const (

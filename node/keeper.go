@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -152,7 +153,7 @@ func (k *keeper) partsBelowTarget() (parts []int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for p := range ring.Partitions {
-		if ph := k.node.owner.phaseOf(p); ph != warm && ph != fetching {
+		if !k.node.owner.decide(p).Here() {
 			continue
 		}
 		lacks := func(id string) bool { synced := k.synced[id]; return synced == nil || !synced[p] }
@@ -181,7 +182,7 @@ func (k *keeper) repair(ctx context.Context) error {
 	view := k.node.View()
 	byMember := make(map[string][]int)
 	for p := range ring.Partitions {
-		if k.node.owner.phaseOf(p) != warm {
+		if k.node.owner.gate.Phase(p) != ownership.Warm {
 			continue
 		}
 		for _, id := range view.CopyHolders(p) {
@@ -266,7 +267,7 @@ func (k *keeper) compare(ctx context.Context, l *link, parts []int) error {
 func (k *keeper) held(view *View) []int {
 	var parts []int
 	for p := range ring.Partitions {
-		if k.node.owner.phaseOf(p) != away {
+		if k.node.owner.gate.Phase(p) != ownership.Away {
 			continue
 		}
 		if sum, ok := k.node.store.TrySum(p); ok && sum.Records == 0 {
@@ -298,7 +299,7 @@ func (k *keeper) handOver(ctx context.Context) error {
 	byMember := make(map[string][]int)
 	for i, sum := range k.node.sums(parts, 0) {
 		p := parts[i]
-		if !sum.known { // an operation holds it; another pass is soon
+		if !sum.Known { // an operation holds it; another pass is soon
 			missing[p] = 1
 			continue
 		}
@@ -358,25 +359,4 @@ func (k *keeper) offer(ctx context.Context, l *link, parts []int, confirmed func
 		confirmed(p)
 	}
 	return errors.Join(errs...)
-}
-
-// dropIf forgets the copy of a partition that this node does not serve, if
-// nothing has changed in it since its digest was taken.
-func (o *ownership) dropIf(p int, digest uint64) (dropped bool) {
-	o.mu.Lock()
-	part := &o.parts[p]
-	may := part.phase == away && !part.dropping
-	part.dropping = part.dropping || may
-	o.mu.Unlock()
-	if !may {
-		return false
-	}
-	dropped = o.node.store.DropIf(p, digest)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	part.dropping = false
-	if dropped {
-		part.dropped, part.droppedAt = true, o.node.since()
-	}
-	return dropped
 }

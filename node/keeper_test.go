@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -29,9 +30,9 @@ func TestHandOverKeepsWhatNobodyHasConfirmed(t *testing.T) {
 
 	require.False(t, n.owner.dropIf(p, n.store.Digest(p)+1), "something has arrived meanwhile")
 	require.Equal(t, 1, n.store.Count(p))
-	n.owner.setPhaseLocked(p, warm)
+	n.stand(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.id})
 	require.False(t, n.owner.dropIf(p, n.store.Digest(p)), "it is served here again")
-	n.owner.setPhaseLocked(p, away)
+	n.stand(p, ownership.Away, ownership.Claim{Epoch: 1, By: n.id})
 	require.True(t, n.owner.dropIf(p, n.store.Digest(p)))
 	require.Zero(t, n.store.Count(p))
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"math"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -30,7 +31,7 @@ func frameLimits(typ byte) (request, answer int) {
 	case typeRequest: // commands of a client, and what they read
 		return all, all
 	case typeClaim:
-		return 512 + names + 2*ring.Partitions, ring.Partitions * (26 + 256)
+		return 512 + names + 2*ring.Partitions, ring.Partitions * ownership.MaxAnswer
 	case typeHolds:
 		return session.MaxKey, 17
 	case typePublish:

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 )
 
@@ -24,9 +25,6 @@ const (
 	// before it is given up. After a cut that lasted long, TCP would try it
 	// again only after as long once more, while a new one works at once.
 	silentLimit = 2 * time.Second
-	// vouchFor is how recently a member must have answered here for this
-	// member to hold that it is alive.
-	vouchFor = time.Second
 	// relayAfter is how long a member must not have answered before requests
 	// for it go through a third one. A member that has crashed is gone or taken
 	// over sooner or soon after.
@@ -298,18 +296,25 @@ func (l *link) heartbeats(ctx context.Context, main *peer.Link) {
 // time: first what it says, then the lease that it gives.
 func (l *link) answeredBy(answer []byte, sent time.Duration) error {
 	beat, err := decodePing(answer)
-	if err == nil {
-		err = l.hear(beat)
+	var claims *ownership.Table // those in force, where the peer knows others
+	if err == nil && beat.table != nil {
+		claims, err = ownership.DecodeTable(beat.table)
 	}
 	if err != nil {
 		l.log.Warn("malformed heartbeat", "error", err)
 		return err
 	}
+	l.hear(beat)
 	l.deaths.Store(int32(beat.deaths))
 	l.readClock(beat.clock, l.node.since()-sent)
 	if beat.lease {
 		l.heard.Store(int64(sent))
-		l.node.lease.renew()
+	}
+	l.node.owner.step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		return core.Ponged(now, sent, l.id, beat.fingerprint, claims, beat.lease)
+	})
+	if claims != nil {
+		l.node.members.broadcast()
 	}
 	return nil
 }
@@ -348,7 +353,7 @@ func (l *link) clockOffset() time.Duration { return time.Duration(l.offset.Load(
 // heardLately says whether the peer has answered within the last second.
 func (l *link) heardLately() bool {
 	heard := l.heard.Load()
-	return heard > 0 && l.node.since()-time.Duration(heard) < vouchFor
+	return heard > 0 && l.node.since()-time.Duration(heard) < ownership.LeaseTime
 }
 
 // silentFor says whether the peer has answered no heartbeat that was sent within
@@ -366,24 +371,16 @@ func (l *link) ringSeen() string {
 
 // hear takes in what a peer says of its ring. Rings that stay different for
 // over a second are the mark of partial views: a join exchanges them whole.
-func (l *link) hear(beat heartbeat) error {
+func (l *link) hear(beat heartbeat) {
 	l.node.members.setTold(l.id, beat.state)
 	l.node.pubsub.setSubscribed(l, beat.subscribed)
 	if l.full.Swap(beat.full) != beat.full {
 		l.node.setCrowded()
 	}
-	if beat.table != nil {
-		table, err := decodeClaims(beat.table)
-		if err != nil {
-			return err
-		}
-		l.node.owner.mergeClaims(l.id.Name, &table)
-	}
 	fingerprint := beat.fingerprint
 	ours := l.node.View().Table.Fingerprint()
 	now := time.Now()
 	l.mu.Lock()
-	changed := l.fingerprint != fingerprint
 	l.fingerprint = fingerprint
 	mend := false
 	switch {
@@ -396,13 +393,9 @@ func (l *link) hear(beat heartbeat) error {
 		mend = true
 	}
 	l.mu.Unlock()
-	if changed {
-		l.node.owner.kick()
-	}
 	if mend {
 		l.node.mendView(l.id)
 	}
-	return nil
 }
 
 // heartbeat is what members tell each other all the time, as question and as
@@ -443,7 +436,7 @@ func (n *Node) ping() []byte {
 		flags |= beatFull
 	}
 	b := order.AppendUint64([]byte{byte(n.members.state()), 0, flags}, uint64(n.cfg.Now().UnixMilli()))
-	b = order.AppendUint64(b, n.owner.claimsHash.Load())
+	b = order.AppendUint64(b, n.owner.gate.ClaimsHash())
 	return append(append(b, byte(len(fingerprint))), fingerprint...)
 }
 
@@ -453,28 +446,25 @@ func (n *Node) pong(from ID, ping []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// First the promise, then the look at promises made to others, then the
-	// answer: from now on this member does not agree to a takeover for a
-	// second, and if it has agreed to one before, it gives no lease.
-	n.members.promise(from)
-	claimants := n.owner.succeeding(from)
-	for _, id := range claimants {
-		if l := n.linkTo(id); l != nil {
-			l.kick() // its answer says what became of the claim
-		}
-	}
 	if l := n.linkTo(from); l != nil {
-		if err := l.hear(beat); err != nil {
-			return nil, err
-		}
+		l.hear(beat)
 	}
+	var lease bool
+	var claims *ownership.Table
+	n.owner.step(func(core *ownership.Core, now time.Duration) (todo ownership.Todo) {
+		var differ bool
+		if lease, differ, todo = core.Pinged(now, from, beat.fingerprint, beat.claims); differ {
+			claims = core.Claims()
+		}
+		return todo
+	})
 	answer := n.ping()
 	answer[1] = byte(n.members.deathsOf(from.Name))
-	if len(claimants) == 0 {
+	if lease {
 		answer[2] |= beatLease
 	}
-	if beat.claims != n.owner.claimsHash.Load() {
-		answer = append(answer, n.owner.encodeClaims()...)
+	if claims != nil {
+		answer = append(answer, claims.Encode()...)
 	}
 	return answer, nil
 }
@@ -501,7 +491,7 @@ const (
 	typePing byte = 0x01 + iota
 	// typeRequest forwards an operation or a batch of commands; see forward.go.
 	typeRequest
-	// typeClaim claims partitions; see claim.go.
+	// typeClaim claims partitions; see package ownership.
 	typeClaim
 	// typeHolds asks what is held of one key: dead flag and version.
 	typeHolds

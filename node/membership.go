@@ -27,7 +27,6 @@ type membership struct {
 	own    Meta
 	gone   map[ID]string              // why a boot is gone, until gossip forgets it or it answers again
 	told   map[ID]State               // what boots said of themselves on the peer link, ahead of gossip
-	leases map[ID]time.Duration       // when this member last answered a boot's heartbeat, since the node's start
 	deaths map[string][]time.Duration // when boots of a name ended without a good-bye, for a minute
 	pulse  chan struct{}              // closed and replaced whenever view or ownership changes
 }
@@ -35,7 +34,7 @@ type membership struct {
 func newMembership(n *Node, self ID, own Meta, params ring.Params) (*membership, error) {
 	m := &membership{
 		node: n, self: self, own: own, params: params,
-		wake: make(chan struct{}, 1), gone: make(map[ID]string), told: make(map[ID]State), leases: make(map[ID]time.Duration), deaths: make(map[string][]time.Duration), pulse: make(chan struct{}),
+		wake: make(chan struct{}, 1), gone: make(map[ID]string), told: make(map[ID]State), deaths: make(map[string][]time.Duration), pulse: make(chan struct{}),
 	}
 	empty, err := member.NewView(self, nil, params, nil)
 	if err != nil {
@@ -206,28 +205,6 @@ func (m *membership) state() State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.own.State
-}
-
-// promise records that this member is about to answer a boot's heartbeat, which
-// gives the boot a lease.
-func (m *membership) promise(id ID) {
-	now := m.node.since()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.leases[id] = now
-	for other, at := range m.leases {
-		if now-at >= vouchFor {
-			delete(m.leases, other)
-		}
-	}
-}
-
-// promised says whether a boot may hold a lease that this member gave.
-func (m *membership) promised(id ID) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	at, ok := m.leases[id]
-	return ok && m.node.since()-at < vouchFor
 }
 
 // changed returns a channel that closes at the next change of view or

@@ -40,10 +40,9 @@ type Node struct {
 
 	store      *session.Store
 	replicator *replication.Replicator
-	owner      *ownership
+	owner      *owner
 	keeper     *keeper
-	rings      *rings
-	lease      *lease
+	standstill *standstill
 	dials      *dials
 	gate       *gate
 	members    *membership
@@ -134,11 +133,14 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.adminGuard = hostcheck.New("admin-host", slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name})...)
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.owner, n.keeper, n.rings, n.lease, n.dials, n.gate, n.pubsub = newOwnership(n), newKeeper(n), &rings{node: n}, newLease(n), newDials(n), newGate(n), newPubsub(n)
+	n.keeper, n.standstill, n.dials, n.gate, n.pubsub = newKeeper(n), &standstill{node: n}, newDials(n), newGate(n), newPubsub(n)
+	var err error
+	if n.owner, err = newOwner(n); err != nil {
+		return nil, err
+	}
 	if cfg.Role != RoleNode {
 		return n, nil
 	}
-	var err error
 	n.store, err = session.NewStore(session.Config{
 		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: tagOf, Now: cfg.Now,
 		TTL: cfg.TTL, MaxSession: cfg.MaxSession, MemoryLimit: storeLimit(cfg.MemoryLimit),
@@ -166,7 +168,7 @@ func tagOf(key string) (tag string, braced bool) {
 // partition before: the successors need it as well.
 func (n *Node) merged(key string) {
 	p := ring.Partition(key)
-	if ph := n.owner.phaseOf(p); ph == warm || ph == fetching {
+	if n.owner.decide(p).Here() {
 		n.replicator.Mark(n.View().CopyHolders(p), key)
 	}
 }
@@ -258,7 +260,7 @@ func (n *Node) run() {
 		n.events.run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag, n.pubsub.run)
+		loops = append(loops, n.owner.run, n.keeper.run, n.standstill.watch, n.expire, n.watchLag, n.pubsub.run)
 		if n.beside != nil {
 			loops = append(loops, n.beside.watch)
 		}
@@ -330,6 +332,7 @@ func (n *Node) reply() reply {
 // viewChanged lets links and ownership follow a view. The membership loop
 // calls it for each one.
 func (n *Node) viewChanged(last, view *View) {
+	n.owner.setView(view) // before the links: what they hear counts for members that it has
 	n.syncLinks(view)
 	n.noteChanges(last, view)
 	n.compareSecrets(view)
@@ -337,8 +340,6 @@ func (n *Node) viewChanged(last, view *View) {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 		n.events.add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 	}
-	n.rings.viewChanged(view)
-	n.lease.viewChanged(view)
 	n.keeper.viewChanged(view)
 	n.dials.viewChanged(view)
 	n.gate.viewChanged()
@@ -450,24 +451,6 @@ func (n *Node) allLinks() []*link {
 	}
 	slices.SortFunc(all, func(a, b *link) int { return a.id.Compare(b.id) })
 	return all
-}
-
-// liveLinks are the links to the nodes whose consent a claim needs: those that
-// take part, and those that gossip has given up but that this member has heard.
-func (n *Node) liveLinks() []*link {
-	view := n.View()
-	return slices.DeleteFunc(n.allLinks(), func(l *link) bool {
-		m := view.Member(l.id)
-		return (m == nil || !m.Up) && (n.View().HasEnded(l.id) || !n.vouches(l.id))
-	})
-}
-
-// vouches says whether a boot is alive as far as this member knows, or may hold
-// a lease that this member has given: one has answered the other within the
-// last second.
-func (n *Node) vouches(id ID) bool {
-	l := n.linkTo(id)
-	return l != nil && l.heardLately() || n.members.promised(id)
 }
 
 // mendView asks for a full exchange of members with one whose ring differs, or

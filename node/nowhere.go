@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
 
 // This file says whether a delete has to leave a tombstone where the owner knows
@@ -83,7 +85,7 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 	}
 	view := n.View()
 	links, ok := n.inTouch(view)
-	if !ok || n.owner.phaseOf(p) != warm || n.owner.blind[p].Load() {
+	if !ok || !n.owner.decide(p).Verified() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, nowhereTimeout)
@@ -110,13 +112,15 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 // them answer, and have for a while: those that were lost a moment ago may have
 // left something on its way.
 func (n *Node) inTouch(view *View) (links []*link, ok bool) {
-	if n.absent.any() || n.lease.alone.Load() || !n.lease.held() {
+	if n.absent.any() || n.owner.gate.Alone() || !n.owner.leased() {
 		return nil, false
 	}
 	if len(view.Members) == 1 && len(n.cfg.Join) == 0 {
 		return nil, true // there was never anybody
 	}
-	if !n.rings.stands() {
+	stands := false
+	n.owner.look(func(core *ownership.Core, now time.Duration) { stands = core.Stands(now) })
+	if !stands {
 		return nil, false
 	}
 	for _, m := range view.Members {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -82,7 +83,7 @@ func TestAFullHolder(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, beat.full)
 		beat.full = full
-		require.NoError(t, l.hear(beat))
+		l.hear(beat)
 	}
 	say(true)
 	require.ErrorIs(t, put(mine), session.ErrFull)
@@ -103,7 +104,7 @@ func TestAFullHolder(t *testing.T) {
 func TestTheHeartbeatSaysWhetherThereIsRoom(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a", func(c *Config) { c.MemoryLimit = 2300 })
-	for p := range n.owner.phases {
+	for p := range ring.Partitions {
 		n.store.Open(p)
 	}
 	full := func() bool {

@@ -2,36 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/ring"
-	"github.com/seed-95a32959/holdfast/session"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
-
-// phase is how far this node is with owning a partition.
-type phase uint32
-
-const (
-	// away: another member serves the partition, or nobody yet.
-	away phase = iota
-	// claiming: this node has asked all others for it; answers are outstanding.
-	claiming
-	// fetching: it is this node's, but some holder has copies that differ.
-	// Each key is fetched from the holders before it is served.
-	fetching
-	// warm: it is this node's, and so is all that is known of it.
-	warm
-)
-
-func (p phase) String() string { return [...]string{"away", "claiming", "fetching", "warm"}[p] }
-
-// cold says that the partition is to be served here and is not complete.
-func (p phase) cold() bool { return p == claiming || p == fetching }
 
 // A claim that was refused is repeated soon at first: after a crash the members
 // find out within a millisecond of each other.
@@ -40,132 +18,115 @@ const (
 	claimRetryMax = 50 * time.Millisecond
 )
 
-// partition is what this member knows of who serves one partition.
-type partition struct {
-	phase phase
-	// holder is the newest claim known to be in force: its maker serves.
-	holder claimRef
-	// promised is the newest claim that this member has agreed to. Its maker
-	// serves as soon as everybody else has agreed; older ones are refused.
-	promised   claimRef
-	promisedAt time.Duration // since the node's start
-	// dropped says that a copy was handed over and forgotten here, and
-	// droppedAt when the last one was.
-	dropped   bool
-	droppedAt time.Duration
-	// dropping says that this is happening now: until it is over, this member
-	// does not claim the partition, and does not say what it has of it.
-	dropping bool
-	// sources are the holders whose copies differed when the claim was
-	// answered; fetched are the keys that have been merged from all of them.
-	sources []*link
-	fetched map[string]struct{}
-	// unreached says that it is blind because no source could be reached.
-	unreached bool
+// owner drives the core of package ownership: it tells it what happens, one
+// thing at a time, and does what comes of it, with this node's store, links and
+// copies. What it decides for readers is at the gate, which takes no lock.
+type owner struct {
+	node  *Node
+	gate  *ownership.Gate
+	wake  chan struct{} // one slot: something has changed
+	later chan struct{} // one slot: a claim was refused
+
+	// mu guards what follows. Every heartbeat takes it, and operations now and
+	// then, so its holder waits for nobody: it calls no method of session.Store
+	// but Admit and Shut, which take no lock, and does no I/O. Of other locks it
+	// may take the repairer's. A partition's lock in the store is only ever taken
+	// by itself.
+	mu    sync.Mutex
+	core  *ownership.Core
+	pulls map[int]*pull // of the partitions that are being fetched
 }
 
-// leftAt is when the last copy was handed over, since the node's start; long
-// before that if none was.
-func (p *partition) leftAt() time.Duration {
-	if !p.dropped {
-		return -neverLeft
+func newOwner(n *Node) (*owner, error) {
+	empty, err := member.NewView(n.id, nil, n.cfg.ringParams(), nil)
+	if err != nil {
+		return nil, err
 	}
-	return p.droppedAt
+	core := ownership.New(ownership.Config{Self: n.id, Mode: n.cfg.PartitionMode}, empty)
+	return &owner{
+		node: n, core: core, gate: core.Gate(), pulls: make(map[int]*pull),
+		wake: make(chan struct{}, 1), later: make(chan struct{}, 1),
+	}, nil
 }
 
-// ownership decides, in this one place, whether this member may serve a
-// partition. A partition is served from the moment its claim has been answered
-// by every live member until the moment a claim with a higher epoch is
-// accepted here. The ring says who should claim; it never by itself starts or
-// stops anybody.
-type ownership struct {
-	node   *Node
-	wake   chan struct{}                  // one slot: something has changed
-	later  chan struct{}                  // one slot: a claim was refused
-	phases [ring.Partitions]atomic.Uint32 // copies of partition.phase for readers without the lock
+// decide says who serves partition p at this moment.
+func (o *owner) decide(p int) ownership.Decision { return o.gate.Decide(p, o.node.since()) }
 
-	claimsHash atomic.Uint64 // XOR of the holders' hashes, written under mu
-	// blind marks partitions that are served although every member that had a
-	// copy is out of reach and may be alive: see serveBlind.
-	blind [ring.Partitions]atomic.Bool
+// leased says whether this node may serve at this moment without asking.
+func (o *owner) leased() bool { return o.gate.Leased(o.node.since()) }
 
-	// mu guards what follows. Every request and every heartbeat takes it, so
-	// whoever holds it waits for nobody: it calls no method of session.Store
-	// but Admit and Shut, which take no lock, and does no I/O. Of other locks
-	// it may take, in this order, the node's linksMu, a link's, and those of
-	// membership, keeper, rings and events, whose holders take none of each
-	// other's. A partition's lock in the store is only ever taken by itself.
-	mu         sync.Mutex
-	parts      [ring.Partitions]partition
-	maxEpoch   uint64
-	promisedAt time.Duration // the newest of the partitions'
-}
-
-func newOwnership(n *Node) *ownership {
-	return &ownership{node: n, wake: make(chan struct{}, 1), later: make(chan struct{}, 1)}
-}
-
-// verdict is what to do with a request for a partition.
-type verdict struct {
-	phase phase  // warm or fetching: serve it here
-	to    *link  // otherwise: forward it there
-	owner string // the member that to leads to; this member's name where it serves
-	epoch uint64 // of the claim by which that member is the owner, 0 if the ring says so
-}
-
-// route decides where a request for partition p is served now. Neither here
-// nor anywhere (to is nil) means: wait for the next change and ask again.
-func (o *ownership) route(p int) verdict {
+// step lets something happen to the core and does what comes of it.
+func (o *owner) step(f func(core *ownership.Core, now time.Duration) ownership.Todo) ownership.Todo {
+	n := o.node
 	o.mu.Lock()
-	part := &o.parts[p]
-	ph, promised, holder := part.phase, part.promised, part.holder
-	if o.node.since()-part.promisedAt >= promiseTime {
-		promised = holder // whatever became of that claim, it is told of by now
+	todo := f(o.core, n.since())
+	for _, p := range todo.Close {
+		n.store.Shut(p)
+		delete(o.pulls, p)
+	}
+	for _, opened := range todo.Open {
+		equal := make([]string, len(opened.Equal))
+		for i, id := range opened.Equal {
+			equal[i] = id.String()
+		}
+		n.keeper.claimed(opened.Partition, equal)
+		delete(o.pulls, opened.Partition)
+		if opened.Fetch {
+			o.pulls[opened.Partition] = &pull{fetched: make(map[string]struct{})}
+		}
+		n.store.Admit(opened.Partition)
 	}
 	o.mu.Unlock()
-	self := o.node.id
-	if ph == warm || ph == fetching {
-		return verdict{phase: ph, owner: self.Name, epoch: holder.epoch}
-	}
-	view := o.node.View()
-	for _, c := range []claimRef{promised, holder} {
-		if m := view.Member(c.by); m != nil && m.Up && c.by != self {
-			return verdict{to: o.node.linkTo(c.by), owner: c.by.Name, epoch: c.epoch}
-		}
-	}
-	owner := view.Table.Owner(p)
-	if owner == "" || owner == self.Name {
-		return verdict{owner: owner}
-	}
-	return verdict{to: o.node.linkTo(view.Named(owner).ID), owner: owner}
+	o.follow(todo)
+	return todo
 }
 
-// epochIs says whether this node's claim of p has the given epoch; 0 is any.
-func (o *ownership) epochIs(p int, epoch uint64) bool {
-	if epoch == 0 {
-		return true
-	}
+// look asks the core something that changes nothing.
+func (o *owner) look(f func(core *ownership.Core, now time.Duration)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.parts[p].holder.epoch == epoch
+	f(o.core, o.node.since())
 }
 
-// phaseOf is the phase of p without the lock.
-func (o *ownership) phaseOf(p int) phase { return phase(o.phases[p].Load()) }
-
-func (o *ownership) setPhaseLocked(p int, ph phase) {
-	o.parts[p].phase = ph
-	o.phases[p].Store(uint32(ph))
-	if ph == away || o.parts[p].unreached {
-		o.blind[p].Store(false)
+// follow does what of a Todo can wait.
+func (o *owner) follow(todo ownership.Todo) {
+	n := o.node
+	for _, id := range todo.Beat {
+		if l := n.linkTo(id); l != nil {
+			l.kick()
+		}
 	}
-	o.parts[p].unreached = false
-	if ph == warm || ph == away {
-		o.parts[p].sources, o.parts[p].fetched = nil, nil
+	if todo.FarEpoch {
+		n.stats.farEpochs.Add(1)
+	}
+	if todo.Unleased {
+		n.stats.unleased.Add(1)
+	}
+	if todo.Succeeded > 0 {
+		n.log.Warn("succeeded by others while out of touch", "partitions", todo.Succeeded)
+		n.events.add("succeeded", "partitions", todo.Succeeded)
+		n.stats.succeeded.Add(int64(todo.Succeeded))
+		n.keeper.kick()
+	}
+	if todo.Round {
+		o.kick()
+	}
+	if todo.Later {
+		o.tryLater()
 	}
 }
 
-func (o *ownership) kick() {
+// setView takes in a new view. A round is asked for by the caller, when the
+// links are as the view wants them.
+func (o *owner) setView(view *View) {
+	o.step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		todo := core.SetView(now, view)
+		todo.Round = false
+		return todo
+	})
+}
+
+func (o *owner) kick() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -174,7 +135,7 @@ func (o *ownership) kick() {
 
 // tryLater asks for another round after a pause: a claim was refused, and
 // nothing that is known here says when it will not be.
-func (o *ownership) tryLater() {
+func (o *owner) tryLater() {
 	select {
 	case o.later <- struct{}{}:
 	default:
@@ -183,14 +144,12 @@ func (o *ownership) tryLater() {
 
 // run starts a round of claims whenever something has changed that may allow
 // one: the view, a peer's ring, a refusal that is a while ago.
-func (o *ownership) run(ctx context.Context) {
+func (o *owner) run(ctx context.Context) {
 	pause := claimRetryMin
 	var again <-chan time.Time
 	for {
 		if complete := o.startRound(ctx); complete {
 			pause, again = claimRetryMin, nil
-		} else {
-			o.tryLater()
 		}
 		for waiting := true; waiting; {
 			select {
@@ -210,107 +169,145 @@ func (o *ownership) run(ctx context.Context) {
 	}
 }
 
-// startRound claims every partition that the ring gives to this node and that
-// it may claim now. It reports whether all that the ring gives are served here,
-// so that the pause between rounds starts anew only after a success.
-func (o *ownership) startRound(ctx context.Context) (complete bool) {
-	if o.node.cfg.Role != RoleNode {
-		return true
-	}
-	view, links := o.node.View(), o.node.liveLinks()
-	self := o.node.id
-	complete = true
-	o.mu.Lock()
-	var parts []int
-	for p := range o.parts {
-		ph := o.parts[p].phase
-		if ph == warm || ph == fetching || view.Table.Owner(p) != self.Name {
-			continue
-		}
-		complete = false
-		if ph == away && !o.parts[p].dropping && o.mayClaimLocked(p, view, links) {
-			parts = append(parts, p)
-		}
-	}
-	var epoch uint64
-	if len(parts) > 0 {
-		o.maxEpoch++
-		epoch = o.maxEpoch
-		for _, p := range parts {
-			o.setPhaseLocked(p, claiming)
-			o.promiseLocked(p, claimRef{epoch, self}) // older claims come too late
-		}
-	}
-	o.mu.Unlock()
-	if len(parts) > 0 {
-		o.node.group.Go(func() { o.claim(ctx, view, links, epoch, parts) })
+// startRound claims what may be claimed now. It reports whether all that the
+// ring gives to this node is served here.
+func (o *owner) startRound(ctx context.Context) (complete bool) {
+	todo := o.step(func(core *ownership.Core, now time.Duration) (todo ownership.Todo) {
+		todo, complete = core.Round(now)
+		return todo
+	})
+	if todo.Claim != nil {
+		o.node.group.Go(func() { o.claim(ctx, todo.Claim) })
 	}
 	return complete
 }
 
-func (o *ownership) promiseLocked(p int, c claimRef) {
-	o.promisedAt = o.node.since()
-	o.parts[p].promised, o.parts[p].promisedAt = c, o.promisedAt
-}
-
-// succeeding returns who is about to succeed holder somewhere with this
-// member's consent. Until it is known whether that came about, this member must
-// not give holder a lease: it would not learn from the answer that it has been
-// succeeded. A promise lapses when its claim must have been settled.
-func (o *ownership) succeeding(holder ID) (claimants []ID) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now := o.node.since()
-	if now-o.promisedAt >= promiseTime || planted.Is(planted.LeaseDespite) {
-		return nil // the usual case: all have lapsed
+// claim asks the voters of a round and settles it by their answers.
+func (o *owner) claim(ctx context.Context, r *ownership.Round) {
+	n := o.node
+	payload := r.Encode()
+	answers := make([][]ownership.Answer, len(r.Asked))
+	var wg sync.WaitGroup
+	for i, id := range r.Asked {
+		wg.Go(func() {
+			cctx, cancel := context.WithTimeout(ctx, ownership.ClaimTimeout)
+			defer cancel()
+			b, err := n.callOnceConnected(cctx, id, typeClaim, payload)
+			if err == nil {
+				answers[i], err = ownership.DecodeAnswers(b, len(r.Parts))
+			}
+			if err != nil && ctx.Err() == nil {
+				n.log.Debug("claim not answered", "member", id.Name, "error", err)
+			}
+		})
 	}
-	for p := range o.parts {
-		part := &o.parts[p]
-		open := part.holder.by == holder && part.promised.by != holder && part.promised.newer(part.holder)
-		if open && now-part.promisedAt < promiseTime && !slices.Contains(claimants, part.promised.by) {
-			claimants = append(claimants, part.promised.by)
+	wg.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	sums := n.sums(r.Parts, busyLimit)
+	todo := o.step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		return core.Settle(now, r, answers, sums)
+	})
+	n.members.broadcast()
+	if len(todo.Open) == 0 {
+		return
+	}
+	var fetch []int
+	for _, opened := range todo.Open {
+		if opened.Fetch {
+			fetch = append(fetch, opened.Partition)
 		}
 	}
-	return claimants
+	n.log.Info("claimed", "partitions", len(todo.Open), "epoch", r.Epoch, "to_fetch", len(fetch), "ring", r.Ring)
+	n.events.add("claimed", "partitions", len(todo.Open), "epoch", r.Epoch, "to_fetch", len(fetch))
+	n.keeper.kick()
+	if len(fetch) > 0 {
+		o.fetchAll(ctx, r.Epoch, fetch)
+	}
 }
 
-// mayClaimLocked says whether this node may ask for p over links.
-func (o *ownership) mayClaimLocked(p int, view *View, links []*link) bool {
-	part := &o.parts[p]
-	asked := func(l *link) bool { return l.id == part.promised.by }
-	if o.pendingLocked(part, o.node.id) && !slices.ContainsFunc(links, asked) {
+// callOnceConnected calls a member, and waits for a connection first: a member
+// that has just been seen is asked as soon as it can be.
+func (n *Node) callOnceConnected(ctx context.Context, id ID, typ byte, payload []byte) ([]byte, error) {
+	for {
+		changed := n.members.changed()
+		b, err := []byte(nil), errNoLink
+		l := n.linkTo(id)
+		if l != nil {
+			b, err = l.Call(ctx, typ, payload)
+		}
+		if !errors.Is(err, errNoLink) {
+			return b, err
+		}
+		select {
+		case <-changed:
+			if l != nil && !n.View().Up(id) {
+				return nil, err
+			}
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// judgement is what becomes of another member's claim here.
+type judgement struct {
+	*ownership.Judgement
+	owner *owner
+}
+
+// judge decides on a claim and closes what it gives up. It waits for nothing.
+func (o *owner) judge(from ID, payload []byte) (*judgement, error) {
+	r, err := ownership.DecodeRequest(payload)
+	if err != nil {
+		return nil, err
+	}
+	j := &judgement{owner: o}
+	o.step(func(core *ownership.Core, now time.Duration) (todo ownership.Todo) {
+		j.Judgement, todo = core.Judge(now, from, r)
+		return todo
+	})
+	n := o.node
+	if j.Yielded > 0 {
+		n.log.Info("yielded", "partitions", j.Yielded, "to", from.Name, "epoch", r.Epoch)
+		n.events.add("yielded", "partitions", j.Yielded, "to", from.Name, "epoch", r.Epoch)
+	}
+	n.members.broadcast()
+	n.keeper.kick()
+	return j, nil
+}
+
+// sum takes the sums that are not known yet, waits as long as that for
+// partitions that an operation holds, and says whether all are known.
+func (j *judgement) sum(limit time.Duration) bool {
+	return j.SetSums(j.owner.node.sums(j.Unsummed(), limit))
+}
+
+// answer is what the claimant is told, encoded.
+func (j *judgement) answer() (b []byte) {
+	j.owner.look(func(core *ownership.Core, now time.Duration) {
+		answers, busy := core.Answer(now, j.Judgement)
+		j.owner.node.stats.busyClaims.Add(int64(busy))
+		b = make([]byte, 0, 32*len(answers))
+		for _, a := range answers {
+			b = a.Append(b)
+		}
+	})
+	return b
+}
+
+// dropIf forgets the copy of a partition that this node does not serve, if
+// nothing has changed in it since its digest was taken.
+func (o *owner) dropIf(p int, digest uint64) (dropped bool) {
+	may := false
+	o.look(func(core *ownership.Core, _ time.Duration) { may = core.BeginDrop(p) })
+	if !may {
 		return false
 	}
-	holder := part.holder.by
-	if holder == (ID{}) || holder == o.node.id || o.node.View().HasEnded(holder) || planted.Is(planted.AliveIgnored) {
-		return true
-	}
-	if o.node.vouches(holder) {
-		l := o.node.linkTo(holder)
-		// A member that serves and is alive gives a partition up only to
-		// someone who sees the same ring: two views that differ would pull
-		// it to and fro.
-		return l != nil && l.ringSeen() == view.Table.Fingerprint()
-	}
-	// Silent: its lease has ended if it cannot reach us, and gossip must
-	// agree that it is lost.
-	m := view.Member(holder)
-	return m == nil || !m.Up
-}
-
-// counts returns how many partitions are warm here, and how many are to be
-// served here and are not complete.
-func (o *ownership) counts() (ready, cold int) {
-	view := o.node.View()
-	for p := range o.phases {
-		switch ph := o.phaseOf(p); {
-		case ph == warm:
-			ready++
-		case ph.cold() || view.Table.Owner(p) == o.node.id.Name:
-			cold++
-		}
-	}
-	return ready, cold
+	dropped = o.node.store.DropIf(p, digest)
+	o.look(func(core *ownership.Core, now time.Duration) { core.EndDrop(now, p, dropped) })
+	return dropped
 }
 
 const (
@@ -321,23 +318,19 @@ const (
 	busyPoll  = time.Millisecond
 )
 
-// partSum is the sum of a partition, known unless an operation held it.
-type partSum struct {
-	session.Sum
-	known bool
-}
-
-// sums returns the sums of partitions, and waits as long as that for those
-// that an operation holds.
-func (n *Node) sums(parts []int, limit time.Duration) []partSum {
-	sums := make([]partSum, len(parts))
+// sums returns the sums of partitions, and waits as long as that for those that
+// an operation holds.
+func (n *Node) sums(parts []int, limit time.Duration) []ownership.Sum {
+	sums := make([]ownership.Sum, len(parts))
 	for deadline := n.since() + limit; ; time.Sleep(busyPoll) {
 		busy := false
 		for i, p := range parts {
-			if !sums[i].known {
-				sums[i].Sum, sums[i].known = n.store.TrySum(p)
-				busy = busy || !sums[i].known
+			if sums[i].Known {
+				continue
 			}
+			sum, known := n.store.TrySum(p)
+			sums[i] = ownership.Sum{Digest: sum.Digest, Count: uint32(sum.Records), Known: known}
+			busy = busy || !known
 		}
 		if !busy || n.since() >= deadline {
 			return sums

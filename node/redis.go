@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -110,8 +111,7 @@ func (c redisCluster) ask(ctx context.Context, b *command.Batch) (resp.Value, er
 
 // mine says whether this member serves the partition.
 func (c redisCluster) mine(p int) bool {
-	ph := c.node.owner.phaseOf(p)
-	return ph == warm || ph == fetching
+	return c.node.owner.decide(p).Here()
 }
 
 // each calls f with every partition, or with those that this member serves,
@@ -230,12 +230,12 @@ func (c redisCluster) Wait(ctx context.Context, partitions []int, copies int) in
 	var here []int
 	there := make(map[*link][]int)
 	for _, p := range partitions {
-		v := n.owner.route(p)
-		switch {
-		case v.phase == warm || v.phase == fetching:
+		d := n.owner.decide(p)
+		switch l := n.linkTo(d.Owner); {
+		case d.Here():
 			here = append(here, p)
-		case v.to != nil:
-			there[v.to] = append(there[v.to], p)
+		case d.Verdict == ownership.Forward && l != nil:
+			there[l] = append(there[l], p)
 		default:
 			return 0 // nobody serves it at this moment
 		}

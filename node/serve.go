@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -55,9 +56,10 @@ func (s doorSessions) Do(ctx context.Context, op *session.Op, ack session.Ack) (
 
 // Get returns the session, or session.ErrNotFound or session.ErrDeleted.
 func (s *Sessions) Get(ctx context.Context, key string) (*session.Record, error) {
-	if s.node.owner.phaseOf(ring.Partition(key)) == warm && s.node.lease.held() {
+	p := ring.Partition(key)
+	if s.node.owner.decide(p).Verified() {
 		rec, err := s.node.store.Get(key)
-		if !errors.Is(err, session.ErrNotServed) && s.node.lease.held() && !s.node.owner.blind[ring.Partition(key)].Load() {
+		if !errors.Is(err, session.ErrNotServed) && s.node.owner.decide(p).Verified() {
 			return rec, err
 		}
 	}
@@ -110,7 +112,7 @@ type request struct {
 // do runs work that has come in at a door of this member, as that attempt.
 func (n *Node) do(ctx context.Context, w work, ack session.Ack, a attempt) (reply, error) {
 	p := w.partition()
-	if n.owner.phaseOf(p) == warm && !a.repeat { // the usual case, without timers
+	if n.owner.decide(p).Verdict == ownership.Serve && !a.repeat { // the usual case, without timers
 		if r, err := n.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
 			return r, err
 		}
@@ -184,14 +186,14 @@ func again(err error) bool {
 
 // try makes one attempt at the owner, here or there.
 func (n *Node) try(ctx context.Context, r *request) (reply, error) {
-	v := n.owner.route(r.part)
+	d := n.owner.decide(r.part)
 	switch {
-	case v.phase == fetching || v.phase == warm:
-		if r.epoch != 0 && r.epoch != v.epoch {
+	case d.Here():
+		if r.epoch != 0 && r.epoch != d.Epoch {
 			return n.reply(), errOtherEpoch
 		}
 		return n.serveOnce(ctx, r)
-	case v.to == nil:
+	case d.Verdict == ownership.Wait:
 		return n.reply(), errNoOwner
 	case r.hops >= maxHops:
 		return n.reply(), fmt.Errorf("after %d hops: %w", r.hops, session.ErrNotServed)
@@ -199,7 +201,7 @@ func (n *Node) try(ctx context.Context, r *request) (reply, error) {
 		n.stats.refusedLate.Add(1)
 		return n.reply(), fmt.Errorf("%s: %w", r.work.name(), errOvertaken)
 	default:
-		return n.forward(ctx, v, r)
+		return n.forward(ctx, d, r)
 	}
 }
 
@@ -222,19 +224,19 @@ func (n *Node) serveOnce(ctx context.Context, r *request) (reply, error) {
 // serveLeased is serve for an owner that may have to ask first, and to fetch.
 func (n *Node) serveLeased(ctx context.Context, r *request) (reply, error) {
 	degraded, asked := false, false
-	if !n.lease.held() {
+	if !n.owner.leased() {
 		var err error
-		if degraded, err = n.lease.ask(ctx); err != nil {
+		if degraded, err = n.owner.ask(ctx); err != nil {
 			return n.reply(), err
 		}
 		asked = true
 	}
-	switch ph := n.owner.phaseOf(r.part); {
-	case ph == fetching:
+	switch d := n.owner.decide(r.part); {
+	case d.Verdict == ownership.FetchFirst:
 		if err := n.owner.fetchThrough(ctx, r.part, r.work); err != nil {
 			return n.reply(), fmt.Errorf("%w: %w", errNoOwner, err)
 		}
-	case ph == warm:
+	case d.Verdict == ownership.Serve:
 	case asked && r.fenced && r.work.writes():
 		// This member was out of touch and has been succeeded. Whoever sent
 		// the operation may have sent it to the successor long ago, and gone
@@ -268,18 +270,19 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack session.Ack) (reply
 			at = at.Add(time.Hour)
 		}
 	}
-	if !n.lease.held() {
+	d := n.owner.decide(p)
+	if !d.Leased {
 		return n.reply(), errLeaseOver
 	}
-	blind := n.owner.blind[p].Load()
+	blind := d.Unverified
 	r, err := w.run(ctx, n, at, sight{blind: blind, nowhere: nowhere})
-	if !n.lease.held() && !planted.Is(planted.LeaseSeenOnce) || !blind && n.owner.blind[p].Load() {
+	if d := n.owner.decide(p); !d.Leased && !planted.Is(planted.LeaseSeenOnce) || !blind && d.Unverified {
 		return n.overtaken(p, w, r)
 	}
 	if blind {
 		return n.serveBlind(p, w, r, err)
 	}
-	r.Node, r.Ring, r.Degraded = n.id.Name, n.View().Table.Fingerprint(), n.lease.alone.Load()
+	r.Node, r.Ring, r.Degraded = n.id.Name, n.View().Table.Fingerprint(), n.owner.gate.Alone()
 	if err != nil {
 		return r, err
 	}
@@ -363,7 +366,7 @@ func (n *Node) overtaken(p int, w work, r reply) (reply, error) {
 // serveDegraded does the work although no other node can be reached. Its copies
 // follow when one can be.
 func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
-	blind := n.owner.blind[p].Load()
+	blind := n.owner.decide(p).Unverified
 	r, err := w.run(ctx, n, n.cfg.Now(), sight{blind: blind})
 	if blind {
 		return n.serveBlind(p, w, r, err)

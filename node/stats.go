@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -176,11 +177,11 @@ func (n *Node) statsAnswer() statsAnswer {
 	} {
 		a.Counters[name] = int64(v)
 	}
-	ready, cold := n.owner.counts()
+	ready, cold := n.owner.gate.Counts()
 	a.Partitions = partitionsAnswer{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
 	a.BelowTarget = n.keeper.belowTarget()
 	dirty, age := n.replicator.Lag()
-	a.Split = n.lease.splitSuspected()
+	n.owner.look(func(core *ownership.Core, _ time.Duration) { a.Split = core.SplitSuspected() })
 	a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
 	r := &n.replicator.Stats
 	for name, c := range map[string]*atomic.Int64{

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -29,6 +30,8 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	n, err := newNode(ctx, cfg)
 	require.NoError(t, err)
 	n.id = id(name, 1)
+	n.owner, err = newOwner(n)
+	require.NoError(t, err)
 	n.members, err = newMembership(n, n.id, Meta{Role: cfg.Role, State: StateReady}, cfg.ringParams())
 	require.NoError(t, err)
 	if n.replicator != nil {
@@ -52,8 +55,29 @@ func (n *Node) see(t testing.TB, members ...*Member) *View {
 	v, err := member.NewView(n.id, append([]*Member{self}, members...), n.cfg.ringParams(), n.View())
 	require.NoError(t, err)
 	n.members.view.Store(v)
+	n.owner.setView(v)
 	return v
 }
+
+// serving makes n serve p under the given epoch.
+func (n *Node) serving(t testing.TB, p int, epoch uint64) {
+	t.Helper()
+	n.stand(p, ownership.Warm, ownership.Claim{Epoch: epoch, By: n.id})
+	n.store.Open(p)
+}
+
+// stand makes partition p stand in a phase at n, by a claim in force.
+func (n *Node) stand(p int, ph ownership.Phase, holder ownership.Claim) {
+	n.owner.look(func(core *ownership.Core, _ time.Duration) { core.Set(p, ph, holder, false) })
+}
+
+// leaseUntil makes n's lease end at a time since its start.
+func (n *Node) leaseUntil(at time.Duration) {
+	n.owner.look(func(core *ownership.Core, _ time.Duration) { core.SetLease(at) })
+}
+
+// pass lets time go by for n.
+func (n *Node) pass(d time.Duration) { n.started = n.started.Add(-d) }
 
 // link gives n a link to a member, over which nothing has been said yet.
 func (n *Node) link(m *Member) *link {

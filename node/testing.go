@@ -19,12 +19,11 @@ func (n *Node) Inspect() Inspection { return Inspection{n} }
 // moment would be run here without asking anybody: the partition is open here,
 // and the lease is held.
 func (i Inspection) Serving() (serving [ring.Partitions]bool) {
-	if i.node.store == nil || !i.node.lease.held() {
+	if i.node.store == nil || !i.node.owner.leased() {
 		return serving
 	}
 	for p := range serving {
-		ph := i.node.owner.phaseOf(p)
-		serving[p] = ph == warm || ph == fetching
+		serving[p] = i.node.owner.decide(p).Here()
 	}
 	return serving
 }
@@ -57,7 +56,7 @@ func (i Inspection) Digest(p int) uint64 { return i.node.store.Digest(p) }
 
 // Cold returns how many partitions are to be served here and are not complete.
 func (i Inspection) Cold() int {
-	_, cold := i.node.owner.counts()
+	_, cold := i.node.owner.gate.Counts()
 	return cold
 }
 

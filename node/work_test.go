@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -18,9 +20,9 @@ import (
 func serving(t *testing.T) *Node {
 	n := still(t, "a", func(c *Config) { c.RESPRefuseRevive = time.Minute })
 	n.see(t, up("b", 1))
-	n.lease.until.Store(math.MaxInt64)
-	for p := range n.owner.phases {
-		n.store.Open(p)
+	n.leaseUntil(math.MaxInt64)
+	for p := range ring.Partitions {
+		n.serving(t, p, 1)
 	}
 	return n
 }
@@ -83,8 +85,10 @@ func TestADeleteDoesNotWaitForLong(t *testing.T) {
 func TestBlindPartitionsAnswerNoMissToCommands(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
-	for p := range n.owner.blind {
-		n.owner.blind[p].Store(true)
+	for p := range ring.Partitions {
+		n.owner.look(func(core *ownership.Core, _ time.Duration) {
+			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.id}, true)
+		})
 	}
 	for _, text := range []string{"GET k", "SET k v NX", "HSET k f v"} {
 		_, err := n.command(text)
@@ -121,7 +125,7 @@ func TestLagRefusesNewKeys(t *testing.T) {
 func TestWorkWithoutALease(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
-	n.lease.until.Store(0)
+	n.leaseUntil(0)
 	for _, text := range []string{"SET k v", "INCR k", "GET k"} {
 		_, err := n.command(text)
 		require.ErrorIs(t, err, session.ErrNotServed, text)

@@ -64,6 +64,10 @@ type Decision struct {
 // Here says whether this member serves the partition.
 func (d Decision) Here() bool { return d.Verdict >= FetchFirst }
 
+// Verified says whether a read may be answered here at this moment by what is
+// here, a miss too.
+func (d Decision) Verified() bool { return d.Verdict == Serve && d.Leased && !d.Unverified }
+
 // Gate is what readers see of a [Core]: the one place where it is decided, for
 // every endpoint and every kind of work, who serves a partition. It takes no
 // lock. The Core alone writes it.
@@ -119,6 +123,14 @@ func (g *Gate) Decide(p int, now time.Duration) Decision {
 		return Decision{Verdict: Forward, Owner: m.ID}
 	}
 	return Decision{Owner: member.ID{Name: name}}
+}
+
+// InForce says whether a request that was sent to this member as the owner by
+// the claim of an epoch may be run here: not where it serves the partition, or is
+// about to, by another one. Epoch 0 is any.
+func (g *Gate) InForce(p int, epoch uint64) bool {
+	s := g.parts[p].Load()
+	return s.phase == Away || epoch == 0 || s.holder.Epoch == epoch
 }
 
 // Phase is how far this member is with owning partition p.
