@@ -38,7 +38,7 @@ const (
 	// pace is the least time from one batch to the next, unless a writer waits
 	// for it or gatherKeys have gathered. A batch costs both sides the same few
 	// wake-ups and system calls whatever is in it, so records that came one by
-	// one would cost more than the writes did; see docs/ARCHITECTURE.md for
+	// one would cost more than the writes did; see docs/PERFORMANCE.md for
 	// figures. A key that is marked after a quiet while goes at once.
 	pace       = 2 * time.Millisecond
 	gatherKeys = 512

@@ -1,8 +1,8 @@
 // Command selftest shows that the tests of Holdfast find bugs. It builds the
 // simulation of whole clusters (node/nodetest) and the tests of one member
-// (node) with the tag planted, runs both without a bug, which must pass, and
-// then with each bug of internal/planted in turn, until a test fails, and
-// prints which one:
+// (internal/ownership and node) with the tag planted, runs all without a bug,
+// which must pass, and then with each bug of internal/planted in turn, until a
+// test fails, and prints which one:
 //
 //	go run ./internal/selftest
 //	go run ./internal/selftest -bug no-rejoin
@@ -31,7 +31,7 @@ import (
 
 // packages are tested in this order until a test fails. Those of the first have
 // bare names in the table.
-var packages = []string{"./node/nodetest", "./node"}
+var packages = []string{"./node/nodetest", "./internal/ownership", "./node"}
 
 func main() {
 	only := flag.String("bug", "", "run with this bug alone; empty runs with all, and without any")
@@ -212,7 +212,8 @@ func read(output string) (test, complaint string) {
 			}
 		}
 	}
-	return test, cmp.Or(complaint, cell(strings.Join(asserted, " ")))
+	said := strings.TrimPrefix(strings.Join(asserted, " "), "Received unexpected error: ")
+	return test, cmp.Or(complaint, cell(said))
 }
 
 // cell makes text fit into a table.
