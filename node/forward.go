@@ -106,7 +106,7 @@ func decodeWork(b []byte, batch bool) (work, error) {
 func (n *Node) forward(ctx context.Context, v verdict, r *request) (reply, error) {
 	l := n.relay(v.to, r)
 	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, n.cfg.Now(), l.clockOffset(), v.epoch))
+	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, n.clock.Now(), l.clockOffset(), v.epoch))
 	switch {
 	case err == nil:
 		rep, err := decodeReply(answer)

@@ -53,7 +53,7 @@ func (n *Node) glance(members ...*Member) *View {
 }
 
 // pass lets time go by for n.
-func (n *Node) pass(d time.Duration) { n.started = n.started.Add(-d) }
+func (n *Node) pass(d time.Duration) { n.clock = n.clock.Older(d) }
 
 func cluster(names string) (members []*Member) {
 	for _, name := range names {

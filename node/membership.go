@@ -56,7 +56,7 @@ func (m *membership) run(ctx context.Context) {
 		case <-m.gossip.wake:
 		case <-m.wake:
 		case <-tick.C:
-			m.gossip.forget(m.node.cfg.Now().Add(-keepDead))
+			m.gossip.forget(m.node.clock.Now().Add(-keepDead))
 		}
 	}
 }
@@ -96,7 +96,7 @@ func (m *membership) collect() []*Member {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	members := []*Member{{ID: m.self, Meta: m.own, Gossip: m.gossip.addr, Up: true, Since: m.node.started}}
+	members := []*Member{{ID: m.self, Meta: m.own, Gossip: m.gossip.addr, Up: true, Since: m.node.clock.Started()}}
 	newest := map[string]string{m.self.Name: m.self.Boot}
 	known := make(map[ID]bool, len(all))
 	for _, h := range all {

@@ -20,6 +20,7 @@ import (
 	"github.com/seed-95a32959/holdfast"
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/node/redis"
@@ -34,7 +35,7 @@ type Node struct {
 	cfg     Config
 	id      ID
 	log     *slog.Logger
-	started time.Time // with the monotonic clock, which since reads
+	clock   clock.Clock
 	secret  []byte
 	foreign map[ID]struct{} // members that have been warned of by compareSecrets; the membership loop's
 
@@ -119,7 +120,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
+		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now), secret: cfg.Secret,
 		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1), draining: make(chan struct{}, 1),
 		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: newEvents(cfg.Now),
 	}
@@ -321,7 +322,7 @@ func (n *Node) Done() <-chan struct{} { return n.done }
 func (n *Node) Err() error { return context.Cause(n.ctx) }
 
 // since is the time since the node's start by the monotonic clock.
-func (n *Node) since() time.Duration { return time.Since(n.started) }
+func (n *Node) since() time.Duration { return n.clock.Since() }
 
 func (n *Node) reply() reply {
 	return reply{Reply: session.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}}
@@ -507,7 +508,7 @@ func (n *Node) expire(ctx context.Context) {
 		case <-tick.C:
 			n.expireSessions()
 			told = n.tellFull(told)
-			n.fence.lower(n.cfg.Now())
+			n.fence.lower(n.clock.Now())
 		}
 	}
 }

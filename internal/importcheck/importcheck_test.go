@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"internal/chaos":       {"ring", "internal/nursery", "internal/operator"},                 // otherwise it sees holdfast from outside, as a user would
 	"internal/abuse":       {"ring", "resp", "peer", "internal/nursery", "internal/operator"}, // likewise, and speaks its protocols
 	"internal/http1":       nil,
+	"internal/clock":       nil,
 	"internal/member":      {"ring", "internal/planted"},
 	"internal/importcheck": nil,
 	"internal/routerbench": {"ring", "router"},
@@ -66,7 +67,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
 	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/clock", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
