@@ -130,7 +130,7 @@ func eventsFlow(t *testing.T, n *Node) {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	require.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
-	n.events.add("marker", "x", 1)
+	n.events.Add("marker", "x", 1)
 	text := ""
 	for buf := make([]byte, 4096); !strings.Contains(text, "event: marker\ndata: {"); {
 		k, err := resp.Body.Read(buf)

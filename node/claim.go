@@ -190,7 +190,7 @@ func (o *ownership) claim(ctx context.Context, view *View, links []*link, epoch 
 	o.node.members.broadcast()
 	if len(got.parts) > 0 {
 		o.node.log.Info("claimed", "partitions", len(got.parts), "epoch", epoch, "to_fetch", len(got.fetch), "ring", request.fingerprint)
-		o.node.events.add("claimed", "partitions", len(got.parts), "epoch", epoch, "to_fetch", len(got.fetch))
+		o.node.events.Add("claimed", "partitions", len(got.parts), "epoch", epoch, "to_fetch", len(got.fetch))
 		o.node.keeper.kick()
 	}
 	if len(got.fetch) > 0 {
@@ -336,7 +336,7 @@ func (o *ownership) judge(from ID, payload []byte) (*judgement, error) {
 	o.mu.Unlock()
 	if j.yielded > 0 {
 		o.node.log.Info("yielded", "partitions", j.yielded, "to", from.Name, "epoch", r.epoch)
-		o.node.events.add("yielded", "partitions", j.yielded, "to", from.Name, "epoch", r.epoch)
+		o.node.events.Add("yielded", "partitions", j.yielded, "to", from.Name, "epoch", r.epoch)
 	}
 	o.node.members.broadcast()
 	o.node.keeper.kick()

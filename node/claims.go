@@ -164,7 +164,7 @@ func (o *ownership) mergeClaims(from string, table *[ring.Partitions]claimRef) {
 	o.mu.Unlock()
 	if yielded > 0 {
 		o.node.log.Warn("succeeded by others while out of touch", "partitions", yielded, "told_by", from)
-		o.node.events.add("succeeded", "partitions", yielded, "told_by", from)
+		o.node.events.Add("succeeded", "partitions", yielded, "told_by", from)
 		o.node.stats.succeeded.Add(int64(yielded))
 		o.kick()
 		o.node.keeper.kick()

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/events"
 )
 
 // clusterTimeout bounds how long one question about the whole cluster waits for a
@@ -78,7 +80,7 @@ func (n *Node) statsAt(ctx context.Context, id ID) (stats statsAnswer, err error
 }
 
 // eventsAt returns what a node has in its event log after an event.
-func (n *Node) eventsAt(ctx context.Context, l *link, after uint64) (list []event, err error) {
+func (n *Node) eventsAt(ctx context.Context, l *link, after uint64) (list []events.Event, err error) {
 	err = n.askJSON(ctx, l, typeEvents, order.AppendUint64(nil, after), &list)
 	return list, err
 }
@@ -100,5 +102,5 @@ func (n *Node) serveEvents(question []byte) ([]byte, error) {
 	if len(question) != 8 {
 		return nil, fmt.Errorf("question for events of %d bytes: 8 are accepted", len(question))
 	}
-	return json.Marshal(n.events.since(order.Uint64(question)))
+	return json.Marshal(n.events.Since(order.Uint64(question)))
 }

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -151,17 +150,6 @@ func TestDashboardComesWithItsPolicy(t *testing.T) {
 		require.Equal(t, http.StatusNotModified, get(asset, "If-None-Match", w.Header().Get("Etag")).Code, asset)
 	}
 	require.Equal(t, "control of /admin/dev/kill", get("/admin/dev/kill").Body.String())
-}
-
-func TestEventsSince(t *testing.T) {
-	t.Parallel()
-	e := newEvents(time.Now)
-	e.add("a")
-	e.add("b")
-	require.Len(t, e.since(0), 2)
-	require.Equal(t, "b", e.since(1)[0].Kind)
-	require.NotNil(t, e.since(2), "an empty list, not null")
-	require.Empty(t, e.since(2))
 }
 
 // What every request at the public door pays for the histogram.

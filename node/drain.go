@@ -53,7 +53,7 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 	}
 	if n.members.state() != StateLeaving {
 		n.log.Info("draining", "sessions", n.store.Stats().Sessions)
-		n.events.add("draining", "member", n.id.Name)
+		n.events.Add("draining", "member", n.id.Name)
 		progress(n.drainStatus()) // what there is to do; the announcement takes a moment
 		if err := n.members.setState(StateLeaving); err != nil {
 			return fmt.Errorf("drain: %w", err)

@@ -284,6 +284,6 @@ func (l *lease) ran(gap time.Duration) {
 	}
 	l.node.stats.gaps.Add(1)
 	l.node.log.Warn("this process stood still; asking before serving", "for", gap.Round(time.Millisecond))
-	l.node.events.add("stood-still", "ms", gap.Milliseconds())
+	l.node.events.Add("stood-still", "ms", gap.Milliseconds())
 	l.renew()
 }

@@ -144,7 +144,7 @@ func (m *membership) setGone(id ID, why string) {
 	m.mu.Unlock()
 	if !already {
 		m.node.log.Warn("member is gone", "member", id.Name, "boot", id.Boot, "why", why)
-		m.node.events.add("gone", "member", id.Name, "boot", id.Boot, "why", why)
+		m.node.events.Add("gone", "member", id.Name, "boot", id.Boot, "why", why)
 		m.kick()
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/node/redis"
@@ -53,7 +54,7 @@ type Node struct {
 	finder     *router.Finder
 	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
 	bindings   holdfast.Counters
-	events     *events
+	events     *events.Log
 	stats      counters
 	metrics    *metrics
 	lag        lagGauge
@@ -122,7 +123,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now), secret: cfg.Secret,
 		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1), draining: make(chan struct{}, 1),
-		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: newEvents(cfg.Now),
+		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: events.New(cfg.Now),
 	}
 	if n.secret == nil {
 		n.secret = make([]byte, 32)
@@ -245,7 +246,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", cfg.Role, "http", own.HTTP, "admin", own.Admin, "resp", own.RESP, "peer", own.Peer, "gossip", cfg.Gossip)
-	n.events.add("started", "member", n.id.Name, "boot", n.id.Boot)
+	n.events.Add("started", "member", n.id.Name, "boot", n.id.Boot)
 	return nil
 }
 
@@ -256,7 +257,7 @@ func (n *Node) run() {
 		func(ctx context.Context) { n.gossip.rejoin(ctx, n.cfg.Join) },
 		n.mendViews,
 		n.watchName,
-		n.events.run,
+		n.events.Run,
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.run, n.keeper.run, n.lease.watch, n.expire, n.watchLag, n.pubsub.run)
@@ -336,7 +337,7 @@ func (n *Node) viewChanged(last, view *View) {
 	n.compareSecrets(view)
 	if last.Table.Fingerprint() != view.Table.Fingerprint() {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
-		n.events.add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
+		n.events.Add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 	}
 	n.rings.viewChanged(view)
 	n.lease.viewChanged(view)
@@ -359,16 +360,16 @@ func (n *Node) noteChanges(last, view *View) {
 		switch {
 		case m.ID == n.id:
 		case m.Up && old == nil:
-			n.events.add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
+			n.events.Add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && !old.Up: // a cut has healed, or a frozen process goes on
-			n.events.add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
+			n.events.Add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up && (m.Left || m.State == StateLeaving):
-			n.events.add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
+			n.events.Add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up:
 			n.members.noteDeath(m.Name)
-			n.events.add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
+			n.events.Add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && old.State != m.State:
-			n.events.add(m.State.String(), "member", m.Name, "boot", m.Boot)
+			n.events.Add(m.State.String(), "member", m.Name, "boot", m.Boot)
 		}
 	}
 }

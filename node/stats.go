@@ -136,13 +136,14 @@ func (n *Node) statsAnswer() statsAnswer {
 		Fingerprint: view.Table.Fingerprint(), Counters: make(map[string]int64),
 	}
 	for name, c := range map[string]*atomic.Int64{
-		"events_missed": &n.events.missed, "forwarded": &n.stats.forwarded, "relayed": &n.stats.relayed,
+		"forwarded": &n.stats.forwarded, "relayed": &n.stats.relayed,
 		"unavailable": &n.stats.unavailable, "failovers": &n.stats.failovers, "mended_views": &n.stats.mendedViews,
 		"requests_unsaved": &n.bindings.Unsaved, "requests_ended": &n.bindings.Ended, "requests_unslid": &n.bindings.Unslid,
 		"peer_bytes_in": &n.stats.peerIn, "peer_bytes_out": &n.stats.peerOut, "refused_visitors": &n.stats.visitors,
 	} {
 		a.Counters[name] = c.Load()
 	}
+	a.Counters["events_missed"] = n.events.Missed()
 	a.HTTPClients, a.HTTPBodyBytes = n.httpGate.Open(), n.bodies.Used()
 	a.Counters["http_rejected"], a.Counters["http_rejected_address"] = n.httpGate.Refused()
 	a.Counters["http_bodies_refused"], a.Counters["http_bodies_evicted"] = n.bodies.Refused(), n.bodies.Evicted()
