@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -79,13 +80,33 @@ func metricsOf(t *testing.T, n *Node) {
 	require.NotEqual(t, "0", values[`holdfast_http_answer_seconds_count{code="2xx"}`])
 }
 
-// A counter that is new in the stats must not be missing in the metrics.
+// What is counted is in the stats and in the metrics, under one name and with a
+// sentence about it.
 func TestEveryCounterIsAMetric(t *testing.T) {
 	t.Parallel()
-	n := still(t, "ada")
-	n.see(t)
-	for name := range n.statsAnswer().Counters {
-		require.Contains(t, counterDescs, name, "describe it in counterDescs")
+	for _, role := range []Role{RoleNode, RoleRouter} {
+		n := still(t, "ada", func(c *Config) { c.Role, c.RESP = role, "127.0.0.1:0" })
+		n.see(t)
+		require.NoError(t, n.openRouter())
+		t.Cleanup(n.router.Close)
+		if n.redis != nil {
+			t.Cleanup(func() { require.NoError(t, n.redis.Shutdown(context.Background())) })
+		}
+		n.stats.forwarded.Add(7)
+		w := httptest.NewRecorder()
+		n.metrics.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		stats, listed := n.statsAnswer().Counters, 0
+		n.counts.Each(func(name, help string, value int64) {
+			listed++
+			require.Regexp(t, `^[a-z]+(_[a-z]+)*$`, name)
+			require.Regexp(t, `^[A-Z].*[^ ]\.$`, help, name)
+			require.Equal(t, value, stats[name], name)
+			require.Contains(t, w.Body.String(), fmt.Sprintf("# HELP holdfast_%[1]s_total %[2]s\n# TYPE holdfast_%[1]s_total counter\nholdfast_%[1]s_total %[3]d\n", name, help, value))
+		})
+		require.Len(t, stats, listed, "two counters have one name")
+		require.EqualValues(t, 7, stats["forwarded"])
+		_, serves := stats["served"]
+		require.Equal(t, role == RoleNode, serves, "a router has no store")
 	}
 }
 

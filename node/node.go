@@ -24,6 +24,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -55,7 +56,8 @@ type Node struct {
 	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
 	bindings   holdfast.Counters
 	events     *events.Log
-	stats      counters
+	counts     *metric.Set // all that is counted here, for those who show it
+	stats      *counters
 	metrics    *metrics
 	lag        lagGauge
 	inboundOps chan struct{}
@@ -134,6 +136,9 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.heads = buffers.New(headBytes)
 	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
 	n.adminGuard = hostcheck.New("admin-host", slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name})...)
+	n.counts = new(metric.Set)
+	n.stats = newCounters(n.counts, cfg.Role)
+	n.counts.Func(n.countMember)
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.owner, n.keeper, n.rings, n.lease, n.dials, n.gate, n.pubsub = newOwnership(n), newKeeper(n), &rings{node: n}, newLease(n), newDials(n), newGate(n), newPubsub(n)
@@ -151,8 +156,10 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.replicator = replication.New(replication.Config{
 		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
 	})
+	n.counts.Func(n.countNode)
 	if cfg.RESP != "" || cfg.RESPUnix != "" {
 		n.redis = newRedis(n)
+		n.counts.Func(n.countRedis)
 		n.pubsub.local = n.redis
 	}
 	return n, nil

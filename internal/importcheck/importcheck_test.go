@@ -53,6 +53,7 @@ var allowed = map[string][]string{
 	"internal/http1":       nil,
 	"internal/clock":       nil,
 	"internal/events":      nil,
+	"internal/metric":      nil,
 	"internal/member":      {"ring", "internal/planted"},
 	"internal/importcheck": nil,
 	"internal/routerbench": {"ring", "router"},
@@ -68,7 +69,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
 	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/clock", "internal/events", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/clock", "internal/events", "internal/metric", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
