@@ -12,11 +12,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
 )
 
 // clusterGathered checks that one member tells the figures of all.
 func clusterGathered(t *testing.T, nodes []*Node) {
-	var a clusterAnswer
+	var a admin.Cluster
 	_, body := send(t, "GET", nodes[0].office("/admin/cluster"), "")
 	require.NoError(t, json.Unmarshal([]byte(body), &a))
 	require.Equal(t, nodes[0].id.Name, a.Self)
@@ -26,7 +28,7 @@ func clusterGathered(t *testing.T, nodes []*Node) {
 		require.Empty(t, m.Error)
 		require.NotNil(t, m.Stats, m.Name)
 		require.Equal(t, m.Name, m.Stats.Name, "each one's own")
-		require.Equal(t, m.ringMember.Partitions, m.Stats.Partitions.Owned)
+		require.Equal(t, m.Member.Partitions, m.Stats.Partitions.Owned)
 	}
 }
 

@@ -13,10 +13,10 @@ import (
 // DrainStatus says how far a drain is.
 type DrainStatus struct {
 	// Partitions are those that this node still serves, or holds something of.
-	Partitions int `json:"partitions"`
+	Partitions int
 	// Unsynced counts the records in them: what would be lost, as far as this
 	// node knows, if it ended now.
-	Unsynced int `json:"unsynced"`
+	Unsynced int
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/admin"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -59,60 +60,18 @@ func (n *Node) admit(ctx context.Context, w work) error {
 	}
 }
 
-// statsAnswer is the shape of /admin/stats.
-type statsAnswer struct {
-	Name        string  `json:"name"`
-	Role        Role    `json:"role"`
-	State       string  `json:"state"`
-	Uptime      float64 `json:"uptime_s"`
-	Fingerprint string  `json:"fingerprint"`
-	Sessions    int     `json:"sessions"`
-	Tombstones  int     `json:"tombstones"`
-	Bytes       int64   `json:"bytes"`
-	// TombstoneBytes are those of Bytes that tombstones take, compacted ones too,
-	// which Tombstones does not have. MemoryLimit is that of the sessions, 0 for
-	// none. Full says that other members are asked to send no more copies.
-	TombstoneBytes int64            `json:"tombstone_bytes"`
-	Compacted      int              `json:"tombstones_compacted"`
-	MemoryLimit    int64            `json:"memory_limit"`
-	Full           bool             `json:"full"`
-	Partitions     partitionsAnswer `json:"partitions"`
-	BelowTarget    int              `json:"below_target"`
-	Lag            float64          `json:"lag_ms"`
-	Dirty          int              `json:"dirty"`
-	Split          bool             `json:"split_suspected"`
-	// LongestHold is for how long one partition was held at most, within the
-	// last minute or two: everybody else who needed it waited.
-	LongestHold float64 `json:"longest_hold_ms"`
-	// Connections to the public door, and the bytes of bodies that the session
-	// API reads.
-	HTTPClients   int   `json:"http_clients"`
-	HTTPBodyBytes int64 `json:"http_body_bytes"`
-	// Connections to the Redis door, those of them that subscribe, and the bytes
-	// of their buffers.
-	RedisClients     int              `json:"redis_clients"`
-	RedisBufferBytes int64            `json:"redis_buffer_bytes"`
-	RedisSubscribers int              `json:"redis_subscribers"`
-	Counters         map[string]int64 `json:"counters"`
-}
-
-type partitionsAnswer struct {
-	Owned int `json:"owned"`
-	Warm  int `json:"warm"`
-	Cold  int `json:"cold"`
-}
-
-func (n *Node) statsAnswer() statsAnswer {
+// statsAnswer are this member's figures and counters.
+func (n *Node) statsAnswer() admin.Stats {
 	a := n.figures()
 	a.Counters = n.counts.Values()
 	return a
 }
 
 // figures are the stats without the counters.
-func (n *Node) figures() statsAnswer {
+func (n *Node) figures() admin.Stats {
 	view := n.View()
-	a := statsAnswer{
-		Name: n.id.Name, Role: n.cfg.Role, State: n.members.state().String(), Uptime: n.clock.Since().Seconds(),
+	a := admin.Stats{
+		Name: n.id.Name, Role: string(n.cfg.Role), State: n.members.state().String(), Uptime: n.clock.Since().Seconds(),
 		Fingerprint: view.Table.Fingerprint(), HTTPClients: n.httpGate.Open(), HTTPBodyBytes: n.bodies.Used(),
 	}
 	if n.cfg.Role != RoleNode {
@@ -123,7 +82,7 @@ func (n *Node) figures() statsAnswer {
 	a.TombstoneBytes, a.Compacted, a.MemoryLimit, a.Full = s.Dead, s.Compacted, s.Limit, n.store.Full()
 	a.LongestHold = float64(s.LongestHold.Microseconds()) / 1000
 	ready, cold := n.owner.counts()
-	a.Partitions = partitionsAnswer{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
+	a.Partitions = admin.Partitions{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
 	a.BelowTarget = n.keeper.belowTarget()
 	dirty, age := n.replicator.Lag()
 	a.Split = n.lease.splitSuspected()
