@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/admin"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -47,57 +48,8 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(append(b, '\n')) // fails only when the client has left
 }
 
-// ringAnswer, ringMember and ringPartition are the shape of /admin/ring, which
-// scripts rely on.
-type ringAnswer struct {
-	Fingerprint string          `json:"fingerprint"`
-	Copies      int             `json:"copies"`
-	Members     []ringMember    `json:"members"`
-	Partitions  []ringPartition `json:"partitions"`
-}
-
-type ringMember struct {
-	Name       string  `json:"name"`
-	Boot       string  `json:"boot"`
-	Role       Role    `json:"role"`
-	State      string  `json:"state"`
-	Zone       string  `json:"zone"`
-	HTTP       string  `json:"http"`
-	Admin      string  `json:"admin"`
-	RESP       string  `json:"resp"`
-	Peer       string  `json:"peer"`
-	Gossip     string  `json:"gossip"`
-	Pid        int     `json:"pid"`
-	Partitions int     `json:"partitions"`
-	Share      float64 `json:"share"`
-}
-
-type ringPartition struct {
-	ID         int      `json:"id"`
-	Owner      string   `json:"owner"`
-	Successors []string `json:"successors"`
-}
-
-// keyAnswer is the shape of /admin/ring?key=.
-type keyAnswer struct {
-	Key         string       `json:"key"`
-	Slot        int          `json:"slot"`
-	Partition   int          `json:"partition"`
-	Owner       string       `json:"owner"`
-	Successors  []string     `json:"successors"`
-	Fingerprint string       `json:"fingerprint"`
-	Holders     []holdAnswer `json:"holders"`
-}
-
-type holdAnswer struct {
-	Name    string `json:"name"`
-	State   string `json:"state"` // live, deleted, none or silent
-	Version string `json:"version,omitempty"`
-	// Hash is over all that merge sees: equal hashes are equal copies.
-	Hash string `json:"hash,omitempty"`
-}
-
-func (n *Node) ringMember(view *View, m *Member) ringMember {
+// ringMember is a member as /admin/ring has it.
+func (n *Node) ringMember(view *View, m *Member) admin.Member {
 	state := m.State.String()
 	switch {
 	case m.Gone:
@@ -109,8 +61,8 @@ func (n *Node) ringMember(view *View, m *Member) ringMember {
 	if m.Serves() {
 		owned = view.Table.Owned(m.Name)
 	}
-	return ringMember{
-		Name: m.Name, Boot: m.Boot, Role: m.Role, State: state, Zone: m.Zone, HTTP: m.HTTP, Admin: m.Admin, RESP: m.RESP,
+	return admin.Member{
+		Name: m.Name, Boot: m.Boot, Role: string(m.Role), State: state, Zone: m.Zone, HTTP: m.HTTP, Admin: m.Admin, RESP: m.RESP,
 		Peer: m.Peer, Gossip: m.Gossip, Pid: m.Pid, Partitions: owned, Share: float64(owned) / ring.Partitions,
 	}
 }
@@ -121,9 +73,9 @@ func (n *Node) adminRing(w http.ResponseWriter, r *http.Request) {
 		n.adminKey(w, r, view)
 		return
 	}
-	a := ringAnswer{
+	a := admin.Ring{
 		Fingerprint: view.Table.Fingerprint(), Copies: n.cfg.Copies,
-		Members: []ringMember{}, Partitions: []ringPartition{},
+		Members: []admin.Member{}, Partitions: []admin.Partition{},
 	}
 	for _, m := range view.Members {
 		if m.Up {
@@ -132,7 +84,7 @@ func (n *Node) adminRing(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(view.Table.Members()) > 0 {
 		for p := range ring.Partitions {
-			a.Partitions = append(a.Partitions, ringPartition{p, view.Table.Owner(p), orEmpty(view.Table.Successors(p))})
+			a.Partitions = append(a.Partitions, admin.Partition{ID: p, Owner: view.Table.Owner(p), Successors: orEmpty(view.Table.Successors(p))})
 		}
 	}
 	writeJSON(w, http.StatusOK, a)
@@ -153,24 +105,24 @@ func (n *Node) adminKey(w http.ResponseWriter, r *http.Request, view *View) {
 		return
 	}
 	p := ring.Partition(key)
-	writeJSON(w, http.StatusOK, keyAnswer{
+	writeJSON(w, http.StatusOK, admin.Key{
 		Key: key, Slot: ring.Slot(key), Partition: p, Owner: view.Table.Owner(p), Successors: orEmpty(view.Table.Successors(p)),
 		Fingerprint: view.Table.Fingerprint(), Holders: n.holders(r.Context(), view, key),
 	})
 }
 
 // holders asks every node what it holds of key.
-func (n *Node) holders(ctx context.Context, view *View, key string) []holdAnswer {
+func (n *Node) holders(ctx context.Context, view *View, key string) []admin.Holding {
 	ctx, cancel := context.WithTimeout(ctx, holdsTimeout)
 	defer cancel()
 	nodes := view.Nodes()
-	answers := make([]holdAnswer, len(nodes))
+	answers := make([]admin.Holding, len(nodes))
 	var wg sync.WaitGroup
 	for i, m := range nodes {
 		wg.Go(func() {
 			h, err := n.holdsAt(ctx, m, key)
 			if err != nil {
-				answers[i] = holdAnswer{Name: m.Name, State: "silent"}
+				answers[i] = admin.Holding{Name: m.Name, State: "silent"}
 				return
 			}
 			answers[i] = h.answer(m.Name)
@@ -227,43 +179,25 @@ func decodeHolding(b []byte) (holding, error) {
 	return holding{b[0], order.Uint64(b[1:]), order.Uint64(b[9:])}, nil
 }
 
-func (h holding) answer(name string) holdAnswer {
-	a := holdAnswer{Name: name, State: [...]string{"none", "live", "deleted"}[h.state]}
+func (h holding) answer(name string) admin.Holding {
+	a := admin.Holding{Name: name, State: [...]string{"none", "live", "deleted"}[h.state]}
 	if h.state != 0 {
 		a.Version, a.Hash = fmt.Sprintf("%016x", h.version), fmt.Sprintf("%016x", h.hash)
 	}
 	return a
 }
 
-// memberAnswer is one element of /admin/members: the ring's, and how the
-// member looks from here.
-type memberAnswer struct {
-	ringMember
-	// Link is self, up, down, or none for a router.
-	Link string `json:"link"`
-	// Ring is the fingerprint that the member last said it has.
-	Ring string `json:"ring,omitempty"`
-	// LastHeard is how long ago it last answered a heartbeat; -1 never.
-	LastHeard float64 `json:"last_heard_ms"`
-	// ClockOffset is how far its clock is ahead of this member's. Over 2 s
-	// ahead, what it writes is not taken.
-	ClockOffset float64 `json:"clock_offset_ms"`
-	// Dirty and Lag are what it lacks of this node's writes, and since when.
-	Dirty int     `json:"dirty"`
-	Lag   float64 `json:"lag_ms"`
-}
-
 func (n *Node) adminMembers(w http.ResponseWriter, _ *http.Request) {
 	view := n.View()
-	list := []memberAnswer{}
+	list := []admin.SeenMember{}
 	for _, m := range view.Members {
 		list = append(list, n.memberAnswer(view, m))
 	}
 	writeJSON(w, http.StatusOK, list)
 }
 
-func (n *Node) memberAnswer(view *View, m *Member) memberAnswer {
-	a := memberAnswer{ringMember: n.ringMember(view, m), Link: "none", LastHeard: -1}
+func (n *Node) memberAnswer(view *View, m *Member) admin.SeenMember {
+	a := admin.SeenMember{Member: n.ringMember(view, m), Link: "none", LastHeard: -1}
 	l := n.linkTo(m.ID)
 	switch {
 	case m.ID == n.id:
@@ -349,14 +283,14 @@ func (n *Node) adminDrain(w http.ResponseWriter, r *http.Request) {
 		case s := <-lines:
 			if s != last {
 				last = s
-				_ = enc.Encode(s) // fails only when the client has left
+				_ = enc.Encode(admin.Drain{Partitions: new(s.Partitions), Unsynced: s.Unsynced}) // fails only when the client has left
 				_ = out.Flush()
 			}
 		case err := <-ended:
 			if err != nil {
-				_ = enc.Encode(map[string]any{"error": drainError(err), "unsynced": n.drainStatus().Unsynced})
+				_ = enc.Encode(admin.Drain{Error: drainError(err), Unsynced: n.drainStatus().Unsynced})
 			} else {
-				_ = enc.Encode(map[string]any{"done": true, "unsynced": 0})
+				_ = enc.Encode(admin.Drain{Done: true})
 				defer n.stopSoon()
 			}
 			_ = out.Flush()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/admin"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -37,7 +38,7 @@ func adminDoor(t *testing.T, nodes []*Node) {
 		})
 	}
 	t.Run("ring is the table", func(t *testing.T) {
-		var a ringAnswer
+		var a admin.Ring
 		_, body := send(t, "GET", n.office("/admin/ring"), "")
 		require.NoError(t, json.Unmarshal([]byte(body), &a))
 		table := n.View().Table
@@ -57,7 +58,7 @@ func adminDoor(t *testing.T, nodes []*Node) {
 		}
 	})
 	t.Run("a key and who holds it", func(t *testing.T) {
-		var a keyAnswer
+		var a admin.Key
 		_, body := send(t, "GET", n.office("/admin/ring?key=alice"), "")
 		require.NoError(t, json.Unmarshal([]byte(body), &a))
 		table := n.View().Table
@@ -130,7 +131,7 @@ func eventsFlow(t *testing.T, n *Node) {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	require.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
-	n.events.add("marker", "x", 1)
+	n.events.Add("marker", "x", 1)
 	text := ""
 	for buf := make([]byte, 4096); !strings.Contains(text, "event: marker\ndata: {"); {
 		k, err := resp.Body.Read(buf)

@@ -62,7 +62,7 @@ func (n *Node) fenceFor(key string, t router.Target) string {
 	if d := n.owner.decide(p); d.Verdict == ownership.Forward && d.Owner == (ID{Name: t.Name, Boot: t.Boot}) {
 		epoch = d.Epoch
 	}
-	deadline := n.cfg.Now().Add(fenceTime)
+	deadline := n.clock.Now().Add(fenceTime)
 	if l := n.linkTo(ID{Name: t.Name, Boot: t.Boot}); l != nil {
 		deadline = deadline.Add(l.clockOffset())
 	}
@@ -131,7 +131,7 @@ const transitTime = time.Second
 // late says whether a forwarded request must not be run any more. Its forwarder
 // tries again, unless it has stood still.
 func (n *Node) late(r *request) error {
-	if took := n.cfg.Now().Sub(r.sent); took > transitTime && r.fenced && r.work.writes() {
+	if took := n.clock.Now().Sub(r.sent); took > transitTime && r.fenced && r.work.writes() {
 		return fmt.Errorf("%w: it took %v to arrive", errTooLate, took.Round(time.Millisecond))
 	}
 	return n.tooLate(r.attempt)

@@ -157,10 +157,10 @@ func (a *beside) watch(ctx context.Context) {
 func (a *beside) tell(down bool, why error) {
 	if down {
 		a.node.log.Warn("the application does not answer; its users go to other nodes", "app", a.address, "error", why)
-		a.node.events.add("app-down", "member", a.node.id.Name)
+		a.node.events.Add("app-down", "member", a.node.id.Name)
 	} else {
 		a.node.log.Info("the application answers", "app", a.address)
-		a.node.events.add("app-up", "member", a.node.id.Name)
+		a.node.events.Add("app-up", "member", a.node.id.Name)
 	}
 	if err := a.node.members.setAppDown(down); err != nil {
 		a.node.log.Error("tell of the application", "error", err)

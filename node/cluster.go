@@ -8,47 +8,28 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/events"
 )
 
 // clusterTimeout bounds how long one question about the whole cluster waits for a
 // member: long beside an answer's milliseconds, short beside a page's patience.
 const clusterTimeout = 500 * time.Millisecond
 
-// clusterAnswer is the shape of /admin/cluster: all that a page or a command
-// needs to show the cluster, gathered by the one member that it can reach.
-type clusterAnswer struct {
-	Cluster     string `json:"cluster"`
-	Self        string `json:"self"`
-	Boot        string `json:"boot"`
-	Fingerprint string `json:"fingerprint"`
-	Copies      int    `json:"copies"`
-	// Dev says that this member is a child of "holdfast dev" and takes
-	// POST /admin/dev/….
-	Dev     bool            `json:"dev"`
-	Members []clusterMember `json:"members"`
-}
-
-// clusterMember is a member as it looks from here, with its own figures; or
-// without, and then Error says why not. Another router has neither: it listens
-// on no peer address, and it holds nothing.
-type clusterMember struct {
-	memberAnswer
-	Stats *statsAnswer `json:"stats"`
-	Error string       `json:"error,omitempty"`
-}
-
+// adminCluster asks every node for its own figures.
 func (n *Node) adminCluster(w http.ResponseWriter, r *http.Request) {
 	view := n.View()
-	a := clusterAnswer{
+	a := admin.Cluster{
 		Cluster: n.cfg.Cluster, Self: n.id.Name, Boot: n.id.Boot,
 		Fingerprint: view.Table.Fingerprint(), Copies: n.cfg.Copies, Dev: n.cfg.Control != nil,
-		Members: make([]clusterMember, len(view.Members)),
+		Members: make([]admin.ClusterMember, len(view.Members)),
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), clusterTimeout)
 	defer cancel()
 	var asking sync.WaitGroup
 	for i, m := range view.Members {
-		a.Members[i].memberAnswer = n.memberAnswer(view, m)
+		a.Members[i].SeenMember = n.memberAnswer(view, m)
 		if m.Up && (m.ID == n.id || m.Role == RoleNode) {
 			asking.Go(func() { n.askStats(ctx, m.ID, &a.Members[i]) })
 		}
@@ -57,7 +38,7 @@ func (n *Node) adminCluster(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, a)
 }
 
-func (n *Node) askStats(ctx context.Context, id ID, into *clusterMember) {
+func (n *Node) askStats(ctx context.Context, id ID, into *admin.ClusterMember) {
 	stats, err := n.statsAt(ctx, id)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -69,7 +50,7 @@ func (n *Node) askStats(ctx context.Context, id ID, into *clusterMember) {
 	}
 }
 
-func (n *Node) statsAt(ctx context.Context, id ID) (stats statsAnswer, err error) {
+func (n *Node) statsAt(ctx context.Context, id ID) (stats admin.Stats, err error) {
 	if id == n.id {
 		return n.statsAnswer(), nil
 	}
@@ -78,7 +59,7 @@ func (n *Node) statsAt(ctx context.Context, id ID) (stats statsAnswer, err error
 }
 
 // eventsAt returns what a node has in its event log after an event.
-func (n *Node) eventsAt(ctx context.Context, l *link, after uint64) (list []event, err error) {
+func (n *Node) eventsAt(ctx context.Context, l *link, after uint64) (list []events.Event, err error) {
 	err = n.askJSON(ctx, l, typeEvents, order.AppendUint64(nil, after), &list)
 	return list, err
 }
@@ -100,5 +81,5 @@ func (n *Node) serveEvents(question []byte) ([]byte, error) {
 	if len(question) != 8 {
 		return nil, fmt.Errorf("question for events of %d bytes: 8 are accepted", len(question))
 	}
-	return json.Marshal(n.events.since(order.Uint64(question)))
+	return json.Marshal(n.events.Since(order.Uint64(question)))
 }

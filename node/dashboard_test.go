@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -9,14 +10,15 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
 )
 
 // clusterGathered checks that one member tells the figures of all.
 func clusterGathered(t *testing.T, nodes []*Node) {
-	var a clusterAnswer
+	var a admin.Cluster
 	_, body := send(t, "GET", nodes[0].office("/admin/cluster"), "")
 	require.NoError(t, json.Unmarshal([]byte(body), &a))
 	require.Equal(t, nodes[0].id.Name, a.Self)
@@ -26,7 +28,7 @@ func clusterGathered(t *testing.T, nodes []*Node) {
 		require.Empty(t, m.Error)
 		require.NotNil(t, m.Stats, m.Name)
 		require.Equal(t, m.Name, m.Stats.Name, "each one's own")
-		require.Equal(t, m.ringMember.Partitions, m.Stats.Partitions.Owned)
+		require.Equal(t, m.Member.Partitions, m.Stats.Partitions.Owned)
 	}
 }
 
@@ -80,13 +82,33 @@ func metricsOf(t *testing.T, n *Node) {
 	require.NotEqual(t, "0", values[`holdfast_http_answer_seconds_count{code="2xx"}`])
 }
 
-// A counter that is new in the stats must not be missing in the metrics.
+// What is counted is in the stats and in the metrics, under one name and with a
+// sentence about it.
 func TestEveryCounterIsAMetric(t *testing.T) {
 	t.Parallel()
-	n := still(t, "ada")
-	n.see(t)
-	for name := range n.statsAnswer().Counters {
-		require.Contains(t, counterDescs, name, "describe it in counterDescs")
+	for _, role := range []Role{RoleNode, RoleRouter} {
+		n := still(t, "ada", func(c *Config) { c.Role, c.RESP = role, "127.0.0.1:0" })
+		n.see(t)
+		require.NoError(t, n.openRouter())
+		t.Cleanup(n.router.Close)
+		if n.redis != nil {
+			t.Cleanup(func() { require.NoError(t, n.redis.Shutdown(context.Background())) })
+		}
+		n.stats.forwarded.Add(7)
+		w := httptest.NewRecorder()
+		n.metrics.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		stats, listed := n.statsAnswer().Counters, 0
+		n.counts.Each(func(name, help string, value int64) {
+			listed++
+			require.Regexp(t, `^[a-z]+(_[a-z]+)*$`, name)
+			require.Regexp(t, `^[A-Z].*[^ ]\.$`, help, name)
+			require.Equal(t, value, stats[name], name)
+			require.Contains(t, w.Body.String(), fmt.Sprintf("# HELP holdfast_%[1]s_total %[2]s\n# TYPE holdfast_%[1]s_total counter\nholdfast_%[1]s_total %[3]d\n", name, help, value))
+		})
+		require.Len(t, stats, listed, "two counters have one name")
+		require.EqualValues(t, 7, stats["forwarded"])
+		_, serves := stats["served"]
+		require.Equal(t, role == RoleNode, serves, "a router has no store")
 	}
 }
 
@@ -151,17 +173,6 @@ func TestDashboardComesWithItsPolicy(t *testing.T) {
 		require.Equal(t, http.StatusNotModified, get(asset, "If-None-Match", w.Header().Get("Etag")).Code, asset)
 	}
 	require.Equal(t, "control of /admin/dev/kill", get("/admin/dev/kill").Body.String())
-}
-
-func TestEventsSince(t *testing.T) {
-	t.Parallel()
-	e := newEvents(time.Now)
-	e.add("a")
-	e.add("b")
-	require.Len(t, e.since(0), 2)
-	require.Equal(t, "b", e.since(1)[0].Kind)
-	require.NotNil(t, e.since(2), "an empty list, not null")
-	require.Empty(t, e.since(2))
 }
 
 // What every request at the public door pays for the histogram.

@@ -14,10 +14,10 @@ import (
 // DrainStatus says how far a drain is.
 type DrainStatus struct {
 	// Partitions are those that this node still serves, or holds something of.
-	Partitions int `json:"partitions"`
+	Partitions int
 	// Unsynced counts the records in them: what would be lost, as far as this
 	// node knows, if it ended now.
-	Unsynced int `json:"unsynced"`
+	Unsynced int
 }
 
 const (
@@ -54,7 +54,7 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 	}
 	if n.members.state() != StateLeaving {
 		n.log.Info("draining", "sessions", n.store.Stats().Sessions)
-		n.events.add("draining", "member", n.id.Name)
+		n.events.Add("draining", "member", n.id.Name)
 		progress(n.drainStatus()) // what there is to do; the announcement takes a moment
 		if err := n.members.setState(StateLeaving); err != nil {
 			return fmt.Errorf("drain: %w", err)

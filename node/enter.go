@@ -41,7 +41,7 @@ func (n *Node) enter(ctx context.Context) error {
 		return n.ready()
 	}
 	n.log.Warn("kept off the ring: boots of this name have ended too often", "name", n.id.Name, "within", flapWindow, "for", hold)
-	n.events.add("held-off", "member", n.id.Name, "ms", hold.Milliseconds())
+	n.events.Add("held-off", "member", n.id.Name, "ms", hold.Milliseconds())
 	n.group.Go(func() {
 		select {
 		case <-n.ctx.Done():

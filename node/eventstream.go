@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/events"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 
 // toldEvent is an event and whose log it is from.
 type toldEvent struct {
-	event
+	events.Event
 	At   string `json:"at"`
 	Boot string `json:"boot"`
 }
@@ -38,7 +40,7 @@ func (n *Node) adminEvents(w http.ResponseWriter, r *http.Request) {
 	if !s.whole {
 		after, _ = strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // none, or not one of ours: all that is kept
 	}
-	past, ch, cancel := n.events.subscribe(after)
+	past, ch, cancel := n.events.Subscribe(after)
 	defer cancel()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
@@ -52,7 +54,7 @@ type eventStream struct {
 	heard map[ID]uint64
 }
 
-func (s *eventStream) run(ctx context.Context, past []event, ch <-chan event) error {
+func (s *eventStream) run(ctx context.Context, past []events.Event, ch <-chan events.Event) error {
 	n := s.node
 	if err := s.send(n.told(past)); err != nil {
 		return err
@@ -77,7 +79,7 @@ func (s *eventStream) run(ctx context.Context, past []event, ch <-chan event) er
 		var err error
 		select {
 		case ev := <-ch:
-			err = s.send(n.told([]event{ev}))
+			err = s.send(n.told([]events.Event{ev}))
 		case <-gather:
 			err = s.send(s.gather(ctx))
 		case <-alive.C:
@@ -93,7 +95,7 @@ func (s *eventStream) run(ctx context.Context, past []event, ch <-chan event) er
 	}
 }
 
-func (n *Node) told(list []event) []toldEvent {
+func (n *Node) told(list []events.Event) []toldEvent {
 	told := make([]toldEvent, len(list))
 	for i, ev := range list {
 		told[i] = toldEvent{ev, n.id.Name, n.id.Boot}

@@ -136,7 +136,7 @@ func (f *fence) outcome(r *request) *outcome {
 // tooLate says whether an operation must not be run any more: its writer has
 // given it up, or a repetition of it is here already.
 func (n *Node) tooLate(a attempt) error {
-	now := n.cfg.Now()
+	now := n.clock.Now()
 	switch {
 	case now.After(a.deadline):
 		return fmt.Errorf("%w by %v", errTooLate, now.Sub(a.deadline).Round(time.Millisecond))

@@ -33,7 +33,7 @@ func (o *owner) fetchAll(ctx context.Context, epoch uint64, parts []int) {
 		case <-time.After(pause):
 		}
 	}
-	o.node.events.add("fetched", "partitions", len(parts), "ms", (o.node.since() - begin).Milliseconds())
+	o.node.events.Add("fetched", "partitions", len(parts), "ms", (o.node.since() - begin).Milliseconds())
 	o.node.members.broadcast()
 	o.node.keeper.kick()
 }

@@ -111,7 +111,7 @@ func (n *Node) forward(ctx context.Context, d ownership.Decision, r *request) (r
 	}
 	l := n.relay(to, r)
 	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, n.cfg.Now(), l.clockOffset(), d.Epoch))
+	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, n.clock.Now(), l.clockOffset(), d.Epoch))
 	switch {
 	case err == nil:
 		rep, err := decodeReply(answer)

@@ -38,7 +38,7 @@ func newHops(n *Node) *hops {
 func (h *hops) To(t router.Target) (self string, keys []*router.HopKey, now time.Time) {
 	n := h.node
 	id := ID{Name: t.Name, Boot: t.Boot}
-	now = n.cfg.Now()
+	now = n.clock.Now()
 	if l := n.linkTo(id); l != nil {
 		now = now.Add(l.clockOffset())
 	}
@@ -60,7 +60,7 @@ func (h *hops) To(t router.Target) (self string, keys []*router.HopKey, now time
 // nobody yet; who has the secret is believed all the same.
 func (h *hops) From(from string) (keys []*router.HopKey, now time.Time) {
 	n := h.node
-	now = n.cfg.Now()
+	now = n.clock.Now()
 	if keys = (*h.from.Load())[from]; keys != nil {
 		return keys, now
 	}

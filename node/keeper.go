@@ -332,7 +332,7 @@ func (k *keeper) handOver(ctx context.Context) error {
 	}
 	if dropped > 0 {
 		k.node.log.Info("handed over", "partitions", dropped)
-		k.node.events.add("handed-over", "partitions", dropped)
+		k.node.events.Add("handed-over", "partitions", dropped)
 	}
 	if err == nil && kept > 0 {
 		return fmt.Errorf("%d partitions could not be handed over yet", kept)

@@ -156,5 +156,5 @@ func (s *standstill) onTick(gap time.Duration) {
 	n.owner.step(func(core *ownership.Core, now time.Duration) ownership.Todo { return core.Resumed(now) })
 	n.stats.gaps.Add(1)
 	n.log.Warn("this process stood still; asking before serving", "for", gap.Round(time.Millisecond))
-	n.events.add("stood-still", "ms", gap.Milliseconds())
+	n.events.Add("stood-still", "ms", gap.Milliseconds())
 }

@@ -330,7 +330,7 @@ func (l *link) readClock(clock time.Time, roundTrip time.Duration) {
 	}
 	l.readAt = now
 	l.trip.Store(int64(roundTrip))
-	l.offset.Store(int64(clock.Sub(l.node.cfg.Now().Add(-roundTrip / 2))))
+	l.offset.Store(int64(clock.Sub(l.node.clock.Now().Add(-roundTrip / 2))))
 }
 
 func (l *link) kick() {
@@ -435,7 +435,7 @@ func (n *Node) ping() []byte {
 	if n.store != nil && n.store.Full() {
 		flags |= beatFull
 	}
-	b := order.AppendUint64([]byte{byte(n.members.state()), 0, flags}, uint64(n.cfg.Now().UnixMilli()))
+	b := order.AppendUint64([]byte{byte(n.members.state()), 0, flags}, uint64(n.clock.Now().UnixMilli()))
 	b = order.AppendUint64(b, n.owner.gate.ClaimsHash())
 	return append(append(b, byte(len(fingerprint))), fingerprint...)
 }

@@ -55,7 +55,7 @@ func (m *membership) run(ctx context.Context) {
 		case <-m.gossip.wake:
 		case <-m.wake:
 		case <-tick.C:
-			m.gossip.forget(m.node.cfg.Now().Add(-keepDead))
+			m.gossip.forget(m.node.clock.Now().Add(-keepDead))
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (m *membership) collect() []*Member {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	members := []*Member{{ID: m.self, Meta: m.own, Gossip: m.gossip.addr, Up: true, Since: m.node.started}}
+	members := []*Member{{ID: m.self, Meta: m.own, Gossip: m.gossip.addr, Up: true, Since: m.node.clock.Started()}}
 	newest := map[string]string{m.self.Name: m.self.Boot}
 	known := make(map[ID]bool, len(all))
 	for _, h := range all {
@@ -143,7 +143,7 @@ func (m *membership) setGone(id ID, why string) {
 	m.mu.Unlock()
 	if !already {
 		m.node.log.Warn("member is gone", "member", id.Name, "boot", id.Boot, "why", why)
-		m.node.events.add("gone", "member", id.Name, "boot", id.Boot, "why", why)
+		m.node.events.Add("gone", "member", id.Name, "boot", id.Boot, "why", why)
 		m.kick()
 	}
 }

@@ -99,7 +99,7 @@ func advertised(bound net.Addr, advertise string) string {
 }
 
 // counted counts the bytes of a peer connection.
-func (n *Node) counted(c net.Conn) net.Conn { return countedConn{c, &n.stats} }
+func (n *Node) counted(c net.Conn) net.Conn { return countedConn{c, n.stats} }
 
 type countedConn struct {
 	net.Conn

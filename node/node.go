@@ -20,8 +20,11 @@ import (
 	"github.com/seed-95a32959/holdfast"
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -34,7 +37,7 @@ type Node struct {
 	cfg     Config
 	id      ID
 	log     *slog.Logger
-	started time.Time // with the monotonic clock, which since reads
+	clock   clock.Clock
 	secret  []byte
 	foreign map[ID]struct{} // members that have been warned of by compareSecrets; the membership loop's
 
@@ -51,8 +54,9 @@ type Node struct {
 	finder     *router.Finder
 	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
 	bindings   holdfast.Counters
-	events     *events
-	stats      counters
+	events     *events.Log
+	counts     *metric.Set // all that is counted here, for those who show it
+	stats      *counters
 	metrics    *metrics
 	lag        lagGauge
 	inboundOps chan struct{}
@@ -118,9 +122,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, started: time.Now(), secret: cfg.Secret,
+		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now), secret: cfg.Secret,
 		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1), draining: make(chan struct{}, 1),
-		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: newEvents(cfg.Now),
+		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: events.New(cfg.Now),
 	}
 	if n.secret == nil {
 		n.secret = make([]byte, 32)
@@ -131,6 +135,9 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.heads = buffers.New(headBytes)
 	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
 	n.adminGuard = hostcheck.New("admin-host", slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name})...)
+	n.counts = new(metric.Set)
+	n.stats = newCounters(n.counts, cfg.Role)
+	n.counts.Func(n.countMember)
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.keeper, n.standstill, n.dials, n.gate, n.pubsub = newKeeper(n), &standstill{node: n}, newDials(n), newGate(n), newPubsub(n)
@@ -151,8 +158,10 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.replicator = replication.New(replication.Config{
 		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
 	})
+	n.counts.Func(n.countNode)
 	if cfg.RESP != "" || cfg.RESPUnix != "" {
 		n.redis = newRedis(n)
+		n.counts.Func(n.countRedis)
 		n.pubsub.local = n.redis
 	}
 	return n, nil
@@ -246,7 +255,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", cfg.Role, "http", own.HTTP, "admin", own.Admin, "resp", own.RESP, "peer", own.Peer, "gossip", cfg.Gossip)
-	n.events.add("started", "member", n.id.Name, "boot", n.id.Boot)
+	n.events.Add("started", "member", n.id.Name, "boot", n.id.Boot)
 	return nil
 }
 
@@ -257,7 +266,7 @@ func (n *Node) run() {
 		func(ctx context.Context) { n.gossip.rejoin(ctx, n.cfg.Join) },
 		n.mendViews,
 		n.watchName,
-		n.events.run,
+		n.events.Run,
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.run, n.keeper.run, n.standstill.watch, n.expire, n.watchLag, n.pubsub.run)
@@ -323,7 +332,7 @@ func (n *Node) Done() <-chan struct{} { return n.done }
 func (n *Node) Err() error { return context.Cause(n.ctx) }
 
 // since is the time since the node's start by the monotonic clock.
-func (n *Node) since() time.Duration { return time.Since(n.started) }
+func (n *Node) since() time.Duration { return n.clock.Since() }
 
 func (n *Node) reply() reply {
 	return reply{Reply: session.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}}
@@ -338,7 +347,7 @@ func (n *Node) viewChanged(last, view *View) {
 	n.compareSecrets(view)
 	if last.Table.Fingerprint() != view.Table.Fingerprint() {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
-		n.events.add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
+		n.events.Add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 	}
 	n.keeper.viewChanged(view)
 	n.dials.viewChanged(view)
@@ -359,16 +368,16 @@ func (n *Node) noteChanges(last, view *View) {
 		switch {
 		case m.ID == n.id:
 		case m.Up && old == nil:
-			n.events.add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
+			n.events.Add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && !old.Up: // a cut has healed, or a frozen process goes on
-			n.events.add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
+			n.events.Add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up && (m.Left || m.State == StateLeaving):
-			n.events.add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
+			n.events.Add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case !m.Up && old != nil && old.Up:
 			n.members.noteDeath(m.Name)
-			n.events.add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
+			n.events.Add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
 		case m.Up && old.State != m.State:
-			n.events.add(m.State.String(), "member", m.Name, "boot", m.Boot)
+			n.events.Add(m.State.String(), "member", m.Name, "boot", m.Boot)
 		}
 	}
 }
@@ -490,7 +499,7 @@ func (n *Node) expire(ctx context.Context) {
 		case <-tick.C:
 			n.expireSessions()
 			told = n.tellFull(told)
-			n.fence.lower(n.cfg.Now())
+			n.fence.lower(n.clock.Now())
 		}
 	}
 }

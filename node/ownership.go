@@ -104,7 +104,7 @@ func (o *owner) follow(todo ownership.Todo) {
 	}
 	if todo.Succeeded > 0 {
 		n.log.Warn("succeeded by others while out of touch", "partitions", todo.Succeeded)
-		n.events.add("succeeded", "partitions", todo.Succeeded)
+		n.events.Add("succeeded", "partitions", todo.Succeeded)
 		n.stats.succeeded.Add(int64(todo.Succeeded))
 		n.keeper.kick()
 	}
@@ -220,7 +220,7 @@ func (o *owner) claim(ctx context.Context, r *ownership.Round) {
 		}
 	}
 	n.log.Info("claimed", "partitions", len(todo.Open), "epoch", r.Epoch, "to_fetch", len(fetch), "ring", r.Ring)
-	n.events.add("claimed", "partitions", len(todo.Open), "epoch", r.Epoch, "to_fetch", len(fetch))
+	n.events.Add("claimed", "partitions", len(todo.Open), "epoch", r.Epoch, "to_fetch", len(fetch))
 	n.keeper.kick()
 	if len(fetch) > 0 {
 		o.fetchAll(ctx, r.Epoch, fetch)
@@ -271,7 +271,7 @@ func (o *owner) judge(from ID, payload []byte) (*judgement, error) {
 	n := o.node
 	if j.Yielded > 0 {
 		n.log.Info("yielded", "partitions", j.Yielded, "to", from.Name, "epoch", r.Epoch)
-		n.events.add("yielded", "partitions", j.Yielded, "to", from.Name, "epoch", r.Epoch)
+		n.events.Add("yielded", "partitions", j.Yielded, "to", from.Name, "epoch", r.Epoch)
 	}
 	n.members.broadcast()
 	n.keeper.kick()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/resp"
@@ -432,18 +433,25 @@ func (c redisCluster) Info() redis.Info {
 	return info
 }
 
-// redisStats adds what the Redis door counts.
-func (n *Node) redisStats(a *statsAnswer) {
+// countRedis adds what the Redis endpoint counts.
+func (n *Node) countRedis(put metric.Put) {
 	s := n.redis.Stats()
-	a.RedisClients, a.RedisSubscribers, a.RedisBufferBytes = int(s.Clients), int(s.Subscribers), s.BufferBytes
-	for name, v := range map[string]int64{
-		"redis_accepted": s.Accepted, "redis_rejected": s.Rejected, "redis_crowded": s.Crowded,
-		"redis_wrong_passwords": s.WrongPasswords, "redis_unseen_auths": s.Unseen, "redis_auth_timeouts": s.Unproven, "redis_abandoned": s.Gone, "redis_buffers_refused": s.BuffersRefused, "redis_evicted": s.Evicted,
-		"redis_commands": s.Commands, "redis_errors": s.Errors, "redis_protocol_errors": s.ProtocolErrors, "redis_cut_off": s.CutOff,
-		"redis_idle": s.Idle, "redis_panics": s.Panics, "redis_messages": s.Messages,
-	} {
-		a.Counters[name] = v
-	}
+	put("redis_accepted", "Connections accepted at the Redis door.", s.Accepted)
+	put("redis_rejected", "Connections refused at the Redis door, because too many were open.", s.Rejected)
+	put("redis_crowded", "Of the connections refused at the Redis endpoint, those of addresses that had too many.", s.Crowded)
+	put("redis_wrong_passwords", "AUTHs and HELLO AUTHs with a wrong password.", s.WrongPasswords)
+	put("redis_unseen_auths", "AUTHs refused without a look at the password, because too many of their address were waiting.", s.Unseen)
+	put("redis_auth_timeouts", "Connections to the Redis endpoint closed because they had not authenticated in time.", s.Unproven)
+	put("redis_abandoned", "Commands broken off because their clients had gone.", s.Gone)
+	put("redis_buffers_refused", "Redis connections closed for holding most of the buffers when these were full.", s.BuffersRefused)
+	put("redis_evicted", "Redis connections closed because others needed their buffers.", s.Evicted)
+	put("redis_commands", "Commands run at the Redis door.", s.Commands)
+	put("redis_errors", "Commands answered with an error.", s.Errors)
+	put("redis_protocol_errors", "Clients of the Redis door cut off, because they did not keep to its protocol.", s.ProtocolErrors)
+	put("redis_cut_off", "Clients of the Redis door cut off, because they did not read their answers.", s.CutOff)
+	put("redis_idle", "Clients of the Redis door cut off, because they had been idle for long.", s.Idle)
+	put("redis_panics", "Connections of the Redis door that ended in a panic.", s.Panics)
+	put("redis_messages", "Messages given to subscribers.", s.Messages)
 }
 
 // buildVersion is this module's version as the build recorded it.

@@ -56,6 +56,6 @@ func (n *Node) tellFull(last time.Duration) time.Duration {
 	}
 	s := n.store.Stats()
 	n.log.Warn("memory is full: sessions of this node, and those of which it has the copy, do not grow", "sessions", s.Sessions, "bytes", s.Bytes-s.Dead, "limit", s.Limit)
-	n.events.add("full", "sessions", s.Sessions, "bytes", s.Bytes-s.Dead)
+	n.events.Add("full", "sessions", s.Sessions, "bytes", s.Bytes-s.Dead)
 	return now
 }

@@ -77,7 +77,7 @@ func (n *Node) leaseUntil(at time.Duration) {
 }
 
 // pass lets time go by for n.
-func (n *Node) pass(d time.Duration) { n.started = n.started.Add(-d) }
+func (n *Node) pass(d time.Duration) { n.clock = n.clock.Older(d) }
 
 // link gives n a link to a member, over which nothing has been said yet.
 func (n *Node) link(m *Member) *link {

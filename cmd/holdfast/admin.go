@@ -26,68 +26,9 @@ type adminFlags struct {
 	Admin adminURL `placeholder:"URL" default:"http://127.0.0.1:8081" help:"Admin address of any member; the default is that of a lone node, and of the router of holdfast dev."`
 }
 
-// memberInfo is one element of /admin/members, and of "members" in /admin/ring.
-type memberInfo struct {
-	Name       string  `json:"name"`
-	Boot       string  `json:"boot"`
-	Role       string  `json:"role"`
-	State      string  `json:"state"`
-	Zone       string  `json:"zone"`
-	HTTP       string  `json:"http"`
-	Admin      string  `json:"admin"`
-	Pid        int     `json:"pid"`
-	Partitions int     `json:"partitions"`
-	Share      float64 `json:"share"`
-	Ring       string  `json:"ring"` // the fingerprint that it last said it has
-}
-
-// present reports whether the member takes part, and can be asked. Members that
-// are gone, and earlier boots, stay listed for a while.
-func (m *memberInfo) present() bool { return m.State != "gone" && m.State != "superseded" }
-
-// ringInfo is the answer of /admin/ring.
-type ringInfo struct {
-	Fingerprint string       `json:"fingerprint"`
-	Copies      int          `json:"copies"`
-	Members     []memberInfo `json:"members"`
-	Partitions  []struct {
-		Owner string `json:"owner"`
-	} `json:"partitions"`
-}
-
-// keyInfo is the answer of /admin/ring?key=.
-type keyInfo struct {
-	Key         string   `json:"key"`
-	Slot        int      `json:"slot"`
-	Partition   int      `json:"partition"`
-	Owner       string   `json:"owner"`
-	Successors  []string `json:"successors"`
-	Fingerprint string   `json:"fingerprint"`
-	Holders     []struct {
-		Name    string `json:"name"`
-		State   string `json:"state"` // live, deleted, none or silent
-		Version string `json:"version"`
-	} `json:"holders"`
-}
-
-// statsInfo is what this program shows of /admin/stats.
-type statsInfo struct {
-	Uptime      float64 `json:"uptime_s"`
-	Fingerprint string  `json:"fingerprint"`
-	Sessions    int     `json:"sessions"`
-	Bytes       int64   `json:"bytes"`
-	Partitions  struct {
-		Owned int `json:"owned"`
-		Warm  int `json:"warm"`
-		Cold  int `json:"cold"`
-	} `json:"partitions"`
-	BelowTarget int     `json:"below_target"`
-	Lag         float64 `json:"lag_ms"`
-	Split       bool    `json:"split_suspected"`
-	Counters    struct {
-		Served int64 `json:"served"`
-	} `json:"counters"`
-}
+// present reports whether a member of a state takes part, and can be asked.
+// Members that are gone, and earlier boots, stay listed for a while.
+func present(state string) bool { return state != "gone" && state != "superseded" }
 
 // askAdmin returns the body of a GET.
 func askAdmin(ctx context.Context, base adminURL, path string) ([]byte, error) {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
 )
 
 // Ports of a member, counted from its first.
@@ -249,9 +251,7 @@ func (m *member) ending(ctx context.Context) bool {
 	if err != nil {
 		return m.state == running // it answered before, and does not any more
 	}
-	var stats struct {
-		State string `json:"state"`
-	}
+	var stats admin.Stats
 	return json.Unmarshal(body, &stats) == nil && stats.State == "leaving"
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
 )
 
 type drainCommand struct {
@@ -26,14 +28,6 @@ its sessions.`
 
 // drainType is the media type in which a node tells how a drain goes.
 const drainType = "application/jsonl"
-
-// drainLine is one line of the answer to POST /admin/drain.
-type drainLine struct {
-	Partitions int    `json:"partitions"`
-	Unsynced   int    `json:"unsynced"`
-	Done       bool   `json:"done"`
-	Error      string `json:"error"`
-}
 
 func (c *drainCommand) Run(ctx context.Context, s *streams) error {
 	path := "/admin/drain"
@@ -58,26 +52,32 @@ func (c *drainCommand) Run(ctx context.Context, s *streams) error {
 // each change, until it says that it is done.
 func followDrain(answer io.Reader, out io.Writer) error {
 	lines := json.NewDecoder(answer)
-	last := drainLine{Partitions: -1}
+	left, unsynced := -1, 0 // when last heard
 	for {
-		var line drainLine
+		var line admin.Drain
 		if err := lines.Decode(&line); err != nil {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				err = errors.New("the node stopped answering")
 			}
-			return fmt.Errorf("drain not confirmed, %d unsynced when last heard: %w", max(last.Unsynced, 0), err)
+			return fmt.Errorf("drain not confirmed, %d unsynced when last heard: %w", unsynced, err)
 		}
-		switch {
-		case line.Error != "":
+		if line.Error != "" {
 			return fmt.Errorf("drain failed with unsynced=%d: %s", line.Unsynced, line.Error)
-		case line.Done:
+		}
+		if line.Done {
 			_, err := fmt.Fprintf(out, "drained, unsynced=%d\n", line.Unsynced)
 			return err
-		case line != last:
-			if _, err := fmt.Fprintf(out, "draining: %s to hand over, %d unsynced\n", plural(line.Partitions, "partition"), line.Unsynced); err != nil {
-				return err
-			}
-			last = line
+		}
+		now := 0
+		if line.Partitions != nil {
+			now = *line.Partitions
+		}
+		if now == left && line.Unsynced == unsynced {
+			continue
+		}
+		left, unsynced = now, line.Unsynced
+		if _, err := fmt.Fprintf(out, "draining: %s to hand over, %d unsynced\n", plural(left, "partition"), unsynced); err != nil {
+			return err
 		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
 )
 
 // BenchmarkFailover starts three nodes and a router as processes, puts them
@@ -151,7 +153,7 @@ func (f *failover) pidOf(name string) int {
 	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/admin/ring", f.base+1))
 	require.NoError(f.b, err)
 	defer resp.Body.Close()
-	var ring ringInfo
+	var ring admin.Ring
 	require.NoError(f.b, json.NewDecoder(resp.Body).Decode(&ring))
 	for _, m := range ring.Members {
 		if m.Name == name {

@@ -9,25 +9,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/admin"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
 type statusCommand struct {
 	adminFlags
 	watchFlags
-}
-
-// memberStatus is a member, with its own figures or why there are none.
-type memberStatus struct {
-	memberInfo
-	Stats *statsInfo `json:"stats"`
-	Error string     `json:"error,omitempty"`
-}
-
-// clusterInfo is what this program shows of /admin/cluster.
-type clusterInfo struct {
-	Copies  int            `json:"copies"`
-	Members []memberStatus `json:"members"`
 }
 
 func (c *statusCommand) Run(ctx context.Context, s *streams) error {
@@ -50,19 +38,19 @@ func (c *statusCommand) Run(ctx context.Context, s *streams) error {
 }
 
 // clusterStatus asks one member how all of them do, as it has heard from each.
-func clusterStatus(ctx context.Context, base adminURL) (clusterInfo, error) {
+func clusterStatus(ctx context.Context, base adminURL) (admin.Cluster, error) {
 	body, err := askAdmin(ctx, base, "/admin/cluster")
 	if err != nil {
-		return clusterInfo{}, err
+		return admin.Cluster{}, err
 	}
 	return decodeStatus(body, base)
 }
 
-func decodeStatus(body []byte, base adminURL) (cluster clusterInfo, err error) {
+func decodeStatus(body []byte, base adminURL) (cluster admin.Cluster, err error) {
 	if err := decodeAnswer(body, base, &cluster); err != nil {
-		return clusterInfo{}, err
+		return admin.Cluster{}, err
 	}
-	slices.SortFunc(cluster.Members, func(a, b memberStatus) int {
+	slices.SortFunc(cluster.Members, func(a, b admin.ClusterMember) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
 	})
 	return cluster, nil
@@ -70,18 +58,18 @@ func decodeStatus(body []byte, base adminURL) (cluster clusterInfo, err error) {
 
 // speeds tells operations per second between two looks, by the boot that did
 // them and its own clock.
-type speeds struct{ last map[string]statsInfo }
+type speeds struct{ last map[string]admin.Stats }
 
 // of returns what is known for each member; nothing at the first look.
-func (s *speeds) of(members []memberStatus) map[string]float64 {
-	now, speed := make(map[string]statsInfo), make(map[string]float64)
+func (s *speeds) of(members []admin.ClusterMember) map[string]float64 {
+	now, speed := make(map[string]admin.Stats), make(map[string]float64)
 	for _, m := range members {
 		if m.Stats == nil {
 			continue
 		}
 		now[m.Boot] = *m.Stats
 		if before, ok := s.last[m.Boot]; ok && m.Stats.Uptime > before.Uptime {
-			speed[m.Boot] = float64(m.Stats.Counters.Served-before.Counters.Served) / (m.Stats.Uptime - before.Uptime)
+			speed[m.Boot] = float64(m.Stats.Counters["served"]-before.Counters["served"]) / (m.Stats.Uptime - before.Uptime)
 		}
 	}
 	s.last = now
@@ -90,10 +78,10 @@ func (s *speeds) of(members []memberStatus) map[string]float64 {
 
 // asked reports whether a member takes part and has figures of its own that
 // can be had: a router is not asked, for it holds nothing and listens to no peer.
-func (m *memberStatus) asked() bool { return m.present() && m.Role == "node" }
+func asked(m *admin.ClusterMember) bool { return present(m.State) && m.Role == "node" }
 
 // writeStatus writes a line for each member and then what needs attention.
-func writeStatus(w io.Writer, cluster clusterInfo, speed map[string]float64, look look) error {
+func writeStatus(w io.Writer, cluster admin.Cluster, speed map[string]float64, look look) error {
 	t := table{
 		header: []string{"MEMBER", "ROLE", "STATE", "UP", "SESSIONS", "MEMORY", "OWNED", "COLD", "OPS/S", "LAG", "BELOW TARGET", "RING"},
 		right:  []int{3, 4, 5, 6, 7, 8, 9, 10}, look: look,
@@ -108,7 +96,7 @@ func writeStatus(w io.Writer, cluster clusterInfo, speed map[string]float64, loo
 				row = append(row[:4], strconv.Itoa(s.Sessions), byteText(s.Bytes), strconv.Itoa(s.Partitions.Owned),
 					strconv.Itoa(s.Partitions.Cold), fmt.Sprintf("%.0f", speed[m.Boot]), lagText(s.Lag), strconv.Itoa(s.BelowTarget), s.Fingerprint)
 			}
-		} else if m.asked() {
+		} else if asked(&m) {
 			row[2] = "no answer"
 		}
 		t.rows = append(t.rows, row)
@@ -138,13 +126,13 @@ func writeStatus(w io.Writer, cluster clusterInfo, speed map[string]float64, loo
 // mostBar is the widest column of bars beside other figures.
 const mostBar = 24
 
-func statusColours(members []memberStatus, header []string) func(row, column int) string {
+func statusColours(members []admin.ClusterMember, header []string) func(row, column int) string {
 	return func(row, column int) string {
 		m := members[row]
 		switch name := header[column]; {
 		case name == "":
 			return cyan
-		case name == "STATE" && m.asked() && m.Stats == nil:
+		case name == "STATE" && asked(&m) && m.Stats == nil:
 			return red
 		case name == "STATE":
 			return stateColour(m.State)
@@ -159,19 +147,19 @@ func statusColours(members []memberStatus, header []string) func(row, column int
 }
 
 // verdict says in one line whether all is as it should be.
-func verdict(cluster clusterInfo) string {
+func verdict(cluster admin.Cluster) string {
 	sessions, below, cold, silent, split := 0, 0, 0, 0, false
 	ready, owned := 0, 0 // nodes in the ring, and the partitions that they own
 	rings := map[string]bool{}
 	for _, m := range cluster.Members {
-		if !m.present() {
+		if !present(m.State) {
 			continue
 		}
-		if m.asked() && m.State == "ready" {
+		if asked(&m) && m.State == "ready" {
 			ready++
 		}
 		if m.Stats == nil {
-			if m.asked() {
+			if asked(&m) {
 				silent++
 			}
 			continue
@@ -208,9 +196,9 @@ func verdict(cluster clusterInfo) string {
 	}
 }
 
-func silentReason(members []memberStatus) string {
+func silentReason(members []admin.ClusterMember) string {
 	for _, m := range members {
-		if m.asked() && m.Stats == nil {
+		if asked(&m) && m.Stats == nil {
 			return m.Name + ": " + m.Error
 		}
 	}

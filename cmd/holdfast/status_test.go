@@ -9,30 +9,32 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
 )
 
-func exampleStatus() clusterInfo {
-	node := func(name string, sessions int) memberStatus {
-		s := &statsInfo{Uptime: 3725.5, Fingerprint: "0123456789abcdef", Sessions: sessions, Bytes: int64(sessions) * 700, Lag: 1.26}
+func exampleStatus() admin.Cluster {
+	node := func(name string, sessions int) admin.ClusterMember {
+		s := &admin.Stats{Uptime: 3725.5, Fingerprint: "0123456789abcdef", Sessions: sessions, Bytes: int64(sessions) * 700, Lag: 1.26}
 		s.Partitions.Owned, s.Partitions.Warm = 512, 512
-		return memberStatus{memberInfo: memberInfo{Name: name, Role: "node", State: "ready"}, Stats: s}
+		return admin.ClusterMember{SeenMember: admin.SeenMember{Member: admin.Member{Name: name, Role: "node", State: "ready"}}, Stats: s}
 	}
-	router := memberStatus{memberInfo: memberInfo{Name: "router", Role: "router", State: "ready"},
-		Stats: &statsInfo{Uptime: 3.2, Fingerprint: "0123456789abcdef"}}
-	return clusterInfo{Copies: 2, Members: []memberStatus{node("node-1", 1200), node("node-2", 1), router}}
+	router := admin.ClusterMember{SeenMember: admin.SeenMember{Member: admin.Member{Name: "router", Role: "router", State: "ready"}},
+		Stats: &admin.Stats{Uptime: 3.2, Fingerprint: "0123456789abcdef"}}
+	return admin.Cluster{Copies: 2, Members: []admin.ClusterMember{node("node-1", 1200), node("node-2", 1), router}}
 }
 
 func TestWriteStatus(t *testing.T) {
-	for name, change := range map[string]func([]memberStatus){
-		"well":      func([]memberStatus) {},
-		"below":     func(m []memberStatus) { m[1].Stats.BelowTarget = 7 },
-		"cold":      func(m []memberStatus) { m[0].Stats.Partitions.Cold = 3 },
-		"two-rings": func(m []memberStatus) { m[2].Stats.Fingerprint = "fedcba9876543210" },
-		"gone": func(m []memberStatus) {
+	for name, change := range map[string]func([]admin.ClusterMember){
+		"well":      func([]admin.ClusterMember) {},
+		"below":     func(m []admin.ClusterMember) { m[1].Stats.BelowTarget = 7 },
+		"cold":      func(m []admin.ClusterMember) { m[0].Stats.Partitions.Cold = 3 },
+		"two-rings": func(m []admin.ClusterMember) { m[2].Stats.Fingerprint = "fedcba9876543210" },
+		"gone": func(m []admin.ClusterMember) {
 			m[0].State, m[0].Stats = "gone", nil
 			m[1].Stats.Partitions.Owned, m[1].Stats.Partitions.Warm = 1024, 1024
 		},
-		"silent": func(m []memberStatus) { m[1].Stats, m[1].Error = nil, "connection refused" },
+		"silent": func(m []admin.ClusterMember) { m[1].Stats, m[1].Error = nil, "connection refused" },
 	} {
 		cluster := exampleStatus()
 		change(cluster.Members)
@@ -46,27 +48,27 @@ func TestWriteStatus(t *testing.T) {
 func TestVerdictOnTooFewNodes(t *testing.T) {
 	for _, c := range []struct {
 		says   string
-		change func(*clusterInfo)
+		change func(*admin.Cluster)
 	}{
-		{"one ring, every copy in place", func(*clusterInfo) {}},
-		{"no node is in the ring", func(c *clusterInfo) { c.Members = c.Members[2:] }},
-		{"no node is in the ring", func(c *clusterInfo) { // drained, with nobody to take over
+		{"one ring, every copy in place", func(*admin.Cluster) {}},
+		{"no node is in the ring", func(c *admin.Cluster) { c.Members = c.Members[2:] }},
+		{"no node is in the ring", func(c *admin.Cluster) { // drained, with nobody to take over
 			c.Members = c.Members[:1]
 			c.Members[0].State, c.Members[0].Stats.Partitions.Owned = "leaving", 0
 		}},
-		{"1 node for 2 copies: a crash would lose what it holds", func(c *clusterInfo) {
+		{"1 node for 2 copies: a crash would lose what it holds", func(c *admin.Cluster) {
 			c.Members = c.Members[:1]
 			c.Members[0].Stats.Partitions.Owned = 1024
 		}},
-		{"1 node for 2 copies", func(c *clusterInfo) {
+		{"1 node for 2 copies", func(c *admin.Cluster) {
 			c.Members[1].State, c.Members[1].Stats.Partitions.Owned, c.Members[0].Stats.Partitions.Owned = "leaving", 0, 1024
 		}},
-		{"one ring, every copy in place", func(c *clusterInfo) {
+		{"one ring, every copy in place", func(c *admin.Cluster) {
 			c.Copies, c.Members = 1, c.Members[:1]
 			c.Members[0].Stats.Partitions.Owned = 1024
 		}},
-		{"2 nodes for 3 copies: each session has at most 2", func(c *clusterInfo) { c.Copies = 3 }},
-		{"512 partitions without an owner", func(c *clusterInfo) { c.Members = c.Members[:1] }},
+		{"2 nodes for 3 copies: each session has at most 2", func(c *admin.Cluster) { c.Copies = 3 }},
+		{"512 partitions without an owner", func(c *admin.Cluster) { c.Members = c.Members[:1] }},
 	} {
 		cluster := exampleStatus()
 		c.change(&cluster)
@@ -106,7 +108,7 @@ func TestStatusInColours(t *testing.T) {
 
 func TestStatusCommandAsksOneMember(t *testing.T) {
 	t.Setenv("COLUMNS", "120")
-	members := append(exampleStatus().Members, memberStatus{memberInfo: memberInfo{Name: "node-3", Role: "node", State: "ready"}, Error: "no answer within 500ms"})
+	members := append(exampleStatus().Members, admin.ClusterMember{SeenMember: admin.SeenMember{Member: admin.Member{Name: "node-3", Role: "node", State: "ready"}}, Error: "no answer within 500ms"})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		require.Equal(t, "/admin/cluster", r.URL.Path)
 		_ = json.NewEncoder(w).Encode(map[string]any{"members": members, "cluster": "holdfast", "fingerprint": "0123456789abcdef"})
@@ -122,7 +124,7 @@ func TestStatusCommandAsksOneMember(t *testing.T) {
 	require.Equal(t, exitOK, r.code, r.stderr)
 	var got struct {
 		Cluster string
-		Members []memberStatus
+		Members []admin.ClusterMember
 	}
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &got))
 	require.Equal(t, "holdfast", got.Cluster)
@@ -139,7 +141,7 @@ func TestSpeeds(t *testing.T) {
 	later := exampleStatus().Members
 	later[0].Boot, later[1].Boot = "a", "new"
 	later[0].Stats.Uptime += 2
-	later[0].Stats.Counters.Served = 500
+	later[0].Stats.Counters = map[string]int64{"served": 500}
 	require.Equal(t, map[string]float64{"a": 250}, s.of(later), "a new boot counts from zero")
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/operator"
 	"github.com/seed-95a32959/holdfast/resp"
 )
 
@@ -281,7 +282,7 @@ func prepareRejoin(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	dead := s.named(ring.OwnerOf("{rejoin}:many"))
+	dead := s.named(operator.OwnerOf(ring, "{rejoin}:many"))
 	if dead == nil {
 		return errors.New("the ring has no owner")
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/operator"
 )
 
 // bigValue makes a session of about 1 KB.
@@ -42,7 +44,7 @@ func runBigDrain(ctx context.Context, e *env, r *report) error {
 	}
 	var others []*ledger
 	for _, g := range b.load.ledgers {
-		if ring.OwnerOf(g.key) != m.name {
+		if operator.OwnerOf(ring, g.key) != m.name {
 			others = append(others, g)
 		}
 	}

@@ -277,7 +277,7 @@ func (c *cluster) keysOf(ctx context.Context, m *member, prefix string, count in
 		if i > 1e6 {
 			return nil, errors.New(m.name + " owns nothing")
 		}
-		if k := fmt.Sprintf("%s-%d", prefix, i); r.OwnerOf(k) == m.name {
+		if k := fmt.Sprintf("%s-%d", prefix, i); operator.OwnerOf(r, k) == m.name {
 			keys = append(keys, k)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/operator"
 )
 
 const (
@@ -124,7 +126,7 @@ func (b *bench) owned(ctx context.Context, m *member, ack string, most int) ([]*
 	}
 	var list []*ledger
 	for _, g := range b.load.ledgers {
-		if r.OwnerOf(g.key) == m.name && (ack == "" || ack == g.ack) && len(list) < most {
+		if operator.OwnerOf(r, g.key) == m.name && (ack == "" || ack == g.ack) && len(list) < most {
 			list = append(list, g)
 		}
 	}

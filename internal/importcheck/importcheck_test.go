@@ -48,10 +48,14 @@ var allowed = map[string][]string{
 	"internal/alloctest":   nil,
 	"internal/selftest":    {"internal/planted"},
 	"internal/nursery":     nil,
-	"internal/operator":    {"ring"},
-	"internal/chaos":       {"ring", "internal/nursery", "internal/operator"},                 // otherwise it sees holdfast from outside, as a user would
-	"internal/abuse":       {"ring", "resp", "peer", "internal/nursery", "internal/operator"}, // likewise, and speaks its protocols
+	"internal/operator":    {"ring", "internal/admin"},
+	"internal/chaos":       {"ring", "internal/nursery", "internal/operator"},                                   // otherwise it sees holdfast from outside, as a user would
+	"internal/abuse":       {"ring", "resp", "peer", "internal/nursery", "internal/operator", "internal/admin"}, // likewise, and speaks its protocols
 	"internal/http1":       nil,
+	"internal/admin":       nil,
+	"internal/clock":       nil,
+	"internal/events":      nil,
+	"internal/metric":      nil,
 	"internal/member":      {"ring", "internal/planted"},
 	"internal/importcheck": nil,
 	"internal/routerbench": {"ring", "router"},
@@ -67,7 +71,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
 	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/ownership", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/ownership", "internal/clock", "internal/events", "internal/metric", "internal/admin", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }

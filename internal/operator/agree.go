@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/seed-95a32959/holdfast/internal/admin"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -49,7 +50,7 @@ func Agreed(ctx context.Context, members []Member) error {
 		if r.Fingerprint != first {
 			return fmt.Errorf("%s has the ring %s, another one %s", m.Name, r.Fingerprint, first)
 		}
-		owners := r.Owners()
+		owners := ownersOf(r)
 		if len(owners) != len(want) {
 			return fmt.Errorf("%s sees %d owners, %d nodes run", m.Name, len(owners), len(want))
 		}
@@ -62,8 +63,17 @@ func Agreed(ctx context.Context, members []Member) error {
 	return nil
 }
 
-// OwnerOf names the owner of a key.
-func (r Ring) OwnerOf(key string) string {
+// ownersOf returns the names that own partitions.
+func ownersOf(r admin.Ring) map[string]bool {
+	m := make(map[string]bool)
+	for _, p := range r.Partitions {
+		m[p.Owner] = true
+	}
+	return m
+}
+
+// OwnerOf names the owner of a key, by what a member shows of the ring.
+func OwnerOf(r admin.Ring, key string) string {
 	if p := ring.Partition(key); p < len(r.Partitions) {
 		return r.Partitions[p].Owner
 	}

@@ -11,55 +11,9 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
 )
-
-// Ring is what tests read of /admin/ring.
-type Ring struct {
-	Fingerprint string `json:"fingerprint"`
-	Members     []struct {
-		Name string `json:"name"`
-		Boot string `json:"boot"`
-		Role string `json:"role"`
-		Pid  int    `json:"pid"`
-	} `json:"members"`
-	Partitions []struct {
-		Owner      string   `json:"owner"`
-		Successors []string `json:"successors"`
-	} `json:"partitions"`
-}
-
-// Owners are the names that own partitions.
-func (r Ring) Owners() map[string]bool {
-	m := make(map[string]bool)
-	for _, p := range r.Partitions {
-		m[p.Owner] = true
-	}
-	return m
-}
-
-// Key is what tests read of /admin/ring?key=.
-type Key struct {
-	Owner      string   `json:"owner"`
-	Successors []string `json:"successors"`
-	Holders    []struct {
-		Name    string `json:"name"`
-		State   string `json:"state"`
-		Version string `json:"version"`
-		Hash    string `json:"hash"`
-	} `json:"holders"`
-}
-
-// Stats is what tests read of /admin/stats.
-type Stats struct {
-	Fingerprint string           `json:"fingerprint"`
-	Sessions    int              `json:"sessions"`
-	Tombstones  int              `json:"tombstones"`
-	Bytes       int64            `json:"bytes"`
-	BelowTarget int              `json:"below_target"`
-	Dirty       int              `json:"dirty"`
-	Lag         float64          `json:"lag_ms"`
-	Counters    map[string]int64 `json:"counters"`
-}
 
 // timeout is how long a question to a member's admin endpoint may take.
 const timeout = time.Second
@@ -110,17 +64,17 @@ func (c *Client) get(ctx context.Context, path string, v any) error {
 }
 
 // Ring asks for the ring.
-func (c *Client) Ring(ctx context.Context) (r Ring, err error) {
+func (c *Client) Ring(ctx context.Context) (r admin.Ring, err error) {
 	return r, c.get(ctx, "/admin/ring", &r)
 }
 
 // Key asks who owns and who holds a key.
-func (c *Client) Key(ctx context.Context, key string) (k Key, err error) {
+func (c *Client) Key(ctx context.Context, key string) (k admin.Key, err error) {
 	return k, c.get(ctx, "/admin/ring?key="+url.QueryEscape(key), &k)
 }
 
 // Stats asks for sessions, bytes and counters.
-func (c *Client) Stats(ctx context.Context) (s Stats, err error) {
+func (c *Client) Stats(ctx context.Context) (s admin.Stats, err error) {
 	return s, c.get(ctx, "/admin/stats", &s)
 }
 
@@ -145,11 +99,7 @@ func (c *Client) Drain(ctx context.Context) error {
 	}
 	last := "nothing"
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); last = lines.Text() {
-		var line struct {
-			Done     bool   `json:"done"`
-			Unsynced int    `json:"unsynced"`
-			Error    string `json:"error"`
-		}
+		var line admin.Drain
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			return fmt.Errorf("POST /admin/drain: line %q: %w", lines.Text(), err)
 		}

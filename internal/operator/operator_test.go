@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/admin"
 )
 
 // serve answers as a member does that shows the given ring.
@@ -74,14 +76,14 @@ func TestAsks(t *testing.T) {
 	c := serve(t, ringOf("f1", "a"), 200)
 	s, err := c.Stats(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Stats{Sessions: 3, Tombstones: 2, Bytes: 600, Counters: map[string]int64{"served": 9}}, s)
+	require.Equal(t, admin.Stats{Sessions: 3, Tombstones: 2, Bytes: 600, Counters: map[string]int64{"served": 9}}, s)
 	require.NoError(t, c.Drain(t.Context()))
 	require.ErrorContains(t, serve(t, ringOf("f1", "a"), 503).Drain(t.Context()), `ended without done; the last line was {"unsynced":4}`)
 
 	r, err := c.Ring(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, r.OwnerOf("a key of a partition that the answer does not show"))
-	require.Equal(t, map[string]bool{"a": true}, r.Owners())
+	require.Empty(t, OwnerOf(r, "a key of a partition that the answer does not show"))
+	require.Equal(t, map[string]bool{"a": true}, ownersOf(r))
 	c = serve(t, "<html>", 200)
 	_, err = c.Ring(t.Context())
 	require.Error(t, err)

@@ -1,4 +1,4 @@
-package node
+package events
 
 import (
 	"context"
@@ -10,16 +10,16 @@ import (
 )
 
 // running runs an event log in a bubble and ends it with the test.
-func running(t *testing.T) *events {
-	e := newEvents(time.Now)
+func running(t *testing.T) *Log {
+	l := New(time.Now)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); e.run(ctx) }()
+	go func() { defer close(done); l.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return e
+	return l
 }
 
-func drained(ch chan event) (all []event) {
+func drained(ch chan Event) (all []Event) {
 	for {
 		select {
 		case ev := <-ch:
@@ -32,38 +32,38 @@ func drained(ch chan event) (all []event) {
 
 func TestEventsReachSubscribersInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := running(t)
-		_, ch, cancel := e.subscribe(0)
-		e.add("joined", "member", "b", "boot", 7)
-		e.add("ring")
+		l := running(t)
+		_, ch, cancel := l.Subscribe(0)
+		l.Add("joined", "member", "b", "boot", 7)
+		l.Add("ring")
 		synctest.Wait()
 		got := drained(ch)
 		require.Len(t, got, 2)
-		require.Equal(t, event{ID: 1, Time: time.Now(), Kind: "joined", Data: map[string]any{"member": "b", "boot": 7}}, got[0])
+		require.Equal(t, Event{ID: 1, Time: time.Now(), Kind: "joined", Data: map[string]any{"member": "b", "boot": 7}}, got[0])
 		require.Equal(t, "ring", got[1].Kind)
 		require.EqualValues(t, 2, got[1].ID)
 
 		cancel()
-		e.add("after")
+		l.Add("after")
 		synctest.Wait()
 		require.Empty(t, drained(ch))
-		require.Empty(t, e.subs)
+		require.Empty(t, l.subs)
 	})
 }
 
 func TestEventsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := running(t)
-		for range 10 * keptEvents {
-			e.add("x")
+		l := running(t)
+		for range 10 * keep {
+			l.Add("x")
 		}
 		synctest.Wait()
-		require.Len(t, e.kept, keptEvents)
-		require.LessOrEqual(t, cap(e.kept), 4*keptEvents)
-		past, _, cancel := e.subscribe(0)
+		require.Len(t, l.kept, keep)
+		require.LessOrEqual(t, cap(l.kept), 4*keep)
+		past, _, cancel := l.Subscribe(0)
 		defer cancel()
-		require.Len(t, past, keptEvents)
-		require.EqualValues(t, 10*keptEvents, past[keptEvents-1].ID)
+		require.Len(t, past, keep)
+		require.EqualValues(t, 10*keep, past[keep-1].ID)
 	})
 }
 
@@ -71,24 +71,24 @@ func TestEventsAreBounded(t *testing.T) {
 // ids of those that it gets later show how many.
 func TestSlowSubscriberMissesEventsAndSeesTheGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := running(t)
-		_, slow, cancelSlow := e.subscribe(0)
+		l := running(t)
+		_, slow, cancelSlow := l.Subscribe(0)
 		defer cancelSlow()
-		_, quick, cancelQuick := e.subscribe(0)
+		_, quick, cancelQuick := l.Subscribe(0)
 		defer cancelQuick()
-		const sent = eventQueue + 40
-		var got []event
+		const sent = queue + 40
+		var got []Event
 		for range sent {
-			e.add("x")
+			l.Add("x")
 			synctest.Wait()
 			got = append(got, drained(quick)...)
 		}
 		require.Len(t, got, sent, "the quick one got all")
-		require.EqualValues(t, 40, e.missed.Load())
+		require.EqualValues(t, 40, l.Missed())
 
 		missed := drained(slow)
-		require.Len(t, missed, eventQueue)
-		e.add("y")
+		require.Len(t, missed, queue)
+		l.Add("y")
 		synctest.Wait()
 		next := drained(slow)
 		require.Len(t, next, 1)
@@ -100,12 +100,12 @@ func TestSlowSubscriberMissesEventsAndSeesTheGap(t *testing.T) {
 // nothing twice.
 func TestSubscriberThatComesBackMissesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := running(t)
+		l := running(t)
 		last := uint64(0)
 		for round := range 20 {
-			past, ch, cancel := e.subscribe(last)
+			past, ch, cancel := l.Subscribe(last)
 			for range round % 7 {
-				e.add("x")
+				l.Add("x")
 			}
 			if round%2 == 0 {
 				synctest.Wait() // else it leaves before they are sent
@@ -117,8 +117,19 @@ func TestSubscriberThatComesBackMissesNothing(t *testing.T) {
 			cancel()
 		}
 		synctest.Wait()
-		past, _, cancel := e.subscribe(last)
+		past, _, cancel := l.Subscribe(last)
 		defer cancel()
-		require.Equal(t, e.last, last+uint64(len(past)))
+		require.Equal(t, l.last, last+uint64(len(past)))
 	})
+}
+
+func TestSince(t *testing.T) {
+	t.Parallel()
+	l := New(time.Now)
+	l.Add("a")
+	l.Add("b")
+	require.Len(t, l.Since(0), 2)
+	require.Equal(t, "b", l.Since(1)[0].Kind)
+	require.NotNil(t, l.Since(2), "an empty list, not null")
+	require.Empty(t, l.Since(2))
 }

@@ -1,0 +1,175 @@
+// Package admin has the shapes of what the admin endpoint answers in JSON.
+// Members write them. The commands read them, and so do the programs that test
+// holdfast from outside. Scripts rely on them too, so a field's name and unit
+// stay as they are.
+package admin
+
+// Ring is the answer of GET /admin/ring.
+type Ring struct {
+	// Fingerprint is equal where members show the same owner and successors for
+	// every partition.
+	Fingerprint string `json:"fingerprint"`
+	// Copies is how many nodes are to hold each session.
+	Copies  int      `json:"copies"`
+	Members []Member `json:"members"`
+	// Partitions are in the order of their numbers; none without a node.
+	Partitions []Partition `json:"partitions"`
+}
+
+// Member is one boot of a member, with the addresses at which others reach it.
+type Member struct {
+	Name string `json:"name"`
+	Boot string `json:"boot"`
+	Role string `json:"role"` // node or router
+	// State is what the member says of itself: joining, ready or leaving; or gone,
+	// or superseded by a later boot. The last two stay listed for a while.
+	State  string `json:"state"`
+	Zone   string `json:"zone"`
+	HTTP   string `json:"http"`
+	Admin  string `json:"admin"`
+	RESP   string `json:"resp"`
+	Peer   string `json:"peer"`
+	Gossip string `json:"gossip"`
+	Pid    int    `json:"pid"`
+	// Partitions is how many it owns, and Share which part of all they are, from 0
+	// to 1.
+	Partitions int     `json:"partitions"`
+	Share      float64 `json:"share"`
+}
+
+// Partition is who owns a partition, and who follows.
+type Partition struct {
+	ID         int      `json:"id"`
+	Owner      string   `json:"owner"`
+	Successors []string `json:"successors"`
+}
+
+// Key is the answer of GET /admin/ring?key=.
+type Key struct {
+	Key         string   `json:"key"`
+	Slot        int      `json:"slot"`
+	Partition   int      `json:"partition"`
+	Owner       string   `json:"owner"` // empty without a node
+	Successors  []string `json:"successors"`
+	Fingerprint string   `json:"fingerprint"`
+	// Holders has every node on the ring, whether it should hold the key or not.
+	Holders []Holding `json:"holders"`
+}
+
+// Holding is what one node has of a key.
+type Holding struct {
+	Name    string `json:"name"`
+	State   string `json:"state"` // live, deleted, none or silent
+	Version string `json:"version,omitempty"`
+	// Hash is over all that merge sees: equal hashes are equal copies.
+	Hash string `json:"hash,omitempty"`
+}
+
+// SeenMember is one element of the answer of GET /admin/members: a member, and
+// how it looks from the one that answers.
+type SeenMember struct {
+	Member
+	// Link is self, up, down, or none for a router.
+	Link string `json:"link"`
+	// Ring is the fingerprint that the member last said it has.
+	Ring string `json:"ring,omitempty"`
+	// LastHeard is how long ago it last answered a heartbeat, in milliseconds; -1
+	// never.
+	LastHeard float64 `json:"last_heard_ms"`
+	// ClockOffset is how far its clock is ahead of the answering member's, in
+	// milliseconds. Over 2 s ahead, what it writes is not taken.
+	ClockOffset float64 `json:"clock_offset_ms"`
+	// Dirty counts the answering node's writes that it lacks, and Lag is the age
+	// of the oldest in milliseconds.
+	Dirty int     `json:"dirty"`
+	Lag   float64 `json:"lag_ms"`
+}
+
+// Stats is the answer of GET /admin/stats.
+type Stats struct {
+	Name        string  `json:"name"`
+	Role        string  `json:"role"`
+	State       string  `json:"state"`
+	Uptime      float64 `json:"uptime_s"` // seconds
+	Fingerprint string  `json:"fingerprint"`
+	// Sessions are those held here, copies included.
+	Sessions   int   `json:"sessions"`
+	Tombstones int   `json:"tombstones"`
+	Bytes      int64 `json:"bytes"`
+	// TombstoneBytes are those of Bytes that tombstones take, compacted ones too,
+	// which Tombstones does not have. MemoryLimit is that of the sessions, 0 for
+	// none. Full says that other members are asked to send no more copies.
+	TombstoneBytes int64      `json:"tombstone_bytes"`
+	Compacted      int        `json:"tombstones_compacted"`
+	MemoryLimit    int64      `json:"memory_limit"` // bytes
+	Full           bool       `json:"full"`
+	Partitions     Partitions `json:"partitions"`
+	// BelowTarget counts the keys served here of which there are too few copies.
+	BelowTarget int `json:"below_target"`
+	// Lag is the age in milliseconds of the oldest change that a copy lacks, and
+	// Dirty how many changes copies lack.
+	Lag   float64 `json:"lag_ms"`
+	Dirty int     `json:"dirty"`
+	// Split is set while under half of the last stable membership is there.
+	Split bool `json:"split_suspected"`
+	// LongestHold is for how long one partition was held at most, in milliseconds,
+	// within the last minute or two: everybody else who needed it waited.
+	LongestHold float64 `json:"longest_hold_ms"`
+	// Connections to the public endpoint, and the bytes of bodies that the session
+	// API reads.
+	HTTPClients   int   `json:"http_clients"`
+	HTTPBodyBytes int64 `json:"http_body_bytes"`
+	// Connections to the Redis endpoint, those of them that subscribe, and the
+	// bytes of their buffers.
+	RedisClients     int   `json:"redis_clients"`
+	RedisBufferBytes int64 `json:"redis_buffer_bytes"`
+	RedisSubscribers int   `json:"redis_subscribers"`
+	// Counters count since the member's start. /metrics has them too, each under
+	// its name with "holdfast_" before it and "_total" behind, and says what they
+	// count.
+	Counters map[string]int64 `json:"counters"`
+}
+
+// Partitions counts the partitions of one node.
+type Partitions struct {
+	Owned int `json:"owned"` // on the ring
+	Warm  int `json:"warm"`  // served, and complete
+	Cold  int `json:"cold"`  // not complete: other holders are asked first
+}
+
+// Cluster is the answer of GET /admin/cluster: all that a page or a command
+// needs to show the cluster, gathered by the one member that it can reach.
+type Cluster struct {
+	Cluster     string `json:"cluster"`
+	Self        string `json:"self"` // the member that answers
+	Boot        string `json:"boot"`
+	Fingerprint string `json:"fingerprint"`
+	Copies      int    `json:"copies"`
+	// Dev says that the member is a child of "holdfast dev" and takes
+	// POST /admin/dev/….
+	Dev     bool            `json:"dev"`
+	Members []ClusterMember `json:"members"`
+}
+
+// ClusterMember is a member as it looks from the one that answers, with its own
+// figures; or without, and then Error says why not. Another router has neither:
+// it listens on no peer address, and it holds nothing.
+type ClusterMember struct {
+	SeenMember
+	Stats *Stats `json:"stats"`
+	Error string `json:"error,omitempty"`
+}
+
+// Drain is one line of the answer of POST /admin/drain. There is one each time
+// that something has changed, and a last one with Done or Error.
+type Drain struct {
+	Done bool `json:"done,omitempty"`
+	// Error is why the drain has failed, and what has become of the node.
+	Error string `json:"error,omitempty"`
+	// Partitions are those that the node still serves, or holds something of; nil
+	// in the last line.
+	Partitions *int `json:"partitions,omitempty"`
+	// Unsynced counts the records in them: what would be lost, as far as the node
+	// knows, if it ended now.
+	Unsynced int `json:"unsynced"`
+}

@@ -1,0 +1,142 @@
+package node
+
+import (
+	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/router"
+)
+
+// counters are what a member itself counts since its start. What they count
+// stands where they are made.
+type counters struct {
+	forwarded   *metric.Counter
+	relayed     *metric.Counter
+	unavailable *metric.Counter
+	failovers   *metric.Counter
+	mendedViews *metric.Counter
+	peerIn      *metric.Counter
+	peerOut     *metric.Counter
+	// visitors are those refused here; refused_visitors adds the router's.
+	visitors metric.Counter
+
+	// Of nodes alone:
+	served         *metric.Counter
+	unconfirmed    *metric.Counter
+	nowhere        *metric.Counter
+	fetchedThrough *metric.Counter
+	refusedOps     *metric.Counter
+	refusedLate    *metric.Counter
+	refusedLagging *metric.Counter
+	slowed         *metric.Counter
+	unleased       *metric.Counter
+	degraded       *metric.Counter
+	blind          *metric.Counter
+	gaps           *metric.Counter
+	succeeded      *metric.Counter
+	busyClaims     *metric.Counter
+	farEpochs      *metric.Counter
+}
+
+// newCounters makes the counters of a member of a role, in its set.
+func newCounters(set *metric.Set, role Role) *counters {
+	nodes := set
+	if role != RoleNode {
+		nodes = new(metric.Set) // which nobody lists
+	}
+	return &counters{
+		forwarded:   set.Counter("forwarded", "Operations sent to another member."),
+		relayed:     set.Counter("relayed", "Operations sent to a third member because the owner is silent; forwarded has them too."),
+		unavailable: set.Counter("unavailable", "Operations that found no owner in time."),
+		failovers:   set.Counter("failovers", "Requests that came here because their owner was refused."),
+		mendedViews: set.Counter("mended_views", "Exchanges of members because rings differed, or a member did not know this one."),
+		peerIn:      set.Counter("peer_bytes_in", "Bytes read from peer connections."),
+		peerOut:     set.Counter("peer_bytes_out", "Bytes written to peer connections."),
+
+		served:         nodes.Counter("served", "Operations run on this node's store."),
+		unconfirmed:    nodes.Counter("unconfirmed_deletes", "Deletes that not every reachable copy confirmed in time."),
+		nowhere:        nodes.Counter("deletes_nowhere", "Deletes of sessions that no member has, which left no tombstone."),
+		fetchedThrough: nodes.Counter("fetched_through", "Keys fetched from other holders before they were served, in cold partitions."),
+		refusedOps:     nodes.Counter("refused_ops", "Forwarded operations refused because too many wait."),
+		refusedLate:    nodes.Counter("refused_late", "Requests refused because they came too late to be run."),
+		refusedLagging: nodes.Counter("refused_lagging", "New sessions refused because copies are too far behind."),
+		slowed:         nodes.Counter("slowed", "Writes slowed down because copies are behind."),
+		unleased:       nodes.Counter("unleased", "Times that nobody answered an owner who asked for its lease."),
+		degraded:       nodes.Counter("degraded", "Operations served without being able to reach any other node."),
+		blind:          nodes.Counter("blind", "Misses that were not answered as such, because all holders were out of reach."),
+		gaps:           nodes.Counter("stood_still", "Times that this process stood still."),
+		succeeded:      nodes.Counter("succeeded", "Partitions that others had claimed while this node was out of touch."),
+		busyClaims:     nodes.Counter("claims_busy", "Partitions that could not be given up at once to whoever claimed them, because an operation held them."),
+		farEpochs:      nodes.Counter("claims_far", "Epochs of claims that were too far above all known ones to count."),
+	}
+}
+
+// countMember adds what the parts of any member count.
+func (n *Node) countMember(put metric.Put) {
+	put("events_missed", "Events that a slow reader of the event log did not get.", n.events.Missed())
+	put("requests_unsaved", "Requests of a Go program whose changes could not be written.", n.bindings.Unsaved.Load())
+	put("requests_ended", "Requests of a Go program whose changes were dropped, because their session had been ended.", n.bindings.Ended.Load())
+	put("requests_unslid", "Requests of a Go program that could not slide the expiry of their session.", n.bindings.Unslid.Load())
+
+	rejected, greedy := n.httpGate.Refused()
+	put("http_rejected", "Connections refused at the public door, because too many were open.", rejected)
+	put("http_rejected_address", "Connections refused at the public door, because too many were open from their address.", greedy)
+	put("http_bodies_refused", "Times that the body of a request to the session API found no room.", n.bodies.Refused())
+	put("http_bodies_evicted", "Large bodies of requests to the session API given up because others needed the room.", n.bodies.Evicted())
+	put("http_heads_cut_off", "Connections cut off because the heads of requests took all the room that there is, theirs the most.", n.heads.Refused()+n.heads.Evicted())
+
+	apiHosts, apiSites := n.apiGuard.Refused()
+	adminHosts, adminSites := n.adminGuard.Refused()
+	put("refused_hosts", "HTTP requests refused at the session API and the operator's door because their Host is not one of the names of -http-host or -admin-host.", apiHosts+adminHosts)
+	put("refused_sites", "HTTP requests refused there because the page of another site has sent them.", apiSites+adminSites)
+
+	if n.gossip != nil {
+		put("gossip_refused", "Packets and connections of gossip that no member of this cluster sends; gossip_refused_by_reason_total says more.", n.gossip.refused.total())
+	}
+	visitors := n.stats.visitors.Load()
+	if n.router != nil {
+		s := n.router.Stats()
+		visitors += int64(s.Visitors)
+		putRouter(put, s)
+	}
+	put("refused_visitors", "HTTP requests refused because a visitor's cookie came with them, and the session is another's.", visitors)
+}
+
+// putRouter adds what the router has counted.
+func putRouter(put metric.Put, s router.Stats) {
+	put("proxied", "Requests passed on to members.", int64(s.Requests))
+	put("proxy_retries", "Requests sent a second time.", int64(s.Retries))
+	put("proxy_failovers", "Requests that went to the heir.", int64(s.Failovers))
+	put("proxy_refused", "Members that refused a connection.", int64(s.Refused))
+	put("proxy_silent", "Members that did not answer in time.", int64(s.Silent))
+	put("proxy_cancelled", "Requests whose client left before the answer.", int64(s.Cancelled))
+	put("proxy_broken", "Answers that broke off at a member.", int64(s.Broken))
+	put("proxy_malformed", "Requests refused because their head can be read in two ways, or in none.", int64(s.Malformed))
+	put("hops_unproven", "Requests whose sender claims to be a member and does not prove it: a stranger, or a member with another -secret-file.", int64(s.Unproven))
+	put("proxy_errors", "Requests that no member answered.", int64(s.Errors))
+}
+
+// countNode adds what only the parts of a node count.
+func (n *Node) countNode(put metric.Put) {
+	s := n.store.Stats()
+	put("refused_full", "Writes refused because memory is short, here or at another holder of a copy.", int64(s.RefusedFull))
+	put("copies_refused_full", "Records that were not taken from other members because memory is short.", int64(s.RefusedCopies))
+	put("tombstones_dropped", "Tombstones forgotten before their time because memory is short: their sessions could come back with a member that was away.", int64(s.Dropped))
+	put("writes_retried", "Runs of a transaction repeated, because another had written first.", int64(s.Retried))
+	put("writes_busy", "Writes to large sessions refused, because others had written first each time.", int64(s.Busy))
+
+	r := &n.replicator.Stats
+	put("copies_sent", "Records sent to other members.", r.Sent.Load())
+	put("copy_batches", "Batches of records sent to other members.", r.Batches.Load())
+	put("copy_batches_failed", "Batches that were not confirmed, and whose records are sent again.", r.Failed.Load())
+	put("copies_quarantined", "Records that a member refused to take, and that are left out until they change.", r.Quarantined.Load())
+	put("copies_no_room", "Records for which another member had no memory; copies_quarantined has them too.", r.NoRoom.Load())
+	put("copies_merged", "Records merged that other members sent.", r.Merged.Load())
+	put("copies_refused", "Records that were not taken from other members.", r.Refused.Load())
+	put("repair_pushed", "Records that repair sent.", r.Pushed.Load())
+	put("repair_pulled", "Records that repair fetched.", r.Pulled.Load())
+	put("repair_mended", "Partitions whose copies differed and were made equal.", r.Mended.Load())
+
+	put("refused_peers", "Connections refused at the peer port; peer_refused_total says why.", n.gate.refusedTotal())
+	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", n.fence.unfenced.Load())
+	put("messages_untold", "Published messages that a member could not be told in time.", n.pubsub.untold.Load())
+	put("key_events_dropped", "Keyspace events for which the queue had no room.", n.pubsub.dropped.Load())
+}
