@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -114,21 +113,11 @@ func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err erro
 	if !n.owner.leased() {
 		_, _ = n.owner.ask(ctx) // whether the user's session may be used is for those who ask for it
 	}
-	for {
-		changed := n.members.changed()
-		switch d := n.owner.decide(p); d.Verdict {
-		case ownership.Serve, ownership.FetchFirst:
-			return true, nil
-		case ownership.Forward:
-			return false, nil
-		}
-		select {
-		case <-changed:
-		case <-time.After(recheck):
-		case <-ctx.Done():
-			return false, fmt.Errorf("partition %d: %w", p, errNoOwner)
-		}
+	var d ownership.Decision
+	if n.pulse.Until(ctx, recheck, func() bool { d = n.owner.decide(p); return d.Verdict != ownership.Wait }) != nil {
+		return false, fmt.Errorf("partition %d: %w", p, errNoOwner)
 	}
+	return d.Here(), nil
 }
 
 // application is what runs in this process.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/router"
 )
 
@@ -36,7 +37,7 @@ type beside struct {
 	api     string // where this node answers it
 
 	down atomic.Bool
-	wake chan struct{} // a request was refused
+	wake wait.Wake // a request was refused
 }
 
 // appAddress is -app taken apart.
@@ -71,7 +72,7 @@ func newBeside(n *Node, publicHTTP string) *beside {
 	if err != nil {
 		panic("node: -app was validated and does not parse: " + err.Error())
 	}
-	a := &beside{node: n, address: n.cfg.App, at: at, api: "http://" + publicHTTP, wake: make(chan struct{}, 1)}
+	a := &beside{node: n, address: n.cfg.App, at: at, api: "http://" + publicHTTP, wake: wait.NewWake()}
 	if n.cfg.HTTPUnix != "" {
 		a.api = "unix:" + n.cfg.HTTPUnix
 	}
@@ -120,10 +121,7 @@ func (a *beside) isDown() bool { return a.down.Load() }
 // refused is told of a request that found nobody listening.
 func (a *beside) refused() {
 	a.down.Store(true)
-	select {
-	case a.wake <- struct{}{}:
-	default: // it is about to look
-	}
+	a.wake.Kick()
 }
 
 // watch looks at the application again and again, and tells the cluster when it

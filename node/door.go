@@ -241,19 +241,10 @@ func (n *Node) takeOver(ctx context.Context, failed string) {
 	id := ID{Name: name, Boot: boot}
 	ctx, cancel := context.WithTimeout(ctx, ownership.ClaimTimeout)
 	defer cancel()
-	for {
-		changed := n.members.changed()
+	_ = n.pulse.Until(ctx, recheck, func() bool { // in time, or not
 		l := n.linkTo(id)
-		if !n.View().Up(id) || l == nil || l.connected() {
-			return
-		}
-		select {
-		case <-changed:
-		case <-time.After(recheck):
-		case <-ctx.Done():
-			return
-		}
-	}
+		return !n.View().Up(id) || l == nil || l.connected()
+	})
 }
 
 // newSessionID makes an id of 130 random bits that this node owns, so that a

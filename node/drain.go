@@ -79,7 +79,7 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 		} else if time.Since(alone) > time.Second {
 			return fmt.Errorf("drain: %w to take %d records: unsynced=%d", errNobodyThere, status.Unsynced, status.Unsynced)
 		}
-		n.keeper.kick()
+		n.keeper.wake.Kick()
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("drain: unsynced=%d: %w", status.Unsynced, ctx.Err())

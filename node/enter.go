@@ -24,14 +24,8 @@ const (
 // have, and until they let it in: see holdOff.
 func (n *Node) enter(ctx context.Context) error {
 	deadline := n.since() + enterWait
-	for !n.heardAll() && n.since() < deadline {
-		changed := n.members.changed()
-		select {
-		case <-changed:
-		case <-time.After(recheck):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if n.pulse.Until(ctx, recheck, func() bool { return n.heardAll() || n.since() >= deadline }) != nil {
+		return context.Cause(ctx)
 	}
 	if err := n.checkName(ctx); err != nil { // started at the same moment as this one
 		return err

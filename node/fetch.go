@@ -34,8 +34,8 @@ func (o *owner) fetchAll(ctx context.Context, epoch uint64, parts []int) {
 		}
 	}
 	o.node.events.Add("fetched", "partitions", len(parts), "ms", (o.node.since() - begin).Milliseconds())
-	o.node.members.broadcast()
-	o.node.keeper.kick()
+	o.node.pulse.Beat()
+	o.node.keeper.wake.Kick()
 }
 
 // fetchAtOnce is how many partitions are completed at a time: while a source is

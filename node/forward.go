@@ -117,7 +117,7 @@ func (n *Node) forward(ctx context.Context, d ownership.Decision, r *request) (r
 		rep, err := decodeReply(answer)
 		rep.forwarded = true
 		if errors.Is(err, errOtherEpoch) {
-			l.kick() // the answer to a heartbeat brings the claims in force
+			l.beat.Kick() // the answer to a heartbeat brings the claims in force
 			err = fmt.Errorf("%w: %w", errNoOwner, err)
 		}
 		return rep, err

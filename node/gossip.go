@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
 // Timing of gossip, measured in virtual time: a crash is seen by all members
@@ -62,7 +63,7 @@ type gossip struct {
 	self    ID
 	addr    string // this member's own gossip address
 	now     func() time.Time
-	wake    chan struct{}
+	wake    wait.Wake
 
 	mu     sync.Mutex // guards what follows
 	meta   []byte
@@ -76,7 +77,7 @@ func startGossip(cfg Config, self ID, meta Meta, log *slog.Logger) (*gossip, err
 		return nil, err
 	}
 	g := &gossip{
-		log: log, self: self, now: cfg.Now, wake: make(chan struct{}, 1),
+		log: log, self: self, now: cfg.Now, wake: wait.NewWake(),
 		meta: encoded, params: meta.Params, heard: make(map[string]heard),
 	}
 	mc, err := g.config(cfg)
@@ -231,10 +232,7 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 	}
 	g.heard[n.Name] = h
 	g.mu.Unlock()
-	select {
-	case g.wake <- struct{}{}:
-	default:
-	}
+	g.wake.Kick()
 }
 
 // join contacts the given addresses once and returns how many answered.

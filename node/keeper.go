@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -32,7 +33,7 @@ const (
 // changes has missed, and hands over what this node holds and should not.
 type keeper struct {
 	node *Node
-	wake chan struct{}
+	wake wait.Wake
 
 	mu sync.Mutex // guards what follows
 	// synced says, for each member and partition, that since this node serves
@@ -43,14 +44,7 @@ type keeper struct {
 }
 
 func newKeeper(n *Node) *keeper {
-	return &keeper{node: n, wake: make(chan struct{}, 1), synced: make(map[string]*[ring.Partitions]bool)}
-}
-
-func (k *keeper) kick() {
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
+	return &keeper{node: n, wake: wait.NewWake(), synced: make(map[string]*[ring.Partitions]bool)}
 }
 
 func (k *keeper) run(ctx context.Context) {

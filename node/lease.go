@@ -82,20 +82,10 @@ func (o *owner) ask(ctx context.Context) (degraded bool, err error) {
 func (o *owner) awaitLease(ctx context.Context) error {
 	n := o.node
 	for _, l := range n.allLinks() {
-		l.kick()
+		l.beat.Kick()
 	}
-	deadline := time.After(o.patience())
-	for !o.leased() {
-		select {
-		case <-n.members.changed():
-		case <-time.After(recheck):
-		case <-deadline:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+	deadline := n.since() + o.patience()
+	return n.pulse.Until(ctx, recheck, func() bool { return o.leased() || n.since() >= deadline })
 }
 
 // standstill finds out when this process was not running for a while, which it

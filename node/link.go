@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/peer"
 )
 
@@ -49,7 +50,7 @@ type link struct {
 	id   ID
 	addr string // peer address
 	log  *slog.Logger
-	beat chan struct{} // one slot: send a heartbeat now
+	beat wait.Wake // send a heartbeat now
 	stop context.CancelFunc
 	done chan struct{}
 	made time.Duration // since the node's start
@@ -80,7 +81,7 @@ type link struct {
 func newLink(n *Node, m *Member) *link {
 	return &link{
 		node: n, id: m.ID, addr: m.Peer, log: n.log.With("member", m.Name),
-		beat: make(chan struct{}, 1), done: make(chan struct{}), made: n.since(),
+		beat: wait.NewWake(), done: make(chan struct{}), made: n.since(),
 	}
 }
 
@@ -210,7 +211,7 @@ func (l *link) run(ctx context.Context) {
 				l.node.replicator.Retry(l.id.String())
 			}
 			l.node.members.setBack(l.id)
-			l.node.members.broadcast()
+			l.node.pulse.Beat()
 			l.heartbeats(ctx, main)
 			l.disconnect()
 			continue // dial at once: the answer tells a crash from a cut
@@ -255,7 +256,7 @@ func (l *link) disconnect() {
 			p.Close()
 		}
 	}
-	l.node.members.kick() // a newer boot of the name may take its place now
+	l.node.members.wake.Kick() // a newer boot of the name may take its place now
 }
 
 // heartbeats asks the peer every 200 ms, and whenever the view changes, how it
@@ -279,7 +280,7 @@ func (l *link) heartbeats(ctx context.Context, main *peer.Link) {
 		}
 		if err == nil && first {
 			first = false
-			l.node.members.broadcast()
+			l.node.pulse.Beat()
 		}
 		select {
 		case <-ctx.Done():
@@ -314,7 +315,7 @@ func (l *link) answeredBy(answer []byte, sent time.Duration) error {
 		return core.Ponged(now, sent, l.id, beat.fingerprint, claims, beat.lease)
 	})
 	if claims != nil {
-		l.node.members.broadcast()
+		l.node.pulse.Beat()
 	}
 	return nil
 }
@@ -331,13 +332,6 @@ func (l *link) readClock(clock time.Time, roundTrip time.Duration) {
 	l.readAt = now
 	l.trip.Store(int64(roundTrip))
 	l.offset.Store(int64(clock.Sub(l.node.clock.Now().Add(-roundTrip / 2))))
-}
-
-func (l *link) kick() {
-	select {
-	case l.beat <- struct{}{}:
-	default:
-	}
 }
 
 // connected says whether the main connection is up.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -21,20 +22,19 @@ type membership struct {
 	gossip *gossip
 	params ring.Params
 	view   atomic.Pointer[View]
-	wake   chan struct{}
+	wake   wait.Wake
 
 	mu     sync.Mutex // guards what follows
 	own    Meta
 	gone   map[ID]string              // why a boot is gone, until gossip forgets it or it answers again
 	told   map[ID]State               // what boots said of themselves on the peer link, ahead of gossip
 	deaths map[string][]time.Duration // when boots of a name ended without a good-bye, for a minute
-	pulse  chan struct{}              // closed and replaced whenever view or ownership changes
 }
 
 func newMembership(n *Node, self ID, own Meta, params ring.Params) (*membership, error) {
 	m := &membership{
 		node: n, self: self, own: own, params: params,
-		wake: make(chan struct{}, 1), gone: make(map[ID]string), told: make(map[ID]State), deaths: make(map[string][]time.Duration), pulse: make(chan struct{}),
+		wake: wait.NewWake(), gone: make(map[ID]string), told: make(map[ID]State), deaths: make(map[string][]time.Duration),
 	}
 	empty, err := member.NewView(self, nil, params, nil)
 	if err != nil {
@@ -60,13 +60,6 @@ func (m *membership) run(ctx context.Context) {
 	}
 }
 
-func (m *membership) kick() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
-
 // update computes the view from the newest facts and, if it differs, publishes
 // it and lets links and ownership follow.
 func (m *membership) update() {
@@ -82,7 +75,7 @@ func (m *membership) update() {
 	}
 	m.view.Store(view)
 	m.node.viewChanged(last, view)
-	m.broadcast()
+	m.node.pulse.Beat()
 }
 
 // collect returns all members, sorted as a View has them.
@@ -144,7 +137,7 @@ func (m *membership) setGone(id ID, why string) {
 	if !already {
 		m.node.log.Warn("member is gone", "member", id.Name, "boot", id.Boot, "why", why)
 		m.node.events.Add("gone", "member", id.Name, "boot", id.Boot, "why", why)
-		m.kick()
+		m.wake.Kick()
 	}
 }
 
@@ -156,7 +149,7 @@ func (m *membership) setBack(id ID) {
 	m.mu.Unlock()
 	if was {
 		m.node.log.Info("member answers again", "member", id.Name, "boot", id.Boot)
-		m.kick()
+		m.wake.Kick()
 	}
 }
 
@@ -176,7 +169,7 @@ func (m *membership) setTold(id ID, state State) {
 	}
 	m.mu.Unlock()
 	if news {
-		m.kick()
+		m.wake.Kick()
 	}
 }
 
@@ -187,7 +180,7 @@ func (m *membership) setState(s State) error {
 	m.own.State = s
 	meta := m.own
 	m.mu.Unlock()
-	m.kick()
+	m.wake.Kick()
 	return m.gossip.announce(meta)
 }
 
@@ -197,7 +190,7 @@ func (m *membership) setAppDown(down bool) error {
 	m.own.AppDown = down
 	meta := m.own
 	m.mu.Unlock()
-	m.kick()
+	m.wake.Kick()
 	return m.gossip.announce(meta)
 }
 
@@ -205,19 +198,4 @@ func (m *membership) state() State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.own.State
-}
-
-// changed returns a channel that closes at the next change of view or
-// ownership. Take it before looking, then wait on it.
-func (m *membership) changed() <-chan struct{} {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.pulse
-}
-
-func (m *membership) broadcast() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	close(m.pulse)
-	m.pulse = make(chan struct{})
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -49,6 +50,7 @@ type Node struct {
 	dials      *dials
 	gate       *gate
 	members    *membership
+	pulse      wait.Pulse // the view has changed, or a claim
 	gossip     *gossip
 	router     *router.Router
 	finder     *router.Finder
@@ -354,10 +356,10 @@ func (n *Node) viewChanged(last, view *View) {
 	n.gate.viewChanged()
 	n.setCrowded()
 	n.absent.viewChanged(last, view, n.id, n.since())
-	n.owner.kick()
-	n.keeper.kick()
+	n.owner.wake.Kick()
+	n.keeper.wake.Kick()
 	for _, l := range n.allLinks() {
-		l.kick()
+		l.beat.Kick()
 	}
 }
 

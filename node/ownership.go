@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
 // A claim that was refused is repeated soon at first: after a crash the members
@@ -24,8 +25,8 @@ const (
 type owner struct {
 	node  *Node
 	gate  *ownership.Gate
-	wake  chan struct{} // one slot: something has changed
-	later chan struct{} // one slot: a claim was refused
+	wake  wait.Wake // something has changed that may allow a claim
+	later wait.Wake // a claim was refused, and nothing known here says when it will not be
 
 	// mu guards what follows. Every heartbeat takes it, and operations now and
 	// then, so its holder waits for nobody: it calls no method of session.Store
@@ -45,7 +46,7 @@ func newOwner(n *Node) (*owner, error) {
 	core := ownership.New(ownership.Config{Self: n.id, Mode: n.cfg.PartitionMode}, empty)
 	return &owner{
 		node: n, core: core, gate: core.Gate(), pulls: make(map[int]*pull),
-		wake: make(chan struct{}, 1), later: make(chan struct{}, 1),
+		wake: wait.NewWake(), later: wait.NewWake(),
 	}, nil
 }
 
@@ -93,7 +94,7 @@ func (o *owner) follow(todo ownership.Todo) {
 	n := o.node
 	for _, id := range todo.Beat {
 		if l := n.linkTo(id); l != nil {
-			l.kick()
+			l.beat.Kick()
 		}
 	}
 	if todo.FarEpoch {
@@ -106,13 +107,13 @@ func (o *owner) follow(todo ownership.Todo) {
 		n.log.Warn("succeeded by others while out of touch", "partitions", todo.Succeeded)
 		n.events.Add("succeeded", "partitions", todo.Succeeded)
 		n.stats.succeeded.Add(int64(todo.Succeeded))
-		n.keeper.kick()
+		n.keeper.wake.Kick()
 	}
 	if todo.Round {
-		o.kick()
+		o.wake.Kick()
 	}
 	if todo.Later {
-		o.tryLater()
+		o.later.Kick()
 	}
 }
 
@@ -124,22 +125,6 @@ func (o *owner) setView(view *View) {
 		todo.Round = false
 		return todo
 	})
-}
-
-func (o *owner) kick() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
-
-// tryLater asks for another round after a pause: a claim was refused, and
-// nothing that is known here says when it will not be.
-func (o *owner) tryLater() {
-	select {
-	case o.later <- struct{}{}:
-	default:
-	}
 }
 
 // run starts a round of claims whenever something has changed that may allow
@@ -209,7 +194,7 @@ func (o *owner) claim(ctx context.Context, r *ownership.Round) {
 	todo := o.step(func(core *ownership.Core, now time.Duration) ownership.Todo {
 		return core.Settle(now, r, answers, sums)
 	})
-	n.members.broadcast()
+	n.pulse.Beat()
 	if len(todo.Open) == 0 {
 		return
 	}
@@ -221,7 +206,7 @@ func (o *owner) claim(ctx context.Context, r *ownership.Round) {
 	}
 	n.log.Info("claimed", "partitions", len(todo.Open), "epoch", r.Epoch, "to_fetch", len(fetch), "ring", r.Ring)
 	n.events.Add("claimed", "partitions", len(todo.Open), "epoch", r.Epoch, "to_fetch", len(fetch))
-	n.keeper.kick()
+	n.keeper.wake.Kick()
 	if len(fetch) > 0 {
 		o.fetchAll(ctx, r.Epoch, fetch)
 	}
@@ -230,25 +215,16 @@ func (o *owner) claim(ctx context.Context, r *ownership.Round) {
 // callOnceConnected calls a member, and waits for a connection first: a member
 // that has just been seen is asked as soon as it can be.
 func (n *Node) callOnceConnected(ctx context.Context, id ID, typ byte, payload []byte) ([]byte, error) {
-	for {
-		changed := n.members.changed()
-		b, err := []byte(nil), errNoLink
-		l := n.linkTo(id)
-		if l != nil {
-			b, err = l.Call(ctx, typ, payload)
+	var answer []byte
+	var err error
+	ended := n.pulse.Until(ctx, recheck, func() bool {
+		err = errNoLink
+		if l := n.linkTo(id); l != nil {
+			answer, err = l.Call(ctx, typ, payload)
 		}
-		if !errors.Is(err, errNoLink) {
-			return b, err
-		}
-		select {
-		case <-changed:
-			if l != nil && !n.View().Up(id) {
-				return nil, err
-			}
-		case <-ctx.Done():
-			return nil, errors.Join(err, ctx.Err())
-		}
-	}
+		return !errors.Is(err, errNoLink) || !n.View().Up(id)
+	})
+	return answer, errors.Join(err, ended)
 }
 
 // judgement is what becomes of another member's claim here.
@@ -273,8 +249,8 @@ func (o *owner) judge(from ID, payload []byte) (*judgement, error) {
 		n.log.Info("yielded", "partitions", j.Yielded, "to", from.Name, "epoch", r.Epoch)
 		n.events.Add("yielded", "partitions", j.Yielded, "to", from.Name, "epoch", r.Epoch)
 	}
-	n.members.broadcast()
-	n.keeper.kick()
+	n.pulse.Beat()
+	n.keeper.wake.Kick()
 	return j, nil
 }
 

@@ -371,16 +371,9 @@ func (c redisCluster) Confirm(ctx context.Context) {
 	defer cancel()
 	asked := n.since()
 	for _, l := range n.allLinks() {
-		l.kick()
+		l.beat.Kick()
 	}
-	for !n.heardSince(asked) {
-		select {
-		case <-n.members.changed():
-		case <-time.After(waitPoll):
-		case <-ctx.Done():
-			return
-		}
-	}
+	_ = n.pulse.Until(ctx, waitPoll, func() bool { return n.heardSince(asked) }) // in time, or not
 }
 
 // heardSince says whether every other node on the ring has answered something

@@ -126,28 +126,25 @@ func (n *Node) do(ctx context.Context, w work, ack session.Ack, a attempt) (repl
 func (n *Node) dispatch(ctx context.Context, r *request) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
-	for {
-		changed := n.members.changed()
-		rep, err := n.try(ctx, r)
-		if !again(err) || r.hops >= maxHops { // whoever forwarded it last looks again
-			if r.repeat && (errors.Is(err, errOvertaken) || errors.Is(err, errTooLate)) {
-				err = fmt.Errorf("%w: %w", session.ErrUncertain, err) // as another attempt may have been
-			}
-			return rep, err
-		}
+	var rep reply
+	var err error
+	ended := n.pulse.Until(ctx, recheck, func() bool {
+		rep, err = n.try(ctx, r)
 		r.repeat = r.repeat || errors.Is(err, errUnanswered)
-		select {
-		case <-changed:
-		case <-time.After(recheck):
-		case <-ctx.Done():
-			n.stats.unavailable.Add(1)
-			kind := session.ErrUnavailable
-			if r.repeat {
-				kind = session.ErrUncertain // an attempt may have been run
-			}
-			return n.reply(), fmt.Errorf("%s in partition %d: %w: %w", r.work.name(), r.part, kind, err)
+		return !again(err) || r.hops >= maxHops // whoever forwarded it last looks again
+	})
+	switch {
+	case ended != nil:
+		n.stats.unavailable.Add(1)
+		kind := session.ErrUnavailable
+		if r.repeat {
+			kind = session.ErrUncertain // an attempt may have been run
 		}
+		return n.reply(), fmt.Errorf("%s in partition %d: %w: %w", r.work.name(), r.part, kind, err)
+	case r.repeat && (errors.Is(err, errOvertaken) || errors.Is(err, errTooLate)):
+		err = fmt.Errorf("%w: %w", session.ErrUncertain, err) // as another attempt may have been
 	}
+	return rep, err
 }
 
 var (
@@ -397,20 +394,17 @@ func (n *Node) ackOf(ack session.Ack) session.Ack {
 func (n *Node) confirm(ctx context.Context, p int, keys []string, ack session.Ack) (acked int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
-	for {
-		changed := n.members.changed()
+	want := 0
+	err = n.pulse.Until(ctx, recheck, func() bool {
 		holders := n.View().CopyHolders(p)
-		want := ack.Copies(len(holders))
-		if acked = n.waitAll(ctx, holders, keys, want); acked >= want {
-			return acked, nil
-		}
-		select {
-		case <-changed:
-		case <-time.After(recheck):
-		case <-ctx.Done():
-			return acked, fmt.Errorf("the write is at its owner, %d of %d copies confirmed it: %w: %w", acked, want, session.ErrUncertain, ctx.Err())
-		}
+		want = ack.Copies(len(holders))
+		acked = n.waitAll(ctx, holders, keys, want)
+		return acked >= want
+	})
+	if err != nil {
+		err = fmt.Errorf("the write is at its owner, %d of %d copies confirmed it: %w: %w", acked, want, session.ErrUncertain, err)
 	}
+	return acked, err
 }
 
 // waitBatch is how many keys are waited for at a time.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
 const (
@@ -31,7 +33,7 @@ type Event struct {
 // Log keeps the newest events and passes each on to subscribers.
 type Log struct {
 	now    func() time.Time
-	wake   chan struct{} // one slot: there are events to be sent
+	wake   wait.Wake // one slot: there are events to be sent
 	missed atomic.Int64
 
 	mu   sync.Mutex // guards what follows
@@ -43,7 +45,7 @@ type Log struct {
 
 // New returns an empty log. now tells the time of its events.
 func New(now func() time.Time) *Log {
-	return &Log{now: now, wake: make(chan struct{}, 1), subs: make(map[chan Event]struct{})}
+	return &Log{now: now, wake: wait.NewWake(), subs: make(map[chan Event]struct{})}
 }
 
 // Add records an event; pairs are names and values in turn. It only appends and
@@ -60,10 +62,7 @@ func (l *Log) Add(kind string, pairs ...any) {
 		l.kept = append(l.kept[:0], l.kept[len(l.kept)-keep:]...)
 	}
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.wake.Kick()
 }
 
 // Run sends events to subscribers until ctx ends.
