@@ -1,7 +1,6 @@
 package ownership
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -21,14 +20,12 @@ const (
 	PromiseTime = settleTime + 250*time.Millisecond
 )
 
-// Round is a claim under way, of all that this member may claim at a moment.
+// Round is a claim under way, of all that this member may claim at a moment. It
+// is sent to all that Asked has, which may be more than an encoded request names.
 type Round struct {
 	Request
 	began time.Duration
 }
-
-// maxVoters is how many a request can name.
-const maxVoters = math.MaxUint8
 
 // Round claims every partition that the ring gives to this member and that it
 // may claim now. complete says that all that the ring gives are served here, so
@@ -52,7 +49,7 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 	}
 	c.maxEpoch++
 	r := &Round{
-		Request: Request{Epoch: c.maxEpoch, Ring: c.view.Table.Fingerprint(), Asked: voters[:min(len(voters), maxVoters)], Parts: parts},
+		Request: Request{Epoch: c.maxEpoch, Ring: c.view.Table.Fingerprint(), Asked: voters, Parts: parts},
 		began:   now,
 	}
 	for _, p := range parts {

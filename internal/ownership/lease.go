@@ -56,7 +56,11 @@ func (c *Core) Pinged(now time.Duration, from member.ID, ring string, hash uint6
 	maps.DeleteFunc(c.granted, func(_ member.ID, at time.Duration) bool { return now-at >= LeaseTime })
 	claimants := c.succeeding(now, from)
 	todo = c.hear(from, ring, nil)
-	todo.Beat = append(todo.Beat, claimants...) // its answer says what became of the claim
+	for _, id := range claimants {
+		if c.peers[id] != nil { // its answer says what became of the claim
+			todo.Beat = append(todo.Beat, id)
+		}
+	}
 	return len(claimants) == 0, hash != c.gate.ClaimsHash(), todo
 }
 
@@ -87,12 +91,13 @@ func (c *Core) merge(table *Table) (todo Todo) {
 		if claim.Epoch == 0 || claim.Epoch > limit || !claim.Newer(part.holder) {
 			continue
 		}
-		c.setHolder(p, claim)
+		// First the phase: a reader must not see this member serve by that claim.
 		if part.serving() && claim.By != c.self {
 			todo.Close = append(todo.Close, p)
 			c.setPhase(p, Away)
 			todo.Succeeded++
 		}
+		c.setHolder(p, claim)
 	}
 	todo.Round = todo.Succeeded > 0
 	return todo
