@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -11,9 +12,9 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
-// Tests that draw values do not run in parallel: a generator of rapid writes its
-// own name when another one first asks for it, without a lock, and the library's
-// own are shared by all tests.
+// Tests that draw values do not run in parallel: a generator of rapid writes
+// its own name when another one first asks for it, without a lock, and the
+// library's own are shared by all tests.
 var (
 	anyName = rapid.StringMatching(`[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?`)
 	anyBoot = rapid.StringMatching(`[0-9a-f]{20}`)
@@ -83,6 +84,26 @@ func TestClaimAnswersRoundTrip(t *testing.T) {
 	long, err := DecodeAnswers(Answer{Status: Accepted, Left: NeverLeft + time.Hour}.Append(nil), 1)
 	require.NoError(t, err)
 	require.Equal(t, NeverLeft, long[0].Left, "it is as if it never had")
+}
+
+func TestClaimsTableRefusesWhatIsNone(t *testing.T) {
+	t.Parallel()
+	whole := (&Table{3: {9, id("a", 1)}, 7: {2, id("b", 1)}}).Encode()
+	table, err := DecodeTable(whole)
+	require.NoError(t, err)
+	require.Equal(t, &Table{3: {9, id("a", 1)}, 7: {2, id("b", 1)}}, table)
+	entry := func(p int) int { return len(whole) - 9*(ring.Partitions-p) }
+	for what, change := range map[string]func(b []byte) []byte{
+		"no bytes":                  func([]byte) []byte { return nil },
+		"claimants cut short":       func(b []byte) []byte { return b[:20] },
+		"a claimant without a boot": func(b []byte) []byte { b[3] = 'x'; return b },
+		"half an epoch":             func(b []byte) []byte { return b[:len(b)-1] },
+		"a claimant too many":       func(b []byte) []byte { b[entry(3)] = 2; return b },
+		"a claim of epoch 0":        func(b []byte) []byte { b[entry(3)+8] = 0; return b },
+	} {
+		_, err := DecodeTable(change(slices.Clone(whole)))
+		require.ErrorIs(t, err, ErrMalformed, what)
+	}
 }
 
 func TestStatusesAndPhasesHaveNames(t *testing.T) {

@@ -84,8 +84,8 @@ func TestOlderClaimIsRefusedWithTheOneThatStands(t *testing.T) {
 }
 
 // A member that has just started claims from those that know it, while one that
-// does not know it yet claims from the same ones. Both would have the consent of
-// all that they ask.
+// does not know it yet claims from the same ones. Both would have the consent
+// of all that they ask.
 func TestClaimThatDoesNotAskTheLastClaimantIsEarly(t *testing.T) {
 	t.Parallel()
 	n, b, c := still("a"), id("b", 1), id("c", 2)
@@ -181,8 +181,8 @@ func TestPromiseToASilentOwnerIsKept(t *testing.T) {
 	require.Equal(t, Accepted, n.ask(t, b, 10, fp, 5).Status)
 }
 
-// An owner that is alive gives up only what the same ring gives to the claimant;
-// one that is silent has lost all when gossip agrees that it is lost.
+// An owner that is alive gives up only what the same ring gives to the
+// claimant; one that is silent has lost all when gossip agrees that it is lost.
 func TestWhatIsClaimedFromAnOwner(t *testing.T) {
 	t.Parallel()
 	b := id("b", 1)
@@ -443,7 +443,8 @@ func TestLateClaimIsGivenUp(t *testing.T) {
 }
 
 // A claim for many partitions is answered for all but the one that an operation
-// holds. That one is closed all the same, so the operation is the last that runs.
+// holds. That one is closed all the same, so the operation is the last that
+// runs.
 func TestClaimIsAnsweredAllButWhatAnOperationHolds(t *testing.T) {
 	t.Parallel()
 	n, b := still("a"), id("b", 1)

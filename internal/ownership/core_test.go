@@ -107,8 +107,8 @@ type tried struct {
 	held map[int]bool // by an operation, so that their sums are not known
 }
 
-// still returns a Core to which nothing has happened: what it knows of others is
-// what the test tells it.
+// still returns a Core to which nothing has happened: what it knows of others
+// is what the test tells it.
 func still(name string, change ...func(*Config)) *tried {
 	cfg := Config{Self: id(name, 1)}
 	for _, f := range change {
@@ -139,7 +139,7 @@ func (n *tried) do(todo Todo) Todo {
 // glance gives n the view that has these members, itself only if it is one.
 func (n *tried) glance(members ...*member.Member) *member.View {
 	n.do(n.SetView(n.now, viewOf(n.self, members...)))
-	return n.view
+	return n.View()
 }
 
 // see gives n the view that has these members and itself.
@@ -222,7 +222,8 @@ func (n *tried) settle(r *Round, answers ...[]Answer) Todo {
 	return n.do(n.Settle(n.now, r, answers, n.sumsOf(r.Parts)))
 }
 
-// answered says that a member has answered a heartbeat that was sent so long ago.
+// answered says that a member has answered a heartbeat that was sent so long
+// ago.
 func (n *tried) answered(who member.ID, ago time.Duration, fingerprint string) Todo {
 	return n.do(n.Ponged(n.now, n.now-ago, who, fingerprint, nil, true))
 }
@@ -319,8 +320,8 @@ func TestVoters(t *testing.T) {
 	require.Empty(t, n.voters(n.now))
 }
 
-// While a copy is forgotten nobody can say what is here. So the partition is not
-// claimed then, and no other drop of it begins.
+// While a copy is forgotten nobody can say what is here. So the partition is
+// not claimed then, and no other drop of it begins.
 func TestCopyIsDroppedOnlyWhereItIsNotServed(t *testing.T) {
 	t.Parallel()
 	n := still("a")
@@ -463,7 +464,7 @@ func TestTodoListsExactlyWhatWasGivenUpAndOpened(t *testing.T) {
 			}
 			for p := range n.parts {
 				was, part := before[p].phase, &n.parts[p]
-				// Settle says of its own claims what became of them; all else that ends was closed.
+				// A claim of one's own that Settle gives up was never open.
 				if was != Away && part.phase == Away && (name != "settle" || was != Claiming) {
 					closed = append(closed, p)
 				}

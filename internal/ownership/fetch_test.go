@@ -41,8 +41,8 @@ func TestFetched(t *testing.T) {
 	require.False(t, fetching)
 }
 
-// While no source can be reached, what is served is unverified: a source may come
-// back with more.
+// While no source can be reached, what is served is unverified: a source may
+// come back with more.
 func TestUnreached(t *testing.T) {
 	t.Parallel()
 	n, b := still("a"), id("b", 1)

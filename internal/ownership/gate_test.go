@@ -92,7 +92,7 @@ func TestCounts(t *testing.T) {
 	t.Parallel()
 	n := still("a")
 	count := func() [2]int {
-		warm, cold := n.gate.Counts()
+		warm, cold := n.Gate().Counts()
 		return [2]int{warm, cold}
 	}
 	require.Equal(t, [2]int{}, count(), "the ring gives nothing")

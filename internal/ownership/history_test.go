@@ -52,6 +52,8 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 		"not handed over yet":                  {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "b", left: map[string]time.Duration{"a": never}},
 		"handed over before that ring":         {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Minute}, on: map[string]string{"abcd": "cd", "ab": "ab"}, owner: "a", left: map[string]time.Duration{"a": time.Second}},
 		"a ring that the owner never knew of":  {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Minute}, on: map[string]string{"abcd": "cd", "ab": "ab"}, owner: "c", left: map[string]time.Duration{"a": never, "b": never}, beyond: true},
+		"handed over while that ring stood":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": time.Second}, beyond: true},
+		"handed over since the last change":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": 2 * time.Minute}, beyond: true},
 		"a ring since that has copied nothing": {rings: []string{"abcd", "abc", "ab"}, stood: []time.Duration{time.Minute, time.Second, time.Second}, on: map[string]string{"abcd": "dc", "ab": "ab"}, owner: "d", left: map[string]time.Duration{"a": never, "b": never}, beyond: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,8 +162,8 @@ func TestPastRingsAreFew(t *testing.T) {
 	require.Equal(t, n.now-time.Second, n.history.past[maxPast-1].since, "the newest is kept")
 }
 
-// A partition whose copies are all with members that cannot be reached is served,
-// and marked, until it is settled that they do not come back.
+// A partition whose copies are all with members that cannot be reached is
+// served, and marked, until it is settled that they do not come back.
 func TestClaimWithoutTheCopiesIsUnverified(t *testing.T) {
 	t.Parallel()
 	without := map[string]string{"abcd": "db", "ac": "ac"}

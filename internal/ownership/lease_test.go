@@ -68,8 +68,8 @@ func TestLeaseComesAfterTheNewsThatItsAnswerBrings(t *testing.T) {
 	require.Equal(t, Decision{Verdict: Forward, Owner: b, Epoch: 5}, n.gate.Decide(3, n.now))
 }
 
-// One answer of any other node is enough where the consent of all is needed
-// for a claim; a majority is needed where that is the mode. A lease that has run
+// One answer of any other node is enough where the consent of all is needed for
+// a claim; a majority is needed where that is the mode. A lease that has run
 // out takes the answers of all, unless not all answered a moment ago.
 func TestHowManyMustAnswer(t *testing.T) {
 	t.Parallel()
@@ -123,8 +123,8 @@ func TestMajorityLeaseEndsWithTheAnswerThatMakesTheMajority(t *testing.T) {
 }
 
 // An owner that has asked the others, not all of whom answered, does with as
-// many as usual; what it does without those is for the mode to say. For a second
-// that is the answer to whoever asks.
+// many as usual; what it does without those is for the mode to say. For a
+// second that is the answer to whoever asks.
 func TestAskFailed(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []func(*Config){func(*Config) {}, majority} {
@@ -176,8 +176,8 @@ func TestResumed(t *testing.T) {
 	require.True(t, n.leased(), "a lone node has nobody to ask")
 }
 
-// A node that vanishes without a good-bye still counts, or two halves would each
-// hold themselves for the whole.
+// A node that vanishes without a good-bye still counts, or two halves would
+// each hold themselves for the whole.
 func TestVanishedNodesCountAndThoseThatSaidGoodbyeDoNot(t *testing.T) {
 	t.Parallel()
 	n := still("a", majority)
@@ -296,8 +296,8 @@ func TestMinorityNeverShrinksTheWhole(t *testing.T) {
 }
 
 // A member that has agreed to a succession gives the holder no lease until it
-// knows what became of it: its answer could not tell the holder that it has been
-// succeeded.
+// knows what became of it: its answer could not tell the holder that it has
+// been succeeded.
 func TestNoLeaseForOneWhoIsBeingSucceeded(t *testing.T) {
 	t.Parallel()
 	n, b, c := still("a"), id("b", 1), id("c", 1)
@@ -352,8 +352,8 @@ func TestClaimsGoToThoseThatKnowOthers(t *testing.T) {
 	require.True(t, lease, "gossip has not told of it yet here")
 }
 
-// A node that sees no other one says so, if one may be alive: it may not know of
-// what is written there.
+// A node that sees no other one says so, if one may be alive: it may not know
+// of what is written there.
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	joining := up("b", 1)

@@ -10,7 +10,8 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
-// fewClaims draws from so few epochs, names and boots that equal ones are common.
+// fewClaims draws from so few epochs, names and boots that equal ones are
+// common.
 var fewClaims = rapid.Custom(func(t *rapid.T) Claim {
 	return Claim{rapid.Uint64Range(1, 3).Draw(t, "epoch"), id(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name"), rapid.IntRange(1, 2).Draw(t, "boot"))}
 })
