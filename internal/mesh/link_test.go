@@ -18,16 +18,19 @@ func TestBulkConnectionOfALinkThatIsDown(t *testing.T) {
 	t.Parallel()
 	bob := begin(t, "bob", noSections)
 	ada := begin(t, "ada", noSections, bob.listen(t))
+	// Once it is shut, the first dial waits for one thing, and those of the link's
+	// own loop for another.
 	var shut atomic.Bool
-	held, open := make(chan struct{}, 1), make(chan struct{})
+	var held atomic.Int32
+	first, later := make(chan struct{}), make(chan struct{})
 	dial := ada.dial
 	ada.dial = func(ctx context.Context, address string) (net.Conn, error) {
 		if shut.Load() {
-			select {
-			case held <- struct{}{}:
-			default:
+			gate := later
+			if held.Add(1) == 1 {
+				gate = first
 			}
-			<-open
+			<-gate
 		}
 		return dial(ctx, address)
 	}
@@ -44,13 +47,13 @@ func TestBulkConnectionOfALinkThatIsDown(t *testing.T) {
 		bulk, err := l.connectBulk(context.Background())
 		got <- result{bulk, err}
 	}()
-	<-held // the bulk connection is being dialled
+	eventually(t, "the bulk connection is being dialled", func() bool { return held.Load() == 1 })
 	l.disconnect()
-	close(open)
+	close(first)
 	r := <-got
 	require.ErrorIs(t, r.err, ErrNoLink)
 	require.Nil(t, r.link)
-	shut.Store(false)
+	close(later)
 	eventually(t, "it comes up again", l.Connected)
 }
 
