@@ -235,10 +235,10 @@ func (n *Node) adminReady(w http.ResponseWriter, _ *http.Request) {
 		why = append(why, "the application does not answer")
 	}
 	if n.cfg.Role == RoleNode {
-		if _, cold := n.owner.gate.Counts(); cold > 0 {
+		if _, cold := n.owner.Gate().Counts(); cold > 0 {
 			why = append(why, fmt.Sprintf("%d partitions are cold", cold))
 		}
-		if below := n.keeper.belowTarget(); below > 0 {
+		if below := n.repairer.BelowTarget(); below > 0 {
 			why = append(why, fmt.Sprintf("%d keys have too few copies", below))
 		}
 	}

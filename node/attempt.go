@@ -59,7 +59,7 @@ func (a attempt) named(now time.Time) attempt {
 func (n *Node) fenceFor(key string, t router.Target) string {
 	p := ring.Partition(key)
 	epoch := uint64(0)
-	if d := n.owner.decide(p); d.Verdict == ownership.Forward && d.Owner == (ID{Name: t.Name, Boot: t.Boot}) {
+	if d := n.owner.Decide(p); d.Verdict == ownership.Forward && d.Owner == (ID{Name: t.Name, Boot: t.Boot}) {
 		epoch = d.Epoch
 	}
 	deadline := n.clock.Now().Add(fenceTime)
@@ -95,7 +95,7 @@ func (n *Node) received(r *http.Request, hop *router.Hop) (attempt, error) {
 	if err := n.tooLate(a); err != nil {
 		return a, err
 	}
-	if !n.owner.gate.InForce(p, epoch) {
+	if !n.owner.Gate().InForce(p, epoch) {
 		return a, errOtherEpoch
 	}
 	return a, nil
@@ -140,4 +140,4 @@ func (n *Node) late(r *request) error {
 // stale says whether an attempt may have waited here while this process stood
 // still. Whoever sent it may have sent it elsewhere long ago, and gone on: to
 // pass it on now could undo what has followed.
-func (n *Node) stale(a attempt) bool { return a.fenced && n.standstill.since(a.sent) }
+func (n *Node) stale(a attempt) bool { return a.fenced && n.owner.StoodStill(a.sent) }

@@ -102,7 +102,7 @@ func (n *Node) lookup(key string) router.Route {
 }
 
 func (n *Node) ownerOf(view *View, p int) *Member {
-	if d := n.owner.decide(p); d.Verdict != ownership.Wait {
+	if d := n.owner.Decide(p); d.Verdict != ownership.Wait {
 		return view.Member(d.Owner)
 	}
 	return view.Named(view.Table.Owner(p))
@@ -255,7 +255,7 @@ func (n *Node) newSessionID() string {
 	var id string
 	for range 1000 {
 		id = rand.Text()
-		if d := n.owner.decide(ring.Partition(id)); d.Verdict == ownership.Serve && !d.Unverified {
+		if d := n.owner.Decide(ring.Partition(id)); d.Verdict == ownership.Serve && !d.Unverified {
 			break
 		}
 	}

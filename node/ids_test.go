@@ -73,7 +73,7 @@ func TestNewSessionIDIsOwnedHere(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 200 {
 		id := n.newSessionID()
-		require.Equal(t, ownership.Warm, n.owner.gate.Phase(ring.Partition(id)))
+		require.Equal(t, ownership.Warm, n.owner.Gate().Phase(ring.Partition(id)))
 		require.Regexp(t, `^[A-Z2-7]{26}$`, id)
 		require.False(t, seen[id])
 		seen[id] = true

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/admin"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -82,11 +81,11 @@ func (n *Node) figures() admin.Stats {
 	a.Sessions, a.Tombstones, a.Bytes = int(s.Sessions), int(s.Tombstones), s.Bytes
 	a.TombstoneBytes, a.Compacted, a.MemoryLimit, a.Full = s.Dead, s.Compacted, s.Limit, n.store.Full()
 	a.LongestHold = float64(s.LongestHold.Microseconds()) / 1000
-	ready, cold := n.owner.gate.Counts()
+	ready, cold := n.owner.Gate().Counts()
 	a.Partitions = admin.Partitions{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
-	a.BelowTarget = n.keeper.belowTarget()
+	a.BelowTarget = n.repairer.BelowTarget()
 	dirty, age := n.replicator.Lag()
-	n.owner.look(func(core *ownership.Core, _ time.Duration) { a.Split = core.SplitSuspected() })
+	a.Split = n.owner.SplitSuspected()
 	a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
 	if n.redis != nil {
 		s := n.redis.Stats()

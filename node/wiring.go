@@ -9,6 +9,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/peer"
 )
 
@@ -25,12 +27,30 @@ func (n *Node) membersConfig() membership.Config {
 	}
 }
 
+// nodeCounters is where what nodes alone count is listed: nowhere on a router.
+func (n *Node) nodeCounters() *metric.Set {
+	if n.cfg.Role != RoleNode {
+		return new(metric.Set)
+	}
+	return n.counts
+}
+
+func (n *Node) ownerConfig() owner.Config {
+	return owner.Config{
+		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Store: n.store, Copies: n.repairer,
+		Clock: n.clock, Log: n.log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
+	}
+}
+
+func (n *Node) repairConfig() repair.Config {
+	return repair.Config{
+		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator,
+		Clock: n.clock, Log: n.log, Events: n.events, Pulse: &n.pulse, Counters: n.nodeCounters(),
+	}
+}
+
 func (n *Node) meshConfig() mesh.Config {
 	cfg := &n.cfg
-	nodes := n.counts
-	if cfg.Role != RoleNode {
-		nodes = new(metric.Set) // which nobody lists
-	}
 	return mesh.Config{
 		Self: peer.Identity{
 			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, Params: cfg.ringParams().String(),
@@ -41,7 +61,7 @@ func (n *Node) meshConfig() mesh.Config {
 				n.replicator.Retry(id.String())
 			}
 		},
-		Clock: n.clock, Log: n.log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: nodes,
+		Clock: n.clock, Log: n.log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }
 
@@ -49,6 +69,6 @@ func (n *Node) meshConfig() mesh.Config {
 // used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
-		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.section(), n.roomSection(), n.owner.section(m),
+		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.section(), n.repairer.RoomSection(), n.owner.Section(m),
 	}
 }
