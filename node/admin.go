@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -49,7 +49,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 }
 
 // ringMember is a member as /admin/ring has it.
-func (n *Node) ringMember(view *View, m *Member) admin.Member {
+func (n *Node) ringMember(view *View, m *Member) adminapi.Member {
 	state := m.State.String()
 	switch {
 	case m.Gone:
@@ -61,7 +61,7 @@ func (n *Node) ringMember(view *View, m *Member) admin.Member {
 	if m.Serves() {
 		owned = view.Table.Owned(m.Name)
 	}
-	return admin.Member{
+	return adminapi.Member{
 		Name: m.Name, Boot: m.Boot, Role: string(m.Role), State: state, Zone: m.Zone, HTTP: m.HTTP, Admin: m.Admin, RESP: m.RESP,
 		Peer: m.Peer, Gossip: m.Gossip, Pid: m.Pid, Partitions: owned, Share: float64(owned) / ring.Partitions,
 	}
@@ -73,9 +73,9 @@ func (n *Node) adminRing(w http.ResponseWriter, r *http.Request) {
 		n.adminKey(w, r, view)
 		return
 	}
-	a := admin.Ring{
+	a := adminapi.Ring{
 		Fingerprint: view.Table.Fingerprint(), Copies: n.cfg.Copies,
-		Members: []admin.Member{}, Partitions: []admin.Partition{},
+		Members: []adminapi.Member{}, Partitions: []adminapi.Partition{},
 	}
 	for _, m := range view.Members {
 		if m.Up {
@@ -84,7 +84,7 @@ func (n *Node) adminRing(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(view.Table.Members()) > 0 {
 		for p := range ring.Partitions {
-			a.Partitions = append(a.Partitions, admin.Partition{ID: p, Owner: view.Table.Owner(p), Successors: orEmpty(view.Table.Successors(p))})
+			a.Partitions = append(a.Partitions, adminapi.Partition{ID: p, Owner: view.Table.Owner(p), Successors: orEmpty(view.Table.Successors(p))})
 		}
 	}
 	writeJSON(w, http.StatusOK, a)
@@ -105,24 +105,24 @@ func (n *Node) adminKey(w http.ResponseWriter, r *http.Request, view *View) {
 		return
 	}
 	p := ring.Partition(key)
-	writeJSON(w, http.StatusOK, admin.Key{
+	writeJSON(w, http.StatusOK, adminapi.Key{
 		Key: key, Slot: ring.Slot(key), Partition: p, Owner: view.Table.Owner(p), Successors: orEmpty(view.Table.Successors(p)),
 		Fingerprint: view.Table.Fingerprint(), Holders: n.holders(r.Context(), view, key),
 	})
 }
 
 // holders asks every node what it holds of key.
-func (n *Node) holders(ctx context.Context, view *View, key string) []admin.Holding {
+func (n *Node) holders(ctx context.Context, view *View, key string) []adminapi.Holding {
 	ctx, cancel := context.WithTimeout(ctx, holdsTimeout)
 	defer cancel()
 	nodes := view.Nodes()
-	answers := make([]admin.Holding, len(nodes))
+	answers := make([]adminapi.Holding, len(nodes))
 	var wg sync.WaitGroup
 	for i, m := range nodes {
 		wg.Go(func() {
 			h, err := n.holdsAt(ctx, m, key)
 			if err != nil {
-				answers[i] = admin.Holding{Name: m.Name, State: "silent"}
+				answers[i] = adminapi.Holding{Name: m.Name, State: "silent"}
 				return
 			}
 			answers[i] = h.answer(m.Name)
@@ -179,8 +179,8 @@ func decodeHolding(b []byte) (holding, error) {
 	return holding{b[0], order.Uint64(b[1:]), order.Uint64(b[9:])}, nil
 }
 
-func (h holding) answer(name string) admin.Holding {
-	a := admin.Holding{Name: name, State: [...]string{"none", "live", "deleted"}[h.state]}
+func (h holding) answer(name string) adminapi.Holding {
+	a := adminapi.Holding{Name: name, State: [...]string{"none", "live", "deleted"}[h.state]}
 	if h.state != 0 {
 		a.Version, a.Hash = fmt.Sprintf("%016x", h.version), fmt.Sprintf("%016x", h.hash)
 	}
@@ -189,15 +189,15 @@ func (h holding) answer(name string) admin.Holding {
 
 func (n *Node) adminMembers(w http.ResponseWriter, _ *http.Request) {
 	view := n.View()
-	list := []admin.SeenMember{}
+	list := []adminapi.SeenMember{}
 	for _, m := range view.Members {
 		list = append(list, n.memberAnswer(view, m))
 	}
 	writeJSON(w, http.StatusOK, list)
 }
 
-func (n *Node) memberAnswer(view *View, m *Member) admin.SeenMember {
-	a := admin.SeenMember{Member: n.ringMember(view, m), Link: "none", LastHeard: -1}
+func (n *Node) memberAnswer(view *View, m *Member) adminapi.SeenMember {
+	a := adminapi.SeenMember{Member: n.ringMember(view, m), Link: "none", LastHeard: -1}
 	l := n.linkTo(m.ID)
 	switch {
 	case m.ID == n.id:
@@ -283,14 +283,14 @@ func (n *Node) adminDrain(w http.ResponseWriter, r *http.Request) {
 		case s := <-lines:
 			if s != last {
 				last = s
-				_ = enc.Encode(admin.Drain{Partitions: new(s.Partitions), Unsynced: s.Unsynced}) // fails only when the client has left
+				_ = enc.Encode(adminapi.Drain{Partitions: new(s.Partitions), Unsynced: s.Unsynced}) // fails only when the client has left
 				_ = out.Flush()
 			}
 		case err := <-ended:
 			if err != nil {
-				_ = enc.Encode(admin.Drain{Error: drainError(err), Unsynced: n.drainStatus().Unsynced})
+				_ = enc.Encode(adminapi.Drain{Error: drainError(err), Unsynced: n.drainStatus().Unsynced})
 			} else {
-				_ = enc.Encode(admin.Drain{Done: true})
+				_ = enc.Encode(adminapi.Drain{Done: true})
 				defer n.stopSoon()
 			}
 			_ = out.Flush()

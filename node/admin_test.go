@@ -18,7 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -38,7 +38,7 @@ func adminDoor(t *testing.T, nodes []*Node) {
 		})
 	}
 	t.Run("ring is the table", func(t *testing.T) {
-		var a admin.Ring
+		var a adminapi.Ring
 		_, body := send(t, "GET", n.office("/admin/ring"), "")
 		require.NoError(t, json.Unmarshal([]byte(body), &a))
 		table := n.View().Table
@@ -58,7 +58,7 @@ func adminDoor(t *testing.T, nodes []*Node) {
 		}
 	})
 	t.Run("a key and who holds it", func(t *testing.T) {
-		var a admin.Key
+		var a adminapi.Key
 		_, body := send(t, "GET", n.office("/admin/ring?key=alice"), "")
 		require.NoError(t, json.Unmarshal([]byte(body), &a))
 		table := n.View().Table

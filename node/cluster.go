@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/events"
 )
 
@@ -20,10 +20,10 @@ const clusterTimeout = 500 * time.Millisecond
 // adminCluster asks every node for its own figures.
 func (n *Node) adminCluster(w http.ResponseWriter, r *http.Request) {
 	view := n.View()
-	a := admin.Cluster{
+	a := adminapi.Cluster{
 		Cluster: n.cfg.Cluster, Self: n.id.Name, Boot: n.id.Boot,
 		Fingerprint: view.Table.Fingerprint(), Copies: n.cfg.Copies, Dev: n.cfg.Control != nil,
-		Members: make([]admin.ClusterMember, len(view.Members)),
+		Members: make([]adminapi.ClusterMember, len(view.Members)),
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), clusterTimeout)
 	defer cancel()
@@ -38,7 +38,7 @@ func (n *Node) adminCluster(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, a)
 }
 
-func (n *Node) askStats(ctx context.Context, id ID, into *admin.ClusterMember) {
+func (n *Node) askStats(ctx context.Context, id ID, into *adminapi.ClusterMember) {
 	stats, err := n.statsAt(ctx, id)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -50,7 +50,7 @@ func (n *Node) askStats(ctx context.Context, id ID, into *admin.ClusterMember) {
 	}
 }
 
-func (n *Node) statsAt(ctx context.Context, id ID) (stats admin.Stats, err error) {
+func (n *Node) statsAt(ctx context.Context, id ID) (stats adminapi.Stats, err error) {
 	if id == n.id {
 		return n.statsAnswer(), nil
 	}

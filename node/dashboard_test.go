@@ -13,12 +13,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
 // clusterGathered checks that one member tells the figures of all.
 func clusterGathered(t *testing.T, nodes []*Node) {
-	var a admin.Cluster
+	var a adminapi.Cluster
 	_, body := send(t, "GET", nodes[0].office("/admin/cluster"), "")
 	require.NoError(t, json.Unmarshal([]byte(body), &a))
 	require.Equal(t, nodes[0].id.Name, a.Self)

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
 // metrics are this member's figures for Prometheus. All but the time that
@@ -103,7 +103,7 @@ func (a *answering) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 // gauge is one figure that goes up and down.
 type gauge struct {
 	desc *prometheus.Desc
-	of   func(s *admin.Stats) float64
+	of   func(s *adminapi.Stats) float64
 }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -128,21 +128,21 @@ var (
 
 	// nodeGauges are only a node's; a router holds nothing.
 	nodeGauges = []gauge{
-		{describe("sessions", "Live sessions held here, copies included."), func(s *admin.Stats) float64 { return float64(s.Sessions) }},
-		{describe("tombstones", "Deleted sessions that are remembered, so that they stay deleted."), func(s *admin.Stats) float64 { return float64(s.Tombstones) }},
-		{describe("session_bytes", "Bytes of the sessions and tombstones held here."), func(s *admin.Stats) float64 { return float64(s.Bytes) }},
-		{describe("tombstones_compacted", "Tombstones of which only a hash is kept, because memory is short; tombstones does not have them."), func(s *admin.Stats) float64 { return float64(s.Compacted) }},
-		{describe("tombstone_bytes", "Bytes of the tombstones held here; session_bytes has them too."), func(s *admin.Stats) float64 { return float64(s.TombstoneBytes) }},
-		{describe("memory_limit_bytes", "What -memory allows for sessions; 0 for no limit."), func(s *admin.Stats) float64 { return float64(s.MemoryLimit) }},
-		{describe("memory_full", "1 while sessions take so much of -memory that other members are asked to let none grow of which this one holds the copy."), func(s *admin.Stats) float64 { return truth(s.Full) }},
-		{describe("below_target", "Keys served here that fewer members hold than should."), func(s *admin.Stats) float64 { return float64(s.BelowTarget) }},
-		{describe("replication_lag_seconds", "Age of the oldest change that a copy lacks: what would be lost with this node."), func(s *admin.Stats) float64 { return s.Lag / 1000 }},
-		{describe("replication_dirty", "Changes that copies lack."), func(s *admin.Stats) float64 { return float64(s.Dirty) }},
-		{describe("longest_hold_seconds", "Longest time that one partition was held within the last minute or two; 0 for less than 0.1 ms."), func(s *admin.Stats) float64 { return s.LongestHold / 1000 }},
-		{describe("redis_clients", "Connections to the Redis door."), func(s *admin.Stats) float64 { return float64(s.RedisClients) }},
-		{describe("redis_buffer_bytes", "Bytes that connections to the Redis endpoint hold: commands, transactions, answers and messages."), func(s *admin.Stats) float64 { return float64(s.RedisBufferBytes) }},
-		{describe("redis_subscribers", "Connections to the Redis door that subscribe to something."), func(s *admin.Stats) float64 { return float64(s.RedisSubscribers) }},
-		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *admin.Stats) float64 { return truth(s.Split) }},
+		{describe("sessions", "Live sessions held here, copies included."), func(s *adminapi.Stats) float64 { return float64(s.Sessions) }},
+		{describe("tombstones", "Deleted sessions that are remembered, so that they stay deleted."), func(s *adminapi.Stats) float64 { return float64(s.Tombstones) }},
+		{describe("session_bytes", "Bytes of the sessions and tombstones held here."), func(s *adminapi.Stats) float64 { return float64(s.Bytes) }},
+		{describe("tombstones_compacted", "Tombstones of which only a hash is kept, because memory is short; tombstones does not have them."), func(s *adminapi.Stats) float64 { return float64(s.Compacted) }},
+		{describe("tombstone_bytes", "Bytes of the tombstones held here; session_bytes has them too."), func(s *adminapi.Stats) float64 { return float64(s.TombstoneBytes) }},
+		{describe("memory_limit_bytes", "What -memory allows for sessions; 0 for no limit."), func(s *adminapi.Stats) float64 { return float64(s.MemoryLimit) }},
+		{describe("memory_full", "1 while sessions take so much of -memory that other members are asked to let none grow of which this one holds the copy."), func(s *adminapi.Stats) float64 { return truth(s.Full) }},
+		{describe("below_target", "Keys served here that fewer members hold than should."), func(s *adminapi.Stats) float64 { return float64(s.BelowTarget) }},
+		{describe("replication_lag_seconds", "Age of the oldest change that a copy lacks: what would be lost with this node."), func(s *adminapi.Stats) float64 { return s.Lag / 1000 }},
+		{describe("replication_dirty", "Changes that copies lack."), func(s *adminapi.Stats) float64 { return float64(s.Dirty) }},
+		{describe("longest_hold_seconds", "Longest time that one partition was held within the last minute or two; 0 for less than 0.1 ms."), func(s *adminapi.Stats) float64 { return s.LongestHold / 1000 }},
+		{describe("redis_clients", "Connections to the Redis door."), func(s *adminapi.Stats) float64 { return float64(s.RedisClients) }},
+		{describe("redis_buffer_bytes", "Bytes that connections to the Redis endpoint hold: commands, transactions, answers and messages."), func(s *adminapi.Stats) float64 { return float64(s.RedisBufferBytes) }},
+		{describe("redis_subscribers", "Connections to the Redis door that subscribe to something."), func(s *adminapi.Stats) float64 { return float64(s.RedisSubscribers) }},
+		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *adminapi.Stats) float64 { return truth(s.Split) }},
 	}
 )
 

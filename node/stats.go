@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -62,16 +62,16 @@ func (n *Node) admit(ctx context.Context, w work) error {
 }
 
 // statsAnswer are this member's figures and counters.
-func (n *Node) statsAnswer() admin.Stats {
+func (n *Node) statsAnswer() adminapi.Stats {
 	a := n.figures()
 	a.Counters = n.counts.Values()
 	return a
 }
 
 // figures are the stats without the counters.
-func (n *Node) figures() admin.Stats {
+func (n *Node) figures() adminapi.Stats {
 	view := n.View()
-	a := admin.Stats{
+	a := adminapi.Stats{
 		Name: n.id.Name, Role: string(n.cfg.Role), State: n.members.state().String(), Uptime: n.clock.Since().Seconds(),
 		Fingerprint: view.Table.Fingerprint(), HTTPClients: n.httpGate.Open(), HTTPBodyBytes: n.bodies.Used(),
 	}
@@ -83,7 +83,7 @@ func (n *Node) figures() admin.Stats {
 	a.TombstoneBytes, a.Compacted, a.MemoryLimit, a.Full = s.Dead, s.Compacted, s.Limit, n.store.Full()
 	a.LongestHold = float64(s.LongestHold.Microseconds()) / 1000
 	ready, cold := n.owner.gate.Counts()
-	a.Partitions = admin.Partitions{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
+	a.Partitions = adminapi.Partitions{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
 	a.BelowTarget = n.keeper.belowTarget()
 	dirty, age := n.replicator.Lag()
 	n.owner.look(func(core *ownership.Core, _ time.Duration) { a.Split = core.SplitSuspected() })
