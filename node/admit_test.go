@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 )
@@ -134,11 +135,11 @@ func TestFramesOfMembersAreBoundedByTheirType(t *testing.T) {
 	agree(t, ada, bob)
 	l, err := call(t, ada, "127.0.0.1", bob.identity())
 	require.NoError(t, err)
-	for _, typ := range []byte{typePing, typeClaim, typeHolds, typeWait, typeStats, typeEvents, 0x11, 0x12, 0x13, 0x77} {
+	for _, typ := range []byte{typePing, typeClaim, admin.TypeHolds, typeWait, admin.TypeStats, admin.TypeEvents, 0x11, 0x12, 0x13, 0x77} {
 		_, err = l.Call(t.Context(), typ, make([]byte, 1<<20))
 		require.ErrorContains(t, err, "1048576 bytes, want at most ", "type %#x", typ)
 	}
-	answer, err := l.Call(t.Context(), typeHolds, []byte("alice"))
+	answer, err := l.Call(t.Context(), admin.TypeHolds, []byte("alice"))
 	require.NoError(t, err)
 	require.Len(t, answer, 17)
 	resp, _ := send(t, "GET", ada.office("/readyz"), "")

@@ -1,10 +1,10 @@
 package node
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -54,13 +54,13 @@ func (h inbound) Serve(r *peer.Request) {
 		h.request(r)
 	case typeClaim:
 		h.claim(r)
-	case typeHolds:
-		key := string(r.Payload)
-		h.atOnce(r, n.store.Free(ring.Partition(key), false), func() { r.Reply(n.holds(key).encode()) })
-	case typeStats:
-		h.atOnce(r, false, func() { answer(r)(json.Marshal(n.statsAnswer())) })
-	case typeEvents:
-		answer(r)(n.serveEvents(r.Payload))
+	case admin.TypeHolds:
+		free := n.store.Free(ring.Partition(string(r.Payload)), false)
+		h.atOnce(r, free, func() { r.Reply(n.operator.ServeHolds(r.Payload)) })
+	case admin.TypeStats:
+		h.atOnce(r, false, func() { answer(r)(n.operator.ServeStats()) })
+	case admin.TypeEvents:
+		answer(r)(n.operator.ServeEvents(r.Payload))
 	case typePublish:
 		answer(r)(n.pubsub.serve(r.Payload))
 	case typeWait:

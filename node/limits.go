@@ -3,6 +3,7 @@ package node
 import (
 	"math"
 
+	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -32,13 +33,13 @@ func frameLimits(typ byte) (request, answer int) {
 		return all, all
 	case typeClaim:
 		return 512 + names + 2*ring.Partitions, ring.Partitions * ownership.MaxAnswer
-	case typeHolds:
+	case admin.TypeHolds:
 		return session.MaxKey, 17
 	case typePublish:
 		return records, 4
 	case typeWait:
 		return 2 + 2*ring.Partitions, 2
-	case typeStats, typeEvents:
+	case admin.TypeStats, admin.TypeEvents:
 		return 8, page
 	case replication.TypeRecords:
 		return records, 4 * records / leastRecord // a position of each

@@ -479,7 +479,7 @@ func decodePing(b []byte) (h heartbeat, err error) {
 	return h, nil
 }
 
-// Frame types of the peer link beside replication's.
+// Frame types of the peer link beside those of replication and door/admin.
 const (
 	// typePing is the heartbeat.
 	typePing byte = 0x01 + iota
@@ -487,20 +487,11 @@ const (
 	typeRequest
 	// typeClaim claims partitions; see package ownership.
 	typeClaim
-	// typeHolds asks what is held of one key: dead flag and version.
-	typeHolds
+	_ // admin.TypeHolds
 	// typePublish brings messages to subscribers; see pubsub.go.
 	typePublish
 	// typeWait asks for copies of what was written; see redis.go.
 	typeWait
-)
-
-// Frame types that operators' pages ask with; see cluster.go. Their answers are
-// JSON: they are few, and fields come and go.
-const (
-	typeStats byte = 0x40 + iota
-	// typeEvents asks for the event log: u64 of the last event that is known.
-	typeEvents
 )
 
 var order = binary.BigEndian

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -34,6 +35,7 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	require.NoError(t, err)
 	n.members, err = newMembership(n, n.id, Meta{Role: cfg.Role, State: StateReady}, cfg.ringParams())
 	require.NoError(t, err)
+	n.operator = admin.New(n.adminConfig()) // of this boot, with this owner
 	if n.replicator != nil {
 		t.Cleanup(n.replicator.Close)
 	}

@@ -55,6 +55,7 @@ var allowed = map[string][]string{
 	"internal/http1":       nil,
 	"internal/adminapi":    nil,
 	"internal/clock":       nil,
+	"internal/door/admin":  {"session", "ring", "web", "internal/adminapi", "internal/member", "internal/events", "internal/metric", "internal/hostcheck", "internal/problem", prometheus},
 	"internal/events":      {"internal/wait"},
 	"internal/metric":      nil,
 	"internal/member":      {"ring", "internal/planted"},
@@ -72,7 +73,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
 	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/adminapi", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/door/admin", "node/...", memberlist, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
