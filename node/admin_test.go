@@ -94,7 +94,7 @@ func getChangesNothing(t *testing.T, nodes []*Node) {
 		digests     [ring.Partitions]uint64
 	}
 	look := func(n *Node) (s standing) {
-		s = standing{ring: n.View().Table.Fingerprint(), state: n.members.state().String(), claims: n.owner.gate.ClaimsHash()}
+		s = standing{ring: n.View().Table.Fingerprint(), state: n.members.State().String(), claims: n.owner.gate.ClaimsHash()}
 		for p := range s.digests {
 			s.digests[p] = n.store.Digest(p)
 		}
@@ -237,7 +237,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)
 
-	n.members.own.State = StateLeaving
+	n.members.SetOwn(Meta{Role: RoleNode, State: StateLeaving})
 	code, body = ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "leaving")

@@ -136,8 +136,8 @@ func (n *Node) failed(t router.Target) {
 // crash by itself within a millisecond; this covers a member whose link is
 // not up, and waits for nothing.
 func (n *Node) suspect(id ID) {
-	if l := n.linkTo(id); l != nil && !l.connected() {
-		n.members.setGone(id, "connection refused at its public address")
+	if l := n.mesh.Link(id); l != nil && !l.Connected() {
+		n.members.SetGone(id, "connection refused at its public address")
 	}
 }
 
@@ -242,8 +242,8 @@ func (n *Node) takeOver(ctx context.Context, failed string) {
 	ctx, cancel := context.WithTimeout(ctx, ownership.ClaimTimeout)
 	defer cancel()
 	_ = n.pulse.Until(ctx, recheck, func() bool { // in time, or not
-		l := n.linkTo(id)
-		return !n.View().Up(id) || l == nil || l.connected()
+		l := n.mesh.Link(id)
+		return !n.View().Up(id) || l == nil || l.Connected()
 	})
 }
 

@@ -39,8 +39,8 @@ func (h *hops) To(t router.Target) (self string, keys []*router.HopKey, now time
 	n := h.node
 	id := ID{Name: t.Name, Boot: t.Boot}
 	now = n.clock.Now()
-	if l := n.linkTo(id); l != nil {
-		now = now.Add(l.clockOffset())
+	if l := n.mesh.Link(id); l != nil {
+		now = now.Add(l.ClockOffset())
 	}
 	if keys = (*h.to.Load())[id]; keys != nil {
 		return h.self, keys, now

@@ -11,6 +11,9 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/membership"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -33,9 +36,14 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	n.id = id(name, 1)
 	n.owner, err = newOwner(n)
 	require.NoError(t, err)
-	n.members, err = newMembership(n, n.id, Meta{Role: cfg.Role, State: StateReady}, cfg.ringParams())
+	members := n.membersConfig()
+	members.Counters = new(metric.Set)
+	n.members, err = membership.New(members, Meta{Role: cfg.Role, State: StateReady})
 	require.NoError(t, err)
-	n.operator = admin.New(n.adminConfig()) // of this boot, with this owner
+	links := n.meshConfig()
+	links.Counters, links.NodeCounters = new(metric.Set), new(metric.Set)
+	n.mesh = mesh.New(n.ctx, links)
+	n.operator = admin.New(n.adminConfig()) // of this boot, with these parts
 	if n.replicator != nil {
 		t.Cleanup(n.replicator.Close)
 	}
@@ -56,7 +64,7 @@ func (n *Node) see(t testing.TB, members ...*Member) *View {
 	self := up(n.id.Name, 1)
 	v, err := member.NewView(n.id, append([]*Member{self}, members...), n.cfg.ringParams(), n.View())
 	require.NoError(t, err)
-	n.members.view.Store(v)
+	n.members.SetView(v)
 	n.owner.setView(v)
 	return v
 }
@@ -82,13 +90,7 @@ func (n *Node) leaseUntil(at time.Duration) {
 func (n *Node) pass(d time.Duration) { n.clock = n.clock.Older(d) }
 
 // link gives n a link to a member, over which nothing has been said yet.
-func (n *Node) link(m *Member) *link {
-	l := newLink(n, m)
-	n.linksMu.Lock()
-	n.links[m.ID] = l
-	n.linksMu.Unlock()
-	return l
-}
+func (n *Node) link(m *Member) *mesh.Link { return n.mesh.AddIdle(m.ID, m.Peer) }
 
 // ownedBy returns a partition that a view gives to a member.
 func ownedBy(t testing.TB, v *View, name string) int {

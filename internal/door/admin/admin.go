@@ -23,18 +23,6 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/problem"
 )
 
-// Frame types by which endpoints ask other nodes, on the peer links. Numbers
-// are of the wire: others may run another version.
-const (
-	// TypeHolds asks what is held of one key; see key.go.
-	TypeHolds byte = 0x04
-	// TypeStats asks for a node's figures, and TypeEvents for its event log:
-	// u64 of the last event that is known. Their answers are JSON: they are
-	// few, and fields come and go.
-	TypeStats  byte = 0x40
-	TypeEvents byte = 0x41
-)
-
 var order = binary.BigEndian
 
 // Endpoint answers operators. It may be used from many goroutines.

@@ -22,6 +22,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -205,9 +206,9 @@ func TestAnswers(t *testing.T) {
 		switch {
 		case asked != id("bob"):
 			return nil, errNoLink
-		case typ == TypeStats:
+		case typ == mesh.TypeStats:
 			return json.Marshal(adminapi.Stats{Name: "bob", Role: "node", State: "ready"})
-		case typ == TypeHolds && string(question) == "alice":
+		case typ == mesh.TypeHolds && string(question) == "alice":
 			return New(Config{Node: &bob}).ServeHolds(question), nil
 		default:
 			return nil, fmt.Errorf("frame of type %#x", typ)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
 // clusterTimeout bounds how long one question about the whole cluster waits for
@@ -55,7 +56,7 @@ func (e *Endpoint) statsAt(ctx context.Context, id member.ID) (stats adminapi.St
 	if id == e.cfg.Self {
 		return e.Stats(), nil
 	}
-	err = e.askJSON(ctx, id, TypeStats, nil, &stats)
+	err = e.askJSON(ctx, id, mesh.TypeStats, nil, &stats)
 	return stats, err
 }
 

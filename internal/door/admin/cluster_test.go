@@ -17,6 +17,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
 // A member that does not answer is shown, with why, and nobody waits longer for
@@ -170,7 +171,7 @@ func TestEventsOfTheCluster(t *testing.T) {
 		var asked []uint64
 		f.ask = func(_ context.Context, asks member.ID, typ byte, question []byte) ([]byte, error) {
 			require.Equal(t, id("bob"), asks)
-			require.Equal(t, TypeEvents, typ)
+			require.Equal(t, mesh.TypeEvents, typ)
 			if asked = append(asked, order.Uint64(question)); len(asked) == 2 {
 				bob.Add("more")
 				return nil, errNoLink

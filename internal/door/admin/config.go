@@ -59,8 +59,8 @@ type Links interface {
 	Link(id member.ID) (l Link, ok bool)
 	// Heard returns the nodes that have lately answered a heartbeat.
 	Heard() []member.ID
-	// Ask sends a node a question in a frame of one of the types of this
-	// package and returns the answer.
+	// Ask sends a node a question, in a frame of a type that package mesh lists,
+	// and returns the answer.
 	Ask(ctx context.Context, id member.ID, typ byte, question []byte) ([]byte, error)
 }
 

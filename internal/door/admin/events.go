@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
 const (
@@ -39,7 +40,7 @@ func toldBy(id member.ID, list []events.Event) []toldEvent {
 }
 
 // ServeEvents answers with the events after one of this node's log, to an
-// endpoint elsewhere that asks with TypeEvents.
+// endpoint elsewhere that asks with mesh.TypeEvents.
 func (e *Endpoint) ServeEvents(question []byte) ([]byte, error) {
 	if len(question) != 8 {
 		return nil, fmt.Errorf("question for events of %d bytes: 8 are accepted", len(question))
@@ -49,7 +50,7 @@ func (e *Endpoint) ServeEvents(question []byte) ([]byte, error) {
 
 // eventsAt returns what a node has in its event log after an event.
 func (e *Endpoint) eventsAt(ctx context.Context, id member.ID, after uint64) (list []events.Event, err error) {
-	err = e.askJSON(ctx, id, TypeEvents, order.AppendUint64(nil, after), &list)
+	err = e.askJSON(ctx, id, mesh.TypeEvents, order.AppendUint64(nil, after), &list)
 	return list, err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -56,7 +57,7 @@ func (e *Endpoint) holdsAt(ctx context.Context, id member.ID, key string) (holdi
 	if id == e.cfg.Self {
 		return e.holds(key), nil
 	}
-	b, err := e.cfg.Links.Ask(ctx, id, TypeHolds, []byte(key))
+	b, err := e.cfg.Links.Ask(ctx, id, mesh.TypeHolds, []byte(key))
 	if err != nil {
 		return holding{}, err
 	}
@@ -64,7 +65,7 @@ func (e *Endpoint) holdsAt(ctx context.Context, id member.ID, key string) (holdi
 }
 
 // ServeHolds answers what this node holds of a key, to an endpoint elsewhere
-// that asks with TypeHolds. It waits for an operation that holds the partition.
+// that asks with mesh.TypeHolds. It waits for an operation that holds the partition.
 func (e *Endpoint) ServeHolds(key []byte) []byte { return e.holds(string(key)).encode() }
 
 func (e *Endpoint) holds(key string) holding {
