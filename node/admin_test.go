@@ -215,7 +215,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 		w := askAdmin(n, "/readyz")
 		return w.Code, w.Body.String()
 	}
-	v := n.see(t)
+	n.see(t)
 	code, body := ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "1024 partitions are cold")
@@ -225,7 +225,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)
 
-	v = n.see(t, up("bob", 1))
+	v := n.see(t, up("bob", 1))
 	key := "k"
 	p := ring.Partition(key)
 	_, err := n.store.Do(putOf(key))
