@@ -97,7 +97,7 @@ func TestVisitorsAreNoMembers(t *testing.T) {
 		}
 	}
 	require.NotZero(t, n.router.Stats().Unproven)
-	require.EqualValues(t, n.router.Stats().Unproven, n.statsAnswer().Counters["hops_unproven"])
+	require.EqualValues(t, n.router.Stats().Unproven, n.operator.Stats().Counters["hops_unproven"])
 }
 
 // The keys of members are kept, and those of members that are gone are not.

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
@@ -61,7 +62,7 @@ type Node struct {
 	events     *events.Log
 	counts     *metric.Set // all that is counted here, for those who show it
 	stats      *counters
-	metrics    *metrics
+	operator   *admin.Endpoint // what operators ask
 	lag        lagGauge
 	fence      fence
 	pubsub     *pubsub
@@ -74,8 +75,8 @@ type Node struct {
 	closing chan struct{}  // closed when the doors begin to close
 	done    chan struct{}
 
-	absent               absent
-	apiGuard, adminGuard *hostcheck.Guard // who may ask the session API, and the operator's door
+	absent   absent
+	apiGuard *hostcheck.Guard // who may ask the session API
 
 	httpGate *admit.Gate     // the connections to the public door
 	bodies   *buffers.Budget // the bodies that the session API reads
@@ -137,11 +138,9 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.bodies, n.refusals = buffers.New(max(bodyBytes, 4*int64(cfg.MaxSession))), rate.Sometimes{Interval: time.Minute}
 	n.heads = buffers.New(headBytes)
 	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
-	n.adminGuard = hostcheck.New("admin-host", slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name})...)
 	n.counts = new(metric.Set)
 	n.stats = newCounters(n.counts, cfg.Role)
 	n.counts.Func(n.countMember)
-	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.dials, n.pubsub = newDials(n), newPubsub(n)
 	var err error
@@ -159,16 +158,22 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.mesh = mesh.New(n.ctx, n.meshConfig())
 	n.repairer.Bind(n.owner, n.mesh)
-	if cfg.Role != RoleNode {
-		return n, nil
+	if cfg.Role == RoleNode {
+		n.counts.Func(n.countNode)
+		n.openRedis()
 	}
-	n.counts.Func(n.countNode)
+	n.operator = admin.New(n.adminConfig())
+	return n, nil
+}
+
+// openRedis makes the Redis endpoint, where there is one.
+func (n *Node) openRedis() {
+	cfg := &n.cfg
 	if cfg.RESP != "" || cfg.RESPUnix != "" {
 		n.redis = newRedis(n)
 		n.counts.Func(n.countRedis)
 		n.pubsub.local = n.redis
 	}
-	return n, nil
 }
 
 // openStore makes what only a node has: its sessions, and the copies of them.
