@@ -38,6 +38,9 @@ func (g *Gate) clone() *Gate {
 	return h
 }
 
+// Holder is the claim of a partition that is in force as far as is known here.
+func (c *Core) Holder(p int) Claim { return c.parts[p].holder }
+
 // AppendState appends all that what a Core does from now on depends on, its view
 // apart, such that two Cores that append the same do the same. Times are written
 // as ages, up to the one from which on they make no difference. id writes a boot.

@@ -21,6 +21,9 @@ const (
 	// OneOwner: no two members serve a partition with a lease; in mode available
 	// only two sides of a cut may.
 	OneOwner = "one-owner"
+	// PastSilent is OneOwner where one of the two has claimed although a voter had not
+	// answered that gossip held for dead and that had not ended.
+	PastSilent = "one-owner-past-the-silent"
 	// Shut: the driver lets in what the Gate says, no more and no less.
 	Shut = "shut"
 	// Reads: who serves under a lease, and does not say that it is unverified, has
@@ -33,7 +36,7 @@ const (
 )
 
 // Promises are all of them.
-var Promises = []string{OneOwner, Shut, Reads, ServedAgain, Confirmed}
+var Promises = []string{OneOwner, PastSilent, Shut, Reads, ServedAgain, Confirmed}
 
 // Check returns what does not hold at this moment.
 func (w *World) Check() (found []Violation) {
@@ -58,7 +61,11 @@ func (w *World) checkPart(part int) (found []Violation) {
 			continue
 		}
 		if first >= 0 && !w.excused(first, i) {
-			found = append(found, Violation{OneOwner, fmt.Sprintf("partition %d is served by %s and by %s", part, Names[first], Names[i])})
+			promise := OneOwner
+			if (w.procs[first].silent|p.silent)&(1<<part) != 0 {
+				promise = PastSilent
+			}
+			found = append(found, Violation{promise, fmt.Sprintf("partition %d is served by %s and by %s", part, Names[first], Names[i])})
 		}
 		first = i
 		if v, bad := w.checkReads(i, part); bad {

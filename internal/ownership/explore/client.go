@@ -43,7 +43,7 @@ func (w *World) readable(i, part int) (set uint16, ok bool) {
 func (w *World) Write(i, part int, replica bool) error {
 	here, leased := w.serves(i, part)
 	if _, ok := w.readable(i, part); !here || !ok || w.writes >= 16 || !leased && w.cfg.Mode == ownership.Majority {
-		return fmt.Errorf("write at %s: %w", Names[i], errNot)
+		return w.not("write at %s", Names[i])
 	}
 	p := w.edit(i)
 	set := uint16(1) << w.writes
@@ -129,7 +129,7 @@ func (w *World) mayFetch(i, part int) bool {
 // Fetch merges what the sources of a partition hold.
 func (w *World) Fetch(i, part int) error {
 	if !w.mayFetch(i, part) {
-		return fmt.Errorf("fetch %d at %s: %w", part, Names[i], errNot)
+		return w.not("fetch %d at %s", part, Names[i])
 	}
 	p := w.edit(i)
 	sources, epoch, _ := p.core.Sources(part)
@@ -167,7 +167,7 @@ func (w *World) mayRepair(i, h, part int) bool {
 // Repair makes the copies of a partition equal, here and at a holder.
 func (w *World) Repair(i, h, part int) error {
 	if !w.mayRepair(i, h, part) {
-		return fmt.Errorf("repair %s by %s: %w", Names[h], Names[i], errNot)
+		return w.not("repair %s by %s", Names[h], Names[i])
 	}
 	p, q := w.edit(i), w.edit(h)
 	p.store[part] |= q.store[part]
@@ -190,7 +190,7 @@ func (w *World) mayHandOver(i, part int) bool {
 // HandOver gives a copy to those that should have it, and forgets it here.
 func (w *World) HandOver(i, part int) error {
 	if !w.mayHandOver(i, part) {
-		return fmt.Errorf("hand over %d at %s: %w", part, Names[i], errNot)
+		return w.not("hand over %d at %s", part, Names[i])
 	}
 	p := w.edit(i)
 	for _, h := range p.holders(part) {

@@ -136,10 +136,16 @@ func (w *World) number() {
 // mayArrive says whether a message can be delivered at this moment.
 func (w *World) mayArrive(m *message) bool {
 	to := w.procs[m.to.name]
-	if w.stalled[m.from.name]&(1<<m.to.name) != 0 || to.frozen {
+	if w.stalled[m.from.name]&(1<<m.to.name) != 0 || to.frozen || w.cfg.Ordered && w.behind(m) {
 		return false
 	}
 	return to.boot != m.to.boot || !to.up || to.admits(m.from)
+}
+
+// behind says whether an earlier message is on the same way.
+func (w *World) behind(m *message) bool {
+	first := slices.IndexFunc(w.msgs, func(n *message) bool { return n.from == m.from && n.to == m.to })
+	return w.msgs[first] != m
 }
 
 // take takes a message out of the network.
@@ -193,7 +199,7 @@ func (w *World) Beat(i, j int) {
 	gate := p.core.Gate()
 	m := w.send(message{kind: ping, from: p.who, to: who{uint8(j), s.boot}, at: w.now, ring: p.core.View().Table.Fingerprint(), hash: gate.ClaimsHash()})
 	if !w.mayArrive(m) {
-		if w.stalled[i]&(1<<j) == 0 && !q.frozen {
+		if w.stalled[i]&(1<<j) == 0 && !q.frozen && !(w.cfg.Ordered && w.behind(m)) {
 			w.take(m) // there is no connection
 		}
 		return
@@ -219,7 +225,9 @@ func (w *World) pinged(p *proc, m *message) {
 	w.do(p, todo)
 	a := message{kind: pong, from: m.to, to: m.from, at: m.at, ring: p.core.View().Table.Fingerprint(), lease: lease}
 	if differ {
-		a.claims = p.core.Claims()[:w.cfg.Partitions]
+		for part := range w.cfg.Partitions {
+			a.claims = append(a.claims, p.core.Holder(part))
+		}
 	}
 	w.send(a)
 }
@@ -232,7 +240,7 @@ func (w *World) ponged(p *proc, m *message) {
 	w.met(int(i), int(j))
 	var table *ownership.Table
 	if m.claims != nil {
-		table = new(ownership.Table)
+		table = &w.views.table // whose other partitions nobody looks at
 		copy(table[:], m.claims)
 	}
 	if m.lease {
@@ -252,7 +260,7 @@ func (w *World) met(i, j int) {
 // Claim starts a round of claims at a member.
 func (w *World) Claim(i int) error {
 	if !w.procs[i].running() {
-		return fmt.Errorf("claim %s: %w", Names[i], errNot)
+		return w.not("claim %s", Names[i])
 	}
 	p := w.edit(i)
 	todo, complete := p.core.Round(w.now)
@@ -347,7 +355,7 @@ func (w *World) maySettle(p *proc, r *round) bool {
 func (w *World) Settle(i int, epoch uint64) error {
 	at := slices.IndexFunc(w.procs[i].rounds, func(r *round) bool { return r.Epoch == epoch })
 	if at < 0 || !w.maySettle(w.procs[i], w.procs[i].rounds[at]) {
-		return fmt.Errorf("settle %s's epoch %d: %w", Names[i], epoch, errNot)
+		return w.not("settle %s's epoch %d", Names[i], epoch)
 	}
 	p := w.edit(i)
 	w.settle(p, p.rounds[at])
@@ -361,16 +369,32 @@ func (w *World) settle(p *proc, r *round) {
 		sums = append(sums, w.sum(p, part))
 	}
 	todo := p.core.Settle(w.now, r.Round, r.answers, sums)
+	if w.passedOver(r) {
+		for _, o := range todo.Open {
+			p.silent |= 1 << o.Partition
+		}
+	}
 	if len(todo.Open) == 0 {
 		w.sayf("%s gives its claim up, epoch %d", Names[p.name], r.Epoch)
 	}
 	w.do(p, todo)
 }
 
+// passedOver says whether a voter of a claim has not answered, and has not ended.
+func (w *World) passedOver(r *round) bool {
+	for k, id := range r.Asked {
+		if voter := w.procs[whoIs(id).name]; r.answers[k] == nil && voter.up && voter.id() == id {
+			return true
+		}
+	}
+	return false
+}
+
 // do does what a Core wants done.
 func (w *World) do(p *proc, t ownership.Todo) {
 	for _, part := range t.Close {
 		p.open &^= 1 << part
+		p.silent &^= 1 << part
 		w.sayf("%s closes %d", Names[p.name], part)
 	}
 	for _, o := range t.Open {

@@ -2,7 +2,6 @@ package explore
 
 import (
 	"fmt"
-	"math/bits"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -113,15 +112,18 @@ func (w *World) deliverAll() (any bool) {
 // whole returns what is missing for each partition to be served by one member that
 // has all that was confirmed. A minority need not serve.
 func (w *World) whole() (found []Violation) {
-	running := uint8(0)
-	frozen := false
+	running, all, frozen := 0, 0, false
 	for _, i := range w.members() {
-		if w.procs[i].running() {
-			running |= 1 << i
+		p := w.procs[i]
+		frozen = frozen || p.frozen
+		if counts := !p.left && p.state != member.StateLeaving && p.boot > 0; counts {
+			all++
+			if p.running() && p.state == member.StateReady {
+				running++
+			}
 		}
-		frozen = frozen || w.procs[i].frozen
 	}
-	if running == 0 || w.cfg.Mode == ownership.Majority && 2*bits.OnesCount8(running) <= w.cfg.Members {
+	if running == 0 || w.cfg.Mode == ownership.Majority && 2*running <= all {
 		return nil
 	}
 	for part := range w.cfg.Partitions {

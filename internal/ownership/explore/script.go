@@ -78,7 +78,7 @@ func play(w *World, line string, answer *strings.Builder) *World {
 	return w
 }
 
-// parseConfig reads "3 [partitions 2] [majority] [manual] [tick 250ms]".
+// parseConfig reads "3 [partitions 2] [majority] [manual] [ordered] [tick 250ms] [gossip 1s]".
 func parseConfig(args []string) (cfg Config, err error) {
 	cfg = Config{Members: 3, Partitions: 1, Mode: ownership.Available, Tick: 250 * time.Millisecond}
 	for i := 0; i < len(args) && err == nil; i++ {
@@ -88,6 +88,11 @@ func parseConfig(args []string) (cfg Config, err error) {
 		case "available":
 		case "manual":
 			cfg.Manual = true
+		case "ordered":
+			cfg.Ordered = true
+		case "gossip":
+			i++
+			cfg.Gossip, err = time.ParseDuration(at(args, i))
 		case "partitions":
 			i++
 			cfg.Partitions, err = strconv.Atoi(at(args, i))
@@ -114,7 +119,7 @@ func at(args []string, i int) string {
 // in brackets can be left out.
 var commands = map[string]func(w *World, args []string) error{
 	"cluster":  func(w *World, _ []string) error { w.Cluster(); return w.show(nil) }, // all run, and have for long
-	"start":    each(func(w *World, i int) error { return w.Start(i, w.seed(i)) }),   // start MEMBER …: it knows what the others know
+	"start":    doStart,                                                              // start MEMBER … [at MEMBER]: it knows what that one knows, or the last one
 	"ready":    each(func(w *World, i int) error { return w.Become(i, member.StateReady) }),
 	"drain":    each(func(w *World, i int) error { return w.Become(i, member.StateLeaving) }),
 	"leave":    each(func(w *World, i int) error { return w.End(i, true) }), // end with a good-bye
@@ -132,7 +137,7 @@ var commands = map[string]func(w *World, args []string) error{
 	"hold":     two(func(w *World, i, j int) error { w.Stall(i, j); return nil }),
 	"release":  two(func(w *World, i, j int) error { w.Release(i, j); return nil }),
 	"cut":      doCut, // cut MEMBER …: from all others
-	"heal":     func(w *World, _ []string) error { w.stalled = [maxMembers]uint8{}; return nil },
+	"heal":     func(w *World, _ []string) error { w.Heal(); return nil },
 	"tick":     doTick, // tick DURATION
 	"beat":     two(func(w *World, i, j int) error { w.Beat(i, j); return nil }),
 	"ask":      each(func(w *World, i int) error { w.say(w.Ask(i) + "\n"); return nil }),
@@ -325,23 +330,29 @@ func (w *World) view(i, j int, word string) error {
 }
 
 func doCut(w *World, args []string) error {
-	side := uint8(0)
-	for _, name := range args {
-		i, err := w.named(name)
-		if err != nil {
+	side, err := w.sideOf(args)
+	if err == nil {
+		w.cut(side)
+	}
+	return err
+}
+
+// doStart starts members: start MEMBER … [at MEMBER].
+func doStart(w *World, args []string) error {
+	seed := -1
+	if at := slices.Index(args, "at"); at >= 0 && at+1 < len(args) {
+		var err error
+		if seed, err = w.named(args[at+1]); err != nil {
 			return err
 		}
-		side |= 1 << i
+		args = args[:at]
 	}
-	for _, i := range w.members() {
-		for _, j := range w.members() {
-			if side&(1<<i) != 0 && side&(1<<j) == 0 {
-				w.Stall(i, j)
-				w.Stall(j, i)
-			}
+	return each(func(w *World, i int) error {
+		if seed < 0 {
+			return w.Start(i, w.seed(i))
 		}
-	}
-	return nil
+		return w.Start(i, seed)
+	})(w, args)
 }
 
 func doTick(w *World, args []string) error {
@@ -353,7 +364,7 @@ func doTick(w *World, args []string) error {
 }
 
 func doWrite(w *World, args []string) error {
-	rest := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "async" })
+	rest := without(args, "async")
 	return parted(func(w *World, i, part int) error { return w.Write(i, part, len(rest) == len(args)) })(w, rest)
 }
 
@@ -421,10 +432,9 @@ func (w *World) showOne(p *proc) {
 	if p.core.Gate().Leased(w.now) {
 		said += ", leased"
 	}
-	claims := p.core.Claims()
 	for part := range w.cfg.Partitions {
 		said += fmt.Sprintf("; %d %v", part, p.core.Gate().Phase(part))
-		if c := claims[part]; c.Epoch != 0 {
+		if c := p.core.Holder(part); c.Epoch != 0 {
 			said += fmt.Sprintf(", %v's epoch %d", whoIs(c.By), c.Epoch)
 		}
 		if p.store[part] != 0 {

@@ -1,10 +1,11 @@
 package explore
 
 import (
-	"fmt"
 	"slices"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -47,6 +48,7 @@ type views struct {
 	cfg   Config
 	known map[viewKey]*member.View
 	rings map[uint8]*member.View // one view for each set of ready members
+	table ownership.Table        // for one that is given to a Core
 }
 
 type viewKey struct {
@@ -103,7 +105,7 @@ func (w *World) look(p *proc) {
 // See makes a member see another as given, true or not.
 func (w *World) See(i, x int, s sight) error {
 	if !w.procs[i].running() || i == x {
-		return fmt.Errorf("%s sees %s: %w", Names[i], Names[x], errNot)
+		return w.not("%s sees %s", Names[i], Names[x])
 	}
 	p := w.edit(i)
 	p.sees[x] = s
@@ -128,11 +130,10 @@ func (w *World) news(i, x int) (s sight, ok bool) {
 	switch {
 	case q.running() && reached:
 		s = sight{q.boot, q.state, up}
-	case q.up && (!reached || w.now-q.stopped >= gossipTime):
-		if old.standing == up {
+	case q.up:
+		if old.standing == up && w.silentFor(q, reached) >= w.cfg.Gossip {
 			s.standing = dead
 		}
-	case q.up:
 	case q.left && reached:
 		s.standing = left
 	case w.linked(i, x):
@@ -149,11 +150,22 @@ func (w *World) news(i, x int) (s sight, ok bool) {
 	return s, s != old
 }
 
+// silentFor is how long gossip has heard nothing of a process.
+func (w *World) silentFor(q *proc, reached bool) (d time.Duration) {
+	if q.frozen {
+		d = w.now - q.stopped
+	}
+	if !reached {
+		d = max(d, w.now-w.stalledAt)
+	}
+	return d
+}
+
 // Learn tells a member what there is to know of another.
 func (w *World) Learn(i, x int) error {
 	s, ok := w.news(i, x)
 	if !ok {
-		return fmt.Errorf("%s learns of %s: %w", Names[i], Names[x], errNot)
+		return w.not("%s learns of %s", Names[i], Names[x])
 	}
 	return w.See(i, x, s)
 }

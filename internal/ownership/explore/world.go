@@ -1,6 +1,7 @@
 package explore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,9 +32,9 @@ const (
 	askTime = 500 * time.Millisecond
 	// gapLimit is how long a process must stand still to find that it did.
 	gapLimit = 500 * time.Millisecond
-	// gossipTime is how long a process must be silent to be held for dead. In
-	// truth it takes longer.
-	gossipTime = 500 * time.Millisecond
+	// gossipTime is how long a process must be silent to be held for dead: a probe
+	// of 200 ms and then 800 ms of suspicion at least.
+	gossipTime = time.Second
 	// enterWait is how long a member that starts waits for all to answer.
 	enterWait = time.Second
 	// confirmTime is how long a write waits for its copies.
@@ -49,6 +50,12 @@ type Config struct {
 	// that is noticed and a claim that times out are steps of their own. So a
 	// Search can put other things between. Owners without a lease ask at once.
 	Manual bool
+	// Ordered says that what one member sends another comes in the order in which
+	// it was sent, as on one connection. Otherwise it comes in any order.
+	Ordered bool
+	// Gossip is how long a process must be silent to be held for dead, gossipTime
+	// by default.
+	Gossip time.Duration
 }
 
 // World is a cluster in one state.
@@ -63,6 +70,8 @@ type World struct {
 	sent int // messages so far
 	// stalled has a bit for each member to which messages of another do not come.
 	stalled [maxMembers]uint8
+	// stalledAt is when that last began for some.
+	stalledAt time.Duration
 	// parted has a bit for each member that another was cut off from, until they
 	// have exchanged a heartbeat both ways.
 	parted [maxMembers]uint8
@@ -122,12 +131,15 @@ type proc struct {
 	// open are the partitions that the driver lets operations into, and busy those
 	// that an operation holds, of which no sum is known.
 	open, busy uint8
-	store      [maxPartitions]uint16 // the writes that it holds
-	due        uint8                 // whom it should send a heartbeat now
-	wants      bool                  // it should try to claim
-	rounds     []*round
-	asking     time.Duration // since when it asks for a lease, 0 if it does not
-	waiting    []waiting
+	// silent are those of the open ones that were claimed although a voter that had
+	// not ended did not answer.
+	silent  uint8
+	store   [maxPartitions]uint16 // the writes that it holds
+	due     uint8                 // whom it should send a heartbeat now
+	wants   bool                  // it should try to claim
+	rounds  []*round
+	asking  time.Duration // since when it asks for a lease, 0 if it does not
+	waiting []waiting
 
 	encoded []byte // cache of appendTo
 }
@@ -148,6 +160,7 @@ type waiting struct {
 
 // New returns a World in which nothing runs.
 func New(cfg Config) *World {
+	cfg.Gossip = cmp.Or(cfg.Gossip, gossipTime)
 	w := &World{cfg: cfg, views: newViews(cfg), now: epochStart}
 	for i := range w.procs {
 		w.procs[i] = &proc{who: who{name: uint8(i)}}
@@ -184,6 +197,14 @@ func (w *World) sayf(format string, args ...any) {
 	if w.log != nil {
 		fmt.Fprintf(w.log, format+"\n", args...)
 	}
+}
+
+// not is the error that something cannot be done in this state.
+func (w *World) not(format string, args ...any) error {
+	if w.log == nil {
+		return errNot
+	}
+	return fmt.Errorf(format+": %w", append(args, errNot)...)
 }
 
 // running says whether a process does anything at this moment.
@@ -233,7 +254,10 @@ var (
 // Start starts a process, which joins at seed and so knows what seed knows.
 func (w *World) Start(i, seed int) error {
 	if w.procs[i].up || w.procs[i].boot >= maxBoots {
-		return fmt.Errorf("start %s: %w", Names[i], errNot)
+		return w.not("start %s", Names[i])
+	}
+	for _, j := range w.members() {
+		w.edit(j) // boots are encoded by which is the newest
 	}
 	p := w.edit(i)
 	*p = proc{who: who{p.name, p.boot + 1}, up: true, state: member.StateJoining, started: w.now}
@@ -264,7 +288,7 @@ func (w *World) mayReady(p *proc) bool {
 // Become makes a process ready or leaving.
 func (w *World) Become(i int, state member.State) error {
 	if p := w.procs[i]; !p.running() || p.state >= state {
-		return fmt.Errorf("%s becomes %v: %w", Names[i], state, errNot)
+		return w.not("%s becomes %v", Names[i], state)
 	}
 	p := w.edit(i)
 	p.state = state
@@ -276,7 +300,7 @@ func (w *World) Become(i int, state member.State) error {
 // End ends a process, with a good-bye or without.
 func (w *World) End(i int, bye bool) error {
 	if !w.procs[i].up {
-		return fmt.Errorf("end %s: %w", Names[i], errNot)
+		return w.not("end %s", Names[i])
 	}
 	for p := range w.must {
 		only := w.procs[i].store[p]
@@ -298,7 +322,7 @@ func (w *World) End(i int, bye bool) error {
 // Freeze stops a process, which does not know it.
 func (w *World) Freeze(i int) error {
 	if p := w.procs[i]; !p.running() || p.gap {
-		return fmt.Errorf("freeze %s: %w", Names[i], errNot)
+		return w.not("freeze %s", Names[i])
 	}
 	p := w.edit(i)
 	p.frozen, p.stopped = true, w.now
@@ -311,7 +335,7 @@ func (w *World) Freeze(i int) error {
 // Notice, and may read what waited for it before.
 func (w *World) Resume(i int) error {
 	if !w.procs[i].frozen {
-		return fmt.Errorf("resume %s: %w", Names[i], errNot)
+		return w.not("resume %s", Names[i])
 	}
 	p := w.edit(i)
 	p.frozen, p.gap = false, w.now-p.stopped >= gapLimit
@@ -327,7 +351,7 @@ func (w *World) Resume(i int) error {
 // Notice tells a process that it stood still.
 func (w *World) Notice(i int) error {
 	if p := w.procs[i]; !p.gap || !p.running() {
-		return fmt.Errorf("notice %s: %w", Names[i], errNot)
+		return w.not("notice %s", Names[i])
 	}
 	p := w.edit(i)
 	p.gap, p.asking = false, 0
@@ -337,7 +361,11 @@ func (w *World) Notice(i int) error {
 }
 
 // Stall holds all messages from i to j, until Release.
-func (w *World) Stall(i, j int) { w.stalled[i] |= 1 << j; w.part() }
+func (w *World) Stall(i, j int) {
+	w.stalled[i] |= 1 << j
+	w.stalledAt = w.now
+	w.part()
+}
 
 // Release lets messages from i to j pass again. Both send a heartbeat soon.
 func (w *World) Release(i, j int) {
