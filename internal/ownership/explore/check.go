@@ -24,11 +24,18 @@ const (
 	// PastSilent is OneOwner where one of the two has claimed although a voter had not
 	// answered that gossip held for dead and that had not ended.
 	PastSilent = "one-owner-past-the-silent"
+	// PastEnded is the same with a voter that had ended.
+	PastEnded = "one-owner-past-the-ended"
+	// ByEarly is OneOwner where one of the two has its lease by the answer to a
+	// heartbeat that it sent before it opened the partition.
+	ByEarly = "one-owner-by-an-early-heartbeat"
 	// Shut: the driver lets in what the Gate says, no more and no less.
 	Shut = "shut"
 	// Reads: who serves under a lease, and does not say that it is unverified, has
 	// all that was confirmed, or fetches it.
 	Reads = "reads"
+	// Uncopied is Reads where all that is missing was confirmed with no copy.
+	Uncopied = "reads-uncopied"
 	// ServedAgain: one member serves each partition again.
 	ServedAgain = "served-again"
 	// Confirmed: the owner then has all that was confirmed.
@@ -36,7 +43,7 @@ const (
 )
 
 // Promises are all of them.
-var Promises = []string{OneOwner, PastSilent, Shut, Reads, ServedAgain, Confirmed}
+var Promises = []string{OneOwner, PastSilent, PastEnded, ByEarly, Shut, Reads, Uncopied, ServedAgain, Confirmed}
 
 // Check returns what does not hold at this moment.
 func (w *World) Check() (found []Violation) {
@@ -61,11 +68,7 @@ func (w *World) checkPart(part int) (found []Violation) {
 			continue
 		}
 		if first >= 0 && !w.excused(first, i) {
-			promise := OneOwner
-			if (w.procs[first].silent|p.silent)&(1<<part) != 0 {
-				promise = PastSilent
-			}
-			found = append(found, Violation{promise, fmt.Sprintf("partition %d is served by %s and by %s", part, Names[first], Names[i])})
+			found = append(found, Violation{twoOwners(w.procs[first], p, part), fmt.Sprintf("partition %d is served by %s and by %s", part, Names[first], Names[i])})
 		}
 		first = i
 		if v, bad := w.checkReads(i, part); bad {
@@ -73,6 +76,20 @@ func (w *World) checkPart(part int) (found []Violation) {
 		}
 	}
 	return found
+}
+
+// twoOwners tells the ways apart in which there come to be two.
+func twoOwners(p, q *proc, part int) string {
+	switch {
+	case (p.silent|q.silent)&(1<<part) != 0:
+		return PastSilent
+	case (p.ended|q.ended)&(1<<part) != 0:
+		return PastEnded
+	case p.early || q.early:
+		return ByEarly
+	default:
+		return OneOwner
+	}
 }
 
 // excused says whether two members may both serve: they are on two sides of a cut.
@@ -94,5 +111,9 @@ func (w *World) checkReads(i, part int) (Violation, bool) {
 			return Violation{}, false
 		}
 	}
-	return Violation{Reads, fmt.Sprintf("%s serves partition %d without writes %s, which are confirmed", Names[i], part, setOf(missing))}, true
+	promise := Reads
+	if missing&^w.uncopied[part] == 0 {
+		promise = Uncopied
+	}
+	return Violation{promise, fmt.Sprintf("%s serves partition %d without writes %s, which are confirmed", Names[i], part, setOf(missing))}, true
 }

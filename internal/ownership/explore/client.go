@@ -97,6 +97,9 @@ func (w *World) confirm(p *proc, part int, set uint16) {
 			if w.parted != [maxMembers]uint8{} {
 				w.aside[part] |= set
 			}
+			if len(p.holders(part)) == 0 {
+				w.uncopied[part] |= set
+			}
 			w.sayf("%s confirms write %s", Names[p.name], setOf(set))
 			return
 		}

@@ -31,7 +31,9 @@ func (w *World) appendTo(b []byte) []byte {
 	}
 	b = append(b, byte(w.writes))
 	for part := range w.cfg.Partitions {
-		b = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, w.must[part]), w.aside[part])
+		for _, set := range [...]uint16{w.must[part], w.aside[part], w.uncopied[part]} {
+			b = binary.BigEndian.AppendUint16(b, set)
+		}
 	}
 	msgs := make([][]byte, len(w.msgs))
 	for k, m := range w.msgs {
@@ -73,7 +75,8 @@ func (w *World) appendProc(b []byte, p *proc) []byte {
 	if !p.up {
 		return b
 	}
-	b = append(b, byte(p.state), p.open, p.silent, p.busy, p.due)
+	b = append(b, byte(p.state), p.open, p.silent, p.ended, p.busy, p.due, flags(p.early))
+	b = appendAge(b, w.now-p.opened, beatTimeout)
 	for part := range w.cfg.Partitions {
 		b = binary.BigEndian.AppendUint16(b, p.store[part])
 	}

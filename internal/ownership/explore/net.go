@@ -245,6 +245,7 @@ func (w *World) ponged(p *proc, m *message) {
 	}
 	if m.lease {
 		p.heard |= 1 << j
+		p.early = m.at < p.opened
 	}
 	w.do(p, p.core.Ponged(w.now, m.at, m.from.id(), m.ring, table, m.lease))
 }
@@ -337,14 +338,15 @@ func (w *World) settleIf(p *proc, r *round) {
 }
 
 // maySettle says whether the claimant waits for nobody any more: who is missing
-// has ended, or gossip has given it up, or the time is up.
+// has ended, or has no connection and is given up by gossip, or the time is up.
 func (w *World) maySettle(p *proc, r *round) bool {
 	if !p.running() || w.now-r.began >= ownership.ClaimTimeout {
 		return p.running()
 	}
 	for k, id := range r.Asked {
 		voter := w.procs[whoIs(id).name]
-		if r.answers[k] == nil && voter.up && voter.id() == id && p.core.View().Up(id) {
+		lost := !w.talks(int(p.name), int(voter.name)) && !p.core.View().Up(id)
+		if r.answers[k] == nil && voter.up && voter.id() == id && !lost {
 			return false
 		}
 	}
@@ -369,9 +371,14 @@ func (w *World) settle(p *proc, r *round) {
 		sums = append(sums, w.sum(p, part))
 	}
 	todo := p.core.Settle(w.now, r.Round, r.answers, sums)
-	if w.passedOver(r) {
-		for _, o := range todo.Open {
+	silent, ended := w.passedOver(r)
+	for _, o := range todo.Open {
+		p.opened = w.now
+		if silent {
 			p.silent |= 1 << o.Partition
+		}
+		if ended {
+			p.ended |= 1 << o.Partition
 		}
 	}
 	if len(todo.Open) == 0 {
@@ -380,14 +387,20 @@ func (w *World) settle(p *proc, r *round) {
 	w.do(p, todo)
 }
 
-// passedOver says whether a voter of a claim has not answered, and has not ended.
-func (w *World) passedOver(r *round) bool {
+// passedOver says whether voters of a claim have not answered: one that has not
+// ended, and one that has.
+func (w *World) passedOver(r *round) (silent, ended bool) {
 	for k, id := range r.Asked {
-		if voter := w.procs[whoIs(id).name]; r.answers[k] == nil && voter.up && voter.id() == id {
-			return true
+		if r.answers[k] != nil {
+			continue
+		}
+		if voter := w.procs[whoIs(id).name]; voter.up && voter.id() == id {
+			silent = true
+		} else {
+			ended = true
 		}
 	}
-	return false
+	return silent, ended
 }
 
 // do does what a Core wants done.
@@ -395,6 +408,7 @@ func (w *World) do(p *proc, t ownership.Todo) {
 	for _, part := range t.Close {
 		p.open &^= 1 << part
 		p.silent &^= 1 << part
+		p.ended &^= 1 << part
 		w.sayf("%s closes %d", Names[p.name], part)
 	}
 	for _, o := range t.Open {

@@ -81,7 +81,10 @@ type World struct {
 	must   [maxPartitions]uint16
 	// aside are those that were confirmed while there was a cut.
 	aside [maxPartitions]uint16
-	log   *strings.Builder // nil: nobody listens
+	// uncopied are those that were confirmed with no copy, by an owner that saw
+	// nobody any more who should have one.
+	uncopied [maxPartitions]uint16
+	log      *strings.Builder // nil: nobody listens
 }
 
 // who is one boot of a member.
@@ -131,9 +134,13 @@ type proc struct {
 	// open are the partitions that the driver lets operations into, and busy those
 	// that an operation holds, of which no sum is known.
 	open, busy uint8
-	// silent are those of the open ones that were claimed although a voter that had
-	// not ended did not answer.
-	silent  uint8
+	// silent are those of the open ones that were claimed although a voter did not
+	// answer that had not ended, and ended those where one did not that had.
+	silent, ended uint8
+	// opened is when it last opened one. early says that it has its lease by the
+	// answer to a heartbeat that was sent before.
+	opened  time.Duration
+	early   bool
 	store   [maxPartitions]uint16 // the writes that it holds
 	due     uint8                 // whom it should send a heartbeat now
 	wants   bool                  // it should try to claim
