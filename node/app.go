@@ -9,6 +9,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/problem"
+	"github.com/seed-95a32959/holdfast/internal/visits"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
 	"github.com/seed-95a32959/holdfast/session"
@@ -124,9 +125,10 @@ func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err erro
 func (n *Node) application() http.Handler {
 	switch {
 	case n.cfg.Handler != nil:
+		n.warnOfRandomSecret()
 		return n.bound(n.cfg.Handler)
 	case n.cfg.Demo:
-		return http.HandlerFunc(n.demo)
+		return n.bound(&visits.Counter{Sessions: n.Sessions(), Refuse: refuseUnavailable})
 	default:
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			problem.Write(w, http.StatusNotFound, "no-application", "No application is configured",

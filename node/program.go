@@ -30,6 +30,7 @@ import (
 // (Config.Trust), and nothing that a client has made up.
 func (n *Node) Handler(app http.Handler) http.Handler {
 	if app != nil {
+		n.warnOfRandomSecret()
 		n.setApplication(n.bound(app))
 	}
 	pinned := n.pinned()
@@ -62,11 +63,16 @@ func withoutHeaders(r *http.Request, drop func(name string) bool) *http.Request 
 	return r
 }
 
-// bound gives app the session of each request.
-func (n *Node) bound(app http.Handler) http.Handler {
+// warnOfRandomSecret tells a program that gives a member its handler what the
+// handler's users will miss without a secret.
+func (n *Node) warnOfRandomSecret() {
 	if n.cfg.Secret == nil {
 		n.log.Warn("no secret: cookies are signed with a random one, so no other member knows the users of this one; give all the same")
 	}
+}
+
+// bound gives app the session of each request.
+func (n *Node) bound(app http.Handler) http.Handler {
 	binder := &holdfast.Binder{
 		Sessions: n.Sessions(), Rename: samePartition, Cookie: n.finder.CookieFor,
 		Made:     func(r *http.Request) bool { return r.Header.Get(header.New) != "" },

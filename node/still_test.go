@@ -40,6 +40,16 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	return n
 }
 
+// alone is a still member that serves everything: no other one is in its view.
+func alone(t *testing.T, change ...func(*Config)) *Node {
+	n := still(t, "a", change...)
+	n.see(t)
+	for p := range ring.Partitions {
+		n.serving(t, p, 1)
+	}
+	return n
+}
+
 // id is the given boot of a member: a later one has the larger number.
 func id(name string, boot int) ID { return ID{Name: name, Boot: fmt.Sprintf("%012x%08x", boot, 7)} }
 
