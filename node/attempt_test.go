@@ -26,7 +26,8 @@ const aRouter = "r~0000000000010000000700000007"
 
 // proven is r as a member passes it on to n.
 func (n *Node) proven(r *http.Request, member string) *http.Request {
-	router.NewHopKey(n.hopSecrets()[0], member, n.id.String()).Prove(r, member, n.cfg.Now())
+	keys, now := n.hops().From(member)
+	keys[0].Prove(r, member, now)
 	return r
 }
 

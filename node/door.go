@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/problem"
@@ -51,7 +52,7 @@ const (
 // the application's on a node that is not their owner.
 func (n *Node) openRouter() error {
 	n.finder = &router.Finder{
-		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Proxy: n.cfg.TrustHeaders, Cookie: n.cfg.Cookie, Secrets: append([][]byte{n.secret}, n.cfg.OldSecrets...), Secure: n.cfg.CookieSecure,
+		UserHeader: n.cfg.UserHeader, Trust: n.trusts, Proxy: n.cfg.TrustHeaders, Cookie: n.cfg.Cookie, Secrets: n.secrets.Cookies(), Secure: n.cfg.CookieSecure,
 	}
 	var turn atomic.Uint64
 	var err error
@@ -68,7 +69,7 @@ func (n *Node) openRouter() error {
 		Finder: n.finder,
 		Failed: n.failed,
 		Fence:  n.fenceFor,
-		Hops:   newHops(n),
+		Hops:   n.hops(),
 		ToApp:  n.beside.headers(),
 		FromApp: func() []router.Header {
 			return []router.Header{{Name: header.Node, Value: n.id.Name}, {Name: header.Ring, Value: n.View().Table.Fingerprint()}}
@@ -79,6 +80,40 @@ func (n *Node) openRouter() error {
 		Logger:   n.log,
 	})
 	return err
+}
+
+// hops are the keys by which members prove to each other what they pass on.
+func (n *Node) hops() *public.Hops {
+	return public.NewHops(public.HopsConfig{
+		Self: n.id, Secrets: n.secrets, View: n.View, Now: n.clock.Now,
+		Ahead: func(id ID) time.Duration {
+			if l := n.linkTo(id); l != nil {
+				return l.clockOffset()
+			}
+			return 0
+		},
+	})
+}
+
+// ownSecretTag is what this member tells of the secret of its cookies: nothing
+// where no user gets one from it. A node without an application is asked by
+// routers only. Its random secret differs from theirs, and that does not matter.
+func (n *Node) ownSecretTag() string {
+	if n.cfg.Role == RoleNode && n.cfg.Secret == nil && n.cfg.App == "" && !n.cfg.Demo && n.cfg.Handler == nil {
+		return ""
+	}
+	return n.secrets.Tag()
+}
+
+// compareSecrets warns of members whose cookies this one does not believe. The
+// membership loop calls it for each view.
+func (n *Node) compareSecrets(view *View) {
+	if n.ownSecretTag() == "" {
+		return
+	}
+	for _, name := range n.secrets.Differing(view) {
+		n.log.Warn("-secret-file differs from that of " + name + ": users who change between them get new ids")
+	}
 }
 
 func target(m *Member) router.Target {
@@ -116,11 +151,11 @@ func (n *Node) trusts(peer netip.Addr) bool {
 }
 
 // dial connects to the public address of a member, or to the application.
-func (n *Node) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (n *Node) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	if n.beside != nil && address == n.beside.address {
 		return n.beside.dial(ctx)
 	}
-	return n.dials.dial(ctx, network, address)
+	return n.tracker.Dial(ctx, address)
 }
 
 // failed is told of a target that refused a request.

@@ -154,3 +154,9 @@ func TestDoorsAreNotForAllAtOnce(t *testing.T) {
 		require.EqualValues(t, 3, toOne)
 	})
 }
+
+func TestAbstractSocketIsRefused(t *testing.T) {
+	t.Parallel()
+	_, err := still(t, "ada").listenUnix(t.Context(), "http-unix", "@door")
+	require.ErrorContains(t, err, "-http-unix @door: an abstract socket is open to everybody")
+}

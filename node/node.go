@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,10 +20,12 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/socket"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
@@ -39,15 +40,14 @@ type Node struct {
 	id      ID
 	log     *slog.Logger
 	clock   clock.Clock
-	secret  []byte
-	foreign map[ID]struct{} // members that have been warned of by compareSecrets; the membership loop's
+	secrets *public.Secrets
 
 	store      *session.Store
 	replicator *replication.Replicator
 	owner      *owner
 	keeper     *keeper
 	standstill *standstill
-	dials      *dials
+	tracker    *public.Tracker // connections to the public addresses of members
 	gate       *gate
 	members    *membership
 	pulse      wait.Pulse // the view has changed, or a claim
@@ -124,14 +124,12 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now), secret: cfg.Secret,
+		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now),
 		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1), draining: make(chan struct{}, 1),
-		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), foreign: make(map[ID]struct{}), events: events.New(cfg.Now),
+		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), events: events.New(cfg.Now),
 	}
-	if n.secret == nil {
-		n.secret = make([]byte, 32)
-		rand.Read(n.secret)
-	}
+	n.secrets = public.NewSecrets(cfg.Secret, cfg.OldSecrets, cfg.GossipKeys)
+	n.tracker = public.NewTracker(cfg.Network.Dial, n.View)
 	n.httpGate = admit.New(cfg.HTTPMaxClients, cfg.HTTPMaxPerAddress, n.clientRefused)
 	n.bodies, n.refusals = buffers.New(max(bodyBytes, 4*int64(cfg.MaxSession))), rate.Sometimes{Interval: time.Minute}
 	n.heads = buffers.New(headBytes)
@@ -142,7 +140,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.counts.Func(n.countMember)
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.keeper, n.standstill, n.dials, n.gate, n.pubsub = newKeeper(n), &standstill{node: n}, newDials(n), newGate(n), newPubsub(n)
+	n.keeper, n.standstill, n.gate, n.pubsub = newKeeper(n), &standstill{node: n}, newGate(n), newPubsub(n)
 	var err error
 	if n.owner, err = newOwner(n); err != nil {
 		return nil, err
@@ -298,6 +296,23 @@ func (n *Node) listen(ctx context.Context, field, address string, advertise *str
 	return l, nil
 }
 
+// listenUnix opens the Unix socket that the named flag has asked for, or none
+// where path is empty.
+func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listener, error) {
+	if path == "" {
+		return nil, nil
+	}
+	l, err := socket.Listen(ctx, path)
+	switch {
+	case errors.Is(err, socket.ErrAbstract), errors.Is(err, socket.ErrFile):
+		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
+	case err != nil:
+		return nil, cannotListen("unix", flag, path, err)
+	}
+	n.listeners = append(n.listeners, l)
+	return []net.Listener{l}, nil
+}
+
 // joinCluster contacts the seeds and refuses to go on where this member does
 // not fit in: other parameters, or a name that a running member has. That no
 // seed answers is no reason: the first member of a cluster finds none.
@@ -352,7 +367,7 @@ func (n *Node) viewChanged(last, view *View) {
 		n.events.Add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 	}
 	n.keeper.viewChanged(view)
-	n.dials.viewChanged(view)
+	n.tracker.ViewChanged(view)
 	n.gate.viewChanged()
 	n.setCrowded()
 	n.absent.viewChanged(last, view, n.id, n.since())

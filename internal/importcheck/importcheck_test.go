@@ -59,6 +59,8 @@ var allowed = map[string][]string{
 	"internal/metric":      nil,
 	"internal/member":      {"ring", "internal/planted"},
 	"internal/importcheck": nil,
+	"internal/socket":      nil,
+	"internal/door/public": {"router", "internal/member"},
 	"internal/visits":      {module, "session", "internal/header", "internal/problem"},
 	"internal/routerbench": {"ring", "router"},
 	"internal/exchange":    {"resp"},
@@ -73,7 +75,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
 	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/admin", "internal/visits", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/admin", "internal/visits", "internal/socket", "internal/door/...", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }
