@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -136,11 +137,11 @@ func (n *Node) holdsAt(ctx context.Context, m *Member, key string) (holding, err
 	if m.ID == n.id {
 		return n.holds(key), nil
 	}
-	l := n.linkTo(m.ID)
+	l := n.mesh.Link(m.ID)
 	if l == nil {
-		return holding{}, errNoLink
+		return holding{}, mesh.ErrNoLink
 	}
-	b, err := l.Call(ctx, typeHolds, []byte(key))
+	b, err := l.Call(ctx, mesh.TypeHolds, []byte(key))
 	if err != nil {
 		return holding{}, err
 	}
@@ -198,18 +199,18 @@ func (n *Node) adminMembers(w http.ResponseWriter, _ *http.Request) {
 
 func (n *Node) memberAnswer(view *View, m *Member) admin.SeenMember {
 	a := admin.SeenMember{Member: n.ringMember(view, m), Link: "none", LastHeard: -1}
-	l := n.linkTo(m.ID)
+	l := n.mesh.Link(m.ID)
 	switch {
 	case m.ID == n.id:
 		a.Link, a.LastHeard = "self", 0
 	case l != nil:
-		a.Link, a.Ring = "down", l.ringSeen()
-		if l.connected() {
+		a.Link, a.Ring = "down", l.Ring()
+		if l.Connected() {
 			a.Link = "up"
 		}
-		a.ClockOffset = float64(l.clockOffset().Microseconds()) / 1000
-		if heard := l.heard.Load(); heard > 0 {
-			a.LastHeard = float64((n.since() - time.Duration(heard)).Microseconds()) / 1000
+		a.ClockOffset = float64(l.ClockOffset().Microseconds()) / 1000
+		if heard := l.LastHeard(); heard > 0 {
+			a.LastHeard = float64((n.since() - heard).Microseconds()) / 1000
 		}
 		if n.replicator != nil {
 			dirty, age := n.replicator.LagOf(m.ID.String())
@@ -225,7 +226,7 @@ func (n *Node) adminReady(w http.ResponseWriter, _ *http.Request) {
 	var why []string
 	view := n.View()
 	switch {
-	case n.members.state() != StateReady:
+	case n.members.State() != StateReady:
 		why = append(why, "leaving")
 	case len(view.Nodes()) == 0:
 		why = append(why, "no node is ready")
@@ -256,7 +257,7 @@ func (n *Node) adminDrain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Asking again joins the drain under way.
-	if left := len(n.View().Nodes()) - 1; left < n.cfg.Copies && r.URL.Query().Get("force") != "1" && n.members.state() != StateLeaving {
+	if left := len(n.View().Nodes()) - 1; left < n.cfg.Copies && r.URL.Query().Get("force") != "1" && n.members.State() != StateLeaving {
 		problem.Write(w, http.StatusConflict, "too-few-nodes", "Too few nodes would remain",
 			fmt.Sprintf("%d nodes would remain for %d copies of each session: start another one first, or force it (holdfast drain -force, ?force=1)", left, n.cfg.Copies))
 		return

@@ -97,7 +97,7 @@ func getChangesNothing(t *testing.T, nodes []*Node) {
 		digests     [ring.Partitions]uint64
 	}
 	look := func(n *Node) (s standing) {
-		s = standing{ring: n.View().Table.Fingerprint(), state: n.members.state().String(), claims: n.owner.gate.ClaimsHash()}
+		s = standing{ring: n.View().Table.Fingerprint(), state: n.members.State().String(), claims: n.owner.gate.ClaimsHash()}
 		for p := range s.digests {
 			s.digests[p] = n.store.Digest(p)
 		}
@@ -214,7 +214,7 @@ func TestAdminDoorIsClosedToWebPages(t *testing.T) {
 		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"},
 	} {
 		require.Equal(t, http.StatusForbidden, serve("POST", "127.0.0.1:8081", headers...).Code, "%v", headers)
-		require.Equal(t, StateReady, n.members.state(), "nothing was drained")
+		require.Equal(t, StateReady, n.members.State(), "nothing was drained")
 		for _, path := range []string{"/healthz", "/", "/admin/cluster", "/debug/pprof/", "/debug/pprof/profile?seconds=1", "/debug/pprof/cmdline"} {
 			w := serve(path, "127.0.0.1:8081", headers...)
 			require.Equal(t, http.StatusForbidden, w.Code, "%s %v", path, headers)
@@ -313,7 +313,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)
 
-	n.members.own.State = StateLeaving
+	n.members.SetOwn(Meta{Role: RoleNode, State: StateLeaving})
 	code, body = ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "leaving")

@@ -63,8 +63,8 @@ func (n *Node) fenceFor(key string, t router.Target) string {
 		epoch = d.Epoch
 	}
 	deadline := n.clock.Now().Add(fenceTime)
-	if l := n.linkTo(ID{Name: t.Name, Boot: t.Boot}); l != nil {
-		deadline = deadline.Add(l.clockOffset())
+	if l := n.mesh.Link(ID{Name: t.Name, Boot: t.Boot}); l != nil {
+		deadline = deadline.Add(l.ClockOffset())
 	}
 	var room [48]byte
 	fence := append(strconv.AppendInt(room[:0], int64(p), 10), '/')

@@ -14,7 +14,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -26,7 +28,7 @@ const aRouter = "r~0000000000010000000700000007"
 
 // proven is r as a member passes it on to n.
 func (n *Node) proven(r *http.Request, member string) *http.Request {
-	keys, now := n.hops().From(member)
+	keys, now := public.NewHops(n.hopsConfig()).From(member)
 	keys[0].Prove(r, member, now)
 	return r
 }
@@ -120,28 +122,6 @@ func TestForwardedWritesMustArriveSoon(t *testing.T) {
 	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}), "a clock that is ahead")
 	now = now.Add(serveTimeout)
 	require.ErrorIs(t, n.late(&request{work: line("GET k"), attempt: sent}), errTooLate, "its time is over")
-}
-
-// What a peer's clock is taken for does not suffer from an answer that waited
-// for a process that stood still.
-func TestClockIsReadFromShortRoundTrips(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := serving(t)
-		l := n.link(up("b", 1))
-		read := func(ahead, roundTrip time.Duration) time.Duration {
-			time.Sleep(time.Second)
-			l.readClock(n.cfg.Now().Add(ahead), roundTrip)
-			return l.clockOffset()
-		}
-		require.Equal(t, 2*time.Second, read(time.Second, 2*time.Second), "the first, for want of a better one")
-		require.Equal(t, 21*time.Millisecond, read(20*time.Millisecond, 2*time.Millisecond))
-		require.Equal(t, 21*time.Millisecond, read(0, time.Second))
-		require.Equal(t, 50*time.Millisecond, read(25*time.Millisecond, goodTrip))
-		require.Equal(t, 100*time.Millisecond, read(50*time.Millisecond, 2*goodTrip), "as good as the last")
-		require.Equal(t, 100*time.Millisecond, read(0, time.Second))
-		time.Sleep(readingLasts)
-		require.Equal(t, 500*time.Millisecond, read(0, time.Second), "there was none for long")
-	})
 }
 
 // A repetition that has been run is not run again, wherever it comes in: it is
@@ -296,7 +276,7 @@ func TestOwnerRefusesAForwardedWriteThatTookLong(t *testing.T) {
 	send := func(age time.Duration) error {
 		now := a.cfg.Now()
 		r := &request{work: opWork{putOf(key)}, attempt: attempt{fenced: true}.named(now)}
-		answer, err := a.linkTo(b.id).Call(t.Context(), typeRequest, encodeRequest(r, now.Add(-age), 0, 0))
+		answer, err := a.mesh.Link(b.id).Call(t.Context(), mesh.TypeRequest, encodeRequest(r, now.Add(-age), 0, 0))
 		require.NoError(t, err)
 		_, err = decodeReply(answer)
 		return err

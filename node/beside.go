@@ -160,7 +160,7 @@ func (a *beside) tell(down bool, why error) {
 		a.node.log.Info("the application answers", "app", a.address)
 		a.node.events.Add("app-up", "member", a.node.id.Name)
 	}
-	if err := a.node.members.setAppDown(down); err != nil {
+	if err := a.node.members.SetAppDown(down); err != nil {
 		a.node.log.Error("tell of the application", "error", err)
 	}
 }

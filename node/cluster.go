@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/admin"
 	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
 // clusterTimeout bounds how long one question about the whole cluster waits for a
@@ -54,19 +55,19 @@ func (n *Node) statsAt(ctx context.Context, id ID) (stats admin.Stats, err error
 	if id == n.id {
 		return n.statsAnswer(), nil
 	}
-	err = n.askJSON(ctx, n.linkTo(id), typeStats, nil, &stats)
+	err = n.askJSON(ctx, n.mesh.Link(id), mesh.TypeStats, nil, &stats)
 	return stats, err
 }
 
 // eventsAt returns what a node has in its event log after an event.
-func (n *Node) eventsAt(ctx context.Context, l *link, after uint64) (list []events.Event, err error) {
-	err = n.askJSON(ctx, l, typeEvents, order.AppendUint64(nil, after), &list)
+func (n *Node) eventsAt(ctx context.Context, l *mesh.Link, after uint64) (list []events.Event, err error) {
+	err = n.askJSON(ctx, l, mesh.TypeEvents, order.AppendUint64(nil, after), &list)
 	return list, err
 }
 
-func (n *Node) askJSON(ctx context.Context, l *link, typ byte, question []byte, into any) error {
+func (n *Node) askJSON(ctx context.Context, l *mesh.Link, typ byte, question []byte, into any) error {
 	if l == nil {
-		return errNoLink
+		return mesh.ErrNoLink
 	}
 	b, err := l.Call(ctx, typ, question)
 	if err != nil {

@@ -12,9 +12,6 @@ type counters struct {
 	relayed     *metric.Counter
 	unavailable *metric.Counter
 	failovers   *metric.Counter
-	mendedViews *metric.Counter
-	peerIn      *metric.Counter
-	peerOut     *metric.Counter
 	// visitors are those refused here; refused_visitors adds the router's.
 	visitors metric.Counter
 
@@ -23,7 +20,6 @@ type counters struct {
 	unconfirmed    *metric.Counter
 	nowhere        *metric.Counter
 	fetchedThrough *metric.Counter
-	refusedOps     *metric.Counter
 	refusedLate    *metric.Counter
 	refusedLagging *metric.Counter
 	slowed         *metric.Counter
@@ -47,15 +43,11 @@ func newCounters(set *metric.Set, role Role) *counters {
 		relayed:     set.Counter("relayed", "Operations sent to a third member because the owner is silent; forwarded has them too."),
 		unavailable: set.Counter("unavailable", "Operations that found no owner in time."),
 		failovers:   set.Counter("failovers", "Requests that came here because their owner was refused."),
-		mendedViews: set.Counter("mended_views", "Exchanges of members because rings differed, or a member did not know this one."),
-		peerIn:      set.Counter("peer_bytes_in", "Bytes read from peer connections."),
-		peerOut:     set.Counter("peer_bytes_out", "Bytes written to peer connections."),
 
 		served:         nodes.Counter("served", "Operations run on this node's store."),
 		unconfirmed:    nodes.Counter("unconfirmed_deletes", "Deletes that not every reachable copy confirmed in time."),
 		nowhere:        nodes.Counter("deletes_nowhere", "Deletes of sessions that no member has, which left no tombstone."),
 		fetchedThrough: nodes.Counter("fetched_through", "Keys fetched from other holders before they were served, in cold partitions."),
-		refusedOps:     nodes.Counter("refused_ops", "Forwarded operations refused because too many wait."),
 		refusedLate:    nodes.Counter("refused_late", "Requests refused because they came too late to be run."),
 		refusedLagging: nodes.Counter("refused_lagging", "New sessions refused because copies are too far behind."),
 		slowed:         nodes.Counter("slowed", "Writes slowed down because copies are behind."),
@@ -88,9 +80,7 @@ func (n *Node) countMember(put metric.Put) {
 	put("refused_hosts", "HTTP requests refused at the session API and the operator's door because their Host is not one of the names of -http-host or -admin-host.", apiHosts+adminHosts)
 	put("refused_sites", "HTTP requests refused there because the page of another site has sent them.", apiSites+adminSites)
 
-	if n.gossip != nil {
-		put("gossip_refused", "Packets and connections of gossip that no member of this cluster sends; gossip_refused_by_reason_total says more.", n.gossip.refused.total())
-	}
+	put("gossip_refused", "Packets and connections of gossip that no member of this cluster sends; gossip_refused_by_reason_total says more.", total(n.members.Refused()))
 	visitors := n.stats.visitors.Load()
 	if n.router != nil {
 		s := n.router.Stats()
@@ -135,8 +125,15 @@ func (n *Node) countNode(put metric.Put) {
 	put("repair_pulled", "Records that repair fetched.", r.Pulled.Load())
 	put("repair_mended", "Partitions whose copies differed and were made equal.", r.Mended.Load())
 
-	put("refused_peers", "Connections refused at the peer port; peer_refused_total says why.", n.gate.refusedTotal())
+	put("refused_peers", "Connections refused at the peer port; peer_refused_total says why.", total(n.mesh.Refusals()))
 	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", n.fence.unfenced.Load())
 	put("messages_untold", "Published messages that a member could not be told in time.", n.pubsub.untold.Load())
 	put("key_events_dropped", "Keyspace events for which the queue had no room.", n.pubsub.dropped.Load())
+}
+
+func total(byReason map[string]int64) (n int64) {
+	for _, count := range byReason {
+		n += count
+	}
+	return n
 }

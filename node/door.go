@@ -69,7 +69,7 @@ func (n *Node) openRouter() error {
 		Finder: n.finder,
 		Failed: n.failed,
 		Fence:  n.fenceFor,
-		Hops:   n.hops(),
+		Hops:   public.NewHops(n.hopsConfig()),
 		ToApp:  n.beside.headers(),
 		FromApp: func() []router.Header {
 			return []router.Header{{Name: header.Node, Value: n.id.Name}, {Name: header.Ring, Value: n.View().Table.Fingerprint()}}
@@ -80,19 +80,6 @@ func (n *Node) openRouter() error {
 		Logger:   n.log,
 	})
 	return err
-}
-
-// hops are the keys by which members prove to each other what they pass on.
-func (n *Node) hops() *public.Hops {
-	return public.NewHops(public.HopsConfig{
-		Self: n.id, Secrets: n.secrets, View: n.View, Now: n.clock.Now,
-		Ahead: func(id ID) time.Duration {
-			if l := n.linkTo(id); l != nil {
-				return l.clockOffset()
-			}
-			return 0
-		},
-	})
 }
 
 // ownSecretTag is what this member tells of the secret of its cookies: nothing
@@ -171,8 +158,8 @@ func (n *Node) failed(t router.Target) {
 // crash by itself within a millisecond; this covers a member whose link is
 // not up, and waits for nothing.
 func (n *Node) suspect(id ID) {
-	if l := n.linkTo(id); l != nil && !l.connected() {
-		n.members.setGone(id, "connection refused at its public address")
+	if l := n.mesh.Link(id); l != nil && !l.Connected() {
+		n.members.SetGone(id, "connection refused at its public address")
 	}
 }
 
@@ -277,8 +264,8 @@ func (n *Node) takeOver(ctx context.Context, failed string) {
 	ctx, cancel := context.WithTimeout(ctx, ownership.ClaimTimeout)
 	defer cancel()
 	_ = n.pulse.Until(ctx, recheck, func() bool { // in time, or not
-		l := n.linkTo(id)
-		return !n.View().Up(id) || l == nil || l.connected()
+		l := n.mesh.Link(id)
+		return !n.View().Up(id) || l == nil || l.Connected()
 	})
 }
 

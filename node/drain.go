@@ -52,11 +52,11 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 	if n.ctx.Err() != nil { // the drain that this one waited for was followed by the end
 		return ErrStopped
 	}
-	if n.members.state() != StateLeaving {
+	if n.members.State() != StateLeaving {
 		n.log.Info("draining", "sessions", n.store.Stats().Sessions)
 		n.events.Add("draining", "member", n.id.Name)
 		progress(n.drainStatus()) // what there is to do; the announcement takes a moment
-		if err := n.members.setState(StateLeaving); err != nil {
+		if err := n.members.SetState(StateLeaving); err != nil {
 			return fmt.Errorf("drain: %w", err)
 		}
 	}
@@ -155,8 +155,8 @@ func (n *Node) stop(why error, leave bool) {
 	if leave {
 		n.closeDoors()
 	}
-	if n.gossip != nil && leave {
-		n.gossip.leave()
+	if leave {
+		n.members.Leave()
 	}
 	n.cancel(why)
 	if n.redis != nil && !leave {
@@ -173,9 +173,7 @@ func (n *Node) stop(why error, leave bool) {
 	if n.router != nil {
 		_ = n.router.Shutdown(n.ctx) // which has ended: what is under way is cut off
 	}
-	if n.gossip != nil {
-		n.gossip.shutdown()
-	}
+	n.members.Shutdown()
 	if n.router != nil {
 		n.router.Close()
 	}

@@ -22,7 +22,7 @@ func drainHandsEverythingOver(t *testing.T, nodes []*Node) {
 	resp, _ := send(t, "GET", leaver.office("/readyz"), "")
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 
-	deaths := rest[0].members.deathsOf("ada")
+	deaths := rest[0].members.DeathsOf("ada")
 	var progress []DrainStatus
 	require.NoError(t, leaver.Drain(t.Context(), func(s DrainStatus) { progress = append(progress, s) }))
 	require.Greater(t, progress[0].Partitions, 0)
@@ -43,7 +43,7 @@ func drainHandsEverythingOver(t *testing.T, nodes []*Node) {
 	require.NoError(t, leaver.Drain(t.Context(), nil), "a second drain finds nothing to do")
 	require.NoError(t, leaver.Shutdown(t.Context()))
 	agree(t, rest...)
-	require.Equal(t, deaths, rest[0].members.deathsOf("ada"), "a good-bye is no death")
+	require.Equal(t, deaths, rest[0].members.DeathsOf("ada"), "a good-bye is no death")
 	require.ErrorIs(t, leaver.Drain(t.Context(), nil), ErrStopped)
 }
 
@@ -66,7 +66,7 @@ func TestDrainOfALoneNodeWithSessions(t *testing.T) {
 	require.Equal(t, http.StatusConflict, resp.StatusCode)
 	require.Contains(t, body, "0 nodes would remain for 2 copies")
 	require.Contains(t, body, "(holdfast drain -force, ?force=1)")
-	require.Equal(t, StateReady, n.members.state(), "and it goes on")
+	require.Equal(t, StateReady, n.members.State(), "and it goes on")
 
 	resp, body = send(t, "POST", n.office("/admin/drain?force=1"), "")
 	require.Equal(t, http.StatusAccepted, resp.StatusCode)
@@ -164,7 +164,7 @@ func TestAdminDrainTwice(t *testing.T) {
 	put(t, ada, "k", "v")
 	resp, _ := send(t, "POST", bob.office("/admin/drain"), "")
 	require.Equal(t, http.StatusConflict, resp.StatusCode, "one node would remain for two copies")
-	require.NoError(t, bob.members.setState(StateLeaving))
+	require.NoError(t, bob.members.SetState(StateLeaving))
 	resp, body := send(t, "POST", bob.office("/admin/drain"), "")
 	require.Equal(t, http.StatusAccepted, resp.StatusCode)
 	require.Contains(t, body, `{"done":true,"unsynced":0}`)

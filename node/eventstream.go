@@ -128,12 +128,12 @@ func (s *eventStream) gather(ctx context.Context) []toldEvent {
 	var mu sync.Mutex // guards fresh and heard
 	var fresh []toldEvent
 	var asking sync.WaitGroup
-	for _, l := range s.node.allLinks() {
-		if !l.heardLately() {
+	for _, l := range s.node.mesh.Links() {
+		if !l.HeardLately() {
 			continue
 		}
 		mu.Lock()
-		after := s.heard[l.id]
+		after := s.heard[l.ID()]
 		mu.Unlock()
 		asking.Go(func() {
 			list, err := s.node.eventsAt(ctx, l, after)
@@ -142,9 +142,9 @@ func (s *eventStream) gather(ctx context.Context) []toldEvent {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			s.heard[l.id] = list[len(list)-1].ID
+			s.heard[l.ID()] = list[len(list)-1].ID
 			for _, ev := range list {
-				fresh = append(fresh, toldEvent{ev, l.id.Name, l.id.Boot})
+				fresh = append(fresh, toldEvent{ev, l.ID().Name, l.ID().Boot})
 			}
 		})
 	}

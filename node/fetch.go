@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
@@ -85,9 +86,9 @@ func (o *owner) sourcesOf(p int, epoch uint64) (sources []ID) {
 func (o *owner) fetchPartition(ctx context.Context, p int, epoch uint64) error {
 	var got sourced
 	for _, id := range o.sourcesOf(p, epoch) {
-		err := errNoLink
-		if l := o.node.linkTo(id); l != nil {
-			err = o.node.replicator.Fetch(ctx, bulkLink{l}, p)
+		err := mesh.ErrNoLink
+		if l := o.node.mesh.Link(id); l != nil {
+			err = o.node.replicator.Fetch(ctx, l.Bulk(), p)
 		}
 		if err != nil && o.node.View().Up(id) {
 			return err
@@ -160,8 +161,8 @@ func (o *owner) fetchKey(ctx context.Context, p int, key string) error {
 	var wg sync.WaitGroup
 	for i, id := range sources {
 		wg.Go(func() {
-			errs[i] = errNoLink
-			if l := o.node.linkTo(id); l != nil {
+			errs[i] = mesh.ErrNoLink
+			if l := o.node.mesh.Link(id); l != nil {
 				errs[i] = o.node.replicator.FetchKeys(ctx, l, p, key)
 			}
 		})

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -68,6 +70,8 @@ func encodeRequest(r *request, sent time.Time, offset time.Duration, epoch uint6
 	return r.work.encode(b)
 }
 
+var order = binary.BigEndian
+
 const requestHeader = 3 + 8 + 8 + 8 + 8
 
 func decodeRequest(b []byte) (*request, error) {
@@ -105,44 +109,49 @@ func decodeWork(b []byte, batch bool) (work, error) {
 
 // forward runs r on the owner that d names.
 func (n *Node) forward(ctx context.Context, d ownership.Decision, r *request) (reply, error) {
-	to := n.linkTo(d.Owner)
+	to := n.mesh.Link(d.Owner)
 	if to == nil {
 		return n.reply(), errNoOwner
 	}
 	l := n.relay(to, r)
 	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, typeRequest, encodeRequest(r, n.clock.Now(), l.clockOffset(), d.Epoch))
+	answer, err := l.Call(ctx, mesh.TypeRequest, encodeRequest(r, n.clock.Now(), l.ClockOffset(), d.Epoch))
 	switch {
 	case err == nil:
 		rep, err := decodeReply(answer)
 		rep.forwarded = true
 		if errors.Is(err, errOtherEpoch) {
-			l.beat.Kick() // the answer to a heartbeat brings the claims in force
+			l.Beat() // the answer to a heartbeat brings the claims in force
 			err = fmt.Errorf("%w: %w", errNoOwner, err)
 		}
 		return rep, err
-	case errors.Is(err, errNoLink), errors.Is(err, peer.ErrNotSent):
+	case errors.Is(err, mesh.ErrNoLink), errors.Is(err, peer.ErrNotSent):
 		return n.reply(), fmt.Errorf("%w: %w", errNotSent, err)
 	case uncertain(err) && r.work.repeatable():
-		return n.reply(), fmt.Errorf("%s: %w: %w", l.id.Name, errUnanswered, err)
+		return n.reply(), fmt.Errorf("%s: %w: %w", l.ID().Name, errUnanswered, err)
 	case uncertain(err):
-		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.id.Name, session.ErrUncertain, err)
+		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.ID().Name, session.ErrUncertain, err)
 	default: // the peer could not read what this member sent
-		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.id.Name, session.ErrUnavailable, err)
+		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.ID().Name, session.ErrUnavailable, err)
 	}
 }
+
+// relayAfter is how long a member must not have answered before requests for it
+// go through a third one. A member that has crashed is gone or taken over sooner
+// or soon after.
+const relayAfter = 700 * time.Millisecond
 
 // relay returns the link by which to reach the member that owner leads to: that
 // one, or, if it has not answered for a while, the link to a third member, which
 // passes the operation on. A cut between two members makes nothing unreachable
 // that others reach. Whoever was asked to pass on goes straight to the owner.
-func (n *Node) relay(owner *link, r *request) *link {
-	if r.hops > 0 || !owner.silentFor(relayAfter) || planted.Is(planted.NoRelay) {
+func (n *Node) relay(owner *mesh.Link, r *request) *mesh.Link {
+	if r.hops > 0 || !owner.SilentFor(relayAfter) || planted.Is(planted.NoRelay) {
 		return owner
 	}
-	var thirds []*link
-	for _, l := range n.allLinks() {
-		if l != owner && l.heardLately() && l.connected() && n.View().Up(l.id) {
+	var thirds []*mesh.Link
+	for _, l := range n.mesh.Links() {
+		if l != owner && l.HeardLately() && l.Connected() && n.View().Up(l.ID()) {
 			thirds = append(thirds, l)
 		}
 	}
@@ -222,7 +231,7 @@ func errorCode(err error) byte {
 		return codeUncertain
 	case errors.Is(err, session.ErrUnavailable):
 		return codeUnavailable
-	case errors.Is(err, errNoOwner), errors.Is(err, errNotSent), errors.Is(err, errNoLink), errors.Is(err, errUnanswered):
+	case errors.Is(err, errNoOwner), errors.Is(err, errNotSent), errors.Is(err, mesh.ErrNoLink), errors.Is(err, errUnanswered):
 		return codeNoOwner
 	default:
 		return session.ErrorCode(err)

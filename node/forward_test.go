@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -95,7 +96,7 @@ func TestBatchRoundTrip(t *testing.T) {
 // operation had been refused for good.
 func TestReplyOfVainForwardIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	for _, err := range []error{errNoOwner, errNotSent, fmt.Errorf("b: %w", errNoLink), session.ErrNotServed} {
+	for _, err := range []error{errNoOwner, errNotSent, fmt.Errorf("b: %w", mesh.ErrNoLink), session.ErrNotServed} {
 		_, got := decodeReply(encodeReply(reply{}, err))
 		require.True(t, again(got), "%v", err)
 	}
@@ -124,7 +125,7 @@ func TestForwardWithoutLink(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a")
 	l := n.link(up("b", 1))
-	_, err := n.forward(t.Context(), ownership.Decision{Verdict: ownership.Forward, Owner: l.id}, &request{work: opWork{&session.Op{Kind: session.Rotate, Key: "k"}}})
+	_, err := n.forward(t.Context(), ownership.Decision{Verdict: ownership.Forward, Owner: l.ID()}, &request{work: opWork{&session.Op{Kind: session.Rotate, Key: "k"}}})
 	require.ErrorIs(t, err, errNotSent)
 	require.True(t, again(err))
 }
@@ -145,7 +146,7 @@ func TestRepeatable(t *testing.T) {
 		require.True(t, uncertain(fmt.Errorf("call: %w", err)))
 	}
 	require.False(t, uncertain(peer.ErrNotSent))
-	require.False(t, uncertain(errNoLink))
+	require.False(t, uncertain(mesh.ErrNoLink))
 }
 
 func TestRequestRoundTrip(t *testing.T) {

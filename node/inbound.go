@@ -5,84 +5,43 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-const (
-	// inboundOps bounds the forwarded operations that wait for something at
-	// one time: a copy's acknowledgement or a cold partition.
-	inboundOps = 4096
-)
-
-// peerConfig is how this member introduces itself on links, and whom it takes.
-func (n *Node) peerConfig() peer.Config {
-	self := peer.Identity{
-		Cluster: n.cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(n.cfg.Role),
-		Wire: member.Wire, Params: n.cfg.ringParams().String(),
-	}
-	return peer.Config{
-		Self:   func() peer.Identity { return self },
-		Limits: frameLimits,
-		Check: func(who peer.Identity) error {
-			switch {
-			case who.Cluster != self.Cluster:
-				return fmt.Errorf("cluster %q here, %q there: give both the same -cluster", self.Cluster, who.Cluster)
-			case who.Wire != self.Wire:
-				return fmt.Errorf("wire version %d here, %d there: run versions that go together", self.Wire, who.Wire)
-			default:
-				return member.CheckParams(self.Params, who.Params, who.Name)
-			}
-		},
-	}
-}
-
-// inbound answers what peers ask. It runs on the link's reading goroutine: what
-// may wait goes to a goroutine of its own.
+// inbound answers what other members ask, but heartbeats. It runs on the
+// connection's reading goroutine: what may wait goes to a goroutine of its own.
 type inbound struct{ node *Node }
 
 // Serve implements peer.Handler.
 func (h inbound) Serve(r *peer.Request) {
 	n := h.node
 	switch r.Type {
-	case typePing:
-		answer(r)(n.pong(ID{Name: r.From.Name, Boot: r.From.Boot}, r.Payload))
-	case typeRequest:
+	case mesh.TypeRequest:
 		h.request(r)
-	case typeClaim:
+	case mesh.TypeClaim:
 		h.claim(r)
-	case typeHolds:
+	case mesh.TypeHolds:
 		key := string(r.Payload)
-		h.atOnce(r, n.store.Free(ring.Partition(key), false), func() { r.Reply(n.holds(key).encode()) })
-	case typeStats:
-		h.atOnce(r, false, func() { answer(r)(json.Marshal(n.statsAnswer())) })
-	case typeEvents:
-		answer(r)(n.serveEvents(r.Payload))
-	case typePublish:
-		answer(r)(n.pubsub.serve(r.Payload))
-	case typeWait:
-		h.atOnce(r, false, func() { answer(r)(n.serveWait(r.Context(), r.Payload)) })
+		n.mesh.AtOnce(r, n.store.Free(ring.Partition(key), false), func() { r.Reply(n.holds(key).encode()) })
+	case mesh.TypeStats:
+		n.mesh.AtOnce(r, false, func() { mesh.Answer(r)(json.Marshal(n.statsAnswer())) })
+	case mesh.TypeEvents:
+		mesh.Answer(r)(n.serveEvents(r.Payload))
+	case mesh.TypePublish:
+		mesh.Answer(r)(n.pubsub.serve(r.Payload))
+	case mesh.TypeWait:
+		n.mesh.AtOnce(r, false, func() { mesh.Answer(r)(n.serveWait(r.Context(), r.Payload)) })
 	default:
 		reply, rest, err := n.replicator.ServeNow(r.Type, r.Payload)
 		if rest == nil {
-			answer(r)(reply, err)
+			mesh.Answer(r)(reply, err)
 			return
 		}
-		h.atOnce(r, false, func() { answer(r)(rest()) })
-	}
-}
-
-// atOnce runs f here if it waits for nothing, otherwise apart. The reading
-// goroutine never waits for a partition that an operation holds, or the
-// heartbeats behind would, and with them every lease that they bring.
-func (h inbound) atOnce(r *peer.Request, free bool, f func()) {
-	if free {
-		f()
-	} else if !h.apart(f) {
-		r.Fail(errBusy)
+		n.mesh.AtOnce(r, false, func() { mesh.Answer(r)(rest()) })
 	}
 }
 
@@ -99,20 +58,10 @@ func (h inbound) claim(r *peer.Request) {
 		r.Fail(err)
 		return
 	}
-	h.atOnce(r, j.sum(0), func() {
+	h.node.mesh.AtOnce(r, j.sum(0), func() {
 		j.sum(busyLimit)
 		r.Reply(j.answer())
 	})
-}
-
-func answer(r *peer.Request) func([]byte, error) {
-	return func(b []byte, err error) {
-		if err != nil {
-			r.Fail(err)
-			return
-		}
-		r.Reply(b)
-	}
 }
 
 // request runs a forwarded request. One that a warm partition answers without
@@ -140,7 +89,7 @@ func (h inbound) request(r *peer.Request) {
 	if _, batch := in.work.(*batchWork); batch || !in.work.mayWait() {
 		ctx = r.Awaited() // what nobody waits for need not go on; a logout or a login does
 	}
-	started := h.apart(func() {
+	started := n.mesh.Apart(func() {
 		rep, err := n.dispatch(ctx, in)
 		if rep.Node == "" {
 			rep.Node, rep.Ring = n.id.Name, n.View().Table.Fingerprint()
@@ -148,7 +97,7 @@ func (h inbound) request(r *peer.Request) {
 		r.Reply(encodeReply(rep, err))
 	})
 	if !started {
-		r.Reply(encodeReply(n.reply(), fmt.Errorf("%w: %w", errBusy, errNoOwner)))
+		r.Reply(encodeReply(n.reply(), fmt.Errorf("%w: %w", mesh.ErrBusy, errNoOwner)))
 	}
 }
 
@@ -173,24 +122,6 @@ func (n *Node) light(in *request, size int) bool {
 	light := size <= lightRequest
 	whole := light && in.work.keys(func(key string) { light = light && n.store.Weight(key) <= lightSession })
 	return light && !whole
-}
-
-var errBusy = fmt.Errorf("%d operations wait here already", inboundOps)
-
-// apart runs f in a goroutine of its own, unless too many do already.
-func (h inbound) apart(f func()) (started bool) {
-	n := h.node
-	select {
-	case n.inboundOps <- struct{}{}:
-	default:
-		n.stats.refusedOps.Add(1)
-		return false
-	}
-	n.group.Go(func() {
-		defer func() { <-n.inboundOps }()
-		f()
-	})
-	return true
 }
 
 // waits says whether doing the work may take longer than a look-up.

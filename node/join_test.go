@@ -1,14 +1,10 @@
 package node
 
 import (
-	"bytes"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -62,7 +58,7 @@ func TestWrongGossipKey(t *testing.T) {
 	agree(t, bob)
 	require.Nil(t, ada.View().Named("bob"))
 	require.Nil(t, cyd.View().Named("bob"))
-	eventually(t, "what has another key is counted", func() bool { return ada.gossip.refused.key.Load() > 0 })
+	eventually(t, "what has another key is counted", func() bool { return ada.members.Refused()["key"] > 0 })
 }
 
 // A member of another cluster is refused, and both sides say why it may be.
@@ -80,29 +76,9 @@ func TestWrongCluster(t *testing.T) {
 		return second.says("is it a -gossip address, and are -cluster and -gossip-key-file the same there?")
 	})
 	require.True(t, first.says("a member of another cluster tried to join"), "the other one says it too")
-	require.Positive(t, ada.gossip.refused.cluster.Load(), "and counts it")
+	require.Positive(t, ada.members.Refused()["cluster"], "and counts it")
 	require.True(t, first.says("cluster=holdfast theirs=staging address=127.0.0.1:"))
 	require.Nil(t, ada.View().Named("bob"))
-}
-
-// One that tries for ever fills no log, and what is no member is none of another cluster.
-func TestWarningsOfStrangersAreRare(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		w := &logWriter{log: slog.New(slog.NewTextHandler(&log, nil)), cluster: "prod", refused: new(gossipRefusals)}
-		call := func(label string) int {
-			fmt.Fprintf(w, "[ERR] memberlist: discarding stream with unacceptable label %q: from=192.0.2.1:7\n", label)
-			return strings.Count(log.String(), "another cluster")
-		}
-		require.Equal(t, 0, call(""))
-		require.Equal(t, 1, call("staging"))
-		require.Contains(t, log.String(), "level=WARN")
-		require.Contains(t, log.String(), "cluster=prod theirs=staging address=192.0.2.1:7\n")
-		require.Equal(t, 1, call("staging"))
-		time.Sleep(strangerWarn)
-		require.Equal(t, 2, call("staging"))
-	})
 }
 
 // A router owns nothing and passes everything on.

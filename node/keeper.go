@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/internal/wait"
@@ -183,17 +185,17 @@ func (k *keeper) repair(ctx context.Context) error {
 			byMember[id] = append(byMember[id], p)
 		}
 	}
-	return k.each(byMember, func(l *link, parts []int) error { return k.compare(ctx, l, parts) })
+	return k.each(byMember, func(l *mesh.Link, parts []int) error { return k.compare(ctx, l, parts) })
 }
 
 // each runs f for every member at once and returns what failed.
-func (k *keeper) each(byMember map[string][]int, f func(l *link, parts []int) error) error {
+func (k *keeper) each(byMember map[string][]int, f func(l *mesh.Link, parts []int) error) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
 	for id, parts := range byMember {
 		wg.Go(func() {
-			err := fmt.Errorf("%s: %w", id, errNoLink)
+			err := fmt.Errorf("%s: %w", id, mesh.ErrNoLink)
 			if l := k.node.linkNamed(id); l != nil {
 				err = f(l, parts)
 			}
@@ -209,9 +211,9 @@ func (k *keeper) each(byMember map[string][]int, f func(l *link, parts []int) er
 }
 
 // compare makes the copies of parts at one member equal to the ones here.
-func (k *keeper) compare(ctx context.Context, l *link, parts []int) error {
-	id := l.id.String()
-	bulk := bulkLink{l}
+func (k *keeper) compare(ctx context.Context, l *mesh.Link, parts []int) error {
+	id := l.ID().String()
+	bulk := l.Bulk()
 	differ, err := k.node.replicator.Digests(ctx, bulk, parts)
 	if err != nil {
 		return err
@@ -234,7 +236,7 @@ func (k *keeper) compare(ctx context.Context, l *link, parts []int) error {
 	}
 	// The others were equal once: most often a change is merely on its way.
 	again := slices.DeleteFunc(differ, func(p int) bool { _, found := slices.BinarySearch(fresh, p); return found })
-	if len(again) == 0 || len(errs) > 0 && !l.connected() {
+	if len(again) == 0 || len(errs) > 0 && !l.Connected() {
 		return errors.Join(errs...)
 	}
 	select {
@@ -308,7 +310,7 @@ func (k *keeper) handOver(ctx context.Context) error {
 		}
 	}
 	var mu sync.Mutex
-	err := k.each(byMember, func(l *link, parts []int) error {
+	err := k.each(byMember, func(l *mesh.Link, parts []int) error {
 		return k.offer(ctx, l, parts, func(p int) {
 			mu.Lock()
 			missing[p]--
@@ -336,8 +338,8 @@ func (k *keeper) handOver(ctx context.Context) error {
 
 // offer sends one member what it lacks of parts, and calls confirmed for each
 // partition of which it then has everything.
-func (k *keeper) offer(ctx context.Context, l *link, parts []int, confirmed func(p int)) error {
-	bulk := bulkLink{l}
+func (k *keeper) offer(ctx context.Context, l *mesh.Link, parts []int, confirmed func(p int)) error {
+	bulk := l.Bulk()
 	differ, err := k.node.replicator.Digests(ctx, bulk, parts)
 	if err != nil {
 		return err
@@ -353,4 +355,13 @@ func (k *keeper) offer(ctx context.Context, l *link, parts []int, confirmed func
 		confirmed(p)
 	}
 	return errors.Join(errs...)
+}
+
+// linkNamed returns the link to a boot by its whole name, nil if there is none.
+func (n *Node) linkNamed(id string) *mesh.Link {
+	parsed, err := member.ParseID(id)
+	if err != nil {
+		return nil
+	}
+	return n.mesh.Link(parsed)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -24,7 +25,7 @@ func TestHandOverKeepsWhatNobodyHasConfirmed(t *testing.T) {
 	require.NoError(t, err)
 	n.store.Close(p)
 	require.Equal(t, []int{p}, n.keeper.held(v))
-	require.ErrorIs(t, n.keeper.handOver(t.Context()), errNoLink)
+	require.ErrorIs(t, n.keeper.handOver(t.Context()), mesh.ErrNoLink)
 	require.Equal(t, 1, n.store.Count(p))
 	require.Equal(t, DrainStatus{Partitions: 1, Unsynced: 1}, n.drainStatus())
 

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -47,10 +48,10 @@ var errNoMajority = fmt.Errorf("%w: the majority of the cluster cannot be reache
 // patience is how long the others have to answer an owner without a lease.
 func (o *owner) patience() time.Duration {
 	longest := time.Duration(0)
-	for _, l := range o.node.allLinks() {
-		longest = max(longest, time.Duration(l.trip.Load()))
+	for _, l := range o.node.mesh.Links() {
+		longest = max(longest, l.RoundTrip())
 	}
-	return min(askTimeout+askTrips*longest, silentLimit)
+	return min(askTimeout+askTrips*longest, mesh.SilentLimit)
 }
 
 // ask renews the lease by asking the others now. If too few answer, the partition
@@ -81,8 +82,8 @@ func (o *owner) ask(ctx context.Context) (degraded bool, err error) {
 // time to answer.
 func (o *owner) awaitLease(ctx context.Context) error {
 	n := o.node
-	for _, l := range n.allLinks() {
-		l.beat.Kick()
+	for _, l := range n.mesh.Links() {
+		l.Beat()
 	}
 	deadline := n.since() + o.patience()
 	return n.pulse.Until(ctx, recheck, func() bool { return o.leased() || n.since() >= deadline })
@@ -140,9 +141,7 @@ func (s *standstill) onTick(gap time.Duration) {
 	if gap < gapLimit {
 		return
 	}
-	for _, l := range n.allLinks() {
-		l.heard.Store(0)
-	}
+	n.mesh.Resumed()
 	n.owner.step(func(core *ownership.Core, now time.Duration) ownership.Todo { return core.Resumed(now) })
 	n.stats.gaps.Add(1)
 	n.log.Warn("this process stood still; asking before serving", "for", gap.Round(time.Millisecond))

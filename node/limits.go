@@ -3,6 +3,7 @@ package node
 import (
 	"math"
 
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -26,19 +27,19 @@ func frameLimits(typ byte) (request, answer int) {
 		page    = 1 << 20
 	)
 	switch typ {
-	case typePing:
-		return 512, 512 + names + 9*ring.Partitions
-	case typeRequest: // commands of a client, and what they read
+	case mesh.TypeBeat:
+		return mesh.MaxQuestion, mesh.MaxQuestion + names + 9*ring.Partitions
+	case mesh.TypeRequest: // commands of a client, and what they read
 		return all, all
-	case typeClaim:
+	case mesh.TypeClaim:
 		return 512 + names + 2*ring.Partitions, ring.Partitions * ownership.MaxAnswer
-	case typeHolds:
+	case mesh.TypeHolds:
 		return session.MaxKey, 17
-	case typePublish:
+	case mesh.TypePublish:
 		return records, 4
-	case typeWait:
+	case mesh.TypeWait:
 		return 2 + 2*ring.Partitions, 2
-	case typeStats, typeEvents:
+	case mesh.TypeStats, mesh.TypeEvents:
 		return 8, page
 	case replication.TypeRecords:
 		return records, 4 * records / leastRecord // a position of each

@@ -166,10 +166,8 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 	for key, count := range n.countMembers() {
 		set(membersDesc, float64(count), key.role, key.state)
 	}
-	if n.gossip != nil {
-		for why, count := range n.gossip.refused.byReason() {
-			ch <- prometheus.MustNewConstMetric(gossipDesc, prometheus.CounterValue, float64(count), why)
-		}
+	for why, count := range n.members.Refused() {
+		ch <- prometheus.MustNewConstMetric(gossipDesc, prometheus.CounterValue, float64(count), why)
 	}
 	if n.cfg.Role == RoleNode {
 		for state, count := range map[string]int{"owned": s.Partitions.Owned, "warm": s.Partitions.Warm, "cold": s.Partitions.Cold} {
@@ -178,8 +176,8 @@ func (c statsCollector) Collect(ch chan<- prometheus.Metric) {
 		for _, g := range nodeGauges {
 			set(g.desc, g.of(&s))
 		}
-		for why, count := range n.gate.refused {
-			ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(count.Load()), string(why))
+		for why, count := range n.mesh.Refusals() {
+			ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(count), why)
 		}
 	}
 	n.counts.Each(func(name, help string, value int64) {

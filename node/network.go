@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
 // Network makes every connection of a member. It is the one place where
@@ -98,22 +101,20 @@ func advertised(bound net.Addr, advertise string) string {
 	return net.JoinHostPort(advertise, port)
 }
 
-// counted counts the bytes of a peer connection.
-func (n *Node) counted(c net.Conn) net.Conn { return countedConn{c, n.stats} }
+// Refused says whether a dial failed because the host answered that no process
+// listens there: the sign that a member is gone, not merely silent.
+func Refused(err error) bool { return mesh.Refused(err) }
 
-type countedConn struct {
-	net.Conn
-	stats *counters
-}
-
-func (c countedConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.stats.peerIn.Add(int64(n))
-	return n, err
-}
-
-func (c countedConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	c.stats.peerOut.Add(int64(n))
-	return n, err
+// dialPeer connects to a peer port, from the address that others know this
+// member by.
+func (n *Node) dialPeer(ctx context.Context, address string) (net.Conn, error) {
+	own := member.IPOf(n.cfg.Peer)
+	if n.cfg.Role == RoleRouter {
+		own = member.IPOf(n.cfg.Gossip)
+	}
+	to := member.IPOf(address)
+	if own.IsValid() && !own.IsUnspecified() && own.Is4() == to.Is4() && own.IsLoopback() == to.IsLoopback() {
+		ctx = withSource(ctx, own)
+	}
+	return n.cfg.Network.Dial(ctx, address)
 }

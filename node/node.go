@@ -24,6 +24,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/membership"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/socket"
 	"github.com/seed-95a32959/holdfast/internal/wait"
@@ -48,10 +50,9 @@ type Node struct {
 	keeper     *keeper
 	standstill *standstill
 	tracker    *public.Tracker // connections to the public addresses of members
-	gate       *gate
-	members    *membership
+	mesh       *mesh.Mesh
+	members    *membership.Members
 	pulse      wait.Pulse // the view has changed, or a claim
-	gossip     *gossip
 	router     *router.Router
 	finder     *router.Finder
 	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
@@ -61,9 +62,7 @@ type Node struct {
 	stats      *counters
 	metrics    *metrics
 	lag        lagGauge
-	inboundOps chan struct{}
 	fence      fence
-	mends      chan ID
 	pubsub     *pubsub
 	redis      *redis.Server // nil without -resp
 	topology   atomic.Pointer[shownTopology]
@@ -74,10 +73,7 @@ type Node struct {
 	closing chan struct{}  // closed when the doors begin to close
 	done    chan struct{}
 
-	linksMu sync.RWMutex // guards links
-	links   map[ID]*link
-
-	crowding             sync.Mutex // held by setCrowded
+	room                 room
 	absent               absent
 	apiGuard, adminGuard *hostcheck.Guard // who may ask the session API, and the operator's door
 
@@ -111,6 +107,11 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	cfg.warnOfExposure()
+	if cfg.Advertise == "" {
+		if cfg.Advertise, err = defaultAdvertise(cfg); err != nil {
+			return nil, err
+		}
+	}
 	n, err := newNode(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -125,8 +126,8 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now),
-		inboundOps: make(chan struct{}, inboundOps), mends: make(chan ID, 1), draining: make(chan struct{}, 1),
-		closing: make(chan struct{}), done: make(chan struct{}), links: make(map[ID]*link), events: events.New(cfg.Now),
+		draining: make(chan struct{}, 1),
+		closing:  make(chan struct{}), done: make(chan struct{}), events: events.New(cfg.Now),
 	}
 	n.secrets = public.NewSecrets(cfg.Secret, cfg.OldSecrets, cfg.GossipKeys)
 	n.tracker = public.NewTracker(cfg.Network.Dial, n.View)
@@ -140,11 +141,15 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.counts.Func(n.countMember)
 	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.keeper, n.standstill, n.gate, n.pubsub = newKeeper(n), &standstill{node: n}, newGate(n), newPubsub(n)
+	n.keeper, n.standstill, n.pubsub = newKeeper(n), &standstill{node: n}, newPubsub(n)
 	var err error
 	if n.owner, err = newOwner(n); err != nil {
 		return nil, err
 	}
+	if n.members, err = membership.New(n.membersConfig(), Meta{Role: cfg.Role, State: StateJoining, Params: cfg.ringParams().String()}); err != nil {
+		return nil, err
+	}
+	n.mesh = mesh.New(n.ctx, n.meshConfig())
 	if cfg.Role != RoleNode {
 		return n, nil
 	}
@@ -188,11 +193,6 @@ func (n *Node) merged(key string) {
 func (n *Node) open(ctx context.Context) error {
 	var err error
 	cfg := &n.cfg
-	if cfg.Advertise == "" {
-		if cfg.Advertise, err = defaultAdvertise(*cfg); err != nil {
-			return err
-		}
-	}
 	own := Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String(), Secret: n.ownSecretTag()}
 	httpListener, err := n.listen(ctx, "http", cfg.HTTP, &own.HTTP)
 	if err != nil {
@@ -226,26 +226,23 @@ func (n *Node) open(ctx context.Context) error {
 		}
 		respListeners = append(respListeners, l)
 	}
-	if n.members, err = newMembership(n, n.id, own, cfg.ringParams()); err != nil {
-		return err
-	}
+	n.members.SetOwn(own)
 	if cfg.App != "" {
 		n.beside = newBeside(n, own.HTTP)
 	}
 	if err := n.openRouter(); err != nil {
 		return err
 	}
-	if n.gossip, err = startGossip(*cfg, n.id, own, n.log); err != nil {
+	if err := n.members.Start(); err != nil {
 		return err
 	}
-	n.members.gossip = n.gossip
 	if peerListener != nil {
-		n.group.Go(func() { n.gate.accept(n.ctx, peerListener) })
+		n.group.Go(func() { n.mesh.Accept(n.ctx, peerListener) })
 	}
-	if err := n.joinCluster(ctx); err != nil {
+	if err := n.members.Join(ctx); err != nil {
 		return err
 	}
-	n.members.update()
+	n.members.Update()
 	n.serveHTTP(public, adminListener)
 	for _, l := range respListeners {
 		n.serveRedis(l)
@@ -262,10 +259,10 @@ func (n *Node) open(ctx context.Context) error {
 // run starts the loops.
 func (n *Node) run() {
 	loops := []func(context.Context){
-		n.members.run,
-		func(ctx context.Context) { n.gossip.rejoin(ctx, n.cfg.Join) },
-		n.mendViews,
-		n.watchName,
+		n.members.Run,
+		n.members.Rejoin,
+		n.members.Mender,
+		func(ctx context.Context) { n.members.WatchName(ctx, n.nameTaken) },
 		n.events.Run,
 	}
 	if n.cfg.Role == RoleNode {
@@ -313,26 +310,8 @@ func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listene
 	return []net.Listener{l}, nil
 }
 
-// joinCluster contacts the seeds and refuses to go on where this member does
-// not fit in: other parameters, or a name that a running member has. That no
-// seed answers is no reason: the first member of a cluster finds none.
-func (n *Node) joinCluster(ctx context.Context) error {
-	for _, seed := range n.cfg.Join {
-		if n.gossip.isSelf(seed) {
-			continue
-		}
-		if _, err := n.gossip.join([]string{seed}); err != nil {
-			if member.IsMismatch(err) {
-				return fmt.Errorf("-join: %w", err)
-			}
-			n.log.Debug("seed does not answer yet", "error", err)
-		}
-	}
-	return n.checkName(ctx)
-}
-
 // View returns the membership and the ring as this member sees them now.
-func (n *Node) View() *View { return n.members.view.Load() }
+func (n *Node) View() *View { return n.members.View() }
 
 // ID returns the member's name and boot.
 func (n *Node) ID() ID { return n.id }
@@ -359,8 +338,11 @@ func (n *Node) reply() reply {
 // calls it for each one.
 func (n *Node) viewChanged(last, view *View) {
 	n.owner.setView(view) // before the links: what they hear counts for members that it has
-	n.syncLinks(view)
-	n.noteChanges(last, view)
+	n.mesh.Sync(view)
+	if n.cfg.Role == RoleNode {
+		n.syncSenders(view)
+	}
+	n.pubsub.viewChanged()
 	n.compareSecrets(view)
 	if last.Table.Fingerprint() != view.Table.Fingerprint() {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
@@ -368,139 +350,21 @@ func (n *Node) viewChanged(last, view *View) {
 	}
 	n.keeper.viewChanged(view)
 	n.tracker.ViewChanged(view)
-	n.gate.viewChanged()
 	n.setCrowded()
 	n.absent.viewChanged(last, view, n.id, n.since())
 	n.owner.wake.Kick()
 	n.keeper.wake.Kick()
-	for _, l := range n.allLinks() {
-		l.beat.Kick()
-	}
-}
-
-// noteChanges puts who came and who went into the event log.
-func (n *Node) noteChanges(last, view *View) {
-	for _, m := range view.Members {
-		old := last.Member(m.ID)
-		switch {
-		case m.ID == n.id:
-		case m.Up && old == nil:
-			n.events.Add("joined", "member", m.Name, "boot", m.Boot, "role", m.Role)
-		case m.Up && !old.Up: // a cut has healed, or a frozen process goes on
-			n.events.Add("healed", "member", m.Name, "boot", m.Boot, "role", m.Role)
-		case !m.Up && old != nil && old.Up && (m.Left || m.State == StateLeaving):
-			n.events.Add("left", "member", m.Name, "boot", m.Boot, "role", m.Role)
-		case !m.Up && old != nil && old.Up:
-			n.members.noteDeath(m.Name)
-			n.events.Add("ended", "member", m.Name, "boot", m.Boot, "role", m.Role)
-		case m.Up && old.State != m.State:
-			n.events.Add(m.State.String(), "member", m.Name, "boot", m.Boot)
-		}
-	}
-}
-
-// syncLinks has one link to each node that may be running, other than this
-// one, and closes those to boots that are known to have ended. One that is gone
-// or held for dead keeps its link, which tries to reach it, until gossip has
-// forgotten it.
-func (n *Node) syncLinks(view *View) {
-	var ended []*link
-	n.linksMu.Lock()
-	for _, m := range view.Members {
-		if m.ID == n.id || m.Role != RoleNode {
-			continue
-		}
-		l, have := n.links[m.ID]
-		newest := view.Named(m.Name)
-		if m.Up && !have && n.ctx.Err() == nil {
-			l = newLink(n, m)
-			var ctx context.Context
-			ctx, l.stop = context.WithCancel(n.ctx)
-			n.links[m.ID] = l
-			n.group.Go(func() { l.run(ctx) })
-		}
-		if have && !m.Up && (newest != nil && newest.ID != m.ID || m.Left) {
-			ended = append(ended, l)
-			delete(n.links, m.ID)
-		}
-	}
-	for id, l := range n.links {
-		if view.Member(id) == nil {
-			ended = append(ended, l)
-			delete(n.links, id)
-		}
-	}
-	n.linksMu.Unlock()
-	for _, l := range ended {
-		l.stop()
-	}
-	if len(ended) > 0 {
-		n.pubsub.recount()
-	}
-	if n.cfg.Role == RoleNode {
-		n.syncSenders(view)
-	}
 }
 
 // syncSenders ships changes to every node that takes part, and to no other.
 func (n *Node) syncSenders(view *View) {
 	for _, m := range view.Members {
-		if l := n.linkTo(m.ID); m.Up && l != nil {
+		if l := n.mesh.Link(m.ID); m.Up && l != nil {
 			n.replicator.Attach(n.ctx, m.ID.String(), l)
 			continue
 		}
 		n.replicator.Detach(m.ID.String())
 		n.keeper.forget(m.ID.String())
-	}
-}
-
-func (n *Node) linkTo(id ID) *link {
-	n.linksMu.RLock()
-	defer n.linksMu.RUnlock()
-	return n.links[id]
-}
-
-func (n *Node) linkNamed(id string) *link {
-	parsed, err := member.ParseID(id)
-	if err != nil {
-		return nil
-	}
-	return n.linkTo(parsed)
-}
-
-func (n *Node) allLinks() []*link {
-	n.linksMu.RLock()
-	defer n.linksMu.RUnlock()
-	all := make([]*link, 0, len(n.links))
-	for _, l := range n.links {
-		all = append(all, l)
-	}
-	slices.SortFunc(all, func(a, b *link) int { return a.id.Compare(b.id) })
-	return all
-}
-
-// mendView asks for a full exchange of members with one whose ring differs, or
-// that does not know this member yet.
-func (n *Node) mendView(id ID) {
-	select {
-	case n.mends <- id:
-	default: // one is due already, and the rings will be compared again
-	}
-}
-
-func (n *Node) mendViews(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case id := <-n.mends:
-			if m := n.View().Member(id); m != nil {
-				n.stats.mendedViews.Add(1)
-				if _, err := n.gossip.join([]string{m.Gossip}); err != nil {
-					n.log.Debug("exchange members", "member", id.Name, "error", err)
-				}
-			}
-		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
 
@@ -95,7 +96,7 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 	for i, l := range links {
 		// A holder that was equal once has what this node has written since,
 		// and what others have given to it, who are asked for themselves.
-		if id := l.id.String(); slices.Contains(view.CopyHolders(p), id) && n.keeper.isSynced(id, p) {
+		if id := l.ID().String(); slices.Contains(view.CopyHolders(p), id) && n.keeper.isSynced(id, p) {
 			continue
 		}
 		wg.Go(func() { errs[i] = n.replicator.FetchKeys(ctx, l, p, keys...) })
@@ -111,7 +112,7 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 // inTouch returns links to all nodes that may have copies, and whether all of
 // them answer, and have for a while: those that were lost a moment ago may have
 // left something on its way.
-func (n *Node) inTouch(view *View) (links []*link, ok bool) {
+func (n *Node) inTouch(view *View) (links []*mesh.Link, ok bool) {
 	if n.absent.any() || n.owner.gate.Alone() || !n.owner.leased() {
 		return nil, false
 	}
@@ -127,8 +128,8 @@ func (n *Node) inTouch(view *View) (links []*link, ok bool) {
 		if m.ID == n.id || m.Role != RoleNode || n.View().HasEnded(m.ID) {
 			continue
 		}
-		l := n.linkTo(m.ID)
-		if l == nil || !l.connected() || !l.heardLately() {
+		l := n.mesh.Link(m.ID)
+		if l == nil || !l.Connected() || !l.HeardLately() {
 			return nil, false
 		}
 		links = append(links, l)

@@ -79,11 +79,10 @@ func TestAFullHolder(t *testing.T) {
 		return err
 	}
 	say := func(full bool) {
-		beat, err := decodePing(n.ping())
+		require.Equal(t, []byte{0}, n.roomSection().Ask(l.ID()))
+		said := map[bool][]byte{false: {0}, true: {1}}[full]
+		_, err := n.roomSection().Asked(l.ID(), said)
 		require.NoError(t, err)
-		require.False(t, beat.full)
-		beat.full = full
-		l.hear(beat)
 	}
 	say(true)
 	require.ErrorIs(t, put(mine), session.ErrFull)
@@ -108,9 +107,7 @@ func TestTheHeartbeatSaysWhetherThereIsRoom(t *testing.T) {
 		n.store.Open(p)
 	}
 	full := func() bool {
-		beat, err := decodePing(n.ping())
-		require.NoError(t, err)
-		return beat.full
+		return n.roomSection().Ask(n.id)[0] == 1
 	}
 	require.False(t, full())
 	_, err := n.store.Do(&session.Op{Kind: session.Put, Key: "k", Fields: []session.Field{{Name: "f", Value: string(make([]byte, 1750))}}})

@@ -114,29 +114,40 @@ func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
 	b, c := up("b", 1), up("c", 1)
 	n.see(t, b, c)
 	n.stand(7, ownership.Away, ownership.Claim{Epoch: 4, By: b.ID})
-	answered := func(who *Member) heartbeat {
-		answer, err := n.pong(who.ID, n.ping())
+	section := n.owner.section(n.mesh)
+	answered := func(who *Member) (lease bool, claims []byte) {
+		answer, err := section.Asked(who.ID, section.Ask(who.ID))
 		require.NoError(t, err)
-		beat, err := decodePing(answer)
-		require.NoError(t, err)
-		return beat
+		return answer[0] == beatLease, answer[1:]
 	}
-	require.True(t, answered(b).lease)
-	require.Nil(t, answered(b).table, "it knows the same")
+	lease, claims := answered(b)
+	require.True(t, lease)
+	require.Empty(t, claims, "it knows the same")
 	require.Equal(t, ownership.Accepted, ask(t, n, c.ID, 5, 7)[0].Status)
-	require.False(t, answered(b).lease, "c may serve by now")
-	require.True(t, answered(c).lease)
+	lease, _ = answered(b)
+	require.False(t, lease, "c may serve by now")
+	lease, _ = answered(c)
+	require.True(t, lease)
 
 	n.stand(7, ownership.Away, ownership.Claim{Epoch: 5, By: c.ID})
-	require.True(t, answered(b).lease, "what c has got stands in the table that b is given")
-	other := still(t, "b").ping()
-	answer, err := n.pong(b.ID, other)
+	lease, _ = answered(b)
+	require.True(t, lease, "what c has got stands in the table that b is given")
+
+	// b, which knows of no claim, hears of all of them, and has a lease.
+	other := still(t, "b")
+	other.see(t, up("a", 1))
+	other.link(up("a", 1))
+	other.pass(time.Minute)
+	theirs := other.owner.section(other.mesh)
+	answer, err := section.Asked(b.ID, theirs.Ask(n.id))
 	require.NoError(t, err)
-	beat, err := decodePing(answer)
-	require.NoError(t, err)
-	claims, err := ownership.DecodeTable(beat.table)
-	require.NoError(t, err)
-	require.Equal(t, ownership.Claim{Epoch: 5, By: c.ID}, claims[7])
+	require.False(t, other.owner.leased())
+	require.NoError(t, theirs.Answered(n.id, other.since(), answer))
+	require.True(t, other.owner.leased())
+	require.Equal(t, ownership.Claim{Epoch: 5, By: c.ID}, other.owner.core.Claims()[7])
+	require.Error(t, theirs.Answered(n.id, other.since(), []byte{1, 2, 3}), "half a table")
+	_, err = section.Asked(b.ID, nil)
+	require.ErrorContains(t, err, "0 bytes of claims, 8 are accepted")
 }
 
 // Where copies are out of reach a new session takes an id of another partition.

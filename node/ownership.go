@@ -2,12 +2,13 @@ package node
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 )
@@ -93,9 +94,7 @@ func (o *owner) look(f func(core *ownership.Core, now time.Duration)) {
 func (o *owner) follow(todo ownership.Todo) {
 	n := o.node
 	for _, id := range todo.Beat {
-		if l := n.linkTo(id); l != nil {
-			l.beat.Kick()
-		}
+		n.mesh.Beat(id)
 	}
 	if todo.FarEpoch {
 		n.stats.farEpochs.Add(1)
@@ -177,7 +176,7 @@ func (o *owner) claim(ctx context.Context, r *ownership.Round) {
 		wg.Go(func() {
 			cctx, cancel := context.WithTimeout(ctx, ownership.ClaimTimeout)
 			defer cancel()
-			b, err := n.callOnceConnected(cctx, id, typeClaim, payload)
+			b, err := n.mesh.CallOnceConnected(cctx, id, mesh.TypeClaim, payload)
 			if err == nil {
 				answers[i], err = ownership.DecodeAnswers(b, len(r.Parts))
 			}
@@ -212,19 +211,76 @@ func (o *owner) claim(ctx context.Context, r *ownership.Round) {
 	}
 }
 
-// callOnceConnected calls a member, and waits for a connection first: a member
-// that has just been seen is asked as soon as it can be.
-func (n *Node) callOnceConnected(ctx context.Context, id ID, typ byte, payload []byte) ([]byte, error) {
-	var answer []byte
-	var err error
-	ended := n.pulse.Until(ctx, recheck, func() bool {
-		err = errNoLink
-		if l := n.linkTo(id); l != nil {
-			answer, err = l.Call(ctx, typ, payload)
+// section tells members of each other's claims, and gives leases:
+//
+//	question: u64 hash of the claims that the asker knows
+//	answer:   u8 1 for a lease | the claims known here, if their hash differs
+//
+// An answer without it gives none.
+func (o *owner) section(m *mesh.Mesh) mesh.Section {
+	ringOf := func(id ID) string {
+		if l := m.Link(id); l != nil {
+			return l.Ring()
 		}
-		return !errors.Is(err, errNoLink) || !n.View().Up(id)
+		return ""
+	}
+	return mesh.Section{
+		Type: mesh.SectionClaims,
+		Ask:  func(ID) []byte { return order.AppendUint64(nil, o.gate.ClaimsHash()) },
+		Asked: func(from ID, said []byte) ([]byte, error) {
+			if len(said) != 8 {
+				return nil, fmt.Errorf("%d bytes of claims, 8 are accepted", len(said))
+			}
+			return o.answer(from, ringOf(from), order.Uint64(said)), nil
+		},
+		Answered: func(from ID, sent time.Duration, said []byte) error {
+			return o.answered(from, sent, ringOf(from), said)
+		},
+	}
+}
+
+const beatLease = 1
+
+// answer is what a heartbeat of a member that knows other claims, or the same, is
+// answered.
+func (o *owner) answer(from ID, ring string, hash uint64) []byte {
+	b := []byte{0}
+	var claims *ownership.Table
+	o.step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		lease, differ, todo := core.Pinged(now, from, ring, hash)
+		if lease {
+			b[0] = beatLease
+		}
+		if differ {
+			claims = core.Claims()
+		}
+		return todo
 	})
-	return answer, errors.Join(err, ended)
+	if claims != nil {
+		b = append(b, claims.Encode()...)
+	}
+	return b
+}
+
+// answered takes in such an answer: first what it says, then the lease.
+func (o *owner) answered(from ID, sent time.Duration, ring string, said []byte) (err error) {
+	lease := len(said) > 0 && said[0]&beatLease != 0
+	var claims *ownership.Table
+	if len(said) > 1 {
+		if claims, err = ownership.DecodeTable(said[1:]); err != nil {
+			return err
+		}
+	}
+	if l := o.node.mesh.Link(from); l != nil && lease {
+		l.SetHeard(sent)
+	}
+	o.step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		return core.Ponged(now, sent, from, ring, claims, lease)
+	})
+	if claims != nil {
+		o.node.pulse.Beat()
+	}
+	return nil
 }
 
 // judgement is what becomes of another member's claim here.

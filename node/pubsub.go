@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -43,15 +43,16 @@ type pubsub struct {
 	node       *Node
 	local      subscribers // nil without a Redis door
 	events     chan message
-	interested atomic.Bool // some other member has subscribers, written under counting
-	counting   sync.Mutex
+	interested atomic.Bool     // some other member has subscribers, written under mu
+	mu         sync.Mutex      // guards at
+	at         map[ID]struct{} // the other members that have subscribers
 
 	dropped atomic.Int64 // events for which the queue had no room
 	untold  atomic.Int64 // messages that a member could not be told in time
 }
 
 func newPubsub(n *Node) *pubsub {
-	return &pubsub{node: n, events: make(chan message, maxEvents)}
+	return &pubsub{node: n, events: make(chan message, maxEvents), at: make(map[ID]struct{})}
 }
 
 // wanted says whether any member has a subscriber that events may be for.
@@ -86,24 +87,24 @@ func (p *pubsub) deliver(messages []message) (receivers int) {
 // many they are.
 func (p *pubsub) publish(ctx context.Context, m message) int {
 	list := []message{m}
-	return p.deliver(list) + p.tell(ctx, list, func(*link) bool { return true })
+	return p.deliver(list) + p.tell(ctx, list, func(ID) bool { return true })
 }
 
 // tell brings messages to those members that want them, all at once, and
 // returns how many subscribers they had there. A member that does not answer in
 // time may have told them or not.
-func (p *pubsub) tell(ctx context.Context, messages []message, want func(*link) bool) int {
+func (p *pubsub) tell(ctx context.Context, messages []message, want func(ID) bool) int {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	var receivers atomic.Int64
 	var wg sync.WaitGroup
 	frame := encodeMessages(messages)
-	for _, l := range p.node.allLinks() {
-		if !p.node.View().Up(l.id) || !want(l) {
+	for _, l := range p.node.mesh.Links() {
+		if !p.node.View().Up(l.ID()) || !want(l.ID()) {
 			continue
 		}
 		wg.Go(func() {
-			answer, err := l.Call(ctx, typePublish, frame)
+			answer, err := l.Call(ctx, mesh.TypePublish, frame)
 			if err != nil || len(answer) != 4 {
 				p.untold.Add(int64(len(messages)))
 				return
@@ -120,14 +121,7 @@ func (p *pubsub) tell(ctx context.Context, messages []message, want func(*link) 
 func (p *pubsub) announce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	var wg sync.WaitGroup
-	ping := p.node.ping()
-	for _, l := range p.node.allLinks() {
-		if p.node.View().Up(l.id) {
-			wg.Go(func() { _, _ = l.Call(ctx, typePing, ping) }) // the answer is that it knows
-		}
-	}
-	wg.Wait()
+	p.node.mesh.BeatAll(ctx)
 }
 
 // run tells events until ctx ends.
@@ -147,7 +141,7 @@ func (p *pubsub) run(ctx context.Context) {
 				}
 			}
 			p.deliver(batch)
-			p.tell(ctx, batch, func(l *link) bool { return l.subscribed.Load() })
+			p.tell(ctx, batch, p.has)
 		}
 	}
 }
@@ -161,18 +155,50 @@ func (p *pubsub) serve(frame []byte) ([]byte, error) {
 	return order.AppendUint32(nil, uint32(p.deliver(messages))), nil
 }
 
-// setSubscribed notes whether the member of l has subscribers.
-func (p *pubsub) setSubscribed(l *link, yes bool) {
-	if l.subscribed.Swap(yes) != yes {
-		p.recount()
+// section tells members of each other's subscribers: u8 1 for some.
+func (p *pubsub) section() mesh.Section {
+	say := func() []byte {
+		if p.subscribed() {
+			return []byte{1}
+		}
+		return []byte{0}
 	}
+	return mesh.Tell(mesh.SectionPubsub, say, func(from ID, said []byte) error {
+		p.setSubscribed(from, len(said) > 0 && said[0] == 1)
+		return nil
+	})
 }
 
-// recount looks whether any other member has subscribers.
-func (p *pubsub) recount() {
-	p.counting.Lock() // or what was found first could be stored last
-	defer p.counting.Unlock()
-	p.interested.Store(slices.ContainsFunc(p.node.allLinks(), func(l *link) bool { return l.subscribed.Load() }))
+// setSubscribed notes whether another member has subscribers.
+func (p *pubsub) setSubscribed(id ID, yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if yes {
+		p.at[id] = struct{}{}
+	} else {
+		delete(p.at, id)
+	}
+	p.interested.Store(len(p.at) > 0)
+}
+
+// has says whether another member has subscribers.
+func (p *pubsub) has(id ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, has := p.at[id]
+	return has
+}
+
+// viewChanged forgets the subscribers of members to which there is no link.
+func (p *pubsub) viewChanged() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.at {
+		if p.node.mesh.Link(id) == nil {
+			delete(p.at, id)
+		}
+	}
+	p.interested.Store(len(p.at) > 0)
 }
 
 // Messages are written one after the other, channel and payload each behind

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/node/redis"
@@ -229,10 +230,10 @@ func (c redisCluster) Wait(ctx context.Context, partitions []int, copies int) in
 		return max(0, min(n.cfg.Copies, len(n.View().Nodes()))-1)
 	}
 	var here []int
-	there := make(map[*link][]int)
+	there := make(map[*mesh.Link][]int)
 	for _, p := range partitions {
 		d := n.owner.decide(p)
-		switch l := n.linkTo(d.Owner); {
+		switch l := n.mesh.Link(d.Owner); {
 		case d.Here():
 			here = append(here, p)
 		case d.Verdict == ownership.Forward && l != nil:
@@ -259,9 +260,9 @@ func (c redisCluster) Wait(ctx context.Context, partitions []int, copies int) in
 
 // askCopied asks an owner until it has reached so many copies, for a short time
 // each: an answer that is long in coming takes the place of others on the link.
-func askCopied(ctx context.Context, l *link, partitions []int, copies int) (reached int) {
+func askCopied(ctx context.Context, l *mesh.Link, partitions []int, copies int) (reached int) {
 	for ctx.Err() == nil {
-		answer, err := l.Call(ctx, typeWait, encodeWait(partitions, copies))
+		answer, err := l.Call(ctx, mesh.TypeWait, encodeWait(partitions, copies))
 		if err == nil && len(answer) == 2 {
 			reached = int(order.Uint16(answer))
 		} else if ctx.Err() == nil {
@@ -278,7 +279,7 @@ func askCopied(ctx context.Context, l *link, partitions []int, copies int) (reac
 	// says at once if it is asked for none.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitSlice)
 	defer cancel()
-	if answer, err := l.Call(ctx, typeWait, encodeWait(partitions, 0)); err == nil && len(answer) == 2 {
+	if answer, err := l.Call(ctx, mesh.TypeWait, encodeWait(partitions, 0)); err == nil && len(answer) == 2 {
 		reached = int(order.Uint16(answer))
 	}
 	return reached
@@ -370,8 +371,8 @@ func (c redisCluster) Confirm(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, confirmTopology)
 	defer cancel()
 	asked := n.since()
-	for _, l := range n.allLinks() {
-		l.beat.Kick()
+	for _, l := range n.mesh.Links() {
+		l.Beat()
 	}
 	_ = n.pulse.Until(ctx, waitPoll, func() bool { return n.heardSince(asked) }) // in time, or not
 }
@@ -380,8 +381,8 @@ func (c redisCluster) Confirm(ctx context.Context) {
 // that it was asked after a time.
 func (n *Node) heardSince(asked time.Duration) bool {
 	return !slices.ContainsFunc(n.View().Nodes(), func(m *Member) bool {
-		l := n.linkTo(m.ID)
-		return m.ID != n.id && (l == nil || time.Duration(l.heard.Load()) < asked)
+		l := n.mesh.Link(m.ID)
+		return m.ID != n.id && (l == nil || l.LastHeard() < asked)
 	})
 }
 

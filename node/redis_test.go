@@ -238,8 +238,8 @@ func messagesReachEveryNode(t *testing.T, nodes []*Node, clients []*redisClient)
 		l.next()
 	}
 	for _, n := range nodes {
-		for _, l := range n.allLinks() {
-			require.True(t, l.subscribed.Load(), "every node knows before a subscription is confirmed")
+		for _, l := range n.mesh.Links() {
+			require.True(t, n.pubsub.has(l.ID()), "every node knows before a subscription is confirmed")
 		}
 	}
 	for i := range 10 {

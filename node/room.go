@@ -2,8 +2,10 @@ package node
 
 import (
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -23,20 +25,58 @@ func storeLimit(limit int64) int64 {
 	return limit - max(limit/workShare, min(bareMember, limit/bareShare))
 }
 
+// room knows which other members have said, in their last heartbeat, that they
+// have no room for copies.
+type room struct {
+	mu   sync.Mutex // held while the store is told: of two looks at once the later one counts
+	full map[ID]struct{}
+}
+
+// roomSection tells members whether there is room for copies here: u8 1 for none.
+func (n *Node) roomSection() mesh.Section {
+	say := func() []byte {
+		if n.store != nil && n.store.Full() {
+			return []byte{1}
+		}
+		return []byte{0}
+	}
+	section := mesh.Tell(mesh.SectionRoom, say, func(from ID, said []byte) error {
+		n.setFull(from, len(said) > 0 && said[0] == 1)
+		return nil
+	})
+	section.Lost = func(from ID) { n.setFull(from, false) } // nobody knows
+	return section
+}
+
+func (n *Node) setFull(id ID, full bool) {
+	n.room.mu.Lock()
+	_, was := n.room.full[id]
+	switch {
+	case full && n.room.full == nil:
+		n.room.full = map[ID]struct{}{id: {}}
+	case full:
+		n.room.full[id] = struct{}{}
+	default:
+		delete(n.room.full, id)
+	}
+	n.room.mu.Unlock()
+	if was != full {
+		n.setCrowded()
+	}
+}
+
 // setCrowded tells the store which partitions have a holder, beside this node,
-// that said in its last heartbeat that it has no room for copies. Sessions do not
-// grow there: what the copy could not take would be lost with this node.
+// that has no room. Sessions do not grow there: what the copy could not take
+// would be lost with this node.
 func (n *Node) setCrowded() {
 	if n.store == nil {
 		return
 	}
-	n.crowding.Lock() // of two looks at once the later one counts
-	defer n.crowding.Unlock()
+	n.room.mu.Lock()
+	defer n.room.mu.Unlock()
 	full := make(map[string]bool)
-	for _, l := range n.allLinks() {
-		if l.full.Load() {
-			full[l.id.String()] = true
-		}
+	for id := range n.room.full {
+		full[id.String()] = true
 	}
 	view := n.View()
 	for p := range ring.Partitions {

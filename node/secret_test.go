@@ -56,7 +56,7 @@ func TestOtherSecretsAreNamed(t *testing.T) {
 
 	// News of a member that is known already is no reason to say it again.
 	n := nodes[len(nodes)-1]
-	require.NoError(t, n.members.setAppDown(true))
+	require.NoError(t, n.members.SetAppDown(true))
 	eventually(t, "it is heard", func() bool { return nodes[1].View().Named("r4").AppDown })
 	require.Equal(t, 1, logs["r1"].counts("that of r4"))
 }

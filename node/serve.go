@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -173,7 +174,7 @@ var (
 
 // again says whether an operation may succeed elsewhere or later.
 func again(err error) bool {
-	for _, kind := range []error{session.ErrNotServed, errNoOwner, errNoLink, errNotSent, errUnanswered} {
+	for _, kind := range []error{session.ErrNotServed, errNoOwner, mesh.ErrNoLink, errNotSent, errUnanswered} {
 		if errors.Is(err, kind) {
 			return true
 		}

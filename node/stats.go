@@ -72,7 +72,7 @@ func (n *Node) statsAnswer() admin.Stats {
 func (n *Node) figures() admin.Stats {
 	view := n.View()
 	a := admin.Stats{
-		Name: n.id.Name, Role: string(n.cfg.Role), State: n.members.state().String(), Uptime: n.clock.Since().Seconds(),
+		Name: n.id.Name, Role: string(n.cfg.Role), State: n.members.State().String(), Uptime: n.clock.Since().Seconds(),
 		Fingerprint: view.Table.Fingerprint(), HTTPClients: n.httpGate.Open(), HTTPBodyBytes: n.bodies.Used(),
 	}
 	if n.cfg.Role != RoleNode {

@@ -10,6 +10,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/membership"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -32,8 +35,13 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	n.id = id(name, 1)
 	n.owner, err = newOwner(n)
 	require.NoError(t, err)
-	n.members, err = newMembership(n, n.id, Meta{Role: cfg.Role, State: StateReady}, cfg.ringParams())
+	members := n.membersConfig()
+	members.Counters = new(metric.Set)
+	n.members, err = membership.New(members, Meta{Role: cfg.Role, State: StateReady})
 	require.NoError(t, err)
+	links := n.meshConfig()
+	links.Counters, links.NodeCounters = new(metric.Set), new(metric.Set)
+	n.mesh = mesh.New(n.ctx, links)
 	if n.replicator != nil {
 		t.Cleanup(n.replicator.Close)
 	}
@@ -64,7 +72,7 @@ func (n *Node) see(t testing.TB, members ...*Member) *View {
 	self := up(n.id.Name, 1)
 	v, err := member.NewView(n.id, append([]*Member{self}, members...), n.cfg.ringParams(), n.View())
 	require.NoError(t, err)
-	n.members.view.Store(v)
+	n.members.SetView(v)
 	n.owner.setView(v)
 	return v
 }
@@ -90,13 +98,7 @@ func (n *Node) leaseUntil(at time.Duration) {
 func (n *Node) pass(d time.Duration) { n.clock = n.clock.Older(d) }
 
 // link gives n a link to a member, over which nothing has been said yet.
-func (n *Node) link(m *Member) *link {
-	l := newLink(n, m)
-	n.linksMu.Lock()
-	n.links[m.ID] = l
-	n.linksMu.Unlock()
-	return l
-}
+func (n *Node) link(m *Member) *mesh.Link { return n.mesh.AddIdle(m.ID, m.Peer) }
 
 // ownedBy returns a partition that a view gives to a member.
 func ownedBy(t testing.TB, v *View, name string) int {

@@ -43,6 +43,8 @@ var allowed = map[string][]string{
 	"internal/admit":       nil,
 	"internal/costtest":    nil,
 	"internal/steady":      {xsys, "internal/buffers"},
+	"internal/membership":  {"ring", "internal/member", "internal/mesh", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted", memberlist, xsync},
+	"internal/mesh":        {"peer", "internal/member", "internal/clock", "internal/metric", "internal/wait"},
 	"internal/ownership":   {"ring", "internal/member", "internal/planted", xxhash},
 	"internal/planted":     nil,
 	"internal/wait":        nil,
@@ -75,7 +77,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
 	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/admin", "internal/visits", "internal/socket", "internal/door/...", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/membership", "internal/mesh", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/admin", "internal/visits", "internal/socket", "internal/door/...", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }

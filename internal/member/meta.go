@@ -9,7 +9,7 @@ import (
 
 // Wire is the version of what members send each other. Members of
 // different versions refuse each other.
-const Wire = 5
+const Wire = 6
 
 // Meta is what a member tells all others through gossip.
 type Meta struct {

@@ -50,7 +50,8 @@ func (c Claim) hash(p int) uint64 {
 type Request struct {
 	Epoch uint64
 	Ring  string
-	// Asked are the voters: all whose consent the claimant waits for.
+	// Asked are the voters: all whose consent the claimant waits for. Encoded are
+	// the first 255; the others are taken for not asked, which refuses more.
 	Asked []member.ID
 	Parts []int
 }
@@ -103,14 +104,18 @@ const answerHeader = 1 + 8 + 8 + 4 + 4 + 1
 // ErrMalformed is what Decode functions return for bytes that they cannot read.
 var ErrMalformed = errors.New("malformed claim")
 
+// maxVoters is how many voters an encoded request names.
+const maxVoters = math.MaxUint8
+
 var order = binary.BigEndian
 
 // Encode writes a request.
 func (r Request) Encode() []byte {
 	b := order.AppendUint64(make([]byte, 0, 32+2*len(r.Parts)), r.Epoch)
 	b = append(append(b, byte(len(r.Ring))), r.Ring...)
-	b = append(b, byte(len(r.Asked)))
-	for _, id := range r.Asked {
+	asked := r.Asked[:min(len(r.Asked), maxVoters)]
+	b = append(b, byte(len(asked)))
+	for _, id := range asked {
 		s := id.String()
 		b = append(append(b, byte(len(s))), s...)
 	}

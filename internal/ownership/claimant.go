@@ -1,7 +1,6 @@
 package ownership
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -13,26 +12,26 @@ import (
 // the time after which a client gets an answer that says to come back.
 const ClaimTimeout = time.Second
 
-// A claim that could not be settled by settleTime after it was made is given up,
-// even with everybody's consent, and promises lapse at PromiseTime: by then it
-// is certain that nobody will serve by the claim.
+// A claim that could not be settled by settleTime after it was made is given
+// up, even with everybody's consent, and promises lapse at PromiseTime: by then
+// it is certain that nobody will serve by the claim.
 const (
 	settleTime  = ClaimTimeout + 250*time.Millisecond
 	PromiseTime = settleTime + 250*time.Millisecond
 )
 
-// Round is a claim under way, of all that this member may claim at a moment.
+// Round is a claim under way, of all that this member may claim at a moment. It
+// is sent to all that Asked has, which may be more than an encoded request
+// names.
 type Round struct {
 	Request
 	began time.Duration
 }
 
-// maxVoters is how many a request can name.
-const maxVoters = math.MaxUint8
-
 // Round claims every partition that the ring gives to this member and that it
-// may claim now. complete says that all that the ring gives are served here, so
-// that the pause between rounds starts anew only after a success.
+// may claim now: Todo.Claim is to be sent to its voters, and what they answer
+// goes to Settle. complete says that this member serves all that the ring gives
+// to it; the driver's pause between rounds starts small again after that.
 func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 	complete = true
 	voters := c.voters(now)
@@ -52,7 +51,7 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 	}
 	c.maxEpoch++
 	r := &Round{
-		Request: Request{Epoch: c.maxEpoch, Ring: c.view.Table.Fingerprint(), Asked: voters[:min(len(voters), maxVoters)], Parts: parts},
+		Request: Request{Epoch: c.maxEpoch, Ring: c.view.Table.Fingerprint(), Asked: voters, Parts: parts},
 		began:   now,
 	}
 	for _, p := range parts {
@@ -82,10 +81,17 @@ func (c *Core) mayClaim(now time.Duration, part *partition, voters []member.ID) 
 	return !c.view.Up(holder)
 }
 
-// Settle decides by the answers what became of a round. answers has, for each
-// voter that was asked, its answers for each partition, nil if it was silent.
-// sums are of the copies here: a partition that is not known, because an
-// operation has held it for too long, is given up and claimed again soon.
+// Settle decides by the answers what became of a round. answers[i] are those of
+// voter r.Asked[i], one for each of r.Parts, nil if it was silent. sums[i] is
+// of this member's copy of r.Parts[i]: one that is not known, because an
+// operation has held the partition for too long, is given up and claimed again
+// soon.
+//
+// A claim comes into force if all voters have agreed, except those that are
+// silent and do not take part any more. Where one has a copy that is not empty
+// and differs from the one here, the partition is opened to be fetched. Where
+// one has just handed its copy over, any of the others may have got it since it
+// answered, so all are sources.
 func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Sum) (todo Todo) {
 	late := now-r.began > settleTime // such as frozen meanwhile
 	mine := Claim{r.Epoch, c.self}

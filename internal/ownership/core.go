@@ -118,8 +118,8 @@ type Todo struct {
 	Open  []Opened
 	// Claim is to be sent to all voters that it names.
 	Claim *Round
-	// Beat lists members that should be sent a heartbeat now: the answer is
-	// waited for, or brings news.
+	// Beat lists peers that should be sent a heartbeat now: the answer is waited
+	// for, or brings news.
 	Beat []member.ID
 	// Round says that something has changed that may allow a claim: ask for a
 	// round at once. Later says that a claim was refused, or may not be made yet,
@@ -183,8 +183,8 @@ func (c *Core) SetView(now time.Duration, view *member.View) Todo {
 }
 
 // syncPeers has one peer for each other node that may be running. One that is
-// gone or held for dead is kept, as it may come back, until gossip has forgotten
-// it or its boot is known to have ended.
+// gone or held for dead is kept, as it may come back, until gossip has
+// forgotten it or its boot is known to have ended.
 func (c *Core) syncPeers() {
 	for _, m := range c.view.Members {
 		if m.ID == c.self || m.Role != member.RoleNode {
@@ -205,8 +205,9 @@ func (c *Core) syncPeers() {
 	}
 }
 
-// Tick is to be called every second: it looks at whether the membership has
-// settled.
+// Tick is to be called every second. It looks at whether all nodes see the same
+// ring, and whether that has stood for so long that the membership has settled:
+// see Stands and Settled.
 func (c *Core) Tick(now time.Duration) Todo {
 	agrees := func(m *member.Member) bool {
 		p := c.peers[m.ID]
@@ -301,8 +302,9 @@ func (c *Core) vouches(now time.Duration, id member.ID) bool {
 
 func heardLately(p *peer, now time.Duration) bool { return p.heard > 0 && now-p.heard < LeaseTime }
 
-// voters are the nodes whose consent a claim needs, in a fixed order: those that
-// take part, and those that gossip has given up but that this member has heard.
+// voters are the nodes whose consent a claim needs, in a fixed order: those
+// that take part, and those that gossip has given up but that this member has
+// heard.
 func (c *Core) voters(now time.Duration) []member.ID {
 	ids := slices.SortedFunc(maps.Keys(c.peers), member.ID.Compare)
 	return slices.DeleteFunc(ids, func(id member.ID) bool {
@@ -310,9 +312,11 @@ func (c *Core) voters(now time.Duration) []member.ID {
 	})
 }
 
-// BeginDrop is asked before the copy of a partition that this member neither
-// serves nor should hold is forgotten. The driver forgets it only after true, and
-// then calls EndDrop.
+// BeginDrop is asked before this member's copy of a partition is forgotten,
+// which the holders by the ring have confirmed. It refuses if this member
+// serves the partition or claims it. After true the driver forgets the copy,
+// unless it has changed, and calls EndDrop. In between a claimant is told that
+// the copy moves.
 func (c *Core) BeginDrop(p int) bool {
 	part := &c.parts[p]
 	may := part.phase == Away && !part.dropping
@@ -320,7 +324,7 @@ func (c *Core) BeginDrop(p int) bool {
 	return may
 }
 
-// EndDrop says whether the copy was forgotten.
+// EndDrop says whether the copy was forgotten, or kept because it had changed.
 func (c *Core) EndDrop(now time.Duration, p int, dropped bool) {
 	part := &c.parts[p]
 	part.dropping = false
@@ -350,8 +354,9 @@ func (c *Core) served(now time.Duration, part *partition, from member.ID) bool {
 
 // pending says whether another claimant than from may have become the owner
 // with this member's consent, or be about to, and this member has not been told
-// yet. To agree to from's claim too would make two owners, unless from asks that
-// one as well: a member that has just started can be known here and not there.
+// yet. To agree to from's claim too would make two owners, unless from asks
+// that one as well: a member that has just started can be known here and not
+// there.
 func (c *Core) pending(now time.Duration, part *partition, from member.ID) bool {
 	claim := part.promised
 	switch {

@@ -19,8 +19,9 @@ func (c *Core) fetchedBy(p int, epoch uint64) bool {
 }
 
 // SetUnreached says whether no source of p could be reached, though one may
-// come back: then what is served is unverified. It returns that, or false if the
-// partition is not being fetched by the claim of that epoch any more.
+// come back. Then what is served is unverified, until a source is reached. It
+// returns unreached, or false if the partition is not being fetched by the
+// claim of that epoch any more.
 func (c *Core) SetUnreached(p int, epoch uint64, unreached bool) bool {
 	if !c.fetchedBy(p, epoch) {
 		return false

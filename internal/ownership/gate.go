@@ -53,8 +53,9 @@ type Decision struct {
 	// reach, and one of them may be alive: that a key is not here does not say
 	// that there is none.
 	Unverified bool
-	// Owner is who serves it, or should by the ring; no boot where the ring names
-	// a member that is not there, the zero ID where it names nobody.
+	// Owner serves it, or should by the ring. It has a name and no boot where
+	// nobody is there to ask yet: the ring names this member, which does not serve
+	// it, or one that is gone. It is the zero ID where the ring names nobody.
 	Owner member.ID
 	// Epoch is that of the claim by which Owner serves it, 0 where the ring
 	// alone says so.
@@ -98,7 +99,11 @@ func newGate(self member.ID, partitions int) *Gate {
 	return g
 }
 
-// Decide says who serves partition p at the given time.
+// Decide says who serves partition p at the given time: this member, if it
+// does; or else the claimant that it has promised the partition to, while that
+// promise may still come true; or else the holder of the newest claim that is
+// known to be in force; or else the one that the ring names. One that does not
+// take part is passed over.
 func (g *Gate) Decide(p int, now time.Duration) Decision {
 	s := g.parts[p].Load()
 	if s.phase >= Fetching {

@@ -71,15 +71,16 @@ type copyOf struct {
 	leftAt time.Duration
 }
 
-// outOfReach says whether no holder of a copy of partition p is among those who
-// have answered a claim, the claimant among them, although one of them may be
-// alive: what they hold is not known then. Members whose processes have ended
+// outOfReach says whether the copies of partition p are with members that have
+// not answered a claim of it and may be alive: what they hold is not known
+// then. answered has the members that have, the claimant among them, and owner
+// is who served the partition until now. Members whose processes have ended
 // have nothing left to ask for.
 //
-// The copies are where the newest ring wants them that is proven and gave the
-// partition to its owner so far; a ring that the partition was never claimed by
-// proves nothing. A holder that has handed its copy over since has given it to
-// the holders by the ring of that moment.
+// The copies are where the newest proven ring puts them that gave the partition
+// to owner, or, if none did, the newest proven one: a ring that the partition
+// was never claimed by has moved no copies. A holder that has handed its copy
+// over since has given it to the holders by the ring of that moment.
 func (c *Core) outOfReach(p int, owner member.ID, answered []copyOf) bool {
 	seen := append(slices.Clone(c.history.past), c.history.now)
 	base := -1

@@ -22,19 +22,20 @@ const LeaseTime = time.Second
 const stableAfter = 30 * time.Second
 
 // A lease covers all partitions: every claim needs the consent of every live
-// node, and a node that has just answered this one's heartbeat refuses claims to
-// what this one serves.
+// node, and a node that has just answered this one's heartbeat refuses claims
+// to what this one serves.
 //
-// While a lease has run out, the owner may have been succeeded. So may the first
-// member that answers: two processes that stood still together know of nothing,
-// and each would give the other a lease. So after that all others must answer
-// before this member serves again, or, if not all do in time, as many as usual
-// (AskFailed).
+// While a lease has run out, the owner may have been succeeded. So may the
+// first member that answers: two processes that stood still together know of
+// nothing, and each would give the other a lease. So after that all others must
+// answer before this member serves again, or, if not all do in time, as many as
+// usual (AskFailed).
 
-// Ponged takes in the answer of a heartbeat that was sent to a peer: what it
-// says of its ring and of claims (nil unless it differs), and then the lease,
-// if it gives one. The order matters: a lease must not be used before what has
-// been claimed meanwhile is known.
+// Ponged takes in a peer's answer to a heartbeat that this member sent at the
+// time sent: first what it says of its ring and of the claims in force, nil if
+// it knows the same ones, and then the lease, if it gives one. The order
+// matters: a lease must not be used before what has been claimed meanwhile is
+// known.
 func (c *Core) Ponged(now, sent time.Duration, from member.ID, ring string, claims *Table, lease bool) Todo {
 	todo := c.hear(from, ring, claims)
 	if p := c.peers[from]; p != nil && lease {
@@ -45,18 +46,22 @@ func (c *Core) Ponged(now, sent time.Duration, from member.ID, ring string, clai
 }
 
 // Pinged takes in a heartbeat of a peer, whose claims have the given hash, and
-// says how to answer it: with a lease or without, and with the claims known here
-// or, if the peer knows the same, without.
+// says how to answer it: with a lease or without, and with the claims known
+// here or, if the peer knows the same, without.
 //
-// First the promise is made, then this member looks at those that it has made to
-// others: from now on it does not agree to a succession of the peer for
+// First the promise is made, then this member looks at those that it has made
+// to others: from now on it does not agree to a succession of the peer for
 // LeaseTime, and if it has agreed to one before, it gives no lease.
 func (c *Core) Pinged(now time.Duration, from member.ID, ring string, hash uint64) (lease, claims bool, todo Todo) {
 	c.granted[from] = now
 	maps.DeleteFunc(c.granted, func(_ member.ID, at time.Duration) bool { return now-at >= LeaseTime })
 	claimants := c.succeeding(now, from)
 	todo = c.hear(from, ring, nil)
-	todo.Beat = append(todo.Beat, claimants...) // its answer says what became of the claim
+	for _, id := range claimants {
+		if c.peers[id] != nil { // its answer says what became of the claim
+			todo.Beat = append(todo.Beat, id)
+		}
+	}
 	return len(claimants) == 0, hash != c.gate.ClaimsHash(), todo
 }
 
@@ -72,9 +77,9 @@ func (c *Core) hear(from member.ID, ring string, claims *Table) (todo Todo) {
 	return todo
 }
 
-// merge takes in another member's table. A partition that this member serves and
-// that was claimed since by another is closed at once: requests are forwarded
-// from here on, and what was written here meanwhile is handed over.
+// merge takes in another member's table. A partition that this member serves
+// and that was claimed since by another is closed at once: requests are
+// forwarded from here on, and what was written here meanwhile is handed over.
 func (c *Core) merge(table *Table) (todo Todo) {
 	highest := uint64(0)
 	for p := range c.parts {
@@ -87,12 +92,13 @@ func (c *Core) merge(table *Table) (todo Todo) {
 		if claim.Epoch == 0 || claim.Epoch > limit || !claim.Newer(part.holder) {
 			continue
 		}
-		c.setHolder(p, claim)
+		// First the phase: a reader must not see this member serve by that claim.
 		if part.serving() && claim.By != c.self {
 			todo.Close = append(todo.Close, p)
 			c.setPhase(p, Away)
 			todo.Succeeded++
 		}
+		c.setHolder(p, claim)
 	}
 	todo.Round = todo.Succeeded > 0
 	return todo
@@ -157,7 +163,10 @@ func (c *Core) lastAskFailed(now time.Duration) bool {
 }
 
 // ShouldAsk says whether an owner without a lease should ask the others before
-// it serves, rather than take the last asking for its answer.
+// it serves. Then the driver sends a heartbeat to each peer, and waits until
+// the Gate says that this member has a lease, or calls AskFailed when it has
+// waited for long enough. Without a lease even then, the mode says what to do.
+// If it should not ask, all that was tried a moment ago, and has failed.
 func (c *Core) ShouldAsk(now time.Duration) bool { return !c.lastAskFailed(now) }
 
 // AskFailed says that the others were asked, and that not all have answered in
@@ -199,8 +208,9 @@ func (c *Core) countStable() {
 	}
 }
 
-// settleMembership shrinks the whole cluster to the present view once a majority
-// has seen it unchanged for a while: nodes that never came back no longer count.
+// settleMembership shrinks the whole cluster to the present view once a
+// majority has seen it unchanged for a while: nodes that never came back no
+// longer count.
 func (c *Core) settleMembership(now time.Duration) {
 	if !c.history.settled(now) {
 		return

@@ -8,18 +8,22 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
-// Judgement is what becomes of another member's claim here, in three steps whose
-// order keeps writes from being lost: Judge says what to close; then the driver
-// takes the sums, for which the operation that runs in a partition still has to
-// end; then Answer says what the claimant is told. From the first step on nothing
-// begins here, so a sum covers every write that was answered.
+// Judgement is what becomes of another member's claim here. It takes three
+// steps, whose order keeps writes from being lost:
+//
+//  1. Judge says which partitions to close. From then on no operation begins in
+//     them.
+//  2. The driver takes the sums of what Unsummed lists, and gives them to
+//     SetSums. It waits for the operation that still runs in a partition, so a
+//     sum covers every write that was answered here.
+//  3. Answer says what the claimant is told.
 type Judgement struct {
 	claim   Claim
 	parts   []int
 	answers []Answer
 	open    []int // of answers: accepted, and what is held here is not known yet
 
-	// Yielded counts the partitions that this member served until now.
+	// Yielded counts the partitions that this member served until now, or claimed.
 	Yielded int
 }
 
@@ -31,7 +35,11 @@ type Sum struct {
 	Known  bool
 }
 
-// Judge decides on the claim of from.
+// Judge is the voter's part of a claim: it decides, for each partition, whether
+// this member agrees that from becomes the owner. To agree is to promise: this
+// member stops serving the partition, and refuses all older claims of it. It
+// refuses while an owner that may be alive has not been asked or sees another
+// ring, and while another claimant may be about to become the owner.
 func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, Todo) {
 	same := c.view.Table.Fingerprint() == r.Ring
 	j := &Judgement{claim: Claim{r.Epoch, from}, parts: r.Parts, answers: make([]Answer, len(r.Parts))}
@@ -90,8 +98,9 @@ func (j *Judgement) SetSums(sums []Sum) (all bool) {
 	return len(open) == 0
 }
 
-// Answer is what the claimant is told, and of how many partitions it is told to
-// ask again because the sum is not known: what runs in them is about to end.
+// Answer is what the claimant is told. busy counts the partitions whose sum is
+// not known: the claimant is told to ask for them again, as the operation that
+// runs in them is about to end.
 func (c *Core) Answer(now time.Duration, j *Judgement) (answers []Answer, busy int) {
 	for _, i := range j.open {
 		j.answers[i] = Answer{Status: Early, Epoch: j.claim.Epoch}

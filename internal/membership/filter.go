@@ -1,4 +1,4 @@
-package node
+package membership
 
 import (
 	"encoding/binary"
@@ -88,8 +88,8 @@ func (r *gossipRefusals) total() (n int64) {
 }
 
 // newFilter opens the transport of a member's gossip. It may set the port in mc.
-func newFilter(mc *memberlist.Config, cfg Config, refused *gossipRefusals) (*filter, error) {
-	inner, err := cfg.Network.Gossip(cfg.Gossip)
+func newFilter(mc *memberlist.Config, cfg *Config, refused *gossipRefusals) (*filter, error) {
+	inner, err := cfg.Transport(cfg.Address)
 	if err == nil && inner == nil {
 		inner, err = hostGossip(mc)
 	}
@@ -101,7 +101,7 @@ func newFilter(mc *memberlist.Config, cfg Config, refused *gossipRefusals) (*fil
 		aware = unawareTransport{inner}
 	}
 	f := &filter{
-		NodeAwareTransport: aware, encrypted: len(cfg.GossipKeys) > 0, refused: refused,
+		NodeAwareTransport: aware, encrypted: len(cfg.Keys) > 0, refused: refused,
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), slots: make(chan struct{}, maxGossipStreams), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	f.loops.Go(f.passPackets)

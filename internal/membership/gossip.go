@@ -1,24 +1,20 @@
-package node
+package membership
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
-	"math/rand/v2"
 	"net"
-	"slices"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
-	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
@@ -37,15 +33,14 @@ const (
 	rejoinFirst     = 100 * time.Millisecond
 	rejoinInterval  = 3 * time.Second
 	lonelyWarn      = 2 * time.Second
-	noNodeWarn      = 5 * time.Second
 	rememberedPeers = 1024
 	rejoinAtOnce    = 8
 )
 
 // heard is the newest that gossip said of one boot of a member.
 type heard struct {
-	ID     ID
-	Meta   Meta
+	ID     member.ID
+	Meta   member.Meta
 	Gossip string // host:port
 	Alive  bool
 	Left   bool // it said good-bye; otherwise it was found dead
@@ -60,7 +55,7 @@ type gossip struct {
 	filter  *filter
 	refused gossipRefusals
 	log     *slog.Logger
-	self    ID
+	self    member.ID
 	addr    string // this member's own gossip address
 	now     func() time.Time
 	wake    wait.Wake
@@ -71,13 +66,13 @@ type gossip struct {
 	heard  map[string]heard // by gossip name
 }
 
-func startGossip(cfg Config, self ID, meta Meta, log *slog.Logger) (*gossip, error) {
+func startGossip(cfg *Config, meta member.Meta) (*gossip, error) {
 	encoded, err := meta.Encode()
 	if err != nil {
 		return nil, err
 	}
 	g := &gossip{
-		log: log, self: self, now: cfg.Now, wake: wait.NewWake(),
+		log: cfg.Log, self: cfg.Self, now: cfg.Clock.Now, wake: wait.NewWake(),
 		meta: encoded, params: meta.Params, heard: make(map[string]heard),
 	}
 	mc, err := g.config(cfg)
@@ -86,16 +81,16 @@ func startGossip(cfg Config, self ID, meta Meta, log *slog.Logger) (*gossip, err
 	}
 	if g.list, err = memberlist.Create(mc); err != nil {
 		_ = g.filter.Shutdown() // whatever it says, the first error counts
-		return nil, cannotListen("tcp", "gossip", cfg.Gossip, err)
+		return nil, cfg.CannotListen(err)
 	}
 	g.addr = g.list.LocalNode().Address() // read once: memberlist writes its node when the metadata changes
 	return g, nil
 }
 
-func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
-	host, port, err := net.SplitHostPort(cfg.Gossip)
+func (g *gossip) config(cfg *Config) (*memberlist.Config, error) {
+	host, port, err := net.SplitHostPort(cfg.Address)
 	if err != nil {
-		return nil, fieldError("gossip", cfg.Gossip, "must be host:port")
+		return nil, fmt.Errorf("gossip address %q: must be host:port", cfg.Address)
 	}
 	mc := memberlist.DefaultLANConfig()
 	mc.Name = g.self.String()
@@ -105,7 +100,7 @@ func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
 		mc.BindAddr = "127.0.0.1"
 	}
 	if mc.BindPort, err = strconv.Atoi(port); err != nil {
-		return nil, fieldError("gossip", cfg.Gossip, "the port must be a number")
+		return nil, fmt.Errorf("gossip address %q: the port must be a number", cfg.Address)
 	}
 	mc.AdvertisePort = mc.BindPort
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
@@ -117,21 +112,21 @@ func (g *gossip) config(cfg Config) (*memberlist.Config, error) {
 	mc.EnableCompression = false
 	mc.Delegate, mc.Events, mc.Alive, mc.Merge = g, g, g, g
 	mc.Logger = log.New(&logWriter{log: g.log, cluster: cfg.Cluster, refused: &g.refused}, "", 0)
-	if len(cfg.GossipKeys) > 0 {
-		if mc.Keyring, err = memberlist.NewKeyring(cfg.GossipKeys[1:], cfg.GossipKeys[0]); err != nil {
+	if len(cfg.Keys) > 0 {
+		if mc.Keyring, err = memberlist.NewKeyring(cfg.Keys[1:], cfg.Keys[0]); err != nil {
 			return nil, fmt.Errorf("-gossip-key-file: %w", err)
 		}
 		mc.GossipVerifyIncoming, mc.GossipVerifyOutgoing = true, true
 	}
 	if g.filter, err = newFilter(mc, cfg, &g.refused); err != nil {
-		return nil, cannotListen("tcp", "gossip", cfg.Gossip, err)
+		return nil, cfg.CannotListen(err)
 	}
 	mc.Transport = g.filter
 	return mc, nil
 }
 
 // announce changes what this member says of itself.
-func (g *gossip) announce(meta Meta) error {
+func (g *gossip) announce(meta member.Meta) error {
 	encoded, err := meta.Encode()
 	if err != nil {
 		return err
@@ -244,101 +239,6 @@ func (g *gossip) join(addresses []string) (int, error) {
 	return n, nil
 }
 
-// rejoin contacts, every few seconds, the seeds and every member ever seen
-// that gossip does not know as alive. memberlist itself forgets the dead after
-// 30 s and would never mend a longer partition. Seeds are resolved anew each time.
-func (g *gossip) rejoin(ctx context.Context, seeds []string) {
-	if planted.Is(planted.NoRejoin) {
-		return
-	}
-	seen := make(map[string]struct{})
-	var last error
-	lonely, warned := time.Duration(0), false
-	for pause := rejoinFirst; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause + rand.N(pause/2)):
-		}
-		lonely += pause
-		alive := make(map[string]bool)
-		for _, h := range g.snapshot() {
-			alive[h.Gossip] = alive[h.Gossip] || h.Alive
-			if len(seen) < rememberedPeers {
-				seen[h.Gossip] = struct{}{}
-			}
-		}
-		var missing []string
-		for address := range seen {
-			if !alive[address] {
-				missing = append(missing, address)
-			}
-		}
-		for _, seed := range seeds {
-			if !alive[seed] && !g.isSelf(seed) {
-				missing = append(missing, seed)
-			}
-		}
-		if err := g.joinEach(ctx, missing); err != nil {
-			last = err
-		}
-		// A member that knows nobody tries often at first: the seeds may be
-		// starting at this moment.
-		switch {
-		case slices.ContainsFunc(g.snapshot(), func(h heard) bool { return h.Alive }):
-			pause, lonely, warned = rejoinInterval, 0, false
-		case len(seeds) > 0:
-			pause = min(2*pause, rejoinInterval)
-			if lonely > lonelyWarn && !warned && last != nil {
-				warned = true
-				g.log.Warn("no seed answers; going on alone, and trying again every few seconds: is it a -gossip address, and are -cluster and -gossip-key-file the same there?", "error", last)
-			}
-		default:
-			pause = rejoinInterval
-		}
-	}
-}
-
-// warnOfNoNode warns, once, of a router that was told of no member to join and
-// that none has joined: it would refuse all requests for ever.
-func (n *Node) warnOfNoNode(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-time.After(noNodeWarn):
-	}
-	if len(n.View().Nodes()) == 0 {
-		n.log.Warn("no node is known, so every request is answered 503: give -join the -gossip address of a member, or start nodes that join this router")
-	}
-}
-
-// joinEach contacts every address by itself, for one that is dead costs two
-// seconds: a few at a time. It returns the last error.
-func (g *gossip) joinEach(ctx context.Context, addresses []string) (last error) {
-	var mu sync.Mutex // guards last
-	var group errgroup.Group
-	group.SetLimit(rejoinAtOnce)
-	for _, address := range addresses {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			n, err := g.join([]string{address})
-			switch {
-			case n > 0 && err == nil:
-				g.log.Debug("rejoined", "address", address)
-			case err != nil:
-				mu.Lock()
-				defer mu.Unlock()
-				last = err
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // none returns an error
-	return last
-}
-
 // isSelf says whether a seed is this member's own address, which every member
 // of a cluster with one list of seeds finds in it.
 func (g *gossip) isSelf(address string) bool {
@@ -421,4 +321,45 @@ func flatten(err error) string {
 		lines[i] = strings.TrimLeft(strings.TrimSpace(line), "* ")
 	}
 	return strings.Join(lines, " ")
+}
+
+// admits is what gossip alone says. Role "" is any.
+func (g *gossip) admits(id member.ID, role member.Role, from netip.Addr) member.Refusal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h, known := g.heard[id.String()]
+	switch {
+	case !known, role != "" && h.Meta.Role != role:
+		return member.Stranger
+	case h.Left && !h.Alive:
+		return member.Ended
+	case !h.isAt(from):
+		return member.OtherAddress
+	default:
+		return ""
+	}
+}
+
+func (g *gossip) isAlive(id member.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.heard[id.String()].Alive
+}
+
+// hasAddress says whether some member is at an address.
+func (g *gossip) hasAddress(from netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, h := range g.heard {
+		if h.isAt(from) {
+			return true
+		}
+	}
+	return false
+}
+
+// isAt says whether the member's peer port is at an address, or its gossip: a
+// router has no peer port, and a member may advertise a name for its own.
+func (h *heard) isAt(from netip.Addr) bool {
+	return from.IsValid() && (member.IPOf(h.Meta.Peer) == from || member.IPOf(h.Gossip) == from)
 }

@@ -1,0 +1,370 @@
+package membership
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/wait"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// keepDead is how long a member that has ended is still shown.
+const keepDead = time.Minute
+
+// Config is what Members needs. All of it is required but Keys and Seeds.
+type Config struct {
+	Self   member.ID
+	Params ring.Params
+
+	Cluster   string
+	Address   string   // of gossip, host:port
+	Advertise string   // the host that others reach it at, where Address is a wildcard
+	Keys      [][]byte // of gossip: the first one encrypts, all decrypt; none for plain text
+	Seeds     []string // gossip addresses of members to join
+	// Transport opens the network of gossip; its result is nil for memberlist's.
+	Transport func(address string) (memberlist.Transport, error)
+	// CannotListen says what is wrong with Address where it cannot be opened.
+	CannotListen func(err error) error
+
+	// Connected says whether the link to a boot is up. Answers calls an address
+	// to see whether the process of a boot is there.
+	Connected func(id member.ID) bool
+	Answers   func(ctx context.Context, id member.ID, address string) bool
+	// Changed is told of each new view, by the loop: one after the other.
+	Changed func(last, view *member.View)
+
+	Clock    clock.Clock
+	Log      *slog.Logger
+	Events   *events.Log
+	Pulse    *wait.Pulse
+	Counters *metric.Set
+}
+
+// Members joins what gossip says with what the links see, and publishes the view.
+// Its loop is the only writer of views.
+type Members struct {
+	cfg    Config
+	gossip *gossip // nil until Start
+	view   atomic.Pointer[member.View]
+	wake   wait.Wake
+	mends  chan member.ID
+
+	mended *metric.Counter
+
+	mu     sync.Mutex // guards what follows
+	own    member.Meta
+	gone   map[member.ID]string       // why a boot is gone, until gossip forgets it or it answers again
+	told   map[member.ID]member.State // what boots said of themselves on their links, ahead of gossip
+	deaths map[string][]time.Duration // when boots of a name ended without a good-bye, for a minute
+	counts map[member.ID]int          // how many deaths of this member's name a boot has seen
+}
+
+// New returns the members of a cluster that this one has not joined yet: itself.
+func New(cfg Config, own member.Meta) (*Members, error) {
+	m := &Members{
+		cfg: cfg, own: own, wake: wait.NewWake(), mends: make(chan member.ID, 1),
+		gone: make(map[member.ID]string), told: make(map[member.ID]member.State), deaths: make(map[string][]time.Duration), counts: make(map[member.ID]int),
+		mended: cfg.Counters.Counter("mended_views", "Exchanges of members because rings differed, or a member did not know this one."),
+	}
+	empty, err := member.NewView(cfg.Self, nil, cfg.Params, nil)
+	if err != nil {
+		return nil, err
+	}
+	m.view.Store(empty)
+	return m, nil
+}
+
+// SetOwn changes what this member says of itself before it has started.
+func (m *Members) SetOwn(own member.Meta) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.own = own
+}
+
+// Start opens gossip.
+func (m *Members) Start() (err error) {
+	m.gossip, err = startGossip(&m.cfg, m.own)
+	return err
+}
+
+// View returns the newest view.
+func (m *Members) View() *member.View { return m.view.Load() }
+
+// SetView is for tests: it makes a view the newest one.
+func (m *Members) SetView(view *member.View) { m.view.Store(view) }
+
+// Run keeps the view up to date until ctx ends.
+func (m *Members) Run(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		m.Update()
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.gossip.wake:
+		case <-m.wake:
+		case <-tick.C:
+			m.gossip.forget(m.cfg.Clock.Now().Add(-keepDead))
+		}
+	}
+}
+
+// Recheck looks at all facts anew, soon.
+func (m *Members) Recheck() { m.wake.Kick() }
+
+// Update computes the view from the newest facts and, if it differs, publishes it
+// and lets all else follow.
+func (m *Members) Update() {
+	last := m.view.Load()
+	members := m.collect()
+	if last.Shows(members) {
+		return
+	}
+	view, err := member.NewView(m.cfg.Self, members, m.cfg.Params, last)
+	if err != nil {
+		m.cfg.Log.Error("no ring from this view, the last one stays", "error", err)
+		return
+	}
+	m.view.Store(view)
+	m.noteChanges(last, view)
+	m.cfg.Changed(last, view)
+	m.cfg.Pulse.Beat()
+}
+
+// collect returns all members, sorted as a View has them.
+func (m *Members) collect() []*member.Member {
+	all := m.gossip.snapshot()
+	answers := make(map[member.ID]bool)
+	for _, h := range all {
+		answers[h.ID] = m.cfg.Connected(h.ID) // which it is not after two seconds of silence
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	newest := m.newestLocked(all, answers)
+	self := m.cfg.Self
+	members := []*member.Member{{ID: self, Meta: m.own, Gossip: m.gossip.addr, Up: true, Since: m.cfg.Clock.Started()}}
+	known := make(map[member.ID]bool, len(all))
+	for _, h := range all {
+		known[h.ID] = true
+		gone := m.gone[h.ID] != ""
+		meta := h.Meta
+		meta.State = max(meta.State, m.told[h.ID]) // states only go forward
+		members = append(members, &member.Member{
+			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive, Refused: gone, Left: h.Left && !h.Alive,
+			Up: h.Alive && !gone && newest[h.ID.Name] == h.ID.Boot,
+		})
+	}
+	m.forgetLocked(known)
+	member.Sort(members)
+	return members
+}
+
+// newestLocked returns which boot goes by each name.
+func (m *Members) newestLocked(all []heard, answers map[member.ID]bool) map[string]string {
+	self := m.cfg.Self
+	newest := map[string]string{self.Name: self.Boot}
+	for _, h := range all {
+		if h.Alive && m.gone[h.ID] == "" && h.ID.Boot > newest[h.ID.Name] && h.ID.Name != self.Name {
+			newest[h.ID.Name] = h.ID.Boot
+		}
+	}
+	// A boot that answers on its link keeps its name: a newer one with the same
+	// name is an intruder, which will find that out and leave.
+	for _, h := range all {
+		if answers[h.ID] && h.Alive && m.gone[h.ID] == "" {
+			newest[h.ID.Name] = h.ID.Boot
+		}
+	}
+	return newest
+}
+
+// forgetLocked drops what is known of boots that gossip has forgotten.
+func (m *Members) forgetLocked(known map[member.ID]bool) {
+	for id := range m.gone {
+		if !known[id] {
+			delete(m.gone, id)
+		}
+	}
+	for id := range m.told {
+		if !known[id] {
+			delete(m.told, id)
+		}
+	}
+	for id := range m.counts {
+		if !known[id] {
+			delete(m.counts, id)
+		}
+	}
+}
+
+// noteChanges puts who came and who went into the event log.
+func (m *Members) noteChanges(last, view *member.View) {
+	add := func(kind string, who *member.Member) {
+		m.cfg.Events.Add(kind, "member", who.Name, "boot", who.Boot, "role", who.Role)
+	}
+	for _, who := range view.Members {
+		old := last.Member(who.ID)
+		switch {
+		case who.ID == m.cfg.Self:
+		case who.Up && old == nil:
+			add("joined", who)
+		case who.Up && !old.Up: // a cut has healed, or a frozen process goes on
+			add("healed", who)
+		case !who.Up && old != nil && old.Up && (who.Left || who.State == member.StateLeaving):
+			add("left", who)
+		case !who.Up && old != nil && old.Up:
+			m.noteDeath(who.Name)
+			add("ended", who)
+		case who.Up && old.State != who.State:
+			m.cfg.Events.Add(who.State.String(), "member", who.Name, "boot", who.Boot)
+		}
+	}
+}
+
+// SetGone records that a boot's process has ended: its link broke or could not be
+// made, and a dial was refused, or its address answers as another boot.
+func (m *Members) SetGone(id member.ID, why string) {
+	m.mu.Lock()
+	_, already := m.gone[id]
+	m.gone[id] = why
+	m.mu.Unlock()
+	if !already {
+		m.cfg.Log.Warn("member is gone", "member", id.Name, "boot", id.Boot, "why", why)
+		m.cfg.Events.Add("gone", "member", id.Name, "boot", id.Boot, "why", why)
+		m.Recheck()
+	}
+}
+
+// SetBack takes SetGone back: the boot has answered.
+func (m *Members) SetBack(id member.ID) {
+	m.mu.Lock()
+	_, was := m.gone[id]
+	delete(m.gone, id)
+	m.mu.Unlock()
+	if was {
+		m.cfg.Log.Info("member answers again", "member", id.Name, "boot", id.Boot)
+		m.Recheck()
+	}
+}
+
+// isGone says whether a boot's process is held to have ended.
+func (m *Members) isGone(id member.ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.gone[id] != ""
+}
+
+// setTold records what a boot said of itself on its link.
+func (m *Members) setTold(id member.ID, state member.State) {
+	m.mu.Lock()
+	news := state > m.told[id]
+	if news {
+		m.told[id] = state
+	}
+	m.mu.Unlock()
+	if news {
+		m.Recheck()
+	}
+}
+
+// SetState changes what this member says of itself, here at once and to the
+// others by gossip and on the links.
+func (m *Members) SetState(s member.State) error {
+	return m.announce(func(own *member.Meta) { own.State = s })
+}
+
+// SetAppDown changes what this member says of the application beside it.
+func (m *Members) SetAppDown(down bool) error {
+	return m.announce(func(own *member.Meta) { own.AppDown = down })
+}
+
+func (m *Members) announce(change func(own *member.Meta)) error {
+	m.mu.Lock()
+	change(&m.own)
+	meta := m.own
+	m.mu.Unlock()
+	m.Recheck()
+	return m.gossip.announce(meta)
+}
+
+// State is what this member says of itself.
+func (m *Members) State() member.State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.own.State
+}
+
+// Leave says good-bye, so that the others need not find out. Shutdown ends
+// gossip.
+func (m *Members) Leave() {
+	if m.gossip != nil {
+		m.gossip.leave()
+	}
+}
+
+// Shutdown ends gossip. memberlist does not wait for its goroutines.
+func (m *Members) Shutdown() {
+	if m.gossip != nil {
+		m.gossip.shutdown()
+	}
+}
+
+// Refused counts the packets and connections of gossip that no member of this
+// cluster sends, by reason.
+func (m *Members) Refused() map[string]int64 {
+	if m.gossip == nil {
+		return nil
+	}
+	return m.gossip.refused.byReason()
+}
+
+// Mend asks for a full exchange of members with one whose ring differs, or that
+// does not know this member yet.
+func (m *Members) Mend(id member.ID) {
+	select {
+	case m.mends <- id:
+	default: // one is due already, and the rings will be compared again
+	}
+}
+
+// Mender makes these exchanges until ctx ends.
+func (m *Members) Mender(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-m.mends:
+			if who := m.View().Member(id); who != nil {
+				m.mended.Add(1)
+				if _, err := m.gossip.join([]string{who.Gossip}); err != nil {
+					m.cfg.Log.Debug("exchange members", "member", id.Name, "error", err)
+				}
+			}
+		}
+	}
+}
+
+// Admits says whether a boot may connect to the peer port from an address. One
+// that gossip holds for dead may be frozen or cut off, and comes back by
+// connecting; unless its host has said that the process has ended.
+func (m *Members) Admits(id member.ID, role member.Role, from netip.Addr) member.Refusal {
+	why := m.gossip.admits(id, role, from)
+	if why == "" && !m.gossip.isAlive(id) && m.isGone(id) {
+		return member.Ended
+	}
+	return why
+}
+
+// KnowsAddress says whether some member is at an address.
+func (m *Members) KnowsAddress(from netip.Addr) bool { return m.gossip.hasAddress(from) }

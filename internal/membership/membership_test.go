@@ -1,0 +1,151 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/wait"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// id is the given boot of a member: a later one has the larger number.
+func id(name string, boot int) member.ID {
+	return member.ID{Name: name, Boot: fmt.Sprintf("%012x%08x", boot, 7)}
+}
+
+// config is that of a member which gossips on a network of its own.
+func config(name string) Config {
+	return Config{
+		Self: id(name, 1), Params: ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}, Cluster: "holdfast", Address: "127.0.0.1:1",
+		Transport: func(string) (memberlist.Transport, error) {
+			var network memberlist.MockNetwork
+			return network.NewTransport("alone"), nil
+		},
+		CannotListen: func(err error) error { return err },
+		Connected:    func(member.ID) bool { return false },
+		Answers:      func(context.Context, member.ID, string) bool { return false },
+		Changed:      func(_, _ *member.View) {},
+		Clock:        clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Events: events.New(time.Now), Pulse: new(wait.Pulse), Counters: new(metric.Set),
+	}
+}
+
+// gossiping is a member that has a gossip in which the test speaks.
+func gossiping(t *testing.T, cfg Config) *Members {
+	t.Helper()
+	m, err := New(cfg, member.Meta{Role: member.RoleNode, State: member.StateReady, Params: cfg.Params.String()})
+	require.NoError(t, err)
+	require.NoError(t, m.Start())
+	t.Cleanup(m.Shutdown)
+	return m
+}
+
+func (m *Members) hear(id member.ID, alive, left bool) {
+	m.gossip.mu.Lock()
+	defer m.gossip.mu.Unlock()
+	m.gossip.heard[id.String()] = heard{ID: id, Meta: member.Meta{Role: member.RoleNode, State: member.StateReady}, Alive: alive, Left: left, Since: time.Now()}
+}
+
+// One boot of each name takes part at most: the newest that gossip knows as
+// alive and whose address has not refused a connection.
+func TestNewestBootThatIsNotGoneTakesPart(t *testing.T) {
+	n := gossiping(t, config("a"))
+	rapid.Check(t, func(t *rapid.T) {
+		clear(n.gossip.heard)
+		clear(n.gone)
+		want := map[string]int{"a": 1}
+		type fact struct{ alive, left, gone bool }
+		facts := make(map[member.ID]fact)
+		for _, name := range []string{"a", "b", "c"} {
+			for boot := 1; boot <= 3; boot++ {
+				if name == "a" && boot == 1 || rapid.Bool().Draw(t, "unknown") {
+					continue
+				}
+				f := fact{rapid.Bool().Draw(t, "alive"), rapid.Bool().Draw(t, "left"), rapid.Bool().Draw(t, "gone")}
+				facts[id(name, boot)] = f
+				n.hear(id(name, boot), f.alive, f.left)
+				if f.gone {
+					n.gone[id(name, boot)] = "refused"
+				}
+				if name != "a" && f.alive && !f.gone {
+					want[name] = boot
+				}
+			}
+		}
+		v, err := member.NewView(n.cfg.Self, n.collect(), n.cfg.Params, n.View())
+		require.NoError(t, err)
+		for _, name := range []string{"a", "b", "c"} {
+			if want[name] == 0 {
+				require.Nil(t, v.Named(name))
+				continue
+			}
+			require.Equal(t, id(name, want[name]), v.Named(name).ID)
+		}
+		for id, f := range facts {
+			m := v.Member(id)
+			require.Equal(t, f.gone || !f.alive, m.Gone, "%s", id)
+			require.Equal(t, f.gone, m.Refused)
+			require.Equal(t, f.left && !f.alive, m.Left)
+			require.Equal(t, want[id.Name] == boot(id), m.Up, "%s", id)
+		}
+	})
+}
+
+func boot(id member.ID) (n int) {
+	_, _ = fmt.Sscanf(id.Boot[:12], "%x", &n)
+	return n
+}
+
+// States only go forward, whichever way the news takes.
+func TestNewerStateCounts(t *testing.T) {
+	t.Parallel()
+	n := gossiping(t, config("a"))
+	b := id("b", 1)
+	n.hear(b, true, false)
+	see := func() member.State {
+		n.Update()
+		return n.View().Member(b).State
+	}
+	require.Equal(t, member.StateReady, see())
+	n.setTold(b, member.StateJoining)
+	require.Equal(t, member.StateReady, see())
+	n.setTold(b, member.StateLeaving)
+	require.Equal(t, member.StateLeaving, see())
+	require.Empty(t, n.View().CopyHolders(0), "a leaving node owns nothing")
+
+	n.gossip.mu.Lock()
+	delete(n.gossip.heard, b.String())
+	n.gossip.mu.Unlock()
+	n.SetGone(b, "refused")
+	n.Update()
+	require.Empty(t, n.told, "what gossip has forgotten is forgotten here")
+	require.Empty(t, n.gone)
+}
+
+// The order of the map in which gossip is kept is random; views must not be.
+func TestSnapshotOrderDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	n := gossiping(t, config("a"))
+	for i := range 20 {
+		n.hear(id(fmt.Sprint("m", i%7), rand.IntN(9)+1), i%3 != 0, false)
+	}
+	first, err := member.NewView(n.cfg.Self, n.collect(), n.cfg.Params, nil)
+	require.NoError(t, err)
+	for range 5 {
+		again, err := member.NewView(n.cfg.Self, n.collect(), n.cfg.Params, nil)
+		require.NoError(t, err)
+		require.Equal(t, first.Members, again.Members)
+		require.Equal(t, first.Table.Fingerprint(), again.Table.Fingerprint())
+	}
+}

@@ -1,0 +1,76 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/planted"
+)
+
+// nameCheck is how often a member looks which other process has its name, while
+// gossip knows of one.
+const nameCheck = time.Second
+
+// NameTaken says that a running process has this member's name.
+type NameTaken struct {
+	Name string
+	By   member.ID
+	Peer string // its address
+	Pid  int
+}
+
+func (e *NameTaken) Error() string {
+	return fmt.Sprintf("-name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
+		e.Name, e.Peer, e.By.Boot, e.Pid)
+}
+
+// goesBefore says whether another boot of this member's name keeps it: one that
+// takes part already goes before one that is about to, and of two alike the
+// newer one does, so that never both stop.
+func (m *Members) goesBefore(other heard) bool {
+	theirs, ours := other.Meta.State > member.StateJoining, m.State() > member.StateJoining
+	if theirs != ours {
+		return theirs
+	}
+	return other.ID.Boot > m.cfg.Self.Boot
+}
+
+// CheckName makes sure that no running process keeps this member's name from it.
+// A boot that gossip still knows but that does not answer is this member's own
+// past. Its error is a *NameTaken.
+func (m *Members) CheckName(ctx context.Context) error {
+	if planted.Is(planted.SameName) {
+		return nil
+	}
+	for _, h := range m.gossip.snapshot() {
+		if !h.Alive || h.ID.Name != m.cfg.Self.Name || h.Meta.Peer == "" || !m.goesBefore(h) {
+			continue
+		}
+		if m.cfg.Answers(ctx, h.ID, h.Meta.Peer) {
+			return &NameTaken{h.ID.Name, h.ID, h.Meta.Peer, h.Meta.Pid}
+		}
+	}
+	return nil
+}
+
+// WatchName calls taken when this member meets another process with its name that
+// goes before it: one that was started at the same moment, or on the other side
+// of a cut. Two with one name would take each other's partitions for ever. It
+// returns after that, or when ctx ends.
+func (m *Members) WatchName(ctx context.Context, taken func(error)) {
+	tick := time.NewTicker(nameCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := m.CheckName(ctx); err != nil && ctx.Err() == nil {
+			taken(err)
+			return
+		}
+	}
+}

@@ -1,0 +1,370 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/wait"
+	"github.com/seed-95a32959/holdfast/peer"
+)
+
+const (
+	heartbeatInterval = 200 * time.Millisecond
+	heartbeatTimeout  = time.Second
+	dialTimeout       = time.Second
+	redialMin         = time.Millisecond
+	redialMax         = time.Second
+	// SilentLimit is how long a connection may leave every heartbeat unanswered
+	// before it is given up. After a cut that lasted long, TCP would try it
+	// again only after as long once more, while a new one works at once.
+	SilentLimit = 2 * time.Second
+	// lately is how recently a member must have answered to be held for alive.
+	lately = time.Second
+	// goodTrip is a round trip after which a reading of the peer's clock is
+	// always taken, and readingLasts for how long one keeps worse ones out.
+	goodTrip     = 50 * time.Millisecond
+	readingLasts = 10 * time.Second
+	// recheck is how often a wait for a connection looks all the same.
+	recheck = 20 * time.Millisecond
+)
+
+// Link is this member's side of the connections to one boot of one node: a main
+// one for requests and heartbeats, and a second one for bulk transfers.
+type Link struct {
+	mesh *Mesh
+	id   member.ID
+	addr string // peer address
+	log  *slog.Logger
+	beat wait.Wake // send a heartbeat now
+	stop context.CancelFunc
+	made time.Duration // since the process's start
+	// heard is when the newest heartbeat that the peer has answered with a lease
+	// was sent, in nanoseconds since the process's start, 0 for never.
+	heard atomic.Int64
+	// offset is how far the peer's clock is ahead, in nanoseconds, give or take
+	// half a round trip.
+	offset atomic.Int64
+	// trip is the round trip by which offset was found, in nanoseconds, and readAt
+	// when, since the process's start, which is the heartbeats' own.
+	trip   atomic.Int64
+	readAt time.Duration
+
+	mu          sync.Mutex // guards what follows
+	main, bulk  *peer.Link
+	bulkDialing chan struct{}
+	ring        string        // its fingerprint, as the peer last said
+	differs     time.Duration // since when it differs from ours, 0 for not
+}
+
+func newLink(m *Mesh, id member.ID, address string) *Link {
+	return &Link{
+		mesh: m, id: id, addr: address, log: m.cfg.Log.With("member", id.Name),
+		beat: wait.NewWake(), made: m.cfg.Clock.Since(),
+	}
+}
+
+// ID is the boot that the link is to.
+func (l *Link) ID() member.ID { return l.id }
+
+// Beat sends a heartbeat out of turn.
+func (l *Link) Beat() { l.beat.Kick() }
+
+// Call implements replication.Peer over the main connection.
+func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+	l.mu.Lock()
+	main := l.main
+	l.mu.Unlock()
+	if main == nil {
+		return nil, fmt.Errorf("%s: %w", l.id.Name, ErrNoLink)
+	}
+	return main.Call(ctx, typ, payload)
+}
+
+// Bulk is replication.Peer over the second connection.
+type Bulk struct{ *Link }
+
+// Bulk returns the way for large transfers.
+func (l *Link) Bulk() Bulk { return Bulk{l} }
+
+// Call dials the second connection when it is first needed.
+func (b Bulk) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+	bulk, err := b.connectBulk(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return bulk.Call(ctx, typ, payload)
+}
+
+func (l *Link) connectBulk(ctx context.Context) (*peer.Link, error) {
+	for {
+		l.mu.Lock()
+		if l.main == nil {
+			l.mu.Unlock()
+			return nil, fmt.Errorf("%s: %w", l.id.Name, ErrNoLink)
+		}
+		if l.bulk != nil && l.bulk.Err() == nil {
+			defer l.mu.Unlock()
+			return l.bulk, nil
+		}
+		if dialing := l.bulkDialing; dialing != nil {
+			l.mu.Unlock()
+			select {
+			case <-dialing:
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		dialing := make(chan struct{})
+		l.bulkDialing = dialing
+		old := l.bulk
+		l.mu.Unlock()
+		if old != nil {
+			old.Close()
+		}
+		return l.dialBulk(ctx, dialing)
+	}
+}
+
+// dialBulk makes the second connection. dialing closes when it is there, or not.
+func (l *Link) dialBulk(ctx context.Context, dialing chan struct{}) (*peer.Link, error) {
+	bulk, err := l.connect(ctx)
+	l.mu.Lock()
+	l.bulkDialing = nil
+	lost := l.main == nil // and disconnect has closed all that it knew
+	if err == nil && !lost {
+		l.bulk = bulk
+	}
+	l.mu.Unlock()
+	close(dialing)
+	if err == nil && lost {
+		bulk.Close()
+		return nil, fmt.Errorf("%s: %w", l.id.Name, ErrNoLink)
+	}
+	return bulk, err
+}
+
+// connect makes one connection and checks that the right boot answers.
+func (l *Link) connect(ctx context.Context) (*peer.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := l.mesh.cfg.Dial(ctx, l.addr)
+	if err != nil {
+		return nil, err
+	}
+	cfg := l.mesh.peerConfig()
+	cfg.Wanted = peer.Identity{Name: l.id.Name, Boot: l.id.Boot}
+	p, err := peer.Connect(ctx, l.mesh.counted(conn), cfg)
+	switch {
+	case errors.Is(err, peer.ErrOther):
+		return nil, errOtherBoot
+	case err != nil:
+		return nil, err
+	}
+	if who := p.Peer(); who.Name != l.id.Name || who.Boot != l.id.Boot {
+		p.Close()
+		return nil, errOtherBoot
+	}
+	return p, nil
+}
+
+// errOtherBoot says that an address answers as another process: the boot that
+// was there has ended.
+var errOtherBoot = errors.New("the address answers as another process")
+
+// refusedPause is how soon a member that was turned away tries again at first:
+// gossip of it may be on its way. refusedSoon is for how long that is likely.
+const (
+	refusedPause = 50 * time.Millisecond
+	refusedSoon  = 5 * time.Second
+)
+
+// turnedAway says whether the right process answered and refused.
+func turnedAway(err error) bool {
+	return errors.Is(err, peer.ErrRefused) && !errors.Is(err, errOtherBoot)
+}
+
+// run keeps the connection up until ctx ends.
+func (l *Link) run(ctx context.Context) {
+	defer l.disconnect()
+	pause, refusedAt := redialMin, time.Duration(0)
+	for ctx.Err() == nil {
+		main, err := l.connect(ctx)
+		if err == nil {
+			pause, refusedAt = redialMin, 0
+			l.use(ctx, main)
+			continue // dial at once: the answer tells a crash from a cut
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if l.note(err); turnedAway(err) {
+			if refusedAt == 0 {
+				refusedAt = l.mesh.cfg.Clock.Since()
+			}
+			if l.mesh.cfg.Clock.Since()-refusedAt < refusedSoon {
+				pause = min(pause, refusedPause)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, redialMax)
+	}
+}
+
+// note says what a dial that failed tells of the member.
+func (l *Link) note(err error) {
+	members := l.mesh.cfg.Members
+	switch {
+	case Refused(err):
+		members.SetGone(l.id, "connection refused at "+l.addr)
+	case errors.Is(err, errOtherBoot):
+		members.SetGone(l.id, err.Error())
+	case turnedAway(err):
+		l.log.Debug("turned away, trying again", "address", l.addr, "error", err)
+		members.Mend(l.id) // gossip misses a member of five once in thirty joins
+	default:
+		l.log.Debug("no peer link", "address", l.addr, "error", err)
+	}
+}
+
+// use has main for the link's main connection until it ends.
+func (l *Link) use(ctx context.Context, main *peer.Link) {
+	l.mu.Lock()
+	l.main = main
+	l.mu.Unlock()
+	if l.mesh.cfg.Connected != nil {
+		l.mesh.cfg.Connected(l.id)
+	}
+	l.mesh.cfg.Members.SetBack(l.id)
+	l.mesh.cfg.Pulse.Beat()
+	l.heartbeats(ctx, main)
+	l.disconnect()
+}
+
+func (l *Link) disconnect() {
+	l.mu.Lock()
+	main, bulk := l.main, l.bulk
+	l.main, l.bulk = nil, nil
+	l.mu.Unlock()
+	for _, s := range l.mesh.sections {
+		if s.Lost != nil {
+			s.Lost(l.id)
+		}
+	}
+	for _, p := range []*peer.Link{main, bulk} {
+		if p != nil {
+			p.Close()
+		}
+	}
+	l.mesh.cfg.Members.Recheck() // a newer boot of the name may take its place now
+}
+
+// heartbeats asks the peer every 200 ms, and whenever the view changes. It
+// returns when the connection has ended or fallen silent.
+func (l *Link) heartbeats(ctx context.Context, main *peer.Link) {
+	tick := time.NewTicker(heartbeatInterval)
+	defer tick.Stop()
+	since := l.mesh.cfg.Clock.Since
+	first, answered := true, since()
+	for {
+		sent := since()
+		err := l.heartbeat(ctx, main, sent)
+		if err == nil {
+			answered = sent
+		}
+		if since()-answered > SilentLimit {
+			l.log.Warn("peer link is silent, trying a new one", "for", since()-answered)
+			return
+		}
+		if err == nil && first {
+			first = false
+			l.mesh.cfg.Pulse.Beat()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-main.Done():
+			return
+		case <-l.beat:
+		case <-tick.C:
+		}
+	}
+}
+
+// heartbeat asks once. An answer that cannot be read is one all the same: the
+// peer is there.
+func (l *Link) heartbeat(ctx context.Context, main *peer.Link, sent time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+	defer cancel()
+	answer, err := main.Call(ctx, TypeBeat, l.mesh.question(l.id))
+	if err != nil {
+		return err
+	}
+	if err := l.mesh.answered(l.id, sent, answer); err != nil {
+		l.log.Warn("heartbeat is not understood", "error", err)
+	}
+	return nil
+}
+
+// SetHeard says that the peer has given a lease in its answer to a heartbeat
+// that was sent at a time since the process's start.
+func (l *Link) SetHeard(sent time.Duration) { l.heard.Store(int64(sent)) }
+
+// readClock takes in what the peer's clock has said in an answer that took so
+// long. The shorter it took, the better the reading: where either side stood
+// still in between, it is off by half of the standstill, and does not take the
+// place of a better one.
+func (l *Link) readClock(clock time.Time, roundTrip time.Duration) {
+	now := l.mesh.cfg.Clock.Since()
+	if l.readAt != 0 && roundTrip > max(goodTrip, 2*time.Duration(l.trip.Load())) && now-l.readAt < readingLasts {
+		return
+	}
+	l.readAt = now
+	l.trip.Store(int64(roundTrip))
+	l.offset.Store(int64(clock.Sub(l.mesh.cfg.Clock.Now().Add(-roundTrip / 2))))
+}
+
+// Connected says whether the main connection is up.
+func (l *Link) Connected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.main != nil && l.main.Err() == nil
+}
+
+// ClockOffset is how far the peer's clock is ahead of this member's.
+func (l *Link) ClockOffset() time.Duration { return time.Duration(l.offset.Load()) }
+
+// RoundTrip is that of the last good reading of the peer's clock.
+func (l *Link) RoundTrip() time.Duration { return time.Duration(l.trip.Load()) }
+
+// LastHeard is when the newest heartbeat was sent that the peer has answered
+// with a lease, since the process's start; 0 for never.
+func (l *Link) LastHeard() time.Duration { return time.Duration(l.heard.Load()) }
+
+// HeardLately says whether the peer has answered within the last second.
+func (l *Link) HeardLately() bool {
+	heard := l.LastHeard()
+	return heard > 0 && l.mesh.cfg.Clock.Since()-heard < lately
+}
+
+// SilentFor says whether the peer has answered no heartbeat that was sent within
+// the last d.
+func (l *Link) SilentFor(d time.Duration) bool {
+	return l.mesh.cfg.Clock.Since()-max(l.made, l.LastHeard()) > d
+}
+
+// Ring returns the fingerprint of the peer's ring as it last said.
+func (l *Link) Ring() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ring
+}

@@ -1,0 +1,74 @@
+package ownership
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+)
+
+// A partition is warm when all has been fetched that its sources have; only
+// then, and only if it is still served by the claim that it was fetched for.
+func TestFetched(t *testing.T) {
+	t.Parallel()
+	n, b, c := still("a"), id("b", 1), id("c", 1)
+	n.see(up("b", 1), up("c", 1))
+	n.fetching(3, 5, b, c)
+	sources, epoch, fetching := n.Sources(3)
+	require.Equal(t, []member.ID{b, c}, sources)
+	require.EqualValues(t, 5, epoch)
+	require.True(t, fetching)
+	sources[0] = c
+	again, _, _ := n.Sources(3)
+	require.Equal(t, []member.ID{b, c}, again, "the caller's are its own")
+
+	n.Fetched(3, 4)
+	require.Equal(t, Fetching, n.gate.Phase(3), "that was for an earlier claim")
+	n.Fetched(3, 5)
+	require.Equal(t, Warm, n.gate.Phase(3))
+	sources, epoch, fetching = n.Sources(3)
+	require.Empty(t, sources)
+	require.EqualValues(t, 5, epoch)
+	require.False(t, fetching)
+
+	n.fetching(4, 5, b)
+	n.do(n.Ponged(n.now, n.now, b, "", only(4, Claim{6, b}), true))
+	n.Fetched(4, 6)
+	require.Equal(t, Away, n.gate.Phase(4), "it is another's by now")
+	sources, _, fetching = n.Sources(4)
+	require.Empty(t, sources)
+	require.False(t, fetching)
+}
+
+// While no source can be reached, what is served is unverified: a source may
+// come back with more.
+func TestUnreached(t *testing.T) {
+	t.Parallel()
+	n, b := still("a"), id("b", 1)
+	n.see(up("b", 1))
+	unverified := func() bool { return n.gate.Decide(3, n.now).Unverified }
+	n.serving(3, 4)
+	require.False(t, n.SetUnreached(3, 4, true), "it is not being fetched")
+	require.False(t, unverified())
+
+	n.fetching(3, 5, b)
+	require.False(t, n.SetUnreached(3, 4, true), "that was for an earlier claim")
+	require.False(t, unverified())
+	require.True(t, n.SetUnreached(3, 5, true))
+	require.True(t, unverified())
+	require.False(t, n.SetUnreached(3, 5, false), "it is back")
+	require.False(t, unverified())
+	require.True(t, n.SetUnreached(3, 5, true))
+	n.Fetched(3, 5)
+	require.False(t, unverified(), "all sources were reached, or have ended")
+
+	// What is unverified because the copies are elsewhere is no more certain when
+	// the sources that there are have been reached.
+	n.fetching(3, 6, b)
+	n.setUnverified(3, true)
+	require.False(t, n.SetUnreached(3, 6, false))
+	require.True(t, unverified())
+	n.Fetched(3, 6)
+	require.True(t, unverified())
+}

@@ -1,0 +1,216 @@
+package ownership
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// partitionOn returns a partition that each of the rings puts on the holders
+// given for it.
+func partitionOn(t *testing.T, holders map[string]string) int {
+	t.Helper()
+	for p := range ring.Partitions {
+		fits := true
+		for names, on := range holders {
+			fits = fits && slices.Equal(tableOf(letters(names)).Holders(p), letters(on))
+		}
+		if fits {
+			return p
+		}
+	}
+	t.Fatalf("no partition is placed as %v", holders)
+	return 0
+}
+
+// A node a, which had a copy or had not, asks where the copies are now.
+func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
+	t.Parallel()
+	const never = -NeverLeft
+	for name, c := range map[string]struct {
+		rings  []string // in order, with the time for which each stood
+		stood  []time.Duration
+		on     map[string]string // the partition's holders by ring
+		owner  string            // by the last claim
+		left   map[string]time.Duration
+		ended  string
+		beyond bool // whether the copies may be out of reach
+	}{
+		"this one has a copy":                  {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": never}},
+		"one that has answered has":            {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "c": never}},
+		"none that has answered has":           {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "d": never}, beyond: true},
+		"those that had have ended":            {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}, ended: "bc"},
+		"one of them may be alive":             {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}, ended: "b", beyond: true},
+		"the ring has not stood":               {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}},
+		"handed over out of reach":             {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": 60*time.Second + 500*time.Millisecond}, beyond: true},
+		"handed over within reach":             {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": 60*time.Second + 500*time.Millisecond, "d": never}},
+		"not handed over yet":                  {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "b", left: map[string]time.Duration{"a": never}},
+		"handed over before that ring":         {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Minute}, on: map[string]string{"abcd": "cd", "ab": "ab"}, owner: "a", left: map[string]time.Duration{"a": time.Second}},
+		"a ring that the owner never knew of":  {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Minute}, on: map[string]string{"abcd": "cd", "ab": "ab"}, owner: "c", left: map[string]time.Duration{"a": never, "b": never}, beyond: true},
+		"handed over while that ring stood":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": time.Second}, beyond: true},
+		"handed over since the last change":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": 2 * time.Minute}, beyond: true},
+		"a ring since that has copied nothing": {rings: []string{"abcd", "abc", "ab"}, stood: []time.Duration{time.Minute, time.Second, time.Second}, on: map[string]string{"abcd": "dc", "ab": "ab"}, owner: "d", left: map[string]time.Duration{"a": never, "b": never}, beyond: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still("a")
+			p := partitionOn(t, c.on)
+			var answered []copyOf
+			for name, left := range c.left {
+				answered = append(answered, copyOf{id(name, 1), left})
+			}
+			at := time.Duration(0)
+			for i, names := range c.rings {
+				seen := pastRing{table: tableOf(letters(names)), ids: make(map[string]member.ID), since: at, proven: c.stood[i] > provenAfter}
+				for _, name := range letters(names) {
+					seen.ids[name] = id(name, 1)
+				}
+				at += c.stood[i]
+				n.history.past = append(n.history.past, seen)
+			}
+			n.history.now = pastRing{table: tableOf([]string{"a"}), ids: map[string]member.ID{"a": n.self}, since: at}
+			var members []*member.Member
+			for _, name := range letters("bcd") {
+				m := up(name, 1)
+				m.Up, m.Left = false, slices.Contains(letters(c.ended), name)
+				members = append(members, m)
+			}
+			n.glance(members...)
+			require.Equal(t, c.beyond, n.outOfReach(p, id(c.owner, 1), answered))
+		})
+	}
+}
+
+// A ring counts as proven when all in it have seen it so for a while. What one
+// node alone makes of a cut that it is noticing does not.
+func TestRingIsProvenByAgreement(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		seen  string        // by b, as it last said: the same ring or another
+		ago   time.Duration // that it was heard
+		stood time.Duration // since they agreed
+		want  bool
+	}{
+		"agreed on for long":       {"same", 0, provenAfter + 1, true},
+		"agreed on for not longer": {"same", 0, provenAfter, false},
+		"agreed on for a while":    {"same", 0, provenAfter / 2, false},
+		"b sees another":           {"other", 0, time.Minute, false},
+		"b is silent":              {"same", 2 * LeaseTime, time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still("a")
+			fingerprint := n.glance(up("b", 1)).Table.Fingerprint()
+			if c.seen != "same" {
+				fingerprint = c.seen
+			}
+			n.answered(id("b", 1), c.ago, fingerprint)
+			n.Tick(n.now)
+			n.pass(c.stood)
+			n.Tick(n.now)
+			require.Equal(t, c.want, n.Stands(n.now))
+			n.glance(up("b", 1), up("c", 1))
+			require.Equal(t, c.want, n.history.past[len(n.history.past)-1].proven)
+			require.False(t, n.Stands(n.now), "the new one has not stood yet")
+		})
+	}
+}
+
+// It stands since they first agreed, however often they have said so since.
+func TestRingStandsSinceItWasFirstAgreedOn(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	fingerprint := n.glance(cluster("ab")...).Table.Fingerprint()
+	const step = LeaseTime / 2
+	for since := time.Duration(0); since < 2*provenAfter; since += step {
+		require.Equal(t, since > provenAfter, n.Stands(n.now), "after %s", since)
+		n.answered(id("b", 1), 0, fingerprint)
+		n.Tick(n.now)
+		n.pass(step)
+	}
+}
+
+// The table is taken over where the names are the same: a restart is no change
+// of placement, and yet the new boot is where the copies are from then on.
+func TestRestartKeepsTheRingAndMovesTheCopies(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	n.see(up("b", 1))
+	since := n.history.now.since
+	n.pass(time.Second)
+	n.see(dead("b", 1), up("b", 2))
+	require.Empty(t, n.history.past)
+	require.Equal(t, since, n.history.now.since)
+	require.Equal(t, id("b", 2), n.history.now.ids["b"])
+	n.see()
+	require.Len(t, n.history.past, 1)
+	require.Equal(t, n.now, n.history.now.since)
+}
+
+func TestPastRingsAreFew(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	for range maxPast + 4 {
+		n.see()
+		n.see(up("b", 1))
+		n.pass(time.Second)
+	}
+	require.Len(t, n.history.past, maxPast)
+	require.Equal(t, n.now-time.Second, n.history.past[maxPast-1].since, "the newest is kept")
+}
+
+// A partition whose copies are all with members that cannot be reached is
+// served, and marked, until it is settled that they do not come back.
+func TestClaimWithoutTheCopiesIsUnverified(t *testing.T) {
+	t.Parallel()
+	without := map[string]string{"abcd": "db", "ac": "ac"}
+	with := map[string]string{"abcd": "dc", "abcde": "ed", "ac": "ac"} // c has one until e joins
+	for name, s := range map[string]struct {
+		on         map[string]string
+		sees       []*member.Member // beside a and c, in the end
+		left       time.Duration    // how long ago c has handed its copy over
+		unverified bool
+	}{
+		"both are silent":                  {on: without, sees: []*member.Member{dead("b", 1), dead("d", 1)}, left: NeverLeft, unverified: true},
+		"one is silent":                    {on: without, sees: []*member.Member{dead("b", 1), refused("d", 1)}, left: NeverLeft, unverified: true},
+		"both have ended":                  {on: without, sees: []*member.Member{refused("b", 1), left("d", 1)}, left: NeverLeft},
+		"one has answered":                 {on: with, sees: []*member.Member{dead("d", 1), dead("e", 1)}, left: NeverLeft},
+		"that one has given it to another": {on: with, sees: []*member.Member{dead("d", 1), dead("e", 1)}, left: settleTime, unverified: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still("a")
+			p := partitionOn(t, s.on)
+			fp := n.glance(cluster("abcd")...).Table.Fingerprint()
+			n.setHolder(p, Claim{4, id(n.view.Table.Owner(p), 1)})
+			for _, name := range letters("bcd") {
+				n.answered(id(name, 1), 0, fp)
+			}
+			n.Tick(n.now)
+			n.pass(provenAfter + LeaseTime)
+			n.glance(cluster("abcde")...)
+			n.pass(2 * settleTime)
+			n.glance(append(cluster("ac"), s.sees...)...)
+			r := n.begin(t, p)
+			answers := make([][]Answer, len(r.Asked))
+			answers[slices.Index(r.Asked, id("c", 1))] = []Answer{{Status: Accepted, Left: s.left}}
+			require.Len(t, n.settle(r, answers...).Open, 1)
+			require.Equal(t, Decision{Verdict: Serve, Unverified: s.unverified, Owner: n.self, Epoch: r.Epoch}, n.gate.Decide(p, n.now))
+
+			n.pass(stableAfter)
+			n.Tick(n.now)
+			require.False(t, n.gate.Decide(p, n.now).Unverified, "those that had the copies are not coming back")
+		})
+	}
+
+	n := still("a")
+	n.see()
+	const p = 3
+	n.serving(p, 4)
+	n.setUnverified(p, true)
+	n.do(n.Ponged(n.now, n.now, id("b", 1), "", only(p, Claim{5, id("b", 1)}), true))
+	n.serving(p, 6)
+	require.False(t, n.gate.Decide(p, n.now).Unverified, "what was given up is marked no more")
+}
