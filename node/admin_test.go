@@ -1,14 +1,11 @@
 package node
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,13 +15,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
 
-// adminDoor looks at the operator's door of a cluster that is well.
+// adminDoor looks at the operator's endpoint of a cluster that is well.
 func adminDoor(t *testing.T, nodes []*Node) {
 	n := nodes[0]
 	put(t, n, "alice", "x")
@@ -38,7 +35,7 @@ func adminDoor(t *testing.T, nodes []*Node) {
 		})
 	}
 	t.Run("ring is the table", func(t *testing.T) {
-		var a admin.Ring
+		var a adminapi.Ring
 		_, body := send(t, "GET", n.office("/admin/ring"), "")
 		require.NoError(t, json.Unmarshal([]byte(body), &a))
 		table := n.View().Table
@@ -58,7 +55,7 @@ func adminDoor(t *testing.T, nodes []*Node) {
 		}
 	})
 	t.Run("a key and who holds it", func(t *testing.T) {
-		var a admin.Key
+		var a adminapi.Key
 		_, body := send(t, "GET", n.office("/admin/ring?key=alice"), "")
 		require.NoError(t, json.Unmarshal([]byte(body), &a))
 		table := n.View().Table
@@ -176,122 +173,49 @@ func shape(path string, v any) (lines []string) {
 	return slices.Compact(lines)
 }
 
-// A page in a browser on this host must not reach the operator's door: not by
-// a name that was made to resolve to it, and not from another site.
-func TestAdminDoorIsClosedToWebPages(t *testing.T) {
-	t.Parallel()
-	n := still(t, "ada", func(c *Config) {
-		c.Admin, c.Advertise, c.AdminHosts = "127.0.0.1:8081", "ops.example", []string{"proxy.example"}
-	})
-	n.see(t, up("bob", 1), up("cyd", 1))
-	door := n.adminHandler()
-	serve := func(method, host string, headers ...string) *httptest.ResponseRecorder {
-		path := "/healthz"
-		switch {
-		case method == "POST":
-			path = "/admin/drain"
-		case method != "GET": // "PATH as GET"
-			method, path = "GET", method
-		}
-		r := httptest.NewRequest(method, path, nil)
-		r.Host = host
-		for i := 0; i+1 < len(headers); i += 2 {
-			r.Header.Set(headers[i], headers[i+1])
-		}
-		w := httptest.NewRecorder()
-		door.ServeHTTP(w, r)
-		return w
-	}
-	for _, host := range []string{"127.0.0.1:8081", "127.0.0.1", "localhost", "localhost:8081", "[::1]:8081", "[::1]", "10.1.2.3:8081", "ops.example", "ops.example:8081", "proxy.example", "Proxy.example:443", "ada:8081"} {
-		require.Equal(t, http.StatusOK, serve("GET", host).Code, host)
-	}
-	for _, host := range []string{"evil.example", "evil.example:8081", "127.0.0.1.evil.example", "localhost.evil.example:8081", "", ":8081"} {
-		w := serve("GET", host)
-		require.Equal(t, http.StatusForbidden, w.Code, host)
-		require.Contains(t, w.Body.String(), "accepted are localhost", host)
-	}
-	for _, headers := range [][]string{
-		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"},
-	} {
-		require.Equal(t, http.StatusForbidden, serve("POST", "127.0.0.1:8081", headers...).Code, "%v", headers)
-		require.Equal(t, StateReady, n.members.State(), "nothing was drained")
-		for _, path := range []string{"/healthz", "/", "/admin/cluster", "/debug/pprof/", "/debug/pprof/profile?seconds=1", "/debug/pprof/cmdline"} {
-			w := serve(path, "127.0.0.1:8081", headers...)
-			require.Equal(t, http.StatusForbidden, w.Code, "%s %v", path, headers)
-			require.Contains(t, w.Body.String(), "problems/cross-site")
-		}
-	}
-	require.Equal(t, http.StatusOK, serve("/", "127.0.0.1:8081", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document").Code, "a link may lead to the dashboard")
-	require.Equal(t, http.StatusForbidden, serve("/admin/stats", "127.0.0.1:8081", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Dest", "document").Code)
-	require.Equal(t, http.StatusForbidden, serve("/", "127.0.0.1:8081", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Dest", "iframe").Code)
-	for _, site := range []string{"same-origin", "none", ""} {
-		require.Equal(t, http.StatusOK, serve("/debug/pprof/cmdline", "127.0.0.1:8081", "Sec-Fetch-Site", site).Code, site)
-	}
-	require.Positive(t, n.statsAnswer().Counters["refused_hosts"])
-	require.Positive(t, n.statsAnswer().Counters["refused_sites"])
+// askAdmin has the admin endpoint answer in the test.
+func askAdmin(n *Node, path string) *httptest.ResponseRecorder {
+	r, w := httptest.NewRequest("GET", path, nil), httptest.NewRecorder()
+	r.Host = "localhost"
+	n.operator.Handler().ServeHTTP(w, r)
+	return w
 }
 
-// Profiles are taken one at a time, and none for long.
-func TestProfilesAreBounded(t *testing.T) {
+// The endpoint goes by the names that the member is configured with, and what it
+// refuses is counted.
+func TestAdminEndpointGoesByTheNamesOfItsMember(t *testing.T) {
 	t.Parallel()
-	n := still(t, "ada")
+	n := still(t, "ada", func(c *Config) {
+		c.Admin, c.Advertise, c.AdminHosts = "admin.example:8081", "ops.example", []string{"proxy.example"}
+	})
 	n.see(t)
-	server := httptest.NewServer(n.adminHandler())
-	defer server.Close()
-	get := func(ctx context.Context, path string) (*http.Response, error) {
-		r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/debug/pprof/"+path, nil)
-		require.NoError(t, err)
-		resp, err := http.DefaultClient.Do(r)
-		if err == nil {
-			resp.Body.Close()
-		}
-		return resp, err
+	ask := func(host, site string) *httptest.ResponseRecorder {
+		r, w := httptest.NewRequest("GET", "/healthz", nil), httptest.NewRecorder()
+		r.Host = host
+		r.Header.Set("Sec-Fetch-Site", site)
+		n.operator.Handler().ServeHTTP(w, r)
+		return w
 	}
-	for _, seconds := range []string{"61", "1e9", "0", "-1", "NaN", "x", "+Inf"} {
-		for _, path := range []string{"profile", "trace", "heap"} {
-			resp, err := get(t.Context(), path+"?seconds="+url.QueryEscape(seconds))
-			require.NoError(t, err)
-			require.Equal(t, http.StatusBadRequest, resp.StatusCode, "%s %s", path, seconds)
-		}
+	for _, host := range []string{"localhost", "127.0.0.1:8081", "admin.example:8081", "ops.example", "proxy.example", "ada:8081"} {
+		require.Equal(t, http.StatusOK, ask(host, "none").Code, host)
 	}
-	ctx, leave := context.WithCancel(t.Context())
-	left := make(chan struct{})
-	go func() {
-		defer close(left)
-		for ctx.Err() == nil { // a look at the heap, below, may be in its way
-			r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/debug/pprof/trace?seconds=60", nil)
-			if err != nil {
-				return
-			}
-			if resp, err := http.DefaultClient.Do(r); err == nil {
-				_, _ = io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-			}
-		}
-	}()
-	status := func() int {
-		resp, err := get(t.Context(), "heap")
-		require.NoError(t, err)
-		return resp.StatusCode
-	}
-	eventually(t, "the trace has begun", func() bool { return status() == http.StatusConflict })
-	resp, err := get(t.Context(), "cmdline")
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, resp.StatusCode, "what costs nothing goes on")
-	leave()
-	<-left
-	eventually(t, "the trace ends with its client", func() bool { return status() == http.StatusOK })
+	w := ask("evil.example", "none")
+	require.Equal(t, http.StatusForbidden, w.Code)
+	require.Contains(t, w.Body.String(), "and the names of -admin-host")
+	require.Equal(t, http.StatusForbidden, ask("ada", "cross-site").Code)
+	counters := n.operator.Stats().Counters
+	require.EqualValues(t, 1, counters["refused_hosts"])
+	require.EqualValues(t, 1, counters["refused_sites"])
 }
 
 func TestReadyTellsWhyNot(t *testing.T) {
 	t.Parallel()
 	n := still(t, "ada")
 	ready := func() (int, string) {
-		w := httptest.NewRecorder()
-		n.adminReady(w, httptest.NewRequest("GET", "/readyz", nil))
+		w := askAdmin(n, "/readyz")
 		return w.Code, w.Body.String()
 	}
-	v := n.see(t)
+	n.see(t)
 	code, body := ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "1024 partitions are cold")
@@ -301,7 +225,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)
 
-	v = n.see(t, up("bob", 1))
+	v := n.see(t, up("bob", 1))
 	key := "k"
 	p := ring.Partition(key)
 	_, err := n.store.Do(putOf(key))

@@ -76,7 +76,7 @@ func (n *Node) countMember(put metric.Put) {
 	put("http_heads_cut_off", "Connections cut off because the heads of requests took all the room that there is, theirs the most.", n.heads.Refused()+n.heads.Evicted())
 
 	apiHosts, apiSites := n.apiGuard.Refused()
-	adminHosts, adminSites := n.adminGuard.Refused()
+	adminHosts, adminSites := n.operator.Refused()
 	put("refused_hosts", "HTTP requests refused at the session API and the operator's door because their Host is not one of the names of -http-host or -admin-host.", apiHosts+adminHosts)
 	put("refused_sites", "HTTP requests refused there because the page of another site has sent them.", apiSites+adminSites)
 

@@ -75,7 +75,7 @@ func (n *Node) openRouter() error {
 			return []router.Header{{Name: header.Node, Value: n.id.Name}, {Name: header.Ring, Value: n.View().Table.Fingerprint()}}
 		},
 		Admit:    n.httpGate.Enter,
-		Answered: n.metrics.answered,
+		Answered: n.operator.Answered,
 		Dial:     n.dial,
 		Logger:   n.log,
 	})
@@ -166,11 +166,11 @@ func (n *Node) suspect(id ID) {
 // serveHTTP opens the public and the operator's door.
 // A router passes on all that comes to the public one, so it reads it itself.
 func (n *Node) serveHTTP(public []net.Listener, admin net.Listener) {
-	n.admin = n.server(n.adminHandler())
+	n.admin = n.server(n.operator.Handler())
 	n.serveOn(served(n.admin, admit.New(adminClients, adminClients/2, n.clientRefused), n.heads), admin)
 	serve := n.router.Serve
 	if n.cfg.Role == RoleNode {
-		n.http = n.server(n.metrics.measured(n.publicHandler()))
+		n.http = n.server(n.operator.Measured(n.publicHandler()))
 		serve = served(n.http, n.httpGate, n.heads)
 	}
 	for _, l := range public {

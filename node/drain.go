@@ -107,6 +107,32 @@ func (n *Node) beginDrain(ctx context.Context) error {
 	}
 }
 
+// startDrain drains the node for an operator, who may leave: it goes on as long
+// as DrainTimeout allows. What ended is told says what has become of the node
+// where that failed.
+func (n *Node) startDrain(progress func(partitions, unsynced int)) (ended <-chan error) {
+	end := make(chan error, 1)
+	n.group.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, n.cfg.DrainTimeout)
+		defer cancel()
+		end <- advise(n.Drain(ctx, func(s DrainStatus) { progress(s.Partitions, s.Unsynced) }))
+	})
+	return end
+}
+
+// advise adds to why a drain has failed what has become of the node: unlike
+// after a signal it is still there, and only the operator can say what next.
+func advise(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrStopped):
+		return err
+	case errors.Is(err, errNobodyThere):
+		return fmt.Errorf("%w; the node stays, out of the ring: start another and drain again, or SIGTERM ends it without them", err)
+	default:
+		return fmt.Errorf("%w; the node stays, out of the ring: drain again, or SIGTERM ends it", err)
+	}
+}
+
 func (n *Node) linger(ctx context.Context) {
 	select {
 	case <-ctx.Done():

@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -12,26 +11,13 @@ import (
 	"github.com/seed-95a32959/holdfast/router"
 )
 
-// passes asks the guard of a door, and refuses what it does not let pass.
-func passes(guard *hostcheck.Guard, w http.ResponseWriter, r *http.Request, strict bool) bool {
-	_, err := netip.ParseAddrPort(r.RemoteAddr)
-	refusal := guard.Check(hostcheck.Request{
-		Method: r.Method, Host: r.Host, Site: r.Header.Get("Sec-Fetch-Site"), Origin: r.Header.Get("Origin"),
-		Socket: err != nil, // a peer without an address
-		Strict: strict,
-	})
-	if refusal != nil {
-		problem.Write(w, http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
-	}
-	return refusal == nil
-}
-
 // mayAsk says whether a request may reach the session API, and refuses it
 // otherwise.
 func (n *Node) mayAsk(w http.ResponseWriter, r *http.Request) bool {
 	// No page may load what a session holds as its script or picture.
 	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
-	if !passes(n.apiGuard, w, r, false) {
+	if refusal := n.apiGuard.Check(hostcheck.Of(r)); refusal != nil {
+		problem.Write(w, http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
 		return false
 	}
 	if n.ofAnother(r) {

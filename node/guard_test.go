@@ -64,7 +64,7 @@ func TestSessionAPIIsClosedToStrangePages(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, w.Code, "a page cannot read the answer")
 		require.Equal(t, "same-origin", w.Header().Get("Cross-Origin-Resource-Policy"), "nor load it")
 	}
-	counters := n.statsAnswer().Counters
+	counters := n.operator.Stats().Counters
 	require.EqualValues(t, 12, counters["refused_hosts"])
 	require.EqualValues(t, 3, counters["refused_sites"])
 }
@@ -89,7 +89,7 @@ func TestCookieIsNoRightToSessionsOfOthers(t *testing.T) {
 	}
 	require.Equal(t, http.StatusForbidden, ask("DELETE", "/v1/users/alice/sessions", host, "Cookie", mine.String()).Code)
 	require.Equal(t, http.StatusForbidden, ask("DELETE", "/v1/sessions/alice", host, "Cookie", "__Host-"+mine.String()).Code, "of a site behind TLS")
-	require.Positive(t, n.statsAnswer().Counters["refused_visitors"])
+	require.Positive(t, n.operator.Stats().Counters["refused_visitors"])
 
 	for _, id := range []string{"me", "%7Bme%7D:laptop"} {
 		require.Equal(t, http.StatusNoContent, ask("DELETE", "/v1/sessions/"+id, host, "Cookie", mine.String()).Code, "one's own")

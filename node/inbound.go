@@ -1,7 +1,6 @@
 package node
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -25,12 +24,12 @@ func (h inbound) Serve(r *peer.Request) {
 	case mesh.TypeClaim:
 		h.claim(r)
 	case mesh.TypeHolds:
-		key := string(r.Payload)
-		n.mesh.AtOnce(r, n.store.Free(ring.Partition(key), false), func() { r.Reply(n.holds(key).encode()) })
+		free := n.store.Free(ring.Partition(string(r.Payload)), false)
+		n.mesh.AtOnce(r, free, func() { r.Reply(n.operator.ServeHolds(r.Payload)) })
 	case mesh.TypeStats:
-		n.mesh.AtOnce(r, false, func() { mesh.Answer(r)(json.Marshal(n.statsAnswer())) })
+		n.mesh.AtOnce(r, false, func() { mesh.Answer(r)(n.operator.ServeStats()) })
 	case mesh.TypeEvents:
-		mesh.Answer(r)(n.serveEvents(r.Payload))
+		mesh.Answer(r)(n.operator.ServeEvents(r.Payload))
 	case mesh.TypePublish:
 		mesh.Answer(r)(n.pubsub.serve(r.Payload))
 	case mesh.TypeWait:

@@ -20,6 +20,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
@@ -60,7 +61,7 @@ type Node struct {
 	events     *events.Log
 	counts     *metric.Set // all that is counted here, for those who show it
 	stats      *counters
-	metrics    *metrics
+	operator   *admin.Endpoint // what operators ask
 	lag        lagGauge
 	fence      fence
 	pubsub     *pubsub
@@ -73,9 +74,9 @@ type Node struct {
 	closing chan struct{}  // closed when the doors begin to close
 	done    chan struct{}
 
-	room                 room
-	absent               absent
-	apiGuard, adminGuard *hostcheck.Guard // who may ask the session API, and the operator's door
+	room     room
+	absent   absent
+	apiGuard *hostcheck.Guard // who may ask the session API
 
 	httpGate *admit.Gate     // the connections to the public door
 	bodies   *buffers.Budget // the bodies that the session API reads
@@ -135,11 +136,9 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.bodies, n.refusals = buffers.New(max(bodyBytes, 4*int64(cfg.MaxSession))), rate.Sometimes{Interval: time.Minute}
 	n.heads = buffers.New(headBytes)
 	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
-	n.adminGuard = hostcheck.New("admin-host", slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name})...)
 	n.counts = new(metric.Set)
 	n.stats = newCounters(n.counts, cfg.Role)
 	n.counts.Func(n.countMember)
-	n.metrics = newMetrics(n)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.keeper, n.standstill, n.pubsub = newKeeper(n), &standstill{node: n}, newPubsub(n)
 	var err error
@@ -150,15 +149,26 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.mesh = mesh.New(n.ctx, n.meshConfig())
-	if cfg.Role != RoleNode {
-		return n, nil
+	if cfg.Role == RoleNode {
+		if err := n.makeStore(); err != nil {
+			return nil, err
+		}
 	}
+	n.operator = admin.New(n.adminConfig())
+	return n, nil
+}
+
+// makeStore makes what only a node has: its sessions, what copies them, and the
+// Redis endpoint.
+func (n *Node) makeStore() error {
+	cfg := &n.cfg
+	var err error
 	n.store, err = session.NewStore(session.Config{
 		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: tagOf, Now: cfg.Now,
 		TTL: cfg.TTL, MaxSession: cfg.MaxSession, MemoryLimit: storeLimit(cfg.MemoryLimit),
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n.replicator = replication.New(replication.Config{
 		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
@@ -169,7 +179,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		n.counts.Func(n.countRedis)
 		n.pubsub.local = n.redis
 	}
-	return n, nil
+	return nil
 }
 
 // tagOf says by which tag a user's sessions are found: the one in braces.

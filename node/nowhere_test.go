@@ -113,7 +113,7 @@ func TestTheHeartbeatSaysWhetherThereIsRoom(t *testing.T) {
 	_, err := n.store.Do(&session.Op{Kind: session.Put, Key: "k", Fields: []session.Field{{Name: "f", Value: string(make([]byte, 1750))}}})
 	require.NoError(t, err)
 	require.True(t, full())
-	require.True(t, n.statsAnswer().Full)
+	require.True(t, n.operator.Stats().Full)
 	told := n.tellFull(-fullAgain)
 	require.GreaterOrEqual(t, told, time.Duration(0))
 	require.Equal(t, told, n.tellFull(told), "it is not said again at once")

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -42,6 +43,7 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	links := n.meshConfig()
 	links.Counters, links.NodeCounters = new(metric.Set), new(metric.Set)
 	n.mesh = mesh.New(n.ctx, links)
+	n.operator = admin.New(n.adminConfig()) // of this boot, with these parts
 	if n.replicator != nil {
 		t.Cleanup(n.replicator.Close)
 	}

@@ -77,4 +77,4 @@ func (i Inspection) Lag() time.Duration {
 
 // Counters returns what the node has counted since its start, by the names
 // that /admin/stats has.
-func (i Inspection) Counters() map[string]int64 { return i.node.statsAnswer().Counters }
+func (i Inspection) Counters() map[string]int64 { return i.node.operator.Stats().Counters }

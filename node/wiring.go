@@ -2,15 +2,18 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 )
 
@@ -53,6 +56,78 @@ func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
 		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.section(), n.roomSection(), n.owner.section(m),
 	}
+}
+
+// adminConfig is what operators are told of this member.
+func (n *Node) adminConfig() admin.Config {
+	cfg := &n.cfg
+	return admin.Config{
+		Self: n.id, Role: cfg.Role, Zone: cfg.Zone, Cluster: cfg.Cluster, Copies: cfg.Copies,
+		Hosts: slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name}), Control: cfg.Control,
+		View: n.View, State: n.members.State, Uptime: n.since, Links: adminLinks{n},
+		Events: n.events, Counters: n.counts, Closing: n.closing,
+		HTTPClients: n.httpGate.Open, HTTPBodyBytes: n.bodies.Used, GossipRefused: n.members.Refused,
+		AppDown: func() bool { return n.beside != nil && n.beside.isDown() },
+		Node:    n.adminNode(),
+	}
+}
+
+// adminNode is what operators are told of a node beyond that; nil for a router.
+func (n *Node) adminNode() *admin.Node {
+	if n.cfg.Role != RoleNode {
+		return nil
+	}
+	a := &admin.Node{
+		Store: n.store, Copies: n.replicator, Gate: n.owner.gate, BelowTarget: n.keeper.belowTarget, PeersRefused: n.mesh.Refusals,
+		SplitSuspected: func() (split bool) {
+			n.owner.look(func(core *ownership.Core, _ time.Duration) { split = core.SplitSuspected() })
+			return split
+		},
+		Drain: admin.Drain{
+			Start:    n.startDrain,
+			Unsynced: func() int { return n.drainStatus().Unsynced },
+			Stop:     func() { go n.stop(ErrStopped, true) }, // which waits for the endpoint's handlers
+		},
+	}
+	if n.redis != nil {
+		a.Redis = func() (clients, subscribers int, bufferBytes int64) {
+			s := n.redis.Stats()
+			return s.Clients, s.Subscribers, s.BufferBytes
+		}
+	}
+	return a
+}
+
+// adminLinks are the links as operators see them.
+type adminLinks struct{ node *Node }
+
+func (a adminLinks) Link(id ID) (admin.Link, bool) {
+	l := a.node.mesh.Link(id)
+	if l == nil {
+		return admin.Link{}, false
+	}
+	seen := admin.Link{Connected: l.Connected(), Ring: l.Ring(), ClockOffset: l.ClockOffset(), LastHeard: -1}
+	if heard := l.LastHeard(); heard > 0 {
+		seen.LastHeard = a.node.since() - heard
+	}
+	return seen, true
+}
+
+func (a adminLinks) Heard() (ids []ID) {
+	for _, l := range a.node.mesh.Links() {
+		if l.HeardLately() {
+			ids = append(ids, l.ID())
+		}
+	}
+	return ids
+}
+
+func (a adminLinks) Ask(ctx context.Context, id ID, typ byte, question []byte) ([]byte, error) {
+	l := a.node.mesh.Link(id)
+	if l == nil {
+		return nil, mesh.ErrNoLink
+	}
+	return l.Call(ctx, typ, question)
 }
 
 func (n *Node) hopsConfig() public.HopsConfig {

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
 // Ports of a member, counted from its first.
@@ -251,7 +251,7 @@ func (m *member) ending(ctx context.Context) bool {
 	if err != nil {
 		return m.state == running // it answered before, and does not any more
 	}
-	var stats admin.Stats
+	var stats adminapi.Stats
 	return json.Unmarshal(body, &stats) == nil && stats.State == "leaving"
 }
 

@@ -8,7 +8,7 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
 type drainCommand struct {
@@ -54,7 +54,7 @@ func followDrain(answer io.Reader, out io.Writer) error {
 	lines := json.NewDecoder(answer)
 	left, unsynced := -1, 0 // when last heard
 	for {
-		var line admin.Drain
+		var line adminapi.Drain
 		if err := lines.Decode(&line); err != nil {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				err = errors.New("the node stopped answering")

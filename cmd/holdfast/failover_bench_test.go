@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
 // BenchmarkFailover starts three nodes and a router as processes, puts them
@@ -153,7 +153,7 @@ func (f *failover) pidOf(name string) int {
 	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/admin/ring", f.base+1))
 	require.NoError(f.b, err)
 	defer resp.Body.Close()
-	var ring admin.Ring
+	var ring adminapi.Ring
 	require.NoError(f.b, json.NewDecoder(resp.Body).Decode(&ring))
 	for _, m := range ring.Members {
 		if m.Name == name {

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -38,13 +38,13 @@ func (c *ringCommand) draw(ctx context.Context, w io.Writer, look look) error {
 		return writeAnswer(w, body, c.Admin)
 	}
 	if c.Key != "" {
-		var k admin.Key
+		var k adminapi.Key
 		if err := decodeAnswer(body, c.Admin, &k); err != nil {
 			return err
 		}
 		return writeKey(w, k, look)
 	}
-	var r admin.Ring
+	var r adminapi.Ring
 	if err := decodeAnswer(body, c.Admin, &r); err != nil {
 		return err
 	}
@@ -57,9 +57,9 @@ const leastBar = 8
 // writeRing writes the members with the share of each as a bar, in lines that
 // fit where the names leave room for that. The longest bar is the fullest
 // node's.
-func writeRing(w io.Writer, r admin.Ring, look look) error {
+func writeRing(w io.Writer, r adminapi.Ring, look look) error {
 	members := slices.Clone(r.Members)
-	slices.SortFunc(members, func(a, b admin.Member) int {
+	slices.SortFunc(members, func(a, b adminapi.Member) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
 	})
 	most, nodes := 0, 0
@@ -105,7 +105,7 @@ func copiesText(n int) string {
 }
 
 // writeKey writes who owns one key, step by step as the owner is found.
-func writeKey(w io.Writer, k admin.Key, look look) error {
+func writeKey(w io.Writer, k adminapi.Key, look look) error {
 	t := table{look: look}
 	add := func(name, value, why string) { t.rows = append(t.rows, []string{name, value, why}) }
 	if tag := ring.Tag(k.Key); tag != k.Key {

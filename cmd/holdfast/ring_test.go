@@ -10,18 +10,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
-func exampleRing() admin.Ring {
-	r := admin.Ring{Fingerprint: "0123456789abcdef", Copies: 2, Members: []admin.Member{
+func exampleRing() adminapi.Ring {
+	r := adminapi.Ring{Fingerprint: "0123456789abcdef", Copies: 2, Members: []adminapi.Member{
 		{Name: "node-10", Role: "node", State: "ready", Zone: "b", Partitions: 271},
 		{Name: "router", Role: "router", State: "ready"},
 		{Name: "node-2", Role: "node", State: "ready", Zone: "a", Partitions: 342},
 		{Name: "node-1", Role: "node", State: "ready", Zone: "a", Partitions: 411},
 		{Name: "node-3", Role: "node", State: "leaving"},
 	}}
-	r.Partitions = make([]admin.Partition, 1024)
+	r.Partitions = make([]adminapi.Partition, 1024)
 	return r
 }
 
@@ -36,14 +36,14 @@ func TestWriteRing(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	require.NoError(t, writeRing(&b, admin.Ring{Fingerprint: "0", Copies: 1}, look{columns: 80}))
+	require.NoError(t, writeRing(&b, adminapi.Ring{Fingerprint: "0", Copies: 1}, look{columns: 80}))
 	golden(t, "ring-empty.txt", b.String())
 }
 
 func TestWriteKey(t *testing.T) {
-	held := admin.Key{Key: "alice", Slot: 7638, Partition: 477, Owner: "node-2", Successors: []string{"node-3"}, Fingerprint: "0123456789abcdef",
-		Holders: []admin.Holding{{Name: "node-1", State: "none"}, {Name: "node-2", State: "live", Version: "0001"}, {Name: "node-3", State: "deleted", Version: "0002"}, {Name: "node-4", State: "silent"}}}
-	for name, k := range map[string]admin.Key{
+	held := adminapi.Key{Key: "alice", Slot: 7638, Partition: 477, Owner: "node-2", Successors: []string{"node-3"}, Fingerprint: "0123456789abcdef",
+		Holders: []adminapi.Holding{{Name: "node-1", State: "none"}, {Name: "node-2", State: "live", Version: "0001"}, {Name: "node-3", State: "deleted", Version: "0002"}, {Name: "node-4", State: "silent"}}}
+	for name, k := range map[string]adminapi.Key{
 		"key-held.txt":  held,
 		"key.txt":       {Key: "alice", Slot: 7638, Partition: 477, Owner: "node-2", Successors: []string{"node-3", "node-1"}, Fingerprint: "0123456789abcdef"},
 		"key-tag.txt":   {Key: "{alice}:phone", Slot: 7638, Partition: 477, Owner: "node-2", Fingerprint: "0123456789abcdef"},
@@ -77,7 +77,7 @@ func TestRingCommand(t *testing.T) {
 		case r.URL.Path != "/admin/ring":
 			w.WriteHeader(http.StatusNotFound)
 		case key != "":
-			json.NewEncoder(w).Encode(admin.Key{Key: key, Slot: 1, Owner: "node-1", Fingerprint: "0"})
+			json.NewEncoder(w).Encode(adminapi.Key{Key: key, Slot: 1, Owner: "node-1", Fingerprint: "0"})
 		default:
 			json.NewEncoder(w).Encode(exampleRing())
 		}
@@ -94,7 +94,7 @@ func TestRingCommand(t *testing.T) {
 
 	r = holdfast(t, "ring", "-json", "-admin", server.URL, "alice")
 	require.Equal(t, exitOK, r.code, r.stderr)
-	var k admin.Key
+	var k adminapi.Key
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &k))
 	require.Equal(t, "alice", k.Key)
 }

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -38,19 +38,19 @@ func (c *statusCommand) Run(ctx context.Context, s *streams) error {
 }
 
 // clusterStatus asks one member how all of them do, as it has heard from each.
-func clusterStatus(ctx context.Context, base adminURL) (admin.Cluster, error) {
+func clusterStatus(ctx context.Context, base adminURL) (adminapi.Cluster, error) {
 	body, err := askAdmin(ctx, base, "/admin/cluster")
 	if err != nil {
-		return admin.Cluster{}, err
+		return adminapi.Cluster{}, err
 	}
 	return decodeStatus(body, base)
 }
 
-func decodeStatus(body []byte, base adminURL) (cluster admin.Cluster, err error) {
+func decodeStatus(body []byte, base adminURL) (cluster adminapi.Cluster, err error) {
 	if err := decodeAnswer(body, base, &cluster); err != nil {
-		return admin.Cluster{}, err
+		return adminapi.Cluster{}, err
 	}
-	slices.SortFunc(cluster.Members, func(a, b admin.ClusterMember) int {
+	slices.SortFunc(cluster.Members, func(a, b adminapi.ClusterMember) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
 	})
 	return cluster, nil
@@ -58,11 +58,11 @@ func decodeStatus(body []byte, base adminURL) (cluster admin.Cluster, err error)
 
 // speeds tells operations per second between two looks, by the boot that did
 // them and its own clock.
-type speeds struct{ last map[string]admin.Stats }
+type speeds struct{ last map[string]adminapi.Stats }
 
 // of returns what is known for each member; nothing at the first look.
-func (s *speeds) of(members []admin.ClusterMember) map[string]float64 {
-	now, speed := make(map[string]admin.Stats), make(map[string]float64)
+func (s *speeds) of(members []adminapi.ClusterMember) map[string]float64 {
+	now, speed := make(map[string]adminapi.Stats), make(map[string]float64)
 	for _, m := range members {
 		if m.Stats == nil {
 			continue
@@ -78,10 +78,10 @@ func (s *speeds) of(members []admin.ClusterMember) map[string]float64 {
 
 // asked reports whether a member takes part and has figures of its own that
 // can be had: a router is not asked, for it holds nothing and listens to no peer.
-func asked(m *admin.ClusterMember) bool { return present(m.State) && m.Role == "node" }
+func asked(m *adminapi.ClusterMember) bool { return present(m.State) && m.Role == "node" }
 
 // writeStatus writes a line for each member and then what needs attention.
-func writeStatus(w io.Writer, cluster admin.Cluster, speed map[string]float64, look look) error {
+func writeStatus(w io.Writer, cluster adminapi.Cluster, speed map[string]float64, look look) error {
 	t := table{
 		header: []string{"MEMBER", "ROLE", "STATE", "UP", "SESSIONS", "MEMORY", "OWNED", "COLD", "OPS/S", "LAG", "BELOW TARGET", "RING"},
 		right:  []int{3, 4, 5, 6, 7, 8, 9, 10}, look: look,
@@ -126,7 +126,7 @@ func writeStatus(w io.Writer, cluster admin.Cluster, speed map[string]float64, l
 // mostBar is the widest column of bars beside other figures.
 const mostBar = 24
 
-func statusColours(members []admin.ClusterMember, header []string) func(row, column int) string {
+func statusColours(members []adminapi.ClusterMember, header []string) func(row, column int) string {
 	return func(row, column int) string {
 		m := members[row]
 		switch name := header[column]; {
@@ -147,7 +147,7 @@ func statusColours(members []admin.ClusterMember, header []string) func(row, col
 }
 
 // verdict says in one line whether all is as it should be.
-func verdict(cluster admin.Cluster) string {
+func verdict(cluster adminapi.Cluster) string {
 	sessions, below, cold, silent, split := 0, 0, 0, 0, false
 	ready, owned := 0, 0 // nodes in the ring, and the partitions that they own
 	rings := map[string]bool{}
@@ -196,7 +196,7 @@ func verdict(cluster admin.Cluster) string {
 	}
 }
 
-func silentReason(members []admin.ClusterMember) string {
+func silentReason(members []adminapi.ClusterMember) string {
 	for _, m := range members {
 		if asked(&m) && m.Stats == nil {
 			return m.Name + ": " + m.Error

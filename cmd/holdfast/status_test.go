@@ -10,31 +10,31 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
-func exampleStatus() admin.Cluster {
-	node := func(name string, sessions int) admin.ClusterMember {
-		s := &admin.Stats{Uptime: 3725.5, Fingerprint: "0123456789abcdef", Sessions: sessions, Bytes: int64(sessions) * 700, Lag: 1.26}
+func exampleStatus() adminapi.Cluster {
+	node := func(name string, sessions int) adminapi.ClusterMember {
+		s := &adminapi.Stats{Uptime: 3725.5, Fingerprint: "0123456789abcdef", Sessions: sessions, Bytes: int64(sessions) * 700, Lag: 1.26}
 		s.Partitions.Owned, s.Partitions.Warm = 512, 512
-		return admin.ClusterMember{SeenMember: admin.SeenMember{Member: admin.Member{Name: name, Role: "node", State: "ready"}}, Stats: s}
+		return adminapi.ClusterMember{SeenMember: adminapi.SeenMember{Member: adminapi.Member{Name: name, Role: "node", State: "ready"}}, Stats: s}
 	}
-	router := admin.ClusterMember{SeenMember: admin.SeenMember{Member: admin.Member{Name: "router", Role: "router", State: "ready"}},
-		Stats: &admin.Stats{Uptime: 3.2, Fingerprint: "0123456789abcdef"}}
-	return admin.Cluster{Copies: 2, Members: []admin.ClusterMember{node("node-1", 1200), node("node-2", 1), router}}
+	router := adminapi.ClusterMember{SeenMember: adminapi.SeenMember{Member: adminapi.Member{Name: "router", Role: "router", State: "ready"}},
+		Stats: &adminapi.Stats{Uptime: 3.2, Fingerprint: "0123456789abcdef"}}
+	return adminapi.Cluster{Copies: 2, Members: []adminapi.ClusterMember{node("node-1", 1200), node("node-2", 1), router}}
 }
 
 func TestWriteStatus(t *testing.T) {
-	for name, change := range map[string]func([]admin.ClusterMember){
-		"well":      func([]admin.ClusterMember) {},
-		"below":     func(m []admin.ClusterMember) { m[1].Stats.BelowTarget = 7 },
-		"cold":      func(m []admin.ClusterMember) { m[0].Stats.Partitions.Cold = 3 },
-		"two-rings": func(m []admin.ClusterMember) { m[2].Stats.Fingerprint = "fedcba9876543210" },
-		"gone": func(m []admin.ClusterMember) {
+	for name, change := range map[string]func([]adminapi.ClusterMember){
+		"well":      func([]adminapi.ClusterMember) {},
+		"below":     func(m []adminapi.ClusterMember) { m[1].Stats.BelowTarget = 7 },
+		"cold":      func(m []adminapi.ClusterMember) { m[0].Stats.Partitions.Cold = 3 },
+		"two-rings": func(m []adminapi.ClusterMember) { m[2].Stats.Fingerprint = "fedcba9876543210" },
+		"gone": func(m []adminapi.ClusterMember) {
 			m[0].State, m[0].Stats = "gone", nil
 			m[1].Stats.Partitions.Owned, m[1].Stats.Partitions.Warm = 1024, 1024
 		},
-		"silent": func(m []admin.ClusterMember) { m[1].Stats, m[1].Error = nil, "connection refused" },
+		"silent": func(m []adminapi.ClusterMember) { m[1].Stats, m[1].Error = nil, "connection refused" },
 	} {
 		cluster := exampleStatus()
 		change(cluster.Members)
@@ -48,27 +48,27 @@ func TestWriteStatus(t *testing.T) {
 func TestVerdictOnTooFewNodes(t *testing.T) {
 	for _, c := range []struct {
 		says   string
-		change func(*admin.Cluster)
+		change func(*adminapi.Cluster)
 	}{
-		{"one ring, every copy in place", func(*admin.Cluster) {}},
-		{"no node is in the ring", func(c *admin.Cluster) { c.Members = c.Members[2:] }},
-		{"no node is in the ring", func(c *admin.Cluster) { // drained, with nobody to take over
+		{"one ring, every copy in place", func(*adminapi.Cluster) {}},
+		{"no node is in the ring", func(c *adminapi.Cluster) { c.Members = c.Members[2:] }},
+		{"no node is in the ring", func(c *adminapi.Cluster) { // drained, with nobody to take over
 			c.Members = c.Members[:1]
 			c.Members[0].State, c.Members[0].Stats.Partitions.Owned = "leaving", 0
 		}},
-		{"1 node for 2 copies: a crash would lose what it holds", func(c *admin.Cluster) {
+		{"1 node for 2 copies: a crash would lose what it holds", func(c *adminapi.Cluster) {
 			c.Members = c.Members[:1]
 			c.Members[0].Stats.Partitions.Owned = 1024
 		}},
-		{"1 node for 2 copies", func(c *admin.Cluster) {
+		{"1 node for 2 copies", func(c *adminapi.Cluster) {
 			c.Members[1].State, c.Members[1].Stats.Partitions.Owned, c.Members[0].Stats.Partitions.Owned = "leaving", 0, 1024
 		}},
-		{"one ring, every copy in place", func(c *admin.Cluster) {
+		{"one ring, every copy in place", func(c *adminapi.Cluster) {
 			c.Copies, c.Members = 1, c.Members[:1]
 			c.Members[0].Stats.Partitions.Owned = 1024
 		}},
-		{"2 nodes for 3 copies: each session has at most 2", func(c *admin.Cluster) { c.Copies = 3 }},
-		{"512 partitions without an owner", func(c *admin.Cluster) { c.Members = c.Members[:1] }},
+		{"2 nodes for 3 copies: each session has at most 2", func(c *adminapi.Cluster) { c.Copies = 3 }},
+		{"512 partitions without an owner", func(c *adminapi.Cluster) { c.Members = c.Members[:1] }},
 	} {
 		cluster := exampleStatus()
 		c.change(&cluster)
@@ -108,7 +108,7 @@ func TestStatusInColours(t *testing.T) {
 
 func TestStatusCommandAsksOneMember(t *testing.T) {
 	t.Setenv("COLUMNS", "120")
-	members := append(exampleStatus().Members, admin.ClusterMember{SeenMember: admin.SeenMember{Member: admin.Member{Name: "node-3", Role: "node", State: "ready"}}, Error: "no answer within 500ms"})
+	members := append(exampleStatus().Members, adminapi.ClusterMember{SeenMember: adminapi.SeenMember{Member: adminapi.Member{Name: "node-3", Role: "node", State: "ready"}}, Error: "no answer within 500ms"})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		require.Equal(t, "/admin/cluster", r.URL.Path)
 		_ = json.NewEncoder(w).Encode(map[string]any{"members": members, "cluster": "holdfast", "fingerprint": "0123456789abcdef"})
@@ -124,7 +124,7 @@ func TestStatusCommandAsksOneMember(t *testing.T) {
 	require.Equal(t, exitOK, r.code, r.stderr)
 	var got struct {
 		Cluster string
-		Members []admin.ClusterMember
+		Members []adminapi.ClusterMember
 	}
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &got))
 	require.Equal(t, "holdfast", got.Cluster)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -72,7 +72,7 @@ func TestGossipBomb(t *testing.T) {
 }
 
 func TestClaim(t *testing.T) {
-	var r admin.Ring
+	var r adminapi.Ring
 	require.NoError(t, json.Unmarshal([]byte(`{"fingerprint":"92bc","members":[{"name":"a","boot":"1","role":"node"},{"name":"r","boot":"2","role":"router"}]}`), &r))
 	b := claim(5000, r)
 	require.Equal(t, uint64(5000), binary.BigEndian.Uint64(b))

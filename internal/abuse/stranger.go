@@ -11,7 +11,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -39,7 +39,7 @@ type guise struct {
 }
 
 // guises are those of a stranger who knows all that members tell in public.
-func guises(r admin.Ring) []guise {
+func guises(r adminapi.Ring) []guise {
 	who := func(name, boot, role string) peer.Identity {
 		return peer.Identity{Cluster: clusterName, Name: name, Boot: boot, Role: role, Params: ring.Params{}.String()}
 	}
@@ -83,7 +83,7 @@ func (g guise) knock(ctx context.Context, address string) (*peer.Link, error) {
 }
 
 // claim asks for all partitions, with consent of all members.
-func claim(epoch uint64, r admin.Ring) []byte {
+func claim(epoch uint64, r adminapi.Ring) []byte {
 	b := binary.BigEndian.AppendUint64(nil, epoch)
 	b = append(append(b, byte(len(r.Fingerprint))), r.Fingerprint...)
 	var ids []string
@@ -152,7 +152,7 @@ func runGossip(ctx context.Context, s *stage) error {
 // claimAs claims all partitions at one node in one guise, and asks for its
 // figures: whoever is no member must get neither, and nobody an epoch far above
 // all that there were.
-func (s *stage) claimAs(ctx context.Context, g guise, m *member, r admin.Ring) {
+func (s *stage) claimAs(ctx context.Context, g guise, m *member, r adminapi.Ring) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	link, err := g.knock(ctx, m.address(peerPort))

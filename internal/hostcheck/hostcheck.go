@@ -58,6 +58,15 @@ type Request struct {
 	Strict bool
 }
 
+// Of returns what there is to know of a request that an http.Server has read.
+func Of(r *http.Request) Request {
+	_, err := netip.ParseAddrPort(r.RemoteAddr)
+	return Request{
+		Method: r.Method, Host: r.Host, Site: r.Header.Get("Sec-Fetch-Site"), Origin: r.Header.Get("Origin"),
+		Socket: err != nil, // a peer without an address
+	}
+}
+
 // Refusal is why a request is not answered, as a problem document has it, with
 // the status 403.
 type Refusal struct{ Slug, Title, Detail string }

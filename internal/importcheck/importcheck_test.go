@@ -51,12 +51,13 @@ var allowed = map[string][]string{
 	"internal/alloctest":   nil,
 	"internal/selftest":    {"internal/planted"},
 	"internal/nursery":     nil,
-	"internal/operator":    {"ring", "internal/admin"},
-	"internal/chaos":       {"ring", "internal/nursery", "internal/operator"},                                   // otherwise it sees holdfast from outside, as a user would
-	"internal/abuse":       {"ring", "resp", "peer", "internal/nursery", "internal/operator", "internal/admin"}, // likewise, and speaks its protocols
+	"internal/operator":    {"ring", "internal/adminapi"},
+	"internal/chaos":       {"ring", "internal/nursery", "internal/operator"},                                      // otherwise it sees holdfast from outside, as a user would
+	"internal/abuse":       {"ring", "resp", "peer", "internal/nursery", "internal/operator", "internal/adminapi"}, // likewise, and speaks its protocols
 	"internal/http1":       nil,
-	"internal/admin":       nil,
+	"internal/adminapi":    nil,
 	"internal/clock":       nil,
+	"internal/door/admin":  {"session", "ring", "web", "internal/adminapi", "internal/member", "internal/mesh", "internal/events", "internal/metric", "internal/hostcheck", "internal/problem", prometheus},
 	"internal/events":      {"internal/wait"},
 	"internal/metric":      nil,
 	"internal/member":      {"ring", "internal/planted"},
@@ -77,7 +78,7 @@ var allowed = map[string][]string{
 	"replication":          {"session", "ring", "peer", xtime, "internal/planted"},
 	"router":               {"ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"},
 	"node/api":             {"session", "internal/header", "internal/problem", "internal/buffers"},
-	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/membership", "internal/mesh", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/admin", "internal/visits", "internal/socket", "internal/door/...", "node/...", memberlist, prometheus, xxhash, xsync, xtime},
+	"node/...":             {module, "session", "ring", "peer", "replication", "router", "resp", "command", "web", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/steady", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/membership", "internal/mesh", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/visits", "internal/socket", "internal/door/...", "node/...", memberlist, xxhash, xsync, xtime},
 	"cmd/...":              {"..."},
 	"examples/...":         {"..."},
 }

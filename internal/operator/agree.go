@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -64,7 +64,7 @@ func Agreed(ctx context.Context, members []Member) error {
 }
 
 // ownersOf returns the names that own partitions.
-func ownersOf(r admin.Ring) map[string]bool {
+func ownersOf(r adminapi.Ring) map[string]bool {
 	m := make(map[string]bool)
 	for _, p := range r.Partitions {
 		m[p.Owner] = true
@@ -73,7 +73,7 @@ func ownersOf(r admin.Ring) map[string]bool {
 }
 
 // OwnerOf names the owner of a key, by what a member shows of the ring.
-func OwnerOf(r admin.Ring, key string) string {
+func OwnerOf(r adminapi.Ring, key string) string {
 	if p := ring.Partition(key); p < len(r.Partitions) {
 		return r.Partitions[p].Owner
 	}

@@ -12,7 +12,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
 // timeout is how long a question to a member's admin endpoint may take.
@@ -64,17 +64,17 @@ func (c *Client) get(ctx context.Context, path string, v any) error {
 }
 
 // Ring asks for the ring.
-func (c *Client) Ring(ctx context.Context) (r admin.Ring, err error) {
+func (c *Client) Ring(ctx context.Context) (r adminapi.Ring, err error) {
 	return r, c.get(ctx, "/admin/ring", &r)
 }
 
 // Key asks who owns and who holds a key.
-func (c *Client) Key(ctx context.Context, key string) (k admin.Key, err error) {
+func (c *Client) Key(ctx context.Context, key string) (k adminapi.Key, err error) {
 	return k, c.get(ctx, "/admin/ring?key="+url.QueryEscape(key), &k)
 }
 
 // Stats asks for sessions, bytes and counters.
-func (c *Client) Stats(ctx context.Context) (s admin.Stats, err error) {
+func (c *Client) Stats(ctx context.Context) (s adminapi.Stats, err error) {
 	return s, c.get(ctx, "/admin/stats", &s)
 }
 
@@ -99,7 +99,7 @@ func (c *Client) Drain(ctx context.Context) error {
 	}
 	last := "nothing"
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); last = lines.Text() {
-		var line admin.Drain
+		var line adminapi.Drain
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			return fmt.Errorf("POST /admin/drain: line %q: %w", lines.Text(), err)
 		}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 )
 
 // serve answers as a member does that shows the given ring.
@@ -76,7 +76,7 @@ func TestAsks(t *testing.T) {
 	c := serve(t, ringOf("f1", "a"), 200)
 	s, err := c.Stats(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, admin.Stats{Sessions: 3, Tombstones: 2, Bytes: 600, Counters: map[string]int64{"served": 9}}, s)
+	require.Equal(t, adminapi.Stats{Sessions: 3, Tombstones: 2, Bytes: 600, Counters: map[string]int64{"served": 9}}, s)
 	require.NoError(t, c.Drain(t.Context()))
 	require.ErrorContains(t, serve(t, ringOf("f1", "a"), 503).Drain(t.Context()), `ended without done; the last line was {"unsynced":4}`)
 

@@ -1,8 +1,8 @@
-// Package admin has the shapes of what the admin endpoint answers in JSON.
+// Package adminapi has the shapes of what the admin endpoint answers in JSON.
 // Members write them. The commands read them, and so do the programs that test
 // holdfast from outside. Scripts rely on them too, so a field's name and unit
 // stay as they are.
-package admin
+package adminapi
 
 // Ring is the answer of GET /admin/ring.
 type Ring struct {

@@ -6,19 +6,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
+	"github.com/seed-95a32959/holdfast/internal/events"
 )
 
 // clusterGathered checks that one member tells the figures of all.
 func clusterGathered(t *testing.T, nodes []*Node) {
-	var a admin.Cluster
+	var a adminapi.Cluster
 	_, body := send(t, "GET", nodes[0].office("/admin/cluster"), "")
 	require.NoError(t, json.Unmarshal([]byte(body), &a))
 	require.Equal(t, nodes[0].id.Name, a.Self)
@@ -47,7 +47,10 @@ func eventsOfAll(t *testing.T, n *Node) {
 		if !ok {
 			continue
 		}
-		var ev toldEvent
+		var ev struct {
+			events.Event
+			At, Boot string
+		}
 		require.NoError(t, json.Unmarshal([]byte(data), &ev))
 		key := fmt.Sprint(ev.At, ev.Boot, ev.ID)
 		require.False(t, seen[key], "told twice: %s", data)
@@ -95,9 +98,8 @@ func TestEveryCounterIsAMetric(t *testing.T) {
 			t.Cleanup(func() { require.NoError(t, n.redis.Shutdown(context.Background())) })
 		}
 		n.stats.forwarded.Add(7)
-		w := httptest.NewRecorder()
-		n.metrics.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-		stats, listed := n.statsAnswer().Counters, 0
+		w := askAdmin(n, "/metrics")
+		stats, listed := n.operator.Stats().Counters, 0
 		n.counts.Each(func(name, help string, value int64) {
 			listed++
 			require.Regexp(t, `^[a-z]+(_[a-z]+)*$`, name)
@@ -109,79 +111,5 @@ func TestEveryCounterIsAMetric(t *testing.T) {
 		require.EqualValues(t, 7, stats["forwarded"])
 		_, serves := stats["served"]
 		require.Equal(t, role == RoleNode, serves, "a router has no store")
-	}
-}
-
-// The first that a handler writes is what is measured, whatever way it goes.
-func TestAnswersAreCountedByClass(t *testing.T) {
-	t.Parallel()
-	n := still(t, "ada")
-	n.see(t)
-	for _, h := range []http.HandlerFunc{
-		func(http.ResponseWriter, *http.Request) {},
-		func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, "x")
-			w.WriteHeader(http.StatusInternalServerError)
-		},
-		func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
-		func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(http.StatusEarlyHints)
-			w.WriteHeader(http.StatusNotFound)
-		},
-		func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprint(w, "x")
-		},
-	} {
-		n.metrics.measured(h).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
-	}
-	w := httptest.NewRecorder()
-	n.metrics.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	for class, count := range map[string]int{"1xx": 0, "2xx": 3, "3xx": 0, "4xx": 1, "5xx": 1} {
-		require.Contains(t, w.Body.String(), fmt.Sprintf("holdfast_http_answer_seconds_count{code=%q} %d\n", class, count))
-	}
-}
-
-// A browser gets the page, with a policy that lets it load its own files only.
-func TestDashboardComesWithItsPolicy(t *testing.T) {
-	t.Parallel()
-	n := still(t, "ada", func(c *Config) {
-		c.Control = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "control of ", r.URL.Path) })
-	})
-	n.see(t)
-	door := n.adminHandler()
-	get := func(path string, headers ...string) *httptest.ResponseRecorder {
-		r := httptest.NewRequest("GET", path, nil)
-		r.Host = "localhost:8081"
-		for i := 0; i+1 < len(headers); i += 2 {
-			r.Header.Set(headers[i], headers[i+1])
-		}
-		w := httptest.NewRecorder()
-		door.ServeHTTP(w, r)
-		return w
-	}
-	page := get("/", "Accept", "text/html,*/*;q=0.8")
-	require.Equal(t, "text/html; charset=utf-8", page.Header().Get("Content-Type"))
-	require.Equal(t, adminPolicy, page.Header().Get("Content-Security-Policy"))
-	require.Equal(t, "no-referrer", page.Header().Get("Referrer-Policy"))
-	require.NotRegexp(t, `(?i)<style|<script>| on[a-z]+=| style=`, page.Body.String(), "the policy forbids what is inline")
-	require.Contains(t, get("/", "Accept", "*/*").Body.String(), "GET  /admin/cluster", "a terminal gets text")
-	for _, asset := range regexp.MustCompile(`/assets/[a-z.]+`).FindAllString(page.Body.String(), -1) {
-		w := get(asset)
-		require.Equal(t, http.StatusOK, w.Code, asset)
-		require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
-		require.Equal(t, http.StatusNotModified, get(asset, "If-None-Match", w.Header().Get("Etag")).Code, asset)
-	}
-	require.Equal(t, "control of /admin/dev/kill", get("/admin/dev/kill").Body.String())
-}
-
-// What every request at the public door pays for the histogram.
-func BenchmarkMeasured(b *testing.B) {
-	n := still(b, "ada")
-	h := n.metrics.measured(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
-	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
-	b.ReportAllocs()
-	for b.Loop() {
-		h.ServeHTTP(w, r)
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/admin"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -59,38 +57,4 @@ func (n *Node) admit(ctx context.Context, w work) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// statsAnswer are this member's figures and counters.
-func (n *Node) statsAnswer() admin.Stats {
-	a := n.figures()
-	a.Counters = n.counts.Values()
-	return a
-}
-
-// figures are the stats without the counters.
-func (n *Node) figures() admin.Stats {
-	view := n.View()
-	a := admin.Stats{
-		Name: n.id.Name, Role: string(n.cfg.Role), State: n.members.State().String(), Uptime: n.clock.Since().Seconds(),
-		Fingerprint: view.Table.Fingerprint(), HTTPClients: n.httpGate.Open(), HTTPBodyBytes: n.bodies.Used(),
-	}
-	if n.cfg.Role != RoleNode {
-		return a
-	}
-	s := n.store.Stats()
-	a.Sessions, a.Tombstones, a.Bytes = int(s.Sessions), int(s.Tombstones), s.Bytes
-	a.TombstoneBytes, a.Compacted, a.MemoryLimit, a.Full = s.Dead, s.Compacted, s.Limit, n.store.Full()
-	a.LongestHold = float64(s.LongestHold.Microseconds()) / 1000
-	ready, cold := n.owner.gate.Counts()
-	a.Partitions = admin.Partitions{Owned: view.Table.Owned(n.id.Name), Warm: ready, Cold: cold}
-	a.BelowTarget = n.keeper.belowTarget()
-	dirty, age := n.replicator.Lag()
-	n.owner.look(func(core *ownership.Core, _ time.Duration) { a.Split = core.SplitSuspected() })
-	a.Dirty, a.Lag = dirty, float64(age.Microseconds())/1000
-	if n.redis != nil {
-		s := n.redis.Stats()
-		a.RedisClients, a.RedisSubscribers, a.RedisBufferBytes = int(s.Clients), int(s.Subscribers), s.BufferBytes
-	}
-	return a
 }

@@ -1,0 +1,74 @@
+// Package admin is a member's endpoint for operators: the dashboard, the admin
+// API in JSON, the metrics, and the profiles. GET changes nothing.
+//
+// One question, GET /admin/cluster: the guard looks whose name the client calls
+// the endpoint by and which site's page has sent the request (guard.go).
+// Clients often reach one member only, so that member gathers (cluster.go). It
+// takes the members from its view (ring.go), and asks each node for its figures
+// with a frame on the link between them. There the node's reader of frames
+// calls [Endpoint.ServeStats], which reads the store, the replicator and the
+// ownership at this moment (stats.go). What has not answered in time is shown
+// with an error. The shapes of all answers are in package adminapi.
+//
+// The endpoint owns no goroutine that outlives a request, and no listener.
+package admin
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/hostcheck"
+	"github.com/seed-95a32959/holdfast/internal/problem"
+)
+
+var order = binary.BigEndian
+
+// Endpoint answers operators. It may be used from many goroutines.
+type Endpoint struct {
+	cfg     Config
+	guard   *hostcheck.Guard
+	metrics *metrics
+}
+
+// New returns the endpoint of a member.
+func New(cfg Config) *Endpoint {
+	e := &Endpoint{cfg: cfg, guard: hostcheck.New("admin-host", cfg.Hosts...)}
+	e.metrics = newMetrics(e)
+	return e
+}
+
+// Handler returns what answers at the endpoint's listener.
+func (e *Endpoint) Handler() http.Handler {
+	mux := http.NewServeMux()
+	e.handlePages(mux)
+	mux.HandleFunc("GET /admin/ring", e.ring)
+	mux.HandleFunc("GET /admin/cluster", e.cluster)
+	mux.HandleFunc("GET /admin/members", e.members)
+	mux.HandleFunc("GET /admin/stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, e.Stats()) })
+	mux.HandleFunc("GET /admin/events", e.events)
+	mux.HandleFunc("POST /admin/drain", e.drain)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", e.ready)
+	mux.Handle("GET /metrics", e.metrics.handler())
+	handleProfiles(mux)
+	return e.guarded(mux)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		problem.Write(w, http.StatusInternalServerError, "internal", "The answer could not be written", err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // fails only when the client has left
+}
+
+// millis is a time in milliseconds, to the microsecond.
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,53 @@
+package admin
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
+)
+
+// gauge is one figure that goes up and down.
+type gauge struct {
+	desc *prometheus.Desc
+	of   func(s *adminapi.Stats) float64
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("holdfast_"+name, help, labels, nil)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+var (
+	infoDesc      = describe("info", "Always 1; the labels say which member this is.", "name", "boot", "role", "zone")
+	membersDesc   = describe("members", "Members as this one sees them, itself included.", "role", "state")
+	gossipDesc    = describe("gossip_refused_by_reason_total", "Packets and connections of gossip that no member of this cluster sends, by reason.", "reason")
+	refusedDesc   = describe("peer_refused_total", "Connections refused at the peer port, by reason.", "reason")
+	clientsDesc   = describe("http_clients", "Connections to the public door.")
+	bodiesDesc    = describe("http_body_bytes", "Bytes of bodies that the session API reads, or holds while it carries them out.")
+	partitionDesc = describe("partitions", "Partitions of this node: owned by the ring, served warm, still cold.", "state")
+
+	// nodeGauges are only a node's; a router holds nothing.
+	nodeGauges = []gauge{
+		{describe("sessions", "Live sessions held here, copies included."), func(s *adminapi.Stats) float64 { return float64(s.Sessions) }},
+		{describe("tombstones", "Deleted sessions that are remembered, so that they stay deleted."), func(s *adminapi.Stats) float64 { return float64(s.Tombstones) }},
+		{describe("session_bytes", "Bytes of the sessions and tombstones held here."), func(s *adminapi.Stats) float64 { return float64(s.Bytes) }},
+		{describe("tombstones_compacted", "Tombstones of which only a hash is kept, because memory is short; tombstones does not have them."), func(s *adminapi.Stats) float64 { return float64(s.Compacted) }},
+		{describe("tombstone_bytes", "Bytes of the tombstones held here; session_bytes has them too."), func(s *adminapi.Stats) float64 { return float64(s.TombstoneBytes) }},
+		{describe("memory_limit_bytes", "What -memory allows for sessions; 0 for no limit."), func(s *adminapi.Stats) float64 { return float64(s.MemoryLimit) }},
+		{describe("memory_full", "1 while sessions take so much of -memory that other members are asked to let none grow of which this one holds the copy."), func(s *adminapi.Stats) float64 { return truth(s.Full) }},
+		{describe("below_target", "Keys served here that fewer members hold than should."), func(s *adminapi.Stats) float64 { return float64(s.BelowTarget) }},
+		{describe("replication_lag_seconds", "Age of the oldest change that a copy lacks: what would be lost with this node."), func(s *adminapi.Stats) float64 { return s.Lag / 1000 }},
+		{describe("replication_dirty", "Changes that copies lack."), func(s *adminapi.Stats) float64 { return float64(s.Dirty) }},
+		{describe("longest_hold_seconds", "Longest time that one partition was held within the last minute or two; 0 for less than 0.1 ms."), func(s *adminapi.Stats) float64 { return s.LongestHold / 1000 }},
+		{describe("redis_clients", "Connections to the Redis door."), func(s *adminapi.Stats) float64 { return float64(s.RedisClients) }},
+		{describe("redis_buffer_bytes", "Bytes that connections to the Redis endpoint hold: commands, transactions, answers and messages."), func(s *adminapi.Stats) float64 { return float64(s.RedisBufferBytes) }},
+		{describe("redis_subscribers", "Connections to the Redis door that subscribe to something."), func(s *adminapi.Stats) float64 { return float64(s.RedisSubscribers) }},
+		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *adminapi.Stats) float64 { return truth(s.Split) }},
+	}
+)
