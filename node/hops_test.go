@@ -17,19 +17,19 @@ import (
 func TestVisitorsAreNoMembers(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a")
-	require.NoError(t, n.openRouter())
+	require.NoError(t, n.makePublic(""))
 	n.see(t, up("b", 1))
 	for i, secret := range [][]byte{nil, {}, []byte("a"), n.secrets.Cookies()[0][:16]} {
 		for _, to := range []string{"a", "a~", "a~" + strings.Repeat("0", 28), n.id.Name, ""} {
 			r := httptest.NewRequest("GET", "/v1/sessions/k", nil)
 			router.NewHopKey(secret, id("b", 1).String(), to).Prove(r, id("b", 1).String(), n.cfg.Now())
-			hop, err := n.router.Arrived(r)
+			hop, err := n.endpoint.Router().Arrived(r)
 			require.NoError(t, err)
 			require.Nil(t, hop, "secret %d, as if to %q", i, to)
 		}
 	}
-	require.NotZero(t, n.router.Stats().Unproven)
-	require.EqualValues(t, n.router.Stats().Unproven, n.operator.Stats().Counters["hops_unproven"])
+	require.NotZero(t, n.endpoint.Router().Stats().Unproven)
+	require.EqualValues(t, n.endpoint.Router().Stats().Unproven, n.operator.Stats().Counters["hops_unproven"])
 }
 
 // Clocks may be years apart. The time in a proof is by the receiver's, as the
@@ -54,6 +54,6 @@ func TestHopsAmongClocksThatDiffer(t *testing.T) {
 		}
 	}
 	for _, n := range nodes {
-		require.Zero(t, n.router.Stats().Unproven)
+		require.Zero(t, n.endpoint.Router().Stats().Unproven)
 	}
 }

@@ -16,11 +16,11 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/seed-95a32959/holdfast"
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
+	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
@@ -28,7 +28,6 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
-	"github.com/seed-95a32959/holdfast/internal/socket"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
@@ -53,11 +52,11 @@ type Node struct {
 	tracker    *public.Tracker // connections to the public addresses of members
 	mesh       *mesh.Mesh
 	members    *membership.Members
-	pulse      wait.Pulse // the view has changed, or a claim
-	router     *router.Router
+	pulse      wait.Pulse       // the view has changed, or a claim
+	endpoint   *public.Endpoint // what the public asks
 	finder     *router.Finder
-	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
-	bindings   holdfast.Counters
+	pin        *app.Pin     // gives a request to its user's owner, and there to the application
+	sidecar    *app.Sidecar // nil without one
 	events     *events.Log
 	counts     *metric.Set // all that is counted here, for those who show it
 	stats      *counters
@@ -83,8 +82,7 @@ type Node struct {
 	heads    *buffers.Budget // the heads of requests, at a node's doors
 	refusals rate.Sometimes  // between log lines about refused connections
 
-	http, admin *http.Server
-	beside      *beside // the application beside this node; nil without one
+	admin *http.Server
 
 	stopping  atomic.Bool
 	draining  chan struct{} // has a place for one drain at a time
@@ -218,11 +216,11 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
-	public, err := n.listenUnix(ctx, "http-unix", cfg.HTTPUnix)
+	clients, err := n.listenUnix(ctx, "http-unix", cfg.HTTPUnix)
 	if err != nil {
 		return err
 	}
-	public = append(public, httpListener)
+	clients = append(clients, httpListener)
 	var respListeners []net.Listener
 	if n.redis != nil {
 		if respListeners, err = n.listenUnix(ctx, "resp-unix", cfg.RESPUnix); err != nil {
@@ -237,10 +235,7 @@ func (n *Node) open(ctx context.Context) error {
 		respListeners = append(respListeners, l)
 	}
 	n.members.SetOwn(own)
-	if cfg.App != "" {
-		n.beside = newBeside(n, own.HTTP)
-	}
-	if err := n.openRouter(); err != nil {
+	if err := n.makePublic(own.HTTP); err != nil {
 		return err
 	}
 	if err := n.members.Start(); err != nil {
@@ -253,7 +248,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.members.Update()
-	n.serveHTTP(public, adminListener)
+	n.serveHTTP(clients, adminListener)
 	for _, l := range respListeners {
 		n.serveRedis(l)
 	}
@@ -277,8 +272,8 @@ func (n *Node) run() {
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.run, n.keeper.run, n.standstill.watch, n.expire, n.watchLag, n.pubsub.run)
-		if n.beside != nil {
-			loops = append(loops, n.beside.watch)
+		if n.sidecar != nil {
+			loops = append(loops, n.sidecar.Watch)
 		}
 	}
 	if n.cfg.Role == RoleRouter && len(n.cfg.Join) == 0 {
@@ -301,23 +296,6 @@ func (n *Node) listen(ctx context.Context, field, address string, advertise *str
 	n.listeners = append(n.listeners, l)
 	*advertise = advertised(l.Addr(), n.cfg.Advertise)
 	return l, nil
-}
-
-// listenUnix opens the Unix socket that the named flag has asked for, or none
-// where path is empty.
-func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listener, error) {
-	if path == "" {
-		return nil, nil
-	}
-	l, err := socket.Listen(ctx, path)
-	switch {
-	case errors.Is(err, socket.ErrAbstract), errors.Is(err, socket.ErrFile):
-		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
-	case err != nil:
-		return nil, cannotListen("unix", flag, path, err)
-	}
-	n.listeners = append(n.listeners, l)
-	return []net.Listener{l}, nil
 }
 
 // View returns the membership and the ring as this member sees them now.

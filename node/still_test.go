@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -58,6 +59,12 @@ func alone(t *testing.T, change ...func(*Config)) *Node {
 		n.serving(t, p, 1)
 	}
 	return n
+}
+
+// publicHandler is what a node answers whose public endpoint has been made.
+func (n *Node) publicHandler() http.Handler {
+	n.setApplication()
+	return n.endpoint.Handler(n.pin)
 }
 
 // id is the given boot of a member: a later one has the larger number.

@@ -46,8 +46,9 @@ func Listen(ctx context.Context, path string) (net.Listener, error) {
 }
 
 // listen opens a socket with its mode. That what is bound is never open to more
-// than that needs the mode before there is a path (Linux masks it with the umask
-// then, and other systems ignore it); that it is open to all of those, after.
+// than that needs the mode before there is a path (Linux masks it with the
+// umask then, and other systems ignore it); that it is open to all of those,
+// after.
 func listen(ctx context.Context, path string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(narrow)

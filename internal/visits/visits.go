@@ -4,8 +4,8 @@
 // It is an ordinary handler, served as node.Config.Handler is: the node runs it
 // at the user's owner, with the request's session in its context. A counter
 // must lose no visit of two at once, so it is written on a condition, as
-// node.Sessions can: read the session, add one, write if nobody else has written
-// meanwhile, and begin anew if somebody has.
+// node.Sessions can: read the session, add one, write if nobody else has
+// written meanwhile, and begin anew if somebody has.
 package visits
 
 import (

@@ -23,8 +23,8 @@ type HopsConfig struct {
 // request on, and they to it. They are derived from what the members share and
 // visitors do not know, see [Secrets]. Both ids go into the key too, so that a
 // proof is good at one boot of one member only. With neither secret nor gossip
-// key the ids are all: those know them who can gossip, who could make themselves
-// a member then.
+// key the ids are all: those know them who can gossip, who could make
+// themselves a member then.
 type Hops struct {
 	cfg  HopsConfig
 	self string

@@ -31,8 +31,8 @@ func routerOf(t *testing.T, h *Hops) *router.Router {
 	return rt
 }
 
-// Members that share a secret believe each other, while it is being changed too,
-// and so do members that have none. Nobody else does.
+// Members that share a secret believe each other, while it is being changed
+// too, and so do members that have none. Nobody else does.
 func TestWhoseHopsAreBelieved(t *testing.T) {
 	t.Parallel()
 	gossip, otherGossip := []byte("0123456789abcdef"), []byte("fedcba9876543210")

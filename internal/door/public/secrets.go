@@ -10,8 +10,8 @@ import (
 )
 
 // Secrets are what this member signs by, and what it believes: cookies by the
-// secret that all members share, or by one of its own where they share none, and
-// what it passes on by the shared one or by the gossip key.
+// secret that all members share, or by one of its own where they share none,
+// and what it passes on by the shared one or by the gossip key.
 type Secrets struct {
 	shared, own []byte // shared is nil for none; own signs cookies
 	old, gossip [][]byte
@@ -81,9 +81,10 @@ func (s *Secrets) hopsFrom() [][]byte {
 	}
 }
 
-// hopsTo are the secrets that prove what is passed on to m. Its metadata says by
-// which it signs its cookies. If that is none of this member's it may have none
-// of the operator's, but a random one, or it is about to change its secret.
+// hopsTo are the secrets that prove what is passed on to m. Its metadata says
+// by which it signs its cookies. If that is none of this member's it may have
+// none of the operator's, but a random one, or it is about to change its
+// secret.
 func (s *Secrets) hopsTo(m *member.Member) (secrets [][]byte) {
 	if s.shared != nil && m.Secret != "" {
 		for _, secret := range append([][]byte{s.shared}, s.old...) {

@@ -18,7 +18,8 @@ func TestTagsTellSecretsApart(t *testing.T) {
 	require.Equal(t, [][]byte{newer, older}, NewSecrets(newer, [][]byte{older}, nil).Cookies())
 }
 
-// A member whose cookies are not believed is named once, as long as it is known.
+// A member whose cookies are not believed is named once, as long as it is
+// known.
 func TestDifferingSecretsAreNamedOnce(t *testing.T) {
 	t.Parallel()
 	s := NewSecrets(newer, [][]byte{older}, nil)
