@@ -94,15 +94,15 @@ func getChangesNothing(t *testing.T, nodes []*Node) {
 		digests     [ring.Partitions]uint64
 	}
 	look := func(n *Node) (s standing) {
-		s = standing{ring: n.View().Table.Fingerprint(), state: n.members.State().String(), claims: n.owner.gate.ClaimsHash()}
+		s = standing{ring: n.View().Table.Fingerprint(), state: n.members.State().String(), claims: n.owner.Gate().ClaimsHash()}
 		for p := range s.digests {
 			s.digests[p] = n.store.Digest(p)
 		}
 		return s
 	}
 	require.Eventually(t, func() bool { // heartbeats have told everybody of every claim
-		hash := nodes[0].owner.gate.ClaimsHash()
-		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.owner.gate.ClaimsHash() != hash })
+		hash := nodes[0].owner.Gate().ClaimsHash()
+		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.owner.Gate().ClaimsHash() != hash })
 	}, time.Minute, recheck)
 	var before []standing
 	for _, n := range nodes {
@@ -233,7 +233,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body = ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "1 keys have too few copies")
-	n.keeper.setSynced(v.CopyHolders(p)[0], p)
+	n.repairer.SetSynced(v.CopyHolders(p)[0], p)
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)
 

@@ -24,4 +24,4 @@ func (n *Node) late(r *request) error {
 // stale says whether an attempt may have waited here while this process stood
 // still. Whoever sent it may have sent it elsewhere long ago, and gone on: to
 // pass it on now could undo what has followed.
-func (n *Node) stale(a attempt.Attempt) bool { return a.Fenced && n.standstill.since(a.Sent) }
+func (n *Node) stale(a attempt.Attempt) bool { return a.Fenced && n.owner.StoodStill(a.Sent) }

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -161,7 +162,7 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, here)
 
-		n.standstill.onTick(gapLimit)
+		n.owner.OnTick(owner.GapLimit)
 		require.True(t, n.stale(attempt.Attempt{Fenced: true}.Named(n.cfg.Now(), serveTimeout)))
 		var answered atomic.Bool
 		go func() {
@@ -173,10 +174,10 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		synctest.Wait()
 		require.False(t, answered.Load(), "the others are being asked")
 		n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: id("b", 1)})
-		time.Sleep(askTimeout)
+		time.Sleep(owner.AskTimeout)
 		synctest.Wait()
 		require.True(t, answered.Load())
-		n.standstill.onTick(gapTick)
+		n.owner.OnTick(0)
 		require.False(t, n.stale(attempt.Attempt{Fenced: true}.Named(n.cfg.Now(), serveTimeout)), "that was long ago")
 	})
 }
@@ -200,7 +201,7 @@ func TestOwnerSucceededWhileItAsks(t *testing.T) {
 				n.link(up("b", 1))
 				p := ring.Partition("k")
 				n.serving(t, p, 1)
-				n.standstill.onTick(gapLimit)
+				n.owner.OnTick(owner.GapLimit)
 				time.AfterFunc(recheck, func() { n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: id("b", 1)}) })
 				_, err := n.serveLeased(t.Context(), &request{work: c.work, part: p, Attempt: c.a.Named(n.cfg.Now(), serveTimeout)})
 				require.ErrorIs(t, err, c.want)
@@ -229,19 +230,18 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 
 	before := now
 	now = now.Add(time.Second)
-	n.standstill.resumedAt.Store(now.UnixNano())
+	n.owner.OnTick(owner.GapLimit)
 	require.ErrorIs(t, try(read()), errOvertaken)
 	require.ErrorIs(t, try(attempt.Attempt{Sent: now}), errNotSent, "a program's own, which was not kept anywhere")
 	_, err := n.try(t.Context(), &request{work: line("GET " + key), part: p, Attempt: read()})
 	require.ErrorIs(t, err, errNotSent, "a read undoes nothing")
 
-	now = now.Add(wakeTime)
+	now = now.Add(owner.ResumeTime)
 	require.ErrorIs(t, try(read()), errNotSent, "it has come since")
 	require.ErrorIs(t, try(attempt.Attempt{Sent: before, Fenced: true}), errOvertaken, "a router says when it was sent")
 
-	n.standstill.resumedAt.Store(0)
-	n.standstill.ticked.Store(int64(n.since() - gapLimit - time.Hour))
-	require.ErrorIs(t, try(read()), errOvertaken, "nobody has noticed yet")
+	n.owner.OnTick(owner.GapLimit)
+	require.ErrorIs(t, try(read()), errOvertaken)
 	_, err = n.do(t.Context(), opWork{putOf(key)}, session.AckDefault, attempt.Attempt{Sent: now, Fenced: true, Repeat: true})
 	require.ErrorIs(t, err, session.ErrUncertain, "an earlier attempt may have been run")
 

@@ -96,7 +96,7 @@ func agree(t testing.TB, nodes ...*Node) {
 		warmest := 0
 		for _, n := range nodes {
 			v := n.View()
-			owned, cold := n.owner.gate.Counts()
+			owned, cold := n.owner.Gate().Counts()
 			if len(v.Nodes()) != len(nodes) || v.Table.Fingerprint() != nodes[0].View().Table.Fingerprint() || cold > 0 {
 				return false
 			}

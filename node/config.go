@@ -15,8 +15,21 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
+)
+
+// PartitionMode says what an owner does that cannot reach the others.
+type PartitionMode = ownership.Mode
+
+const (
+	// PartitionAvailable serves on, and marks its answers as degraded. When
+	// the network heals, both sides' writes are merged.
+	PartitionAvailable = ownership.Available
+	// PartitionMajority refuses unless it reaches a majority of the nodes that
+	// the cluster last had, so at most one side serves.
+	PartitionMajority = ownership.Majority
 )
 
 // Config says how a member runs. A zero field means the default named beside

@@ -15,17 +15,11 @@ type counters struct {
 	served         *metric.Counter
 	unconfirmed    *metric.Counter
 	nowhere        *metric.Counter
-	fetchedThrough *metric.Counter
 	refusedLate    *metric.Counter
 	refusedLagging *metric.Counter
 	slowed         *metric.Counter
-	unleased       *metric.Counter
 	degraded       *metric.Counter
 	blind          *metric.Counter
-	gaps           *metric.Counter
-	succeeded      *metric.Counter
-	busyClaims     *metric.Counter
-	farEpochs      *metric.Counter
 }
 
 // newCounters makes the counters of a member of a role, in its set.
@@ -42,17 +36,11 @@ func newCounters(set *metric.Set, role Role) *counters {
 		served:         nodes.Counter("served", "Operations run on this node's store."),
 		unconfirmed:    nodes.Counter("unconfirmed_deletes", "Deletes that not every reachable copy confirmed in time."),
 		nowhere:        nodes.Counter("deletes_nowhere", "Deletes of sessions that no member has, which left no tombstone."),
-		fetchedThrough: nodes.Counter("fetched_through", "Keys fetched from other holders before they were served, in cold partitions."),
 		refusedLate:    nodes.Counter("refused_late", "Requests refused because they came too late to be run."),
 		refusedLagging: nodes.Counter("refused_lagging", "New sessions refused because copies are too far behind."),
 		slowed:         nodes.Counter("slowed", "Writes slowed down because copies are behind."),
-		unleased:       nodes.Counter("unleased", "Times that nobody answered an owner who asked for its lease."),
 		degraded:       nodes.Counter("degraded", "Operations served without being able to reach any other node."),
 		blind:          nodes.Counter("blind", "Misses that were not answered as such, because all holders were out of reach."),
-		gaps:           nodes.Counter("stood_still", "Times that this process stood still."),
-		succeeded:      nodes.Counter("succeeded", "Partitions that others had claimed while this node was out of touch."),
-		busyClaims:     nodes.Counter("claims_busy", "Partitions that could not be given up at once to whoever claimed them, because an operation held them."),
-		farEpochs:      nodes.Counter("claims_far", "Epochs of claims that were too far above all known ones to count."),
 	}
 }
 

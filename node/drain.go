@@ -78,7 +78,7 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 		} else if time.Since(alone) > time.Second {
 			return fmt.Errorf("drain: %w to take %d records: unsynced=%d", errNobodyThere, status.Unsynced, status.Unsynced)
 		}
-		n.keeper.wake.Kick()
+		n.repairer.Recheck()
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("drain: unsynced=%d: %w", status.Unsynced, ctx.Err())
@@ -144,7 +144,7 @@ func (n *Node) drainStatus() DrainStatus {
 	var s DrainStatus
 	for p := range ring.Partitions {
 		count := n.store.Count(p)
-		if n.owner.gate.Phase(p) != ownership.Away || count > 0 {
+		if n.owner.Gate().Phase(p) != ownership.Away || count > 0 {
 			s.Partitions++
 			s.Unsynced += count
 		}

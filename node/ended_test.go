@@ -18,7 +18,7 @@ import (
 type holder struct{ id, cookie string }
 
 func hold(n *Node) holder {
-	id := public.NewID(n.owner.decide)
+	id := public.NewID(n.owner.Decide)
 	c := n.finder.CookieFor(id)
 	return holder{id, c.Name + "=" + c.Value}
 }

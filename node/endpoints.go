@@ -139,16 +139,16 @@ func (n *Node) awaitGone(ctx context.Context, id ID) {
 // nobody does. Without a lease it asks the others first.
 func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err error) {
 	p := ring.Partition(user)
-	if d := n.owner.decide(p); d.Verdict == ownership.Serve && d.Leased {
+	if d := n.owner.Decide(p); d.Verdict == ownership.Serve && d.Leased {
 		return true, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
-	if !n.owner.leased() {
-		_, _ = n.owner.ask(ctx) // whether the user's session may be used is for those who ask for it
+	if !n.owner.Leased() {
+		_, _ = n.owner.Ask(ctx) // whether the user's session may be used is for those who ask for it
 	}
 	var d ownership.Decision
-	if n.pulse.Until(ctx, recheck, func() bool { d = n.owner.decide(p); return d.Verdict != ownership.Wait }) != nil {
+	if n.pulse.Until(ctx, recheck, func() bool { d = n.owner.Decide(p); return d.Verdict != ownership.Wait }) != nil {
 		return false, fmt.Errorf("partition %d: %w", p, errNoOwner)
 	}
 	return d.Here(), nil

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -224,7 +225,7 @@ func errorCode(err error) byte {
 		return 0
 	case errors.Is(err, attempt.ErrOtherEpoch):
 		return codeOtherEpoch
-	case errors.Is(err, errNoMajority):
+	case errors.Is(err, owner.ErrNoMajority):
 		return codeNoMajority
 	case errors.Is(err, errOvertaken), errors.Is(err, attempt.ErrTooLate):
 		return codeNoOwner // the forwarder looks again
@@ -246,7 +247,7 @@ func errorOf(code byte, text string) error {
 	case codeUnavailable:
 		return &remoteError{session.ErrUnavailable, text}
 	case codeNoMajority:
-		return &remoteError{errNoMajority, text}
+		return &remoteError{owner.ErrNoMajority, text}
 	case codeOtherEpoch:
 		return &remoteError{attempt.ErrOtherEpoch, text}
 	case codeNoOwner:

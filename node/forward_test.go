@@ -13,6 +13,7 @@ import (
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -68,11 +69,11 @@ func TestReplyKeepsTheMeaningOfErrors(t *testing.T) {
 // Who refuses for want of a majority is unavailable too, and says which.
 func TestReplyOfAMinority(t *testing.T) {
 	t.Parallel()
-	_, err := decodeReply(encodeReply(reply{}, fmt.Errorf("get: %w", errNoMajority)))
-	require.ErrorIs(t, err, errNoMajority)
+	_, err := decodeReply(encodeReply(reply{}, fmt.Errorf("get: %w", owner.ErrNoMajority)))
+	require.ErrorIs(t, err, owner.ErrNoMajority)
 	require.ErrorIs(t, err, session.ErrUnavailable)
 	_, err = decodeReply(encodeReply(reply{}, fmt.Errorf("get: %w", session.ErrUnavailable)))
-	require.NotErrorIs(t, err, errNoMajority)
+	require.NotErrorIs(t, err, owner.ErrNoMajority)
 }
 
 // Batches and their answers travel as the bytes that they are.

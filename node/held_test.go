@@ -71,22 +71,22 @@ func TestOnePartitionThatIsHeldHoldsUpNoOther(t *testing.T) {
 	eventually(t, "all partitions but one are warm by the new ring", func() bool {
 		for p := range ring.Partitions {
 			owner := map[string]*Node{"ada": ada, "bob": bob, "cyd": cyd}[after.Owner(p)]
-			if p != held && owner.owner.gate.Phase(p) != ownership.Warm {
+			if p != held && owner.owner.Gate().Phase(p) != ownership.Warm {
 				return false
 			}
 		}
 		return true
 	})
-	require.NotEqual(t, ownership.Warm, cyd.owner.gate.Phase(held), "what runs in it may still write")
+	require.NotEqual(t, ownership.Warm, cyd.owner.Gate().Phase(held), "what runs in it may still write")
 	for _, n := range nodes {
 		for _, p := range keys {
 			if p != held {
 				put(t, n, keyIn(p), n.id.Name) // every copy confirms
 			}
 		}
-		eventually(t, n.id.Name+"'s heartbeats are answered", n.owner.leased)
+		eventually(t, n.id.Name+"'s heartbeats are answered", n.owner.Leased)
 	}
-	require.Positive(t, ada.stats.busyClaims.Load())
+	require.Positive(t, ada.owner.BusyClaims())
 
 	release()
 	agree(t, nodes...)

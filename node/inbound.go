@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -52,14 +53,14 @@ func (h inbound) claim(r *peer.Request) {
 		r.Fail(fmt.Errorf("claim of a %s: a node's is accepted", r.From.Role))
 		return
 	}
-	j, err := h.node.owner.judge(ID{Name: r.From.Name, Boot: r.From.Boot}, r.Payload)
+	j, err := h.node.owner.Judge(ID{Name: r.From.Name, Boot: r.From.Boot}, r.Payload)
 	if err != nil {
 		r.Fail(err)
 		return
 	}
-	h.node.mesh.AtOnce(r, j.sum(0), func() {
-		j.sum(busyLimit)
-		r.Reply(j.answer())
+	h.node.mesh.AtOnce(r, j.Sum(0), func() {
+		j.Sum(owner.Busy)
+		r.Reply(j.Answer())
 	})
 }
 
@@ -103,7 +104,7 @@ func (h inbound) request(r *peer.Request) {
 // servesAtOnce says whether a forwarded request has come to the owner that it
 // was meant for, which needs to ask nobody.
 func (n *Node) servesAtOnce(in *request) bool {
-	d := n.owner.decide(in.part)
+	d := n.owner.Decide(in.part)
 	return d.Verdict == ownership.Serve && d.Leased && (in.epoch == 0 || in.epoch == d.Epoch)
 }
 

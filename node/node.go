@@ -28,6 +28,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
@@ -46,9 +48,8 @@ type Node struct {
 
 	store      *session.Store
 	replicator *replication.Replicator
-	owner      *owner
-	keeper     *keeper
-	standstill *standstill
+	owner      *owner.Owner
+	repairer   *repair.Repairer
 	tracker    *public.Tracker // connections to the public addresses of members
 	mesh       *mesh.Mesh
 	members    *membership.Members
@@ -73,7 +74,6 @@ type Node struct {
 	closing chan struct{}  // closed when the doors begin to close
 	done    chan struct{}
 
-	room     room
 	absent   absent
 	apiGuard *hostcheck.Guard // who may ask the session API
 
@@ -138,32 +138,45 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.stats = newCounters(n.counts, cfg.Role)
 	n.counts.Func(n.countMember)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.keeper, n.standstill, n.pubsub = newKeeper(n), &standstill{node: n}, newPubsub(n)
+	n.pubsub = newPubsub(n)
 	var err error
-	if n.owner, err = newOwner(n); err != nil {
+	if cfg.Role == RoleNode {
+		if err = n.openStore(); err != nil {
+			return nil, err
+		}
+	}
+	n.repairer = repair.New(n.repairConfig())
+	if n.owner, err = owner.New(n.ownerConfig()); err != nil {
 		return nil, err
 	}
 	if n.members, err = membership.New(n.membersConfig(), Meta{Role: cfg.Role, State: StateJoining, Params: cfg.ringParams().String()}); err != nil {
 		return nil, err
 	}
 	n.mesh = mesh.New(n.ctx, n.meshConfig())
+	n.repairer.Bind(n.owner, n.mesh)
 	if cfg.Role == RoleNode {
-		if err := n.makeStore(); err != nil {
-			return nil, err
-		}
+		n.counts.Func(n.countNode)
+		n.openRedis()
 	}
 	n.operator = admin.New(n.adminConfig())
 	return n, nil
 }
 
-// makeStore makes what only a node has: its sessions, what copies them, and the
-// Redis endpoint.
-func (n *Node) makeStore() error {
+// openRedis makes the Redis endpoint, where there is one.
+func (n *Node) openRedis() {
 	cfg := &n.cfg
-	var err error
+	if cfg.RESP != "" || cfg.RESPUnix != "" {
+		n.redis = newRedis(n)
+		n.counts.Func(n.countRedis)
+		n.pubsub.local = n.redis
+	}
+}
+
+// openStore makes what only a node has: its sessions, and the copies of them.
+func (n *Node) openStore() (err error) {
 	n.store, err = session.NewStore(session.Config{
-		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: tagOf, Now: cfg.Now,
-		TTL: cfg.TTL, MaxSession: cfg.MaxSession, MemoryLimit: storeLimit(cfg.MemoryLimit),
+		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: tagOf, Now: n.cfg.Now,
+		TTL: n.cfg.TTL, MaxSession: n.cfg.MaxSession, MemoryLimit: storeLimit(n.cfg.MemoryLimit),
 	})
 	if err != nil {
 		return err
@@ -171,12 +184,6 @@ func (n *Node) makeStore() error {
 	n.replicator = replication.New(replication.Config{
 		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
 	})
-	n.counts.Func(n.countNode)
-	if cfg.RESP != "" || cfg.RESPUnix != "" {
-		n.redis = newRedis(n)
-		n.counts.Func(n.countRedis)
-		n.pubsub.local = n.redis
-	}
 	return nil
 }
 
@@ -190,7 +197,7 @@ func tagOf(key string) (tag string, braced bool) {
 // partition before: the successors need it as well.
 func (n *Node) merged(key string) {
 	p := ring.Partition(key)
-	if n.owner.decide(p).Here() {
+	if n.owner.Decide(p).Here() {
 		n.replicator.Mark(n.View().CopyHolders(p), key)
 	}
 }
@@ -271,7 +278,7 @@ func (n *Node) run() {
 		n.events.Run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.run, n.keeper.run, n.standstill.watch, n.expire, n.watchLag, n.pubsub.run)
+		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.watchLag, n.pubsub.run)
 		if n.sidecar != nil {
 			loops = append(loops, n.sidecar.Watch)
 		}
@@ -325,7 +332,7 @@ func (n *Node) reply() reply {
 // viewChanged lets links and ownership follow a view. The membership loop
 // calls it for each one.
 func (n *Node) viewChanged(last, view *View) {
-	n.owner.setView(view) // before the links: what they hear counts for members that it has
+	n.owner.SetView(view) // before the links: what they hear counts for members that it has
 	n.mesh.Sync(view)
 	if n.cfg.Role == RoleNode {
 		n.syncSenders(view)
@@ -336,12 +343,11 @@ func (n *Node) viewChanged(last, view *View) {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 		n.events.Add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 	}
-	n.keeper.viewChanged(view)
+	n.repairer.SetView(view)
 	n.tracker.ViewChanged(view)
-	n.setCrowded()
 	n.absent.viewChanged(last, view, n.id, n.since())
-	n.owner.wake.Kick()
-	n.keeper.wake.Kick()
+	n.owner.Recheck()
+	n.repairer.Recheck()
 }
 
 // syncSenders ships changes to every node that takes part, and to no other.
@@ -352,7 +358,7 @@ func (n *Node) syncSenders(view *View) {
 			continue
 		}
 		n.replicator.Detach(m.ID.String())
-		n.keeper.forget(m.ID.String())
+		n.repairer.Forget(m.ID.String())
 	}
 }
 
@@ -360,14 +366,14 @@ func (n *Node) syncSenders(view *View) {
 func (n *Node) expire(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	told := -fullAgain
+	told := -repair.FullAgain
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			n.expireSessions()
-			told = n.tellFull(told)
+			told = n.repairer.TellFull(told)
 			n.fence.lower(n.clock.Now())
 		}
 	}

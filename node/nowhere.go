@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/mesh"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
 
 // This file says whether a delete has to leave a tombstone where the owner knows
@@ -86,7 +85,7 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 	}
 	view := n.View()
 	links, ok := n.inTouch(view)
-	if !ok || !n.owner.decide(p).Verified() {
+	if !ok || !n.owner.Decide(p).Verified() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, nowhereTimeout)
@@ -96,7 +95,7 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 	for i, l := range links {
 		// A holder that was equal once has what this node has written since,
 		// and what others have given to it, who are asked for themselves.
-		if id := l.ID().String(); slices.Contains(view.CopyHolders(p), id) && n.keeper.isSynced(id, p) {
+		if id := l.ID().String(); slices.Contains(view.CopyHolders(p), id) && n.repairer.IsSynced(id, p) {
 			continue
 		}
 		wg.Go(func() { errs[i] = n.replicator.FetchKeys(ctx, l, p, keys...) })
@@ -113,15 +112,13 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 // them answer, and have for a while: those that were lost a moment ago may have
 // left something on its way.
 func (n *Node) inTouch(view *View) (links []*mesh.Link, ok bool) {
-	if n.absent.any() || n.owner.gate.Alone() || !n.owner.leased() {
+	if n.absent.any() || n.owner.Gate().Alone() || !n.owner.Leased() {
 		return nil, false
 	}
 	if len(view.Members) == 1 && len(n.cfg.Join) == 0 {
 		return nil, true // there was never anybody
 	}
-	stands := false
-	n.owner.look(func(core *ownership.Core, now time.Duration) { stands = core.Stands(now) })
-	if !stands {
+	if !n.owner.Stands() {
 		return nil, false
 	}
 	for _, m := range view.Members {

@@ -5,9 +5,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed-95a32959/holdfast/ring"
-	"github.com/seed-95a32959/holdfast/session"
 )
 
 // Who vanished without having ended may come back, until its place is taken or
@@ -49,76 +46,4 @@ func TestAbsent(t *testing.T) {
 	require.True(t, a.any())
 	a.viewChanged(view(), view(), self, keepAbsent+3*time.Second)
 	require.False(t, a.any(), "what it has is too old to be taken")
-}
-
-// Sessions do not grow where another holder has no room, as its heartbeat says,
-// and do again when it has, or is not one of the holders any more.
-func TestAFullHolder(t *testing.T) {
-	t.Parallel()
-	n := serving(t)
-	b := up("b", 1)
-	v := n.see(t, b, up("c", 1))
-	l := n.link(b)
-	key := func(with bool) string {
-		for i := range 1000 {
-			k := string(rune('a'+i%26)) + string(rune('a'+i/26))
-			holds := false
-			for _, id := range v.CopyHolders(partitionOf(line("GET " + k).Batch)) {
-				holds = holds || id == b.ID.String()
-			}
-			if holds == with {
-				return k
-			}
-		}
-		t.Fatal("no such key")
-		return ""
-	}
-	mine, other := key(true), key(false)
-	put := func(key string) error {
-		_, err := n.store.Do(&session.Op{Kind: session.Put, Key: key, Revive: true, Fields: []session.Field{{Name: "f", Value: "1"}}})
-		return err
-	}
-	say := func(full bool) {
-		require.Equal(t, []byte{0}, n.roomSection().Ask(l.ID()))
-		said := map[bool][]byte{false: {0}, true: {1}}[full]
-		_, err := n.roomSection().Asked(l.ID(), said)
-		require.NoError(t, err)
-	}
-	say(true)
-	require.ErrorIs(t, put(mine), session.ErrFull)
-	require.NoError(t, put(other))
-	say(false)
-	require.NoError(t, put(mine))
-	say(true)
-	require.NoError(t, put(mine), "it grows no further")
-	_, err := n.store.Do(&session.Op{Kind: session.Delete, Key: mine})
-	require.NoError(t, err)
-	require.ErrorIs(t, put(mine), session.ErrFull)
-	n.see(t, up("c", 1))
-	n.setCrowded()
-	require.NoError(t, put(mine))
-}
-
-// A node tells others that it is full.
-func TestTheHeartbeatSaysWhetherThereIsRoom(t *testing.T) {
-	t.Parallel()
-	n := still(t, "a", func(c *Config) { c.MemoryLimit = 2300 })
-	for p := range ring.Partitions {
-		n.store.Open(p)
-	}
-	full := func() bool {
-		return n.roomSection().Ask(n.id)[0] == 1
-	}
-	require.False(t, full())
-	_, err := n.store.Do(&session.Op{Kind: session.Put, Key: "k", Fields: []session.Field{{Name: "f", Value: string(make([]byte, 1750))}}})
-	require.NoError(t, err)
-	require.True(t, full())
-	require.True(t, n.operator.Stats().Full)
-	told := n.tellFull(-fullAgain)
-	require.GreaterOrEqual(t, told, time.Duration(0))
-	require.Equal(t, told, n.tellFull(told), "it is not said again at once")
-	_, err = n.store.Do(&session.Op{Kind: session.Delete, Key: "k"})
-	require.NoError(t, err)
-	require.False(t, full())
-	require.Equal(t, -fullAgain, n.tellFull(-fullAgain))
 }

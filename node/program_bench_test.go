@@ -18,7 +18,7 @@ func BenchmarkProgram(b *testing.B) {
 	cfg := loopbackConfig("solo")
 	cfg.Demo, cfg.Secret = false, []byte("the secret of all the nodes")
 	n := begin(b, cfg)
-	eventually(b, "ready", func() bool { owned, cold := n.owner.gate.Counts(); return owned > 0 && cold == 0 })
+	eventually(b, "ready", func() bool { owned, cold := n.owner.Gate().Counts(); return owned > 0 && cold == 0 })
 	_, err := n.Sessions().Put(b.Context(), "alice", []session.Field{
 		{Name: "cart", Value: `["book"]`}, {Name: "theme", Value: `"dark"`}, {Name: "user", Value: `"alice"`},
 	}, 0)

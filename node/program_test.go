@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -209,10 +208,7 @@ func TestAnonymousLogoutsLeaveNothing(t *testing.T) {
 		return count
 	}
 	for _, n := range nodes {
-		eventually(t, "the ring stands", func() (stands bool) {
-			n.owner.look(func(core *ownership.Core, now time.Duration) { stands = core.Stands(now) })
-			return stands
-		})
+		eventually(t, "the ring stands", n.owner.Stands)
 	}
 	for i := range 60 {
 		stranger := newBrowser(t)
@@ -282,7 +278,7 @@ func TestStrangersHeadersAreIgnored(t *testing.T) {
 func TestHandlerMounts(t *testing.T) {
 	t.Parallel()
 	n := begin(t, func() Config { c := loopbackConfig("solo"); c.Demo = false; return c }())
-	eventually(t, "ready", func() bool { owned, cold := n.owner.gate.Counts(); return owned > 0 && cold == 0 })
+	eventually(t, "ready", func() bool { owned, cold := n.owner.Gate().Counts(); return owned > 0 && cold == 0 })
 	resp, _ := send(t, "GET", n.public("/seen"), "")
 	require.Equal(t, http.StatusNotFound, resp.StatusCode)
 	n.Handler(loginApp())

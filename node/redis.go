@@ -17,6 +17,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/resp"
@@ -68,7 +69,7 @@ func (c redisCluster) Do(ctx context.Context, b *command.Batch, dst []byte) ([]b
 	*w = batchWork{}
 	batches.Put(w)
 	switch {
-	case errors.Is(err, errNoMajority):
+	case errors.Is(err, owner.ErrNoMajority):
 		return dst, fmt.Errorf("%w: %w", redis.ErrClusterDown, err)
 	case err != nil:
 		return dst, err
@@ -114,7 +115,7 @@ func (c redisCluster) ask(ctx context.Context, b *command.Batch) (resp.Value, er
 
 // mine says whether this member serves the partition.
 func (c redisCluster) mine(p int) bool {
-	return c.node.owner.decide(p).Here()
+	return c.node.owner.Decide(p).Here()
 }
 
 // each calls f with every partition, or with those that this member serves,
@@ -233,7 +234,7 @@ func (c redisCluster) Wait(ctx context.Context, partitions []int, copies int) in
 	var here []int
 	there := make(map[*mesh.Link][]int)
 	for _, p := range partitions {
-		d := n.owner.decide(p)
+		d := n.owner.Decide(p)
 		switch l := n.mesh.Link(d.Owner); {
 		case d.Here():
 			here = append(here, p)

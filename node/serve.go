@@ -50,9 +50,9 @@ func (s *Sessions) Do(ctx context.Context, op *session.Op, ack session.Ack) (ses
 // Get returns the session, or session.ErrNotFound or session.ErrDeleted.
 func (s *Sessions) Get(ctx context.Context, key string) (*session.Record, error) {
 	p := ring.Partition(key)
-	if s.node.owner.decide(p).Verified() {
+	if s.node.owner.Decide(p).Verified() {
 		rec, err := s.node.store.Get(key)
-		if !errors.Is(err, session.ErrNotServed) && s.node.owner.decide(p).Verified() {
+		if !errors.Is(err, session.ErrNotServed) && s.node.owner.Decide(p).Verified() {
 			return rec, err
 		}
 	}
@@ -105,7 +105,7 @@ type request struct {
 // do runs work that has come in at a door of this member, as that attempt.
 func (n *Node) do(ctx context.Context, w work, ack session.Ack, a attempt.Attempt) (reply, error) {
 	p := w.partition()
-	if n.owner.decide(p).Verdict == ownership.Serve && !a.Repeat { // the usual case, without timers
+	if n.owner.Decide(p).Verdict == ownership.Serve && !a.Repeat { // the usual case, without timers
 		if r, err := n.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
 			return r, err
 		}
@@ -170,7 +170,7 @@ func again(err error) bool {
 
 // try makes one attempt at the owner, here or there.
 func (n *Node) try(ctx context.Context, r *request) (reply, error) {
-	d := n.owner.decide(r.part)
+	d := n.owner.Decide(r.part)
 	switch {
 	case d.Here():
 		if r.epoch != 0 && r.epoch != d.Epoch {
@@ -208,16 +208,16 @@ func (n *Node) serveOnce(ctx context.Context, r *request) (reply, error) {
 // serveLeased is serve for an owner that may have to ask first, and to fetch.
 func (n *Node) serveLeased(ctx context.Context, r *request) (reply, error) {
 	degraded, asked := false, false
-	if !n.owner.leased() {
+	if !n.owner.Leased() {
 		var err error
-		if degraded, err = n.owner.ask(ctx); err != nil {
+		if degraded, err = n.owner.Ask(ctx); err != nil {
 			return n.reply(), err
 		}
 		asked = true
 	}
-	switch d := n.owner.decide(r.part); {
+	switch d := n.owner.Decide(r.part); {
 	case d.Verdict == ownership.FetchFirst:
-		if err := n.owner.fetchThrough(ctx, r.part, r.work); err != nil {
+		if err := n.repairer.FetchThrough(ctx, r.part, r.work.keys); err != nil {
 			return n.reply(), fmt.Errorf("%w: %w", errNoOwner, err)
 		}
 	case d.Verdict == ownership.Serve:
@@ -254,19 +254,19 @@ func (n *Node) serve(ctx context.Context, p int, w work, ack session.Ack) (reply
 			at = at.Add(time.Hour)
 		}
 	}
-	d := n.owner.decide(p)
+	d := n.owner.Decide(p)
 	if !d.Leased {
 		return n.reply(), errLeaseOver
 	}
 	blind := d.Unverified
 	r, err := w.run(ctx, n, at, sight{blind: blind, nowhere: nowhere})
-	if d := n.owner.decide(p); !d.Leased && !planted.Is(planted.LeaseSeenOnce) || !blind && d.Unverified {
+	if d := n.owner.Decide(p); !d.Leased && !planted.Is(planted.LeaseSeenOnce) || !blind && d.Unverified {
 		return n.overtaken(p, w, r)
 	}
 	if blind {
 		return n.serveBlind(p, w, r, err)
 	}
-	r.Node, r.Ring, r.Degraded = n.id.Name, n.View().Table.Fingerprint(), n.owner.gate.Alone()
+	r.Node, r.Ring, r.Degraded = n.id.Name, n.View().Table.Fingerprint(), n.owner.Gate().Alone()
 	if err != nil {
 		return r, err
 	}
@@ -350,7 +350,7 @@ func (n *Node) overtaken(p int, w work, r reply) (reply, error) {
 // serveDegraded does the work although no other node can be reached. Its copies
 // follow when one can be.
 func (n *Node) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
-	blind := n.owner.decide(p).Unverified
+	blind := n.owner.Decide(p).Unverified
 	r, err := w.run(ctx, n, n.cfg.Now(), sight{blind: blind})
 	if blind {
 		return n.serveBlind(p, w, r, err)

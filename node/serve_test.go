@@ -113,7 +113,7 @@ func garbageHarmsNobody(t *testing.T, nodes []*Node) {
 func takenNameIsRefused(t *testing.T, nodes []*Node) {
 	ada, bob := nodes[0], nodes[1]
 	put(t, bob, "keep", "me")
-	claims, ring, deaths := bob.owner.gate.ClaimsHash(), bob.View().Table.Fingerprint(), bob.members.DeathsOf("ada")
+	claims, ring, deaths := bob.owner.Gate().ClaimsHash(), bob.View().Table.Fingerprint(), bob.members.DeathsOf("ada")
 
 	n, err := Start(t.Context(), loopbackConfig("ada", bob))
 	require.Nil(t, n)
@@ -127,7 +127,7 @@ func takenNameIsRefused(t *testing.T, nodes []*Node) {
 		require.True(t, now != nil && now.ID == ada.id, "bob takes %v for ada", now)
 		require.Equal(t, ring, bob.View().Table.Fingerprint())
 	}
-	require.Equal(t, claims, bob.owner.gate.ClaimsHash(), "no partition has moved")
+	require.Equal(t, claims, bob.owner.Gate().ClaimsHash(), "no partition has moved")
 	require.Equal(t, deaths, bob.members.DeathsOf("ada"), "nobody has died")
 	agree(t, nodes...)
 	_, got := get(t, bob, "keep")

@@ -15,7 +15,9 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -35,7 +37,12 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	n, err := newNode(ctx, cfg)
 	require.NoError(t, err)
 	n.id = id(name, 1)
-	n.owner, err = newOwner(n)
+	copies := n.repairConfig()
+	copies.Counters = new(metric.Set) // those of the member that had another id are listed
+	n.repairer = repair.New(copies)
+	claims := n.ownerConfig()
+	claims.Counters = new(metric.Set)
+	n.owner, err = owner.New(claims)
 	require.NoError(t, err)
 	members := n.membersConfig()
 	members.Counters = new(metric.Set)
@@ -44,6 +51,7 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	links := n.meshConfig()
 	links.Counters, links.NodeCounters = new(metric.Set), new(metric.Set)
 	n.mesh = mesh.New(n.ctx, links)
+	n.repairer.Bind(n.owner, n.mesh)
 	n.operator = admin.New(n.adminConfig()) // of this boot, with these parts
 	if n.replicator != nil {
 		t.Cleanup(n.replicator.Close)
@@ -82,7 +90,8 @@ func (n *Node) see(t testing.TB, members ...*Member) *View {
 	v, err := member.NewView(n.id, append([]*Member{self}, members...), n.cfg.ringParams(), n.View())
 	require.NoError(t, err)
 	n.members.SetView(v)
-	n.owner.setView(v)
+	n.owner.SetView(v)
+	n.repairer.SetView(v)
 	return v
 }
 
@@ -95,12 +104,12 @@ func (n *Node) serving(t testing.TB, p int, epoch uint64) {
 
 // stand makes partition p stand in a phase at n, by a claim in force.
 func (n *Node) stand(p int, ph ownership.Phase, holder ownership.Claim) {
-	n.owner.look(func(core *ownership.Core, _ time.Duration) { core.Set(p, ph, holder, false) })
+	n.owner.Look(func(core *ownership.Core, _ time.Duration) { core.Set(p, ph, holder, false) })
 }
 
 // leaseUntil makes n's lease end at a time since its start.
 func (n *Node) leaseUntil(at time.Duration) {
-	n.owner.look(func(core *ownership.Core, _ time.Duration) { core.SetLease(at) })
+	n.owner.Look(func(core *ownership.Core, _ time.Duration) { core.SetLease(at) })
 }
 
 // pass lets time go by for n.
@@ -119,6 +128,15 @@ func ownedBy(t testing.TB, v *View, name string) int {
 	}
 	t.Fatalf("%s owns nothing", name)
 	return -1
+}
+
+// keyIn is a key of partition p.
+func keyIn(p int) string {
+	for i := 0; ; i++ {
+		if key := fmt.Sprint("key-", i); ring.Partition(key) == p {
+			return key
+		}
+	}
 }
 
 // eventually polls until ok, and fails with what it last said.

@@ -19,11 +19,11 @@ func (n *Node) Inspect() Inspection { return Inspection{n} }
 // moment would be run here without asking anybody: the partition is open here,
 // and the lease is held.
 func (i Inspection) Serving() (serving [ring.Partitions]bool) {
-	if i.node.store == nil || !i.node.owner.leased() {
+	if i.node.store == nil || !i.node.owner.Leased() {
 		return serving
 	}
 	for p := range serving {
-		serving[p] = i.node.owner.decide(p).Here()
+		serving[p] = i.node.owner.Decide(p).Here()
 	}
 	return serving
 }
@@ -56,12 +56,12 @@ func (i Inspection) Digest(p int) uint64 { return i.node.store.Digest(p) }
 
 // Cold returns how many partitions are to be served here and are not complete.
 func (i Inspection) Cold() int {
-	_, cold := i.node.owner.gate.Counts()
+	_, cold := i.node.owner.Gate().Counts()
 	return cold
 }
 
 // BelowTarget returns how many keys served here have too few copies.
-func (i Inspection) BelowTarget() int { return i.node.keeper.belowTarget() }
+func (i Inspection) BelowTarget() int { return i.node.repairer.BelowTarget() }
 
 // Dirty returns how many keys other members do not have as they are here.
 func (i Inspection) Dirty() int {

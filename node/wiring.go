@@ -15,7 +15,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/router"
 	"github.com/seed-95a32959/holdfast/session"
@@ -34,12 +35,30 @@ func (n *Node) membersConfig() membership.Config {
 	}
 }
 
+// nodeCounters is where what nodes alone count is listed: nowhere on a router.
+func (n *Node) nodeCounters() *metric.Set {
+	if n.cfg.Role != RoleNode {
+		return new(metric.Set)
+	}
+	return n.counts
+}
+
+func (n *Node) ownerConfig() owner.Config {
+	return owner.Config{
+		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Store: n.store, Copies: n.repairer,
+		Clock: n.clock, Log: n.log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
+	}
+}
+
+func (n *Node) repairConfig() repair.Config {
+	return repair.Config{
+		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator,
+		Clock: n.clock, Log: n.log, Events: n.events, Pulse: &n.pulse, Counters: n.nodeCounters(),
+	}
+}
+
 func (n *Node) meshConfig() mesh.Config {
 	cfg := &n.cfg
-	nodes := n.counts
-	if cfg.Role != RoleNode {
-		nodes = new(metric.Set) // which nobody lists
-	}
 	return mesh.Config{
 		Self: peer.Identity{
 			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, Params: cfg.ringParams().String(),
@@ -50,7 +69,7 @@ func (n *Node) meshConfig() mesh.Config {
 				n.replicator.Retry(id.String())
 			}
 		},
-		Clock: n.clock, Log: n.log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: nodes,
+		Clock: n.clock, Log: n.log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }
 
@@ -58,7 +77,7 @@ func (n *Node) meshConfig() mesh.Config {
 // be used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
-		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.section(), n.roomSection(), n.owner.section(m),
+		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.section(), n.repairer.RoomSection(), n.owner.Section(m),
 	}
 }
 
@@ -82,11 +101,8 @@ func (n *Node) adminNode() *admin.Node {
 		return nil
 	}
 	a := &admin.Node{
-		Store: n.store, Copies: n.replicator, Gate: n.owner.gate, BelowTarget: n.keeper.belowTarget, PeersRefused: n.mesh.Refusals,
-		SplitSuspected: func() (split bool) {
-			n.owner.look(func(core *ownership.Core, _ time.Duration) { split = core.SplitSuspected() })
-			return split
-		},
+		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, PeersRefused: n.mesh.Refusals,
+		SplitSuspected: n.owner.SplitSuspected,
 		Drain: admin.Drain{
 			Start:    n.startDrain,
 			Unsynced: func() int { return n.drainStatus().Unsynced },
@@ -156,7 +172,7 @@ func (n *Node) makePublic(address string) error {
 }
 
 // owners say who serves a key.
-func (n *Node) owners() public.Owners { return public.Owners{View: n.View, Decide: n.owner.decide} }
+func (n *Node) owners() public.Owners { return public.Owners{View: n.View, Decide: n.owner.Decide} }
 
 // routes say whose application serves a user.
 func (n *Node) routes() *app.Routes {
@@ -168,7 +184,7 @@ func (n *Node) publicConfig() public.Config {
 	cfg := &n.cfg
 	c := public.Config{
 		Self: n.id, Role: cfg.Role, NoAPI: cfg.NoAPI, MaxSession: cfg.MaxSession,
-		Owners: n.owners(), InForce: n.owner.gate.InForce, TooLate: n.tooLate,
+		Owners: n.owners(), InForce: n.owner.Gate().InForce, TooLate: n.tooLate,
 		Do: func(ctx context.Context, op *session.Op, ack session.Ack, a attempt.Attempt) (session.Reply, error) {
 			r, err := n.do(ctx, opWork{op}, ack, a)
 			return r.Reply, err

@@ -86,7 +86,7 @@ func TestBlindPartitionsAnswerNoMissToCommands(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
 	for p := range ring.Partitions {
-		n.owner.look(func(core *ownership.Core, _ time.Duration) {
+		n.owner.Look(func(core *ownership.Core, _ time.Duration) {
 			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.id}, true)
 		})
 	}

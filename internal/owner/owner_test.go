@@ -1,0 +1,260 @@
+package owner
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
+	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/wait"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// still is an owner that is told of the others what the test says. Its copies are
+// looked at by nobody.
+type still struct {
+	*Owner
+	members *meshtest.Members
+	store   *session.Store
+	group   sync.WaitGroup
+	id      member.ID
+
+	equal map[int][]string // what Claimed was told
+}
+
+func (s *still) Claimed(p int, equal []string)          { s.equal[p] = equal }
+func (s *still) Fetch(context.Context, uint64, []int)   {}
+func (s *still) see(t *testing.T, ms ...*member.Member) { s.SetView(s.members.See(t, ms...)) }
+func (s *still) pass(d time.Duration)                   { s.cfg.Clock = s.cfg.Clock.Older(d) }
+func (s *still) link(m *member.Member) *mesh.Link       { return s.mesh.AddIdle(m.ID, m.Peer) }
+func (s *still) section() mesh.Section                  { return s.Section(s.mesh) }
+func (s *still) stand(p int, ph ownership.Phase, epoch uint64, by member.ID) {
+	s.Look(func(core *ownership.Core, _ time.Duration) {
+		core.Set(p, ph, ownership.Claim{Epoch: epoch, By: by}, false)
+	})
+}
+
+// copies keeps Recheck of owner.Copies apart from that of the Owner.
+type copies struct{ *still }
+
+func (copies) Recheck() {}
+
+func begin(t *testing.T, name string, change ...func(*Config)) *still {
+	t.Helper()
+	s := &still{members: meshtest.NewMembers(t, meshtest.ID(name, 1), meshtest.Params), id: meshtest.ID(name, 1), equal: make(map[int][]string)}
+	var err error
+	s.store, err = session.NewStore(session.Config{Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }})
+	require.NoError(t, err)
+	cfg := Config{
+		Self: s.id, Params: meshtest.Params, Store: s.store, Copies: copies{s}, Clock: clock.New(time.Now), Log: slog.New(slog.DiscardHandler),
+		Events: events.New(time.Now), Pulse: new(wait.Pulse), Go: func(f func()) { s.group.Go(f) }, Counters: new(metric.Set),
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s.Owner, err = New(cfg)
+	require.NoError(t, err)
+	meshtest.Idle(t, s.members, cfg.Clock, func(m *mesh.Mesh) []mesh.Section { return []mesh.Section{s.Section(m)} })
+	s.see(t)
+	t.Cleanup(s.group.Wait)
+	return s
+}
+
+// serving makes n serve p under the given epoch.
+func (s *still) serving(p int, epoch uint64) {
+	s.stand(p, ownership.Warm, epoch, s.id)
+	s.store.Open(p)
+}
+
+// hold keeps partition p busy, as a slow operation does, until release is called.
+func (s *still) hold(t *testing.T, p int) (release func()) {
+	t.Helper()
+	held, end, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.store.Hold(p, func() { // its error is that p is not open, and then held says so
+			close(held)
+			<-end
+		})
+	}()
+	select {
+	case <-held:
+	case <-ended:
+		t.Fatalf("partition %d is not open", p)
+	}
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
+func putOf(key string) *session.Op {
+	return &session.Op{Kind: session.Put, Key: key, Fields: []session.Field{{Name: "f", Value: "1"}}}
+}
+
+// ask makes from's claim of partitions, which waits for the consent of all that
+// n sees.
+func ask(t testing.TB, n *still, from member.ID, epoch uint64, parts ...int) []ownership.Answer {
+	t.Helper()
+	request := ownership.Request{Epoch: epoch, Ring: n.members.View().Table.Fingerprint(), Parts: parts}
+	for _, m := range n.members.View().Nodes() {
+		request.Asked = append(request.Asked, m.ID)
+	}
+	j, err := n.Judge(from, request.Encode())
+	require.NoError(t, err)
+	j.Sum(busyPoll)
+	answers, err := ownership.DecodeAnswers(j.Answer(), len(parts))
+	require.NoError(t, err)
+	return answers
+}
+
+// Close, then digest, then answer: what the claimant is told covers all that was
+// answered here, for nothing is applied any more.
+func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
+	t.Parallel()
+	n, b := begin(t, "a"), meshtest.Up("b", 1)
+	n.see(t, b)
+	n.link(b)
+	key := "k"
+	p := ring.Partition(key)
+	n.serving(p, 4)
+	_, err := n.store.Do(putOf(key))
+	require.NoError(t, err)
+
+	a := ask(t, n, b.ID, 5, p)[0]
+	require.Equal(t, ownership.Answer{Status: ownership.Accepted, Digest: n.store.Digest(p), Count: 1, Left: ownership.NeverLeft}, a)
+	_, err = n.store.Do(&session.Op{Kind: session.Get, Key: key})
+	require.ErrorIs(t, err, session.ErrNotServed)
+	require.Equal(t, ownership.Decision{Verdict: ownership.Forward, Owner: b.ID, Epoch: 5}, n.Decide(p), "requests go to the claimant")
+
+	require.False(t, n.DropIf(p, n.store.Digest(p)+1), "something has arrived meanwhile")
+	require.True(t, n.DropIf(p, n.store.Digest(p)))
+	require.Equal(t, ownership.Moved, ask(t, n, b.ID, 6, p)[0].Status, "a copy that has just been handed over")
+}
+
+// A claim for many partitions is answered for all but the one that an operation
+// holds. That one is shut all the same, so the operation is the last that runs.
+func TestClaimIsAnsweredAllButWhatAnOperationHolds(t *testing.T) {
+	t.Parallel()
+	n, b := begin(t, "a"), meshtest.Up("b", 1)
+	n.see(t, b)
+	parts := []int{3, 4, 5}
+	for _, p := range parts {
+		n.serving(p, 4)
+	}
+	release := n.hold(t, 4)
+	answers := ask(t, n, b.ID, 5, parts...)
+	require.Equal(t, []ownership.Status{ownership.Accepted, ownership.Early, ownership.Accepted}, []ownership.Status{answers[0].Status, answers[1].Status, answers[2].Status})
+	require.False(t, n.store.IsOpen(4))
+	require.EqualValues(t, 1, n.busyClaims.Load())
+
+	release()
+	require.Equal(t, ownership.Accepted, ask(t, n, b.ID, 6, 4)[0].Status, "asked again, it is given up")
+}
+
+// What the core opens is served, and the repairer knows whose copies are equal.
+func TestClaimThatIsSettledIsServed(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a")
+	n.see(t)
+	require.False(t, n.startRound(t.Context()))
+	n.group.Wait()
+	for p := range ring.Partitions {
+		require.True(t, n.Decide(p).Verified(), "partition %d", p)
+		require.True(t, n.store.IsOpen(p))
+	}
+	require.True(t, n.startRound(t.Context()), "there is nothing left to claim")
+}
+
+// An owner that reaches nobody serves and says so, or refuses, as its partition
+// mode wants.
+func TestAskRefusesOrServesDegraded(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []ownership.Mode{ownership.Available, ownership.Majority} {
+		n := begin(t, "a", func(c *Config) { c.Mode = mode })
+		n.see(t, meshtest.Up("b", 1), meshtest.Up("c", 1))
+		degraded, err := n.Ask(t.Context())
+		require.EqualValues(t, 1, n.unleased.Load())
+		if mode == ownership.Available {
+			require.NoError(t, err)
+			require.True(t, degraded)
+			continue
+		}
+		require.ErrorIs(t, err, session.ErrUnavailable)
+		require.ErrorIs(t, err, ErrNoMajority)
+		require.False(t, degraded)
+	}
+}
+
+// A heartbeat gives a lease, but to a member that is being succeeded; and it
+// brings the claims in force to a member that knows others.
+func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a")
+	b, c := meshtest.Up("b", 1), meshtest.Up("c", 1)
+	n.see(t, b, c)
+	n.stand(7, ownership.Away, 4, b.ID)
+	section := n.section()
+	answered := func(who *member.Member) (leased bool, claims []byte) {
+		answer, err := section.Asked(who.ID, section.Ask(who.ID))
+		require.NoError(t, err)
+		return answer[0] == lease, answer[1:]
+	}
+	leased, claims := answered(b)
+	require.True(t, leased)
+	require.Empty(t, claims, "it knows the same")
+	require.Equal(t, ownership.Accepted, ask(t, n, c.ID, 5, 7)[0].Status)
+	leased, _ = answered(b)
+	require.False(t, leased, "c may serve by now")
+	leased, _ = answered(c)
+	require.True(t, leased)
+
+	n.stand(7, ownership.Away, 5, c.ID)
+	leased, _ = answered(b)
+	require.True(t, leased, "what c has got stands in the table that b is given")
+
+	// b, which knows of no claim, hears of all of them, and has a lease.
+	other := begin(t, "b")
+	other.see(t, meshtest.Up("a", 1))
+	other.link(meshtest.Up("a", 1))
+	other.pass(time.Minute)
+	theirs := other.section()
+	answer, err := section.Asked(b.ID, theirs.Ask(n.id))
+	require.NoError(t, err)
+	require.False(t, other.Leased())
+	require.NoError(t, theirs.Answered(n.id, other.cfg.Clock.Since(), answer))
+	require.True(t, other.Leased())
+	require.Equal(t, ownership.Claim{Epoch: 5, By: c.ID}, other.core.Claims()[7])
+	require.Error(t, theirs.Answered(n.id, other.cfg.Clock.Since(), []byte{1, 2, 3}), "half a table")
+	_, err = section.Asked(b.ID, nil)
+	require.ErrorContains(t, err, "0 bytes of claims, 8 are accepted")
+}
+
+// What a process reads in its first moments after it stood still may have waited
+// for it, whether the watch has noticed the gap or has not run yet.
+func TestStoodStill(t *testing.T) {
+	t.Parallel()
+	wall := time.UnixMilli(1e12)
+	n := begin(t, "a", func(c *Config) { c.Clock = clock.New(func() time.Time { return wall }) })
+	require.False(t, n.StoodStill(wall), "the watch has never run")
+	n.OnTick(gapTick)
+	require.False(t, n.StoodStill(wall))
+	n.OnTick(GapLimit)
+	require.True(t, n.StoodStill(wall))
+	require.EqualValues(t, 1, n.gaps.Load())
+	wall = wall.Add(ResumeTime)
+	require.False(t, n.StoodStill(wall), "it was sent since")
+	n.pass(GapLimit + time.Second)
+	require.True(t, n.StoodStill(wall), "nobody has noticed yet")
+}

@@ -1,0 +1,114 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// pass compares every copy once. It returns an error if it has to be repeated
+// soon.
+func (r *Repairer) pass(ctx context.Context) error {
+	err := errors.Join(r.repair(ctx), r.handOver(ctx))
+	r.mu.Lock()
+	r.passes++
+	r.mu.Unlock()
+	return err
+}
+
+// repair compares the partitions that this node serves with their copies.
+func (r *Repairer) repair(ctx context.Context) error {
+	if planted.Is(planted.NotRebuilt) {
+		return nil
+	}
+	view := r.cfg.View()
+	byMember := make(map[string][]int)
+	for p := range ring.Partitions {
+		if r.owner.Gate().Phase(p) != ownership.Warm {
+			continue
+		}
+		for _, id := range view.CopyHolders(p) {
+			byMember[id] = append(byMember[id], p)
+		}
+	}
+	return r.each(byMember, func(l *mesh.Link, parts []int) error { return r.compare(ctx, l, parts) })
+}
+
+// each runs f for every member at once and returns what failed.
+func (r *Repairer) each(byMember map[string][]int, f func(l *mesh.Link, parts []int) error) error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for id, parts := range byMember {
+		wg.Go(func() {
+			err := fmt.Errorf("%s: %w", id, mesh.ErrNoLink)
+			if l := r.linkNamed(id); l != nil {
+				err = f(l, parts)
+			}
+			if err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// compare makes the copies of parts at one member equal to the ones here.
+func (r *Repairer) compare(ctx context.Context, l *mesh.Link, parts []int) error {
+	id := l.ID().String()
+	bulk := l.Bulk()
+	differ, err := r.cfg.Replicator.Digests(ctx, bulk, parts)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if _, found := slices.BinarySearch(differ, p); !found {
+			r.SetSynced(id, p)
+		}
+	}
+	fresh := slices.DeleteFunc(slices.Clone(differ), func(p int) bool { return r.IsSynced(id, p) })
+	// One partition that fails, such as by a record that is refused there,
+	// does not keep the others waiting.
+	var errs []error
+	for _, p := range fresh {
+		if err := r.cfg.Replicator.Sync(ctx, bulk, p); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r.SetSynced(id, p)
+	}
+	// The others were equal once: most often a change is merely on its way.
+	again := slices.DeleteFunc(differ, func(p int) bool { _, found := slices.BinarySearch(fresh, p); return found })
+	if len(again) == 0 || len(errs) > 0 && !l.Connected() {
+		return errors.Join(errs...)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(secondLook):
+	}
+	if again, err = r.cfg.Replicator.Digests(ctx, bulk, again); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, p := range again {
+		if err := r.cfg.Replicator.Sync(ctx, bulk, p); err != nil {
+			errs = append(errs, err)
+			if errors.Is(err, session.ErrFull) {
+				r.setBehind(id, p)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,207 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/wait"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+const (
+	// interval is how often the copies of a quiet cluster are compared.
+	interval = 2 * time.Second
+	// secondLook is how long partitions that differ are left to the stream of
+	// changes before they count as different.
+	secondLook = 50 * time.Millisecond
+	// soon is the pause after a pass that failed, and fullPause where it did so
+	// for want of memory elsewhere.
+	soon      = 100 * time.Millisecond
+	fullPause = time.Second
+)
+
+// Config is what a Repairer needs. All of it is required, but Store and
+// Replicator on a router, which holds nothing.
+type Config struct {
+	Self       member.ID
+	View       func() *member.View
+	Store      *session.Store
+	Replicator *replication.Replicator
+
+	Clock    clock.Clock
+	Log      *slog.Logger
+	Events   *events.Log
+	Pulse    *wait.Pulse
+	Counters *metric.Set
+}
+
+// Repairer sees to it that the right members hold copies, by comparison. It
+// fills the copies of a new successor, finds and mends what the stream of
+// changes has missed, hands over what this node holds and should not, and fetches
+// what this node serves and others have more of. It implements owner.Copies.
+type Repairer struct {
+	cfg   Config
+	owner *owner.Owner // with mesh, set by Bind
+	mesh  *mesh.Mesh
+	wake  wait.Wake
+	room  room
+
+	fetchedThrough *metric.Counter
+
+	mu sync.Mutex // guards what follows
+	// synced says, for each member and partition, that since this node serves
+	// the partition the copy there has once been equal to the one here. From
+	// then on the dirty set keeps it so.
+	synced map[string]*[ring.Partitions]bool
+	passes int
+	pulls  map[int]*pull // of the partitions that are being fetched
+}
+
+// New returns a Repairer. It needs to be bound before it is used.
+func New(cfg Config) *Repairer {
+	return &Repairer{
+		cfg: cfg, wake: wait.NewWake(), synced: make(map[string]*[ring.Partitions]bool), pulls: make(map[int]*pull),
+		fetchedThrough: cfg.Counters.Counter("fetched_through", "Keys fetched from other holders before they were served, in cold partitions."),
+	}
+}
+
+// Bind gives it the owner whose partitions it sees to, and the links.
+func (r *Repairer) Bind(o *owner.Owner, m *mesh.Mesh) { r.owner, r.mesh = o, m }
+
+// Recheck implements owner.Copies: it looks at the copies soon.
+func (r *Repairer) Recheck() { r.wake.Kick() }
+
+// Run compares the copies again and again until ctx ends.
+func (r *Repairer) Run(ctx context.Context) {
+	for {
+		pause := interval + rand.N(interval/4)
+		if err := r.pass(ctx); err != nil && ctx.Err() == nil {
+			r.cfg.Log.Debug("copies", "error", err)
+			pause = soon
+			if errors.Is(err, session.ErrFull) {
+				pause = fullPause
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Claimed starts the account of a partition that this node serves from now on.
+// equal are the members that were found to hold the same.
+func (r *Repairer) Claimed(p int, equal []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, parts := range r.synced {
+		parts[p] = false
+	}
+	for _, id := range equal {
+		r.entryLocked(id)[p] = true
+	}
+}
+
+func (r *Repairer) entryLocked(id string) *[ring.Partitions]bool {
+	parts := r.synced[id]
+	if parts == nil {
+		parts = new([ring.Partitions]bool)
+		r.synced[id] = parts
+	}
+	return parts
+}
+
+// Forget drops the account of a member: it has ended, or the stream of changes
+// to it has been interrupted.
+func (r *Repairer) Forget(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.synced, id)
+}
+
+// SetView drops the accounts of copies that nobody keeps up to date any more.
+func (r *Repairer) SetView(view *member.View) {
+	defer r.setCrowded()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, parts := range r.synced {
+		for p := range parts {
+			if parts[p] && !slices.Contains(view.CopyHolders(p), id) {
+				parts[p] = false
+			}
+		}
+	}
+}
+
+func (r *Repairer) SetSynced(id string, p int) {
+	if !slices.Contains(r.cfg.View().CopyHolders(p), id) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.entryLocked(id)[p] = true
+}
+
+// setBehind says that the copy at a member is not equal any more, and that the
+// dirty set does not mend that: the member has no room.
+func (r *Repairer) setBehind(id string, p int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.entryLocked(id)[p] = false
+}
+
+func (r *Repairer) IsSynced(id string, p int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	parts := r.synced[id]
+	return parts != nil && parts[p]
+}
+
+// BelowTarget counts the keys that fewer members are known to hold than
+// should, of those that this node serves.
+func (r *Repairer) BelowTarget() (keys int) {
+	for _, p := range r.partsBelowTarget() {
+		keys += r.cfg.Store.Count(p)
+	}
+	return keys
+}
+
+func (r *Repairer) partsBelowTarget() (parts []int) {
+	view := r.cfg.View()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p := range ring.Partitions {
+		if !r.owner.Decide(p).Here() {
+			continue
+		}
+		lacks := func(id string) bool { synced := r.synced[id]; return synced == nil || !synced[p] }
+		if slices.ContainsFunc(view.CopyHolders(p), lacks) {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+// linkNamed returns the link to a boot by its whole name, nil if there is none.
+func (r *Repairer) linkNamed(id string) *mesh.Link {
+	parsed, err := member.ParseID(id)
+	if err != nil {
+		return nil
+	}
+	return r.mesh.Link(parsed)
+}

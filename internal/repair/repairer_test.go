@@ -1,0 +1,149 @@
+package repair
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
+	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/wait"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// still is a repairer whose links connect to nobody.
+type still struct {
+	*Repairer
+	members *meshtest.Members
+}
+
+func begin(t *testing.T, name string, memory int64) *still {
+	t.Helper()
+	s := &still{members: meshtest.NewMembers(t, meshtest.ID(name, 1), meshtest.Params)}
+	store, err := session.NewStore(session.Config{
+		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }, MemoryLimit: memory,
+	})
+	require.NoError(t, err)
+	replicator := replication.New(replication.Config{Store: store, Partitions: ring.Partitions, Now: time.Now})
+	t.Cleanup(replicator.Close)
+	cfg := Config{
+		Self: s.members.Self, View: s.members.View, Store: store, Replicator: replicator, Clock: clock.New(time.Now),
+		Log: slog.New(slog.DiscardHandler), Events: events.New(time.Now), Pulse: new(wait.Pulse), Counters: new(metric.Set),
+	}
+	s.Repairer = New(cfg)
+	o, err := owner.New(owner.Config{
+		Self: cfg.Self, Params: meshtest.Params, Store: store, Copies: s, Clock: cfg.Clock, Log: cfg.Log, Events: cfg.Events, Pulse: cfg.Pulse,
+		Go: func(f func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
+	})
+	require.NoError(t, err)
+	s.Bind(o, meshtest.Idle(t, s.members, cfg.Clock, func(m *mesh.Mesh) []mesh.Section { return []mesh.Section{o.Section(m)} }))
+	s.see(t)
+	return s
+}
+
+// see lets the repairer see these members.
+func (s *still) see(t *testing.T, members ...*member.Member) *member.View {
+	t.Helper()
+	view := s.members.See(t, members...)
+	s.owner.SetView(view)
+	s.SetView(view)
+	return view
+}
+
+func (s *still) openAll() {
+	for p := range ring.Partitions {
+		s.cfg.Store.Open(p)
+	}
+}
+
+// ownedBy returns a partition that a view gives to a member.
+func ownedBy(t testing.TB, v *member.View, name string) int {
+	t.Helper()
+	for p := range ring.Partitions {
+		if v.Table.Owner(p) == name {
+			return p
+		}
+	}
+	t.Fatalf("%s owns nothing", name)
+	return -1
+}
+
+func putOf(key string) *session.Op {
+	return &session.Op{Kind: session.Put, Key: key, Fields: []session.Field{{Name: "f", Value: "1"}}}
+}
+
+// keyIn is a key of partition p.
+func keyIn(p int) string {
+	for i := 0; ; i++ {
+		if key := fmt.Sprint("key-", i); ring.Partition(key) == p {
+			return key
+		}
+	}
+}
+
+// A copy that should be elsewhere is dropped only after all that should have
+// it have confirmed it.
+func TestHandOverKeepsWhatNobodyHasConfirmed(t *testing.T) {
+	t.Parallel()
+	n, b := begin(t, "a", 0), meshtest.Up("b", 1)
+	n.members.Ring.Copies = 1
+	v := n.see(t, b)
+	p := ownedBy(t, v, "b")
+	key := keyIn(p)
+	n.cfg.Store.Open(p)
+	_, err := n.cfg.Store.Do(putOf(key))
+	require.NoError(t, err)
+	n.cfg.Store.Close(p)
+	require.Equal(t, []int{p}, n.held(v))
+	require.ErrorIs(t, n.handOver(t.Context()), mesh.ErrNoLink)
+	require.Equal(t, 1, n.cfg.Store.Count(p))
+}
+
+func TestHandOverHasNothingToDoWithWhatBelongsHere(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a", 0)
+	v := n.see(t, meshtest.Up("b", 1)) // with two copies both hold everything
+	p := ownedBy(t, v, "b")
+	n.cfg.Store.Open(p)
+	_, err := n.cfg.Store.Do(putOf(keyIn(p)))
+	require.NoError(t, err)
+	require.Empty(t, n.held(v))
+	require.NoError(t, n.handOver(t.Context()))
+	require.Equal(t, 1, n.cfg.Store.Count(p))
+}
+
+// The account of who has a copy ends with whatever may have made it wrong.
+func TestAccountOfCopiesStartsAnew(t *testing.T) {
+	t.Parallel()
+	n, b, c := begin(t, "a", 0), meshtest.Up("b", 1), meshtest.Up("c", 1)
+	v := n.see(t, b)
+	p := ownedBy(t, v, "a")
+	account := func() bool { return n.IsSynced(b.String(), p) }
+
+	n.SetSynced(b.String(), p)
+	require.True(t, account())
+	n.Claimed(p, nil)
+	require.False(t, account(), "a new claim, whose holders differ")
+	n.Claimed(p, []string{b.String()})
+	require.True(t, account())
+	n.Forget(b.String())
+	require.False(t, account(), "its stream of changes was interrupted")
+
+	n.SetSynced(b.String(), p)
+	without := n.see(t, c)
+	n.SetView(without)
+	n.see(t, b)
+	require.False(t, account(), "it was no holder for a while")
+	n.SetSynced(c.String(), p)
+	require.False(t, n.IsSynced(c.String(), p), "no holder now")
+}
