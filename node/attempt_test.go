@@ -1,10 +1,10 @@
 package node
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/attempt"
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/owner"
@@ -28,18 +30,24 @@ const aRouter = "r~0000000000010000000700000007"
 
 // proven is r as a member passes it on to n.
 func (n *Node) proven(r *http.Request, member string) *http.Request {
-	router.NewHopKey(n.hopSecrets()[0], member, n.id.String()).Prove(r, member, n.cfg.Now())
+	keys, now := public.NewHops(n.hopsConfig()).From(member)
+	keys[0].Prove(r, member, now)
 	return r
 }
 
 // passedOn is a request as a router sends it.
-func passedOn(method, fence, attempt string) *http.Request {
+func passedOn(method, mark, attempt string) *http.Request {
 	r := httptest.NewRequest(method, "http://127.0.0.1/v1/sessions/k", nil)
-	r.Header.Set(header.Fence, fence)
+	r.Header.Set(header.Fence, mark)
 	if attempt != "" {
 		r.Header.Set(header.Attempt, attempt)
 	}
 	return r
+}
+
+// markOf marks a request for the owner of k by the claim of an epoch.
+func markOf(epoch uint64, deadline time.Time) string {
+	return fmt.Sprintf("%d/%d/%d", ring.Partition("k"), epoch, deadline.UnixMilli())
 }
 
 // A request that a router sent to an owner by its claim is not run by that
@@ -48,59 +56,43 @@ func passedOn(method, fence, attempt string) *http.Request {
 func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
-	clock := func(c *Config) { c.Now = func() time.Time { return now } }
-	n, r := still(t, "a", clock), still(t, "r", clock)
-	require.NoError(t, n.openRouter())
-	hop := &router.Hop{From: aRouter}
-	key := "k"
-	p := ring.Partition(key)
-	r.see(t, up("a", 1))
-	r.link(up("a", 1))
-	r.stand(p, ownership.Away, ownership.Claim{Epoch: 4, By: n.id})
+	n := alone(t, func(c *Config) { c.Now = func() time.Time { return now } })
+	require.NoError(t, n.makePublic(""))
+	door := n.publicHandler()
+	p := ring.Partition("k")
 	n.serving(t, p, 4)
-
-	fence := r.fenceFor(key, router.Target{Name: "a", Boot: n.id.Boot})
-	got, err := n.received(passedOn("PATCH", fence, "1f/0"), hop)
-	require.NoError(t, err)
-	require.Equal(t, attempt{id: 0x1f, deadline: now.Add(fenceTime), sent: now, fenced: true}, got)
+	send := func(r *http.Request) (status int, retry string) {
+		w := httptest.NewRecorder()
+		door.ServeHTTP(w, r)
+		return w.Code, w.Header().Get("Holdfast-Retry")
+	}
+	run := func(why, mark, attempt string) {
+		t.Helper()
+		status, _ := send(n.proven(passedOn("GET", mark, attempt), aRouter))
+		require.Equal(t, http.StatusNotFound, status, why)
+	}
+	refused := func(why, want, mark, attempt string) {
+		t.Helper()
+		status, retry := send(n.proven(passedOn("GET", mark, attempt), aRouter))
+		require.Equal(t, http.StatusServiceUnavailable, status, why)
+		require.Equal(t, want, retry, why)
+	}
+	mark := markOf(4, now.Add(attempt.Lifetime))
+	run("the claim is in force", mark, "1f/0")
 	n.stand(p, ownership.Warm, ownership.Claim{Epoch: 6, By: n.id})
-	_, err = n.received(passedOn("PATCH", fence, "1f/0"), hop)
-	require.ErrorIs(t, err, errOtherEpoch, "the claim is another one")
-	refused := httptest.NewRecorder()
-	n.publicHandler().ServeHTTP(refused, n.proven(passedOn("PATCH", fence, "1f/0"), aRouter))
-	require.Equal(t, http.StatusServiceUnavailable, refused.Code)
-	require.Equal(t, "later", refused.Header().Get("Holdfast-Retry"), "the router may know no better of any other member")
-	n.stand(p, ownership.Away, ownership.Claim{Epoch: 6, By: n.id})
-	_, err = n.received(passedOn("PATCH", fence, "1f/0"), hop)
-	require.NoError(t, err, "who does not serve passes it on")
+	refused("the claim is another one, and the router may know no better of any other member", "later", mark, "1f/0")
+	n.stand(p, ownership.Warm, ownership.Claim{Epoch: 4, By: n.id})
 
-	elsewhere := r.fenceFor(key, router.Target{Name: "other"})
-	got, err = n.received(passedOn("PATCH", elsewhere, "1f/2"), hop)
-	require.NoError(t, err, "of a member that has no claim only the time counts")
-	require.True(t, got.repeat)
-	_, err = n.received(passedOn("PATCH", fence, "1f/0"), hop)
-	require.ErrorIs(t, err, errTooLate, "its repetition came first")
-	_, err = n.received(passedOn("PATCH", fence, "20/0"), hop)
-	require.NoError(t, err, "it is another one's")
-	_, err = n.received(passedOn("PATCH", fence, ""), hop)
-	require.NoError(t, err, "a router of an earlier version")
+	run("of a member that has no claim only the time counts", markOf(0, now.Add(attempt.Lifetime)), "1f/2")
+	refused("its repetition came first", "1", mark, "1f/0")
+	run("it is another one's", mark, "20/0")
+	run("a router of an earlier version", mark, "")
 
-	now = now.Add(fenceTime + time.Millisecond)
-	_, err = n.received(passedOn("PATCH", fence, "20/0"), hop)
-	require.ErrorIs(t, err, errTooLate, "its time is over")
-	fresh := r.fenceFor(key, router.Target{Name: "other"})
-	for _, bad := range []string{"x", "1/2", "-1/0/99999999999999", "1024/0/99999999999999", "1/-1/99999999999999", fresh + "/"} {
-		_, err := n.received(passedOn("PATCH", bad, "20/0"), hop)
-		require.ErrorIs(t, err, errTooLate, "%q", bad)
-	}
-	for _, bad := range []string{"x", "20", "20/", "0/0", "20/-1", "/1"} {
-		_, err := n.received(passedOn("PATCH", fresh, bad), hop)
-		require.ErrorIs(t, err, errTooLate, "%q", bad)
-	}
-
-	got, err = n.received(passedOn("PATCH", fence, "1f/0"), nil)
-	require.NoError(t, err, "what a stranger says counts for nothing")
-	require.Equal(t, attempt{fenced: true}, got)
+	now = now.Add(attempt.Lifetime + time.Millisecond)
+	refused("its time is over", "1", mark, "20/0")
+	status, _ := send(passedOn("GET", mark, "20/0"))
+	require.Equal(t, http.StatusNotFound, status, "what a stranger says counts for nothing")
+	require.EqualValues(t, 3, n.operator.Stats().Counters["refused_late"])
 }
 
 // A write that a frozen process, or a cut network, was about to forward comes
@@ -109,18 +101,18 @@ func TestForwardedWritesMustArriveSoon(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
 	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
-	sent := attempt{deadline: now.Add(serveTimeout), sent: now, fenced: true}
+	sent := attempt.Attempt{Deadline: now.Add(serveTimeout), Sent: now, Fenced: true}
 	now = now.Add(transitTime)
-	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}))
+	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, Attempt: sent}))
 	now = now.Add(time.Millisecond)
-	require.ErrorIs(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}), errTooLate)
-	require.NoError(t, n.late(&request{work: line("GET k"), attempt: sent}))
-	sent.fenced = false
-	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}), "its writer has stood still with it, and waits")
-	sent.fenced, sent.sent = true, now.Add(time.Hour)
-	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, attempt: sent}), "a clock that is ahead")
+	require.ErrorIs(t, n.late(&request{work: opWork{putOf("k")}, Attempt: sent}), attempt.ErrTooLate)
+	require.NoError(t, n.late(&request{work: line("GET k"), Attempt: sent}))
+	sent.Fenced = false
+	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, Attempt: sent}), "its writer has stood still with it, and waits")
+	sent.Fenced, sent.Sent = true, now.Add(time.Hour)
+	require.NoError(t, n.late(&request{work: opWork{putOf("k")}, Attempt: sent}), "a clock that is ahead")
 	now = now.Add(serveTimeout)
-	require.ErrorIs(t, n.late(&request{work: line("GET k"), attempt: sent}), errTooLate, "its time is over")
+	require.ErrorIs(t, n.late(&request{work: line("GET k"), Attempt: sent}), attempt.ErrTooLate, "its time is over")
 }
 
 // A repetition that has been run is not run again, wherever it comes in: it is
@@ -129,11 +121,10 @@ func TestRepetitionsAreRunOnce(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
 	n.serving(t, ring.Partition("k"), 1)
-	require.NoError(t, n.openRouter())
+	require.NoError(t, n.makePublic(""))
 	door := n.publicHandler()
-	put := func(attempt, value string) string {
-		fence := strings.Join([]string{strconv.Itoa(ring.Partition("k")), "0", strconv.FormatInt(time.Now().Add(fenceTime).UnixMilli(), 10)}, "/")
-		r := n.proven(passedOn("PUT", fence, attempt), aRouter)
+	put := func(name, value string) string {
+		r := n.proven(passedOn("PUT", markOf(0, time.Now().Add(attempt.Lifetime)), name), aRouter)
 		r.Body = io.NopCloser(strings.NewReader(value))
 		w := httptest.NewRecorder()
 		door.ServeHTTP(w, r)
@@ -151,7 +142,7 @@ func TestRepetitionsAreRunOnce(t *testing.T) {
 
 	// A request that has a condition reads first. The one is not answered with the other.
 	for _, id := range []uint64{0x1f, 0x30} {
-		rep, err := n.do(t.Context(), opWork{&session.Op{Kind: session.Get, Key: "k"}}, session.AckDefault, attempt{id: id, repeat: true})
+		rep, err := n.do(t.Context(), opWork{&session.Op{Kind: session.Get, Key: "k"}}, session.AckDefault, attempt.Attempt{ID: id, Repeat: true})
 		require.NoError(t, err)
 		require.Equal(t, rec, rep.Record)
 	}
@@ -172,7 +163,7 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		require.True(t, here)
 
 		n.owner.OnTick(owner.GapLimit)
-		require.True(t, n.stale(attempt{fenced: true}.named(n.cfg.Now())))
+		require.True(t, n.stale(attempt.Attempt{Fenced: true}.Named(n.cfg.Now(), serveTimeout)))
 		var answered atomic.Bool
 		go func() {
 			here, err := n.awaitOwner(t.Context(), key)
@@ -187,7 +178,7 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		synctest.Wait()
 		require.True(t, answered.Load())
 		n.owner.OnTick(0)
-		require.False(t, n.stale(attempt{fenced: true}.named(n.cfg.Now())), "that was long ago")
+		require.False(t, n.stale(attempt.Attempt{Fenced: true}.Named(n.cfg.Now(), serveTimeout)), "that was long ago")
 	})
 }
 
@@ -196,13 +187,13 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 func TestOwnerSucceededWhileItAsks(t *testing.T) {
 	for name, c := range map[string]struct {
 		work work
-		a    attempt
+		a    attempt.Attempt
 		want error
 	}{
-		"write":              {opWork{putOf("k")}, attempt{fenced: true}, errOvertaken},
-		"a program's own":    {opWork{putOf("k")}, attempt{}, errNoOwner},
-		"read":               {opWork{&session.Op{Kind: session.Get, Key: "k"}}, attempt{fenced: true}, errNoOwner},
-		"command that reads": {line("GET k"), attempt{fenced: true}, errNoOwner},
+		"write":              {opWork{putOf("k")}, attempt.Attempt{Fenced: true}, errOvertaken},
+		"a program's own":    {opWork{putOf("k")}, attempt.Attempt{}, errNoOwner},
+		"read":               {opWork{&session.Op{Kind: session.Get, Key: "k"}}, attempt.Attempt{Fenced: true}, errNoOwner},
+		"command that reads": {line("GET k"), attempt.Attempt{Fenced: true}, errNoOwner},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -212,7 +203,7 @@ func TestOwnerSucceededWhileItAsks(t *testing.T) {
 				n.serving(t, p, 1)
 				n.owner.OnTick(owner.GapLimit)
 				time.AfterFunc(recheck, func() { n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: id("b", 1)}) })
-				_, err := n.serveLeased(t.Context(), &request{work: c.work, part: p, attempt: c.a.named(n.cfg.Now())})
+				_, err := n.serveLeased(t.Context(), &request{work: c.work, part: p, Attempt: c.a.Named(n.cfg.Now(), serveTimeout)})
 				require.ErrorIs(t, err, c.want)
 			})
 		})
@@ -230,37 +221,36 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	p := ownedBy(t, v, "b")
 	key := keyIn(p)
 	n.stand(p, ownership.Away, ownership.Claim{Epoch: 5, By: id("b", 1)})
-	try := func(a attempt) error {
-		_, err := n.try(t.Context(), &request{work: opWork{putOf(key)}, part: p, attempt: a})
+	try := func(a attempt.Attempt) error {
+		_, err := n.try(t.Context(), &request{work: opWork{putOf(key)}, part: p, Attempt: a})
 		return err
 	}
-	read := func() attempt { return attempt{fenced: true}.named(now) }
+	read := func() attempt.Attempt { return attempt.Attempt{Fenced: true}.Named(now, serveTimeout) }
 	require.ErrorIs(t, try(read()), errNotSent, "it would go to b, to which there is no connection here")
 
 	before := now
 	now = now.Add(time.Second)
 	n.owner.OnTick(owner.GapLimit)
 	require.ErrorIs(t, try(read()), errOvertaken)
-	require.ErrorIs(t, try(attempt{sent: now}), errNotSent, "a program's own, which was not kept anywhere")
-	_, err := n.try(t.Context(), &request{work: line("GET " + key), part: p, attempt: read()})
+	require.ErrorIs(t, try(attempt.Attempt{Sent: now}), errNotSent, "a program's own, which was not kept anywhere")
+	_, err := n.try(t.Context(), &request{work: line("GET " + key), part: p, Attempt: read()})
 	require.ErrorIs(t, err, errNotSent, "a read undoes nothing")
 
 	now = now.Add(owner.ResumeTime)
 	require.ErrorIs(t, try(read()), errNotSent, "it has come since")
-	require.ErrorIs(t, try(attempt{sent: before, fenced: true}), errOvertaken, "a router says when it was sent")
+	require.ErrorIs(t, try(attempt.Attempt{Sent: before, Fenced: true}), errOvertaken, "a router says when it was sent")
 
 	n.owner.OnTick(owner.GapLimit)
 	require.ErrorIs(t, try(read()), errOvertaken)
-	_, err = n.do(t.Context(), opWork{putOf(key)}, session.AckDefault, attempt{sent: now, fenced: true, repeat: true})
+	_, err = n.do(t.Context(), opWork{putOf(key)}, session.AckDefault, attempt.Attempt{Sent: now, Fenced: true, Repeat: true})
 	require.ErrorIs(t, err, session.ErrUncertain, "an earlier attempt may have been run")
 
-	require.NoError(t, n.openRouter())
-	app := n.pinned()
+	require.NoError(t, n.makePublic(""))
 	for method, want := range map[string]int{"PUT": http.StatusServiceUnavailable, "GET": http.StatusBadGateway} {
-		r := arrived(passedOn(method, "", ""), arrival{attempt{sent: now, fenced: true}, &router.Hop{From: aRouter}})
+		r := public.Arrival{Attempt: attempt.Attempt{Sent: now, Fenced: true}, Hop: &router.Hop{From: aRouter}}.With(passedOn(method, "", ""))
 		r.Header.Set(header.Key, key)
 		w := httptest.NewRecorder()
-		app.ServeHTTP(w, r)
+		n.pin.ServeHTTP(w, r)
 		require.Equal(t, want, w.Code, "%s for the application: %s", method, w.Body)
 	}
 }
@@ -273,7 +263,7 @@ func TestOwnerRefusesAForwardedWriteThatTookLong(t *testing.T) {
 	key := keyIn(ownedBy(t, a.View(), b.id.Name))
 	send := func(age time.Duration) error {
 		now := a.cfg.Now()
-		r := &request{work: opWork{putOf(key)}, attempt: attempt{fenced: true}.named(now)}
+		r := &request{work: opWork{putOf(key)}, Attempt: attempt.Attempt{Fenced: true}.Named(now, serveTimeout)}
 		answer, err := a.mesh.Link(b.id).Call(t.Context(), mesh.TypeRequest, encodeRequest(r, now.Add(-age), 0, 0))
 		require.NoError(t, err)
 		_, err = decodeReply(answer)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -346,7 +347,7 @@ func (c Config) validate() error {
 		errs = append(errs, errors.New("handler: cannot be used with -app or -demo, which take the same requests"))
 	}
 	if c.App != "" {
-		if _, err := parseApp(c.App); err != nil {
+		if err := app.CheckAddress(c.App); err != nil {
 			bad("app", c.App, err.Error())
 		}
 		if c.Demo {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"github.com/seed-95a32959/holdfast/internal/metric"
-	"github.com/seed-95a32959/holdfast/router"
 )
 
 // counters are what a member itself counts since its start. What they count
@@ -11,9 +10,6 @@ type counters struct {
 	forwarded   *metric.Counter
 	relayed     *metric.Counter
 	unavailable *metric.Counter
-	failovers   *metric.Counter
-	// visitors are those refused here; refused_visitors adds the router's.
-	visitors metric.Counter
 
 	// Of nodes alone:
 	served         *metric.Counter
@@ -36,7 +32,6 @@ func newCounters(set *metric.Set, role Role) *counters {
 		forwarded:   set.Counter("forwarded", "Operations sent to another member."),
 		relayed:     set.Counter("relayed", "Operations sent to a third member because the owner is silent; forwarded has them too."),
 		unavailable: set.Counter("unavailable", "Operations that found no owner in time."),
-		failovers:   set.Counter("failovers", "Requests that came here because their owner was refused."),
 
 		served:         nodes.Counter("served", "Operations run on this node's store."),
 		unconfirmed:    nodes.Counter("unconfirmed_deletes", "Deletes that not every reachable copy confirmed in time."),
@@ -52,15 +47,6 @@ func newCounters(set *metric.Set, role Role) *counters {
 // countMember adds what the parts of any member count.
 func (n *Node) countMember(put metric.Put) {
 	put("events_missed", "Events that a slow reader of the event log did not get.", n.events.Missed())
-	put("requests_unsaved", "Requests of a Go program whose changes could not be written.", n.bindings.Unsaved.Load())
-	put("requests_ended", "Requests of a Go program whose changes were dropped, because their session had been ended.", n.bindings.Ended.Load())
-	put("requests_unslid", "Requests of a Go program that could not slide the expiry of their session.", n.bindings.Unslid.Load())
-
-	rejected, greedy := n.httpGate.Refused()
-	put("http_rejected", "Connections refused at the public door, because too many were open.", rejected)
-	put("http_rejected_address", "Connections refused at the public door, because too many were open from their address.", greedy)
-	put("http_bodies_refused", "Times that the body of a request to the session API found no room.", n.bodies.Refused())
-	put("http_bodies_evicted", "Large bodies of requests to the session API given up because others needed the room.", n.bodies.Evicted())
 	put("http_heads_cut_off", "Connections cut off because the heads of requests took all the room that there is, theirs the most.", n.heads.Refused()+n.heads.Evicted())
 
 	apiHosts, apiSites := n.apiGuard.Refused()
@@ -69,27 +55,6 @@ func (n *Node) countMember(put metric.Put) {
 	put("refused_sites", "HTTP requests refused there because the page of another site has sent them.", apiSites+adminSites)
 
 	put("gossip_refused", "Packets and connections of gossip that no member of this cluster sends; gossip_refused_by_reason_total says more.", total(n.members.Refused()))
-	visitors := n.stats.visitors.Load()
-	if n.router != nil {
-		s := n.router.Stats()
-		visitors += int64(s.Visitors)
-		putRouter(put, s)
-	}
-	put("refused_visitors", "HTTP requests refused because a visitor's cookie came with them, and the session is another's.", visitors)
-}
-
-// putRouter adds what the router has counted.
-func putRouter(put metric.Put, s router.Stats) {
-	put("proxied", "Requests passed on to members.", int64(s.Requests))
-	put("proxy_retries", "Requests sent a second time.", int64(s.Retries))
-	put("proxy_failovers", "Requests that went to the heir.", int64(s.Failovers))
-	put("proxy_refused", "Members that refused a connection.", int64(s.Refused))
-	put("proxy_silent", "Members that did not answer in time.", int64(s.Silent))
-	put("proxy_cancelled", "Requests whose client left before the answer.", int64(s.Cancelled))
-	put("proxy_broken", "Answers that broke off at a member.", int64(s.Broken))
-	put("proxy_malformed", "Requests refused because their head can be read in two ways, or in none.", int64(s.Malformed))
-	put("hops_unproven", "Requests whose sender claims to be a member and does not prove it: a stranger, or a member with another -secret-file.", int64(s.Unproven))
-	put("proxy_errors", "Requests that no member answered.", int64(s.Errors))
 }
 
 // countNode adds what only the parts of a node count.

@@ -1,10 +1,10 @@
 // Package node is one member of the cluster: it gossips, keeps its view of the
-// ring, owns partitions, and opens the doors. Every goroutine and listener of
+// ring, owns partitions, and opens the endpoints. Every goroutine and listener of
 // a member is started here and waited for here.
 //
-// The life of one PUT, on the node that it reaches first: the HTTP door
-// (package api) makes it a session.Op and calls Sessions.Do (serve.go), as
-// every door does. Ownership (ownership.go) says who serves the key's
+// The life of one PUT, on the node that it reaches first: the public endpoint
+// (packages public and api) makes it a session.Op and has it run (serve.go), as
+// every endpoint does. Ownership (ownership.go) says who serves the key's
 // partition: this node, and the op is applied to its session.Store; or another
 // one, and the op travels once over the peer link
 // (forward.go, inbound.go) and is applied there. The owner marks the key dirty

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -191,17 +190,15 @@ func (n *Node) stop(why error, leave bool) {
 	for _, l := range n.listeners {
 		l.Close()
 	}
-	for _, s := range []*http.Server{n.http, n.admin} {
-		if s != nil {
-			s.Close()
-		}
+	if n.admin != nil {
+		n.admin.Close()
 	}
-	if n.router != nil {
-		_ = n.router.Shutdown(n.ctx) // which has ended: what is under way is cut off
+	if n.endpoint != nil {
+		n.endpoint.Cut()
 	}
 	n.members.Shutdown()
-	if n.router != nil {
-		n.router.Close()
+	if n.endpoint != nil {
+		n.endpoint.Close()
 	}
 	if n.replicator != nil {
 		n.replicator.Close()
@@ -220,19 +217,11 @@ func (n *Node) closeDoors() {
 			n.log.Debug("commands were cut off", "error", err)
 		}
 	}
-	// Before the servers the router: it also ends the WebSockets, which http.Server does not
-	// know of once it has handed them over.
-	if n.router == nil {
-		return
+	if n.endpoint != nil {
+		n.endpoint.Shutdown(ctx)
 	}
-	if err := n.router.Shutdown(ctx); err != nil {
-		n.log.Debug("requests were cut off", "error", err)
-	}
-	for _, s := range []*http.Server{n.http, n.admin} {
-		if s == nil {
-			continue
-		}
-		if err := s.Shutdown(ctx); err != nil {
+	if n.admin != nil {
+		if err := n.admin.Shutdown(ctx); err != nil {
 			n.log.Debug("requests were cut off", "error", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast"
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -17,7 +18,7 @@ import (
 type holder struct{ id, cookie string }
 
 func hold(n *Node) holder {
-	id := n.newSessionID()
+	id := public.NewID(n.owner.Decide)
 	c := n.finder.CookieFor(id)
 	return holder{id, c.Name + "=" + c.Value}
 }
@@ -64,8 +65,8 @@ func TestEndedIDIsNotBegunAgain(t *testing.T) {
 		"handler": {three(t, secret, func(c *Config) { c.Demo, c.Handler = false, counter() }), "/count", "1 <nil>"},
 		"demo":    {three(t, secret), "/", `"visits":1`},
 	}
-	beside, _ := besideEach(t, secret, "ada", "bob", "cyd")
-	begun["application beside"] = cluster{beside, "/", "user=%s "}
+	sidecars, _ := sidecarEach(t, secret, "ada", "bob", "cyd")
+	begun["sidecar"] = cluster{sidecars, "/", "user=%s "}
 	for name, c := range begun {
 		t.Run(name, func(t *testing.T) {
 			h := hold(c.nodes[0])
@@ -84,7 +85,7 @@ func TestEndedIDIsNotBegunAgain(t *testing.T) {
 					require.NotContains(t, body, said(h.id), "it is the same session")
 				}
 			}
-			put(t, c.nodes[0], h.id, "v") // one that has none yet, as the application beside makes it
+			put(t, c.nodes[0], h.id, "v") // one that has none yet, as a sidecar makes it
 			require.NoError(t, c.nodes[1].Sessions().Delete(t.Context(), h.id))
 			seen := map[string]bool{h.id: true}
 			for i := range c.nodes {

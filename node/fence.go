@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -54,7 +55,7 @@ const maxFence = 1 << 16
 
 // raise lets no attempt of an operation pass any more that is not a repetition.
 // It stands until the deadline of everything that was sent before it is over.
-func (f *fence) raise(a attempt, now time.Time) {
+func (f *fence) raise(a attempt.Attempt, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ids == nil {
@@ -64,9 +65,9 @@ func (f *fence) raise(a attempt, now time.Time) {
 		f.lowerLocked(now)
 	}
 	switch {
-	case f.ids[a.id] != nil:
+	case f.ids[a.ID] != nil:
 	case len(f.ids) < maxFence:
-		f.ids[a.id] = &attempts{until: now.Add(fenceTime)}
+		f.ids[a.ID] = &attempts{until: now.Add(attempt.Lifetime)}
 	default:
 		f.unfenced.Add(1)
 	}
@@ -74,13 +75,13 @@ func (f *fence) raise(a attempt, now time.Time) {
 }
 
 // stops says whether an attempt comes too late.
-func (f *fence) stops(a attempt) bool {
+func (f *fence) stops(a attempt.Attempt) bool {
 	if f.size.Load() == 0 {
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, raised := f.ids[a.id]
+	_, raised := f.ids[a.ID]
 	return raised
 }
 
@@ -105,7 +106,7 @@ func (f *fence) lowerLocked(now time.Time) {
 
 // note keeps what became of a repetition, if that is final.
 func (f *fence) note(r *request, rep reply, err error) {
-	if !r.repeat || !r.work.writes() || again(err) || errors.Is(err, session.ErrUncertain) || errors.Is(err, session.ErrUnavailable) {
+	if !r.Repeat || !r.work.writes() || again(err) || errors.Is(err, session.ErrUncertain) || errors.Is(err, session.ErrUnavailable) {
 		return
 	}
 	if b, ok := r.work.(*batchWork); ok && rep.answers != nil {
@@ -114,7 +115,7 @@ func (f *fence) note(r *request, rep reply, err error) {
 	rep.changed = nil // its copies are seen to, and it is the work's
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if a := f.ids[r.id]; a != nil && a.done == nil {
+	if a := f.ids[r.ID]; a != nil && a.done == nil {
 		a.done = &outcome{rep, err}
 	}
 }
@@ -122,12 +123,12 @@ func (f *fence) note(r *request, rep reply, err error) {
 // outcome returns what became of an earlier repetition of r, nil if none is
 // known of.
 func (f *fence) outcome(r *request) *outcome {
-	if !r.repeat || !r.work.writes() || f.size.Load() == 0 || planted.Is(planted.LateRepeat) {
+	if !r.Repeat || !r.work.writes() || f.size.Load() == 0 || planted.Is(planted.LateRepeat) {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if a := f.ids[r.id]; a != nil {
+	if a := f.ids[r.ID]; a != nil {
 		return a.done
 	}
 	return nil
@@ -135,15 +136,15 @@ func (f *fence) outcome(r *request) *outcome {
 
 // tooLate says whether an operation must not be run any more: its writer has
 // given it up, or a repetition of it is here already.
-func (n *Node) tooLate(a attempt) error {
+func (n *Node) tooLate(a attempt.Attempt) error {
 	now := n.clock.Now()
 	switch {
-	case now.After(a.deadline):
-		return fmt.Errorf("%w by %v", errTooLate, now.Sub(a.deadline).Round(time.Millisecond))
-	case a.repeat:
+	case now.After(a.Deadline):
+		return fmt.Errorf("%w by %v", attempt.ErrTooLate, now.Sub(a.Deadline).Round(time.Millisecond))
+	case a.Repeat:
 		n.fence.raise(a, now)
 	case n.fence.stops(a):
-		return fmt.Errorf("%w: its repetition has come before it", errTooLate)
+		return fmt.Errorf("%w: its repetition has come before it", attempt.ErrTooLate)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -53,10 +54,10 @@ const (
 // owner.
 func encodeRequest(r *request, sent time.Time, offset time.Duration, epoch uint64) []byte {
 	flags := byte(0)
-	if r.repeat {
+	if r.Repeat {
 		flags |= requestRepeat
 	}
-	if r.fenced {
+	if r.Fenced {
 		flags |= requestFenced
 	}
 	if _, batch := r.work.(*batchWork); batch {
@@ -64,8 +65,8 @@ func encodeRequest(r *request, sent time.Time, offset time.Duration, epoch uint6
 	}
 	b := make([]byte, 0, 256)
 	b = append(b, byte(r.hops+1), byte(r.ack), flags)
-	b = order.AppendUint64(b, r.id)
-	b = order.AppendUint64(b, uint64(r.deadline.Add(offset).UnixMilli()))
+	b = order.AppendUint64(b, r.ID)
+	b = order.AppendUint64(b, uint64(r.Deadline.Add(offset).UnixMilli()))
 	b = order.AppendUint64(b, uint64(sent.Add(offset).UnixMilli()))
 	b = order.AppendUint64(b, epoch)
 	return r.work.encode(b)
@@ -81,9 +82,9 @@ func decodeRequest(b []byte) (*request, error) {
 	}
 	r := &request{
 		hops: int(b[0]), ack: session.Ack(b[1]), epoch: order.Uint64(b[27:]),
-		attempt: attempt{
-			id: order.Uint64(b[3:]), deadline: time.UnixMilli(int64(order.Uint64(b[11:]))), sent: time.UnixMilli(int64(order.Uint64(b[19:]))),
-			repeat: b[2]&requestRepeat != 0, fenced: b[2]&requestFenced != 0,
+		Attempt: attempt.Attempt{
+			ID: order.Uint64(b[3:]), Deadline: time.UnixMilli(int64(order.Uint64(b[11:]))), Sent: time.UnixMilli(int64(order.Uint64(b[19:]))),
+			Repeat: b[2]&requestRepeat != 0, Fenced: b[2]&requestFenced != 0,
 		},
 	}
 	var err error
@@ -121,7 +122,7 @@ func (n *Node) forward(ctx context.Context, d ownership.Decision, r *request) (r
 	case err == nil:
 		rep, err := decodeReply(answer)
 		rep.forwarded = true
-		if errors.Is(err, errOtherEpoch) {
+		if errors.Is(err, attempt.ErrOtherEpoch) {
 			l.Beat() // the answer to a heartbeat brings the claims in force
 			err = fmt.Errorf("%w: %w", errNoOwner, err)
 		}
@@ -160,7 +161,7 @@ func (n *Node) relay(owner *mesh.Link, r *request) *mesh.Link {
 		return owner
 	}
 	n.stats.relayed.Add(1)
-	return thirds[r.id%uint64(len(thirds))]
+	return thirds[r.ID%uint64(len(thirds))]
 }
 
 func encodeReply(r reply, err error) []byte {
@@ -222,11 +223,11 @@ func errorCode(err error) byte {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errOtherEpoch):
+	case errors.Is(err, attempt.ErrOtherEpoch):
 		return codeOtherEpoch
 	case errors.Is(err, owner.ErrNoMajority):
 		return codeNoMajority
-	case errors.Is(err, errOvertaken), errors.Is(err, errTooLate):
+	case errors.Is(err, errOvertaken), errors.Is(err, attempt.ErrTooLate):
 		return codeNoOwner // the forwarder looks again
 	case errors.Is(err, session.ErrUncertain):
 		return codeUncertain
@@ -248,7 +249,7 @@ func errorOf(code byte, text string) error {
 	case codeNoMajority:
 		return &remoteError{owner.ErrNoMajority, text}
 	case codeOtherEpoch:
-		return &remoteError{errOtherEpoch, text}
+		return &remoteError{attempt.ErrOtherEpoch, text}
 	case codeNoOwner:
 		return &remoteError{errNoOwner, text}
 	default:

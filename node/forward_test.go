@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -23,7 +24,7 @@ import (
 // means must be what the caller understands.
 var sentinels = []error{
 	session.ErrNotFound, session.ErrDeleted, session.ErrPrecondition, session.ErrType, session.ErrTooLarge, session.ErrKey, session.ErrFull,
-	session.ErrNotServed, session.ErrFuture, session.ErrMalformed, session.ErrUnavailable, session.ErrUncertain, errNoOwner, errOtherEpoch,
+	session.ErrNotServed, session.ErrFuture, session.ErrMalformed, session.ErrUnavailable, session.ErrUncertain, errNoOwner, attempt.ErrOtherEpoch,
 }
 
 func TestReplyRoundTrip(t *testing.T) {
@@ -79,8 +80,8 @@ func TestReplyOfAMinority(t *testing.T) {
 func TestBatchRoundTrip(t *testing.T) {
 	t.Parallel()
 	batch := &command.Batch{Commands: [][][]byte{{[]byte("SET"), []byte("k"), []byte("v")}}, Proto: 3, Key: "k"}
-	want := &request{work: &batchWork{Batch: batch, part: ring.Partition("k")}, part: ring.Partition("k"), attempt: attempt{deadline: time.UnixMilli(5), sent: time.UnixMilli(2)}}
-	got, err := decodeRequest(encodeRequest(want, want.sent, 0, 0))
+	want := &request{work: &batchWork{Batch: batch, part: ring.Partition("k")}, part: ring.Partition("k"), Attempt: attempt.Attempt{Deadline: time.UnixMilli(5), Sent: time.UnixMilli(2)}}
+	got, err := decodeRequest(encodeRequest(want, want.Sent, 0, 0))
 	require.NoError(t, err)
 	want.hops++
 	require.Equal(t, want, got)
@@ -156,18 +157,18 @@ func TestRequestRoundTrip(t *testing.T) {
 		offset := time.Duration(rapid.Int64Range(-1e6, 1e6).Draw(t, "offset")) * time.Millisecond
 		want := &request{
 			work: opWork{&session.Op{Kind: session.Touch, Key: key}}, part: ring.Partition(key), hops: rapid.IntRange(0, maxHops).Draw(t, "hops"),
-			ack: session.Ack(rapid.IntRange(0, 3).Draw(t, "ack")), attempt: attempt{
-				id: rapid.Uint64().Draw(t, "id"), deadline: time.UnixMilli(rapid.Int64Range(1e9, 1<<45).Draw(t, "deadline")),
-				repeat: rapid.Bool().Draw(t, "repeat"), fenced: rapid.Bool().Draw(t, "fenced"),
+			ack: session.Ack(rapid.IntRange(0, 3).Draw(t, "ack")), Attempt: attempt.Attempt{
+				ID: rapid.Uint64().Draw(t, "id"), Deadline: time.UnixMilli(rapid.Int64Range(1e9, 1<<45).Draw(t, "deadline")),
+				Repeat: rapid.Bool().Draw(t, "repeat"), Fenced: rapid.Bool().Draw(t, "fenced"),
 			},
 		}
 		want.epoch = rapid.Uint64().Draw(t, "epoch")
-		sent := want.deadline.Add(-serveTimeout)
+		sent := want.Deadline.Add(-serveTimeout)
 		b := encodeRequest(want, sent, offset, want.epoch)
 		got, err := decodeRequest(b)
 		require.NoError(t, err)
 		require.Equal(t, want.work, got.work)
-		want.hops, want.deadline, want.sent = want.hops+1, want.deadline.Add(offset), sent.Add(offset)
+		want.hops, want.Deadline, want.Sent = want.hops+1, want.Deadline.Add(offset), sent.Add(offset)
 		require.Equal(t, want, got)
 		for n := range b {
 			_, err := decodeRequest(b[:n])
@@ -177,7 +178,7 @@ func TestRequestRoundTrip(t *testing.T) {
 }
 
 func FuzzDecodeRequest(f *testing.F) {
-	f.Add(encodeRequest(&request{work: opWork{putOf("k")}, attempt: attempt{repeat: true}}, time.Time{}, 0, 0))
+	f.Add(encodeRequest(&request{work: opWork{putOf("k")}, Attempt: attempt.Attempt{Repeat: true}}, time.Time{}, 0, 0))
 	f.Add(make([]byte, requestHeader))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRequest(b)
@@ -200,7 +201,7 @@ func TestFenceAnswersInEachAttemptsBuffer(t *testing.T) {
 	again := func(before string) *request {
 		w := line("APPEND k v")
 		w.dst = append(make([]byte, 0, 64), before...)
-		return &request{work: w, part: w.partition(), attempt: attempt{id: 7, deadline: n.cfg.Now().Add(serveTimeout), repeat: true}}
+		return &request{work: w, part: w.partition(), Attempt: attempt.Attempt{ID: 7, Deadline: n.cfg.Now().Add(serveTimeout), Repeat: true}}
 	}
 	first := again("+PONG\r\n")
 	rep, err := n.serveOnce(t.Context(), first)
@@ -219,14 +220,14 @@ func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
 	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
-	first := &request{work: opWork{putOf("k")}, attempt: attempt{id: 7, deadline: now.Add(serveTimeout)}}
-	other := &request{work: opWork{putOf("k")}, attempt: attempt{id: 8, deadline: now.Add(serveTimeout)}}
+	first := &request{work: opWork{putOf("k")}, Attempt: attempt.Attempt{ID: 7, Deadline: now.Add(serveTimeout)}}
+	other := &request{work: opWork{putOf("k")}, Attempt: attempt.Attempt{ID: 8, Deadline: now.Add(serveTimeout)}}
 	again := *first
-	again.repeat = true
+	again.Repeat = true
 
-	require.NoError(t, n.tooLate(first.attempt))
-	require.NoError(t, n.tooLate(again.attempt))
-	require.NoError(t, n.tooLate(again.attempt), "a repetition may be repeated")
+	require.NoError(t, n.tooLate(first.Attempt))
+	require.NoError(t, n.tooLate(again.Attempt))
+	require.NoError(t, n.tooLate(again.Attempt), "a repetition may be repeated")
 	require.Nil(t, n.fence.outcome(&again))
 	n.fence.note(&again, reply{}, errNoOwner)
 	require.Nil(t, n.fence.outcome(&again), "it has not been run yet")
@@ -236,14 +237,14 @@ func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
 	n.fence.note(&again, listed, nil)
 	n.fence.note(&again, reply{}, nil)
 	require.Equal(t, &outcome{ran, nil}, n.fence.outcome(&again), "what was run once is not run again")
-	require.ErrorIs(t, n.tooLate(first.attempt), errTooLate)
-	require.NoError(t, n.tooLate(other.attempt))
+	require.ErrorIs(t, n.tooLate(first.Attempt), attempt.ErrTooLate)
+	require.NoError(t, n.tooLate(other.Attempt))
 
 	now = now.Add(serveTimeout + time.Millisecond)
-	require.ErrorIs(t, n.tooLate(other.attempt), errTooLate, "its writer has given up")
+	require.ErrorIs(t, n.tooLate(other.Attempt), attempt.ErrTooLate, "its writer has given up")
 	n.fence.lower(now)
 	require.NotEmpty(t, n.fence.ids, "what a router has sent lives longer")
-	now = now.Add(fenceTime - serveTimeout)
+	now = now.Add(attempt.Lifetime - serveTimeout)
 	n.fence.lower(now)
 	require.Empty(t, n.fence.ids)
 }
@@ -253,12 +254,12 @@ func TestFenceIsBounded(t *testing.T) {
 	var f fence
 	now := time.UnixMilli(1e12)
 	for i := range uint64(maxFence + 10) {
-		f.raise(attempt{id: i}, now)
+		f.raise(attempt.Attempt{ID: i}, now)
 	}
-	f.raise(attempt{id: 1}, now)
+	f.raise(attempt.Attempt{ID: 1}, now)
 	require.Len(t, f.ids, maxFence)
 	require.Equal(t, int64(10), f.unfenced.Load())
-	require.True(t, f.stops(attempt{id: 1}))
-	f.raise(attempt{id: maxFence + 5000}, now.Add(fenceTime+1))
+	require.True(t, f.stops(attempt.Attempt{ID: 1}))
+	f.raise(attempt.Attempt{ID: maxFence + 5000}, now.Add(attempt.Lifetime+1))
 	require.Len(t, f.ids, 1, "there is room again when the deadlines are over")
 }

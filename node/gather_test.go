@@ -92,8 +92,8 @@ func TestEveryCounterIsAMetric(t *testing.T) {
 	for _, role := range []Role{RoleNode, RoleRouter} {
 		n := still(t, "ada", func(c *Config) { c.Role, c.RESP = role, "127.0.0.1:0" })
 		n.see(t)
-		require.NoError(t, n.openRouter())
-		t.Cleanup(n.router.Close)
+		require.NoError(t, n.makePublic(""))
+		t.Cleanup(n.endpoint.Close)
 		if n.redis != nil {
 			t.Cleanup(func() { require.NoError(t, n.redis.Shutdown(context.Background())) })
 		}

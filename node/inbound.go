@@ -78,7 +78,7 @@ func (h inbound) request(r *peer.Request) {
 		r.Reply(encodeReply(n.reply(), err))
 		return
 	}
-	if !in.repeat && n.light(in, len(r.Payload)) && n.store.Free(in.part, in.work.writes()) && n.servesAtOnce(in) && !n.waits(in.work, in.ack) {
+	if !in.Repeat && n.light(in, len(r.Payload)) && n.store.Free(in.part, in.work.writes()) && n.servesAtOnce(in) && !n.waits(in.work, in.ack) {
 		rep, err := n.serve(r.Context(), in.part, in.work, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			r.Reply(encodeReply(rep, err))

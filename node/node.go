@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,11 +16,12 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/seed-95a32959/holdfast"
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
+	"github.com/seed-95a32959/holdfast/internal/door/app"
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
@@ -44,21 +44,20 @@ type Node struct {
 	id      ID
 	log     *slog.Logger
 	clock   clock.Clock
-	secret  []byte
-	foreign map[ID]struct{} // members that have been warned of by compareSecrets; the membership loop's
+	secrets *public.Secrets
 
 	store      *session.Store
 	replicator *replication.Replicator
 	owner      *owner.Owner
 	repairer   *repair.Repairer
-	dials      *dials
+	tracker    *public.Tracker // connections to the public addresses of members
 	mesh       *mesh.Mesh
 	members    *membership.Members
-	pulse      wait.Pulse // the view has changed, or a claim
-	router     *router.Router
+	pulse      wait.Pulse       // the view has changed, or a claim
+	endpoint   *public.Endpoint // what the public asks
 	finder     *router.Finder
-	app        atomic.Pointer[http.Handler] // what answers when this node owns the user
-	bindings   holdfast.Counters
+	pin        *app.Pin     // gives a request to its user's owner, and there to the application
+	sidecar    *app.Sidecar // nil without one
 	events     *events.Log
 	counts     *metric.Set // all that is counted here, for those who show it
 	stats      *counters
@@ -83,8 +82,7 @@ type Node struct {
 	heads    *buffers.Budget // the heads of requests, at a node's doors
 	refusals rate.Sometimes  // between log lines about refused connections
 
-	http, admin *http.Server
-	beside      *beside // the application beside this node; nil without one
+	admin *http.Server
 
 	stopping  atomic.Bool
 	draining  chan struct{} // has a place for one drain at a time
@@ -126,14 +124,12 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now), secret: cfg.Secret,
+		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now),
 		draining: make(chan struct{}, 1),
-		closing:  make(chan struct{}), done: make(chan struct{}), foreign: make(map[ID]struct{}), events: events.New(cfg.Now),
+		closing:  make(chan struct{}), done: make(chan struct{}), events: events.New(cfg.Now),
 	}
-	if n.secret == nil {
-		n.secret = make([]byte, 32)
-		rand.Read(n.secret)
-	}
+	n.secrets = public.NewSecrets(cfg.Secret, cfg.OldSecrets, cfg.GossipKeys)
+	n.tracker = public.NewTracker(cfg.Network.Dial, n.View)
 	n.httpGate = admit.New(cfg.HTTPMaxClients, cfg.HTTPMaxPerAddress, n.clientRefused)
 	n.bodies, n.refusals = buffers.New(max(bodyBytes, 4*int64(cfg.MaxSession))), rate.Sometimes{Interval: time.Minute}
 	n.heads = buffers.New(headBytes)
@@ -142,7 +138,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.stats = newCounters(n.counts, cfg.Role)
 	n.counts.Func(n.countMember)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.dials, n.pubsub = newDials(n), newPubsub(n)
+	n.pubsub = newPubsub(n)
 	var err error
 	if cfg.Role == RoleNode {
 		if err = n.openStore(); err != nil {
@@ -227,11 +223,11 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
-	public, err := n.listenUnix(ctx, "http-unix", cfg.HTTPUnix)
+	clients, err := n.listenUnix(ctx, "http-unix", cfg.HTTPUnix)
 	if err != nil {
 		return err
 	}
-	public = append(public, httpListener)
+	clients = append(clients, httpListener)
 	var respListeners []net.Listener
 	if n.redis != nil {
 		if respListeners, err = n.listenUnix(ctx, "resp-unix", cfg.RESPUnix); err != nil {
@@ -246,10 +242,7 @@ func (n *Node) open(ctx context.Context) error {
 		respListeners = append(respListeners, l)
 	}
 	n.members.SetOwn(own)
-	if cfg.App != "" {
-		n.beside = newBeside(n, own.HTTP)
-	}
-	if err := n.openRouter(); err != nil {
+	if err := n.makePublic(own.HTTP); err != nil {
 		return err
 	}
 	if err := n.members.Start(); err != nil {
@@ -262,7 +255,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.members.Update()
-	n.serveHTTP(public, adminListener)
+	n.serveHTTP(clients, adminListener)
 	for _, l := range respListeners {
 		n.serveRedis(l)
 	}
@@ -286,8 +279,8 @@ func (n *Node) run() {
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.watchLag, n.pubsub.run)
-		if n.beside != nil {
-			loops = append(loops, n.beside.watch)
+		if n.sidecar != nil {
+			loops = append(loops, n.sidecar.Watch)
 		}
 	}
 	if n.cfg.Role == RoleRouter && len(n.cfg.Join) == 0 {
@@ -351,7 +344,7 @@ func (n *Node) viewChanged(last, view *View) {
 		n.events.Add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
 	}
 	n.repairer.SetView(view)
-	n.dials.viewChanged(view)
+	n.tracker.ViewChanged(view)
 	n.absent.viewChanged(last, view, n.id, n.since())
 	n.owner.Recheck()
 	n.repairer.Recheck()

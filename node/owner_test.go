@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -22,7 +23,7 @@ func TestNewIDsAvoidWhatIsOutOfReach(t *testing.T) {
 		})
 	}
 	for range 50 {
-		require.Equal(t, 1, ring.Partition(n.newSessionID())%2)
+		require.Equal(t, 1, ring.Partition(public.NewID(n.owner.Decide))%2)
 	}
 }
 

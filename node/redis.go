@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -64,7 +65,7 @@ func (n *Node) serveRedis(l net.Listener) {
 func (c redisCluster) Do(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
 	w := batches.Get().(*batchWork)
 	*w = batchWork{Batch: b, dst: dst, part: partitionOf(b)}
-	r, err := c.node.do(ctx, w, session.AckDefault, attempt{fenced: true})
+	r, err := c.node.do(ctx, w, session.AckDefault, attempt.Attempt{Fenced: true})
 	*w = batchWork{}
 	batches.Put(w)
 	switch {

@@ -96,7 +96,7 @@ func waitForMoreCopiesThanThereAre(t *testing.T, nodes []*Node, c *redisClient) 
 	owners := make(map[string]string)
 	for i := 0; len(owners) < len(nodes); i++ {
 		key := fmt.Sprint("waited-", i)
-		owners[nodes[0].lookup(key).Owner.Name] = key
+		owners[nodes[0].owners().Route(key).Owner.Name] = key
 	}
 	for owner, key := range owners {
 		require.Equal(t, "+OK", c.do("SET "+key+" v"))

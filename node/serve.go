@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
@@ -42,16 +43,7 @@ type Sessions struct{ node *Node }
 // says what a write waits for. Errors are those of package session, and
 // session.ErrUnavailable or session.ErrUncertain.
 func (s *Sessions) Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
-	r, err := s.node.do(ctx, opWork{op}, ack, attempt{})
-	return r.Reply, err
-}
-
-// doorSessions is Sessions for requests that come over the network.
-type doorSessions struct{ node *Node }
-
-// Do implements api.Sessions.
-func (s doorSessions) Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
-	r, err := s.node.do(ctx, opWork{op}, ack, attemptOf(ctx))
+	r, err := s.node.do(ctx, opWork{op}, ack, attempt.Attempt{})
 	return r.Reply, err
 }
 
@@ -107,18 +99,18 @@ type request struct {
 	// the owner, 0 if it went by the ring. A receiver with another claim has
 	// been succeeded since, and perhaps become owner again.
 	epoch uint64
-	attempt
+	attempt.Attempt
 }
 
 // do runs work that has come in at a door of this member, as that attempt.
-func (n *Node) do(ctx context.Context, w work, ack session.Ack, a attempt) (reply, error) {
+func (n *Node) do(ctx context.Context, w work, ack session.Ack, a attempt.Attempt) (reply, error) {
 	p := w.partition()
-	if n.owner.Decide(p).Verdict == ownership.Serve && !a.repeat { // the usual case, without timers
+	if n.owner.Decide(p).Verdict == ownership.Serve && !a.Repeat { // the usual case, without timers
 		if r, err := n.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
 			return r, err
 		}
 	}
-	return n.dispatch(ctx, &request{work: w, ack: ack, part: p, attempt: a.named(n.cfg.Now())})
+	return n.dispatch(ctx, &request{work: w, ack: ack, part: p, Attempt: a.Named(n.cfg.Now(), serveTimeout)})
 }
 
 // dispatch is where local or forward is decided, for every door and every kind
@@ -131,18 +123,18 @@ func (n *Node) dispatch(ctx context.Context, r *request) (reply, error) {
 	var err error
 	ended := n.pulse.Until(ctx, recheck, func() bool {
 		rep, err = n.try(ctx, r)
-		r.repeat = r.repeat || errors.Is(err, errUnanswered)
+		r.Repeat = r.Repeat || errors.Is(err, errUnanswered)
 		return !again(err) || r.hops >= maxHops // whoever forwarded it last looks again
 	})
 	switch {
 	case ended != nil:
 		n.stats.unavailable.Add(1)
 		kind := session.ErrUnavailable
-		if r.repeat {
+		if r.Repeat {
 			kind = session.ErrUncertain // an attempt may have been run
 		}
 		return n.reply(), fmt.Errorf("%s in partition %d: %w: %w", r.work.name(), r.part, kind, err)
-	case r.repeat && (errors.Is(err, errOvertaken) || errors.Is(err, errTooLate)):
+	case r.Repeat && (errors.Is(err, errOvertaken) || errors.Is(err, attempt.ErrTooLate)):
 		err = fmt.Errorf("%w: %w", session.ErrUncertain, err) // as another attempt may have been
 	}
 	return rep, err
@@ -156,12 +148,6 @@ var (
 	// errUnanswered says that a forwarded operation may have been run, and may
 	// be run again: its repetition ends as it does.
 	errUnanswered = errors.New("forwarded and not answered")
-	// errTooLate says that an operation has not been run because its time is
-	// over, or a later attempt has come before it.
-	errTooLate = fmt.Errorf("%w: too late", session.ErrUnavailable)
-	// errOtherEpoch says that an operation was meant for an owner by another
-	// claim, and has not been run.
-	errOtherEpoch = errors.New("sent by a claim that is not in force")
 	// errLeaseOver says that this member may not answer without asking first.
 	errLeaseOver = fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
 	// errOvertaken says that this member has been succeeded while it was out
@@ -188,14 +174,14 @@ func (n *Node) try(ctx context.Context, r *request) (reply, error) {
 	switch {
 	case d.Here():
 		if r.epoch != 0 && r.epoch != d.Epoch {
-			return n.reply(), errOtherEpoch
+			return n.reply(), attempt.ErrOtherEpoch
 		}
 		return n.serveOnce(ctx, r)
 	case d.Verdict == ownership.Wait:
 		return n.reply(), errNoOwner
 	case r.hops >= maxHops:
 		return n.reply(), fmt.Errorf("after %d hops: %w", r.hops, session.ErrNotServed)
-	case r.work.writes() && n.stale(r.attempt):
+	case r.work.writes() && n.stale(r.Attempt):
 		n.stats.refusedLate.Add(1)
 		return n.reply(), fmt.Errorf("%s: %w", r.work.name(), errOvertaken)
 	default:
@@ -210,7 +196,7 @@ func (n *Node) serveOnce(ctx context.Context, r *request) (reply, error) {
 	if done := n.fence.outcome(r); done != nil {
 		return done.to(r.work)
 	}
-	if err := n.tooLate(r.attempt); err != nil {
+	if err := n.tooLate(r.Attempt); err != nil {
 		n.stats.refusedLate.Add(1)
 		return n.reply(), fmt.Errorf("%s: %w", r.work.name(), err)
 	}
@@ -235,7 +221,7 @@ func (n *Node) serveLeased(ctx context.Context, r *request) (reply, error) {
 			return n.reply(), fmt.Errorf("%w: %w", errNoOwner, err)
 		}
 	case d.Verdict == ownership.Serve:
-	case asked && r.fenced && r.work.writes():
+	case asked && r.Fenced && r.work.writes():
 		// This member was out of touch and has been succeeded. Whoever sent
 		// the operation may have sent it to the successor long ago, and gone
 		// on: to run it there now could undo what has followed.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seed-95a32959/holdfast/internal/visits"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -63,7 +64,7 @@ func visitsAreCountedExactly(t *testing.T, nodes []*Node) {
 				if resp.StatusCode != http.StatusOK {
 					return fmt.Errorf("%s: %s", resp.Status, body)
 				}
-				var a demoAnswer
+				var a visits.Answer
 				if err := json.Unmarshal([]byte(body), &a); err != nil || a.User != "visitor" {
 					return fmt.Errorf("%s: %w", body, err)
 				}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -56,6 +57,22 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 		t.Cleanup(n.replicator.Close)
 	}
 	return n
+}
+
+// alone is a still member that serves everything: no other one is in its view.
+func alone(t *testing.T, change ...func(*Config)) *Node {
+	n := still(t, "a", change...)
+	n.see(t)
+	for p := range ring.Partitions {
+		n.serving(t, p, 1)
+	}
+	return n
+}
+
+// publicHandler is what a node answers whose public endpoint has been made.
+func (n *Node) publicHandler() http.Handler {
+	n.setApplication()
+	return n.endpoint.Handler(n.pin)
 }
 
 // id is the given boot of a member: a later one has the larger number.

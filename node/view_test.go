@@ -48,11 +48,13 @@ func TestAddressesOfMembersAreNotTrusted(t *testing.T) {
 	b := up("b", 1)
 	b.Gossip, b.HTTP = "127.0.0.1:84", "10.9.9.1:80"
 	n.see(t, b)
+	require.NoError(t, n.makePublic(""))
 	for peer, want := range map[string]bool{
 		"192.0.2.1": true, "::ffff:192.0.2.1": true, "192.0.2.2": false, "127.0.0.1": false, "10.9.9.1": false,
 	} {
-		require.Equal(t, want, n.trusts(netip.MustParseAddr(peer)), peer)
+		require.Equal(t, want, n.finder.Trust(netip.MustParseAddr(peer)), peer)
 	}
 	n = still(t, "a")
-	require.True(t, n.trusts(netip.MustParseAddr("127.0.0.1")), "the default")
+	require.NoError(t, n.makePublic(""))
+	require.True(t, n.finder.Trust(netip.MustParseAddr("127.0.0.1")), "the default")
 }

@@ -3,10 +3,14 @@ package node
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
+	"github.com/seed-95a32959/holdfast/internal/door/app"
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -14,6 +18,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 func (n *Node) membersConfig() membership.Config {
@@ -67,8 +73,8 @@ func (n *Node) meshConfig() mesh.Config {
 	}
 }
 
-// sections are what heartbeats consist of. The order matters: a lease must not be
-// used before all else that comes with it is known.
+// sections are what heartbeats consist of. The order matters: a lease must not
+// be used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
 		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.section(), n.repairer.RoomSection(), n.owner.Section(m),
@@ -84,7 +90,7 @@ func (n *Node) adminConfig() admin.Config {
 		View: n.View, State: n.members.State, Uptime: n.since, Links: adminLinks{n},
 		Events: n.events, Counters: n.counts, Closing: n.closing,
 		HTTPClients: n.httpGate.Open, HTTPBodyBytes: n.bodies.Used, GossipRefused: n.members.Refused,
-		AppDown: func() bool { return n.beside != nil && n.beside.isDown() },
+		AppDown: func() bool { return n.sidecar.Down() }, // which is made later
 		Node:    n.adminNode(),
 	}
 }
@@ -142,4 +148,97 @@ func (a adminLinks) Ask(ctx context.Context, id ID, typ byte, question []byte) (
 		return nil, mesh.ErrNoLink
 	}
 	return l.Call(ctx, typ, question)
+}
+
+// makePublic makes the public endpoint and the application behind it, which are
+// not open yet. address is where others reach the endpoint.
+func (n *Node) makePublic(address string) error {
+	cfg := &n.cfg
+	n.finder = &router.Finder{
+		UserHeader: cfg.UserHeader, Trust: public.Trusted(cfg.Trust), Proxy: cfg.TrustHeaders,
+		Cookie: cfg.Cookie, Secrets: n.secrets.Cookies(), Secure: cfg.CookieSecure,
+	}
+	var err error
+	if cfg.App != "" {
+		if n.sidecar, err = app.NewSidecar(n.sidecarConfig(address)); err != nil {
+			return err
+		}
+	}
+	if n.endpoint, err = public.New(n.publicConfig()); err != nil {
+		return err
+	}
+	n.pin = app.New(n.appConfig())
+	return nil
+}
+
+// owners say who serves a key.
+func (n *Node) owners() public.Owners { return public.Owners{View: n.View, Decide: n.owner.Decide} }
+
+// routes say whose application serves a user.
+func (n *Node) routes() *app.Routes {
+	return &app.Routes{Self: n.id, Owners: n.owners(), Sidecar: n.sidecar}
+}
+
+// publicConfig is what the public endpoint needs of this member.
+func (n *Node) publicConfig() public.Config {
+	cfg := &n.cfg
+	c := public.Config{
+		Self: n.id, Role: cfg.Role, NoAPI: cfg.NoAPI, MaxSession: cfg.MaxSession,
+		Owners: n.owners(), InForce: n.owner.Gate().InForce, TooLate: n.tooLate,
+		Do: func(ctx context.Context, op *session.Op, ack session.Ack, a attempt.Attempt) (session.Reply, error) {
+			r, err := n.do(ctx, opWork{op}, ack, a)
+			return r.Reply, err
+		},
+		AwaitGone: n.awaitGone, Suspect: n.suspect,
+		Finder: n.finder, Hops: public.NewHops(n.hopsConfig()), Dial: n.tracker.Dial, AppRoute: n.routes().For,
+		Guard: n.apiGuard, Gate: n.httpGate, Bodies: n.bodies, Heads: n.heads,
+		Now: n.clock.Now, Ahead: n.ahead,
+		Answered: n.operator.Answered, Measured: n.operator.Measured, Log: n.log, Counters: n.counts, Late: n.stats.refusedLate,
+	}
+	if n.sidecar != nil {
+		c.Sidecar = n.sidecar
+	}
+	return c
+}
+
+// appConfig is what the application needs of this member.
+func (n *Node) appConfig() app.Config {
+	return app.Config{
+		Self: n.id, View: n.View, Await: n.awaitOwner,
+		Overtaken: func(a attempt.Attempt) error {
+			if n.stale(a.Named(n.cfg.Now(), serveTimeout)) {
+				return errOvertaken
+			}
+			return nil
+		},
+		Sessions: n.Sessions(), Finder: n.finder, Router: n.endpoint.Router(), Routes: n.routes(),
+		Log: n.log, Counters: n.counts, Late: n.stats.refusedLate,
+	}
+}
+
+// sidecarConfig is what the sidecar needs of this member, which others reach at
+// an address.
+func (n *Node) sidecarConfig(address string) app.SidecarConfig {
+	cfg := &n.cfg
+	c := app.SidecarConfig{
+		Self: n.id, At: cfg.App, Health: cfg.AppHealth, API: "http://" + address,
+		Dial: cfg.Network.Dial, Tell: n.members.SetAppDown, Log: n.log, Events: n.events,
+	}
+	if cfg.HTTPUnix != "" {
+		c.API = "unix:" + cfg.HTTPUnix
+	}
+	return c
+}
+
+// hopsConfig is what the proofs of what members pass on need.
+func (n *Node) hopsConfig() public.HopsConfig {
+	return public.HopsConfig{Self: n.id, Secrets: n.secrets, View: n.View, Now: n.clock.Now, Ahead: n.ahead}
+}
+
+// ahead is how far a member's clock is ahead of this one's, as far as is known.
+func (n *Node) ahead(id ID) time.Duration {
+	if l := n.mesh.Link(id); l != nil {
+		return l.ClockOffset()
+	}
+	return 0
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Cluster is what the door needs of the node that it belongs to. It is safe for
-// concurrent use. Errors are those of package session and package node/api, the
+// concurrent use. Errors are those of package session and package internal/door/api, the
 // context's, or wrap [ErrClusterDown].
 type Cluster interface {
 	// Do runs a batch where the owner of its key is, and appends the answer to

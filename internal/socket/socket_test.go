@@ -1,6 +1,6 @@
 //go:build unix
 
-package node
+package socket
 
 import (
 	"io/fs"
@@ -16,12 +16,11 @@ import (
 // The umask of whoever starts a member must not decide who may use its sockets.
 // The test is not parallel: the umask is the process's.
 func TestSocketModeIsWhateverTheUmask(t *testing.T) {
-	n := still(t, "ada")
 	dir := t.TempDir()
 	for _, mask := range []int{0, 0o022, 0o077, 0o777} {
 		path := filepath.Join(dir, "door")
 		before := syscall.Umask(mask)
-		listeners, err := n.listenUnix(t.Context(), "http-unix", path)
+		l, err := Listen(t.Context(), path)
 		syscall.Umask(before)
 		require.NoError(t, err)
 		info, err := os.Stat(path)
@@ -30,14 +29,14 @@ func TestSocketModeIsWhateverTheUmask(t *testing.T) {
 		conn, err := net.Dial("unix", path)
 		require.NoError(t, err, "the owner gets in")
 		conn.Close()
-		require.NoError(t, listeners[0].Close())
+		require.NoError(t, l.Close())
 	}
 }
 
 func TestAbstractSocketIsRefused(t *testing.T) {
 	t.Parallel()
-	_, err := still(t, "ada").listenUnix(t.Context(), "http-unix", "@door")
-	require.ErrorContains(t, err, "-http-unix @door: an abstract socket is open to everybody")
+	_, err := Listen(t.Context(), "@door")
+	require.Equal(t, ErrAbstract, err)
 }
 
 // Before it has its mode a socket is not open to more than that.
@@ -45,7 +44,7 @@ func TestSocketIsNarrowBeforeItIsBound(t *testing.T) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)
 	defer syscall.Close(fd)
-	narrowSocket(uintptr(fd))
+	narrow(uintptr(fd))
 	path := filepath.Join(t.TempDir(), "door")
 	before := syscall.Umask(0)
 	err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: path})

@@ -1,16 +1,21 @@
-package node
+package door
 
 import (
 	"bufio"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/admit"
+	"github.com/seed-95a32959/holdfast/internal/buffers"
 )
 
 // piped is a listener of connections within a bubble.
@@ -36,12 +41,12 @@ func (c fromAddress) RemoteAddr() net.Addr {
 	return &net.TCPAddr{IP: net.ParseIP(c.address), Port: 1}
 }
 
-// openDoor serves connections as a node's doors do, within a bubble.
-func openDoor(t *testing.T, n *Node, h http.HandlerFunc) (connect func(address string) net.Conn) {
+// openDoor serves connections as a member's endpoints do, within a bubble.
+func openDoor(t *testing.T, gate *admit.Gate, h http.HandlerFunc) (connect func(address string) net.Conn) {
 	p := make(piped, 64)
-	s := n.server(h)
+	s := Server(h, slog.New(slog.DiscardHandler))
 	ended := make(chan error)
-	go func() { ended <- served(s, n.httpGate, n.heads)(p) }()
+	go func() { ended <- Serve(s, gate, buffers.New(64<<20))(p) }()
 	var conns []net.Conn
 	t.Cleanup(func() {
 		for _, c := range conns {
@@ -65,7 +70,7 @@ func openDoor(t *testing.T, n *Node, h http.HandlerFunc) (connect func(address s
 func TestDoorsLetGoOfWhatStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 256 << 10
-		connect := openDoor(t, still(t, "ada"), func(w http.ResponseWriter, r *http.Request) {
+		connect := openDoor(t, admit.New(100, 50, func(netip.Addr, bool) {}), func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.Copy(io.Discard, r.Body); err == nil {
 				_, _ = w.Write(make([]byte, size))
 			}
@@ -122,8 +127,8 @@ func TestDoorsLetGoOfWhatStandsStill(t *testing.T) {
 
 func TestDoorsAreNotForAllAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := still(t, "ada", func(c *Config) { c.HTTPMaxClients, c.HTTPMaxPerAddress = 4, 2 })
-		connect := openDoor(t, n, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") })
+		gate := admit.New(4, 2, func(netip.Addr, bool) {})
+		connect := openDoor(t, gate, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") })
 		ask := func(c net.Conn) bool {
 			go fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -148,8 +153,8 @@ func TestDoorsAreNotForAllAtOnce(t *testing.T) {
 		synctest.Wait()
 		require.True(t, ask(connect("10.0.0.4")), "a place is free again")
 		require.True(t, ask(connect("10.0.0.1")))
-		full, toOne := n.httpGate.Refused()
-		require.Equal(t, 4, n.httpGate.Open())
+		full, toOne := gate.Refused()
+		require.Equal(t, 4, gate.Open())
 		require.EqualValues(t, 1, full)
 		require.EqualValues(t, 3, toOne)
 	})

@@ -1,4 +1,4 @@
-package node
+package public
 
 import (
 	"net/http"
@@ -7,21 +7,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 )
 
-// guarded is a node whose public door answers in the test.
-func guarded(t *testing.T) (n *Node, ask func(method, path, host string, headers ...string) *httptest.ResponseRecorder) {
-	n = still(t, "ada", func(c *Config) {
-		c.HTTP, c.Advertise, c.HTTPHosts, c.Demo = "10.0.0.1:8080", "ada.internal", []string{"shop.example"}, true
-	})
-	n.see(t)
-	for p := range ring.Partitions {
-		n.serving(t, p, 1)
-	}
-	require.NoError(t, n.openRouter())
-	door := n.publicHandler()
-	return n, func(method, path, host string, headers ...string) *httptest.ResponseRecorder {
+// guarded is an endpoint that answers in the test.
+func guarded(t *testing.T) (f *fake, ask func(method, path, host string, headers ...string) *httptest.ResponseRecorder) {
+	f = newFake(t, "ada")
+	f.cfg.Guard = hostcheck.New("http-host", "shop.example", "10.0.0.1:8080", "ada.internal", "ada")
+	handler := f.endpoint(t).Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	return f, func(method, path, host string, headers ...string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, path, nil)
 		r.Host, r.RemoteAddr = host, "127.0.0.1:50000"
 		for i := 0; i+1 < len(headers); i += 2 {
@@ -31,16 +25,16 @@ func guarded(t *testing.T) (n *Node, ask func(method, path, host string, headers
 			}
 		}
 		w := httptest.NewRecorder()
-		door.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 		return w
 	}
 }
 
-// As at the operator's door, but what the application's visitors ask for is the
-// application's matter.
+// As at the operator's endpoint, but what the application's visitors ask for is
+// the application's matter.
 func TestSessionAPIIsClosedToStrangePages(t *testing.T) {
 	t.Parallel()
-	n, ask := guarded(t)
+	f, ask := guarded(t)
 	for _, host := range []string{"localhost:8080", "127.0.0.1:8080", "10.0.0.1:8080", "192.168.7.7", "ada:8080", "ada.internal:8080", "shop.example"} {
 		require.Equal(t, http.StatusCreated, ask("POST", "/v1/sessions", host).Code, host)
 		require.Equal(t, http.StatusCreated, ask("POST", "/v1/sessions", host, "Origin", "http://"+host).Code, host)
@@ -64,18 +58,18 @@ func TestSessionAPIIsClosedToStrangePages(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, w.Code, "a page cannot read the answer")
 		require.Equal(t, "same-origin", w.Header().Get("Cross-Origin-Resource-Policy"), "nor load it")
 	}
-	counters := n.operator.Stats().Counters
-	require.EqualValues(t, 12, counters["refused_hosts"])
-	require.EqualValues(t, 3, counters["refused_sites"])
+	hosts, sites := f.cfg.Guard.Refused()
+	require.EqualValues(t, 12, hosts)
+	require.EqualValues(t, 3, sites)
 }
 
 // A browser adds its cookie to whatever a page asks for. With it, no matter who
 // has signed it, a visitor ends no session but their own.
 func TestCookieIsNoRightToSessionsOfOthers(t *testing.T) {
 	t.Parallel()
-	n, ask := guarded(t)
+	f, ask := guarded(t)
 	const host = "127.0.0.1:8080"
-	mine := n.finder.CookieFor("me")
+	mine := f.cfg.Finder.CookieFor("me")
 	forged := "holdfast=bob.AAAAAAAAAAAAAAAAAAAAAA"
 	calls := []struct{ method, suffix string }{{"DELETE", ""}, {"PUT", ""}, {"PATCH", ""}, {"POST", "/touch"}, {"POST", "/rotate"}}
 	for _, id := range []string{"alice", "%7Balice%7D:laptop", "me%2F..", "me.", "%7Bbob%7D:me"} {
@@ -89,7 +83,7 @@ func TestCookieIsNoRightToSessionsOfOthers(t *testing.T) {
 	}
 	require.Equal(t, http.StatusForbidden, ask("DELETE", "/v1/users/alice/sessions", host, "Cookie", mine.String()).Code)
 	require.Equal(t, http.StatusForbidden, ask("DELETE", "/v1/sessions/alice", host, "Cookie", "__Host-"+mine.String()).Code, "of a site behind TLS")
-	require.Positive(t, n.operator.Stats().Counters["refused_visitors"])
+	require.Positive(t, f.cfg.Counters.Values()["refused_visitors"])
 
 	for _, id := range []string{"me", "%7Bme%7D:laptop"} {
 		require.Equal(t, http.StatusNoContent, ask("DELETE", "/v1/sessions/"+id, host, "Cookie", mine.String()).Code, "one's own")

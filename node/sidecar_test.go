@@ -45,8 +45,8 @@ func (a *testApp) start(t *testing.T) {
 
 func (a *testApp) stop() { _ = a.server.Close() }
 
-// besideEach starts a node with an application of the same name for each name.
-func besideEach(t *testing.T, change func(*Config), names ...string) (nodes []*Node, apps []*testApp) {
+// sidecarEach starts a node with an application of the same name for each name.
+func sidecarEach(t *testing.T, change func(*Config), names ...string) (nodes []*Node, apps []*testApp) {
 	for _, name := range names {
 		a := startApp(t, name, "tcp", "127.0.0.1:0")
 		cfg := loopbackConfig(name, nodes...)
@@ -66,8 +66,8 @@ func (n *Node) ask(t *testing.T, user string) (*http.Response, string) {
 // they are. When it is back, so are they.
 func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	t.Parallel()
-	nodes, apps := besideEach(t, func(*Config) {}, "ada", "bob", "eve")
-	route := nodes[0].lookup("alice")
+	nodes, apps := sidecarEach(t, func(*Config) {}, "ada", "bob", "eve")
+	route := nodes[0].owners().Route("alice")
 	byName := map[string]int{"ada": 0, "bob": 1, "eve": 2}
 	owner, heir := byName[route.Owner.Name], byName[route.Heir.Name]
 	third := 3 - owner - heir
@@ -98,7 +98,7 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	resp, body := send(t, "GET", nodes[owner].office("/readyz"), "")
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	require.Contains(t, body, "the application does not answer")
-	require.Equal(t, apps[heir].name, nodes[third].lookupApp("alice").Owner.Name, "without asking the owner first")
+	require.Equal(t, apps[heir].name, nodes[third].routes().For("alice").Owner.Name, "without asking the owner first")
 	resp, value := get(t, nodes[third], "alice")
 	require.Equal(t, "kept", value)
 	require.Equal(t, apps[owner].name, resp.Header.Get("Holdfast-Node"), "its session has not moved")
@@ -120,7 +120,7 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 // An application that takes connections and says that it is ill is down too.
 func TestApplicationHealth(t *testing.T) {
 	t.Parallel()
-	nodes, apps := besideEach(t, func(c *Config) { c.AppHealth = "/health" }, "ada", "bob")
+	nodes, apps := sidecarEach(t, func(c *Config) { c.AppHealth = "/health" }, "ada", "bob")
 	apps[0].ill.Store(true)
 	eventually(t, "ada is not ready", func() bool {
 		resp, _ := send(t, "GET", nodes[0].office("/readyz"), "")
@@ -140,10 +140,10 @@ func TestApplicationHealth(t *testing.T) {
 // A member that is asked to stand in does so whatever its own view says, if a member asks; a stranger cannot choose who serves whom.
 func TestStandIn(t *testing.T) {
 	t.Parallel()
-	nodes, _ := besideEach(t, func(*Config) {}, "ada", "bob")
+	nodes, _ := sidecarEach(t, func(*Config) {}, "ada", "bob")
 	n := nodes[0]
 	user := "u"
-	for i := 0; n.lookup(user).Owner.Name == "ada"; i++ {
+	for i := 0; n.owners().Route(user).Owner.Name == "ada"; i++ {
 		user = fmt.Sprint("u", i)
 	}
 	_, body := send(t, "GET", n.public("/"), "", "X-User-ID", user, "Holdfast-Stand-In", "bob/1")
@@ -158,7 +158,8 @@ func TestStandIn(t *testing.T) {
 	require.Contains(t, readAll(t, resp), "ada user="+user)
 }
 
-// Over Unix sockets, both ways: the application is reached on one, and told of the other, where strangers cannot say who they are.
+// Over Unix sockets, both ways: the application is reached on one, and told of
+// the other, where strangers cannot say who they are.
 func TestUnixSockets(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "hf") // short: such a path has 107 bytes at most
@@ -203,7 +204,7 @@ func TestUnixSockets(t *testing.T) {
 	a.stop() // and with it its socket
 	resp, _ = n.ask(t, "alice")
 	require.Equal(t, http.StatusBadGateway, resp.StatusCode)
-	require.True(t, n.beside.isDown())
+	require.True(t, n.sidecar.Down())
 	second := loopbackConfig("bob", n)
 	second.HTTPUnix = doorPath
 	_, err = Start(t.Context(), second)
@@ -277,19 +278,5 @@ func TestRedisOnAUnixSocket(t *testing.T) {
 		taken.RESPUnix = cfg.RESPUnix
 		_, err = Start(t.Context(), taken)
 		require.ErrorContains(t, err, "-resp-unix "+cfg.RESPUnix)
-	}
-}
-
-func TestParseApp(t *testing.T) {
-	for good, want := range map[string]string{
-		"http://127.0.0.1:3000": "127.0.0.1:3000", "http://localhost": "localhost:80", "https://[::1]/": "[::1]:443", "unix:/run/a": "/run/a", "unix:///run/a": "/run/a",
-	} {
-		got, err := parseApp(good)
-		require.NoError(t, err, good)
-		require.Equal(t, want, got.address)
-	}
-	for _, bad := range []string{"", "127.0.0.1:3000", "ftp://x", "http://", "http://x/base", "http://u@x", "http://x?a", "unix:", "unix:relative"} {
-		_, err := parseApp(bad)
-		require.Error(t, err, bad)
 	}
 }

@@ -1,4 +1,4 @@
-package node
+package public
 
 import (
 	"fmt"
@@ -13,15 +13,15 @@ import (
 
 // mayAsk says whether a request may reach the session API, and refuses it
 // otherwise.
-func (n *Node) mayAsk(w http.ResponseWriter, r *http.Request) bool {
+func (e *Endpoint) mayAsk(w http.ResponseWriter, r *http.Request) bool {
 	// No page may load what a session holds as its script or picture.
 	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
-	if refusal := n.apiGuard.Check(hostcheck.Of(r)); refusal != nil {
+	if refusal := e.cfg.Guard.Check(hostcheck.Of(r)); refusal != nil {
 		problem.Write(w, http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
 		return false
 	}
-	if n.ofAnother(r) {
-		n.stats.visitors.Add(1)
+	if e.ofAnother(r) {
+		e.visitors.Add(1)
 		refusal := router.OfAnother
 		problem.Write(w, http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
 		return false
@@ -30,8 +30,8 @@ func (n *Node) mayAsk(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // ofAnother says whether a visitor's cookie would change another's session.
-func (n *Node) ofAnother(r *http.Request) bool {
-	if safe(r.Method) || r.Header["Cookie"] == nil {
+func (e *Endpoint) ofAnother(r *http.Request) bool {
+	if Safe(r.Method) || r.Header["Cookie"] == nil {
 		return false
 	}
 	// As package api splits it: an escaped slash belongs to the key.
@@ -44,5 +44,15 @@ func (n *Node) ofAnother(r *http.Request) bool {
 	if collection == "users" {
 		key = fmt.Sprintf("{%s}", key)
 	}
-	return n.finder.OfAnother(r, key)
+	return e.cfg.Finder.OfAnother(r, key)
+}
+
+// Safe says whether a request with this method asks for nothing to be changed
+// (RFC 9110, section 9.2.1).
+func Safe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
 }

@@ -1,0 +1,208 @@
+package public
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/admit"
+	"github.com/seed-95a32959/holdfast/internal/attempt"
+	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/door"
+	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/internal/hostcheck"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// Config is what the endpoint needs of its member. All fields are required,
+// unless they say otherwise. Functions must be safe for concurrent use, and
+// those without a context must not block.
+type Config struct {
+	Self member.ID
+	Role member.Role
+	// NoAPI has a router answer 404 under /v1/. Optional.
+	NoAPI bool
+	// MaxSession bounds a session, in bytes.
+	MaxSession int
+
+	Owners Owners
+	// InForce says whether a request that was sent by the claim of an epoch may
+	// be run here.
+	InForce func(p int, epoch uint64) bool
+	// TooLate says why an attempt must not be run any more, nil if it may.
+	TooLate func(a attempt.Attempt) error
+	// Do runs an operation where its key is owned.
+	Do func(ctx context.Context, op *session.Op, ack session.Ack, a attempt.Attempt) (session.Reply, error)
+	// AwaitGone returns when the view is without a member, when that member
+	// answers after all, or when ctx ends.
+	AwaitGone func(ctx context.Context, id member.ID)
+	// Suspect is told of a member that has refused a connection.
+	Suspect func(id member.ID)
+
+	// Finder tells the user of a request, and Hops prove who has passed it on.
+	Finder *router.Finder
+	Hops   router.Hops
+	// Dial connects to the public address of a member.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// AppRoute names the members whose application serves a user.
+	AppRoute func(user string) router.Route
+	// Sidecar is the application process next to this node. Optional.
+	Sidecar Sidecar
+
+	// Guard says who may ask the session API, and Gate who may connect.
+	Guard *hostcheck.Guard
+	Gate  *admit.Gate
+	// Bodies bounds what the session API reads of bodies, Heads what the heads
+	// of requests take.
+	Bodies, Heads *buffers.Budget
+
+	// Now tells the time of day, and Ahead how far a member's clock is ahead of
+	// it, 0 where that is not known.
+	Now   func() time.Time
+	Ahead func(id member.ID) time.Duration
+	// Answered is told of each answer of a router when it begins, and Measured
+	// sees to that at a node.
+	Answered func(status int, took time.Duration)
+	Measured func(http.Handler) http.Handler
+	Log      *slog.Logger
+	Counters *metric.Set
+	// Late counts requests that were refused because they came too late.
+	Late *metric.Counter
+}
+
+// Sidecar is the application process next to a node, as far as requests are
+// passed on to it.
+type Sidecar interface {
+	// Address stands for it in a router.Target.
+	Address() string
+	Dial(ctx context.Context) (net.Conn, error)
+	// Refused is told of a request that found nobody listening.
+	Refused()
+	// Headers are added to each request for it.
+	Headers() []router.Header
+}
+
+// Endpoint is the public endpoint of one member.
+type Endpoint struct {
+	cfg    Config
+	router *router.Router
+	server *http.Server // of a node that is open
+	turn   atomic.Uint64
+
+	failovers *metric.Counter
+	visitors  metric.Counter // refused here; refused_visitors adds the router's
+}
+
+// New returns the endpoint of a member. Nothing is open yet. An error names the
+// field that cannot work.
+func New(cfg Config) (*Endpoint, error) {
+	e := &Endpoint{cfg: cfg}
+	var toApp []router.Header
+	if cfg.Sidecar != nil {
+		toApp = cfg.Sidecar.Headers()
+	}
+	var err error
+	e.router, err = router.New(router.Config{
+		Lookup: cfg.Owners.Route, LookupApp: cfg.AppRoute, Any: e.anyNode,
+		NoAPI: cfg.NoAPI, Guard: cfg.Guard,
+		Finder: cfg.Finder, Failed: e.failed, Fence: e.mark, Hops: cfg.Hops,
+		ToApp: toApp, FromApp: e.fromApp,
+		Admit: cfg.Gate.Enter, Answered: cfg.Answered, Dial: e.dial, Logger: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.failovers = cfg.Counters.Counter("failovers", "Requests that came here because their owner was refused.")
+	cfg.Counters.Func(e.count)
+	return e, nil
+}
+
+// Router passes requests on to other members.
+func (e *Endpoint) Router() *router.Router { return e.router }
+
+// anyNode names the ready nodes in turn.
+func (e *Endpoint) anyNode() router.Target {
+	nodes := e.cfg.Owners.View().Nodes()
+	if len(nodes) == 0 {
+		return router.Target{}
+	}
+	return Target(nodes[e.turn.Add(1)%uint64(len(nodes))])
+}
+
+// fromApp says who has answered.
+func (e *Endpoint) fromApp() []router.Header {
+	return []router.Header{{Name: header.Node, Value: e.cfg.Self.Name}, {Name: header.Ring, Value: e.cfg.Owners.View().Table.Fingerprint()}}
+}
+
+// dial connects to the public address of a member, or to the sidecar.
+func (e *Endpoint) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	if e.cfg.Sidecar != nil && address == e.cfg.Sidecar.Address() {
+		return e.cfg.Sidecar.Dial(ctx)
+	}
+	return e.cfg.Dial(ctx, address)
+}
+
+// failed is told of a target that refused a request.
+func (e *Endpoint) failed(t router.Target) {
+	if t.App {
+		e.cfg.Sidecar.Refused()
+		return
+	}
+	e.cfg.Suspect(member.ID{Name: t.Name, Boot: t.Boot})
+}
+
+// Open returns what serves a listener. On a node app answers what is not the
+// session API. A router passes on all that comes, so it reads it itself.
+func (e *Endpoint) Open(app http.Handler) (serve func(net.Listener) error) {
+	if e.cfg.Role != member.RoleNode {
+		return e.router.Serve
+	}
+	e.server = door.Server(e.cfg.Measured(e.Handler(app)), e.cfg.Log)
+	return door.Serve(e.server, e.cfg.Gate, e.cfg.Heads)
+}
+
+// Shutdown lets the requests under way end, until ctx does. The router comes
+// before the server: it also ends the WebSockets, which http.Server does not
+// know of once it has handed them over.
+func (e *Endpoint) Shutdown(ctx context.Context) {
+	if err := e.router.Shutdown(ctx); err != nil {
+		e.cfg.Log.Debug("requests were cut off", "error", err)
+	}
+	if e.server == nil {
+		return
+	}
+	if err := e.server.Shutdown(ctx); err != nil {
+		e.cfg.Log.Debug("requests were cut off", "error", err)
+	}
+}
+
+// Cut ends the requests under way.
+func (e *Endpoint) Cut() {
+	if e.server != nil {
+		e.server.Close()
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = e.router.Shutdown(ended) // its error is only that they were cut off
+}
+
+// Close ends the connections to other members that nothing uses any more.
+func (e *Endpoint) Close() { e.router.Close() }
+
+// Trusted says whether an address is in one of these networks: that of a proxy
+// whose word about its client counts. That it has the address of a member says
+// nothing: members prove their word.
+func Trusted(networks []netip.Prefix) func(peer netip.Addr) bool {
+	return func(peer netip.Addr) bool {
+		peer = peer.Unmap()
+		return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(peer) })
+	}
+}

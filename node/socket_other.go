@@ -1,5 +1,0 @@
-//go:build !unix
-
-package node
-
-func narrowSocket(uintptr) {}
