@@ -13,16 +13,19 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// maxTargets is how many members one request is sent to at most: the owner, the heir, and one more when the ring has changed in
-// between because both of them were lost.
+// maxTargets is how many members one request is sent to at most: the owner, the
+// heir, and one more when the ring has changed in between because both of them
+// were lost.
 const maxTargets = 3
 
-// agreePause is how long a request waits before it looks again who owns its key.
+// agreePause is how long a request waits before it looks again who owns its
+// key.
 const agreePause = 20 * time.Millisecond
 
 var errNoMember = errors.New("no member is ready")
 
-// exchange is one request on its way to an answer. It is used again for the next one of its client.
+// exchange is one request on its way to an answer. It is used again for the
+// next one of its client.
 type exchange struct {
 	rt    *Router
 	front front
@@ -80,7 +83,8 @@ func (x *exchange) reset(r *http1.Request) {
 	x.noBody = string(r.Method) == http.MethodHead
 }
 
-// again empties a buffer for its next use, unless it has grown so large that an unused connection should not keep it.
+// again empties a buffer for its next use, unless it has grown so large that an
+// unused connection should not keep it.
 func again(b []byte) []byte {
 	if cap(b) > 8<<10 {
 		return nil
@@ -101,7 +105,8 @@ func (x *exchange) run() {
 	x.forward()
 }
 
-// admitted finds out whether a member has passed the request on, and refuses one that it has passed on too long ago.
+// admitted finds out whether a member has passed the request on, and refuses
+// one that it has passed on too long ago.
 func (x *exchange) admitted() bool {
 	hop, err := x.arrived()
 	if err != nil {
@@ -147,7 +152,8 @@ func (x *exchange) fromHere() bool {
 	return refusal == nil
 }
 
-// OfAnother is told to whom a visitor's cookie came with a change of another's session.
+// OfAnother is told to whom a visitor's cookie came with a change of another's
+// session.
 var OfAnother = hostcheck.Refusal{
 	Slug: "not-yours", Title: "The session is another visitor's",
 	Detail: "the request carries the cookie of a visitor, who may change and end the sessions of that cookie's id alone; accepted is that id, or a program's request without the cookie",
@@ -181,7 +187,8 @@ func (x *exchange) forward() {
 	x.answer(target)
 }
 
-// deliver sends the request to one member after another, as long as the last one failed in a way that allows it. It returns the one that has answered.
+// deliver sends the request to one member after another, as long as the last
+// one failed in a way that allows it. It returns the one that has answered.
 func (x *exchange) deliver() (Target, error) {
 	x.rt.budget.earn()
 	target := x.next()
@@ -227,8 +234,10 @@ func (x *exchange) deliver() (Target, error) {
 	}
 }
 
-// next names the next member to try, or none. It looks the key up again each time: told of a failure, the member may have a new ring,
-// in which the heir has become the owner and has an heir itself. One that has just failed others is passed over while there is another.
+// next names the next member to try, or none. It looks the key up again each
+// time: told of a failure, the member may have a new ring, in which the heir
+// has become the owner and has an heir itself. One that has just failed others
+// is passed over while there is another.
 func (x *exchange) next() Target {
 	now := time.Now()
 	for _, last := range [...]bool{false, true} {
@@ -251,7 +260,8 @@ func (x *exchange) next() Target {
 	return Target{}
 }
 
-// passOver tells the next member which one it stands in for, as if that had been asked in vain once more.
+// passOver tells the next member which one it stands in for, as if that had
+// been asked in vain once more.
 func (x *exchange) passOver(t Target) {
 	who := t.Name + "/" + t.Boot
 	if t.App {
@@ -323,10 +333,14 @@ func (x *exchange) note(t Target, err error) {
 	}
 }
 
-// mayGoOn reports whether the request may go to another member after this outcome. This is the rule that keeps a request from being carried out
-// twice: it goes on if no member has seen it, or if one says that it did nothing, or if twice is as once and the connection broke, as it does when a
-// member dies. What a member was sent and has not answered in time it may be busy with still: another one would have the same work to do, and the
-// request that slows one member down would slow all. A member that is frozen or cut off breaks its connections when the others hold it for dead.
+// mayGoOn reports whether the request may go to another member after this
+// outcome. This is the rule that keeps a request from being carried out twice:
+// it goes on if no member has seen it, or if one says that it did nothing, or
+// if twice is as once and the connection broke, as it does when a member dies.
+// What a member was sent and has not answered in time it may be busy with
+// still: another one would have the same work to do, and the request that slows
+// one member down would slow all. A member that is frozen or cut off breaks its
+// connections when the others hold it for dead.
 func (x *exchange) mayGoOn(err error) bool {
 	var client *clientError
 	switch {
@@ -340,23 +354,27 @@ func (x *exchange) mayGoOn(err error) bool {
 	return x.upload == nil && x.asksForAnother()
 }
 
-// asksForAnother reports whether the answer is that of a member which did nothing.
+// asksForAnother reports whether the answer is that of a member which did
+// nothing.
 func (x *exchange) asksForAnother() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
 	return r.Status == http.StatusServiceUnavailable && string(retry) == header.RetryElsewhere && !x.tried[x.tries-1].App
 }
 
-// asksToWait reports whether the answer is that the members do not agree yet on who owns the key: one is about to take it over, and the other
-// has promised it away, or has it by a newer claim than the request was sent by. Nothing was done. Whoever has the request from the client looks again in
-// a moment; members in between pass the answer on.
+// asksToWait reports whether the answer is that the members do not agree yet on
+// who owns the key: one is about to take it over, and the other has promised it
+// away, or has it by a newer claim than the request was sent by. Nothing was
+// done. Whoever has the request from the client looks again in a moment;
+// members in between pass the answer on.
 func (x *exchange) asksToWait() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
 	return x.hops == 0 && x.upload == nil && (r.Status == http.StatusLoopDetected || r.Status == http.StatusServiceUnavailable) && string(retry) == header.RetrySoon && !x.tried[x.tries-1].App
 }
 
-// wait gives the members a moment to agree. false says that it has lasted too long, or that nobody waits any more.
+// wait gives the members a moment to agree. false says that it has lasted too
+// long, or that nobody waits any more.
 func (x *exchange) wait() bool {
 	now := time.Now()
 	if x.waitUntil.IsZero() {
@@ -374,8 +392,10 @@ func (x *exchange) wait() bool {
 	return false
 }
 
-// mayRedial reports whether the last member left is dialled once more. The dial's bound is shorter than the second after which a lost SYN is sent again
-// (RFC 6298, section 2), so one dropped packet, likely when all clients of a dead owner dial its heir at once, looks like silence.
+// mayRedial reports whether the last member left is dialled once more. The
+// dial's bound is shorter than the second after which a lost SYN is sent again
+// (RFC 6298, section 2), so one dropped packet, likely when all clients of a
+// dead owner dial its heir at once, looks like silence.
 func (x *exchange) mayRedial(err error) bool {
 	if x.redialled || !nothingSent(err) || !silent(err) {
 		return false
@@ -430,7 +450,8 @@ func (x *exchange) fail(err error) {
 	x.refuse(http.StatusBadGateway, slug, title, x.outcome())
 }
 
-// outcome tells the client whether its request may have been carried out, which is what it has to know before it tries again.
+// outcome tells the client whether its request may have been carried out, which
+// is what it has to know before it tries again.
 func (x *exchange) outcome() string {
 	if x.someSent() {
 		return "the request may have been carried out"

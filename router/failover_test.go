@@ -58,7 +58,8 @@ func TestKeylessRequestIsNotAFailover(t *testing.T) {
 	require.NotContains(t, live.only(t).header, "Holdfast-Failover", "it has no owner that failed")
 }
 
-// Told of the failure, the ring changes: the heir is the owner now and has an heir, which is needed when the heir is lost as well.
+// Told of the failure, the ring changes: the heir is the owner now and has an
+// heir, which is needed when the heir is lost as well.
 func TestOwnerAndHeirLost(t *testing.T) {
 	owner, heir, third := gone(t, "owner"), gone(t, "heir"), start(t, "third", nil)
 	var route atomic.Pointer[router.Route]
@@ -82,7 +83,8 @@ func TestNobodyAnswers(t *testing.T) {
 	require.Equal(t, router.Stats{Requests: 1, Failovers: 1, Refused: 2, Errors: 1}, f.Stats())
 }
 
-// A dial that times out goes on to the heir, but nobody is declared dead: silence is not death. Nor is this process's own trouble.
+// A dial that times out goes on to the heir, but nobody is declared dead:
+// silence is not death. Nor is this process's own trouble.
 func TestFailedDialsThatProveNothing(t *testing.T) {
 	for _, cause := range []error{context.DeadlineExceeded, syscall.EMFILE, syscall.EADDRNOTAVAIL} {
 		heir := start(t, "heir", nil)
@@ -123,7 +125,8 @@ func TestLastMemberIsDialledAgain(t *testing.T) {
 	}
 }
 
-// The connection breaks when the request has been sent, on one that was new as well as on one that was kept.
+// The connection breaks when the request has been sent, on one that was new as
+// well as on one that was kept.
 func TestBrokenAfterSending(t *testing.T) {
 	for _, c := range []struct {
 		method, path, header string
@@ -179,7 +182,8 @@ func TestBrokenAfterSending(t *testing.T) {
 	}
 }
 
-// The owner closes kept connections between requests, or just as the next one is sent. It is asked again, not the heir.
+// The owner closes kept connections between requests, or just as the next one
+// is sent. It is asked again, not the heir.
 func TestStaleConnection(t *testing.T) {
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
 		t.Run(method, func(t *testing.T) {
@@ -199,8 +203,9 @@ func TestStaleConnection(t *testing.T) {
 	}
 }
 
-// The owner takes the second request on a kept connection and closes it without a word, as one does whose idle time ran out just then. For the
-// client that is the same as a crash; a fresh connection tells the two apart.
+// The owner takes the second request on a kept connection and closes it without
+// a word, as one does whose idle time ran out just then. For the client that is
+// the same as a crash; a fresh connection tells the two apart.
 func TestConnectionThatWasStale(t *testing.T) {
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
 		ok := "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nowner"
@@ -218,7 +223,8 @@ func TestConnectionThatWasStale(t *testing.T) {
 	}
 }
 
-// script is a member that plays one function per connection, the last one for all that follow.
+// script is a member that plays one function per connection, the last one for
+// all that follow.
 func script(t testing.TB, name string, plays ...func(net.Conn)) (router.Target, *atomic.Int32) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -253,7 +259,8 @@ func readHead(conn net.Conn) {
 	}
 }
 
-// A listener that takes the connection and resets it, before or after reading: the heir answers whatever may be repeated.
+// A listener that takes the connection and resets it, before or after reading:
+// the heir answers whatever may be repeated.
 func TestResettingListener(t *testing.T) {
 	for name, play := range map[string]func(net.Conn){
 		"at once":           func(c net.Conn) { reset(c) },
@@ -284,7 +291,8 @@ func TestResettingListener(t *testing.T) {
 	}
 }
 
-// An application's answer that breaks off is passed on as far as it came, and the client sees that it broke off.
+// An application's answer that breaks off is passed on as far as it came, and
+// the client sees that it broke off.
 func TestAnswerOfTheApplicationBreaksOff(t *testing.T) {
 	owner, _ := script(t, "owner", func(c net.Conn) {
 		readHead(c)
@@ -300,7 +308,8 @@ func TestAnswerOfTheApplicationBreaksOff(t *testing.T) {
 	require.Error(t, err)
 }
 
-// All attempts of a request say that they are one, and how many were sent before and not answered, across members that pass it on.
+// All attempts of a request say that they are one, and how many were sent
+// before and not answered, across members that pass it on.
 func TestAttemptsOfARequest(t *testing.T) {
 	fence := func(string, router.Target) string { return "fence" }
 	breaks := func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }
@@ -323,7 +332,8 @@ func TestAttemptsOfARequest(t *testing.T) {
 	other, _ := attempt(owner.requests()[1])
 	require.NotEqual(t, first, other)
 
-	// What was only dialled has seen nothing. Who passes a request on says what it was told, and adds its own attempts to it.
+	// What was only dialled has seen nothing. Who passes a request on says what
+	// it was told, and adds its own attempts to it.
 	next := start(t, "next", nil)
 	f = open(t, router.Config{Lookup: fixed(gone(t, "owner"), next.target), Fence: fence})
 	require.Equal(t, "next", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
@@ -336,8 +346,9 @@ func TestAttemptsOfARequest(t *testing.T) {
 	require.Equal(t, "1f/3", last.only(t).header.Get("Holdfast-Attempt"))
 }
 
-// What one member does not answer in time is sent to no other: the work would be the same there. Other requests go on to the slow one, which may be
-// slow for one of them only.
+// What one member does not answer in time is sent to no other: the work would
+// be the same there. Other requests go on to the slow one, which may be slow
+// for one of them only.
 func TestSlowRequestStaysWhereItIs(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		slow := make(chan struct{})
@@ -365,7 +376,8 @@ func TestSlowRequestStaysWhereItIs(t *testing.T) {
 	})
 }
 
-// An owner that is frozen answers nobody. When the others hold it for dead, the connections to it are broken, and what hangs on them goes to the heir.
+// An owner that is frozen answers nobody. When the others hold it for dead, the
+// connections to it are broken, and what hangs on them goes to the heir.
 func TestFrozenOwnerHeldForDead(t *testing.T) {
 	asked := make(chan net.Conn, 1)
 	owner, served := script(t, "owner", func(c net.Conn) { readHead(c); asked <- c; _, _ = io.Copy(io.Discard, c) })
@@ -419,11 +431,13 @@ func TestPlain503IsAnAnswer(t *testing.T) {
 	require.Empty(t, heir.requests())
 }
 
-// The owner is killed with many requests in flight, in the middle of everything: each is answered, by the owner or by the heir.
+// The owner is killed with many requests in flight, in the middle of
+// everything: each is answered, by the owner or by the heir.
 func TestKillUnderLoad(t *testing.T) {
 	for range 3 {
 		owner, heir := start(t, "owner", answerInFull), start(t, "heir", answerInFull)
-		// What is tested is the kill, and not how soon a busy machine gets round to a dial.
+		// What is tested is the kill, and not how soon a busy machine gets
+		// round to a dial.
 		f := open(t, router.Config{Lookup: fixed(owner.target, heir.target), DialTimeout: waitLimit, AnswerTimeout: waitLimit})
 		var answered atomic.Int32
 		half, stop := make(chan struct{}), make(chan struct{})
@@ -464,7 +478,8 @@ func TestKillUnderLoad(t *testing.T) {
 	}
 }
 
-// answerInFull echoes the request, so that a client can tell whether it got its own answer whole.
+// answerInFull echoes the request, so that a client can tell whether it got its
+// own answer whole.
 func answerInFull(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -13,14 +13,16 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/problem"
 )
 
-// ServeHTTP passes a request on that another server has read: net/http, which knows TLS and HTTP/2.
+// ServeHTTP passes a request on that another server has read: net/http, which
+// knows TLS and HTTP/2.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x := rt.adopt(w, r); x != nil {
 		x.run()
 	}
 }
 
-// Passage is what a node knows already of an application request that it passes on.
+// Passage is what a node knows already of an application request that it passes
+// on.
 type Passage struct {
 	Hop       *Hop                   // the member that has passed it on to this one; nil for none
 	User      string                 // whose it is
@@ -29,7 +31,9 @@ type Passage struct {
 	Lookup    func(key string) Route // in place of LookupApp, unless it is nil
 }
 
-// Forward is ServeHTTP for an application request whose caller has asked Arrived and the Finder already: asked twice, that would make up two new users.
+// Forward is ServeHTTP for an application request whose caller has asked
+// Arrived and the Finder already: asked twice, that would make up two new
+// users.
 func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, p Passage) {
 	if x := rt.adopt(w, r); x != nil && x.placed() {
 		x.hop, x.user, x.made, x.cookie, x.lookup = p.Hop, p.User, p.Made, p.SetCookie, p.Lookup
@@ -116,7 +120,8 @@ func (h *handler) stopBody() {
 	_ = h.controller.SetReadDeadline(longAgo)
 }
 
-// until sets when the client must have sent more of its body; zero for never. It fails only where the server has no deadlines, which then are its own
+// until sets when the client must have sent more of its body; zero for never.
+// It fails only where the server has no deadlines, which then are its own
 // matter, or on a closed connection, as the read then will.
 func (h *handler) until(t time.Time) {
 	_ = h.controller.SetReadDeadline(t)

@@ -24,7 +24,8 @@ func pair(t *testing.T, h func(name string) http.HandlerFunc) (owner, heir *memb
 	return owner, heir, open(t, router.Config{Lookup: fixed(owner.target, heir.target), DialTimeout: waitLimit, AnswerTimeout: waitLimit})
 }
 
-// A stream that breaks with its owner is seen to break, and the page that connects again goes on at the heir, from where it was.
+// A stream that breaks with its owner is seen to break, and the page that
+// connects again goes on at the heir, from where it was.
 func TestEventsThroughAFailover(t *testing.T) {
 	owner, _, f := pair(t, func(name string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +62,8 @@ func TestEventsThroughAFailover(t *testing.T) {
 	require.Equal(t, "data: heir after \"7\"\n", line)
 }
 
-// A large upload whose owner dies in the middle is not carried out by anyone else; sent again by its client, it arrives whole at the heir.
+// A large upload whose owner dies in the middle is not carried out by anyone
+// else; sent again by its client, it arrives whole at the heir.
 func TestLargeUploadThroughAFailover(t *testing.T) {
 	begun := make(chan struct{}, 2)
 	owner, heir, f := pair(t, func(name string) http.HandlerFunc {
@@ -116,7 +118,8 @@ func frame(opcode byte, payload string) []byte {
 	return append([]byte{0x80 | opcode, byte(len(payload))}, payload...)
 }
 
-// echoFrames answers the handshake, says its name in a frame, and sends back each frame that it gets. It tells how the client's last one read.
+// echoFrames answers the handshake, says its name in a frame, and sends back
+// each frame that it gets. It tells how the client's last one read.
 func echoFrames(name string, last chan<- []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, buffered, err := http.NewResponseController(w).Hijack()
@@ -168,7 +171,8 @@ func readFrame(r io.Reader) (opcode byte, payload []byte, err error) {
 
 var closeGoingAway = []byte{0x03, 0xe9} // 1001
 
-// A WebSocket whose owner dies hears that it goes away, and the page that connects again gets the heir.
+// A WebSocket whose owner dies hears that it goes away, and the page that
+// connects again gets the heir.
 func TestWebSocketThroughAFailover(t *testing.T) {
 	owner := start(t, "owner", nil)
 	killed := make(chan net.Conn, 1)
@@ -206,7 +210,8 @@ func TestWebSocketThroughAFailover(t *testing.T) {
 	require.Equal(t, "heir", string(payload))
 }
 
-// In the middle of a frame there is no place for another one: the connection just ends.
+// In the middle of a frame there is no place for another one: the connection
+// just ends.
 func TestWebSocketBreaksWithinAFrame(t *testing.T) {
 	owner, _ := script(t, "owner", func(c net.Conn) {
 		readHead(c)
@@ -220,7 +225,8 @@ func TestWebSocketBreaksWithinAFrame(t *testing.T) {
 	require.Equal(t, frame(1, "hello")[:4], rest)
 }
 
-// When the router closes, both ends hear it, and a client that answers is heard at the member.
+// When the router closes, both ends hear it, and a client that answers is heard
+// at the member.
 func TestWebSocketIsClosedCleanly(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		last := make(chan []byte, 1)
@@ -250,7 +256,8 @@ func TestWebSocketIsClosedCleanly(t *testing.T) {
 	}
 }
 
-// A member that could not be dialled is passed over for a while, and tried all the same when there is no other.
+// A member that could not be dialled is passed over for a while, and tried all
+// the same when there is no other.
 func TestEjection(t *testing.T) {
 	var dials atomic.Int32
 	owner, heir := router.Target{Name: "owner", Boot: "1", HTTP: "192.0.2.1:80"}, start(t, "heir", nil)
@@ -280,7 +287,8 @@ func TestEjection(t *testing.T) {
 	require.EqualValues(t, 3, dials.Load())
 }
 
-// The application beside a member gets what it needs to know, and none of what members say to each other; when it is down, the heir stands in.
+// The application beside a member gets what it needs to know, and none of what
+// members say to each other; when it is down, the heir stands in.
 func TestApplicationBeside(t *testing.T) {
 	app, heir := start(t, "app", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Holdfast-Ring", "forged")

@@ -215,8 +215,9 @@ func TestNoAPI(t *testing.T) {
 	})
 }
 
-// While a member takes a user over, and the former owner has promised it away, each takes the other for the owner. Whoever has the request
-// from the client waits until they agree; members between tell whom they have it from.
+// While a member takes a user over, and the former owner has promised it away,
+// each takes the other for the owner. Whoever has the request from the client
+// waits until they agree; members between tell whom they have it from.
 func TestMembersThatDoNotAgreeYet(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		var asked atomic.Int32
@@ -283,7 +284,8 @@ type cut struct{}
 
 func (*cut) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// What net/http refuses itself never reaches the handler; it is checked here so that a change of that is seen.
+// What net/http refuses itself never reaches the handler; it is checked here so
+// that a change of that is seen.
 func TestMalformedEscapeIsRefused(t *testing.T) {
 	m := start(t, "a", nil)
 	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})

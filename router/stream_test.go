@@ -17,7 +17,8 @@ import (
 	"github.com/seed-95a32959/holdfast/router"
 )
 
-// A large body reaches the member while the client is still sending it, and is sent once only.
+// A large body reaches the member while the client is still sending it, and is
+// sent once only.
 func TestLargeBodyStreams(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		firstHalf := make(chan struct{})
@@ -56,7 +57,8 @@ func TestLargeBodyIsNotRepeated(t *testing.T) {
 	require.Empty(t, heir.requests())
 }
 
-// A large body takes a fresh connection: it could not be sent again if a kept one were stale.
+// A large body takes a fresh connection: it could not be sent again if a kept
+// one were stale.
 func TestLargeBodyMeetsNoStaleConnection(t *testing.T) {
 	owner := start(t, "owner", nil)
 	f := open(t, router.Config{Lookup: fixed(owner.target, router.Target{})})
@@ -188,7 +190,8 @@ func TestEarlyHints(t *testing.T) {
 	})
 }
 
-// A client that asks first is told to go on by the member when the body streams, and by the router when it is held; a member's no stands.
+// A client that asks first is told to go on by the member when the body
+// streams, and by the router when it is held; a member's no stands.
 func TestExpectContinue(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) {
@@ -237,7 +240,8 @@ func TestExpectContinue(t *testing.T) {
 	})
 }
 
-// upgrade answers a handshake as a WebSocket server does and then echoes lines with its name.
+// upgrade answers a handshake as a WebSocket server does and then echoes lines
+// with its name.
 func upgrade(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {

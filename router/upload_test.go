@@ -47,7 +47,8 @@ func (p *pipes) dial() net.Conn {
 	return near
 }
 
-// A body that moves has all the time that it needs. What is bounded is how long it stands still, and how long the answer takes once it is there.
+// A body that moves has all the time that it needs. What is bounded is how long
+// it stands still, and how long the answer takes once it is there.
 func TestUploadsHaveAllTheTime(t *testing.T) {
 	const pieces, size = 400, 1000
 	for name, c := range map[string]struct {

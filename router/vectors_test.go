@@ -37,7 +37,8 @@ type vector struct {
 	trusted bool
 }
 
-// A request is refused, or exactly one comes out for one that goes in, and it is the same.
+// A request is refused, or exactly one comes out for one that goes in, and it
+// is the same.
 func TestVectors(t *testing.T) {
 	vectors := readVectors(t)
 	require.GreaterOrEqual(t, len(vectors), 150)
@@ -177,7 +178,8 @@ func mentions(list []string, name string) bool {
 	return false
 }
 
-// backend is net/http's server, which counts what reaches it: bytes, whole requests, and requests that it refuses.
+// backend is net/http's server, which counts what reaches it: bytes, whole
+// requests, and requests that it refuses.
 type backend struct {
 	target router.Target
 	server *http.Server
