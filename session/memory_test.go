@@ -150,8 +150,9 @@ func TestSessionsDoNotGrowWhereTheirCopiesHaveNoRoom(t *testing.T) {
 	do(t, s, Op{Kind: Put, Key: "k", Create: true, Fields: sized(200)})
 }
 
-// Copies are let in a little over the limit, for what was on its way when others
-// were told that there is no more room, and no further. Others are told in time.
+// Copies are let in a little over the limit, for what was on its way when
+// others were told that there is no more room, and no further. Others are told
+// in time.
 func TestCopiesHaveABound(t *testing.T) {
 	s, c := limitedStore(t, 100)
 	n := 0
@@ -180,8 +181,8 @@ func TestCopiesHaveABound(t *testing.T) {
 }
 
 // Tombstones take what sessions leave free, and a tenth of the limit at least.
-// Beyond that those go that would be the next to go, and sessions never wait for
-// them.
+// Beyond that those go that would be the next to go, and sessions never wait
+// for them.
 func TestTombstonesHaveRoomOfTheirOwn(t *testing.T) {
 	s, c := limitedStore(t, 1000)
 	limit := s.cfg.MemoryLimit
@@ -239,8 +240,8 @@ func TestAFloodOfTombstonesLeavesMostOfOthers(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// What one holder has dropped for want of room, others that compare their copies
-// with it drop too, and nobody takes it back.
+// What one holder has dropped for want of room, others that compare their
+// copies with it drop too, and nobody takes it back.
 func TestDroppedTombstonesConverge(t *testing.T) {
 	small, c := limitedStore(t, 20)
 	large := testStoreWith(t, testConfig(c))
@@ -274,8 +275,8 @@ func TestDroppedTombstonesConverge(t *testing.T) {
 	checkInvariants(t, large)
 }
 
-// A delete of what nobody has leaves nothing, and one of what is here, or was, a
-// tombstone.
+// A delete of what nobody has leaves nothing, and one of what is here, or was,
+// a tombstone.
 func TestDeleteOfWhatIsNowhere(t *testing.T) {
 	s, c := testStore(t)
 	res := do(t, s, Op{Kind: Delete, Key: "k", Nowhere: true})
@@ -309,9 +310,9 @@ func TestDeleteOfWhatIsNowhere(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// TestMemoryStaysBelowItsBound runs random writes, deletes and copies on a small
-// store: all that it holds stays below 1.15 times the limit, sessions below 1.05
-// times, and what clients have grown below the limit.
+// TestMemoryStaysBelowItsBound runs random writes, deletes and copies on a
+// small store: all that it holds stays below 1.15 times the limit, sessions
+// below 1.05 times, and what clients have grown below the limit.
 func TestMemoryStaysBelowItsBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := newClock()

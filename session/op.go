@@ -82,8 +82,8 @@ type Op struct {
 // anybody still waits for that.
 const stopEvery = 256
 
-// work is about what the op takes on a record, in the units of [Tx.Spend]. Values
-// that are JSON are read byte by byte.
+// work is about what the op takes on a record, in the units of [Tx.Spend].
+// Values that are JSON are read byte by byte.
 func (op *Op) work(rec *Record) int {
 	work := 4 * len(op.Fields)
 	for i := range op.Fields {
@@ -107,11 +107,12 @@ func (op *Op) work(rec *Record) int {
 // Result is what an [Op] did.
 type Result struct {
 	// Record is the session after the op, a tombstone after Delete, or nil
-	// where that found nothing (Op.Nowhere); after Rotate, the session under its
-	// new key.
+	// where that found nothing (Op.Nowhere); after Rotate, the session under
+	// its new key.
 	Record *Record
-	// Records are: of List and Scan, the sessions; of DeleteAll, the tombstones; of
-	// Rotate, the new session and the tombstone. List and DeleteAll sort by key.
+	// Records are: of List and Scan, the sessions; of DeleteAll, the
+	// tombstones; of Rotate, the new session and the tombstone. List and
+	// DeleteAll sort by key.
 	Records []*Record
 	// Until is when Record ends, unix ms, 0 if never. It can be later than
 	// Record.Expiry().At by a touch that was not worth copying.
@@ -119,8 +120,8 @@ type Result struct {
 	Created bool // there was no such session before
 	Changed bool // a record changed and has to be copied
 	// Again are the keys of a Delete or DeleteAll whose tombstones were there
-	// before. Whoever made them may still wait for their copies, so these have to
-	// be seen to as if they were new. It is not encoded.
+	// before. Whoever made them may still wait for their copies, so these have
+	// to be seen to as if they were new. It is not encoded.
 	Again []string
 }
 

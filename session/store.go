@@ -123,7 +123,8 @@ func (s *Store) nowMillis() int64 { return s.cfg.Now().UnixMilli() }
 
 // Get returns the live session under key: [ErrNotFound] if there is none or it
 // has expired, [ErrDeleted] if it was deleted, [ErrNotServed] if the partition
-// is closed. It allocates nothing, and takes no lock for a session that is there.
+// is closed. It allocates nothing, and takes no lock for a session that is
+// there.
 func (s *Store) Get(key string) (*Record, error) {
 	h, err := s.get(key)
 	return h.rec, err
@@ -298,8 +299,9 @@ func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
 }
 
 // deleteAll also deletes what has expired here: a copy elsewhere may know of a
-// later touch. It lets go of the lock after every few hundred sessions: one that
-// is created meanwhile may be deleted or not, as if it had come before or after.
+// later touch. It lets go of the lock after every few hundred sessions: one
+// that is created meanwhile may be deleted or not, as if it had come before or
+// after.
 func (s *Store) deleteAll(p *partition, op *Op, now int64) (res Result, err error) {
 	all, dead, err := p.everything()
 	if err != nil {
