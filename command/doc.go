@@ -15,9 +15,10 @@
 // of the JSON object that the HTTP door shows; each has its own stamp, so that
 // writes to two fields on two sides of a cut both survive. The members of a set
 // or sorted set are fields too, and what it is says a reserved field. So all
-// that package session promises of a session (merge, tombstones, limits, expiry)
-// holds for each of them. A write to a hash or a set costs time in proportion to
-// its size, which is that of a session: [session.Config].MaxSession at most.
+// that package session promises of a session (merge, tombstones, limits,
+// expiry) holds for each of them. A write to a hash or a set costs time in
+// proportion to its size, which is that of a session:
+// [session.Config].MaxSession at most.
 //
 // Fields and members are kept in order of name, and that is the order in which
 // they are listed. Redis promises none.
@@ -26,9 +27,9 @@
 //
 // The end that a command gives is fixed, not sliding, and exact. A session that
 // the HTTP door made slides on with writes from here that would keep its end.
-// EXPIRE and PEXPIRE give it another idle time, EXPIREAT and PEXPIREAT turn that
-// into a fixed end, PERSIST and SET take it off. The bound of its age that HTTP
-// may have set holds for EXPIRE and falls with the others.
+// EXPIRE and PEXPIRE give it another idle time, EXPIREAT and PEXPIREAT turn
+// that into a fixed end, PERSIST and SET take it off. The bound of its age that
+// HTTP may have set holds for EXPIRE and falls with the others.
 //
 // # Deletes
 //

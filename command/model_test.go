@@ -180,8 +180,8 @@ func TestAgainstModel(t *testing.T) {
 	})
 }
 
-// TestSidesOfACutConverge runs random commands on two sides that hear nothing of
-// each other, and brings them together in any order: both answer the same.
+// TestSidesOfACutConverge runs random commands on two sides that hear nothing
+// of each other, and brings them together in any order: both answer the same.
 func TestSidesOfACutConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := newRedis(t), newRedis(t)

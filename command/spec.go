@@ -17,9 +17,9 @@ const (
 	DenyOOM // may need memory
 	Fast
 
-	// again: run twice it leaves what it leaves when run once, so it can be sent
-	// again when no answer came. Its answer may differ then in what it counts
-	// (DEL: 0 instead of 1).
+	// again: run twice it leaves what it leaves when run once, so it can be
+	// sent again when no answer came. Its answer may differ then in what it
+	// counts (DEL: 0 instead of 1).
 	again
 	// blind: it does not look at what it writes over.
 	blind
