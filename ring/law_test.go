@@ -204,9 +204,9 @@ func TestALostFurtherSuccessorChangesNoOtherHolder(t *testing.T) {
 	})
 }
 
-// When a node dies its load must not fall on one other. The names are fixed,
-// so the figures are too: measured, the largest heir of any of ten nodes takes
-// 27 % of its partitions, and nobody is the third holder of more than 1.22 times
+// When a node dies its load must not fall on one other. The names are fixed, so
+// the figures are too: measured, the largest heir of any of ten nodes takes 27
+// % of its partitions, and nobody is the third holder of more than 1.22 times
 // the mean.
 func TestHeirsAndFurtherSuccessorsAreSpread(t *testing.T) {
 	const n = 10

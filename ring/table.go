@@ -7,11 +7,11 @@
 // is an index into the Table, which holds the owner and its successors ready
 // (Table.Holders). No lock is taken and nothing is allocated.
 //
-// What happens on a change of membership: New builds a whole new Table from
-// the new set, off the request path, and the caller swaps it in. A Table
-// depends on the set of members and the Params alone, not on the order in
-// which members arrived, so any two members that know the same set name the
-// same owner for every key; Table.Fingerprint shows in one word whether they do.
+// What happens on a change of membership: New builds a whole new Table from the
+// new set, off the request path, and the caller swaps it in. A Table depends on
+// the set of members and the Params alone, not on the order in which members
+// arrived, so any two members that know the same set name the same owner for
+// every key; Table.Fingerprint shows in one word whether they do.
 //
 // The first successor of a partition (its heir) is the member that would own
 // it if the owner were gone: the owner in the table built without the owner.
@@ -110,7 +110,8 @@ func (t *Table) fill(b builder) {
 	}
 }
 
-// Owner returns the member that serves the partition, "" when the table is empty.
+// Owner returns the member that serves the partition, "" when the table is
+// empty.
 func (t *Table) Owner(partition int) string {
 	if holders := t.holders[partition]; len(holders) > 0 {
 		return holders[0]
