@@ -18,9 +18,9 @@ const (
 	maxRest  = 256 << 10
 )
 
-// Bodies is for the handler of a server of [Server]. It lets clients send nothing of a request's body for patience, beside
-// what they earn, while next reads it. Then the read fails with
-// os.ErrDeadlineExceeded.
+// Bodies is for the handler of a server of [Server]. It lets clients send
+// nothing of a request's body for patience, beside what they earn, while next
+// reads it. Then the read fails with os.ErrDeadlineExceeded.
 func Bodies(next http.Handler, patience time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
