@@ -241,8 +241,8 @@ func TestDevTakesItsUsersNodesAlone(t *testing.T) {
 }
 
 func TestDevEndsOnItsSignalsAndOnQuit(t *testing.T) {
-	// Under nohup, or behind a shell's &, this process ignores one of them, and a
-	// child inherits that. What is caught here is a child's default again.
+	// Under nohup, or behind a shell's &, this process ignores one of them, and
+	// a child inherits that. What is caught here is a child's default again.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(caught)
