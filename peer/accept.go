@@ -72,7 +72,8 @@ func (r *Request) answer(typ byte, payload []byte) {
 	if r.awaited {
 		r.server.cancel(r.seq)
 	}
-	_ = r.server.out.put(r.server.ctx, typ, r.seq, payload) // fails only when the link has ended, and nobody is left to be told
+	// Fails only when the link has ended, and nobody is left to be told.
+	_ = r.server.out.put(r.server.ctx, typ, r.seq, payload)
 	r.server.window.leave(r.size)
 	r.server.cfg.Budget.give(r.server.cfg.Budget.share(r.size))
 }
@@ -273,7 +274,9 @@ func (w *window) leave(size int) {
 	if waits {
 		select {
 		case w.room <- struct{}{}:
-		default: // a wake is there already, of a time when the reading goroutine found room without it
+		// A wake is there already, of a time when the reading goroutine found
+		// room without it.
+		default:
 		}
 	}
 }

@@ -32,7 +32,8 @@ const (
 	typeRefuse                        // the sender will not talk to the receiver: text
 	typeReply                         // answer to a request
 	typeFail                          // error in place of an answer: text
-	typeCancel                        // nobody waits for the answer to the request of this seq any more: nothing
+	// Nobody waits for the answer to the request of this seq any more: nothing.
+	typeCancel
 )
 
 const (

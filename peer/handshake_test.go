@@ -248,7 +248,8 @@ func TestHelloComesBackAsItWas(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, id, got)
 		require.Equal(t, wanted, called)
-		old := len(hello) - len(wanted.Name) - len(wanted.Boot) - 4 // where it ended before it said who is called
+		// Where it ended before it said who is called.
+		old := len(hello) - len(wanted.Name) - len(wanted.Boot) - 4
 		got, called, err = parseHello(hello[:rapid.IntRange(old, len(hello)-1).Draw(t, "cut late")])
 		require.NoError(t, err)
 		require.Equal(t, id, got)

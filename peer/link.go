@@ -18,7 +18,8 @@ type Link struct {
 	ctx    context.Context // ends with the link; its cause is ErrClosed, with the reason
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup // the reading and the writing goroutine
-	calls  sync.Pool      // of *call; one a link, since a channel must not leave its synctest bubble
+	// Of *call; one a link, since a channel must not leave its synctest bubble.
+	calls sync.Pool
 
 	mu      sync.Mutex       // guards the fields below
 	pending map[uint64]*call // the calls that wait, by sequence number; nil once the link has ended
@@ -132,7 +133,8 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 	case <-ctx.Done():
 		if l.forget(seq) {
 			l.calls.Put(c)
-			_ = l.out.put(ctx, typeCancel, seq, nil) // if there is room just now: the peer may stop, and need not
+			// If there is room just now: the peer may stop, and need not.
+			_ = l.out.put(ctx, typeCancel, seq, nil)
 			return nil, ctx.Err()
 		}
 		<-c.done // somebody is finishing it at this moment

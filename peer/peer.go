@@ -97,7 +97,9 @@ type Identity struct {
 	Boot    string // random per process start: a new boot is a new, empty member
 	Role    string // "node" or "router"
 	Wire    int    // version of the payloads, 0 to 65,535
-	Params  string // parameters of the ring that all members must share, as ring.Params.String prints them
+	// Parameters of the ring that all members must share, as ring.Params.String
+	// prints them.
+	Params string
 }
 
 // Config is shared by both sides of a link. Zero fields mean the defaults.

@@ -81,7 +81,9 @@ func (u *upload) start(x *exchange, c *memberConn) {
 	go func() {
 		defer close(u.done)
 		if u.send(x, c); u.broken != nil || silent(u.failed) {
-			c.close() // it must not be taken for a whole request, and whoever waits for its answer need not
+			// It must not be taken for a whole request, and whoever waits for
+			// its answer need not.
+			c.close()
 		}
 		u.ended = time.Now()
 	}()

@@ -85,7 +85,8 @@ func (c *client) Read(p []byte) (int, error) {
 func (c *client) setRead(until time.Time) {
 	if until != c.readUntil {
 		c.readUntil = until
-		_ = c.conn.SetReadDeadline(until) // fails only on a closed connection, as the read then will
+		// Fails only on a closed connection, as the read then will.
+		_ = c.conn.SetReadDeadline(until)
 	}
 }
 

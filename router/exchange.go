@@ -37,18 +37,23 @@ type exchange struct {
 	hop     *Hop // proven by a member that has passed the request on; nil for none
 
 	place  place
-	user   string                 // the key of an application request
-	made   bool                   // user is an id that was made for this request
-	cookie *http.Cookie           // to be set by the answer; nil for none
-	lookup func(key string) Route // in place of the configured one for the application; nil for none
-	hops   int                    // how often it was passed on before
+	user   string       // the key of an application request
+	made   bool         // user is an id that was made for this request
+	cookie *http.Cookie // to be set by the answer; nil for none
+	// In place of the configured one for the application; nil for none.
+	lookup func(key string) Route
+	hops   int // how often it was passed on before
 
-	id         uint64 // of all attempts of it; 0 before the first
-	unanswered int    // how many attempts were sent and not answered, those of whoever passed it on included
+	id uint64 // of all attempts of it; 0 before the first
+	// How many attempts were sent and not answered, those of whoever passed it
+	// on included.
+	unanswered int
 
-	out        []byte  // the outgoing head, and behind it what a try adds
-	target     [2]int  // where its target begins and ends
-	covered    []byte  // names of the fields that not everybody may set and are passed on, in lower case, with commas
+	out    []byte // the outgoing head, and behind it what a try adds
+	target [2]int // where its target begins and ends
+	// Names of the fields that not everybody may set and are passed on, in
+	// lower case, with commas.
+	covered    []byte
 	forwarded  []byte  // what the head says of the client, for the proof
 	text       hopText // of the proof
 	proof      proof
@@ -328,7 +333,9 @@ func (x *exchange) note(t Target, err error) {
 	case silent(err):
 		x.rt.counters.silent.Add(1)
 		if nothingSent(err) {
-			x.rt.ejected.add(t, time.Now()) // one that is slow to answer one request may be quick with the others
+			// One that is slow to answer one request may be quick with the
+			// others.
+			x.rt.ejected.add(t, time.Now())
 		}
 	}
 }

@@ -385,7 +385,9 @@ func TestFrozenOwnerHeldForDead(t *testing.T) {
 	var conns atomic.Pointer[net.Conn]
 	f := open(t, router.Config{Lookup: fixed(owner, heir.target), AnswerTimeout: waitLimit, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if addr == owner.HTTP && conns.Load() != nil {
-			return nil, syscall.ECONNREFUSED // as such a member's address is, for what has not been sent to it yet
+			// As such a member's address is, for what has not been sent to it
+			// yet.
+			return nil, syscall.ECONNREFUSED
 		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if err == nil && addr == owner.HTTP {

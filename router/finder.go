@@ -24,8 +24,12 @@ const (
 	defaultCookie     = "holdfast"
 	prefixHost        = "__Host-" // of a cookie that is bound to its host, which takes TLS
 
-	idSize        = 18 // random bytes in a new id: 144 bits, above the 128 that make guessing hopeless, and 24 characters without padding
-	signatureSize = 16 // bytes kept of the HMAC: 128 bits, half of SHA-256's output, the least that RFC 2104 (section 5) advises
+	// Random bytes in a new id: 144 bits, above the 128 that make guessing
+	// hopeless, and 24 characters without padding.
+	idSize = 18
+	// Bytes kept of the HMAC: 128 bits, half of SHA-256's output, the least
+	// that RFC 2104 (section 5) advises.
+	signatureSize = 16
 	minSecret     = 16 // bytes of a secret, so that it is no easier to guess than a signature
 )
 
@@ -37,13 +41,22 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 // stated; only Secrets must be given. It may be used from many goroutines, and
 // must not be changed after its first use.
 type Finder struct {
-	UserHeader string                // names the user, believed from trusted peers only; default X-User-ID
-	Trust      func(netip.Addr) bool // whether a peer's address is a trusted proxy's; default loopback
-	Proxy      []string              // further headers that trusted proxies may set, beside UserHeader, X-Real-IP and those X-Forwarded-* that name no user
-	Cookie     string                // name of the signed cookie; default holdfast. Secure puts "__Host-" before it
-	Secrets    [][]byte              // 16 bytes or more each: the first signs, all verify, so that a secret can be replaced without losing a user
-	Secure     bool                  // the site is served over TLS: the cookie is Secure and bound to its host
-	Rand       io.Reader             // source of new ids; default crypto/rand
+	// Names the user, believed from trusted peers only; default X-User-ID.
+	UserHeader string
+	// Whether a peer's address is a trusted proxy's; default loopback.
+	Trust func(netip.Addr) bool
+	// Further headers that trusted proxies may set, beside UserHeader,
+	// X-Real-IP and those X-Forwarded-* that name no user.
+	Proxy []string
+	// Name of the signed cookie; default holdfast. Secure puts "__Host-" before
+	// it.
+	Cookie string
+	// 16 bytes or more each: the first signs, all verify, so that a secret can
+	// be replaced without losing a user
+	Secrets [][]byte
+	// The site is served over TLS: the cookie is Secure and bound to its host.
+	Secure bool
+	Rand   io.Reader // source of new ids; default crypto/rand
 
 	once    sync.Once
 	header  string   // UserHeader, canonical
@@ -81,7 +94,8 @@ func (f *Finder) init() {
 		f.name = f.Cookie
 	}
 	if f.Secure {
-		f.name = prefixHost + f.name // browsers then refuse one set by a sibling domain or without TLS
+		// Browsers then refuse one set by a sibling domain or without TLS.
+		f.name = prefixHost + f.name
 	}
 	for _, name := range f.Proxy {
 		f.proxy = append(f.proxy, strings.ToLower(name))

@@ -65,7 +65,8 @@ func headOf(r *http.Request) *http1.Request {
 		target = "/"
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		target += "?" + r.URL.RawQuery // as it came: the member judges it, and nothing here depends on it
+		// As it came: the member judges it, and nothing here depends on it.
+		target += "?" + r.URL.RawQuery
 	}
 	head.Target = []byte(target)
 	head.Path = head.Target[:len(target)-len(queryOf(r.URL))]
@@ -135,13 +136,16 @@ func (h *handler) next() ([]byte, error) {
 		h.buf = make([]byte, 16<<10)
 	}
 	for !h.whole {
-		if now := time.Now(); h.readBy.Before(now.Add(h.bodyTimeout / 2)) { // half of it is over: setting one for each piece would be dear
+		// Half of it is over: setting one for each piece would be dear.
+		if now := time.Now(); h.readBy.Before(now.Add(h.bodyTimeout / 2)) {
 			h.readBy = now.Add(h.bodyTimeout)
 			h.until(h.readBy)
 		}
 		n, err := h.r.Body.Read(h.buf)
 		if h.whole = err == io.EOF; h.whole {
-			h.until(time.Time{}) // or the server would take a long wait for the answer for a client that has left
+			// Or the server would take a long wait for the answer for a client
+			// that has left.
+			h.until(time.Time{})
 		}
 		if n > 0 {
 			return h.buf[:n], nil

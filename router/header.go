@@ -114,7 +114,8 @@ func (f *Finder) roleOf(name []byte) role {
 		return orDropped(forwardedProto, odd)
 	case "x-forwarded-host":
 		return orDropped(forwardedHost, odd)
-	case "forwarded", "content-length", "transfer-encoding", "host", "connection", "upgrade": // all but the first only with underscores
+	// All but the first only with underscores.
+	case "forwarded", "content-length", "transfer-encoding", "host", "connection", "upgrade":
 		return dropped
 	}
 	return toldBy(low)
@@ -165,13 +166,15 @@ func sameName(name []byte, lower string) bool {
 
 // prior is what a request's fields say about its way here.
 type prior struct {
-	hops             int
-	claimed          bool   // to be a member's
-	id               uint64 // of the request, 0 if it has none yet
-	unanswered       int    // how many attempts of it got no answer
-	client           []byte // X-Forwarded-For, of all lines
-	proto, host      []byte
-	websocket, trail bool // asks for the one protocol that is switched to through here; accepts trailers
+	hops        int
+	claimed     bool   // to be a member's
+	id          uint64 // of the request, 0 if it has none yet
+	unanswered  int    // how many attempts of it got no answer
+	client      []byte // X-Forwarded-For, of all lines
+	proto, host []byte
+	// Asks for the one protocol that is switched to through here; accepts
+	// trailers.
+	websocket, trail bool
 }
 
 // writeHead begins the outgoing request in x.out: line and fields, without the
@@ -186,7 +189,9 @@ func (x *exchange) writeHead() {
 	if x.place.call == callApp {
 		out = append(out, r.Target...)
 	} else {
-		out = appendPath(out, r.Path) // the member's own parser takes a path that has to be mended for another one
+		// The member's own parser takes a path that has to be mended for
+		// another one.
+		out = appendPath(out, r.Path)
 		out = append(out, r.Target[len(r.Path):]...)
 	}
 	x.target[1] = len(out)
@@ -219,9 +224,12 @@ func (x *exchange) writeHead() {
 	}
 	x.id, x.unanswered = was.id, was.unanswered
 	if x.hop == nil && !was.claimed && (x.rt.cfg.Hops != nil || !x.proxied) {
-		was.hops = 0 // beside a proof that is none it ends a loop all the same, and can only shorten its sender's own way
+		// Beside a proof that is none it ends a loop all the same, and can only
+		// shorten its sender's own way.
+		was.hops = 0
 	}
-	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0 // behind a body there is no telling where frames begin
+	// Behind a body there is no telling where frames begin.
+	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0
 	out = x.appendCookie(out)
 	out = x.appendForwarded(out, &was)
 	if x.place.call == callApp {
@@ -263,7 +271,8 @@ func (x *exchange) hear(was *prior, role role, value []byte) {
 		was.claimed = true
 	case attempted:
 		if x.hop != nil {
-			was.id, was.unanswered, _ = ParseAttempt(string(value)) // what no member wrote begins a request of its own
+			// What no member wrote begins a request of its own.
+			was.id, was.unanswered, _ = ParseAttempt(string(value))
 		}
 	case forwardedFor, forwardedProto, forwardedHost:
 		if x.hop != nil || x.proxied {
@@ -399,7 +408,8 @@ func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
 	kept := r.Fields[:0]
 	for _, f := range r.Fields {
 		switch {
-		case f.Kind == http1.Trailer && r.Length == http1.Chunked: // announces what comes behind the chunks, which goes on with them
+		// Announces what comes behind the chunks, which goes on with them.
+		case f.Kind == http1.Trailer && r.Length == http1.Chunked:
 		case f.Kind == http1.Upgrade && r.Status == http.StatusSwitchingProtocols:
 		case f.Kind.HopByHop(), f.Kind == http1.Other && (f.Is("holdfast-retry") && x.hops == 0 || ofApp && ours(f.Name)):
 			continue

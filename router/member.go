@@ -95,7 +95,8 @@ func (c *memberConn) watch(now time.Time) {
 	if !c.answerBy.IsZero() && c.answerBy.Before(c.readUntil) {
 		c.readUntil = c.answerBy
 	}
-	_ = c.conn.SetReadDeadline(c.readUntil) // fails only on a closed connection, as the read then will
+	// Fails only on a closed connection, as the read then will.
+	_ = c.conn.SetReadDeadline(c.readUntil)
 }
 
 func (c *memberConn) write(p []byte) error {
@@ -113,7 +114,8 @@ type lazyDeadline struct{ until time.Time }
 func (d *lazyDeadline) set(conn net.Conn, now time.Time, timeout time.Duration) {
 	if d.until.Before(now.Add(timeout / 2)) {
 		d.until = now.Add(timeout)
-		_ = conn.SetWriteDeadline(d.until) // fails only on a closed connection, as the write then will
+		// Fails only on a closed connection, as the write then will.
+		_ = conn.SetWriteDeadline(d.until)
 	}
 }
 

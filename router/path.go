@@ -18,9 +18,11 @@ const API = "/v1/"
 type call int8
 
 const (
-	callApp     call = iota // the application: pinned by the user found
-	callKeyed               // the session API, naming a session or a user: pinned by that name
-	callKeyless             // the session API without a name (POST /v1/sessions): any member makes the key and passes it on
+	callApp   call = iota // the application: pinned by the user found
+	callKeyed             // the session API, naming a session or a user: pinned by that name
+	// The session API without a name (POST /v1/sessions): any member makes the
+	// key and passes it on.
+	callKeyless
 )
 
 // place is a path taken apart.

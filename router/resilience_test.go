@@ -86,7 +86,8 @@ func TestLargeUploadThroughAFailover(t *testing.T) {
 	req, err := http.NewRequest("PUT", f.url+"/upload", body)
 	require.NoError(t, err)
 	req.ContentLength = size
-	if resp, err := f.client.Do(req); err == nil { // or the connection ends while the client still sends
+	// Or the connection ends while the client still sends.
+	if resp, err := f.client.Do(req); err == nil {
 		require.Equal(t, http.StatusBadGateway, resp.StatusCode)
 		resp.Body.Close()
 	}
@@ -236,7 +237,8 @@ func TestWebSocketIsClosedCleanly(t *testing.T) {
 		_, _, err := readFrame(r)
 		require.NoError(t, err)
 		large := make([]byte, 200)
-		_, err = conn.Write(append([]byte{0x82, 0x80 | 126, 0, 200, 0, 0, 0, 0}, large...)) // frames that come in pieces and with long lengths count as well
+		// Frames that come in pieces and with long lengths count as well.
+		_, err = conn.Write(append([]byte{0x82, 0x80 | 126, 0, 200, 0, 0, 0, 0}, large...))
 		require.NoError(t, err)
 		f.Close()
 		for opcode := byte(0); opcode != 8; {

@@ -55,7 +55,9 @@ type Target struct {
 	Name string // the member's name in the ring
 	Boot string // the id of this start of it
 	HTTP string // host:port of its public door, or whatever Dial takes for the application
-	App  bool   // it is the application beside this member: it gets none of the headers by which members speak to each other
+	// It is the application beside this member: it gets none of the headers by
+	// which members speak to each other.
+	App bool
 }
 
 // Route says where a key's requests go.
@@ -63,7 +65,9 @@ type Route struct {
 	Fingerprint string // of the ring that it was read from
 	Owner       Target // zero when no member is ready
 	Heir        Target // who owns the key if the owner is gone; zero when the owner is alone
-	Absent      string // owner/boot for which Owner stands in, because the application beside it is down; "" for none
+	// owner/boot for which Owner stands in, because the application beside it
+	// is down; "" for none
+	Absent string
 }
 
 // Header is one header field.
@@ -216,13 +220,15 @@ func setDefault[T int | time.Duration](field *T, value T) {
 // an http.Handler for those of another server; both may be used from many
 // goroutines.
 type Router struct {
-	cfg      Config
-	pool     *pool
-	server   server
-	ejected  ejections
-	budget   budget
-	texts    sync.Pool       // of *hopText
-	closing  context.Context // ends unused connections and upgraded ones (WebSockets), of which an http.Server's Shutdown does not know
+	cfg     Config
+	pool    *pool
+	server  server
+	ejected ejections
+	budget  budget
+	texts   sync.Pool // of *hopText
+	// Ends unused connections and upgraded ones (WebSockets), of which an
+	// http.Server's Shutdown does not know.
+	closing  context.Context
 	close    context.CancelFunc
 	counters counters
 }
@@ -250,13 +256,16 @@ func (rt *Router) Close() {
 }
 
 func retryLater(status int) bool {
-	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable // a failed member is out of the ring within about a second
+	// A failed member is out of the ring within about a second.
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable
 }
 
 // Stats counts what a Router has done since it was made.
 type Stats struct {
-	Requests  uint64 // all requests
-	Retries   uint64 // sent to the same member again on a fresh connection, because a kept one had broken
+	Requests uint64 // all requests
+	// Sent to the same member again on a fresh connection, because a kept one
+	// had broken.
+	Retries   uint64
 	Failovers uint64 // sent to another member after one failed
 	Refused   uint64 // dials that were refused or found no way
 	Silent    uint64 // dials that timed out, and answers that did not come in time
@@ -264,8 +273,12 @@ type Stats struct {
 	Broken    uint64 // answers that broke off in the middle, at a member
 	Malformed uint64 // requests refused for their head
 	Unproven  uint64 // requests whose sender claims to be a member, and does not prove it
-	Visitors  uint64 // requests refused because a visitor's cookie came with them, and the session is another's
-	Errors    uint64 // requests that got an error of the Router's own: no member, none that answered, a bad request
+	// Requests refused because a visitor's cookie came with them, and the
+	// session is another's.
+	Visitors uint64
+	// Requests that got an error of the Router's own: no member, none that
+	// answered, a bad request.
+	Errors uint64
 }
 
 type counters struct {

@@ -338,7 +338,8 @@ func TestBodySizes(t *testing.T) {
 		for _, size := range []int{1, 511, 512, 513, 999, 1000, 1001, 100_000} {
 			body := bytes.Repeat([]byte("x"), size)
 			f.send(t, "PUT", "/v1/sessions/a", bytes.NewReader(body))
-			f.send(t, "PUT", "/v1/sessions/a", struct{ io.Reader }{bytes.NewReader(body)}) // of unknown length: chunked
+			// Of unknown length: chunked.
+			f.send(t, "PUT", "/v1/sessions/a", struct{ io.Reader }{bytes.NewReader(body)})
 			f.send(t, "PUT", "/app", struct{ io.Reader }{bytes.NewReader(body)})
 			requests := m.requests()
 			for _, s := range requests[len(requests)-3:] {

@@ -32,7 +32,9 @@ func (x *exchange) tunnel(c *memberConn, t Target) {
 	down := &direction{from: c.conn, to: client}
 	up := &direction{from: client, to: c.conn, masked: true}
 	stop := context.AfterFunc(x.rt.closing, func() {
-		_ = c.conn.SetReadDeadline(longAgo) // ends down, which tells the client and gives it time to say good-bye to the member
+		// Ends down, which tells the client and gives it time to say good-bye
+		// to the member.
+		_ = c.conn.SetReadDeadline(longAgo)
 	})
 	defer stop()
 	var group sync.WaitGroup

@@ -99,7 +99,9 @@ func TestUploadsHaveAllTheTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var group sync.WaitGroup
 				defer group.Wait()
-				defer time.Sleep(time.Second) // for as long net/http keeps a connection that it has refused, and nothing waits for it
+				// For as long net/http keeps a connection that it has refused,
+				// and nothing waits for it.
+				defer time.Sleep(time.Second)
 				owner := func(ctx context.Context, _, _ string) (net.Conn, error) {
 					near, far := net.Pipe()
 					group.Go(func() {

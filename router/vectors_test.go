@@ -137,7 +137,8 @@ func requireIdentical(t *testing.T, v vector, got seen) {
 	}
 	require.Equal(t, want.Get("Host"), strings.Replace(got.host, "localhost", want.Get("Host"), 1))
 	want.Del("Host")
-	want.Del("Transfer-Encoding") // net/http keeps it apart, and a body that is here already needs none
+	// net/http keeps it apart, and a body that is here already needs none
+	want.Del("Transfer-Encoding")
 	for _, absent := range v.absent {
 		name, value, _ := strings.Cut(absent, ":")
 		name = textproto.CanonicalMIMEHeaderKey(name)

@@ -79,7 +79,8 @@ func TestNothingGrowsOverTheLimit(t *testing.T) {
 		"a smaller one":            func(s *Store) error { _, err := s.Do(&Op{Kind: Put, Key: "key-0", Fields: sized(5)}); return err },
 		"a touch":                  func(s *Store) error { _, err := s.Do(&Op{Kind: Touch, Key: "key-0"}); return err },
 		"a rotate of one length":   func(s *Store) error { _, err := s.Do(&Op{Kind: Rotate, Key: "{a}1", NewKey: "{a}2"}); return err },
-		"the end of a field": func(s *Store) error { // which takes a stamp that the field did not have, and had no value
+		// Which takes a stamp that the field did not have, and had no value.
+		"the end of a field": func(s *Store) error {
 			_, err := s.Do(&Op{Kind: Patch, Key: "{a}1", Fields: []Field{{Name: "empty", Absent: true}}})
 			return err
 		},

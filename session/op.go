@@ -20,7 +20,9 @@ const (
 	Rotate                    // move to NewKey and delete Key, in one step (login)
 	List                      // read all live sessions whose key was written with Key's {tag}
 	DeleteAll                 // delete these
-	Scan                      // read live sessions of Key's partition, in order of key, those after NewKey; a page at a time
+	// Read live sessions of Key's partition, in order of key, those after
+	// NewKey; a page at a time.
+	Scan
 )
 
 var kindNames = [...]string{
@@ -44,9 +46,11 @@ func (k Kind) String() string {
 // Op is one operation on one session, or on all sessions of one tag. Kinds
 // ignore what is not theirs.
 type Op struct {
-	Kind   Kind
-	Key    string // List, DeleteAll: any key with the tag
-	NewKey string // Rotate: a free key of the same partition; Scan: where the page before ended, "" to begin
+	Kind Kind
+	Key  string // List, DeleteAll: any key with the tag
+	// Rotate: a free key of the same partition; Scan: where the page before
+	// ended, "" to begin.
+	NewKey string
 
 	// Fields are the whole value (Put; absent ones are left out), or what to
 	// set and, where Absent, to remove (Patch). Their stamps are ignored. Of
@@ -67,8 +71,10 @@ type Op struct {
 
 	IfVersion Stamp // only if this is its version (If-Match); 0 = any
 	Exists    bool  // only if it exists (If-Match: *)
-	Create    bool  // Put: only if it does not exist (If-None-Match: *); a deleted one may be created
-	Revive    bool  // Put, Patch: create whatever is or was there (RESP SET, HSET)
+	// Put: only if it does not exist (If-None-Match: *); a deleted one may be
+	// created.
+	Create bool
+	Revive bool // Put, Patch: create whatever is or was there (RESP SET, HSET)
 
 	// Nowhere says of a Delete that no other member has the session: where
 	// nothing is held here, nothing is left. Else there is a tombstone, for a

@@ -27,12 +27,15 @@ type Config struct {
 
 	Now func() time.Time // the clock; default time.Now
 
-	TTL          time.Duration // idle time of a session that sets none; default 30 min, below 0 no end
-	MaxSession   int           // bytes of the names and values of one session; default 1 MiB
-	MaxFields    int           // fields of one session, removed ones too; default 131,072
-	MaxKey       int           // bytes of a key; default MaxKey
-	MemoryLimit  int64         // bytes, about, above which no session is created or grows; 0 = no limit
-	TombstoneFor time.Duration // life of a tombstone whose session had no later deadline; default 24 h
+	// Idle time of a session that sets none; default 30 min, below 0 no end.
+	TTL        time.Duration
+	MaxSession int // bytes of the names and values of one session; default 1 MiB
+	MaxFields  int // fields of one session, removed ones too; default 131,072
+	MaxKey     int // bytes of a key; default MaxKey
+	// bytes, about, above which no session is created or grows; 0 = no limit
+	MemoryLimit int64
+	// Life of a tombstone whose session had no later deadline; default 24 h.
+	TombstoneFor time.Duration
 }
 
 func (c *Config) validate() error {

@@ -74,7 +74,8 @@ func load() map[string]page {
 		return err
 	})
 	if err != nil {
-		panic("web: the embedded files cannot be read: " + err.Error()) // they are part of the program
+		// They are part of the program.
+		panic("web: the embedded files cannot be read: " + err.Error())
 	}
 	return pages
 }

@@ -128,7 +128,8 @@ func (c *control) pass(w http.ResponseWriter, r *http.Request, verb string) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(map[string]any{"members": result.members}) // fails only when the child has left
+	// Fails only when the child has left.
+	_ = json.NewEncoder(w).Encode(map[string]any{"members": result.members})
 }
 
 // obey carries out an order in dev's loop.

@@ -35,8 +35,10 @@ import (
 const (
 	MaxHead   = 64 << 10 // bytes of a message's head
 	MaxFields = 200      // fields in a head or a trailer
-	maxLine   = 1 << 10  // bytes of the line before a chunk: 16 digits and its extensions, which mean nothing to us
-	maxTail   = 8 << 10  // bytes of a trailer
+	// Bytes of the line before a chunk: 16 digits and its extensions, which
+	// mean nothing to us.
+	maxLine = 1 << 10
+	maxTail = 8 << 10 // bytes of a trailer
 )
 
 // Error says why a message was refused, and by which status a server answers
@@ -136,7 +138,8 @@ func (b *Reader) readHead() error {
 				return refuse(414, "the first line is longer than %d bytes", MaxHead)
 			}
 			if seen == 0 && !bytes.Contains(line[:end], protocol) {
-				return malformed("the first line names no version of HTTP") // another protocol, whose sender may wait for us
+				// Another protocol, whose sender may wait for us.
+				return malformed("the first line names no version of HTTP")
 			}
 			seen += end
 			if end == len("\r\n") {
@@ -155,7 +158,8 @@ func (b *Reader) readHead() error {
 			return refuse(431, "the head is longer than %d bytes", MaxHead)
 		}
 		if b.Buffered() > 0 && !tokens[b.buf[b.r]] {
-			return malformed("a message begins with a method or a version") // TLS on the wrong port, say, or an empty line
+			// TLS on the wrong port, say, or an empty line.
+			return malformed("a message begins with a method or a version")
 		}
 		had := b.Buffered()
 		if err := b.Fill(); err != nil {

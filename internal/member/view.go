@@ -45,8 +45,10 @@ type View struct {
 
 	byName map[string]*Member // the member that goes by a ring name now
 	byID   map[ID]*Member
-	copies [][]string // per partition: the IDs, as strings, that should hold a copy, without this member
-	nodes  []*Member  // the table's members, by name
+	// Per partition: the IDs, as strings, that should hold a copy, without this
+	// member.
+	copies [][]string
+	nodes  []*Member // the table's members, by name
 
 	appsDown bool // beside some of the nodes
 }

@@ -20,10 +20,12 @@ const ContentType = "application/problem+json"
 
 // Document is the body of an error answer.
 type Document struct {
-	Type   string `json:"type"`             // stable URI, what went wrong
-	Title  string `json:"title"`            // the same for every occurrence of the type
-	Status int    `json:"status"`           // the HTTP status, repeated for those who see only the body
-	Detail string `json:"detail,omitempty"` // this occurrence: what was given, and what would be accepted
+	Type  string `json:"type"`  // stable URI, what went wrong
+	Title string `json:"title"` // the same for every occurrence of the type
+	// The HTTP status, repeated for those who see only the body.
+	Status int `json:"status"`
+	// This occurrence: what was given, and what would be accepted.
+	Detail string `json:"detail,omitempty"`
 }
 
 // Body returns the problem Base+slug as the bytes of an answer's body.

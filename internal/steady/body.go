@@ -36,7 +36,8 @@ func Bodies(next http.Handler, patience time.Duration) http.Handler {
 			patience: patience, left: patience, set: http.NewResponseController(w).SetReadDeadline,
 		}
 		b.atEnd = func() { passed.Trailer = r.Trailer } // where the reader has put it
-		b.arm(patience)                                 // net/http may read it too, before it writes the answer
+		// net/http may read it too, before it writes the answer
+		b.arm(patience)
 		passed.Body = b
 		next.ServeHTTP(&writer{w, b}, &passed)
 		b.drain()
