@@ -69,8 +69,8 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	nodes, apps := sidecarEach(t, func(*Config) {}, "ada", "bob", "eve")
 	route := nodes[0].owners().Route("alice")
 	byName := map[string]int{"ada": 0, "bob": 1, "eve": 2}
-	owner, heir := byName[route.Owner.Name], byName[route.Heir.Name]
-	third := 3 - owner - heir
+	owner, successor := byName[route.Owner.Name], byName[route.Successor.Name]
+	third := 3 - owner - successor
 	put(t, nodes[0], "alice", "kept")
 
 	told := func(i int) string {
@@ -83,9 +83,9 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	}
 
 	apps[owner].stop()
-	for _, i := range []int{third, owner, heir} { // at once: nobody was told, and the owner finds out by this request
+	for _, i := range []int{third, owner, successor} { // at once: nobody was told, and the owner finds out by this request
 		_, body := nodes[i].ask(t, "alice")
-		require.Equal(t, told(heir), body, "asked at %s", apps[i].name)
+		require.Equal(t, told(successor), body, "asked at %s", apps[i].name)
 	}
 	eventually(t, "all know", func() bool {
 		for _, n := range nodes {
@@ -98,12 +98,12 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	resp, body := send(t, "GET", nodes[owner].office("/readyz"), "")
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	require.Contains(t, body, "the application does not answer")
-	require.Equal(t, apps[heir].name, nodes[third].routes().For("alice").Owner.Name, "without asking the owner first")
+	require.Equal(t, apps[successor].name, nodes[third].routes().For("alice").Owner.Name, "without asking the owner first")
 	resp, value := get(t, nodes[third], "alice")
 	require.Equal(t, "kept", value)
 	require.Equal(t, apps[owner].name, resp.Header.Get("Holdfast-Node"), "its session has not moved")
 
-	apps[heir].stop()
+	apps[successor].stop()
 	_, body = nodes[owner].ask(t, "alice")
 	require.Equal(t, told(third), body, "the last one left")
 	apps[third].stop()

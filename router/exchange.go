@@ -14,8 +14,8 @@ import (
 )
 
 // maxTargets is how many members one request is sent to at most: the owner, the
-// heir, and one more when the ring has changed in between because both of them
-// were lost.
+// successor, and one more when the ring has changed in between because both of
+// them were lost.
 const maxTargets = 3
 
 // agreePause is how long a request waits before it looks again who owns its
@@ -240,9 +240,9 @@ func (x *exchange) deliver() (Target, error) {
 }
 
 // next names the next member to try, or none. It looks the key up again each
-// time: told of a failure, the member may have a new ring, in which the heir
-// has become the owner and has an heir itself. One that has just failed others
-// is passed over while there is another.
+// time: told of a failure, the member may have a new ring, in which the
+// successor has become the owner and has an successor itself. One that has just
+// failed others is passed over while there is another.
 func (x *exchange) next() Target {
 	now := time.Now()
 	for _, last := range [...]bool{false, true} {
@@ -302,7 +302,7 @@ func (x *exchange) candidate(i int) Target {
 	if i == 0 {
 		return route.Owner
 	}
-	return route.Heir
+	return route.Successor
 }
 
 // key is what the request is pinned by; not for callKeyless.
@@ -402,7 +402,7 @@ func (x *exchange) wait() bool {
 // mayRedial reports whether the last member left is dialled once more. The
 // dial's bound is shorter than the second after which a lost SYN is sent again
 // (RFC 6298, section 2), so one dropped packet, likely when all clients of a
-// dead owner dial its heir at once, looks like silence.
+// dead owner dial its successor at once, looks like silence.
 func (x *exchange) mayRedial(err error) bool {
 	if x.redialled || !nothingSent(err) || !silent(err) {
 		return false

@@ -149,8 +149,8 @@ type front struct {
 	failed atomic.Pointer[[]router.Target] // what Failed was told
 }
 
-func fixed(owner, heir router.Target) func(string) router.Route {
-	return func(string) router.Route { return router.Route{Owner: owner, Heir: heir} }
+func fixed(owner, successor router.Target) func(string) router.Route {
+	return func(string) router.Route { return router.Route{Owner: owner, Successor: successor} }
 }
 
 // open starts a Router with its own server. Missing parts of cfg are filled in.

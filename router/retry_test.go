@@ -47,14 +47,14 @@ func TestEjectionsEnd(t *testing.T) {
 	require.Len(t, e.until, 1, "none is kept that is over")
 }
 
-// When the budget is spent a request that broke is not sent to the heir as
+// When the budget is spent a request that broke is not sent to the successor as
 // well; one of which nothing was sent still is.
 func TestSpentBudget(t *testing.T) {
 	var asked atomic.Int32
 	breaking := Target{Name: "owner", HTTP: breaker(t, func(net.Conn) { asked.Add(1) })}
-	heir := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	defer heir.Close()
-	route := Route{Owner: breaking, Heir: Target{Name: "heir", HTTP: heir.Listener.Addr().String()}}
+	successor := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer successor.Close()
+	route := Route{Owner: breaking, Successor: Target{Name: "successor", HTTP: successor.Listener.Addr().String()}}
 	rt, err := New(Config{
 		Lookup: func(string) Route { return route }, Any: func() Target { return route.Owner },
 		Finder: &Finder{Secrets: [][]byte{make([]byte, minSecret)}},

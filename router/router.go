@@ -1,5 +1,5 @@
 // Package router passes an HTTP request on to the member that owns its user,
-// and to the heir when the owner is gone.
+// and to the successor when the owner is gone.
 //
 // One request in it:
 //
@@ -9,7 +9,7 @@
 //     (handler.go).
 //  2. Finder tells the user: from the path of the session API, the signed
 //     cookie, a trusted header, or a new id with its cookie.
-//  3. Lookup names the user's owner and the heir, who owns the user if the
+//  3. Lookup names the user's owner and the successor, who owns the user if the
 //     owner is gone. The pin is the ring's hash; nothing is stored here.
 //  4. The head is made right (header.go): hop-by-hop and Holdfast-* fields out,
 //     and whatever its sender has no right to say of its client; X-Forwarded-*,
@@ -21,10 +21,10 @@
 //     If that was stale and the request may be repeated, it goes there again on
 //     a fresh one.
 //  7. If the owner cannot be dialled nothing was sent: the request goes to the
-//     heir, saying so in Holdfast-Failover, Failed is told, and for a second
-//     nobody else waits for that owner (retry.go). If the connection broke
-//     after sending, only a request that may be repeated goes on, within a
-//     budget. One that was not answered in time goes nowhere else.
+//     successor, saying so in Holdfast-Failover, Failed is told, and for a
+//     second nobody else waits for that owner (retry.go). If the connection
+//     broke after sending, only a request that may be repeated goes on, within
+//     a budget. One that was not answered in time goes nowhere else.
 //  8. The answer streams back: what has come is sent before more is waited for.
 //     A switch to WebSocket joins the two connections (tunnel.go). Nobody
 //     answered: 502, and no member at all: 503, each as a problem document.
@@ -64,7 +64,7 @@ type Target struct {
 type Route struct {
 	Fingerprint string // of the ring that it was read from
 	Owner       Target // zero when no member is ready
-	Heir        Target // who owns the key if the owner is gone; zero when the owner is alone
+	Successor   Target // who owns the key if the owner is gone; zero when the owner is alone
 	// owner/boot for which Owner stands in, because the application beside it
 	// is down; "" for none
 	Absent string
@@ -75,7 +75,7 @@ type Header struct{ Name, Value string }
 
 // Config configures a Router. Zero fields have the defaults stated.
 type Config struct {
-	// Lookup names the owner and the heir of a key. It is called for each
+	// Lookup names the owner and the successor of a key. It is called for each
 	// request, and again after a member failed it, so it must neither lock nor
 	// block. Required.
 	Lookup func(key string) Route
@@ -98,7 +98,7 @@ type Config struct {
 	// Failed is told of every dial that was refused or found no way, so that
 	// the member can leave the target out of its ring. It is not told of one
 	// that timed out: silence is not death. It runs on the request's goroutine
-	// before the heir is looked up, and must not block.
+	// before the successor is looked up, and must not block.
 	Failed func(t Target)
 	// Fence makes the value of Holdfast-Fence, by which a member knows a
 	// request that reaches it too late: after a cut or a pause, when another

@@ -198,7 +198,7 @@ func (x *exchange) readAnswer(c *memberConn, t Target) error {
 
 // seal reads a small answer of the session API whole before the client gets any
 // of it, so that a member which dies in the middle of its answer is one whose
-// connection broke, and the heir can still be asked.
+// connection broke, and the successor can still be asked.
 func (x *exchange) seal(c *memberConn) error {
 	c.body.Reset(c.reader, c.resp.Length)
 	if n := c.resp.Length; x.place.call == callApp || !x.repeatable || n <= 0 || n > int64(x.rt.cfg.RetryBody) {

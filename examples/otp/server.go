@@ -67,7 +67,7 @@ func newPinnedApp(n *node.Node) http.Handler {
 		server: n.ID().Name, pinned: true, mail: mailbox{n.Sessions()}, memory: held{n.Sessions()},
 		visitor: func(_ http.ResponseWriter, r *http.Request) string { return r.Header.Get("Holdfast-Key") },
 		successor: func(key string) string {
-			return n.View().Table.Heir(ring.Partition(key))
+			return n.View().Table.FirstSuccessor(ring.Partition(key))
 		},
 	})
 }

@@ -22,7 +22,7 @@ func (e *Endpoint) count(put metric.Put) {
 func countRouter(put metric.Put, s router.Stats) {
 	put("proxied", "Requests passed on to members.", int64(s.Requests))
 	put("proxy_retries", "Requests sent a second time.", int64(s.Retries))
-	put("proxy_failovers", "Requests that went to the heir.", int64(s.Failovers))
+	put("proxy_failovers", "Requests that went to the successor.", int64(s.Failovers))
 	put("proxy_refused", "Members that refused a connection.", int64(s.Refused))
 	put("proxy_silent", "Members that did not answer in time.", int64(s.Silent))
 	put("proxy_cancelled", "Requests whose client left before the answer.", int64(s.Cancelled))
