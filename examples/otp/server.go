@@ -37,8 +37,8 @@ func serve(ctx context.Context, at layout, number int, life io.Reader) error {
 	if err != nil {
 		return err
 	}
-	doors := map[net.Listener]http.Handler{pinned: newPinnedApp(n), plain: newPlainApp(n)}
-	for listener, app := range doors {
+	listeners := map[net.Listener]http.Handler{pinned: newPinnedApp(n), plain: newPlainApp(n)}
+	for listener, app := range listeners {
 		go func() { // until the process ends, a moment after this function
 			server := &http.Server{Handler: app, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 			log.Error("the application's address closed", "error", server.Serve(listener))
