@@ -44,7 +44,7 @@ func (n *Node) serveHTTP(public []net.Listener, admin net.Listener) {
 func (n *Node) serveOn(serve func(net.Listener) error, l net.Listener) {
 	n.group.Go(func() {
 		if err := serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) && n.ctx.Err() == nil {
-			n.log.Error("http door closed", "address", l.Addr(), "error", err)
+			n.log.Error("http endpoint closed", "address", l.Addr(), "error", err)
 		}
 	})
 }
