@@ -52,7 +52,7 @@ type Spec struct {
 	// counted from the end if it is below 0.
 	FirstKey, LastKey, Step int
 	Keyed                   bool // it has keys
-	Internal                bool // the door's own, not a client's
+	Internal                bool // the endpoint's own, not a client's
 
 	run func(c *call) error
 	// An option of these, after the arguments that must be there, makes the

@@ -151,7 +151,7 @@ func (c *client) await() bool {
 }
 
 // stopIdle ends the connection if nothing is under way on it. serve marks it
-// idle before it looks whether the doors close.
+// idle before it looks whether the server closes.
 func (c *client) stopIdle() {
 	if c.idle.Load() {
 		_ = c.conn.SetReadDeadline(longAgo)

@@ -5,7 +5,7 @@
 //
 //  1. A client's connection (client.go) reads the head by internal/http1, which
 //     refuses whatever could be read in two ways. A request that net/http has
-//     read, because it came over HTTP/2 or at a node's own door, joins here
+//     read, because it came over HTTP/2 or at a node's own endpoint, joins here
 //     (handler.go).
 //  2. Finder tells the user: from the path of the session API, the signed
 //     cookie, a trusted header, or a new id with its cookie.
@@ -54,7 +54,7 @@ import (
 type Target struct {
 	Name string // the member's name in the ring
 	Boot string // the id of this start of it
-	HTTP string // host:port of its public door, or whatever Dial takes for the application
+	HTTP string // host:port of its public endpoint, or whatever Dial takes for the application
 	// It is the application beside this member: it gets none of the headers by
 	// which members speak to each other.
 	App bool

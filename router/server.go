@@ -90,7 +90,7 @@ func (s *server) start(c *client, leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		_ = c.conn.Close() // it came while the doors closed
+		_ = c.conn.Close() // it came while the server closed
 		leave()
 		return
 	}

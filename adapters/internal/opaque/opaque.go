@@ -2,8 +2,9 @@
 // session libraries ask of a store. The adapters differ in how they are asked.
 //
 // A value is a session of its own, whose key is the library's name for it
-// behind a prefix. Writing one, here as by every door, never brings back what
-// was deleted: so a request that saves late does not log its user in again.
+// behind a prefix. Writing one, here as by every endpoint, never brings back
+// what was deleted: so a request that saves late does not log its user in
+// again.
 package opaque
 
 import (
