@@ -5,6 +5,7 @@ FUZZTIME    ?= 10s
 SEED        ?= 1
 DURATION    ?= 8h
 RUNS        ?= 3
+FOR         ?= 2m
 SEEDS       ?= 2000
 BENCH       ?= .
 PORT        ?= 24800
@@ -17,7 +18,7 @@ OUT         ?= bin/holdfast
 RELEASE := CGO_ENABLED=0 go build -trimpath
 
 .DEFAULT_GOAL := help
-.PHONY: help build reproducible test check adapters-test browser-test bench cost fuzz resp-diff bench-resp abuse abuse-short chaos chaos-selftest soak soak-sim router-vectors bench-router client-tests failover-clients
+.PHONY: help build reproducible test check adapters-test browser-test bench cost fuzz resp-diff bench-resp abuse abuse-short chaos chaos-selftest explore soak soak-sim router-vectors bench-router client-tests failover-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +98,9 @@ chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processe
 
 chaos-selftest: ## plant each bug of internal/planted in turn: the tests of whole clusters, or else of one member, must catch it
 	go run ./internal/selftest
+
+explore: ## every order of messages, faults and time for three members' claims and leases, within bounds, for FOR=2m
+	go run ./internal/explore -for $(FOR)
 
 soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; about an hour of one core
 	cd node/nodetest && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s

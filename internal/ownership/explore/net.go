@@ -1,0 +1,460 @@
+package explore
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
+)
+
+// kind is what a message is.
+type kind uint8
+
+const (
+	ping kind = iota + 1
+	pong
+	claim
+	answer
+	copied    // a write, on its way to a holder
+	confirmed // that the holder has it
+)
+
+// message is on its way. It is not changed.
+type message struct {
+	num      int // by which scenarios know it, 0 until they have to
+	kind     kind
+	from, to who
+	at       time.Duration // ping and pong: when the ping was sent
+
+	ring   string            // ping and pong
+	hash   uint64            // ping
+	claims []ownership.Claim // pong; nil if the asker knows the same
+	lease  bool              // pong
+
+	request ownership.Request  // claim
+	epoch   uint64             // answer
+	answers []ownership.Answer // answer
+
+	part int    // copied and confirmed
+	set  uint16 // copied and confirmed
+}
+
+func (w *World) String() string { return w.Messages() }
+
+// Messages lists what is in flight.
+func (w *World) Messages() string {
+	var b strings.Builder
+	for _, m := range w.msgs {
+		fmt.Fprintf(&b, "%d: %v\n", m.num, m)
+	}
+	return b.String()
+}
+
+func (m *message) String() string {
+	route := Names[m.from.name] + " to " + Names[m.to.name]
+	switch m.kind {
+	case ping:
+		return "heartbeat of " + route
+	case pong:
+		s := "heartbeat's answer of " + route
+		if m.lease {
+			s += ", a lease"
+		} else {
+			s += ", no lease"
+		}
+		if m.claims != nil {
+			s += ", with claims"
+		}
+		return s
+	case claim:
+		var asked []string
+		for _, id := range m.request.Asked {
+			asked = append(asked, id.Name)
+		}
+		return fmt.Sprintf("claim of %s, epoch %d of %v, asked are %s", route, m.request.Epoch, m.request.Parts, strings.Join(asked, ", "))
+	case answer:
+		return fmt.Sprintf("answer of %s to epoch %d: %s", route, m.epoch, spell(m.answers))
+	case copied:
+		return fmt.Sprintf("copy of %s, writes %s", route, setOf(m.set))
+	default:
+		return fmt.Sprintf("confirmation of %s, writes %s", route, setOf(m.set))
+	}
+}
+
+func spell(answers []ownership.Answer) string {
+	var all []string
+	for _, a := range answers {
+		s := a.Status.String()
+		switch {
+		case a.Status == ownership.Accepted || a.Status == ownership.Moved:
+			s += fmt.Sprintf(", holds %d", a.Count)
+		case a.Claimant != "":
+			s += fmt.Sprintf(", %s's epoch %d stands", a.Claimant, a.Epoch)
+		default:
+			s += fmt.Sprintf(", epoch %d", a.Epoch)
+		}
+		all = append(all, s)
+	}
+	return strings.Join(all, "; ")
+}
+
+// setOf writes a set of writes.
+func setOf(set uint16) string {
+	var all []string
+	for i := range 16 {
+		if set&(1<<i) != 0 {
+			all = append(all, fmt.Sprint(i+1))
+		}
+	}
+	if all == nil {
+		return "none"
+	}
+	return strings.Join(all, ",")
+}
+
+// send puts a message into the network.
+func (w *World) send(m message) *message {
+	w.msgs = append(w.msgs, &m)
+	return &m
+}
+
+// number gives each message in flight a number. Most heartbeats never need one.
+func (w *World) number() {
+	for i, m := range w.msgs {
+		if m.num == 0 {
+			w.sent++
+			n := *m
+			n.num = w.sent
+			w.msgs[i] = &n
+		}
+	}
+}
+
+// mayArrive says whether a message can be delivered at this moment.
+func (w *World) mayArrive(m *message) bool {
+	to := w.procs[m.to.name]
+	if w.stalled[m.from.name]&(1<<m.to.name) != 0 || to.frozen || w.cfg.Ordered && w.behind(m) {
+		return false
+	}
+	return to.boot != m.to.boot || !to.up || to.admits(m.from)
+}
+
+// behind says whether an earlier message is on the same way.
+func (w *World) behind(m *message) bool {
+	first := slices.IndexFunc(w.msgs, func(n *message) bool { return n.from == m.from && n.to == m.to })
+	return w.msgs[first] != m
+}
+
+// take takes a message out of the network.
+func (w *World) take(m *message) {
+	w.msgs = slices.DeleteFunc(w.msgs, func(n *message) bool { return n == m })
+}
+
+// arrive gives a message to its receiver, if that boot still runs.
+func (w *World) arrive(m *message) {
+	to := w.procs[m.to.name]
+	if !to.up || to.boot != m.to.boot {
+		w.sayf("%v is gone", m.to)
+		return
+	}
+	to = w.edit(int(m.to.name))
+	switch m.kind {
+	case ping:
+		w.pinged(to, m)
+	case pong:
+		w.ponged(to, m)
+	case claim:
+		w.claimed(to, m)
+	case answer:
+		w.answered(to, m)
+	case copied:
+		to.store[m.part] |= m.set
+		w.sayf("%s holds writes %s", Names[to.name], setOf(to.store[m.part]))
+		w.send(message{kind: confirmed, from: m.to, to: m.from, part: m.part, set: m.set})
+	case confirmed:
+		w.confirm(to, m.part, m.set)
+	}
+}
+
+// Beat sends a heartbeat from i to j, and brings it and its answer at once as far
+// as they get.
+func (w *World) Beat(i, j int) {
+	p := w.procs[i]
+	s := p.sees[j]
+	if p.due&(1<<j) != 0 {
+		p = w.edit(i)
+		p.due &^= 1 << j
+	}
+	waits := func(m *message) bool {
+		return m.kind == ping && int(m.from.name) == i && int(m.to.name) == j || m.kind == pong && int(m.to.name) == i && int(m.from.name) == j
+	}
+	q := w.procs[j]
+	ended := s.standing == unknown || s.standing == left || q.boot != s.boot || !q.up
+	if i == j || !p.running() || ended || slices.ContainsFunc(w.msgs, waits) {
+		return
+	}
+	gate := p.core.Gate()
+	m := w.send(message{kind: ping, from: p.who, to: who{uint8(j), s.boot}, at: w.now, ring: p.core.View().Table.Fingerprint(), hash: gate.ClaimsHash()})
+	if !w.mayArrive(m) {
+		if w.stalled[i]&(1<<j) == 0 && !q.frozen && !(w.cfg.Ordered && w.behind(m)) {
+			w.take(m) // there is no connection
+		}
+		return
+	}
+	w.take(m)
+	w.arrive(m)
+	w.flush()
+}
+
+// flush delivers the answers to heartbeats, and heartbeats, that can arrive.
+func (w *World) flush() {
+	for i := 0; i < len(w.msgs); i++ {
+		if m := w.msgs[i]; (m.kind == ping || m.kind == pong) && w.mayArrive(m) {
+			w.take(m)
+			w.arrive(m)
+			i = -1
+		}
+	}
+}
+
+func (w *World) pinged(p *proc, m *message) {
+	lease, differ, todo := p.core.Pinged(w.now, m.from.id(), m.ring, m.hash)
+	w.do(p, todo)
+	a := message{kind: pong, from: m.to, to: m.from, at: m.at, ring: p.core.View().Table.Fingerprint(), lease: lease}
+	if differ {
+		for part := range w.cfg.Partitions {
+			a.claims = append(a.claims, p.core.Holder(part))
+		}
+	}
+	w.send(a)
+}
+
+func (w *World) ponged(p *proc, m *message) {
+	i, j := m.to.name, m.from.name
+	if w.now-m.at > beatTimeout {
+		return // nobody waits for it any more
+	}
+	w.met(int(i), int(j))
+	var table *ownership.Table
+	if m.claims != nil {
+		table = &w.views.table // whose other partitions nobody looks at
+		copy(table[:], m.claims)
+	}
+	if m.lease {
+		p.heard |= 1 << j
+		p.early = m.at < p.opened
+	}
+	w.do(p, p.core.Ponged(w.now, m.at, m.from.id(), m.ring, table, m.lease))
+}
+
+// met notes that i has heard from j: what i did not know of the other side of a
+// cut it knows now.
+func (w *World) met(i, j int) {
+	if w.linked(i, j) {
+		w.parted[i] &^= 1 << j
+	}
+}
+
+// Claim starts a round of claims at a member.
+func (w *World) Claim(i int) error {
+	if !w.procs[i].running() {
+		return w.not("claim %s", Names[i])
+	}
+	p := w.edit(i)
+	todo, complete := p.core.Round(w.now)
+	p.wants = !complete
+	if todo.Claim == nil && !complete {
+		w.sayf("%s may not claim", Names[i])
+	}
+	w.do(p, todo)
+	return nil
+}
+
+// startRound sends a claim to its voters.
+func (w *World) startRound(p *proc, r *ownership.Round) {
+	var asked []string
+	for _, id := range r.Asked {
+		asked = append(asked, id.Name)
+		w.send(message{kind: claim, from: p.who, to: whoIs(id), request: r.Request})
+	}
+	w.sayf("%s claims %v with epoch %d, asks %s", Names[p.name], r.Parts, r.Epoch, orNobody(asked))
+	p.rounds = append(p.rounds, &round{Round: r, began: w.now, answers: make([][]ownership.Answer, len(r.Asked))})
+	w.settleIf(p, p.rounds[len(p.rounds)-1])
+}
+
+func orNobody(names []string) string {
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return strings.Join(names, ", ")
+}
+
+// claimed answers a claim: close, then sums, then answer, in one step.
+func (w *World) claimed(p *proc, m *message) {
+	j, todo := p.core.Judge(w.now, m.from.id(), m.request)
+	w.do(p, todo)
+	var sums []ownership.Sum
+	for _, part := range j.Unsummed() {
+		sums = append(sums, w.sum(p, part))
+	}
+	j.SetSums(sums)
+	answers, _ := p.core.Answer(w.now, j)
+	w.sayf("%s answers %s: %s", Names[p.name], Names[m.from.name], spell(answers))
+	w.send(message{kind: answer, from: m.to, to: m.from, epoch: m.request.Epoch, answers: answers})
+}
+
+func (w *World) sum(p *proc, part int) ownership.Sum {
+	count := uint32(0)
+	for set := p.store[part]; set != 0; set &= set - 1 {
+		count++
+	}
+	return ownership.Sum{Digest: uint64(p.store[part]), Count: count, Known: p.busy&(1<<part) == 0}
+}
+
+// answered takes in an answer to a claim; the last one settles it.
+func (w *World) answered(p *proc, m *message) {
+	for i, r := range p.rounds {
+		at := slices.Index(r.Asked, m.from.id())
+		if r.Epoch != m.epoch || at < 0 || r.answers[at] != nil {
+			continue
+		}
+		s := *r
+		s.answers = slices.Clone(r.answers)
+		s.answers[at] = m.answers
+		p.rounds[i] = &s
+		w.settleIf(p, &s)
+		return
+	}
+}
+
+// settleIf settles a claim that all have answered.
+func (w *World) settleIf(p *proc, r *round) {
+	if !slices.ContainsFunc(r.answers, func(a []ownership.Answer) bool { return a == nil }) {
+		w.settle(p, r)
+	}
+}
+
+// maySettle says whether the claimant waits for nobody any more: who is missing
+// has ended, or has no connection and is given up by gossip, or the time is up.
+func (w *World) maySettle(p *proc, r *round) bool {
+	if !p.running() || w.now-r.began >= ownership.ClaimTimeout {
+		return p.running()
+	}
+	for k, id := range r.Asked {
+		voter := w.procs[whoIs(id).name]
+		lost := !w.talks(int(p.name), int(voter.name)) && !p.core.View().Up(id)
+		if r.answers[k] == nil && voter.up && voter.id() == id && !lost {
+			return false
+		}
+	}
+	return true
+}
+
+// Settle settles a claim that not all have answered.
+func (w *World) Settle(i int, epoch uint64) error {
+	at := slices.IndexFunc(w.procs[i].rounds, func(r *round) bool { return r.Epoch == epoch })
+	if at < 0 || !w.maySettle(w.procs[i], w.procs[i].rounds[at]) {
+		return w.not("settle %s's epoch %d", Names[i], epoch)
+	}
+	p := w.edit(i)
+	w.settle(p, p.rounds[at])
+	return nil
+}
+
+func (w *World) settle(p *proc, r *round) {
+	p.rounds = slices.DeleteFunc(p.rounds, func(s *round) bool { return s.Epoch == r.Epoch })
+	var sums []ownership.Sum
+	for _, part := range r.Parts {
+		sums = append(sums, w.sum(p, part))
+	}
+	todo := p.core.Settle(w.now, r.Round, r.answers, sums)
+	silent, ended := w.passedOver(r)
+	for _, o := range todo.Open {
+		p.opened = w.now
+		if silent {
+			p.silent |= 1 << o.Partition
+		}
+		if ended {
+			p.ended |= 1 << o.Partition
+		}
+	}
+	if len(todo.Open) == 0 {
+		w.sayf("%s gives its claim up, epoch %d", Names[p.name], r.Epoch)
+	}
+	w.do(p, todo)
+}
+
+// passedOver says whether voters of a claim have not answered: one that has not
+// ended, and one that has.
+func (w *World) passedOver(r *round) (silent, ended bool) {
+	for k, id := range r.Asked {
+		if r.answers[k] != nil {
+			continue
+		}
+		if voter := w.procs[whoIs(id).name]; voter.up && voter.id() == id {
+			silent = true
+		} else {
+			ended = true
+		}
+	}
+	return silent, ended
+}
+
+// do does what a Core wants done.
+func (w *World) do(p *proc, t ownership.Todo) {
+	for _, part := range t.Close {
+		p.open &^= 1 << part
+		p.silent &^= 1 << part
+		p.ended &^= 1 << part
+		w.sayf("%s closes %d", Names[p.name], part)
+	}
+	for _, o := range t.Open {
+		p.open |= 1 << o.Partition
+		w.sayf("%s opens %d%s", Names[p.name], o.Partition, w.opened(p, o))
+	}
+	for _, id := range t.Beat {
+		p.due |= 1 << whoIs(id).name
+	}
+	p.wants = p.wants || t.Round || t.Later
+	if t.FarEpoch {
+		w.sayf("%s does not count an epoch that is too far off", Names[p.name])
+	}
+	if t.Unleased {
+		w.sayf("%s has no lease", Names[p.name])
+	}
+	if t.Claim != nil {
+		w.startRound(p, t.Claim)
+	}
+	if !w.cfg.Manual {
+		w.beatDue(p)
+	}
+}
+
+// beatDue sends the heartbeats that should be sent now.
+func (w *World) beatDue(p *proc) {
+	for j := range w.procs {
+		if p.due&(1<<j) != 0 {
+			w.Beat(int(p.name), j)
+		}
+	}
+}
+
+func (w *World) opened(p *proc, o ownership.Opened) (s string) {
+	if d := p.core.Gate().Decide(o.Partition, w.now); d.Unverified {
+		s += ", unverified"
+	}
+	if sources, _, fetching := p.core.Sources(o.Partition); fetching {
+		s += ", to fetch from " + strings.Join(namesOf(sources), ", ")
+	}
+	return s
+}
+
+func namesOf(all []member.ID) (names []string) {
+	for _, id := range all {
+		names = append(names, id.Name)
+	}
+	return names
+}
