@@ -49,8 +49,6 @@ var allowed = map[string][]string{
 	"internal/membership":        {"ring", "internal/member", "internal/mesh", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted", memberlist, xsync},
 	"internal/mesh":              {"peer", "internal/member", "internal/clock", "internal/metric", "internal/wait"},
 	"internal/ownership":         {"ring", "internal/member", "internal/planted", xxhash},
-	"internal/ownership/explore": {"ring", "internal/member", "internal/ownership", xxhash},
-	"internal/explore":           {"internal/ownership/explore"},
 	"internal/planted":           nil,
 	"internal/wait":              nil,
 	"internal/alloctest":         nil,
@@ -89,6 +87,8 @@ var allowed = map[string][]string{
 	"node/...":                   {module, "session", "ring", "peer", "replication", "router", "resp", "command", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/hangup", "internal/glob", "internal/planted", "internal/member", "internal/membership", "internal/mesh", "internal/owner", "internal/repair", "internal/ownership", "internal/wait", "internal/clock", "internal/events", "internal/metric", "internal/visits", "internal/socket", "internal/attempt", "internal/door", "internal/door/admin", "internal/door/public", "internal/door/app", "node/...", memberlist, xxhash, xsync, xtime},
 	"cmd/...":                    {"..."},
 	"examples/...":               {"..."},
+	"internal/ownership/explore": {"ring", "internal/member", "internal/ownership", xxhash},
+	"internal/explore":           {"internal/ownership/explore"},
 }
 
 // listed is what this test reads of `go list -json`.
