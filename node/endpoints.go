@@ -11,10 +11,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/socket"
 	"github.com/seed-95a32959/holdfast/internal/visits"
-	"github.com/seed-95a32959/holdfast/ring"
 )
 
 const (
@@ -133,23 +131,4 @@ func (n *Node) awaitGone(ctx context.Context, id ID) {
 		l := n.mesh.Link(id)
 		return !n.View().Up(id) || l == nil || l.Connected()
 	})
-}
-
-// awaitOwner says whether this node serves the user, and waits a little while
-// nobody does. Without a lease it asks the others first.
-func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err error) {
-	p := ring.Partition(user)
-	if d := n.owner.Decide(p); d.Verdict == ownership.Serve && d.Leased {
-		return true, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
-	defer cancel()
-	if !n.owner.Leased() {
-		_, _ = n.owner.Ask(ctx) // whether the user's session may be used is for those who ask for it
-	}
-	var d ownership.Decision
-	if n.pulse.Until(ctx, recheck, func() bool { d = n.owner.Decide(p); return d.Verdict != ownership.Wait }) != nil {
-		return false, fmt.Errorf("partition %d: %w", p, errNoOwner)
-	}
-	return d.Here(), nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
@@ -50,6 +51,7 @@ type Node struct {
 	replicator *replication.Replicator
 	owner      *owner.Owner
 	repairer   *repair.Repairer
+	dispatcher *dispatch.Dispatcher
 	tracker    *public.Tracker // connections to the public addresses of members
 	mesh       *mesh.Mesh
 	members    *membership.Members
@@ -59,11 +61,8 @@ type Node struct {
 	pin        *app.Pin     // gives a request to its user's owner, and there to the application
 	sidecar    *app.Sidecar // nil without one
 	events     *events.Log
-	counts     *metric.Set // all that is counted here, for those who show it
-	stats      *counters
+	counts     *metric.Set     // all that is counted here, for those who show it
 	operator   *admin.Endpoint // what operators ask
-	lag        lagGauge
-	fence      fence
 	pubsub     *pubsub
 	redis      *redis.Server // nil without -resp
 	topology   atomic.Pointer[shownTopology]
@@ -74,7 +73,6 @@ type Node struct {
 	closing chan struct{}  // closed when the doors begin to close
 	done    chan struct{}
 
-	absent   absent
 	apiGuard *hostcheck.Guard // who may ask the session API
 
 	httpGate *admit.Gate     // the connections to the public door
@@ -135,7 +133,6 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.heads = buffers.New(headBytes)
 	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
 	n.counts = new(metric.Set)
-	n.stats = newCounters(n.counts, cfg.Role)
 	n.counts.Func(n.countMember)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.pubsub = newPubsub(n)
@@ -154,6 +151,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.mesh = mesh.New(n.ctx, n.meshConfig())
 	n.repairer.Bind(n.owner, n.mesh)
+	n.dispatcher = dispatch.New(n.dispatchConfig())
 	if cfg.Role == RoleNode {
 		n.counts.Func(n.countNode)
 		n.openRedis()
@@ -278,7 +276,7 @@ func (n *Node) run() {
 		n.events.Run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.watchLag, n.pubsub.run)
+		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.dispatcher.WatchLag, n.pubsub.run)
 		if n.sidecar != nil {
 			loops = append(loops, n.sidecar.Watch)
 		}
@@ -325,10 +323,6 @@ func (n *Node) Err() error { return context.Cause(n.ctx) }
 // since is the time since the node's start by the monotonic clock.
 func (n *Node) since() time.Duration { return n.clock.Since() }
 
-func (n *Node) reply() reply {
-	return reply{Reply: session.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}}
-}
-
 // viewChanged lets links and ownership follow a view. The membership loop
 // calls it for each one.
 func (n *Node) viewChanged(last, view *View) {
@@ -345,7 +339,7 @@ func (n *Node) viewChanged(last, view *View) {
 	}
 	n.repairer.SetView(view)
 	n.tracker.ViewChanged(view)
-	n.absent.viewChanged(last, view, n.id, n.since())
+	n.dispatcher.SetView(last, view)
 	n.owner.Recheck()
 	n.repairer.Recheck()
 }
@@ -374,7 +368,7 @@ func (n *Node) expire(ctx context.Context) {
 		case <-tick.C:
 			n.expireSessions()
 			told = n.repairer.TellFull(told)
-			n.fence.lower(n.clock.Now())
+			n.dispatcher.Tick()
 		}
 	}
 }

@@ -55,14 +55,14 @@ func newPubsub(n *Node) *pubsub {
 	return &pubsub{node: n, events: make(chan message, maxEvents), at: make(map[ID]struct{})}
 }
 
-// wanted says whether any member has a subscriber that events may be for.
-func (p *pubsub) wanted() bool { return p.interested.Load() || p.subscribed() }
+// Wanted says whether any member has a subscriber that events may be for.
+func (p *pubsub) Wanted() bool { return p.interested.Load() || p.subscribed() }
 
 // subscribed says whether this member has one.
 func (p *pubsub) subscribed() bool { return p.local != nil && p.local.HasSubscribers() }
 
-// event queues what happened to a key. It does not block.
-func (p *pubsub) event(name, key string) {
+// Event queues what happened to a key. It does not block.
+func (p *pubsub) Event(name, key string) {
 	for _, m := range []message{{"__keyspace@0__:" + key, name}, {"__keyevent@0__:" + name, key}} {
 		select {
 		case p.events <- m:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/command"
-	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -24,6 +24,8 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
+
+var order = binary.BigEndian
 
 // sweepers is how many partitions are asked at a time where all of them are.
 const sweepers = 32
@@ -63,28 +65,15 @@ func (n *Node) serveRedis(l net.Listener) {
 
 // Do implements redis.Cluster: it is where every command on a key comes by.
 func (c redisCluster) Do(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
-	w := batches.Get().(*batchWork)
-	*w = batchWork{Batch: b, dst: dst, part: partitionOf(b)}
-	r, err := c.node.do(ctx, w, session.AckDefault, attempt.Attempt{Fenced: true})
-	*w = batchWork{}
-	batches.Put(w)
-	switch {
-	case errors.Is(err, owner.ErrNoMajority):
-		return dst, fmt.Errorf("%w: %w", redis.ErrClusterDown, err)
-	case err != nil:
-		return dst, err
-	case r.forwarded:
-		return append(dst, r.answers...), nil
-	default:
-		return r.answers, nil
+	answer, err := c.node.dispatcher.Batch(ctx, b, dst)
+	if errors.Is(err, owner.ErrNoMajority) {
+		err = fmt.Errorf("%w: %w", redis.ErrClusterDown, err)
 	}
+	return answer, err
 }
 
 // Prefetch implements redis.Cluster.
 func (c redisCluster) Prefetch(keys []string) { c.node.store.Prefetch(keys) }
-
-// batches saves an allocation a command.
-var batches = sync.Pool{New: func() any { return new(batchWork) }}
 
 // Watch implements redis.Cluster.
 func (c redisCluster) Watch(ctx context.Context, key string) (command.Watch, error) {
@@ -461,12 +450,12 @@ func buildVersion() string {
 // expireSessions forgets what has ended, and says so of what was served here.
 func (n *Node) expireSessions() {
 	limit := 0
-	if n.pubsub.wanted() {
+	if n.pubsub.Wanted() {
 		limit = maxExpired
 	}
 	ended, _ := n.store.Sweep(limit)
 	slices.Sort(ended)
 	for _, key := range ended {
-		n.pubsub.event("expired", key)
+		n.pubsub.Event("expired", key)
 	}
 }

@@ -257,7 +257,7 @@ func messagesReachEveryNode(t *testing.T, nodes []*Node, clients []*redisClient)
 		l.conn.Close()
 	}
 	eventually(t, "nobody listens any more", func() bool {
-		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.pubsub.wanted() })
+		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.pubsub.Wanted() })
 	})
 }
 

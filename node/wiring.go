@@ -7,7 +7,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"github.com/seed-95a32959/holdfast/internal/attempt"
+	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
@@ -19,7 +19,6 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/router"
-	"github.com/seed-95a32959/holdfast/session"
 )
 
 func (n *Node) membersConfig() membership.Config {
@@ -54,6 +53,15 @@ func (n *Node) repairConfig() repair.Config {
 	return repair.Config{
 		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator,
 		Clock: n.clock, Log: n.log, Events: n.events, Pulse: &n.pulse, Counters: n.nodeCounters(),
+	}
+}
+
+func (n *Node) dispatchConfig() dispatch.Config {
+	cfg := &n.cfg
+	return dispatch.Config{
+		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Repairer: n.repairer, Mesh: n.mesh, Events: n.pubsub,
+		Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0,
+		Clock: n.clock, Pulse: &n.pulse, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }
 
@@ -184,16 +192,13 @@ func (n *Node) publicConfig() public.Config {
 	cfg := &n.cfg
 	c := public.Config{
 		Self: n.id, Role: cfg.Role, NoAPI: cfg.NoAPI, MaxSession: cfg.MaxSession,
-		Owners: n.owners(), InForce: n.owner.Gate().InForce, TooLate: n.tooLate,
-		Do: func(ctx context.Context, op *session.Op, ack session.Ack, a attempt.Attempt) (session.Reply, error) {
-			r, err := n.do(ctx, opWork{op}, ack, a)
-			return r.Reply, err
-		},
+		Owners: n.owners(), InForce: n.owner.Gate().InForce, TooLate: n.dispatcher.TooLate,
+		Do:        n.dispatcher.Do,
 		AwaitGone: n.awaitGone, Suspect: n.suspect,
 		Finder: n.finder, Hops: public.NewHops(n.hopsConfig()), Dial: n.tracker.Dial, AppRoute: n.routes().For,
 		Guard: n.apiGuard, Gate: n.httpGate, Bodies: n.bodies, Heads: n.heads,
 		Now: n.clock.Now, Ahead: n.ahead,
-		Answered: n.operator.Answered, Measured: n.operator.Measured, Log: n.log, Counters: n.counts, Late: n.stats.refusedLate,
+		Answered: n.operator.Answered, Measured: n.operator.Measured, Log: n.log, Counters: n.counts, Late: n.dispatcher.Late(),
 	}
 	if n.sidecar != nil {
 		c.Sidecar = n.sidecar
@@ -204,15 +209,10 @@ func (n *Node) publicConfig() public.Config {
 // appConfig is what the application needs of this member.
 func (n *Node) appConfig() app.Config {
 	return app.Config{
-		Self: n.id, View: n.View, Await: n.awaitOwner,
-		Overtaken: func(a attempt.Attempt) error {
-			if n.stale(a.Named(n.cfg.Now(), serveTimeout)) {
-				return errOvertaken
-			}
-			return nil
-		},
-		Sessions: n.Sessions(), Finder: n.finder, Router: n.endpoint.Router(), Routes: n.routes(),
-		Log: n.log, Counters: n.counts, Late: n.stats.refusedLate,
+		Self: n.id, View: n.View, Await: n.dispatcher.AwaitOwner,
+		Overtaken: n.dispatcher.Overtaken,
+		Sessions:  n.Sessions(), Finder: n.finder, Router: n.endpoint.Router(), Routes: n.routes(),
+		Log: n.log, Counters: n.counts, Late: n.dispatcher.Late(),
 	}
 }
 
