@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -47,18 +46,18 @@ func (n *Node) serveOn(serve func(net.Listener) error, l net.Listener) {
 	})
 }
 
-// listenUnix opens the Unix socket that the named flag has asked for, or none
+// listenUnix opens the Unix socket that the named field has asked for, or none
 // where path is empty.
-func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listener, error) {
+func (n *Node) listenUnix(ctx context.Context, field, path string) ([]net.Listener, error) {
 	if path == "" {
 		return nil, nil
 	}
 	l, err := socket.Listen(ctx, path)
 	switch {
 	case errors.Is(err, socket.ErrAbstract), errors.Is(err, socket.ErrFile):
-		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
+		return nil, &FieldError{Field: field, Value: path, Reason: err.Error(), Err: err}
 	case err != nil:
-		return nil, cannotListen("unix", flag, path, err)
+		return nil, cannotListen("unix", field, path, err)
 	}
 	n.listeners = append(n.listeners, l)
 	return []net.Listener{l}, nil

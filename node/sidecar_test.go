@@ -208,7 +208,7 @@ func TestUnixSockets(t *testing.T) {
 	second := loopbackConfig("bob", n)
 	second.HTTPUnix = doorPath
 	_, err = Start(t.Context(), second)
-	require.ErrorContains(t, err, "-http-unix "+doorPath, "somebody answers there")
+	require.ErrorContains(t, err, "Config.HTTPUnix "+doorPath, "somebody answers there")
 }
 
 // What is no socket at the path of one stays there: a mistyped path must not cost a file.
@@ -219,13 +219,13 @@ func TestUnixSocketInPlaceOfAFile(t *testing.T) {
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "plain")
 	require.NoError(t, os.WriteFile(path, []byte("dear"), 0o600))
-	for flag, set := range map[string]func(*Config){
-		"-http-unix": func(c *Config) { c.HTTPUnix = path }, "-resp-unix": func(c *Config) { c.RESPUnix = path },
+	for field, set := range map[string]func(*Config){
+		"Config.HTTPUnix": func(c *Config) { c.HTTPUnix = path }, "Config.RESPUnix": func(c *Config) { c.RESPUnix = path },
 	} {
 		cfg := loopbackConfig("ada")
 		set(&cfg)
 		_, err = Start(t.Context(), cfg)
-		require.EqualError(t, err, flag+" "+path+": it is a file and no socket; give a path that is free")
+		require.EqualError(t, err, field+" "+path+": it is a file and no socket; give a path that is free")
 		kept, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.Equal(t, "dear", string(kept))
@@ -277,6 +277,6 @@ func TestRedisOnAUnixSocket(t *testing.T) {
 		taken := loopbackConfig("second", n)
 		taken.RESPUnix = cfg.RESPUnix
 		_, err = Start(t.Context(), taken)
-		require.ErrorContains(t, err, "-resp-unix "+cfg.RESPUnix)
+		require.ErrorContains(t, err, "Config.RESPUnix "+cfg.RESPUnix)
 	}
 }
