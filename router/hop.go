@@ -37,7 +37,7 @@ var proven = [...]string{
 
 // ErrLateHop says that a member's proof is genuine and its time is over, or has
 // not come. Nothing may be done for such a request: it waited in a cut network
-// or in the socket of a frozen process, or somebody sends it a second time.
+// or in the socket of a frozen process, or a stranger sends it a second time.
 var ErrLateHop = errors.New("the proof of the hop is out of its time")
 
 // HopKey is the key by which one member proves its requests to another one. The
@@ -62,12 +62,12 @@ type Hops interface {
 	// have it; of several it needs one. Without any the hop has no proof.
 	To(t Target) (self string, keys []*HopKey, now time.Time)
 	// From returns the keys that hops of a member may be proven by, and this
-	// member's time. Whoever asks may have made the name up.
+	// member's time. The name comes from the request and may be made up.
 	From(member string) (keys []*HopKey, now time.Time)
 }
 
 // Hop is a request that a member has passed on and proven. A nil Hop is a
-// request that comes from somebody else.
+// request that comes from no member.
 type Hop struct {
 	From    string   // the member, as its proof names it
 	covered []string // further fields that the proof covers, in lower case
@@ -114,8 +114,8 @@ type proof struct {
 	stamp []byte
 }
 
-// beginProof begins the text that proves a hop to a member. Whoever appends a
-// field that only members may set adds it to the text too.
+// beginProof begins the text that proves a hop to a member. Code that appends a
+// field that only members may set appends it to the text too.
 func (x *exchange) beginProof(t Target) {
 	p := &x.proof
 	if p.keys = nil; x.rt.cfg.Hops == nil {
@@ -227,8 +227,8 @@ func (k *HopKey) Prove(r *http.Request, self string, now time.Time, fields ...st
 }
 
 // Arrived reports whether a member has passed the request on, as its proof
-// says: nil for whoever else sends it. An error wraps ErrLateHop. A proof that
-// nobody's key makes is counted, and its sender is a stranger.
+// says: nil for any other sender. An error wraps ErrLateHop. A proof that no
+// key makes is counted, and its sender is a stranger.
 func (rt *Router) Arrived(r *http.Request) (*Hop, error) {
 	proofs := r.Header[header.Proof]
 	if len(proofs) == 0 {
