@@ -26,8 +26,8 @@ type Link struct {
 	lastSeq uint64
 }
 
-// call is where a Call waits for its reply. Whoever takes it out of
-// Link.pending is the one to finish it.
+// call is where a Call waits for its reply. The goroutine that takes it out of
+// Link.pending finishes it.
 type call struct {
 	typ   byte // of the request
 	reply []byte
@@ -137,7 +137,7 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 			_ = l.out.put(ctx, typeCancel, seq, nil)
 			return nil, ctx.Err()
 		}
-		<-c.done // somebody is finishing it at this moment
+		<-c.done // another goroutine is finishing it at this moment
 	}
 	reply, err := c.reply, c.err
 	c.reply, c.err = nil, nil
@@ -160,7 +160,8 @@ func (l *Link) expect(c *call) (seq uint64, ok bool) {
 	return l.lastSeq, true
 }
 
-// forget removes a call that nobody is finishing. It is false when somebody is.
+// forget removes a call that no goroutine is finishing. It is false when one
+// is.
 func (l *Link) forget(seq uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -83,8 +83,8 @@ var (
 )
 
 // RemoteError is what the other side said instead of a reply: the text of the
-// error given to [Request.Fail], or of the one that its Config.Check refused
-// this side with.
+// error given to [Request.Fail], or of the error by which its Config.Check
+// refused this side.
 type RemoteError struct{ Text string }
 
 func (e *RemoteError) Error() string { return "peer answered: " + e.Text }
@@ -106,9 +106,9 @@ type Identity struct {
 type Config struct {
 	// Self says who this member is. Required; called once for each link.
 	Self func() Identity
-	// Wanted is whom Connect calls, by Name and Boot; zero for whoever is
-	// there. Another process that listens there answers ErrOther, to anybody,
-	// but not who it is.
+	// Wanted is the process that Connect calls, by Name and Boot; zero for any.
+	// Another process that listens there answers ErrOther to every caller, but
+	// not who it is.
 	Wanted Identity
 	// Admit is asked by Accept, before Check, whether a peer may connect from
 	// that address. One that it returns an error for is told that it is refused
