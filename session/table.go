@@ -7,17 +7,16 @@ import (
 	"unsafe"
 )
 
-// table holds the live sessions of a partition by their keys. Whoever changes
-// it holds the partition's lock. find needs no lock: readers write nothing, so
-// cores do not take a cache line from each other, and the misses of one read
-// overlap with those of the next, which the atomic operations of a lock do not
-// allow.
+// table holds the live sessions of a partition by their keys. A writer holds
+// the partition's lock. find needs no lock: readers write nothing, so cores do
+// not take a cache line from each other, and the misses of one read overlap
+// with those of the next, which the atomic operations of a lock do not allow.
 //
 // It is an array of slots, a power of two. A key is sought from the slot that
 // its hash names onwards, to one that was never taken. A slot that was taken
-// keeps its tag; when three quarters are, the sessions move to another array.
-// Whoever reads the old one then sees the table as it was when it began, which
-// is as good as having come a moment earlier.
+// keeps its tag; when three quarters are, the sessions move to another array. A
+// reader of the old array then sees the table as it was when it began, which is
+// as good as having come a moment earlier.
 type table struct {
 	array atomic.Pointer[[]slot]
 	taken int // slots with a tag

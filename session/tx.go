@@ -37,7 +37,7 @@ type Tx struct {
 	uses    int           // over all transactions
 	closed  bool          // it was closed when a look at it needed the lock
 	spent   int
-	first   Draft // the one that most need
+	first   Draft // the only one that most transactions need
 	used    bool  // first is
 	more    []*Draft
 	byKey   map[string]*Draft // of more, if there are many
@@ -461,8 +461,8 @@ func (tx *Tx) Expire(key string, end Expiry) bool {
 // Delete leaves a tombstone, as a logout does, and reports whether there was a
 // live session. It leaves one too where nothing is known of the key, for a copy
 // may be on its way, unless NothingElsewhere was called. A tombstone that is
-// there already has to be copied again: whoever made it may still wait for
-// that.
+// there already has to be copied again: the delete that made it may still wait
+// for that.
 func (tx *Tx) Delete(key string) bool {
 	d := tx.draft(key)
 	found := d.presence()
