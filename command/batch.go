@@ -10,7 +10,7 @@ import (
 
 // Batch is what travels to the owner: one command, some that are independent,
 // or those of one transaction with its watches. All its keys are in one
-// partition. The slices may lie in a connection's buffer: whoever keeps
+// partition. The slices may lie in a connection's buffer: code that keeps
 // anything of a Batch copies it.
 type Batch struct {
 	Commands [][][]byte // each with its name first

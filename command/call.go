@@ -153,8 +153,8 @@ const (
 
 // Run runs the batch on partition p of store and appends the answers to dst.
 // One command runs at one moment, and so do all those of an EXEC. An error is
-// session.ErrNotServed, or, of a blind run, session.ErrNotFound; nothing was
-// changed then.
+// session.ErrNotServed, or, of an unverified run, session.ErrNotFound; nothing
+// was changed then.
 func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, error) {
 	c := calls.Get().(*call)
 	defer c.release()
