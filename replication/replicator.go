@@ -77,8 +77,8 @@ func (r *Replicator) Attach(ctx context.Context, id string, p Peer) {
 }
 
 // Detach stops shipping to id, waits until its sender has ended and forgets
-// what was dirty: the member is gone, and whoever follows it gets everything by
-// comparison.
+// what was dirty: the member is gone, and the holder that takes its place gets
+// everything by comparison.
 func (r *Replicator) Detach(id string) {
 	s := r.sender(id)
 	if s == nil {
