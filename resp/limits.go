@@ -74,6 +74,6 @@ func tooBig(l Limits) ProtocolError {
 	return ProtocolError(fmt.Sprintf("too big request: a command may have %d bytes", l.MaxQuery))
 }
 
-// ErrHTTP says that a client speaks HTTP: somebody may be making a browser
-// send commands here. It gets no answer.
+// ErrHTTP says that a client speaks HTTP: a strange page may be making a
+// browser send commands here. It gets no answer.
 var ErrHTTP = errors.New("an HTTP request where a command was expected")

@@ -69,7 +69,7 @@ func (r *Reader) Held() int {
 // returned must not be used any more.
 func (r *Reader) Trim() {
 	if r.start == r.end {
-		clear(r.args[:cap(r.args)]) // somebody may hold it still, and by it the buffer
+		clear(r.args[:cap(r.args)]) // the caller may hold it still, and by it the buffer
 		clear(r.commands[:cap(r.commands)])
 		r.buf, r.start, r.end = nil, 0, 0
 		r.spans, r.args, r.commands = nil, nil, nil

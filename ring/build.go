@@ -103,8 +103,9 @@ func read(circle *consistent.Consistent) *placement {
 }
 
 // followers returns the n members that rank highest for partition p, those
-// taken left out: rendezvous hashing (Thaler and Ravishankar 1998). Whoever
-// goes, the rest keep their rank, so that most copies stay where they are.
+// taken left out: rendezvous hashing (Thaler and Ravishankar 1998). When a
+// member goes, the rest keep their rank, so that most copies stay where they
+// are.
 func (b builder) followers(p, n int, taken ...int) []int {
 	type ranked struct {
 		member int
