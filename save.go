@@ -67,10 +67,10 @@ func (s *Session) saveLocked() error {
 }
 
 // renewWornLocked gives the client a new id in place of one whose session was
-// ended. The old one must not begin another session: who has kept it, in a
-// browser that was not closed or in a log, would be in that too. A request that
-// writes nothing keeps its cookie: it may just have been sent beside the one
-// that has replaced it.
+// ended. The old one must not begin another session: a stranger who has kept
+// it, from a browser that was not closed or from a log, would be in that
+// session too. A request that writes nothing keeps its cookie: it may have been
+// sent in parallel with the request that has replaced it.
 func (s *Session) renewWornLocked() error {
 	if s.answered {
 		s.endLocked()
@@ -115,7 +115,7 @@ func (s *Session) endLocked() {
 
 // Renew moves the session to a new id, in one step with all it holds, and gives
 // the client the new one. Call it when the user logs in or gains rights: an id
-// that somebody planted or saw before is worth nothing afterwards. The user
+// that an attacker planted or saw before is worth nothing afterwards. The user
 // stays on this node. A request that runs in parallel and has read the session
 // under its old id ends with [ErrEnded]. Like Destroy it sets a header of the
 // answer, so it belongs to the handler's own goroutine.

@@ -39,7 +39,7 @@ type Session struct {
 	fixed  bool            // the id is not the client's to change
 
 	// mu guards all below. It is held while the session is read or written:
-	// whoever waits for it is of this request, and needs just that.
+	// only goroutines of this request wait for it, and they need just that.
 	mu       sync.Mutex
 	id       string
 	read     bool            // rec says what there is
