@@ -140,5 +140,5 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn returns the connection itself, for whoever needs more of it.
+// NetConn returns the connection itself, for callers that need more of it.
 func (c *conn) NetConn() net.Conn { return c.Conn }

@@ -4,8 +4,8 @@
 // One connection: it opens a [Holder] of the listener's [Budget], and takes
 // from it before a buffer grows. If the budget is used up, the holder of most
 // is evicted, its connection closed and its bytes lent on. A holder that would
-// itself hold most is refused instead. So whoever holds little is served,
-// however much others hold.
+// itself hold most is refused instead. So a connection that holds little is
+// served, however much others hold.
 package buffers
 
 import (
