@@ -117,7 +117,7 @@ func (f *Finder) init() {
 //
 // A cookie is returned when the answer must set one: for a new id, and for an
 // id signed by a secret that is on its way out. The user is "" for a path of
-// the session API that names nobody; any member may answer it.
+// the session API that names no user; any member may answer it.
 func (f *Finder) Find(r *http.Request) (user string, setCookie *http.Cookie) {
 	user, _, setCookie = f.FindOrMake(r)
 	return user, setCookie
@@ -205,7 +205,7 @@ func (f *Finder) newID() string {
 		source = rand.Reader
 	}
 	if _, err := io.ReadFull(source, b[:]); err != nil {
-		// crypto/rand does not fail; a Rand given by the program that does
+		// crypto/rand does not fail. A Rand of the program's own that fails
 		// would make users share ids.
 		panic(fmt.Sprintf("router: Finder.Rand failed: %v", err))
 	}

@@ -18,19 +18,19 @@ import (
 )
 
 // hopWindow bounds how far the time in a proof may be from the receiver's, so
-// that one that was seen on its way is not good for ever. It is as long as a
-// router waits for an answer.
+// that a proof that a stranger has seen on its way is not good for ever. It is
+// as long as a router waits for an answer.
 const hopWindow = 5 * time.Second
 
 // maxProof bounds a proof, in bytes, so that what a stranger sends is cheap to
 // refuse.
 const maxProof = 1024
 
-// maxMACs bounds those in a proof.
+// maxMACs bounds the MACs in a proof.
 const maxMACs = 4
 
-// proven are the fields that each proof covers, in this order. Further ones it
-// names.
+// proven are the fields that each proof covers, in this order. It names those
+// that it covers besides.
 var proven = [...]string{
 	header.Hop, header.Key, header.New, header.Failover, header.StandIn, header.Fence, header.Attempt, "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
 }
@@ -57,9 +57,10 @@ func NewHopKey(secret []byte, from, to string) *HopKey {
 // Hops are the keys by which members prove themselves to each other. It must
 // neither lock for long nor block.
 type Hops interface {
-	// To returns as whom and by which keys a hop to a member is proven, and the
-	// time by that member's clock. One key is enough if the member is known to
-	// have it; of several it needs one. Without any the hop has no proof.
+	// To returns under which name and by which keys a hop to a member is
+	// proven, and the time by that member's clock. One key is enough if the
+	// member is known to have it; of several the member needs one. Without a
+	// key the hop has no proof.
 	To(t Target) (self string, keys []*HopKey, now time.Time)
 	// From returns the keys that hops of a member may be proven by, and this
 	// member's time. The name comes from the request and may be made up.
@@ -139,7 +140,7 @@ func appendProven[V text](x *exchange, out []byte, name string, value V) []byte 
 	return append(append(out, value...), "\r\n"...)
 }
 
-// appendProof appends the proof, the fields of the head being in the text, too,
+// appendProof appends the proof. The text then has the fields of the head too,
 // behind those that were appended for the member.
 func (x *exchange) appendProof(out []byte) []byte {
 	p := &x.proof
@@ -207,9 +208,10 @@ func (x *exchange) cover(name []byte) bool {
 	return true
 }
 
-// Prove sets the proof of a request that a member passes on by net/http: as
-// self, at a time by the receiver's clock. The fields named are covered besides
-// those that always are. A Router proves what it passes on by itself.
+// Prove sets the proof of a request that a member passes on by net/http. self
+// is the member, and now the time by the receiver's clock. The fields named are
+// covered besides those that always are. A Router proves what it passes on by
+// itself.
 func (k *HopKey) Prove(r *http.Request, self string, now time.Time, fields ...string) {
 	stamp, covered := strconv.FormatInt(now.UnixMilli(), 10), strings.ToLower(strings.Join(fields, ","))
 	target := r.RequestURI

@@ -5,12 +5,11 @@
 //
 //  1. A client's connection (client.go) reads the head by internal/http1, which
 //     refuses whatever could be read in two ways. A request that net/http has
-//     read, because it came over HTTP/2 or at a node's own endpoint, joins here
-//     (handler.go).
+//     read (HTTP/2, or a node's own endpoint) joins here (handler.go).
 //  2. Finder tells the user: from the path of the session API, the signed
 //     cookie, a trusted header, or a new id with its cookie.
-//  3. Lookup names the user's owner and the successor, who owns the user if the
-//     owner is gone. The pin is the ring's hash; nothing is stored here.
+//  3. Lookup names the user's owner, and the successor that owns the user if
+//     the owner is gone. The pin is the ring's hash; nothing is stored here.
 //  4. The head is made right (header.go): hop-by-hop and Holdfast-* fields out,
 //     and whatever its sender has no right to say of its client; X-Forwarded-*,
 //     Holdfast-Hop and Holdfast-Key in, and a proof that a member says so
