@@ -18,7 +18,8 @@ type Link struct {
 	ctx    context.Context // ends with the link; its cause is ErrClosed, with the reason
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup // the reading and the writing goroutine
-	// Of *call; one a link, since a channel must not leave its synctest bubble.
+	// Of *call. Each link has its own, since a channel must not leave its
+	// synctest bubble.
 	calls sync.Pool
 
 	mu      sync.Mutex       // guards the fields below
@@ -43,8 +44,8 @@ func (c *call) finish(reply []byte, err error) {
 // Connect opens the calling side of a link over conn, which belongs to it from
 // here on, whether or not it succeeds. The handshake runs under ctx; the link
 // does not depend on ctx afterwards. The error is ErrRefused (wrapped, with the
-// reason) when one of the two does not want the other, and ErrMalformed when
-// the other side is no Holdfast peer.
+// reason) when one side refuses the other, and ErrMalformed when the other side
+// is no Holdfast peer.
 func Connect(ctx context.Context, conn net.Conn, cfg Config) (*Link, error) {
 	cfg, err := cfg.validate()
 	if err != nil {
@@ -133,7 +134,8 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 	case <-ctx.Done():
 		if l.forget(seq) {
 			l.calls.Put(c)
-			// If there is room just now: the peer may stop, and need not.
+			// Only if there is room now: the peer may stop its work, but need
+			// not.
 			_ = l.out.put(ctx, typeCancel, seq, nil)
 			return nil, ctx.Err()
 		}
@@ -183,8 +185,8 @@ func (l *Link) take(seq uint64) (*call, error) {
 	return c, nil
 }
 
-// limitOf returns how many bytes a reply may have. One to a call that has left
-// is of no use, so it may have none.
+// limitOf returns how many bytes a reply may have. A reply to a call that has
+// left is of no use, so it may have none.
 func (l *Link) limitOf(h header) (limit int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

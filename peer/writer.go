@@ -149,10 +149,10 @@ func (w *writer) run() error {
 	for {
 		select {
 		case <-w.wake:
-			// Those who are about to put as well get their turn first, and one
-			// write carries all of them: this halves the CPU time of a call (64
-			// callers over loopback, both sides: 3.9 µs without, 1.8 µs with;
-			// 25 µs and 22 µs for a single caller).
+			// Goroutines that are about to put as well get their turn first,
+			// and one write carries all of them: this halves the CPU time of a
+			// call (64 callers over loopback, both sides: 3.9 µs without, 1.8
+			// µs with; 25 µs and 22 µs for a single caller).
 			runtime.Gosched()
 		case <-w.ctx.Done():
 			return context.Cause(w.ctx)
