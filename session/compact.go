@@ -12,8 +12,8 @@ import (
 // brings the key with it, and so makes a whole tombstone of it, which goes to
 // the other holders.
 //
-// The hash has this process's seed, so nobody can choose a key that has the
-// hash of another one.
+// The hash has this process's seed, so a client cannot choose a key that has
+// the hash of another key.
 type compacted struct {
 	tombs map[uint64]tomb
 	order []uint64 // the hashes, the first to go first; some of them are gone

@@ -39,7 +39,7 @@ const minSlots = 8
 // none is the array of an empty table: a seeker's end, and no room to take.
 var none = make([]slot, 1)
 
-// seed keeps those who choose their keys from choosing them for one slot.
+// seed keeps clients that choose their keys from choosing them for one slot.
 var seed = maphash.MakeSeed()
 
 // tagOf is 32 bits of the key's hash over 32 of its length. It is never 0, for
@@ -47,8 +47,8 @@ var seed = maphash.MakeSeed()
 func tagOf(key string) uint64 { return maphash.String(seed, key)&^(1<<32-1) | uint64(len(key)) }
 
 // find returns the session under key. It may be called without the lock; what
-// it finds was there between its call and its return. A session that is being
-// written it may not find, or find ended: then the lock is worth waiting for.
+// it finds was there between its call and its return. It may miss a session
+// that is being written, or find it ended: then the lock is worth waiting for.
 func (t *table) find(key string) (h held, ok bool) {
 	tag := tagOf(key)
 	slots := *t.array.Load()
