@@ -64,9 +64,9 @@ func (r *Reader) Held() int {
 	return len(r.buf) + span*cap(r.spans) + slice*(cap(r.args)+cap(r.commands))
 }
 
-// Trim gives back what the Reader holds beyond what a client needs that says
-// little. It does nothing while a part of a command is there. What Next has
-// returned must not be used any more.
+// Trim gives back what the Reader holds beyond what a quiet client needs. It
+// does nothing while a part of a command is there. What Next has returned must
+// not be used any more.
 func (r *Reader) Trim() {
 	if r.start == r.end {
 		clear(r.args[:cap(r.args)]) // the caller may hold it still, and by it the buffer
