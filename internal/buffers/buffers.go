@@ -87,9 +87,9 @@ func (b *Budget) Open(evict func()) *Holder {
 	return h
 }
 
-// Take takes n bytes more, evicting holders of more than this one has then. It
-// returns false if there are none such, or this one has been evicted: then it
-// has taken nothing. A negative n gives back and always succeeds.
+// Take takes n bytes more, evicting holders that have more than this one will.
+// It returns false if there are none, or if this holder has been evicted: then
+// it has taken nothing. A negative n gives back and always succeeds.
 func (h *Holder) Take(n int64) bool {
 	for {
 		taken, most := h.tryTake(n)

@@ -34,9 +34,9 @@ const MinRate = 240
 func earned(n int) time.Duration { return time.Duration(n) * time.Second / MinRate }
 
 // Listener returns l with connections that are closed when their other end
-// takes nothing of what is written for patience, beside what it earns. Heads of
-// requests take from a budget what is not small of them, for they are kept
-// until the request is answered.
+// takes nothing of what is written for patience, beside what it earns. Large
+// heads of requests take from a budget, for they are kept until the request is
+// answered.
 func Listener(l net.Listener, patience time.Duration, heads *buffers.Budget) net.Listener {
 	return &listener{l, patience, heads}
 }
@@ -142,8 +142,8 @@ func (c *conn) over() bool {
 // NetConn returns the connection itself, for callers that need more of it.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-// abandon has the kernel forget what was written with the connection's end. It
-// would keep it for an end that does not read.
+// abandon has the kernel forget, at the connection's end, what was written. It
+// would otherwise keep that for a client that does not read.
 func abandon(c net.Conn) {
 	for {
 		if tcp, ok := c.(interface{ SetLinger(sec int) error }); ok {
