@@ -68,7 +68,7 @@ func (b *Batch) MayWait() bool {
 // where other writes wait or are refused.
 func (b *Batch) Deletes() bool {
 	for i := range b.Commands {
-		if s := b.spec(i); s == nil || !s.Flags.Has(Write|again|blind) || s.Flags.Has(DenyOOM) {
+		if s := b.spec(i); s == nil || !s.Flags.Has(Write|idempotent|overwrites) || s.Flags.Has(DenyOOM) {
 			return false
 		}
 	}
@@ -89,7 +89,7 @@ func (b *Batch) NeedsMemory() bool {
 func (b *Batch) Buries(f func(key string)) {
 	for i, args := range b.Commands {
 		s := b.spec(i)
-		if s == nil || !s.Flags.Has(Write|blind) || s.Flags.Has(DenyOOM) {
+		if s == nil || !s.Flags.Has(Write|overwrites) || s.Flags.Has(DenyOOM) {
 			continue
 		}
 		keys, _ := s.Keys(args)

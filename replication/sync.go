@@ -60,7 +60,8 @@ func (r *Replicator) Sync(ctx context.Context, p Peer, part int) error {
 	if err != nil {
 		return err
 	}
-	// Looked up after the merge: what is now as it is at p need not go back.
+	// Looked up after the merge: a record that is now as it is at p need not go
+	// back.
 	here := lacking(r.cfg.Store.List(part), theirs)
 	refusedThere, err := r.push(ctx, p, part, here)
 	if err != nil {
@@ -151,8 +152,7 @@ type refusals struct {
 func (r refusals) plus(s refusals) refusals { return refusals{r.all + s.all, r.full + s.full} }
 
 // err is nil if there was no refusal. It wraps session.ErrFull where nothing
-// else stood in the way, so that another try is worth nothing before memory is
-// free.
+// else stood in the way: another try is of no use before memory is free.
 func (r refusals) err(what string, part int) error {
 	switch {
 	case r.all == 0:
