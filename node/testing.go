@@ -31,7 +31,7 @@ func (i Inspection) Serving() (serving [ring.Partitions]bool) {
 // Told waits as a Redis client does that asks who owns what, and returns the
 // names of the nodes that it is told of.
 func (i Inspection) Told(ctx context.Context) []string {
-	door := redisCluster(i)
+	door := i.node.cluster
 	door.Confirm(ctx)
 	return door.Topology().Table.Members()
 }
