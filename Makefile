@@ -103,7 +103,7 @@ explore: ## every order of messages, faults and time for three members' claims a
 	go run ./internal/explore -for $(FOR)
 
 soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; about an hour of one core
-	cd node/nodetest && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s
+	cd test/simulation && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s
 
 soak: ## the same with longer cuts, again and again with other seeds, for DURATION=8h
 	go run ./internal/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)

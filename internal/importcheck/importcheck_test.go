@@ -91,7 +91,6 @@ var rules = []ruling{
 	rule("internal/visits", module, "session", "internal/header", "internal/problem"),
 	rule("internal/wait"),
 	rule("node", "session", "ring", "peer", "replication", "router", "resp", "command", "internal/admit", "internal/attempt", "internal/buffers", "internal/clock", "internal/door", "internal/door/admin", "internal/door/app", "internal/door/public", "internal/events", "internal/hostcheck", "internal/member", "internal/membership", "internal/mesh", "internal/metric", "internal/owner", "internal/ownership", "internal/planted", "internal/repair", "internal/socket", "internal/visits", "internal/wait", "node/redis", memberlist, xtime),
-	rule("node/nodetest", "node", "ring", "session", memberlist),
 	rule("node/redis", "session", "ring", "resp", "command", "internal/buffers", "internal/glob", "internal/hangup", xsync),
 	rule("peer"),
 	rule("replication", "session", "peer", xtime, "internal/planted"),
@@ -99,6 +98,7 @@ var rules = []ruling{
 	rule("ring", consistent, xxhash, "internal/planted"),
 	rule("router", "ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"),
 	rule("session", xxhash, "internal/planted"),
+	rule("test/simulation", "node", "ring", "session", memberlist),
 	rule("web"),
 }
 
@@ -243,7 +243,7 @@ func TestRefused(t *testing.T) {
 		of("ring", "slices", consistent, xxhash),
 		of("replication", "sync", module+"/session", module+"/peer"),
 		of("node", module+"/internal/door/public", module+"/ring", memberlist, "golang.org/x/time/rate"),
-		of("node/nodetest", module+"/node", memberlist),
+		of("test/simulation", module+"/node", memberlist),
 		of("cmd/holdfast", module+"/node", "github.com/alecthomas/kong"),
 	} {
 		require.Empty(t, refused(rules, []listed{good}), good.ImportPath)

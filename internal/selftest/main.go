@@ -1,5 +1,5 @@
 // Command selftest shows that the tests of Holdfast find bugs. It builds the
-// simulation of whole clusters (node/nodetest) and the tests of one member
+// simulation of whole clusters (test/simulation) and the tests of one member
 // (internal/ownership and node) with the tag planted, runs all without a bug,
 // which must pass, and then with each bug of internal/planted in turn, until a
 // test fails, and prints which one:
@@ -31,7 +31,7 @@ import (
 
 // packages are tested in this order until a test fails. Those of the first have
 // bare names in the table.
-var packages = []string{"./node/nodetest", "./internal/ownership", "./node"}
+var packages = []string{"./test/simulation", "./internal/ownership", "./node"}
 
 func main() {
 	only := flag.String("bug", "", "run with this bug alone; empty runs with all, and without any")
@@ -122,7 +122,7 @@ func (t *tester) clean(ctx context.Context) error {
 // keep writes what the tests have said into a file, and returns its name. A
 // failure that depends on how goroutines were interleaved may not come again.
 func keep(output string) (name string, err error) {
-	f, err := os.CreateTemp("", "nodetest-*.txt")
+	f, err := os.CreateTemp("", "simulation-*.txt")
 	if err != nil {
 		return "", err
 	}

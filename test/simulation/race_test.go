@@ -1,6 +1,6 @@
 //go:build race
 
-package nodetest
+package simulation
 
 import "runtime"
 

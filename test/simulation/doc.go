@@ -1,4 +1,4 @@
-// Package nodetest runs clusters of whole nodes in one process, on a network
+// Package simulation runs clusters of whole nodes in one process, on a network
 // of its own and in virtual time, breaks them, and checks what they promise.
 //
 // The life of one test: it opens a bubble of testing/synctest, in which time
@@ -21,7 +21,7 @@
 // pass the next time. That is why a failure prints the schedule as it was
 // played and the history of the key, and why -count helps:
 //
-//	go test ./node/nodetest -run TestChaos -seed 17 -count 20
+//	go test ./test/simulation -run TestChaos -seed 17 -count 20
 //
 // # What the fake differs in
 //
@@ -31,4 +31,4 @@
 // long again as the cut took at most, which is how long TCP's next attempt may
 // take. A connection without anything under way ends after 30 s of a cut, as
 // Go's keep-alives find it.
-package nodetest
+package simulation

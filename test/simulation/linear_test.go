@@ -1,4 +1,4 @@
-package nodetest
+package simulation
 
 import (
 	"fmt"
@@ -102,7 +102,7 @@ func checkLinear(t *testing.T, h *History, seed uint64) {
 		result := porcupine.CheckOperationsTimeout(model, operations(calls), 30*time.Second)
 		switch result {
 		case porcupine.Illegal:
-			t.Errorf("broken: %s is not linearizable; replay with: go test ./node/nodetest -run '^%s$' -seed %d -count 10\n%s", key, t.Name(), seed, h.Dump(key))
+			t.Errorf("broken: %s is not linearizable; replay with: go test ./test/simulation -run '^%s$' -seed %d -count 10\n%s", key, t.Name(), seed, h.Dump(key))
 		case porcupine.Unknown:
 			t.Logf("%s: linearizability of %d calls was not decided in time", key, len(calls))
 		}

@@ -1,4 +1,4 @@
-package nodetest
+package simulation
 
 import (
 	"flag"
@@ -83,7 +83,7 @@ func report(t *testing.T, h *History, seed uint64) {
 	if len(complaints)+len(broken) == 0 {
 		return
 	}
-	t.Errorf("promises were broken; replay with: go test ./node/nodetest -run '^%s$' -seed %d -count 10\nfaults:\n%s", t.Name(), seed, h.Faults())
+	t.Errorf("promises were broken; replay with: go test ./test/simulation -run '^%s$' -seed %d -count 10\nfaults:\n%s", t.Name(), seed, h.Faults())
 	for _, b := range broken {
 		t.Errorf("broken: %s", b)
 	}
