@@ -88,13 +88,13 @@ bench-resp: build ## CPU time of Redis commands beside redis-server 7, one node 
 	go run ./internal/benchresp -holdfast $(CURDIR)/bin/holdfast
 
 abuse: build ## what one client or stranger can do to 500 others: ten attacks on real processes, about 6 minutes; ONLY=1,4 picks
-	go run ./internal/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT)
+	go run ./test/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT)
 
 abuse-short: build ## the same in about 2 minutes
-	go run ./internal/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT) -short
+	go run ./test/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT) -short
 
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
-	go run ./internal/chaos -seed $(SEED)
+	go run ./test/chaos -seed $(SEED)
 
 chaos-selftest: ## plant each bug of internal/planted in turn: the tests of whole clusters, or else of one member, must catch it
 	go run ./internal/selftest
@@ -106,7 +106,7 @@ soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; abo
 	cd test/simulation && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s
 
 soak: ## the same with longer cuts, again and again with other seeds, for DURATION=8h
-	go run ./internal/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)
+	go run ./test/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)
 
 # Real clients are a module of their own. Those from npm need Node.js.
 client-tests: ## real clients and session libraries at three nodes, one killed; the table goes into docs/REDIS.md

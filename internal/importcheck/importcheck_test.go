@@ -44,16 +44,12 @@ var rules = []ruling{
 	rule("cmd/...", "..."),
 	rule("command", "session", "resp", "internal/glob"),
 	rule("examples/...", "..."),
-	// Sees holdfast from outside, as a user would, and speaks its protocols.
-	rule("internal/abuse", "ring", "resp", "peer", "internal/nursery", "internal/operator", "internal/adminapi"),
 	rule("internal/adminapi"),
 	rule("internal/admit"),
 	rule("internal/alloctest"),
 	rule("internal/attempt", "session"),
 	rule("internal/benchresp"),
 	rule("internal/buffers"),
-	// Sees holdfast from outside, as a user would.
-	rule("internal/chaos", "ring", "internal/nursery", "internal/operator"),
 	rule("internal/clock"),
 	rule("internal/costtest"),
 	rule("internal/door", "internal/admit", "internal/buffers", "internal/steady"),
@@ -75,8 +71,6 @@ var rules = []ruling{
 	rule("internal/mesh", "peer", "internal/member", "internal/clock", "internal/metric", "internal/wait"),
 	rule("internal/mesh/meshtest", "peer", "ring", "internal/member", "internal/mesh", "internal/clock", "internal/metric", "internal/wait", "github.com/stretchr/testify/require"),
 	rule("internal/metric"),
-	rule("internal/nursery"),
-	rule("internal/operator", "ring", "internal/adminapi"),
 	rule("internal/owner", "session", "ring", "internal/member", "internal/mesh", "internal/ownership", "internal/clock", "internal/events", "internal/metric", "internal/wait"),
 	rule("internal/ownership", "ring", "internal/member", "internal/planted", xxhash),
 	rule("internal/ownership/explore", "ring", "internal/member", "internal/ownership", xxhash),
@@ -98,6 +92,12 @@ var rules = []ruling{
 	rule("ring", consistent, xxhash, "internal/planted"),
 	rule("router", "ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"),
 	rule("session", xxhash, "internal/planted"),
+	// Sees holdfast from outside, as a user would, and speaks its protocols.
+	rule("test/abuse", "ring", "resp", "peer", "test/internal/nursery", "test/internal/operator", "internal/adminapi"),
+	// Sees holdfast from outside, as a user would.
+	rule("test/chaos", "ring", "test/internal/nursery", "test/internal/operator"),
+	rule("test/internal/nursery"),
+	rule("test/internal/operator", "ring", "internal/adminapi"),
 	rule("test/simulation", "node", "ring", "session", memberlist),
 	rule("web"),
 }

@@ -18,8 +18,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/nursery"
-	"github.com/seed-95a32959/holdfast/internal/operator"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
+	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
 // Ports of a member, counted from its first.

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/operator"
 	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
 // Sizes of what costs much where cost grows with the square.

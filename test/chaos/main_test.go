@@ -16,7 +16,7 @@ func TestParse(t *testing.T) {
 	require.Len(t, c.scenarios, 2)
 	require.Equal(t, "partition", c.scenarios[1].name)
 	require.Equal(t, []time.Duration{5 * time.Second, 31 * time.Second}, c.cuts)
-	require.Equal(t, "go run ./internal/chaos -run partition -seed 7 -cuts 5s,31s", c.command(c.scenarios[1], 7))
+	require.Equal(t, "go run ./test/chaos -run partition -seed 7 -cuts 5s,31s", c.command(c.scenarios[1], 7))
 
 	c, err = parse(nil, os.Stderr)
 	require.NoError(t, err)

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/operator"
+	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
 const (

@@ -23,16 +23,16 @@ const (
 	exitUsage  = 2
 )
 
-const usage = `usage: go run ./internal/abuse [flags]
+const usage = `usage: go run ./test/abuse [flags]
 
 Starts three nodes and a router on loopback, has 500 ordinary users ask them, and runs one
 attack after another beside these, each against a cluster of its own. Prints for each which
 share of the users' requests was answered correctly within 250 ms, how much memory the nodes
 took, and how soon after the attack all was as before. Exits with 1 when a bar was missed.
 
-  go run ./internal/abuse -bin bin/holdfast             # all, about 6 minutes
-  go run ./internal/abuse -bin bin/holdfast -short      # all, about 2 minutes
-  go run ./internal/abuse -bin bin/holdfast -only 1,4   # these
+  go run ./test/abuse -bin bin/holdfast             # all, about 6 minutes
+  go run ./test/abuse -bin bin/holdfast -short      # all, about 2 minutes
+  go run ./test/abuse -bin bin/holdfast -only 1,4   # these
 
 It needs Linux, which has all of 127.0.0.0/8, and a machine with little else to do: a share
 that is missed without an attack is told as "machine too slow", and fails.

@@ -24,16 +24,16 @@ const (
 	exitUsage  = 2
 )
 
-const usage = `usage: go run ./internal/chaos [flags]
+const usage = `usage: go run ./test/chaos [flags]
 
 Starts real clusters on this machine, breaks them under load, and prints what was measured
 as Markdown. Exits with 1 when a promise broke, and shows the first cases in full.
 
-  go run ./internal/chaos                                 # a short round of everything
-  go run ./internal/chaos -run kill -count 200            # two hundred kills
-  go run ./internal/chaos -run join,drain,rolling,restart -reads 250000
-  go run ./internal/chaos -run partition -cuts 5s,31s,120s -require-root
-  go run ./internal/chaos -duration 2h                    # again and again, other seeds
+  go run ./test/chaos                                 # a short round of everything
+  go run ./test/chaos -run kill -count 200            # two hundred kills
+  go run ./test/chaos -run join,drain,rolling,restart -reads 250000
+  go run ./test/chaos -run partition -cuts 5s,31s,120s -require-root
+  go run ./test/chaos -duration 2h                    # again and again, other seeds
 
 Scenarios:
 `
@@ -237,7 +237,7 @@ func (c config) round(ctx context.Context, dir string, seed uint64, stdout io.Wr
 
 // command is the command line that repeats a scenario.
 func (c config) command(s scenario, seed uint64) string {
-	words := []string{"go run ./internal/chaos -run", s.name, "-seed", fmt.Sprint(seed)}
+	words := []string{"go run ./test/chaos -run", s.name, "-seed", fmt.Sprint(seed)}
 	add := func(flag string, value any) { words = append(words, "-"+flag, fmt.Sprint(value)) }
 	switch s.name {
 	case "kill", "pause":

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/operator"
+	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
 // bigValue makes a session of about 1 KB.

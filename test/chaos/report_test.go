@@ -10,7 +10,7 @@ import (
 )
 
 func TestReport(t *testing.T) {
-	r := newReport("kill: kill -9", "go run ./internal/chaos -run kill")
+	r := newReport("kill: kill -9", "go run ./test/chaos -run kill")
 	r.began, r.loads[0] = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), "0.10"
 	r.figure("kills", "%d", 5)
 	r.never("lost writes", 0, 12345, nil)
@@ -21,7 +21,7 @@ func TestReport(t *testing.T) {
 	var b strings.Builder
 	r.write(&b)
 	require.Equal(t, "\n### kill: kill -9\n\n"+
-		"`go run ./internal/chaos -run kill`, 2026-01-02 03:04, took 1m30s, load average 0.10 before and 1.50 after.\n\n"+
+		"`go run ./test/chaos -run kill`, 2026-01-02 03:04, took 1m30s, load average 0.10 before and 1.50 after.\n\n"+
 		"| | measured | promised | |\n|---|---|---|---|\n"+
 		"| kills | 5 |  |  |\n"+
 		"| lost writes | 0 of 12,345 | 0 | kept |\n"+

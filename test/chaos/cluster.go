@@ -14,9 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/internal/nursery"
-	"github.com/seed-95a32959/holdfast/internal/operator"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
+	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
 var errNotRunning = errors.New("it does not run")
