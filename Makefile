@@ -79,7 +79,7 @@ fuzz: ## fuzz each target for FUZZTIME=10s
 	done
 
 browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails where there is none, pictures go to BROWSER_OUT
-	cd internal/browsertest && go vet ./... && go test -count=1
+	cd test/browser && go vet ./... && go test -count=1
 
 resp-diff: build ## compare answers with those of redis-server 7, byte for byte (it must be installed)
 	go run ./internal/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast

@@ -1,4 +1,4 @@
-module github.com/seed-95a32959/holdfast/internal/browsertest
+module github.com/seed-95a32959/holdfast/test/browser
 
 go 1.26.0
 
