@@ -67,7 +67,7 @@ router-vectors: ## send the router's table of odd and hostile requests, and coun
 	@go test -count=1 -run '^TestVectors$$' -v ./router | awk '/^(=== |    --- PASS)/ { next } { print } /^FAIL/ { bad = 1 } END { exit bad }'
 
 bench-router: ## measure the router beside HAProxy and nginx (needs wrk, haproxy and nginx), on ten ports from PORT=24800 on
-	go run ./internal/routerbench -base-port $(PORT)
+	go run ./test/bench/router -base-port $(PORT)
 
 # One package and one target at a time, which is all that go test -fuzz takes.
 fuzz: ## fuzz each target for FUZZTIME=10s
@@ -82,10 +82,10 @@ browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails 
 	cd test/browser && go vet ./... && go test -count=1
 
 resp-diff: build ## compare answers with those of redis-server 7, byte for byte (it must be installed)
-	go run ./internal/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast
+	go run ./test/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast
 
 bench-resp: build ## CPU time of Redis commands beside redis-server 7, one node and three (it and redis-benchmark must be installed)
-	go run ./internal/benchresp -holdfast $(CURDIR)/bin/holdfast
+	go run ./test/bench/resp -holdfast $(CURDIR)/bin/holdfast
 
 abuse: build ## what one client or stranger can do to 500 others: ten attacks on real processes, about 6 minutes; ONLY=1,4 picks
 	go run ./test/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT)

@@ -48,7 +48,6 @@ var rules = []ruling{
 	rule("internal/admit"),
 	rule("internal/alloctest"),
 	rule("internal/attempt", "session"),
-	rule("internal/benchresp"),
 	rule("internal/buffers"),
 	rule("internal/clock"),
 	rule("internal/costtest"),
@@ -77,8 +76,6 @@ var rules = []ruling{
 	rule("internal/planted"),
 	rule("internal/problem"),
 	rule("internal/repair", "session", "ring", "replication", "internal/member", "internal/mesh", "internal/owner", "internal/ownership", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted", xsync),
-	rule("internal/respdiff", "resp", "internal/exchange"),
-	rule("internal/routerbench", "ring", "router"),
 	rule("internal/selftest", "internal/planted"),
 	rule("internal/socket"),
 	rule("internal/steady", xsys, "internal/buffers"),
@@ -94,10 +91,13 @@ var rules = []ruling{
 	rule("session", xxhash, "internal/planted"),
 	// Sees holdfast from outside, as a user would, and speaks its protocols.
 	rule("test/abuse", "ring", "resp", "peer", "test/internal/nursery", "test/internal/operator", "internal/adminapi"),
+	rule("test/bench/resp"),
+	rule("test/bench/router", "ring", "router"),
 	// Sees holdfast from outside, as a user would.
 	rule("test/chaos", "ring", "test/internal/nursery", "test/internal/operator"),
 	rule("test/internal/nursery"),
 	rule("test/internal/operator", "ring", "internal/adminapi"),
+	rule("test/respdiff", "resp", "internal/exchange"),
 	rule("test/simulation", "node", "ring", "session", memberlist),
 	rule("web"),
 }

@@ -4,9 +4,9 @@
 // gives its answer and the reason; any other difference fails. See package
 // internal/exchange for the form of a script.
 //
-//	go run ./internal/respdiff -redis redis-server -holdfast bin/holdfast
-//	go run ./internal/respdiff -redis 127.0.0.1:6379 -holdfast 127.0.0.1:8092
-//	go run ./internal/respdiff -redis redis-server -write testdata/resp/new.txt
+//	go run ./test/respdiff -redis redis-server -holdfast bin/holdfast
+//	go run ./test/respdiff -redis 127.0.0.1:6379 -holdfast 127.0.0.1:8092
+//	go run ./test/respdiff -redis redis-server -write testdata/resp/new.txt
 //
 // A server is given by its address, or by its program, which is then started
 // with ports that are free and stopped at the end. It must be empty, and is

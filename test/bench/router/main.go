@@ -1,9 +1,15 @@
-// Command routerbench measures what the router costs beside HAProxy and nginx doing the same: pinning each user, named by X-User-ID, to one of three
-// backends by consistent hashing.
+// Command router measures what the router costs beside HAProxy and nginx doing
+// the same: pinning each user, named by X-User-ID, to one of three backends by
+// consistent hashing.
 //
-// For each proxy, one after another on the same machine: wrk with 50 connections and random users, and the processor time (user and system, from /proc) that the
-// proxy's processes took, per million requests; and the median time of a request on one connection, less that of the same request sent to a backend
-// directly. Backends are one nginx with three ports. It needs wrk, nginx and haproxy, and says so when one is missing.
+//	go run ./test/bench/router
+//
+// For each proxy, one after another on the same machine: wrk with 50
+// connections and random users, and the processor time (user and system, from
+// /proc) that the proxy's processes took, per million requests; and the median
+// time of a request on one connection, less that of the same request sent to a
+// backend directly. Backends are one nginx with three ports. It needs wrk,
+// nginx and haproxy, and says so when one is missing.
 package main
 
 import (
@@ -28,7 +34,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "routerbench:", err)
+		fmt.Fprintln(os.Stderr, "bench/router:", err)
 		os.Exit(1)
 	}
 }

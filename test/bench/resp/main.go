@@ -1,11 +1,11 @@
-// Command benchresp compares what the Redis door costs with what redis-server
+// Command resp compares what the Redis door costs with what redis-server
 // costs: CPU time of all server processes for a million commands, which says
 // more on a busy machine than the rate does. It starts redis-server, one node,
 // and three nodes with two copies, each on loopback ports of its own and with
 // nothing on disk, and runs redis-benchmark against each by turns, so that what
 // disturbs one disturbs all. It ends what it has started, and nothing else.
 //
-//	go run ./internal/benchresp -holdfast bin/holdfast
+//	go run ./test/bench/resp -holdfast bin/holdfast
 //
 // redis-server and redis-benchmark of Redis 7 must be installed (Debian:
 // redis-server, redis-tools).
@@ -48,7 +48,7 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, o.limit)
 	defer cancel()
 	if err := o.run(ctx, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "benchresp:", err)
+		fmt.Fprintln(os.Stderr, "bench/resp:", err)
 		os.Exit(1)
 	}
 }
