@@ -97,10 +97,10 @@ chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processe
 	go run ./test/chaos -seed $(SEED)
 
 chaos-selftest: ## plant each bug of internal/planted in turn: the tests of whole clusters, or else of one member, must catch it
-	go run ./internal/selftest
+	go run ./test/selftest
 
 explore: ## every order of messages, faults and time for three members' claims and leases, within bounds, for FOR=2m
-	go run ./internal/explore -for $(FOR)
+	go run ./test/explore -for $(FOR)
 
 soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; about an hour of one core
 	cd test/simulation && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s

@@ -58,7 +58,6 @@ var rules = []ruling{
 	rule("internal/door/public", "router", "ring", "session", "internal/door", "internal/door/api", "internal/attempt", "internal/member", "internal/ownership", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/metric"),
 	rule("internal/events", "internal/wait"),
 	rule("internal/exchange", "resp"),
-	rule("internal/explore", "internal/ownership/explore"),
 	rule("internal/glob"),
 	rule("internal/hangup", xsys),
 	rule("internal/header"),
@@ -76,7 +75,6 @@ var rules = []ruling{
 	rule("internal/planted"),
 	rule("internal/problem"),
 	rule("internal/repair", "session", "ring", "replication", "internal/member", "internal/mesh", "internal/owner", "internal/ownership", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted", xsync),
-	rule("internal/selftest", "internal/planted"),
 	rule("internal/socket"),
 	rule("internal/steady", xsys, "internal/buffers"),
 	rule("internal/visits", module, "session", "internal/header", "internal/problem"),
@@ -95,9 +93,11 @@ var rules = []ruling{
 	rule("test/bench/router", "ring", "router"),
 	// Sees holdfast from outside, as a user would.
 	rule("test/chaos", "ring", "test/internal/nursery", "test/internal/operator"),
+	rule("test/explore", "internal/ownership/explore"),
 	rule("test/internal/nursery"),
 	rule("test/internal/operator", "ring", "internal/adminapi"),
 	rule("test/respdiff", "resp", "internal/exchange"),
+	rule("test/selftest", "internal/planted"),
 	rule("test/simulation", "node", "ring", "session", memberlist),
 	rule("web"),
 }

@@ -4,8 +4,8 @@
 // which must pass, and then with each bug of internal/planted in turn, until a
 // test fails, and prints which one:
 //
-//	go run ./internal/selftest
-//	go run ./internal/selftest -bug no-rejoin
+//	go run ./test/selftest
+//	go run ./test/selftest -bug no-rejoin
 //
 // The simulation comes first: the random schedules, then the scenarios. Only a
 // bug that it misses is looked for in the tests of one member, whose names are

@@ -1,9 +1,9 @@
 // Command explore tries every order of messages, faults and time for a few
 // members, within bounds, and says whether what claims and leases promise held:
 //
-//	go run ./internal/explore
-//	go run ./internal/explore -for 10m -only freeze
-//	go run ./internal/explore -try "members=4 mode=majority freezes=2 claims=1 ticks=5"
+//	go run ./test/explore
+//	go run ./test/explore -for 10m -only freeze
+//	go run ./test/explore -try "members=4 mode=majority freezes=2 claims=1 ticks=5"
 //
 // A promise that broke is printed with the shortest way there, as a scenario for
 // internal/ownership/testdata. It exits with 1 unless all that broke is in
