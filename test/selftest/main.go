@@ -1,8 +1,8 @@
 // Command selftest shows that the tests of Holdfast find bugs. It builds the
 // simulation of whole clusters (test/simulation) and the tests of one member
-// (internal/ownership and node) with the tag planted, runs all without a bug,
-// which must pass, and then with each bug of internal/planted in turn, until a
-// test fails, and prints which one:
+// (see packages) with the tag planted, runs all without a bug, which must pass,
+// and then with each bug of internal/planted in turn, until a test fails, and
+// prints which one:
 //
 //	go run ./test/selftest
 //	go run ./test/selftest -bug no-rejoin
@@ -30,8 +30,20 @@ import (
 )
 
 // packages are tested in this order until a test fails. Those of the first have
-// bare names in the table.
-var packages = []string{"./test/simulation", "./internal/ownership", "./node"}
+// bare names in the table. The others test one member; each package that holds
+// a planted bug is among them.
+var packages = []string{
+	"./test/simulation",
+	"./internal/ownership",
+	"./internal/owner",
+	"./internal/repair",
+	"./internal/member",
+	"./internal/membership",
+	"./replication",
+	"./session",
+	"./ring",
+	"./node",
+}
 
 func main() {
 	only := flag.String("bug", "", "run with this bug alone; empty runs with all, and without any")
