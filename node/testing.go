@@ -9,7 +9,7 @@ import (
 )
 
 // Inspection looks into a node from outside. It is for tests of whole clusters
-// (package nodetest); a running member uses none of it.
+// (package simulation); a running member uses none of it.
 type Inspection struct{ node *Node }
 
 // Inspect returns a look into the node.

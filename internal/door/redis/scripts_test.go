@@ -13,7 +13,7 @@ import (
 )
 
 // TestAnswersAreThoseOfRedis plays the scripts that were recorded with
-// redis-server to the door of one node. internal/respdiff plays them to both.
+// redis-server to the door of one node. test/respdiff plays them to both.
 func TestAnswersAreThoseOfRedis(t *testing.T) {
 	files, err := filepath.Glob("../../../testdata/resp/*.txt")
 	require.NoError(t, err)
