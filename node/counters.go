@@ -11,7 +11,7 @@ func (n *Node) countMember(put metric.Put) {
 
 	apiHosts, apiSites := n.apiGuard.Refused()
 	adminHosts, adminSites := n.operator.Refused()
-	put("refused_hosts", "HTTP requests refused at the session API and the operator's door because their Host is not one of the names of -http-host or -admin-host.", apiHosts+adminHosts)
+	put("refused_hosts", "HTTP requests refused at the session API and the operator's endpoint because their Host is not one of the names of -http-host or -admin-host.", apiHosts+adminHosts)
 	put("refused_sites", "HTTP requests refused there because the page of another site has sent them.", apiSites+adminSites)
 
 	put("gossip_refused", "Packets and connections of gossip that no member of this cluster sends; gossip_refused_by_reason_total says more.", total(n.members.Refused()))

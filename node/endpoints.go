@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -42,23 +41,23 @@ func (n *Node) serveHTTP(public []net.Listener, admin net.Listener) {
 func (n *Node) serveOn(serve func(net.Listener) error, l net.Listener) {
 	n.group.Go(func() {
 		if err := serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) && n.ctx.Err() == nil {
-			n.log.Error("http door closed", "address", l.Addr(), "error", err)
+			n.log.Error("http endpoint closed", "address", l.Addr(), "error", err)
 		}
 	})
 }
 
-// listenUnix opens the Unix socket that the named flag has asked for, or none
+// listenUnix opens the Unix socket that the named field has asked for, or none
 // where path is empty.
-func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listener, error) {
+func (n *Node) listenUnix(ctx context.Context, field, path string) ([]net.Listener, error) {
 	if path == "" {
 		return nil, nil
 	}
 	l, err := socket.Listen(ctx, path)
 	switch {
 	case errors.Is(err, socket.ErrAbstract), errors.Is(err, socket.ErrFile):
-		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
+		return nil, &FieldError{Field: field, Value: path, Reason: err.Error(), Err: err}
 	case err != nil:
-		return nil, cannotListen("unix", flag, path, err)
+		return nil, cannotListen("unix", field, path, err)
 	}
 	n.listeners = append(n.listeners, l)
 	return []net.Listener{l}, nil

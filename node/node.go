@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,7 +94,7 @@ var ErrStopped = errors.New("node has stopped")
 
 // Start runs a member: when it returns, the member listens on all its
 // addresses, has joined the cluster if a seed answered, and takes part. Its
-// errors name the flag that was wrong. The end of ctx stops the member at once;
+// errors name the field that was wrong, see [FieldError]. The end of ctx stops the member at once;
 // [Node.Shutdown] hands over first.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
@@ -210,33 +209,33 @@ func (n *Node) open(ctx context.Context) error {
 	var err error
 	cfg := &n.cfg
 	own := Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String(), Secret: n.ownSecretTag()}
-	httpListener, err := n.listen(ctx, "http", cfg.HTTP, &own.HTTP)
+	httpListener, err := n.listen(ctx, "HTTP", cfg.HTTP, &own.HTTP)
 	if err != nil {
 		return err
 	}
-	adminListener, err := n.listen(ctx, "admin", cfg.Admin, &own.Admin)
+	adminListener, err := n.listen(ctx, "Admin", cfg.Admin, &own.Admin)
 	if err != nil {
 		return err
 	}
 	var peerListener net.Listener
 	if cfg.Role == RoleNode {
-		if peerListener, err = n.listen(ctx, "peer", cfg.Peer, &own.Peer); err != nil {
+		if peerListener, err = n.listen(ctx, "Peer", cfg.Peer, &own.Peer); err != nil {
 			return err
 		}
 	}
-	clients, err := n.listenUnix(ctx, "http-unix", cfg.HTTPUnix)
+	clients, err := n.listenUnix(ctx, "HTTPUnix", cfg.HTTPUnix)
 	if err != nil {
 		return err
 	}
 	clients = append(clients, httpListener)
 	var respListeners []net.Listener
 	if n.redis != nil {
-		if respListeners, err = n.listenUnix(ctx, "resp-unix", cfg.RESPUnix); err != nil {
+		if respListeners, err = n.listenUnix(ctx, "RESPUnix", cfg.RESPUnix); err != nil {
 			return err
 		}
 	}
 	if n.redis != nil && cfg.RESP != "" {
-		l, err := n.listen(ctx, "resp", cfg.RESP, &own.RESP)
+		l, err := n.listen(ctx, "RESP", cfg.RESP, &own.RESP)
 		if err != nil {
 			return err
 		}
@@ -398,7 +397,7 @@ func defaultAdvertise(cfg Config) (string, error) {
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return "", fmt.Errorf("-advertise: none given and the interfaces cannot be read: %w", err)
+		return "", &FieldError{Field: "Advertise", Reason: "none given and the interfaces cannot be read: " + err.Error(), Err: err}
 	}
 	return firstReachable(addrs), nil
 }

@@ -27,7 +27,7 @@ func (n *Node) membersConfig() membership.Config {
 	return membership.Config{
 		Self: n.id, Params: cfg.ringParams(), Cluster: cfg.Cluster, Address: cfg.Gossip, Advertise: cfg.Advertise, Keys: cfg.GossipKeys, Seeds: cfg.Join,
 		Transport:    func(address string) (memberlist.Transport, error) { return cfg.Network.Gossip(address) },
-		CannotListen: func(err error) error { return cannotListen("tcp", "gossip", cfg.Gossip, err) },
+		CannotListen: func(err error) error { return cannotListen("tcp", "Gossip", cfg.Gossip, err) },
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },
 		Answers:      func(ctx context.Context, id ID, address string) bool { return n.mesh.Answers(ctx, id, address) },
 		Changed:      n.viewChanged,
