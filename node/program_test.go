@@ -288,7 +288,7 @@ func TestHandlerMounts(t *testing.T) {
 	cfg := loopbackConfig("other") // which has Demo
 	cfg.Handler = loginApp()
 	_, err := Start(t.Context(), cfg)
-	require.ErrorContains(t, err, "handler: cannot be used with")
+	require.ErrorContains(t, err, "Config.Handler: cannot be used with")
 }
 
 // All reads what every node owns, once each, from any node.
