@@ -67,7 +67,7 @@ router-vectors: ## send the router's table of odd and hostile requests, and coun
 	@go test -count=1 -run '^TestVectors$$' -v ./router | awk '/^(=== |    --- PASS)/ { next } { print } /^FAIL/ { bad = 1 } END { exit bad }'
 
 bench-router: ## measure the router beside HAProxy and nginx (needs wrk, haproxy and nginx), on ten ports from PORT=24800 on
-	go run ./internal/routerbench -base-port $(PORT)
+	go run ./test/bench/router -base-port $(PORT)
 
 # One package and one target at a time, which is all that go test -fuzz takes.
 fuzz: ## fuzz each target for FUZZTIME=10s
@@ -79,34 +79,34 @@ fuzz: ## fuzz each target for FUZZTIME=10s
 	done
 
 browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails where there is none, pictures go to BROWSER_OUT
-	cd internal/browsertest && go vet ./... && go test -count=1
+	cd test/browser && go vet ./... && go test -count=1
 
 resp-diff: build ## compare answers with those of redis-server 7, byte for byte (it must be installed)
-	go run ./internal/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast
+	go run ./test/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast
 
 bench-resp: build ## CPU time of Redis commands beside redis-server 7, one node and three (it and redis-benchmark must be installed)
-	go run ./internal/benchresp -holdfast $(CURDIR)/bin/holdfast
+	go run ./test/bench/resp -holdfast $(CURDIR)/bin/holdfast
 
 abuse: build ## what one client or stranger can do to 500 others: ten attacks on real processes, about 6 minutes; ONLY=1,4 picks
-	go run ./internal/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT)
+	go run ./test/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT)
 
 abuse-short: build ## the same in about 2 minutes
-	go run ./internal/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT) -short
+	go run ./test/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT) -short
 
 chaos: ## kill, pause, restart, join, drain, roll, log out and cut real processes (root for the cuts)
-	go run ./internal/chaos -seed $(SEED)
+	go run ./test/chaos -seed $(SEED)
 
 chaos-selftest: ## plant each bug of internal/planted in turn: the tests of whole clusters, or else of one member, must catch it
-	go run ./internal/selftest
+	go run ./test/selftest
 
 explore: ## every order of messages, faults and time for three members' claims and leases, within bounds, for FOR=2m
-	go run ./internal/explore -for $(FOR)
+	go run ./test/explore -for $(FOR)
 
 soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes; about an hour of one core
-	cd node/nodetest && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s
+	cd test/simulation && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s
 
 soak: ## the same with longer cuts, again and again with other seeds, for DURATION=8h
-	go run ./internal/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)
+	go run ./test/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)
 
 # Real clients are a module of their own. Those from npm need Node.js.
 client-tests: ## real clients and session libraries at three nodes, one killed; the table goes into docs/REDIS.md

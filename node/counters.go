@@ -40,8 +40,8 @@ func (n *Node) countNode(put metric.Put) {
 
 	put("refused_peers", "Connections refused at the peer port; peer_refused_total says why.", total(n.mesh.Refusals()))
 	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", n.dispatcher.Unlogged())
-	put("messages_untold", "Published messages that a member could not be told in time.", n.pubsub.untold.Load())
-	put("key_events_dropped", "Keyspace events for which the queue had no room.", n.pubsub.dropped.Load())
+	put("messages_untold", "Published messages that a member could not be told in time.", n.pubsub.Untold())
+	put("key_events_dropped", "Keyspace events for which the queue had no room.", n.pubsub.Dropped())
 }
 
 func total(byReason map[string]int64) (n int64) {

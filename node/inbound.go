@@ -29,9 +29,9 @@ func (h inbound) Serve(r *peer.Request) {
 	case mesh.TypeEvents:
 		mesh.Answer(r)(n.operator.ServeEvents(r.Payload))
 	case mesh.TypePublish:
-		mesh.Answer(r)(n.pubsub.serve(r.Payload))
+		mesh.Answer(r)(n.pubsub.Serve(r.Payload))
 	case mesh.TypeWait:
-		n.mesh.AtOnce(r, false, func() { mesh.Answer(r)(n.serveWait(r.Context(), r.Payload)) })
+		n.mesh.AtOnce(r, false, func() { mesh.Answer(r)(n.cluster.ServeWait(r.Context(), r.Payload)) })
 	default:
 		reply, rest, err := n.replicator.ServeNow(r.Type, r.Payload)
 		if rest == nil {

@@ -22,6 +22,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
+	"github.com/seed-95a32959/holdfast/internal/door/redis"
+	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
@@ -29,9 +31,9 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/pubsub"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/wait"
-	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -62,9 +64,9 @@ type Node struct {
 	events     *events.Log
 	counts     *metric.Set     // all that is counted here, for those who show it
 	operator   *admin.Endpoint // what operators ask
-	pubsub     *pubsub
-	redis      *redis.Server // nil without -resp
-	topology   atomic.Pointer[shownTopology]
+	pubsub     *pubsub.PubSub
+	cluster    *rediscluster.Cluster // as the Redis endpoint sees it
+	redis      *redis.Server         // nil without -resp
 
 	ctx     context.Context // ends with the node; its cause says why
 	cancel  context.CancelCauseFunc
@@ -134,7 +136,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.counts = new(metric.Set)
 	n.counts.Func(n.countMember)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.pubsub = newPubsub(n)
+	n.pubsub = pubsub.New(n.View)
 	var err error
 	if cfg.Role == RoleNode {
 		if err = n.openStore(); err != nil {
@@ -153,6 +155,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.dispatcher = dispatch.New(n.dispatchConfig())
 	if cfg.Role == RoleNode {
 		n.counts.Func(n.countNode)
+		n.cluster = rediscluster.New(n.clusterConfig())
 		n.openRedis()
 	}
 	n.operator = admin.New(n.adminConfig())
@@ -165,7 +168,7 @@ func (n *Node) openRedis() {
 	if cfg.RESP != "" || cfg.RESPUnix != "" {
 		n.redis = newRedis(n)
 		n.counts.Func(n.countRedis)
-		n.pubsub.local = n.redis
+		n.pubsub.SetLocal(n.redis)
 	}
 }
 
@@ -275,7 +278,7 @@ func (n *Node) run() {
 		n.events.Run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.dispatcher.WatchLag, n.pubsub.run)
+		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.dispatcher.WatchLag, n.pubsub.Run)
 		if n.sidecar != nil {
 			loops = append(loops, n.sidecar.Watch)
 		}
@@ -330,7 +333,7 @@ func (n *Node) viewChanged(last, view *View) {
 	if n.cfg.Role == RoleNode {
 		n.syncSenders(view)
 	}
-	n.pubsub.viewChanged()
+	n.pubsub.SetView()
 	n.compareSecrets(view)
 	if last.Table.Fingerprint() != view.Table.Fingerprint() {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())

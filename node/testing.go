@@ -9,7 +9,7 @@ import (
 )
 
 // Inspection looks into a node from outside. It is for tests of whole clusters
-// (package nodetest); a running member uses none of it.
+// (package simulation); a running member uses none of it.
 type Inspection struct{ node *Node }
 
 // Inspect returns a look into the node.
@@ -31,7 +31,7 @@ func (i Inspection) Serving() (serving [ring.Partitions]bool) {
 // Told waits as a Redis client does that asks who owns what, and returns the
 // names of the nodes that it is told of.
 func (i Inspection) Told(ctx context.Context) []string {
-	door := redisCluster(i)
+	door := i.node.cluster
 	door.Confirm(ctx)
 	return door.Topology().Table.Members()
 }

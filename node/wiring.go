@@ -11,6 +11,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
+	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -65,11 +66,18 @@ func (n *Node) dispatchConfig() dispatch.Config {
 	}
 }
 
+func (n *Node) clusterConfig() rediscluster.Config {
+	return rediscluster.Config{
+		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Dispatcher: n.dispatcher, Mesh: n.mesh, PubSub: n.pubsub,
+		Copies: n.cfg.Copies, MemoryLimit: n.cfg.MemoryLimit, Clock: n.clock, Pulse: &n.pulse, Context: n.ctx,
+	}
+}
+
 func (n *Node) meshConfig() mesh.Config {
 	cfg := &n.cfg
 	return mesh.Config{
 		Self: peer.Identity{
-			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, Params: cfg.ringParams().String(),
+			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, OldestWire: member.WireOldest, Params: cfg.ringParams().String(),
 		},
 		Dial: n.dialPeer, Limits: frameLimits, Members: n.members, Handler: inbound{n}, Sections: n.sections,
 		Connected: func(id ID) {
@@ -85,7 +93,7 @@ func (n *Node) meshConfig() mesh.Config {
 // be used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
-		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.section(), n.repairer.RoomSection(), n.owner.Section(m),
+		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.owner.Section(m),
 	}
 }
 

@@ -92,11 +92,12 @@ func (e *RemoteError) Error() string { return "peer answered: " + e.Text }
 // Identity is what a member tells about itself when a link opens. Each string
 // is at most 1,024 bytes.
 type Identity struct {
-	Cluster string // name of the cluster
-	Name    string // name in the ring
-	Boot    string // random per process start: a new boot is a new, empty member
-	Role    string // "node" or "router"
-	Wire    int    // version of the payloads, 0 to 65,535
+	Cluster    string // name of the cluster
+	Name       string // name in the ring
+	Boot       string // random per process start: a new boot is a new, empty member
+	Role       string // "node" or "router"
+	Wire       int    // newest version of the payloads that it speaks, 0 to 65,535
+	OldestWire int    // oldest version of them, at most Wire
 	// Parameters of the ring that all members must share, as ring.Params.String
 	// prints them.
 	Params string

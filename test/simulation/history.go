@@ -1,0 +1,271 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// Outcome is what a client knows when its call has ended.
+type Outcome int
+
+const (
+	// OK calls were answered; what they wrote was written.
+	OK Outcome = iota + 1
+	// Missing and Deleted calls were told that there is no such session.
+	Missing
+	Deleted
+	// Refused calls were told that nothing was changed.
+	Refused
+	// Unknown calls may have had their effect, or may still have it: the door
+	// broke, or said that it does not know.
+	Unknown
+)
+
+func (o Outcome) String() string {
+	return [...]string{"?", "ok", "missing", "deleted", "refused", "unknown"}[o]
+}
+
+// Call is one operation of one worker.
+type Call struct {
+	Worker  int
+	Door    string // the host whose node was asked
+	Key     string
+	Kind    session.Kind
+	Ack     session.Ack
+	Value   int  // what a write writes; each value of a key is written once
+	Creates bool // a create on purpose, which a tombstone lets through
+	Saves   bool // a put without conditions, which creates what is not known
+	Began   time.Duration
+	Ended   time.Duration // since the cluster was made; for ever if Unknown
+
+	Outcome     Outcome
+	Got         int           // what a read has read
+	Served      string        // the host that has run it, if the answer says so
+	Stamped     time.Duration // when that was by its clock, to the millisecond; 0 unless a write was acknowledged
+	Created     bool
+	Degraded    bool
+	Unconfirmed bool
+	Nothing     bool // a delete that found no session
+	Err         string
+}
+
+// String writes one line of a history.
+func (c Call) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%11v %11v w%d %-7s %-6s %-7s %s", c.Began, c.Ended, c.Worker, c.Door, c.Kind, c.Ack, c.Outcome)
+	switch {
+	case c.Kind == session.Put || c.Kind == session.Patch:
+		fmt.Fprintf(&b, " wrote %d", c.Value)
+	case c.Kind == session.Get && c.Outcome == OK:
+		fmt.Fprintf(&b, " read %d", c.Got)
+	}
+	for _, flag := range []struct {
+		on   bool
+		name string
+	}{{c.Created, "created"}, {c.Degraded, "degraded"}, {c.Unconfirmed, "unconfirmed"}, {c.Nothing, "of nothing"}} {
+		if flag.on {
+			b.WriteString(" " + flag.name)
+		}
+	}
+	if c.Served != "" {
+		b.WriteString(" by " + c.Served)
+	}
+	if c.Err != "" {
+		b.WriteString(": " + c.Err)
+	}
+	return b.String()
+}
+
+// Fault is something that was done to the cluster.
+type Fault struct {
+	At   time.Duration
+	What string // kill, start, drain, pause, cut, …
+	Host string
+	More string
+	Lag  time.Duration // of the copies of what the host's node had acknowledged
+}
+
+func (f Fault) String() string {
+	return strings.TrimRight(fmt.Sprintf("%11v %s %s %s", f.At, f.What, f.Host, f.More), " ")
+}
+
+// window is a time during which sides of the cluster could not reach each
+// other, or had not yet agreed again.
+type window struct{ from, to time.Duration }
+
+// History is what happened in a run: calls, faults, and broken promises found
+// on the way.
+type History struct {
+	began time.Time
+
+	mu      sync.Mutex // guards what follows
+	calls   []Call
+	faults  []Fault
+	windows []window
+	broken  []string
+	steps   map[string]int // steps of schedules that were played, by kind
+	quiet   time.Duration
+}
+
+// forever is the end of calls of which the answer never came.
+const forever = time.Duration(1<<63 - 1)
+
+// maxBroken bounds how many broken promises are told of.
+const maxBroken = 10
+
+func newHistory(began time.Time) *History { return &History{began: began, steps: make(map[string]int)} }
+
+func (h *History) add(c Call) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = append(h.calls, c)
+}
+
+func (h *History) fault(what, host, more string) {
+	h.addFault(Fault{What: what, Host: host, More: more})
+}
+
+func (h *History) addFault(f Fault) {
+	f.At = time.Since(h.began)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.faults = append(h.faults, f)
+}
+
+func (h *History) noteStep(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.steps[what]++
+}
+
+func (h *History) noteQuiet(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.quiet += d
+}
+
+// split opens a window during which order is not promised; rejoined closes it.
+func (h *History) split() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.windows = append(h.windows, window{time.Since(h.began), forever})
+}
+
+func (h *History) rejoined() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.windows[len(h.windows)-1].to = time.Since(h.began)
+}
+
+// splitNow says whether a window is open.
+func (h *History) splitNow() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.windows) > 0 && h.windows[len(h.windows)-1].to == forever
+}
+
+// Break records a broken promise.
+func (h *History) Break(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.broken) < maxBroken {
+		h.broken = append(h.broken, fmt.Sprintf("%v: ", time.Since(h.began))+fmt.Sprintf(format, args...))
+	}
+}
+
+// Broken returns the broken promises.
+func (h *History) Broken() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.broken)
+}
+
+// Calls returns the calls of every key, in the order in which they began.
+func (h *History) Calls() map[string][]Call {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	byKey := make(map[string][]Call)
+	for _, c := range h.calls {
+		byKey[c.Key] = append(byKey[c.Key], c)
+	}
+	for _, calls := range byKey {
+		slices.SortStableFunc(calls, func(a, b Call) int { return int(a.Began - b.Began) })
+	}
+	return byKey
+}
+
+// Faults writes what was done to the cluster, a line each.
+func (h *History) Faults() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var b strings.Builder
+	for _, f := range h.faults {
+		fmt.Fprintln(&b, f)
+	}
+	return b.String()
+}
+
+// Tally is what a run consisted of.
+type Tally struct {
+	Time    time.Duration // of the cluster's life
+	Quiet   time.Duration // of that, without faults and with few calls
+	Calls   int
+	Logouts int            // deletes that were acknowledged in full
+	Faults  map[string]int // by kind of step
+}
+
+// Add adds up.
+func (t *Tally) Add(o Tally) {
+	t.Time, t.Quiet, t.Calls, t.Logouts = t.Time+o.Time, t.Quiet+o.Quiet, t.Calls+o.Calls, t.Logouts+o.Logouts
+	if t.Faults == nil {
+		t.Faults = make(map[string]int)
+	}
+	for what, n := range o.Faults {
+		t.Faults[what] += n
+	}
+}
+
+func (t Tally) String() string {
+	var faults []string
+	sum := 0
+	for _, what := range slices.Sorted(maps.Keys(t.Faults)) {
+		faults = append(faults, fmt.Sprintf("%d %s", t.Faults[what], what))
+		sum += t.Faults[what]
+	}
+	return fmt.Sprintf("%.2f days of cluster time, %.2f of them quiet; %d calls, %d logouts; %d faults: %s",
+		t.Time.Hours()/24, t.Quiet.Hours()/24, t.Calls, t.Logouts, sum, strings.Join(faults, ", "))
+}
+
+// Tally counts what has happened until now.
+func (h *History) Tally() Tally {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := Tally{Time: time.Since(h.began), Quiet: h.quiet, Calls: len(h.calls), Faults: maps.Clone(h.steps)}
+	for _, c := range h.calls {
+		if c.Kind == session.Delete && c.Outcome == OK && !c.Unconfirmed && strings.HasPrefix(c.Key, logouts) {
+			t.Logouts++
+		}
+	}
+	return t
+}
+
+// Summary counts the calls by outcome.
+func (h *History) Summary() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var n [Unknown + 1]int
+	for _, c := range h.calls {
+		n[c.Outcome]++
+	}
+	var parts []string
+	for o := OK; o <= Unknown; o++ {
+		parts = append(parts, fmt.Sprintf("%d %s", n[o], o))
+	}
+	return fmt.Sprintf("%d calls: %s; %d faults", len(h.calls), strings.Join(parts, ", "), len(h.faults))
+}

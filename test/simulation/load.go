@@ -1,0 +1,362 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// The keys of a load fall into four families, each of which tests one promise:
+//
+//   - counter-*: one worker writes 1, 2, 3, … with ack=replica, all read. No
+//     read may be behind what was acknowledged before it began.
+//   - async-*: the same with ack=async, where what was acknowledged just before
+//     its owner crashed may be lost.
+//   - register-*: all write, delete and read with ack=replica, for the check of
+//     linearizability.
+//   - logout-*: created, used, deleted, twice if that was not confirmed, and
+//     then saved late and read for the rest of the run.
+const (
+	counters  = "counter-"
+	asyncs    = "async-"
+	registers = "register-"
+	logouts   = "logout-"
+)
+
+const (
+	// callTimeout is how long a client waits; it is over what a node itself
+	// takes at most to answer.
+	callTimeout = 8 * time.Second
+	thinkMin    = 2 * time.Millisecond
+	thinkMax    = 40 * time.Millisecond
+	// stayAtDoor is the share of calls that a worker makes where it made the
+	// last one.
+	stayAtDoor  = 0.8
+	easeFactor  = 100 // how much longer workers think while it is quiet
+	logoutsKept = 64  // how many ended sessions are read and saved late
+	valueField  = "n"
+)
+
+// LoadOptions says how many clients there are, and on how many keys. Zero
+// fields mean the defaults.
+type LoadOptions struct {
+	Workers   int    // 6
+	Counters  int    // for each worker: 2
+	Asyncs    int    // for each worker: 2
+	Registers int    // in all: 3
+	Family    string // all calls are to keys of this one; empty for all families
+}
+
+// Load is a number of workers, each a client that makes one call after another.
+type Load struct {
+	LoadOptions
+	cluster *Cluster
+	seed    uint64
+	values  atomic.Int64 // of registers: no two writes write the same
+	eased   atomic.Bool
+	stopped chan struct{}
+	running sync.WaitGroup
+
+	mu    sync.Mutex // guards ended
+	ended []string   // logged out sessions, the last logoutsKept
+}
+
+// Load starts clients. Stop ends them.
+func (c *Cluster) Load(o LoadOptions) *Load {
+	for _, d := range []struct {
+		n     *int
+		value int
+	}{{&o.Workers, 6}, {&o.Counters, 2}, {&o.Asyncs, 2}, {&o.Registers, 3}} {
+		if *d.n == 0 {
+			*d.n = d.value
+		}
+	}
+	l := &Load{LoadOptions: o, cluster: c, seed: c.options.Seed, stopped: make(chan struct{})}
+	for i := range l.Workers {
+		w := &worker{load: l, id: i, random: rand.New(rand.NewPCG(l.seed, 100+uint64(i))), written: make(map[string]int)}
+		l.running.Go(w.run)
+	}
+	c.load = l
+	return l
+}
+
+// Rest leaves the cluster alone for so long: no faults, and clients call seldom.
+func (c *Cluster) Rest(d time.Duration) {
+	c.quiet.Store(true)
+	c.load.eased.Store(true)
+	time.Sleep(d)
+	c.load.eased.Store(false)
+	c.quiet.Store(false)
+	c.history.noteQuiet(d)
+}
+
+// Stop ends the clients and waits for their last calls.
+func (l *Load) Stop() {
+	close(l.stopped)
+	l.running.Wait()
+}
+
+// ReadAll reads every key that was ever written through every running node, and
+// writes that into the history.
+func (l *Load) ReadAll() {
+	keys := make([]string, 0)
+	for key := range l.cluster.history.Calls() {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	var reading sync.WaitGroup
+	for i, h := range l.cluster.Running() {
+		w := &worker{load: l, id: l.Workers + i, door: h}
+		reading.Go(func() {
+			for _, key := range keys {
+				w.do(key, &session.Op{Kind: session.Get, Key: key}, session.AckDefault, 0)
+			}
+		})
+	}
+	reading.Wait()
+}
+
+type worker struct {
+	load    *Load
+	id      int
+	random  *rand.Rand
+	door    *Host
+	written map[string]int // the newest value written to each key that is this worker's own
+	fresh   int            // logout keys made
+	live    []string       // those that are not deleted yet
+}
+
+func (w *worker) run() {
+	for {
+		think := thinkMin + time.Duration(w.random.Int64N(int64(thinkMax-thinkMin)))
+		if w.load.eased.Load() {
+			think *= easeFactor
+		}
+		select {
+		case <-w.load.stopped:
+			return
+		case <-time.After(think):
+		}
+		if !w.chooseDoor() {
+			continue
+		}
+		switch draw := w.random.IntN(100); {
+		case w.load.Family == asyncs:
+			w.count(asyncs, w.load.Asyncs, session.AckAsync)
+		case draw < 30:
+			w.count(counters, w.load.Counters, session.AckReplica)
+		case draw < 55:
+			w.count(asyncs, w.load.Asyncs, session.AckAsync)
+		case draw < 75:
+			w.register()
+		default:
+			w.logout()
+		}
+	}
+}
+
+// chooseDoor picks a running node, the same as before most of the time.
+func (w *worker) chooseDoor() bool {
+	if stay := w.random.Float64() < stayAtDoor; stay && w.door != nil && w.door.Up() {
+		return true
+	}
+	running := w.load.cluster.Running()
+	if len(running) == 0 {
+		return false
+	}
+	w.door = running[w.random.IntN(len(running))]
+	return true
+}
+
+func fields(n int) []session.Field {
+	return []session.Field{{Name: valueField, Value: strconv.Itoa(n)}}
+}
+
+// count reads a counter of any worker, or writes the next value of one of its own.
+func (w *worker) count(family string, each int, ack session.Ack) {
+	owner := w.random.IntN(w.load.Workers)
+	write := w.random.IntN(2) == 0
+	if write {
+		owner = w.id
+	}
+	key := fmt.Sprintf("%s%d-%d", family, owner, w.random.IntN(each))
+	if !write {
+		w.do(key, &session.Op{Kind: session.Get, Key: key}, ack, 0)
+		return
+	}
+	op := &session.Op{Kind: session.Put, Key: key}
+	switch draw := w.random.IntN(10); {
+	case draw < 3 && w.written[key] > 0:
+		op.Kind = session.Patch
+	case draw < 4 && w.written[key] > 0:
+		w.do(key, &session.Op{Kind: session.Touch, Key: key}, ack, 0)
+		return
+	}
+	w.written[key]++
+	op.Fields = fields(w.written[key])
+	w.do(key, op, ack, w.written[key])
+}
+
+func (w *worker) register() {
+	key := fmt.Sprintf("%s%d", registers, w.random.IntN(w.load.Registers))
+	switch draw := w.random.IntN(10); {
+	case draw < 4:
+		value := int(w.load.values.Add(1))
+		w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Revive: true}, session.AckReplica, value)
+	case draw < 5:
+		w.do(key, &session.Op{Kind: session.Delete, Key: key}, session.AckReplica, 0)
+	default:
+		w.do(key, &session.Op{Kind: session.Get, Key: key}, session.AckReplica, 0)
+	}
+}
+
+// logout makes a session, or uses or ends one of its own, or reads or saves one
+// that has ended, as a slow request does.
+func (w *worker) logout() {
+	draw := w.random.IntN(10)
+	switch {
+	case len(w.live) < 2 || draw < 1:
+		key := fmt.Sprintf("%s%d-%d", logouts, w.id, w.fresh)
+		w.fresh++
+		w.live = append(w.live, key)
+		w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(1), Create: true}, w.anyAck(), 1)
+	case draw < 3:
+		key := w.live[0]
+		w.live = w.live[1:]
+		if c := w.do(key, &session.Op{Kind: session.Delete, Key: key}, session.AckDefault, 0); c.Unconfirmed {
+			w.do(key, &session.Op{Kind: session.Delete, Key: key}, session.AckDefault, 0)
+		}
+		w.load.noteEnded(key)
+	default:
+		w.late()
+	}
+}
+
+func (w *worker) late() {
+	key := w.load.someEnded(w.random)
+	if key == "" || w.random.IntN(4) == 0 {
+		key = w.live[w.random.IntN(len(w.live))]
+	}
+	op := &session.Op{Kind: session.Get, Key: key}
+	switch w.random.IntN(5) {
+	case 0:
+		op = &session.Op{Kind: session.Patch, Key: key, Fields: []session.Field{{Name: "late", Value: "1"}}}
+	case 1:
+		op = &session.Op{Kind: session.Put, Key: key, Fields: fields(2), Exists: true}
+	case 2:
+		op = &session.Op{Kind: session.Put, Key: key, Fields: fields(2)}
+	}
+	w.do(key, op, w.anyAck(), 2)
+}
+
+func (w *worker) anyAck() session.Ack {
+	return []session.Ack{session.AckAsync, session.AckReplica, session.AckAll}[w.random.IntN(3)]
+}
+
+func (l *Load) noteEnded(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ended) == logoutsKept {
+		l.ended = slices.Delete(l.ended, 0, 1)
+	}
+	l.ended = append(l.ended, key)
+}
+
+func (l *Load) someEnded(random *rand.Rand) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ended) == 0 {
+		return ""
+	}
+	return l.ended[random.IntN(len(l.ended))]
+}
+
+// do makes one call through the worker's door and writes it down. A door whose
+// process crashes meanwhile gives no answer; one that is paused gives it late.
+func (w *worker) do(key string, op *session.Op, ack session.Ack, value int) (c Call) {
+	n, p := w.door.Node()
+	if n == nil {
+		return c
+	}
+	p.AwaitResume()
+	h := w.load.cluster.history
+	ctx, cancel := context.WithTimeout(p.Context(), callTimeout)
+	defer cancel()
+	c = Call{
+		Worker: w.id, Door: w.door.Name, Key: key, Kind: op.Kind, Ack: ack, Value: value, Began: time.Since(h.began),
+		Creates: op.Create || op.Revive, Saves: op.Kind == session.Put && !op.Create && !op.Exists,
+	}
+	reply, err := n.Sessions().Do(ctx, op, ack)
+	p.AwaitResume()
+	c.Ended = time.Since(h.began)
+	c.Served, c.Created, c.Degraded, c.Unconfirmed = reply.Node, reply.Created, reply.Degraded, reply.Unconfirmed
+	if c.Outcome = outcomeOf(err); err != nil {
+		c.Err = err.Error()
+	}
+	if p.Context().Err() != nil {
+		c.Outcome, c.Err = Unknown, "the door crashed"
+	}
+	if c.Outcome == Unknown {
+		c.Ended = forever
+	}
+	c.Nothing = c.Outcome == OK && op.Kind == session.Delete && reply.Record == nil
+	if c.Outcome == OK && op.Kind.Writes() && reply.Record != nil {
+		c.Stamped = reply.Record.Version().Time().Sub(h.began)
+	}
+	if c.Outcome == OK && op.Kind == session.Get && reply.Record != nil {
+		text, _ := reply.Record.Value(valueField)
+		c.Got, _ = strconv.Atoi(text)
+	}
+	h.add(c)
+	if c.Outcome == OK && reply.Acked > 0 && reply.Record != nil && op.Kind.Writes() {
+		if !w.load.cluster.copied(reply.Node, reply.Record) {
+			h.Break("acknowledged by a replica, and none has it:\n%s", c)
+		}
+	}
+	return c
+}
+
+// copied says whether another node than owner has all that a record says, or
+// had when it crashed. A node that is starting cannot be looked into.
+func (c *Cluster) copied(owner string, rec *session.Record) bool {
+	for _, h := range c.Hosts {
+		if h.Name == owner {
+			continue
+		}
+		nodes, starting := h.lately()
+		if starting {
+			return true
+		}
+		for _, n := range nodes {
+			if held := n.Inspect().Peek(rec.Key()); held != nil && session.Merge(held, rec) == held {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func outcomeOf(err error) Outcome {
+	switch {
+	case err == nil:
+		return OK
+	case errors.Is(err, session.ErrNotFound):
+		return Missing
+	case errors.Is(err, session.ErrDeleted):
+		return Deleted
+	case errors.Is(err, session.ErrUncertain), errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, session.ErrUnavailable), errors.Is(err, context.Canceled):
+		return Unknown
+	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrPrecondition), errors.Is(err, session.ErrFull):
+		return Refused
+	default:
+		return Unknown
+	}
+}

@@ -1,0 +1,67 @@
+package simulation
+
+import (
+	"time"
+
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// watchEvery is how often the owners are counted, and watchQuiet how often
+// while the cluster is left alone.
+const (
+	watchEvery = 5 * time.Millisecond
+	watchQuiet = 250 * time.Millisecond
+)
+
+// Watch looks until the returned function is called that no partition is served
+// by two nodes at one moment. While the network is cut that is not promised,
+// and not looked at. Nothing takes less than defaultDelay from one host to
+// another, so all that is read in one instant of virtual time is of one moment.
+func (c *Cluster) Watch() (stop func()) {
+	ending, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			every := watchEvery
+			if c.quiet.Load() {
+				every = watchQuiet
+			}
+			select {
+			case <-ending:
+				return
+			case <-time.After(every):
+			}
+			if !c.history.splitNow() {
+				c.countOwners()
+			}
+		}
+	}()
+	return func() {
+		close(ending)
+		<-ended
+	}
+}
+
+func (c *Cluster) countOwners() {
+	var owner [ring.Partitions]*Host
+	for _, h := range c.Running() {
+		n, p := h.Node()
+		if n == nil {
+			continue
+		}
+		serving := n.Inspect().Serving()
+		if p.Paused() || p.Context().Err() != nil {
+			continue // meanwhile
+		}
+		for i, serves := range serving {
+			if !serves {
+				continue
+			}
+			if other := owner[i]; other != nil {
+				c.history.Break("two owners: partition %d is served by %s and by %s", i, other.Name, h.Name)
+				return
+			}
+			owner[i] = h
+		}
+	}
+}
