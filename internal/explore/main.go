@@ -42,6 +42,7 @@ func main() {
 	depth := flag.Int("depth", 0, "the most steps of a way, 0 for any")
 	sample := flag.Int("sample", 20, "look at one state in so many for what follows when faults stop")
 	ways := flag.Bool("ways", false, "print the ways to what is expected to break too")
+	stop := flag.Bool("stop", false, "stop at the first promise that breaks and is not expected to")
 	flag.Parse()
 	runtime.GOMAXPROCS(1) // others use the machine
 	debug.SetGCPercent(400)
@@ -53,8 +54,14 @@ func main() {
 	rep := &report{expected: reasons(expectedText), broke: make(map[string]int), steps: make(map[string]int), ways: *ways}
 	end := time.Now().Add(*all)
 	for i, p := range plans {
+		if rep.bad && *stop {
+			break
+		}
 		share := time.Until(end) / time.Duration(len(plans)-i)
 		s := &explore.Search{Plan: p, Until: time.Now().Add(share), Depth: *depth, Sample: *sample, Worlds: 500_000}
+		if *stop {
+			s.Enough = func(promise string) bool { return rep.expected[promise] == "" }
+		}
 		rep.add(p, s.Run())
 	}
 	rep.close(*only == "" && *try == "")

@@ -75,7 +75,7 @@ func (w *World) appendProc(b []byte, p *proc) []byte {
 	if !p.up {
 		return b
 	}
-	b = append(b, byte(p.state), p.open, p.silent, p.ended, p.busy, p.due, flags(p.early))
+	b = append(b, byte(p.state), p.open, byte(p.lacked[0]), byte(p.lacked[1]), p.busy, p.due, flags(p.early))
 	b = appendAge(b, w.now-p.opened, beatTimeout)
 	for part := range w.cfg.Partitions {
 		b = binary.BigEndian.AppendUint16(b, p.store[part])

@@ -28,6 +28,8 @@ type Search struct {
 	// Sample says that one state in so many is looked at for what follows when
 	// faults stop. 0 looks at none.
 	Sample int
+	// Enough says of a promise that broke whether to stop there; nil never stops.
+	Enough func(promise string) bool
 	// Worlds bounds how many states are kept whole; others are found again by
 	// their way.
 	Worlds int
@@ -39,6 +41,7 @@ type Search struct {
 	most      [verbs]uint8
 	buffer    []byte
 	result    Result
+	enough    bool
 }
 
 // node is how a state was reached.
@@ -110,7 +113,7 @@ func (s *Search) first() *World {
 func (s *Search) level(now []open) bool {
 	var steps []step
 	for k := range now {
-		if k%64 == 0 && !s.Until.IsZero() && time.Now().After(s.Until) {
+		if s.enough || k%64 == 0 && !s.Until.IsZero() && time.Now().After(s.Until) {
 			return false
 		}
 		o := now[k]
@@ -199,6 +202,7 @@ func (s *Search) found(v Violation, at int32, last string) {
 		return
 	}
 	steps := s.way(at)
+	s.enough = s.enough || s.Enough != nil && s.Enough(v.Promise)
 	s.result.Found = append(s.result.Found, Found{v, len(steps), s.scenario(v, steps, last)})
 }
 
