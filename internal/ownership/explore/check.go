@@ -39,6 +39,9 @@ const (
 	Reads = "reads"
 	// Uncopied is Reads where all that is missing was confirmed with no copy.
 	Uncopied = "reads-uncopied"
+	// Late is Reads where all that is missing was confirmed by a member that served
+	// under no lease any more.
+	Late = "reads-confirmed-late"
 	// ServedAgain: one member serves each partition again.
 	ServedAgain = "served-again"
 	// Confirmed: the owner then has all that was confirmed.
@@ -46,7 +49,7 @@ const (
 )
 
 // Promises are all of them.
-var Promises = []string{OneOwner, PastSilent, PastEnded, ByMinority, ByEarly, Shut, Reads, Uncopied, ServedAgain, Confirmed}
+var Promises = []string{OneOwner, PastSilent, PastEnded, ByMinority, ByEarly, Shut, Reads, Uncopied, Late, ServedAgain, Confirmed}
 
 // Check returns what does not hold at this moment.
 func (w *World) Check() (found []Violation) {
@@ -118,8 +121,11 @@ func (w *World) checkReads(i, part int) (Violation, bool) {
 		}
 	}
 	promise := Reads
-	if missing&^w.uncopied[part] == 0 {
+	switch {
+	case missing&^w.uncopied[part] == 0:
 		promise = Uncopied
+	case missing&^(w.uncopied[part]|w.late[part]) == 0:
+		promise = Late
 	}
 	return Violation{promise, fmt.Sprintf("%s serves partition %d without writes %s, which are confirmed", Names[i], part, setOf(missing))}, true
 }

@@ -31,7 +31,7 @@ func (w *World) appendTo(b []byte) []byte {
 	}
 	b = append(b, byte(w.writes))
 	for part := range w.cfg.Partitions {
-		for _, set := range [...]uint16{w.must[part], w.aside[part], w.uncopied[part]} {
+		for _, set := range [...]uint16{w.must[part], w.aside[part], w.uncopied[part], w.late[part]} {
 			b = binary.BigEndian.AppendUint16(b, set)
 		}
 	}

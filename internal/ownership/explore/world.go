@@ -84,7 +84,10 @@ type World struct {
 	// uncopied are those that were confirmed with no copy, by an owner that saw
 	// nobody any more who should have one.
 	uncopied [maxPartitions]uint16
-	log      *strings.Builder // nil: nobody listens
+	// late are those that were confirmed by a member that did not serve under a
+	// lease any more.
+	late [maxPartitions]uint16
+	log  *strings.Builder // nil: nobody listens
 }
 
 // who is one boot of a member.
