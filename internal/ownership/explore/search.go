@@ -34,6 +34,7 @@ type Search struct {
 	// their way.
 	Worlds int
 
+	root      *World
 	seen      map[uint64]struct{}
 	recovered map[uint64]struct{}
 	nodes     []node
@@ -97,7 +98,11 @@ func (s *Search) Run() Result {
 	return s.result
 }
 
+// first is the state that all ways begin with.
 func (s *Search) first() *World {
+	if s.root != nil {
+		return s.root.Clone()
+	}
 	w := New(s.Config)
 	for _, line := range s.Begin {
 		if err := w.Do(line); err != nil {
@@ -105,7 +110,8 @@ func (s *Search) first() *World {
 		}
 		w.number()
 	}
-	return w
+	s.root = w
+	return w.Clone()
 }
 
 // level tries all steps of all states of one depth. It returns false when the
