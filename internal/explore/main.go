@@ -26,6 +26,13 @@ import (
 //go:embed expected.txt
 var expectedText string
 
+const (
+	// memory is from which on memory is spared rather than time, in bytes, and kept
+	// how many states of a depth are kept whole: some gigabyte.
+	memory = 3 << 30
+	kept   = 100_000
+)
+
 // report gathers what all plans have found.
 type report struct {
 	expected map[string]string // reasons, by promise
@@ -45,7 +52,8 @@ func main() {
 	stop := flag.Bool("stop", false, "stop at the first promise that breaks and is not expected to")
 	flag.Parse()
 	runtime.GOMAXPROCS(1) // others use the machine
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(300)
+	debug.SetMemoryLimit(memory)
 	plans, err := choose(*only, *try)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "explore:", err)
@@ -58,7 +66,7 @@ func main() {
 			break
 		}
 		share := time.Until(end) / time.Duration(len(plans)-i)
-		s := &explore.Search{Plan: p, Until: time.Now().Add(share), Depth: *depth, Sample: *sample, Worlds: 500_000}
+		s := &explore.Search{Plan: p, Until: time.Now().Add(share), Depth: *depth, Sample: *sample, Worlds: kept}
 		if *stop {
 			s.Enough = func(promise string) bool { return rep.expected[promise] == "" }
 		}
