@@ -135,8 +135,8 @@ func greetClient(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	// Whoever knows the boot that was here may hear that it has ended, for on
-	// that hangs how soon its successor takes over.
+	// A caller that knows the boot that was here is told that it has ended: the
+	// sooner it knows, the sooner the successor takes over.
 	if self := cfg.Self(); wanted.Boot != "" && (wanted.Name != self.Name || wanted.Boot != self.Boot) {
 		return Identity{}, refuse(conn, peer, refusedOther, "not the process that was called", ErrOther)
 	}

@@ -159,8 +159,8 @@ func TestAcceptTurnsStrangersAway(t *testing.T) {
 	}
 }
 
-// Whoever may be anybody is told that it is refused, and nothing else; a
-// member, what of it differs.
+// A caller that may be a stranger is told that it is refused, and nothing else;
+// a member is told what of it differs.
 func TestStrangersAreToldNothing(t *testing.T) {
 	errStranger := errors.New("no member: copies is 2 here")
 	for name, c := range map[string]struct {
@@ -195,8 +195,8 @@ func TestStrangersAreToldNothing(t *testing.T) {
 	}
 }
 
-// A process that was restarted says so to whoever calls the one before, before
-// it knows who that is: a crash is found by that.
+// A restarted process says so to any caller that wants the process before it,
+// even before it knows who the caller is: a crash is found by that.
 func TestHandshakeWithAnotherProcessThanTheOneCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, wanted := range []Identity{{Name: "server", Boot: "an earlier boot"}, {Name: "another", Boot: "server-boot"}} {
