@@ -64,6 +64,7 @@ var rules = []ruling{
 	rule("internal/hostcheck"),
 	rule("internal/http1"),
 	rule("internal/importcheck"),
+	rule("internal/inspect", "session", "ring", "replication", "internal/owner", "internal/repair"),
 	rule("internal/member", "ring", "internal/planted"),
 	rule("internal/membership", "ring", "internal/member", "internal/mesh", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted", memberlist, xsync),
 	rule("internal/mesh", "peer", "internal/member", "internal/clock", "internal/metric", "internal/wait"),
@@ -79,7 +80,7 @@ var rules = []ruling{
 	rule("internal/steady", xsys, "internal/buffers"),
 	rule("internal/visits", module, "session", "internal/header", "internal/problem"),
 	rule("internal/wait"),
-	rule("node", "session", "ring", "peer", "replication", "router", "resp", "command", "internal/admit", "internal/attempt", "internal/buffers", "internal/clock", "internal/door", "internal/door/admin", "internal/door/app", "internal/door/public", "internal/events", "internal/hostcheck", "internal/member", "internal/membership", "internal/mesh", "internal/metric", "internal/owner", "internal/ownership", "internal/planted", "internal/repair", "internal/socket", "internal/visits", "internal/wait", "node/redis", memberlist, xtime),
+	rule("node", "session", "ring", "peer", "replication", "router", "resp", "command", "internal/admit", "internal/attempt", "internal/buffers", "internal/clock", "internal/door", "internal/door/admin", "internal/door/app", "internal/door/public", "internal/events", "internal/hostcheck", "internal/inspect", "internal/member", "internal/membership", "internal/mesh", "internal/metric", "internal/owner", "internal/ownership", "internal/planted", "internal/repair", "internal/socket", "internal/visits", "internal/wait", "node/redis", memberlist, xtime),
 	rule("node/redis", "session", "ring", "resp", "command", "internal/buffers", "internal/glob", "internal/hangup", xsync),
 	rule("peer"),
 	rule("replication", "session", "peer", xtime, "internal/planted"),
@@ -98,7 +99,7 @@ var rules = []ruling{
 	rule("test/internal/operator", "ring", "internal/adminapi"),
 	rule("test/respdiff", "resp", "internal/exchange"),
 	rule("test/selftest", "internal/planted"),
-	rule("test/simulation", "node", "ring", "session", memberlist),
+	rule("test/simulation", "node", "ring", "session", "internal/inspect", memberlist),
 	rule("web"),
 }
 
