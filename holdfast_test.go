@@ -18,7 +18,8 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// memory is a Sessions that holds everything itself, and keeps what it was asked.
+// memory is a Sessions that holds everything itself, and keeps what it was
+// asked.
 type memory struct {
 	store *session.Store
 	mu    sync.Mutex // guards ops and fail

@@ -15,8 +15,8 @@ import (
 // a handler calls it that must know first (was the code really taken back?), or
 // that goes on after its answer has begun, as over a WebSocket.
 //
-// What is saved for a client whose session was logged out begins a new one, of a
-// new id that the client gets: see [Session.Renew] for when that can be.
+// What is saved for a client whose session was logged out begins a new one, of
+// a new id that the client gets: see [Session.Renew] for when that can be.
 func (s *Session) Save() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,8 +80,8 @@ func (s *Session) renewWornLocked() error {
 	return nil
 }
 
-// patchLocked makes the operation that writes the changes, if there are any. One
-// on a session that was read can never create it, and so not bring it back.
+// patchLocked makes the operation that writes the changes, if there are any.
+// One on a session that was read can never create it, and so not bring it back.
 func (s *Session) patchLocked() (op session.Op, needed bool) {
 	op = session.Op{Key: s.id, TTL: s.idle, MaxAge: s.maxAge}
 	switch {
@@ -153,8 +153,8 @@ func (s *Session) Renew() error {
 
 // Destroy logs the session out at once: when it has returned nil no node serves
 // the session again, with the reservation of node.Sessions.Delete. What the
-// request has changed is dropped. The client gets a new id; what is set from here
-// on begins a new session under it.
+// request has changed is dropped. The client gets a new id; what is set from
+// here on begins a new session under it.
 func (s *Session) Destroy() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

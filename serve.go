@@ -31,7 +31,8 @@ type Binder struct {
 	// can have a session under it; nil for never.
 	Made     func(r *http.Request) bool
 	Counters *Counters
-	// Log is told of changes that could not be written, never of what they were.
+	// Log is told of changes that could not be written, never of what they
+	// were.
 	Log *slog.Logger
 }
 
@@ -101,8 +102,8 @@ func (s *Session) finish() {
 	s.over = true
 }
 
-// answer is the ResponseWriter of the application. Before anything of the answer
-// leaves it has the session saved. Like any ResponseWriter it is for one
+// answer is the ResponseWriter of the application. Before anything of the
+// answer leaves it has the session saved. Like any ResponseWriter it is for one
 // goroutine at a time.
 type answer struct {
 	http.ResponseWriter
@@ -111,7 +112,8 @@ type answer struct {
 	failed  error // the session was not saved, and the client has been told
 }
 
-// begin saves the session, once. If it fails, the client gets a 503 and no more.
+// begin saves the session, once. If it fails, the client gets a 503 and no
+// more.
 func (a *answer) begin() error {
 	if !a.begun {
 		a.begun = true

@@ -76,10 +76,10 @@ func (s *Session) ID() string {
 	return s.id
 }
 
-// Get returns a field of the session, and whether it has one of that name. Bytes
-// that are not JSON, as the Redis protocol may have written them, are read as a
-// string. An error says that the session could not be read or that the field is
-// no T.
+// Get returns a field of the session, and whether it has one of that name.
+// Bytes that are not JSON, as the Redis protocol may have written them, are
+// read as a string. An error says that the session could not be read or that
+// the field is no T.
 func Get[T any](s *Session, name string) (value T, ok bool, err error) {
 	text, ok, err := s.lookUp(name)
 	if err != nil || !ok {
@@ -176,8 +176,8 @@ func (s *Session) change(f session.Field) error {
 	return nil
 }
 
-// Lifetime sets the idle time after which the session ends, and its longest life
-// from its creation on. 0 leaves one as it is, below 0 takes it off.
+// Lifetime sets the idle time after which the session ends, and its longest
+// life from its creation on. 0 leaves one as it is, below 0 takes it off.
 func (s *Session) Lifetime(idle, maxAge time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -146,9 +146,9 @@ func (b *Batch) spec(i int) *Spec {
 //
 //	flags u8 (1 = protocol 3, 2 = EXEC) | key | partition | number of watches | watches | commands
 //
-// where a watch is a key and a token u64, a key has its length before it, numbers
-// are varints, and a command is as the client sent it: an array of the Redis
-// protocol.
+// where a watch is a key and a token u64, a key has its length before it,
+// numbers are varints, and a command is as the client sent it: an array of the
+// Redis protocol.
 const (
 	flagProto3 = 1 << iota
 	flagMulti

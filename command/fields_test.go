@@ -67,7 +67,7 @@ func TestFieldNames(t *testing.T) {
 	require.Equal(t, ":1", r.run(&Batch{Commands: [][][]byte{{[]byte("HDEL"), []byte("h"), []byte("")}}}))
 }
 
-// Both doors see one session.
+// Both endpoints see one session.
 func TestHTTPFields(t *testing.T) {
 	r := newRedis(t)
 	_, err := r.store.Do(&session.Op{Kind: session.Put, Key: "k", Fields: []session.Field{

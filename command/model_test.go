@@ -65,7 +65,8 @@ func (m *model) run(line string) string {
 	case "SET":
 		m.keys[key] = &modelKey{kind: aString, text: args[2]}
 		if len(args) == 5 {
-			m.keys[key].end = m.clock.t.UnixMilli() + int64(len(args[4]))*1000 // EX 1, 11 or 111: see lines
+			// EX 1, 11 or 111: see lines.
+			m.keys[key].end = m.clock.t.UnixMilli() + int64(len(args[4]))*1000
 		}
 		return "+OK"
 	case "GET":
@@ -180,8 +181,8 @@ func TestAgainstModel(t *testing.T) {
 	})
 }
 
-// TestSidesOfACutConverge runs random commands on two sides that hear nothing of
-// each other, and brings them together in any order: both answer the same.
+// TestSidesOfACutConverge runs random commands on two sides that hear nothing
+// of each other, and brings them together in any order: both answer the same.
 func TestSidesOfACutConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := newRedis(t), newRedis(t)

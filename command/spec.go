@@ -17,9 +17,9 @@ const (
 	DenyOOM // may need memory
 	Fast
 
-	// again: run twice it leaves what it leaves when run once, so it can be sent
-	// again when no answer came. Its answer may differ then in what it counts
-	// (DEL: 0 instead of 1).
+	// again: run twice it leaves what it leaves when run once, so it can be
+	// sent again when no answer came. Its answer may differ then in what it
+	// counts (DEL: 0 instead of 1).
 	again
 	// blind: it does not look at what it writes over.
 	blind
@@ -52,7 +52,7 @@ type Spec struct {
 	// counted from the end if it is below 0.
 	FirstKey, LastKey, Step int
 	Keyed                   bool // it has keys
-	Internal                bool // the door's own, not a client's
+	Internal                bool // the endpoint's own, not a client's
 
 	run func(c *call) error
 	// An option of these, after the arguments that must be there, makes the

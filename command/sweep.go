@@ -26,8 +26,9 @@ type Page struct {
 	More bool   // there are keys from there on
 }
 
-// ScanBatch asks for a page: about count keys from a position on, of which those
-// are returned that fit match, if it is not "", and are of kind, if that is not.
+// ScanBatch asks for a page: about count keys from a position on, of which
+// those are returned that fit match, if it is not "", and are of kind, if that
+// is not.
 func ScanBatch(partition int, from uint64, count int, match, kind string) *Batch {
 	return sweep(partition, Scan, strconv.FormatUint(from, 10), strconv.Itoa(count), match, kind)
 }

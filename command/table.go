@@ -3,7 +3,7 @@ package command
 // maxName is the length of the longest name.
 const maxName = 20
 
-// The door's own commands, which no client can name.
+// The endpoint's own commands, which no client can name.
 const (
 	DeleteIfEqual = "holdfast.delifeq" // key value: the script that gives a lock back
 	SetIfAbsent   = "holdfast.setexnx" // key seconds value: the script of a cache's add
@@ -105,7 +105,7 @@ var specs = index([]Spec{
 	{Name: "zremrangebyscore", Arity: 4, Flags: Write | again | waits, run: (*call).zremrangebyscore},
 	{Name: "zscan", Arity: -3, Flags: ReadOnly, run: (*call).zscan},
 
-	// The door's own.
+	// The endpoint's own.
 	{Name: DeleteIfEqual, Arity: 3, Flags: Write | waits, Internal: true, run: (*call).delifeq},
 	{Name: SetIfAbsent, Arity: 4, Flags: Write | DenyOOM | waits, Internal: true, run: (*call).setexnx},
 	{Name: HashSetExpire, Arity: -5, Flags: Write | DenyOOM | again | timed, Internal: true, run: (*call).hsetex},

@@ -191,17 +191,12 @@ type Config struct {
 	Now func() time.Time
 }
 
-// fieldError names the field that was wrong as the command line calls it.
-func fieldError(field string, value any, accepted string) error {
-	return fmt.Errorf("-%s %q: %s", field, fmt.Sprint(value), accepted)
-}
-
 // withDefaults returns the configuration with every zero field filled in.
 func (c Config) withDefaults() (Config, error) {
 	if c.Name == "" {
 		host, err := os.Hostname()
 		if err != nil {
-			return c, fmt.Errorf("-name: none given and the host has none: %w", err)
+			return c, &FieldError{Field: "Name", Reason: "none given and the host has none: " + err.Error(), Err: err}
 		}
 		c.Name = host
 	}
@@ -264,98 +259,98 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 // validate reports everything that is wrong at once, so that one run is enough
-// to mend a command line.
+// to mend a command line. Its errors are [FieldError]s.
 func (c Config) validate() error {
 	var errs []error
 	bad := func(field string, value any, accepted string) {
 		errs = append(errs, fieldError(field, value, accepted))
 	}
 	if !member.ValidName(c.Name) {
-		bad("name", c.Name, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
+		bad("Name", c.Name, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
 	}
 	if !member.ValidName(c.Cluster) {
-		bad("cluster", c.Cluster, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
+		bad("Cluster", c.Cluster, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
 	}
 	if c.Role != RoleNode && c.Role != RoleRouter {
-		bad("role", c.Role, "must be node or router")
+		bad("Role", c.Role, "must be node or router")
 	}
 	if c.PartitionMode != PartitionAvailable && c.PartitionMode != PartitionMajority {
-		bad("partition-mode", c.PartitionMode, "must be available or majority")
+		bad("PartitionMode", c.PartitionMode, "must be available or majority")
 	}
 	if c.Copies < 1 || c.Copies > 16 {
-		bad("copies", c.Copies, "must be 1 to 16")
+		bad("Copies", c.Copies, "must be 1 to 16")
 	}
 	if c.VirtualNodes < 1 || c.VirtualNodes > 1000 {
-		bad("virtual-nodes", c.VirtualNodes, "must be 1 to 1000")
+		bad("VirtualNodes", c.VirtualNodes, "must be 1 to 1000")
 	}
 	if !(c.Load > 1) || math.IsInf(c.Load, 0) {
-		bad("load", c.Load, "must be over 1, such as 1.25")
+		bad("Load", c.Load, "must be over 1, such as 1.25")
 	}
 	if c.TTL < time.Second {
-		bad("ttl", c.TTL, "must be at least 1s")
+		bad("TTL", c.TTL, "must be at least 1s")
 	}
 	if c.MaxSession < 1 || c.MaxSession > 16<<20 {
-		bad("max-session", c.MaxSession, "must be 1 byte to 16 MiB")
+		bad("MaxSession", c.MaxSession, "must be 1 byte to 16 MiB")
 	}
 	if c.MemoryLimit < 0 {
-		bad("memory", c.MemoryLimit, "must not be negative")
+		bad("MemoryLimit", c.MemoryLimit, "must not be negative")
 	}
 	if c.RESPRefuseRevive < 0 || c.RESPRefuseRevive > time.Hour {
-		bad("resp-refuse-revive", c.RESPRefuseRevive, "must be 0 (off) to 1h")
+		bad("RESPRefuseRevive", c.RESPRefuseRevive, "must be 0 (off) to 1h")
 	}
 	if c.HTTPMaxClients < 0 {
-		bad("http-max-clients", c.HTTPMaxClients, "must not be negative")
+		bad("HTTPMaxClients", c.HTTPMaxClients, "must not be negative")
 	}
 	if c.HTTPMaxPerAddress < 0 || c.HTTPMaxPerAddress > c.HTTPMaxClients {
-		bad("http-max-per-address", c.HTTPMaxPerAddress, fmt.Sprintf("must be 1 to -http-max-clients, which is %d", c.HTTPMaxClients))
+		bad("HTTPMaxPerAddress", c.HTTPMaxPerAddress, fmt.Sprintf("must be 1 to {HTTPMaxClients}, which is %d", c.HTTPMaxClients))
 	}
 	if c.RESPMaxClients < 0 {
-		bad("resp-max-clients", c.RESPMaxClients, "must not be negative")
+		bad("RESPMaxClients", c.RESPMaxClients, "must not be negative")
 	}
 	if c.RESPMaxClientsPerAddress < 0 {
-		bad("resp-max-clients-per-address", c.RESPMaxClientsPerAddress, "must not be negative")
+		bad("RESPMaxClientsPerAddress", c.RESPMaxClientsPerAddress, "must not be negative")
 	}
 	if c.RESPIdleTimeout < 0 {
-		bad("resp-idle-timeout", c.RESPIdleTimeout, "must not be negative")
+		bad("RESPIdleTimeout", c.RESPIdleTimeout, "must not be negative")
 	}
 	if c.DrainTimeout < 0 {
-		bad("drain-timeout", c.DrainTimeout, "must not be negative")
+		bad("DrainTimeout", c.DrainTimeout, "must not be negative")
 	}
 	if !token(c.Cookie) {
-		bad("cookie", c.Cookie, "must be a cookie name: letters, digits and !#$%&'*+-.^_`|~")
+		bad("Cookie", c.Cookie, "must be a cookie name: letters, digits and !#$%&'*+-.^_`|~")
 	}
 	if !token(c.UserHeader) {
-		bad("user-header", c.UserHeader, "must be a header name: letters, digits and !#$%&'*+-.^_`|~")
+		bad("UserHeader", c.UserHeader, "must be a header name: letters, digits and !#$%&'*+-.^_`|~")
 	}
 	for _, name := range c.TrustHeaders {
 		if !token(name) || strings.HasPrefix(strings.ToLower(name), "holdfast-") {
-			bad("trust-headers", name, "must be a header name, and none of Holdfast's own")
+			bad("TrustHeaders", name, "must be a header name, and none of Holdfast's own")
 		}
 	}
 	if strings.ContainsAny(c.Advertise, " /[]") || len(c.Advertise) > 253 {
-		bad("advertise", c.Advertise, "must be a host name or an IP address, without a port")
+		bad("Advertise", c.Advertise, "must be a host name or an IP address, without a port")
 	}
 	if len(c.Zone) > 32 {
-		bad("zone", c.Zone, "must be 32 bytes at most")
+		bad("Zone", c.Zone, "must be 32 bytes at most")
 	}
 	for _, key := range c.GossipKeys {
 		if n := len(key); n != 16 && n != 24 && n != 32 {
-			errs = append(errs, fmt.Errorf("-gossip-key-file: a key has %d bytes, accepted are 16, 24 or 32", n))
+			errs = append(errs, &FieldError{Field: "GossipKeys", Reason: fmt.Sprintf("a key has %d bytes, accepted are 16, 24 or 32", n)})
 		}
 	}
 	if c.Handler != nil && (c.App != "" || c.Demo) {
-		errs = append(errs, errors.New("handler: cannot be used with -app or -demo, which take the same requests"))
+		errs = append(errs, &FieldError{Field: "Handler", Reason: "cannot be used with {App} or {Demo}, which take the same requests"})
 	}
 	if c.App != "" {
 		if err := app.CheckAddress(c.App); err != nil {
-			bad("app", c.App, err.Error())
+			bad("App", c.App, err.Error())
 		}
 		if c.Demo {
-			errs = append(errs, errors.New("-demo: cannot be used with -app, which takes the same requests"))
+			errs = append(errs, &FieldError{Field: "Demo", Reason: "cannot be used with {App}, which takes the same requests"})
 		}
 	}
 	if c.AppHealth != "" && (c.App == "" || !strings.HasPrefix(c.AppHealth, "/")) {
-		bad("app-health", c.AppHealth, "must be a path such as /healthz, beside -app")
+		bad("AppHealth", c.AppHealth, "must be a path such as /healthz, beside {App}")
 	}
 	for _, a := range c.addresses() {
 		if err := checkAddress(a.value); err != nil {
@@ -364,7 +359,7 @@ func (c Config) validate() error {
 	}
 	for _, seed := range c.Join {
 		if err := checkAddress(seed); err != nil {
-			bad("join", seed, err.Error())
+			bad("Join", seed, err.Error())
 		}
 	}
 	errs = append(errs, c.validateExposure()...)
@@ -384,11 +379,11 @@ func token(s string) bool {
 type address struct{ field, value string }
 
 func (c Config) addresses() []address {
-	list := []address{{"http", c.HTTP}, {"admin", c.Admin}, {"gossip", c.Gossip}}
+	list := []address{{"HTTP", c.HTTP}, {"Admin", c.Admin}, {"Gossip", c.Gossip}}
 	if c.Role == RoleNode {
-		list = append(list, address{"peer", c.Peer})
+		list = append(list, address{"Peer", c.Peer})
 		if c.RESP != "" {
-			list = append(list, address{"resp", c.RESP})
+			list = append(list, address{"RESP", c.RESP})
 		}
 	}
 	return list
@@ -425,10 +420,10 @@ func (c Config) exposures() (list []exposure) {
 		}
 	}
 	isNode := c.Role == RoleNode
-	add(len(c.GossipKeys) > 0, "gossip", c.Gossip, "is not loopback and gossip is not encrypted: give -gossip-key-file")
-	add(!isNode, "peer", c.Peer, "is not loopback and the peer link is not protected: give a loopback address")
-	add(!isNode || c.RESP == "" || c.RESPPassword != "", "resp", c.RESP, "is not loopback and asks for no password: give -resp-password-file")
-	add(false, "admin", c.Admin, "is not loopback and nothing protects it: give a loopback address")
+	add(len(c.GossipKeys) > 0, "Gossip", c.Gossip, "is not loopback and gossip is not encrypted: give {GossipKeys}")
+	add(!isNode, "Peer", c.Peer, "is not loopback and the peer link is not protected: give a loopback address")
+	add(!isNode || c.RESP == "" || c.RESPPassword != "", "RESP", c.RESP, "is not loopback and asks for no password: give {RESPPassword}")
+	add(false, "Admin", c.Admin, "is not loopback and nothing protects it: give a loopback address")
 	return list
 }
 
@@ -438,7 +433,7 @@ func (c Config) validateExposure() (errs []error) {
 		return nil
 	}
 	for _, e := range c.exposures() {
-		errs = append(errs, fieldError(e.field, e.value, e.why+", or -insecure if the network is trusted"))
+		errs = append(errs, fieldError(e.field, e.value, e.why+", or {Insecure} if the network is trusted"))
 	}
 	return errs
 }
@@ -447,10 +442,10 @@ func (c Config) validateExposure() (errs []error) {
 func (c Config) warnOfExposure() {
 	var open []string
 	for _, e := range c.exposures() {
-		open = append(open, "-"+e.field+" "+e.value)
+		open = append(open, strings.ToLower(e.field)+" "+e.value)
 	}
 	if len(open) > 0 {
-		c.Log.Warn("-insecure: open to whoever reaches them: " + strings.Join(open, ", "))
+		c.Log.Warn("insecure: open to everybody who reaches them: " + strings.Join(open, ", "))
 	}
 }
 

@@ -47,47 +47,47 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 	require.NotEmpty(t, host.Name)
 }
 
-// Each error names the flag, the value, and what would be accepted.
-func TestValidateNamesFlagValueAndWhatIsAccepted(t *testing.T) {
+// Each error names the field, the value, and what would be accepted.
+func TestValidateNamesFieldValueAndWhatIsAccepted(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		set  func(*Config)
 		want []string
 	}{
-		{func(c *Config) { c.Name = "-a" }, []string{"-name", `"-a"`, "1 to 64 letters"}},
-		{func(c *Config) { c.Name = "a~b" }, []string{"-name", `"a~b"`}},
-		{func(c *Config) { c.Name = strings.Repeat("a", 65) }, []string{"-name"}},
-		{func(c *Config) { c.Cluster = "a b" }, []string{"-cluster", `"a b"`, "1 to 64 letters"}},
-		{func(c *Config) { c.Role = "boss" }, []string{"-role", `"boss"`, "node or router"}},
-		{func(c *Config) { c.PartitionMode = "both" }, []string{"-partition-mode", `"both"`, "available or majority"}},
-		{func(c *Config) { c.Copies = 17 }, []string{"-copies", `"17"`, "1 to 16"}},
-		{func(c *Config) { c.Copies = -1 }, []string{"-copies", `"-1"`, "1 to 16"}},
-		{func(c *Config) { c.VirtualNodes = 1001 }, []string{"-virtual-nodes", `"1001"`, "1 to 1000"}},
-		{func(c *Config) { c.Load = 1 }, []string{"-load", `"1"`, "over 1"}},
-		{func(c *Config) { c.Load = math.NaN() }, []string{"-load", `"NaN"`, "over 1"}},
-		{func(c *Config) { c.Load = math.Inf(1) }, []string{"-load", "over 1"}},
-		{func(c *Config) { c.TTL = time.Millisecond }, []string{"-ttl", `"1ms"`, "at least 1s"}},
-		{func(c *Config) { c.MaxSession = 17 << 20 }, []string{"-max-session", "1 byte to 16 MiB"}},
-		{func(c *Config) { c.MaxSession = -1 }, []string{"-max-session", `"-1"`}},
-		{func(c *Config) { c.MemoryLimit = -1 }, []string{"-memory", `"-1"`, "not be negative"}},
-		{func(c *Config) { c.Zone = strings.Repeat("z", 33) }, []string{"-zone", "32 bytes at most"}},
-		{func(c *Config) { c.DrainTimeout = -time.Second }, []string{"-drain-timeout", `"-1s"`, "not be negative"}},
-		{func(c *Config) { c.Cookie = "a b" }, []string{"-cookie", `"a b"`, "cookie name"}},
-		{func(c *Config) { c.UserHeader = "X:User" }, []string{"-user-header", `"X:User"`, "header name"}},
-		{func(c *Config) { c.TrustHeaders = []string{"True-Client-IP", "X User"} }, []string{"-trust-headers", `"X User"`, "header name"}},
-		{func(c *Config) { c.TrustHeaders = []string{"holdfast-Key"} }, []string{"-trust-headers", `"holdfast-Key"`, "none of Holdfast's own"}},
-		{func(c *Config) { c.Advertise = "http://a" }, []string{"-advertise", `"http://a"`, "without a port"}},
-		{func(c *Config) { c.GossipKeys = [][]byte{make([]byte, 16), make([]byte, 17)} }, []string{"-gossip-key-file", "17 bytes", "16, 24 or 32"}},
-		{func(c *Config) { c.App = "127.0.0.1:3000" }, []string{"-app", `"127.0.0.1:3000"`, "http://127.0.0.1:3000"}},
-		{func(c *Config) { c.App = "ftp://a/" }, []string{"-app", `"ftp://a/"`}},
-		{func(c *Config) { c.App, c.Demo = "http://a", true }, []string{"-demo", "-app"}},
-		{func(c *Config) { c.HTTP = "8080" }, []string{"-http", `"8080"`, "host:port"}},
-		{func(c *Config) { c.Admin = "127.0.0.1:65536" }, []string{"-admin", `"127.0.0.1:65536"`, "0 to 65535"}},
-		{func(c *Config) { c.Peer = "127.0.0.1:x y" }, []string{"-peer", "0 to 65535"}},
-		{func(c *Config) { c.Gossip, c.Insecure = "localhost", true }, []string{"-gossip", `"localhost"`, "host:port"}},
-		{func(c *Config) { c.RESP, c.Insecure = "x", true }, []string{"-resp", `"x"`, "host:port"}},
-		{func(c *Config) { c.Join = []string{"127.0.0.1:1", "seed"} }, []string{"-join", `"seed"`, "host:port"}},
-		{func(c *Config) { c.HTTP = strings.Repeat("h", 254) + ":1" }, []string{"-http", "253 bytes at most"}},
+		{func(c *Config) { c.Name = "-a" }, []string{"Config.Name", `"-a"`, "1 to 64 letters"}},
+		{func(c *Config) { c.Name = "a~b" }, []string{"Config.Name", `"a~b"`}},
+		{func(c *Config) { c.Name = strings.Repeat("a", 65) }, []string{"Config.Name"}},
+		{func(c *Config) { c.Cluster = "a b" }, []string{"Config.Cluster", `"a b"`, "1 to 64 letters"}},
+		{func(c *Config) { c.Role = "boss" }, []string{"Config.Role", `"boss"`, "node or router"}},
+		{func(c *Config) { c.PartitionMode = "both" }, []string{"Config.PartitionMode", `"both"`, "available or majority"}},
+		{func(c *Config) { c.Copies = 17 }, []string{"Config.Copies", `"17"`, "1 to 16"}},
+		{func(c *Config) { c.Copies = -1 }, []string{"Config.Copies", `"-1"`, "1 to 16"}},
+		{func(c *Config) { c.VirtualNodes = 1001 }, []string{"Config.VirtualNodes", `"1001"`, "1 to 1000"}},
+		{func(c *Config) { c.Load = 1 }, []string{"Config.Load", `"1"`, "over 1"}},
+		{func(c *Config) { c.Load = math.NaN() }, []string{"Config.Load", `"NaN"`, "over 1"}},
+		{func(c *Config) { c.Load = math.Inf(1) }, []string{"Config.Load", "over 1"}},
+		{func(c *Config) { c.TTL = time.Millisecond }, []string{"Config.TTL", `"1ms"`, "at least 1s"}},
+		{func(c *Config) { c.MaxSession = 17 << 20 }, []string{"Config.MaxSession", "1 byte to 16 MiB"}},
+		{func(c *Config) { c.MaxSession = -1 }, []string{"Config.MaxSession", `"-1"`}},
+		{func(c *Config) { c.MemoryLimit = -1 }, []string{"Config.MemoryLimit", `"-1"`, "not be negative"}},
+		{func(c *Config) { c.Zone = strings.Repeat("z", 33) }, []string{"Config.Zone", "32 bytes at most"}},
+		{func(c *Config) { c.DrainTimeout = -time.Second }, []string{"Config.DrainTimeout", `"-1s"`, "not be negative"}},
+		{func(c *Config) { c.Cookie = "a b" }, []string{"Config.Cookie", `"a b"`, "cookie name"}},
+		{func(c *Config) { c.UserHeader = "X:User" }, []string{"Config.UserHeader", `"X:User"`, "header name"}},
+		{func(c *Config) { c.TrustHeaders = []string{"True-Client-IP", "X User"} }, []string{"Config.TrustHeaders", `"X User"`, "header name"}},
+		{func(c *Config) { c.TrustHeaders = []string{"holdfast-Key"} }, []string{"Config.TrustHeaders", `"holdfast-Key"`, "none of Holdfast's own"}},
+		{func(c *Config) { c.Advertise = "http://a" }, []string{"Config.Advertise", `"http://a"`, "without a port"}},
+		{func(c *Config) { c.GossipKeys = [][]byte{make([]byte, 16), make([]byte, 17)} }, []string{"Config.GossipKeys", "17 bytes", "16, 24 or 32"}},
+		{func(c *Config) { c.App = "127.0.0.1:3000" }, []string{"Config.App", `"127.0.0.1:3000"`, "http://127.0.0.1:3000"}},
+		{func(c *Config) { c.App = "ftp://a/" }, []string{"Config.App", `"ftp://a/"`}},
+		{func(c *Config) { c.App, c.Demo = "http://a", true }, []string{"Config.Demo", "Config.App"}},
+		{func(c *Config) { c.HTTP = "8080" }, []string{"Config.HTTP", `"8080"`, "host:port"}},
+		{func(c *Config) { c.Admin = "127.0.0.1:65536" }, []string{"Config.Admin", `"127.0.0.1:65536"`, "0 to 65535"}},
+		{func(c *Config) { c.Peer = "127.0.0.1:x y" }, []string{"Config.Peer", "0 to 65535"}},
+		{func(c *Config) { c.Gossip, c.Insecure = "localhost", true }, []string{"Config.Gossip", `"localhost"`, "host:port"}},
+		{func(c *Config) { c.RESP, c.Insecure = "x", true }, []string{"Config.RESP", `"x"`, "host:port"}},
+		{func(c *Config) { c.Join = []string{"127.0.0.1:1", "seed"} }, []string{"Config.Join", `"seed"`, "host:port"}},
+		{func(c *Config) { c.HTTP = strings.Repeat("h", 254) + ":1" }, []string{"Config.HTTP", "253 bytes at most"}},
 	} {
 		cfg := Config{Name: "a"}
 		c.set(&cfg)
@@ -103,8 +103,8 @@ func TestValidateNamesFlagValueAndWhatIsAccepted(t *testing.T) {
 func TestValidateTellsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	err := checked(t, Config{Name: "-", Copies: 99, HTTP: "x", Load: 0.5})
-	for _, flag := range []string{"-name", "-copies", "-http", "-load"} {
-		require.ErrorContains(t, err, flag)
+	for _, field := range []string{"Config.Name", "Config.Copies", "Config.HTTP", "Config.Load"} {
+		require.ErrorContains(t, err, field)
 	}
 }
 
@@ -116,23 +116,23 @@ func TestExposedAddressesAreRefused(t *testing.T) {
 	closed := []string{"127.0.0.1:0", "127.9.9.9:0", "[::1]:0", "localhost:0", "[::ffff:127.0.0.1]:0"}
 	key := [][]byte{make([]byte, 32)}
 	for field, set := range map[string]func(*Config, string){
-		"gossip": func(c *Config, a string) { c.Gossip = a },
-		"peer":   func(c *Config, a string) { c.Peer = a },
-		"admin":  func(c *Config, a string) { c.Admin = a },
-		"resp":   func(c *Config, a string) { c.RESP = a },
+		"Gossip": func(c *Config, a string) { c.Gossip = a },
+		"Peer":   func(c *Config, a string) { c.Peer = a },
+		"Admin":  func(c *Config, a string) { c.Admin = a },
+		"RESP":   func(c *Config, a string) { c.RESP = a },
 	} {
 		for _, a := range open {
 			c := Config{Name: "a"}
 			set(&c, a)
 			err := checked(t, c)
-			require.ErrorContains(t, err, "-"+field, a)
+			require.ErrorContains(t, err, "Config."+field, a)
 			require.ErrorContains(t, err, "is not loopback", a)
-			require.ErrorContains(t, err, "-insecure", "what to do")
+			require.ErrorContains(t, err, "or Config.Insecure", "what to do")
 
 			c.Insecure = true
 			require.NoError(t, checked(t, c), a)
 			c.Insecure, c.GossipKeys = false, key
-			if field == "gossip" {
+			if field == "Gossip" {
 				require.NoError(t, checked(t, c), "a key protects gossip")
 			} else {
 				require.Error(t, checked(t, c), "a gossip key protects nothing else")
@@ -159,10 +159,10 @@ func TestWarningOfExposure(t *testing.T) {
 		config Config
 		want   string
 	}{
-		{Config{Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2", Admin: ":3", RESP: "10.0.0.1:4"}, "-gossip 10.0.0.1:1, -peer 10.0.0.1:2, -resp 10.0.0.1:4, -admin :3"},
-		{Config{Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2", GossipKeys: key}, "-peer 10.0.0.1:2"},
-		{Config{RESP: "10.0.0.1:4", RESPPassword: "secret", Admin: "10.0.0.1:3"}, "-admin 10.0.0.1:3"},
-		{Config{Role: RoleRouter, Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2"}, "-gossip 10.0.0.1:1"},
+		{Config{Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2", Admin: ":3", RESP: "10.0.0.1:4"}, "gossip 10.0.0.1:1, peer 10.0.0.1:2, resp 10.0.0.1:4, admin :3"},
+		{Config{Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2", GossipKeys: key}, "peer 10.0.0.1:2"},
+		{Config{RESP: "10.0.0.1:4", RESPPassword: "secret", Admin: "10.0.0.1:3"}, "admin 10.0.0.1:3"},
+		{Config{Role: RoleRouter, Gossip: "10.0.0.1:1", Peer: "10.0.0.1:2"}, "gossip 10.0.0.1:1"},
 		{Config{Gossip: "10.0.0.1:1", GossipKeys: key}, ""},
 		{Config{}, ""},
 	} {
@@ -173,10 +173,10 @@ func TestWarningOfExposure(t *testing.T) {
 		require.NoError(t, err)
 		cfg.warnOfExposure()
 		if c.want == "" {
-			require.False(t, log.says("-insecure"))
+			require.False(t, log.says("insecure"))
 			continue
 		}
-		require.True(t, log.says(`level=WARN msg="-insecure: open to whoever reaches them: `+c.want+`"`), c.want)
+		require.True(t, log.says(`level=WARN msg="insecure: open to everybody who reaches them: `+c.want+`"`), c.want)
 	}
 }
 
@@ -187,12 +187,12 @@ func TestStartWarnsOfExposure(t *testing.T) {
 	cfg.Admin, cfg.Insecure = ":0", true
 	logTo(&log)(&cfg)
 	begin(t, cfg)
-	require.True(t, log.says("-insecure: open to whoever reaches them: -admin :0"))
+	require.True(t, log.says("insecure: open to everybody who reaches them: admin :0"))
 }
 
 func TestStartRefusesWhatCannotWork(t *testing.T) {
 	t.Parallel()
 	n, err := Start(t.Context(), Config{Name: "a", Copies: 99})
-	require.ErrorContains(t, err, "-copies")
+	require.ErrorContains(t, err, "Config.Copies")
 	require.Nil(t, n)
 }

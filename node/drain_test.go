@@ -226,8 +226,8 @@ func TestStartThatFailsReleasesEverything(t *testing.T) {
 	defer taken.Close()
 	already := goleak.IgnoreCurrent()
 	for field, set := range map[string]func(*Config){
-		"-http": func(c *Config) { c.HTTP = taken.Addr().String() }, "-admin": func(c *Config) { c.Admin = taken.Addr().String() },
-		"-peer": func(c *Config) { c.Peer = taken.Addr().String() }, "-gossip": func(c *Config) { c.Gossip = taken.Addr().String() },
+		"Config.HTTP": func(c *Config) { c.HTTP = taken.Addr().String() }, "Config.Admin": func(c *Config) { c.Admin = taken.Addr().String() },
+		"Config.Peer": func(c *Config) { c.Peer = taken.Addr().String() }, "Config.Gossip": func(c *Config) { c.Gossip = taken.Addr().String() },
 	} {
 		cfg := loopbackConfig("ada")
 		free := []string{freePort(t), freePort(t), freePort(t), freePort(t)}
@@ -235,7 +235,7 @@ func TestStartThatFailsReleasesEverything(t *testing.T) {
 		set(&cfg)
 		n, err := Start(t.Context(), cfg)
 		require.Nil(t, n)
-		require.ErrorContains(t, err, field+" "+taken.Addr().String(), "the flag and the address")
+		require.ErrorContains(t, err, field+" "+taken.Addr().String(), "the field and the address")
 		require.ErrorContains(t, err, "give an address that is free")
 		for _, address := range free {
 			requireFree(t, address)

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,10 +10,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/socket"
 	"github.com/seed-95a32959/holdfast/internal/visits"
-	"github.com/seed-95a32959/holdfast/ring"
 )
 
 const (
@@ -44,23 +41,23 @@ func (n *Node) serveHTTP(public []net.Listener, admin net.Listener) {
 func (n *Node) serveOn(serve func(net.Listener) error, l net.Listener) {
 	n.group.Go(func() {
 		if err := serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) && n.ctx.Err() == nil {
-			n.log.Error("http door closed", "address", l.Addr(), "error", err)
+			n.log.Error("http endpoint closed", "address", l.Addr(), "error", err)
 		}
 	})
 }
 
-// listenUnix opens the Unix socket that the named flag has asked for, or none
+// listenUnix opens the Unix socket that the named field has asked for, or none
 // where path is empty.
-func (n *Node) listenUnix(ctx context.Context, flag, path string) ([]net.Listener, error) {
+func (n *Node) listenUnix(ctx context.Context, field, path string) ([]net.Listener, error) {
 	if path == "" {
 		return nil, nil
 	}
 	l, err := socket.Listen(ctx, path)
 	switch {
 	case errors.Is(err, socket.ErrAbstract), errors.Is(err, socket.ErrFile):
-		return nil, fmt.Errorf("-%s %s: %w", flag, path, err)
+		return nil, &FieldError{Field: field, Value: path, Reason: err.Error(), Err: err}
 	case err != nil:
-		return nil, cannotListen("unix", flag, path, err)
+		return nil, cannotListen("unix", field, path, err)
 	}
 	n.listeners = append(n.listeners, l)
 	return []net.Listener{l}, nil
@@ -133,23 +130,4 @@ func (n *Node) awaitGone(ctx context.Context, id ID) {
 		l := n.mesh.Link(id)
 		return !n.View().Up(id) || l == nil || l.Connected()
 	})
-}
-
-// awaitOwner says whether this node serves the user, and waits a little while
-// nobody does. Without a lease it asks the others first.
-func (n *Node) awaitOwner(ctx context.Context, user string) (here bool, err error) {
-	p := ring.Partition(user)
-	if d := n.owner.Decide(p); d.Verdict == ownership.Serve && d.Leased {
-		return true, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
-	defer cancel()
-	if !n.owner.Leased() {
-		_, _ = n.owner.Ask(ctx) // whether the user's session may be used is for those who ask for it
-	}
-	var d ownership.Decision
-	if n.pulse.Until(ctx, recheck, func() bool { d = n.owner.Decide(p); return d.Verdict != ownership.Wait }) != nil {
-		return false, fmt.Errorf("partition %d: %w", p, errNoOwner)
-	}
-	return d.Here(), nil
 }

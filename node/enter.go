@@ -11,6 +11,8 @@ const (
 	// enterWait bounds how long a node that starts waits to have heard from
 	// every other one before it takes its place on the ring.
 	enterWait = time.Second
+	// recheck is how often a wait for members looks all the same.
+	recheck = 20 * time.Millisecond
 )
 
 // enter takes this node's place on the ring. Before that it waits until it has

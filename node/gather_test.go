@@ -97,7 +97,7 @@ func TestEveryCounterIsAMetric(t *testing.T) {
 		if n.redis != nil {
 			t.Cleanup(func() { require.NoError(t, n.redis.Shutdown(context.Background())) })
 		}
-		n.stats.forwarded.Add(7)
+		n.counts.Counter("counted_here", "What a test counts.").Add(7)
 		w := askAdmin(n, "/metrics")
 		stats, listed := n.operator.Stats().Counters, 0
 		n.counts.Each(func(name, help string, value int64) {
@@ -108,7 +108,7 @@ func TestEveryCounterIsAMetric(t *testing.T) {
 			require.Contains(t, w.Body.String(), fmt.Sprintf("# HELP holdfast_%[1]s_total %[2]s\n# TYPE holdfast_%[1]s_total counter\nholdfast_%[1]s_total %[3]d\n", name, help, value))
 		})
 		require.Len(t, stats, listed, "two counters have one name")
-		require.EqualValues(t, 7, stats["forwarded"])
+		require.EqualValues(t, 7, stats["counted_here"])
 		_, serves := stats["served"]
 		require.Equal(t, role == RoleNode, serves, "a router has no store")
 	}

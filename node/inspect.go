@@ -13,9 +13,8 @@ func init() {
 			Store: n.store, Owner: n.owner, Replicator: n.replicator, Repairer: n.repairer,
 			Counters: func() map[string]int64 { return n.operator.Stats().Counters },
 			Told: func(ctx context.Context) []string {
-				door := redisCluster{n}
-				door.Confirm(ctx)
-				return door.Topology().Table.Members()
+				n.cluster.Confirm(ctx)
+				return n.cluster.Topology().Table.Members()
 			},
 		}
 	}

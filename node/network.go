@@ -54,7 +54,7 @@ func withSource(ctx context.Context, source netip.Addr) context.Context {
 
 func (hostNetwork) Gossip(string) (memberlist.Transport, error) { return nil, nil }
 
-// listen opens the address of a flag, so that the error names the flag.
+// listen opens the address of a field, so that the error names the field.
 func listen(ctx context.Context, n Network, field, address string) (net.Listener, error) {
 	l, err := n.Listen(ctx, address)
 	if err != nil {
@@ -64,8 +64,8 @@ func listen(ctx context.Context, n Network, field, address string) (net.Listener
 }
 
 // cannotListen says what to do about an address, or the path of a Unix socket,
-// that the named flag has asked for and that could not be opened.
-func cannotListen(network, flag, address string, err error) error {
+// that the named field has asked for and that could not be opened.
+func cannotListen(network, field, address string, err error) error {
 	// memberlist passes errors on as text.
 	is := func(cause syscall.Errno) bool {
 		return errors.Is(err, cause) || strings.HasSuffix(err.Error(), cause.Error())
@@ -85,7 +85,7 @@ func cannotListen(network, flag, address string, err error) error {
 	case is(syscall.EADDRNOTAVAIL):
 		hint = "give an address of this host"
 	}
-	return fmt.Errorf("-%s %s: cannot listen there: %w; %s", flag, address, err, hint)
+	return &FieldError{Field: field, Value: address, Reason: fmt.Sprintf("cannot listen there: %v; %s", err, hint), Err: err}
 }
 
 // advertised returns the address that others should dial to reach a listener:

@@ -31,24 +31,24 @@ func TestCannotListenSaysWhatToDo(t *testing.T) {
 		{"unix", syscall.EADDRINUSE, "address already in use; give a path that is free"},
 	} {
 		bind := &net.OpError{Op: "listen", Net: c.network, Err: os.NewSyscallError("bind", c.cause)}
-		require.Regexp(t, "^-x y: cannot listen there: .*"+c.want+"$", cannotListen(c.network, "x", "y", bind).Error())
-		require.ErrorIs(t, cannotListen(c.network, "x", "y", bind), c.cause)
+		require.Regexp(t, "^Config.X y: cannot listen there: .*"+c.want+"$", cannotListen(c.network, "X", "y", bind).Error())
+		require.ErrorIs(t, cannotListen(c.network, "X", "y", bind), c.cause)
 		asText := fmt.Errorf("failed to start: %v", bind)
-		require.Regexp(t, "^-x y: .*"+c.want+"$", cannotListen(c.network, "x", "y", asText).Error())
+		require.Regexp(t, "^Config.X y: .*"+c.want+"$", cannotListen(c.network, "X", "y", asText).Error())
 	}
 }
 
 // 192.0.2.0/24 is for documentation, so no host has an address of it.
 func TestListenOnAnAddressOfAnotherHost(t *testing.T) {
 	t.Parallel()
-	for flag, set := range map[string]func(*Config){
-		"-http": func(c *Config) { c.HTTP = "192.0.2.1:0" }, "-gossip": func(c *Config) { c.Gossip = "192.0.2.1:0" },
+	for field, set := range map[string]func(*Config){
+		"Config.HTTP": func(c *Config) { c.HTTP = "192.0.2.1:0" }, "Config.Gossip": func(c *Config) { c.Gossip = "192.0.2.1:0" },
 	} {
 		cfg := loopbackConfig("ada")
 		cfg.Insecure = true
 		set(&cfg)
 		_, err := Start(t.Context(), cfg)
-		require.ErrorContains(t, err, flag+" 192.0.2.1:0: cannot listen there: ")
+		require.ErrorContains(t, err, field+" 192.0.2.1:0: cannot listen there: ")
 		require.ErrorContains(t, err, "; give an address of this host")
 	}
 	cfg := loopbackConfig("ada")

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,9 +18,12 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
+	"github.com/seed-95a32959/holdfast/internal/door/redis"
+	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
@@ -29,9 +31,9 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/pubsub"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/wait"
-	"github.com/seed-95a32959/holdfast/node/redis"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -50,6 +52,7 @@ type Node struct {
 	replicator *replication.Replicator
 	owner      *owner.Owner
 	repairer   *repair.Repairer
+	dispatcher *dispatch.Dispatcher
 	tracker    *public.Tracker // connections to the public addresses of members
 	mesh       *mesh.Mesh
 	members    *membership.Members
@@ -59,14 +62,11 @@ type Node struct {
 	pin        *app.Pin     // gives a request to its user's owner, and there to the application
 	sidecar    *app.Sidecar // nil without one
 	events     *events.Log
-	counts     *metric.Set // all that is counted here, for those who show it
-	stats      *counters
+	counts     *metric.Set     // all that is counted here, for those who show it
 	operator   *admin.Endpoint // what operators ask
-	lag        lagGauge
-	fence      fence
-	pubsub     *pubsub
-	redis      *redis.Server // nil without -resp
-	topology   atomic.Pointer[shownTopology]
+	pubsub     *pubsub.PubSub
+	cluster    *rediscluster.Cluster // as the Redis endpoint sees it
+	redis      *redis.Server         // nil without -resp
 
 	ctx     context.Context // ends with the node; its cause says why
 	cancel  context.CancelCauseFunc
@@ -74,7 +74,6 @@ type Node struct {
 	closing chan struct{}  // closed when the doors begin to close
 	done    chan struct{}
 
-	absent   absent
 	apiGuard *hostcheck.Guard // who may ask the session API
 
 	httpGate *admit.Gate     // the connections to the public door
@@ -95,7 +94,7 @@ var ErrStopped = errors.New("node has stopped")
 
 // Start runs a member: when it returns, the member listens on all its
 // addresses, has joined the cluster if a seed answered, and takes part. Its
-// errors name the flag that was wrong. The end of ctx stops the member at once;
+// errors name the field that was wrong, see [FieldError]. The end of ctx stops the member at once;
 // [Node.Shutdown] hands over first.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
@@ -135,10 +134,9 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.heads = buffers.New(headBytes)
 	n.apiGuard = hostcheck.New("http-host", slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name})...)
 	n.counts = new(metric.Set)
-	n.stats = newCounters(n.counts, cfg.Role)
 	n.counts.Func(n.countMember)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.pubsub = newPubsub(n)
+	n.pubsub = pubsub.New(n.View)
 	var err error
 	if cfg.Role == RoleNode {
 		if err = n.openStore(); err != nil {
@@ -154,8 +152,10 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.mesh = mesh.New(n.ctx, n.meshConfig())
 	n.repairer.Bind(n.owner, n.mesh)
+	n.dispatcher = dispatch.New(n.dispatchConfig())
 	if cfg.Role == RoleNode {
 		n.counts.Func(n.countNode)
+		n.cluster = rediscluster.New(n.clusterConfig())
 		n.openRedis()
 	}
 	n.operator = admin.New(n.adminConfig())
@@ -168,7 +168,7 @@ func (n *Node) openRedis() {
 	if cfg.RESP != "" || cfg.RESPUnix != "" {
 		n.redis = newRedis(n)
 		n.counts.Func(n.countRedis)
-		n.pubsub.local = n.redis
+		n.pubsub.SetLocal(n.redis)
 	}
 }
 
@@ -209,33 +209,33 @@ func (n *Node) open(ctx context.Context) error {
 	var err error
 	cfg := &n.cfg
 	own := Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String(), Secret: n.ownSecretTag()}
-	httpListener, err := n.listen(ctx, "http", cfg.HTTP, &own.HTTP)
+	httpListener, err := n.listen(ctx, "HTTP", cfg.HTTP, &own.HTTP)
 	if err != nil {
 		return err
 	}
-	adminListener, err := n.listen(ctx, "admin", cfg.Admin, &own.Admin)
+	adminListener, err := n.listen(ctx, "Admin", cfg.Admin, &own.Admin)
 	if err != nil {
 		return err
 	}
 	var peerListener net.Listener
 	if cfg.Role == RoleNode {
-		if peerListener, err = n.listen(ctx, "peer", cfg.Peer, &own.Peer); err != nil {
+		if peerListener, err = n.listen(ctx, "Peer", cfg.Peer, &own.Peer); err != nil {
 			return err
 		}
 	}
-	clients, err := n.listenUnix(ctx, "http-unix", cfg.HTTPUnix)
+	clients, err := n.listenUnix(ctx, "HTTPUnix", cfg.HTTPUnix)
 	if err != nil {
 		return err
 	}
 	clients = append(clients, httpListener)
 	var respListeners []net.Listener
 	if n.redis != nil {
-		if respListeners, err = n.listenUnix(ctx, "resp-unix", cfg.RESPUnix); err != nil {
+		if respListeners, err = n.listenUnix(ctx, "RESPUnix", cfg.RESPUnix); err != nil {
 			return err
 		}
 	}
 	if n.redis != nil && cfg.RESP != "" {
-		l, err := n.listen(ctx, "resp", cfg.RESP, &own.RESP)
+		l, err := n.listen(ctx, "RESP", cfg.RESP, &own.RESP)
 		if err != nil {
 			return err
 		}
@@ -278,7 +278,7 @@ func (n *Node) run() {
 		n.events.Run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.watchLag, n.pubsub.run)
+		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.dispatcher.WatchLag, n.pubsub.Run)
 		if n.sidecar != nil {
 			loops = append(loops, n.sidecar.Watch)
 		}
@@ -325,10 +325,6 @@ func (n *Node) Err() error { return context.Cause(n.ctx) }
 // since is the time since the node's start by the monotonic clock.
 func (n *Node) since() time.Duration { return n.clock.Since() }
 
-func (n *Node) reply() reply {
-	return reply{Reply: session.Reply{Node: n.id.Name, Ring: n.View().Table.Fingerprint()}}
-}
-
 // viewChanged lets links and ownership follow a view. The membership loop
 // calls it for each one.
 func (n *Node) viewChanged(last, view *View) {
@@ -337,7 +333,7 @@ func (n *Node) viewChanged(last, view *View) {
 	if n.cfg.Role == RoleNode {
 		n.syncSenders(view)
 	}
-	n.pubsub.viewChanged()
+	n.pubsub.SetView()
 	n.compareSecrets(view)
 	if last.Table.Fingerprint() != view.Table.Fingerprint() {
 		n.log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
@@ -345,7 +341,7 @@ func (n *Node) viewChanged(last, view *View) {
 	}
 	n.repairer.SetView(view)
 	n.tracker.ViewChanged(view)
-	n.absent.viewChanged(last, view, n.id, n.since())
+	n.dispatcher.SetView(last, view)
 	n.owner.Recheck()
 	n.repairer.Recheck()
 }
@@ -374,7 +370,7 @@ func (n *Node) expire(ctx context.Context) {
 		case <-tick.C:
 			n.expireSessions()
 			told = n.repairer.TellFull(told)
-			n.fence.lower(n.clock.Now())
+			n.dispatcher.Tick()
 		}
 	}
 }
@@ -401,7 +397,7 @@ func defaultAdvertise(cfg Config) (string, error) {
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return "", fmt.Errorf("-advertise: none given and the interfaces cannot be read: %w", err)
+		return "", &FieldError{Field: "Advertise", Reason: "none given and the interfaces cannot be read: " + err.Error(), Err: err}
 	}
 	return firstReachable(addrs), nil
 }

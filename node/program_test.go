@@ -218,7 +218,7 @@ func TestAnonymousLogoutsLeaveNothing(t *testing.T) {
 	}
 	require.Zero(t, tombstones())
 	for _, n := range nodes {
-		require.Zero(t, n.stats.nowhere.Load(), "nobody is asked about an id that was made for the request")
+		require.Zero(t, n.counts.Values()["deletes_nowhere"], "nobody is asked about an id that was made for the request")
 	}
 
 	b, door := newBrowser(t), nodes[0].serveProgram(t)
@@ -288,7 +288,7 @@ func TestHandlerMounts(t *testing.T) {
 	cfg := loopbackConfig("other") // which has Demo
 	cfg.Handler = loginApp()
 	_, err := Start(t.Context(), cfg)
-	require.ErrorContains(t, err, "handler: cannot be used with")
+	require.ErrorContains(t, err, "Config.Handler: cannot be used with")
 }
 
 // All reads what every node owns, once each, from any node.

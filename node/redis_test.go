@@ -239,7 +239,7 @@ func messagesReachEveryNode(t *testing.T, nodes []*Node, clients []*redisClient)
 	}
 	for _, n := range nodes {
 		for _, l := range n.mesh.Links() {
-			require.True(t, n.pubsub.has(l.ID()), "every node knows before a subscription is confirmed")
+			require.True(t, n.pubsub.Has(l.ID()), "every node knows before a subscription is confirmed")
 		}
 	}
 	for i := range 10 {
@@ -257,7 +257,7 @@ func messagesReachEveryNode(t *testing.T, nodes []*Node, clients []*redisClient)
 		l.conn.Close()
 	}
 	eventually(t, "nobody listens any more", func() bool {
-		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.pubsub.wanted() })
+		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.pubsub.Wanted() })
 	})
 }
 

@@ -117,7 +117,7 @@ func takenNameIsRefused(t *testing.T, nodes []*Node) {
 
 	n, err := Start(t.Context(), loopbackConfig("ada", bob))
 	require.Nil(t, n)
-	require.ErrorContains(t, err, `-name "ada": taken by a running member at `+ada.self().Peer)
+	require.ErrorContains(t, err, `name "ada": taken by a running member at `+ada.self().Peer)
 	require.ErrorContains(t, err, ada.id.Boot)
 	require.ErrorContains(t, err, "give each member a name of its own")
 
@@ -144,7 +144,7 @@ func otherParametersAreRefused(t *testing.T, nodes []*Node) {
 		change(&cfg)
 		n, err := Start(t.Context(), cfg)
 		require.Nil(t, n)
-		require.ErrorContains(t, err, "-join")
+		require.ErrorContains(t, err, "join: ")
 		require.ErrorContains(t, err, want)
 	}
 	for _, n := range nodes {

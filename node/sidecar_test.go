@@ -69,8 +69,8 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	nodes, apps := sidecarEach(t, func(*Config) {}, "ada", "bob", "eve")
 	route := nodes[0].owners().Route("alice")
 	byName := map[string]int{"ada": 0, "bob": 1, "eve": 2}
-	owner, heir := byName[route.Owner.Name], byName[route.Heir.Name]
-	third := 3 - owner - heir
+	owner, successor := byName[route.Owner.Name], byName[route.Successor.Name]
+	third := 3 - owner - successor
 	put(t, nodes[0], "alice", "kept")
 
 	told := func(i int) string {
@@ -83,9 +83,9 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	}
 
 	apps[owner].stop()
-	for _, i := range []int{third, owner, heir} { // at once: nobody was told, and the owner finds out by this request
+	for _, i := range []int{third, owner, successor} { // at once: nobody was told, and the owner finds out by this request
 		_, body := nodes[i].ask(t, "alice")
-		require.Equal(t, told(heir), body, "asked at %s", apps[i].name)
+		require.Equal(t, told(successor), body, "asked at %s", apps[i].name)
 	}
 	eventually(t, "all know", func() bool {
 		for _, n := range nodes {
@@ -98,12 +98,12 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	resp, body := send(t, "GET", nodes[owner].office("/readyz"), "")
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	require.Contains(t, body, "the application does not answer")
-	require.Equal(t, apps[heir].name, nodes[third].routes().For("alice").Owner.Name, "without asking the owner first")
+	require.Equal(t, apps[successor].name, nodes[third].routes().For("alice").Owner.Name, "without asking the owner first")
 	resp, value := get(t, nodes[third], "alice")
 	require.Equal(t, "kept", value)
 	require.Equal(t, apps[owner].name, resp.Header.Get("Holdfast-Node"), "its session has not moved")
 
-	apps[heir].stop()
+	apps[successor].stop()
 	_, body = nodes[owner].ask(t, "alice")
 	require.Equal(t, told(third), body, "the last one left")
 	apps[third].stop()
@@ -208,7 +208,7 @@ func TestUnixSockets(t *testing.T) {
 	second := loopbackConfig("bob", n)
 	second.HTTPUnix = doorPath
 	_, err = Start(t.Context(), second)
-	require.ErrorContains(t, err, "-http-unix "+doorPath, "somebody answers there")
+	require.ErrorContains(t, err, "Config.HTTPUnix "+doorPath, "somebody answers there")
 }
 
 // What is no socket at the path of one stays there: a mistyped path must not cost a file.
@@ -219,13 +219,13 @@ func TestUnixSocketInPlaceOfAFile(t *testing.T) {
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "plain")
 	require.NoError(t, os.WriteFile(path, []byte("dear"), 0o600))
-	for flag, set := range map[string]func(*Config){
-		"-http-unix": func(c *Config) { c.HTTPUnix = path }, "-resp-unix": func(c *Config) { c.RESPUnix = path },
+	for field, set := range map[string]func(*Config){
+		"Config.HTTPUnix": func(c *Config) { c.HTTPUnix = path }, "Config.RESPUnix": func(c *Config) { c.RESPUnix = path },
 	} {
 		cfg := loopbackConfig("ada")
 		set(&cfg)
 		_, err = Start(t.Context(), cfg)
-		require.EqualError(t, err, flag+" "+path+": it is a file and no socket; give a path that is free")
+		require.EqualError(t, err, field+" "+path+": it is a file and no socket; give a path that is free")
 		kept, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.Equal(t, "dear", string(kept))
@@ -277,6 +277,6 @@ func TestRedisOnAUnixSocket(t *testing.T) {
 		taken := loopbackConfig("second", n)
 		taken.RESPUnix = cfg.RESPUnix
 		_, err = Start(t.Context(), taken)
-		require.ErrorContains(t, err, "-resp-unix "+cfg.RESPUnix)
+		require.ErrorContains(t, err, "Config.RESPUnix "+cfg.RESPUnix)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
@@ -52,6 +52,9 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	links.Counters, links.NodeCounters = new(metric.Set), new(metric.Set)
 	n.mesh = mesh.New(n.ctx, links)
 	n.repairer.Bind(n.owner, n.mesh)
+	work := n.dispatchConfig()
+	work.Counters, work.NodeCounters = new(metric.Set), new(metric.Set)
+	n.dispatcher = dispatch.New(work)
 	n.operator = admin.New(n.adminConfig()) // of this boot, with these parts
 	if n.replicator != nil {
 		t.Cleanup(n.replicator.Close)
@@ -107,17 +110,6 @@ func (n *Node) stand(p int, ph ownership.Phase, holder ownership.Claim) {
 	n.owner.Look(func(core *ownership.Core, _ time.Duration) { core.Set(p, ph, holder, false) })
 }
 
-// leaseUntil makes n's lease end at a time since its start.
-func (n *Node) leaseUntil(at time.Duration) {
-	n.owner.Look(func(core *ownership.Core, _ time.Duration) { core.SetLease(at) })
-}
-
-// pass lets time go by for n.
-func (n *Node) pass(d time.Duration) { n.clock = n.clock.Older(d) }
-
-// link gives n a link to a member, over which nothing has been said yet.
-func (n *Node) link(m *Member) *mesh.Link { return n.mesh.AddIdle(m.ID, m.Peer) }
-
 // ownedBy returns a partition that a view gives to a member.
 func ownedBy(t testing.TB, v *View, name string) int {
 	t.Helper()
@@ -148,17 +140,6 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
-
-// Tests that draw values do not run in parallel: a generator of rapid writes its
-// own name when another one first asks for it, without a lock, and the library's
-// own are shared by all tests.
-var (
-	anyName = rapid.StringMatching(`[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?`)
-	anyBoot = rapid.StringMatching(`[0-9a-f]{20}`)
-	anyID   = rapid.Custom(func(t *rapid.T) ID { return ID{Name: anyName.Draw(t, "name"), Boot: anyBoot.Draw(t, "boot")} })
-)
-
-func atMilli(ms int64) func() time.Time { return func() time.Time { return time.UnixMilli(ms) } }
 
 func putOf(key string) *session.Op {
 	return &session.Op{Kind: session.Put, Key: key, Fields: []session.Field{{Name: "f", Value: "1"}}}

@@ -7,10 +7,11 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"github.com/seed-95a32959/holdfast/internal/attempt"
+	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
+	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -19,7 +20,6 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/router"
-	"github.com/seed-95a32959/holdfast/session"
 )
 
 func (n *Node) membersConfig() membership.Config {
@@ -27,7 +27,7 @@ func (n *Node) membersConfig() membership.Config {
 	return membership.Config{
 		Self: n.id, Params: cfg.ringParams(), Cluster: cfg.Cluster, Address: cfg.Gossip, Advertise: cfg.Advertise, Keys: cfg.GossipKeys, Seeds: cfg.Join,
 		Transport:    func(address string) (memberlist.Transport, error) { return cfg.Network.Gossip(address) },
-		CannotListen: func(err error) error { return cannotListen("tcp", "gossip", cfg.Gossip, err) },
+		CannotListen: func(err error) error { return cannotListen("tcp", "Gossip", cfg.Gossip, err) },
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },
 		Answers:      func(ctx context.Context, id ID, address string) bool { return n.mesh.Answers(ctx, id, address) },
 		Changed:      n.viewChanged,
@@ -57,6 +57,22 @@ func (n *Node) repairConfig() repair.Config {
 	}
 }
 
+func (n *Node) dispatchConfig() dispatch.Config {
+	cfg := &n.cfg
+	return dispatch.Config{
+		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Repairer: n.repairer, Mesh: n.mesh, Events: n.pubsub,
+		Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0,
+		Clock: n.clock, Pulse: &n.pulse, Counters: n.counts, NodeCounters: n.nodeCounters(),
+	}
+}
+
+func (n *Node) clusterConfig() rediscluster.Config {
+	return rediscluster.Config{
+		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Dispatcher: n.dispatcher, Mesh: n.mesh, PubSub: n.pubsub,
+		Copies: n.cfg.Copies, MemoryLimit: n.cfg.MemoryLimit, Clock: n.clock, Pulse: &n.pulse, Context: n.ctx,
+	}
+}
+
 func (n *Node) meshConfig() mesh.Config {
 	cfg := &n.cfg
 	return mesh.Config{
@@ -77,7 +93,7 @@ func (n *Node) meshConfig() mesh.Config {
 // be used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
-		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.section(), n.repairer.RoomSection(), n.owner.Section(m),
+		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.owner.Section(m),
 	}
 }
 
@@ -184,16 +200,13 @@ func (n *Node) publicConfig() public.Config {
 	cfg := &n.cfg
 	c := public.Config{
 		Self: n.id, Role: cfg.Role, NoAPI: cfg.NoAPI, MaxSession: cfg.MaxSession,
-		Owners: n.owners(), InForce: n.owner.Gate().InForce, TooLate: n.tooLate,
-		Do: func(ctx context.Context, op *session.Op, ack session.Ack, a attempt.Attempt) (session.Reply, error) {
-			r, err := n.do(ctx, opWork{op}, ack, a)
-			return r.Reply, err
-		},
+		Owners: n.owners(), InForce: n.owner.Gate().InForce, TooLate: n.dispatcher.TooLate,
+		Do:        n.dispatcher.Do,
 		AwaitGone: n.awaitGone, Suspect: n.suspect,
 		Finder: n.finder, Hops: public.NewHops(n.hopsConfig()), Dial: n.tracker.Dial, AppRoute: n.routes().For,
 		Guard: n.apiGuard, Gate: n.httpGate, Bodies: n.bodies, Heads: n.heads,
 		Now: n.clock.Now, Ahead: n.ahead,
-		Answered: n.operator.Answered, Measured: n.operator.Measured, Log: n.log, Counters: n.counts, Late: n.stats.refusedLate,
+		Answered: n.operator.Answered, Measured: n.operator.Measured, Log: n.log, Counters: n.counts, Late: n.dispatcher.Late(),
 	}
 	if n.sidecar != nil {
 		c.Sidecar = n.sidecar
@@ -204,15 +217,10 @@ func (n *Node) publicConfig() public.Config {
 // appConfig is what the application needs of this member.
 func (n *Node) appConfig() app.Config {
 	return app.Config{
-		Self: n.id, View: n.View, Await: n.awaitOwner,
-		Overtaken: func(a attempt.Attempt) error {
-			if n.stale(a.Named(n.cfg.Now(), serveTimeout)) {
-				return errOvertaken
-			}
-			return nil
-		},
-		Sessions: n.Sessions(), Finder: n.finder, Router: n.endpoint.Router(), Routes: n.routes(),
-		Log: n.log, Counters: n.counts, Late: n.stats.refusedLate,
+		Self: n.id, View: n.View, Await: n.dispatcher.AwaitOwner,
+		Overtaken: n.dispatcher.Overtaken,
+		Sessions:  n.Sessions(), Finder: n.finder, Router: n.endpoint.Router(), Routes: n.routes(),
+		Log: n.log, Counters: n.counts, Late: n.dispatcher.Late(),
 	}
 }
 

@@ -10,9 +10,11 @@ import (
 
 // Handler serves the requests of a peer.
 type Handler interface {
-	// Serve is called on the link's reading goroutine, one request at a time and in their order, so it must not block: what takes
-	// longer than a look-up goes to another goroutine. It answers r, once, now or later. A request that is never answered keeps its
-	// place in the link's window until the link ends.
+	// Serve is called on the link's reading goroutine, one request at a time
+	// and in their order, so it must not block: what takes longer than a
+	// look-up goes to another goroutine. It answers r, once, now or later. A
+	// request that is never answered keeps its place in the link's window until
+	// the link ends.
 	Serve(r *Request)
 }
 
@@ -29,11 +31,14 @@ type Request struct {
 	awaited  bool // it is in server.running
 }
 
-// Context ends with the link. A server whose window is full does not read, and so learns of its client's end with the next answer.
+// Context ends with the link. A server whose window is full does not read, and
+// so learns of its client's end with the next answer.
 func (r *Request) Context() context.Context { return r.server.ctx }
 
-// Awaited is a context that ends when nobody waits for the answer any more: when the caller has left, the request is answered, or the
-// link ends. It is for what takes a while; asked for on the reading goroutine, it is certain to hear of the caller.
+// Awaited is a context that ends when nobody waits for the answer any more:
+// when the caller has left, the request is answered, or the link ends. It is
+// for what takes a while; asked for on the reading goroutine, it is certain to
+// hear of the caller.
 func (r *Request) Awaited() context.Context {
 	ctx, cancel := context.WithCancel(r.server.ctx)
 	r.awaited = true
@@ -43,9 +48,11 @@ func (r *Request) Awaited() context.Context {
 	return ctx
 }
 
-// Reply answers the request. The payload is copied before Reply returns. A reply over its type's limit becomes a failure. It waits
-// while the link's write queue is full; the peer drains that, or the link ends after Config.WriteTimeout. After the link's end it does
-// nothing. Exactly one of Reply and Fail must be called, once; the second one panics.
+// Reply answers the request. The payload is copied before Reply returns. A
+// reply over its type's limit becomes a failure. It waits while the link's
+// write queue is full; the peer drains that, or the link ends after
+// Config.WriteTimeout. After the link's end it does nothing. Exactly one of
+// Reply and Fail must be called, once; the second one panics.
 func (r *Request) Reply(payload []byte) {
 	if _, limit := r.server.cfg.limits(r.Type); len(payload) > limit {
 		r.Fail(fmt.Errorf("reply to a request of type %#x has %d bytes, want at most %d", r.Type, len(payload), limit))
@@ -54,8 +61,8 @@ func (r *Request) Reply(payload []byte) {
 	r.answer(typeReply, payload)
 }
 
-// Fail answers the request with an error, of which the caller gets the text (at most 1,024 bytes) as a [RemoteError]. Otherwise it is
-// like Reply.
+// Fail answers the request with an error, of which the caller gets the text (at
+// most 1,024 bytes) as a [RemoteError]. Otherwise it is like Reply.
 func (r *Request) Fail(err error) { r.answer(typeFail, errorText(err)) }
 
 func (r *Request) answer(typ byte, payload []byte) {
@@ -65,7 +72,8 @@ func (r *Request) answer(typ byte, payload []byte) {
 	if r.awaited {
 		r.server.cancel(r.seq)
 	}
-	_ = r.server.out.put(r.server.ctx, typ, r.seq, payload) // fails only when the link has ended, and nobody is left to be told
+	// Fails only when the link has ended, and nobody is left to be told.
+	_ = r.server.out.put(r.server.ctx, typ, r.seq, payload)
 	r.server.window.leave(r.size)
 	r.server.cfg.Budget.give(r.server.cfg.Budget.share(r.size))
 }
@@ -94,10 +102,12 @@ func (s *server) cancel(seq uint64) {
 	}
 }
 
-// Accept runs the answering side of a link over conn, which belongs to it: it exchanges identities, then gives each request to h until the
-// link ends, by the peer, a failure or ctx. It blocks until then, waits for its goroutines (not for requests that h still keeps; those
-// see the end by their contexts) and returns why, never nil: ErrRefused, ErrMalformed, io.EOF (the peer closed), the
-// connection's error or ctx's cause, all wrapped.
+// Accept runs the answering side of a link over conn, which belongs to it: it
+// exchanges identities, then gives each request to h until the link ends, by
+// the peer, a failure or ctx. It blocks until then, waits for its goroutines
+// (not for requests that h still keeps; those see the end by their contexts)
+// and returns why, never nil: ErrRefused, ErrMalformed, io.EOF (the peer
+// closed), the connection's error or ctx's cause, all wrapped.
 func Accept(ctx context.Context, conn net.Conn, cfg Config, h Handler) error {
 	cfg, err := cfg.validate()
 	if err != nil {
@@ -125,11 +135,13 @@ func Accept(ctx context.Context, conn net.Conn, cfg Config, h Handler) error {
 	return fmt.Errorf("peer: link from %q: %w", peer.Name, context.Cause(ctx))
 }
 
-// serve gives the requests to h until the link ends, and returns why. What it has read but not yet given to h by then is not served, for
-// nobody can be answered.
+// serve gives the requests to h until the link ends, and returns why. What it
+// has read but not yet given to h by then is not served, for nobody can be
+// answered.
 func (s *server) serve(h Handler) error {
 	for s.ctx.Err() == nil {
-		// What has come together is answered together, before this waits for more.
+		// What has come together is answered together, before this waits for
+		// more.
 		if !s.in.ready() {
 			if err := s.out.uncork(); err != nil {
 				return err
@@ -166,7 +178,8 @@ func (s *server) serve(h Handler) error {
 	return context.Cause(s.ctx)
 }
 
-// passOver answers a request that has more bytes than its type may have, and takes none of them into memory.
+// passOver answers a request that has more bytes than its type may have, and
+// takes none of them into memory.
 func (s *server) passOver(head header, limit int) error {
 	if err := s.in.skip(head.size); err != nil {
 		return fmt.Errorf("read: %w", err)
@@ -175,7 +188,8 @@ func (s *server) passOver(head header, limit int) error {
 	return s.out.put(s.ctx, typeFail, head.seq, errorText(refusal))
 }
 
-// enter waits until there is room for a request, on the link and over all links.
+// enter waits until there is room for a request, on the link and over all
+// links.
 func (s *server) enter(size int) error {
 	share := s.cfg.Budget.share(size)
 	if s.window.tryEnter(size) {
@@ -198,8 +212,9 @@ func (s *server) waitInWindow(size int) error {
 	return s.window.enter(s.ctx, size)
 }
 
-// unexpected is the error for a frame that is no request. A refusal may come here: the client sees who the server is only after the server
-// has accepted it.
+// unexpected is the error for a frame that is no request. A refusal may come
+// here: the client sees who the server is only after the server has accepted
+// it.
 func (s *server) unexpected(head header) error {
 	if head.typ == typeRefuse {
 		return hearRefusal(s.in, head)
@@ -207,7 +222,8 @@ func (s *server) unexpected(head header) error {
 	return fmt.Errorf("%w: type %#x from a client, want one below %#x", ErrMalformed, head.typ, FirstReserved)
 }
 
-// window bounds the requests that have been read and not answered, in number and bytes. One request of any size may enter alone.
+// window bounds the requests that have been read and not answered, in number
+// and bytes. One request of any size may enter alone.
 type window struct {
 	maxRequests, maxBytes int
 	room                  chan struct{} // one slot: the reading goroutine may look again
@@ -222,7 +238,8 @@ func newWindow(cfg Config) *window {
 	return &window{maxRequests: cfg.Window, maxBytes: cfg.MaxQueued, room: make(chan struct{}, 1)}
 }
 
-// enter waits until a request of size bytes may be read, or for ctx. Only the reading goroutine enters.
+// enter waits until a request of size bytes may be read, or for ctx. Only the
+// reading goroutine enters.
 func (w *window) enter(ctx context.Context, size int) error {
 	for !w.tryEnter(size) {
 		select {
@@ -257,7 +274,9 @@ func (w *window) leave(size int) {
 	if waits {
 		select {
 		case w.room <- struct{}{}:
-		default: // a wake is there already, of a time when the reading goroutine found room without it
+		// A wake is there already, of a time when the reading goroutine found
+		// room without it.
+		default:
 		}
 	}
 }

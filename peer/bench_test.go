@@ -15,8 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkCall measures calls of 300 bytes answered by 300 bytes over loopback TCP, client and server in this process. cpu-ns/op is
-// the process's CPU time per call, both sides and the kernel's work for them.
+// BenchmarkCall measures calls of 300 bytes answered by 300 bytes over loopback
+// TCP, client and server in this process. cpu-ns/op is the process's CPU time
+// per call, both sides and the kernel's work for them.
 func BenchmarkCall(b *testing.B) {
 	for _, callers := range []int{1, 16, 64, 256} {
 		b.Run("callers="+strconv.Itoa(callers), func(b *testing.B) {
@@ -29,8 +30,9 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// BenchmarkBatches measures a stream of 256-byte records in frames of the given size, a few of them unanswered at a time, as
-// replication sends them. One op is one record.
+// BenchmarkBatches measures a stream of 256-byte records in frames of the given
+// size, a few of them unanswered at a time, as replication sends them. One op
+// is one record.
 func BenchmarkBatches(b *testing.B) {
 	const record = 256
 	for _, frame := range []int{64 << 10, 256 << 10} {
@@ -69,7 +71,8 @@ func inParallelN(b *testing.B, callers, n int, call func() error) {
 	all.Wait()
 }
 
-// measureCPU runs what is measured and reports the CPU time of the process per op.
+// measureCPU runs what is measured and reports the CPU time of the process per
+// op.
 func measureCPU(b *testing.B, run func()) {
 	b.ResetTimer()
 	before := cpuTime(b)

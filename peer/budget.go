@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// smallRequest is what a request may have without asking the [Budget]: heartbeats and the like must pass when it is used up. Of these a
-// link has Config.Window at most.
+// smallRequest is what a request may have without asking the [Budget]:
+// heartbeats and the like must pass when it is used up. Of these a link has
+// Config.Window at most.
 const smallRequest = 4 << 10
 
 // Budget is a number of bytes that the unanswered requests of many links share.
@@ -23,7 +24,8 @@ func NewBudget(bytes int) *Budget {
 	return &Budget{size: bytes, free: bytes, room: make(chan struct{})}
 }
 
-// share is what a request of so many bytes takes: all there is where it is larger.
+// share is what a request of so many bytes takes: all there is where it is
+// larger.
 func (b *Budget) share(size int) int {
 	if b == nil || size <= smallRequest {
 		return 0
@@ -31,7 +33,8 @@ func (b *Budget) share(size int) int {
 	return min(size, b.size)
 }
 
-// try takes a share, or returns a channel that is closed when it is worth trying again.
+// try takes a share, or returns a channel that is closed when it is worth
+// trying again.
 func (b *Budget) try(share int) (again <-chan struct{}) {
 	if share == 0 {
 		return nil

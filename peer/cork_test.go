@@ -20,7 +20,8 @@ func (c *countedWrites) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// burst sends n requests in one write and reads their answers, which must come in order.
+// burst sends n requests in one write and reads their answers, which must come
+// in order.
 func burst(t *testing.T, raw rawPeer, n int) {
 	var frames []byte
 	for seq := range n {
@@ -35,7 +36,8 @@ func burst(t *testing.T, raw rawPeer, n int) {
 	}
 }
 
-// corked opens a link from a client played by the test to a server whose writes are counted.
+// corked opens a link from a client played by the test to a server whose writes
+// are counted.
 func corked(t *testing.T, cfg Config, h handlerFunc) (rawPeer, *countedWrites) {
 	near, far := net.Pipe()
 	counted := &countedWrites{Conn: far}
@@ -68,7 +70,8 @@ func TestBurstBeyondTheQueue(t *testing.T) {
 	})
 }
 
-// A window that is full holds up what comes next, not the answers that are there.
+// A window that is full holds up what comes next, not the answers that are
+// there.
 func TestBurstBeyondTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var kept []*Request
@@ -98,7 +101,8 @@ func TestBurstBeyondTheWindow(t *testing.T) {
 	})
 }
 
-// An answer that is late finds nobody who would write it but the writing goroutine.
+// An answer that is late finds nobody who would write it but the writing
+// goroutine.
 func TestLateAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var kept *Request

@@ -55,7 +55,8 @@ func TestFullQueueMakesCallsWaitAndDoesNotGrow(t *testing.T) {
 	})
 }
 
-// The two buffers of a queue, the one that fills and the one that is written, grow with a burst and go when it is over.
+// The two buffers of a queue, the one that fills and the one that is written,
+// grow with a burst and go when it is over.
 func TestQueueGivesMemoryBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, _ := connected(t, Config{}, echo)
@@ -77,7 +78,8 @@ func TestQueueGivesMemoryBack(t *testing.T) {
 	})
 }
 
-// First come, first served: a large frame does not starve behind small ones, and does not block them once it is withdrawn.
+// First come, first served: a large frame does not starve behind small ones,
+// and does not block them once it is withdrawn.
 func TestFramesWaitInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, raw := rawServer(t, Config{MaxQueued: 1000})
@@ -155,7 +157,8 @@ func TestCloseDoesNotWaitForAPeerThatNeverReads(t *testing.T) {
 	})
 }
 
-// A server answers a client that does not read until its queue is full, then waits in Reply, then gives the client up.
+// A server answers a client that does not read until its queue is full, then
+// waits in Reply, then gives the client up.
 func TestClientThatNeverReadsEndsTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		raw, s := rawClient(t, Config{MaxQueued: 3000}, func(r *Request) { r.Reply(make([]byte, 1000)) })
@@ -204,8 +207,9 @@ func TestServerReadsNoFurtherThanItsWindow(t *testing.T) {
 	}
 }
 
-// Answers never wait for the reading goroutine, which may find room before it waits for the wake that told of it. It may not read
-// again for long, and never once the link has ended.
+// Answers never wait for the reading goroutine, which may find room before it
+// waits for the wake that told of it. It may not read again for long, and never
+// once the link has ended.
 func TestAnswersDoNotWaitForTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWindow(Config{Window: 2, MaxQueued: 100})
@@ -242,7 +246,8 @@ const (
 	ask  = 2 // is answered after a look at the member that asked
 )
 
-// twoMembers gives each member a link to the other. Queues and windows are far too small.
+// twoMembers gives each member a link to the other. Queues and windows are far
+// too small.
 func twoMembers(t *testing.T) (links [2]*Link, stop func()) {
 	var servings [2]*serving
 	for dialer := range links {
@@ -298,8 +303,8 @@ func TestTwoMembersThatFloodEachOtherCannotLockUp(t *testing.T) {
 	})
 }
 
-// Where every handler asks back over a link whose window is full of such requests, the deadline is the way out, and the links
-// stay good.
+// Where every handler asks back over a link whose window is full of such
+// requests, the deadline is the way out, and the links stay good.
 func TestHandlersThatAskBackEndByTheirDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		links, stop := twoMembers(t)

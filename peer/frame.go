@@ -16,13 +16,15 @@ import (
 //
 //	u32 length | u8 type | u64 seq | payload
 //
-// big endian, where length counts what follows it. A reply carries the seq of its request.
+// big endian, where length counts what follows it. A reply carries the seq of
+// its request.
 const (
 	lengthSize = 4
 	headerSize = lengthSize + 1 + 8
 )
 
-// FirstReserved is the first of the frame types that the link itself uses. Requests have the types below it.
+// FirstReserved is the first of the frame types that the link itself uses.
+// Requests have the types below it.
 const FirstReserved = 0xF0
 
 const (
@@ -30,7 +32,8 @@ const (
 	typeRefuse                        // the sender will not talk to the receiver: text
 	typeReply                         // answer to a request
 	typeFail                          // error in place of an answer: text
-	typeCancel                        // nobody waits for the answer to the request of this seq any more: nothing
+	// Nobody waits for the answer to the request of this seq any more: nothing.
+	typeCancel
 )
 
 const (
@@ -38,10 +41,12 @@ const (
 	readBuffer = 64 << 10
 	// greetingBuffer is enough for most HELLOs.
 	greetingBuffer = 512
-	// firstStep is as much as is allocated on the word of a header alone; more only as the bytes arrive.
+	// firstStep is as much as is allocated on the word of a header alone; more
+	// only as the bytes arrive.
 	firstStep = 64 << 10
-	// growth is the ratio of what is allocated for a frame to what of it has arrived: 4 copies a third of a large frame, where 2
-	// would copy all of it once.
+	// growth is the ratio of what is allocated for a frame to what of it has
+	// arrived: 4 copies a third of a large frame, where 2 would copy all of it
+	// once.
 	growth = 4
 )
 
@@ -60,7 +65,8 @@ func appendFrame(b []byte, typ byte, seq uint64, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// parseHeader reads the headerSize bytes of b. A payload over limit is an error.
+// parseHeader reads the headerSize bytes of b. A payload over limit is an
+// error.
 func parseHeader(b []byte, limit int) (header, error) {
 	length := uint64(binary.BigEndian.Uint32(b))
 	h := header{typ: b[lengthSize], seq: binary.BigEndian.Uint64(b[lengthSize+1:])}
@@ -74,12 +80,14 @@ func parseHeader(b []byte, limit int) (header, error) {
 	return h, nil
 }
 
-// frameReader reads frames in two halves, so that the server can wait for room between the size and the bytes.
+// frameReader reads frames in two halves, so that the server can wait for room
+// between the size and the bytes.
 type frameReader struct {
 	from  *bufio.Reader
 	limit int // largest payload
-	// deadline sets one for the next part of a large frame, or none: a peer that stops in the middle must not keep what was taken
-	// for it. Nil if there is another one.
+	// deadline sets one for the next part of a large frame, or none: a peer
+	// that stops in the middle must not keep what was taken for it. Nil if
+	// there is another one.
 	deadline func(on bool) error
 }
 
@@ -87,12 +95,14 @@ func newFrameReader(r io.Reader, limit int) *frameReader {
 	return &frameReader{from: bufio.NewReaderSize(r, readBuffer), limit: limit}
 }
 
-// newGreetingReader is for the other side's first frame, which is small and may be anybody's.
+// newGreetingReader is for the other side's first frame, which is small and may
+// be anybody's.
 func newGreetingReader(r io.Reader) *frameReader {
 	return &frameReader{from: bufio.NewReaderSize(r, greetingBuffer), limit: maxHello}
 }
 
-// grown goes on where f, which reads from conn, has stopped, with a large buffer and large frames.
+// grown goes on where f, which reads from conn, has stopped, with a large
+// buffer and large frames.
 func (f *frameReader) grown(conn net.Conn, cfg Config) *frameReader {
 	r := io.Reader(conn)
 	if n := f.from.Buffered(); n > 0 {
@@ -109,7 +119,8 @@ func (f *frameReader) grown(conn net.Conn, cfg Config) *frameReader {
 	return grown
 }
 
-// ready says whether the next frame has arrived whole, so that reading it does not wait. A frame that is larger than the buffer never has.
+// ready says whether the next frame has arrived whole, so that reading it does
+// not wait. A frame that is larger than the buffer never has.
 func (f *frameReader) ready() bool {
 	if f.from.Buffered() < headerSize {
 		return false
@@ -119,7 +130,8 @@ func (f *frameReader) ready() bool {
 	return err == nil && f.from.Buffered() >= headerSize+h.size
 }
 
-// header returns the next frame's header. It returns io.EOF itself when the stream ends between frames.
+// header returns the next frame's header. It returns io.EOF itself when the
+// stream ends between frames.
 func (f *frameReader) header() (header, error) {
 	b, err := f.from.Peek(headerSize)
 	if err != nil {
@@ -147,8 +159,9 @@ func (f *frameReader) skip(size int) error {
 	return nil
 }
 
-// payload returns the size bytes that follow a header, in memory of their own. A header may lie: allocated is firstStep, then at most
-// growth times what has arrived.
+// payload returns the size bytes that follow a header, in memory of their own.
+// A header may lie: allocated is firstStep, then at most growth times what has
+// arrived.
 func (f *frameReader) payload(size int) ([]byte, error) {
 	if size == 0 {
 		return nil, nil

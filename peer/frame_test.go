@@ -72,7 +72,8 @@ func TestFrameLengthsThatCannotBe(t *testing.T) {
 	require.Len(t, payload, 100)
 }
 
-// A header's word alone must not cost memory: here it promises 1 GiB, and 100,000 bytes come.
+// A header's word alone must not cost memory: here it promises 1 GiB, and
+// 100,000 bytes come.
 func TestFrameAllocatesOnlyAsBytesArrive(t *testing.T) {
 	const promised, sent = 1 << 30, 100_000
 	stream := append([]byte(nil), 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1)
@@ -88,7 +89,8 @@ func TestFrameAllocatesOnlyAsBytesArrive(t *testing.T) {
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
 }
 
-// FuzzFrames feeds the reader any bytes: it must not panic, and whatever it accepts must be the bytes that it read.
+// FuzzFrames feeds the reader any bytes: it must not panic, and whatever it
+// accepts must be the bytes that it read.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))

@@ -14,8 +14,10 @@ import (
 //
 //	"HOLDFAST" | u16 wire | cluster | name | boot | role | params | name and boot of who is called
 //
-// each text as u16 length and bytes. Its layout never changes, so that members of different versions can tell each other apart;
-// a later version may append to it, and what follows the last text is ignored. So was the last pair added: it may be missing.
+// each text as u16 length and bytes. Its layout never changes, so that members
+// of different versions can tell each other apart; a later version may append
+// to it, and what follows the last text is ignored. So was the last pair added:
+// it may be missing.
 const (
 	magic    = "HOLDFAST"
 	maxText  = 1024
@@ -79,7 +81,8 @@ func cutText(b []byte) (text string, rest []byte, err error) {
 	return string(b[:n]), b[n:], nil
 }
 
-// handshake runs one side's exchange under the timeout and ctx, and closes conn unless it succeeds.
+// handshake runs one side's exchange under the timeout and ctx, and closes conn
+// unless it succeeds.
 func handshake(ctx context.Context, conn net.Conn, cfg Config, exchange func() (Identity, error)) (Identity, error) {
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -105,7 +108,8 @@ func handshake(ctx context.Context, conn net.Conn, cfg Config, exchange func() (
 	return peer, nil
 }
 
-// greetServer is the dialing side's exchange: it speaks first, and may refuse after it has been accepted.
+// greetServer is the dialing side's exchange: it speaks first, and may refuse
+// after it has been accepted.
 func greetServer(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 	if err := sayHello(conn, cfg); err != nil {
 		return Identity{}, err
@@ -117,13 +121,15 @@ func greetServer(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 	return peer, check(conn, peer, cfg)
 }
 
-// greetClient is the accepting side's exchange: it says who it is only to a peer that it has accepted.
+// greetClient is the accepting side's exchange: it says who it is only to a
+// peer that it has accepted.
 func greetClient(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 	peer, wanted, err := hearHello(in)
 	if err != nil {
 		return Identity{}, err
 	}
-	// Whoever knows the boot that was here may hear that it has ended, for on that hangs how soon its successor takes over.
+	// Whoever knows the boot that was here may hear that it has ended, for on
+	// that hangs how soon its successor takes over.
 	if self := cfg.Self(); wanted.Boot != "" && (wanted.Name != self.Name || wanted.Boot != self.Boot) {
 		return Identity{}, refuse(conn, peer, refusedOther, "not the process that was called", ErrOther)
 	}
@@ -149,7 +155,8 @@ func sayHello(conn net.Conn, cfg Config) error {
 	return nil
 }
 
-// hearHello reads the first frame of the other side. Whatever is on the other end, HTTP or TLS for instance, fails here after 13 bytes.
+// hearHello reads the first frame of the other side. Whatever is on the other
+// end, HTTP or TLS for instance, fails here after 13 bytes.
 func hearHello(in *frameReader) (id, wanted Identity, err error) {
 	h, err := in.header()
 	if err != nil {
@@ -204,7 +211,8 @@ func hearRefusal(in *frameReader, h header) error {
 	return fmt.Errorf("%w by the other side: %w", ErrRefused, &RemoteError{Text: string(text)})
 }
 
-// errorText is err's text as it goes over the wire: valid UTF-8, at most maxText bytes.
+// errorText is err's text as it goes over the wire: valid UTF-8, at most
+// maxText bytes.
 func errorText(err error) []byte {
 	text := err.Error()
 	if len(text) > maxText {

@@ -30,7 +30,8 @@ func TestHandshakeTellsEachSideWhoTheOtherIs(t *testing.T) {
 	})
 }
 
-// A refusal is the same error with the same text on both sides, whichever of them refuses.
+// A refusal is the same error with the same text on both sides, whichever of
+// them refuses.
 func TestHandshakeRefusal(t *testing.T) {
 	errCopies := errors.New("copies is 3 there and 2 here")
 	refuse := func(Identity) error { return errCopies }
@@ -93,7 +94,8 @@ func TestHandshakeWithASilentPeerEnds(t *testing.T) {
 	})
 }
 
-// The timeout is for the whole handshake, so a peer cannot stretch it by sending a byte now and then.
+// The timeout is for the whole handshake, so a peer cannot stretch it by
+// sending a byte now and then.
 func TestHandshakeWithASlowPeerEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -157,7 +159,8 @@ func TestAcceptTurnsStrangersAway(t *testing.T) {
 	}
 }
 
-// Whoever may be anybody is told that it is refused, and nothing else; a member, what of it differs.
+// Whoever may be anybody is told that it is refused, and nothing else; a
+// member, what of it differs.
 func TestStrangersAreToldNothing(t *testing.T) {
 	errStranger := errors.New("no member: copies is 2 here")
 	for name, c := range map[string]struct {
@@ -192,7 +195,8 @@ func TestStrangersAreToldNothing(t *testing.T) {
 	}
 }
 
-// A process that was restarted says so to whoever calls the one before, before it knows who that is: a crash is found by that.
+// A process that was restarted says so to whoever calls the one before, before
+// it knows who that is: a crash is found by that.
 func TestHandshakeWithAnotherProcessThanTheOneCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, wanted := range []Identity{{Name: "server", Boot: "an earlier boot"}, {Name: "another", Boot: "server-boot"}} {
@@ -213,7 +217,8 @@ func TestHandshakeWithAnotherProcessThanTheOneCalled(t *testing.T) {
 	})
 }
 
-// FuzzAccept writes any bytes after a good HELLO: no panic, no goroutine left, and Accept returns when the client is gone.
+// FuzzAccept writes any bytes after a good HELLO: no panic, no goroutine left,
+// and Accept returns when the client is gone.
 func FuzzAccept(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("garbage, and more of it than a header"))
@@ -243,7 +248,8 @@ func TestHelloComesBackAsItWas(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, id, got)
 		require.Equal(t, wanted, called)
-		old := len(hello) - len(wanted.Name) - len(wanted.Boot) - 4 // where it ended before it said who is called
+		// Where it ended before it said who is called.
+		old := len(hello) - len(wanted.Name) - len(wanted.Boot) - 4
 		got, called, err = parseHello(hello[:rapid.IntRange(old, len(hello)-1).Draw(t, "cut late")])
 		require.NoError(t, err)
 		require.Equal(t, id, got)

@@ -29,7 +29,8 @@ func tight(typ byte) (request, reply int) {
 	}
 }
 
-// A frame over what its type may have costs its sender an error and nobody memory, and the link goes on.
+// A frame over what its type may have costs its sender an error and nobody
+// memory, and the link goes on.
 func TestFramesOverTheLimitOfTheirTypeAreNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		raw, _ := rawClient(t, Config{Limits: tight}, echo)
@@ -99,7 +100,8 @@ func TestCallsAndRepliesOverTheLimitOfTheirType(t *testing.T) {
 	})
 }
 
-// All links together hold no more of what was asked and not answered than their budget. What is small passes all the same.
+// All links together hold no more of what was asked and not answered than their
+// budget. What is small passes all the same.
 func TestBudgetIsSharedByAllLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 100_000
@@ -146,7 +148,8 @@ func TestBudgetIsSharedByAllLinks(t *testing.T) {
 	})
 }
 
-// A peer that stops in the middle of a large frame does not keep what was taken for it.
+// A peer that stops in the middle of a large frame does not keep what was taken
+// for it.
 func TestFrameThatStopsHalfWayEndsTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := NewBudget(1 << 20)

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// Link is the calling side of a connection to a peer. Its methods may be used from many goroutines at once.
+// Link is the calling side of a connection to a peer. Its methods may be used
+// from many goroutines at once.
 type Link struct {
 	conn   net.Conn
 	peer   Identity
@@ -17,14 +18,16 @@ type Link struct {
 	ctx    context.Context // ends with the link; its cause is ErrClosed, with the reason
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup // the reading and the writing goroutine
-	calls  sync.Pool      // of *call; one a link, since a channel must not leave its synctest bubble
+	// Of *call; one a link, since a channel must not leave its synctest bubble.
+	calls sync.Pool
 
 	mu      sync.Mutex       // guards the fields below
 	pending map[uint64]*call // the calls that wait, by sequence number; nil once the link has ended
 	lastSeq uint64
 }
 
-// call is where a Call waits for its reply. Whoever takes it out of Link.pending is the one to finish it.
+// call is where a Call waits for its reply. Whoever takes it out of
+// Link.pending is the one to finish it.
 type call struct {
 	typ   byte // of the request
 	reply []byte
@@ -37,9 +40,11 @@ func (c *call) finish(reply []byte, err error) {
 	c.done <- struct{}{}
 }
 
-// Connect opens the calling side of a link over conn, which belongs to it from here on, whether or not it succeeds. The handshake runs
-// under ctx; the link does not depend on ctx afterwards. The error is ErrRefused (wrapped, with the reason) when one of the two does
-// not want the other, and ErrMalformed when the other side is no Holdfast peer.
+// Connect opens the calling side of a link over conn, which belongs to it from
+// here on, whether or not it succeeds. The handshake runs under ctx; the link
+// does not depend on ctx afterwards. The error is ErrRefused (wrapped, with the
+// reason) when one of the two does not want the other, and ErrMalformed when
+// the other side is no Holdfast peer.
 func Connect(ctx context.Context, conn net.Conn, cfg Config) (*Link, error) {
 	cfg, err := cfg.validate()
 	if err != nil {
@@ -66,18 +71,21 @@ func (l *Link) Peer() Identity { return l.peer }
 // Done is closed when the link has ended.
 func (l *Link) Done() <-chan struct{} { return l.ctx.Done() }
 
-// Err is nil while the link is open, and then why it ended: ErrClosed itself after Close, else ErrClosed with its cause.
+// Err is nil while the link is open, and then why it ended: ErrClosed itself
+// after Close, else ErrClosed with its cause.
 func (l *Link) Err() error { return context.Cause(l.ctx) }
 
-// Close ends the link and the calls that wait on it, with ErrClosed, and waits for the link's goroutines. What is still queued is not
-// sent. It may be called at any time, more than once, and returns nil.
+// Close ends the link and the calls that wait on it, with ErrClosed, and waits
+// for the link's goroutines. What is still queued is not sent. It may be called
+// at any time, more than once, and returns nil.
 func (l *Link) Close() error {
 	l.end(ErrClosed)
 	l.tasks.Wait()
 	return nil
 }
 
-// end closes the connection and finishes all calls with cause. Only the first one counts.
+// end closes the connection and finishes all calls with cause. Only the first
+// one counts.
 func (l *Link) end(cause error) {
 	l.cancel(cause)
 	l.conn.Close()
@@ -90,12 +98,14 @@ func (l *Link) end(cause error) {
 	}
 }
 
-// Call sends one request of a type below FirstReserved and waits for its reply, which belongs to the caller. The payload is copied
-// before Call returns.
+// Call sends one request of a type below FirstReserved and waits for its reply,
+// which belongs to the caller. The payload is copied before Call returns.
 //
-// The error is *RemoteError when the handler failed the request, ErrTooLarge, ctx's own when it ended first (the peer is told, and may
-// still serve the request; its answer will be dropped), or ErrClosed with its cause. With the last two comes ErrNotSent if it is certain that the
-// peer will never see the request.
+// The error is *RemoteError when the handler failed the request, ErrTooLarge,
+// ctx's own when it ended first (the peer is told, and may still serve the
+// request; its answer will be dropped), or ErrClosed with its cause. With the
+// last two comes ErrNotSent if it is certain that the peer will never see the
+// request.
 func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
 	if typ >= FirstReserved {
 		panic(fmt.Sprintf("peer: Call with type %#x, want one below %#x", typ, FirstReserved))
@@ -123,7 +133,8 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 	case <-ctx.Done():
 		if l.forget(seq) {
 			l.calls.Put(c)
-			_ = l.out.put(ctx, typeCancel, seq, nil) // if there is room just now: the peer may stop, and need not
+			// If there is room just now: the peer may stop, and need not.
+			_ = l.out.put(ctx, typeCancel, seq, nil)
 			return nil, ctx.Err()
 		}
 		<-c.done // somebody is finishing it at this moment
@@ -136,7 +147,8 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 
 func notSent(reason error) error { return fmt.Errorf("%w: %w", ErrNotSent, reason) }
 
-// expect notes c as waiting under a new sequence number. It is false when the link has ended.
+// expect notes c as waiting under a new sequence number. It is false when the
+// link has ended.
 func (l *Link) expect(c *call) (seq uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,7 +169,8 @@ func (l *Link) forget(seq uint64) bool {
 	return waits
 }
 
-// take removes and returns the call that waits under seq: nil when it has left. It is an error if there never was one.
+// take removes and returns the call that waits under seq: nil when it has left.
+// It is an error if there never was one.
 func (l *Link) take(seq uint64) (*call, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -169,7 +182,8 @@ func (l *Link) take(seq uint64) (*call, error) {
 	return c, nil
 }
 
-// limitOf returns how many bytes a reply may have. One to a call that has left is of no use, so it may have none.
+// limitOf returns how many bytes a reply may have. One to a call that has left
+// is of no use, so it may have none.
 func (l *Link) limitOf(h header) (limit int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,8 +200,9 @@ func (l *Link) limitOf(h header) (limit int, err error) {
 	return limit, nil
 }
 
-// read hands the replies to the calls until the link ends, and returns why. It never waits for anything but the connection; see the
-// package comment for what hangs on that.
+// read hands the replies to the calls until the link ends, and returns why. It
+// never waits for anything but the connection; see the package comment for what
+// hangs on that.
 func (l *Link) read() error {
 	for {
 		h, err := l.in.header()

@@ -271,8 +271,9 @@ func TestFrameCutOffEndsTheLink(t *testing.T) {
 	})
 }
 
-// Random calls of random sizes, some of them cancelled, answered late and in any order: each gets its own reply or its own end, and
-// nothing of them is left.
+// Random calls of random sizes, some of them cancelled, answered late and in
+// any order: each gets its own reply or its own end, and nothing of them is
+// left.
 func TestManyCallsEachGetTheirOwn(t *testing.T) {
 	type plan struct {
 		start, answer, patience time.Duration

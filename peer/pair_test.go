@@ -46,7 +46,8 @@ func serve(conn net.Conn, cfg Config, h handlerFunc) *serving {
 	return s
 }
 
-// connected opens a link over a pipe, to be used within a synctest bubble. Both sides end with the test.
+// connected opens a link over a pipe, to be used within a synctest bubble. Both
+// sides end with the test.
 func connected(t *testing.T, cfg Config, h handlerFunc) (*Link, *serving) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -63,7 +64,8 @@ func connected(t *testing.T, cfg Config, h handlerFunc) (*Link, *serving) {
 	return l, s
 }
 
-// rawPeer is the far side of a link whose frames a test reads and writes itself.
+// rawPeer is the far side of a link whose frames a test reads and writes
+// itself.
 type rawPeer struct {
 	net.Conn
 	t  *testing.T

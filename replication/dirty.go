@@ -102,7 +102,8 @@ func (d *dirtySet) settle(n int) {
 // len returns how many keys the peer has not confirmed.
 func (d *dirtySet) len() int { return len(d.entries) }
 
-// oldest returns since when the oldest unconfirmed key waits; zero when none does.
+// oldest returns since when the oldest unconfirmed key waits; zero when none
+// does.
 func (d *dirtySet) oldest() time.Time {
 	if len(d.batch) > 0 {
 		return d.since

@@ -94,8 +94,8 @@ func TestStreamToAFullHolder(t *testing.T) {
 	})
 }
 
-// TestDroppedTombstonesAreNotFetchedBack: what one side has forgotten for want of
-// room the other forgets too when they compare, so that they are equal then.
+// TestDroppedTombstonesAreNotFetchedBack: what one side has forgotten for want
+// of room the other forgets too when they compare, so that they are equal then.
 func TestDroppedTombstonesAreNotFetchedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, ownerIsSmall := range []bool{false, true} {

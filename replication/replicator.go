@@ -101,7 +101,8 @@ func (r *Replicator) Retry(id string) {
 	}
 }
 
-// Close detaches every member, for good, and waits until all senders have ended.
+// Close detaches every member, for good, and waits until all senders have
+// ended.
 func (r *Replicator) Close() {
 	r.mu.Lock()
 	r.closed = true
@@ -362,7 +363,8 @@ func (r *Replicator) takeFloor(part int, b []byte) error {
 }
 
 // servePull answers how many of the asked hashes it has dealt with, u32, and
-// their records: it stops when the answer is large enough, and the peer asks on.
+// their records: it stops when the answer is large enough, and the peer asks
+// on.
 func (r *Replicator) servePull(payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
 	if len(payload) < 2 {
 		return nil, nil, malformed("pull request", len(payload))

@@ -243,10 +243,10 @@ func (s *sender) flush() (more bool, err error) {
 
 // encode reads the current records of a batch until the frame is full, and
 // returns how many keys that deals with: it puts them in front of the others. A
-// key that is gone without a tombstone has expired everywhere alike, or has been
-// handed over, and needs no copy. Keys whose partition an operation holds are
-// passed over, for no other partition's writers are to wait for that one's; it
-// also returns how many these are.
+// key that is gone without a tombstone has expired everywhere alike, or has
+// been handed over, and needs no copy. Keys whose partition an operation holds
+// are passed over, for no other partition's writers are to wait for that one's;
+// it also returns how many these are.
 func (s *sender) encode(batch []*entry) (n, held int) {
 	if cap(s.payload) > 2*batchBytes {
 		s.payload = nil // let go of what one large record has grown

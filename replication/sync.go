@@ -112,8 +112,8 @@ func (r *Replicator) Fetch(ctx context.Context, p Peer, part int) error {
 	return refused.err("fetch", part)
 }
 
-// FetchKeys merges what p holds of some keys of one partition. It does not count
-// as bulk.
+// FetchKeys merges what p holds of some keys of one partition. It does not
+// count as bulk.
 func (r *Replicator) FetchKeys(ctx context.Context, p Peer, part int, keys ...string) error {
 	hashes := make([]uint64, len(keys))
 	for i, key := range keys {
@@ -150,8 +150,9 @@ type refusals struct {
 
 func (r refusals) plus(s refusals) refusals { return refusals{r.all + s.all, r.full + s.full} }
 
-// err is nil if there was no refusal. It wraps session.ErrFull where nothing else
-// stood in the way, so that another try is worth nothing before memory is free.
+// err is nil if there was no refusal. It wraps session.ErrFull where nothing
+// else stood in the way, so that another try is worth nothing before memory is
+// free.
 func (r refusals) err(what string, part int) error {
 	switch {
 	case r.all == 0:
@@ -241,10 +242,10 @@ func (r *Replicator) ask(ctx context.Context, p Peer, part int, hashes []uint64)
 }
 
 // push sends the records of the given key hashes in chunks and returns how many
-// of them p refused. Ends come first, for which there is always room. Where p has
-// no room for a session, it is not sent the rest, which would be in vain: these
-// count as refused. Which come first is left to chance, so that what has room
-// finds it at some time.
+// of them p refused. Ends come first, for which there is always room. Where p
+// has no room for a session, it is not sent the rest, which would be in vain:
+// these count as refused. Which come first is left to chance, so that what has
+// room finds it at some time.
 func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64) (refused refusals, err error) {
 	if len(hashes) == 0 {
 		return refused, nil

@@ -154,7 +154,8 @@ func TestDigests(t *testing.T) {
 	require.Empty(t, differ, "nothing to ask")
 }
 
-// TestOffer: the other side has everything afterwards, and this one is as it was.
+// TestOffer: the other side has everything afterwards, and this one is as it
+// was.
 func TestOffer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPair(t)

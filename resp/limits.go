@@ -17,8 +17,8 @@ type Limits struct {
 }
 
 // Anonymous returns the limits for a client that has to authenticate first: it
-// has no use for more than HELLO with AUTH and SETNAME. Those of an argument are
-// Redis's, but only one of them can be so long.
+// has no use for more than HELLO with AUTH and SETNAME. Those of an argument
+// are Redis's, but only one of them can be so long.
 func Anonymous() Limits {
 	const args, bulk, rest = 10, 16 << 10, 1 << 10
 	return Limits{MaxArgs: args, MaxBulk: bulk, MaxQuery: bulk + rest, anonymous: true}
@@ -55,8 +55,9 @@ const (
 // redisBulk is the longest argument that Redis takes (proto-max-bulk-len).
 const redisBulk = 512 << 20
 
-// tooLong refuses an argument. Of one that Redis would take it adds the sizes to
-// the text of Redis: the limit is one for sessions, which nobody looks for here.
+// tooLong refuses an argument. Of one that Redis would take it adds the sizes
+// to the text of Redis: the limit is one for sessions, which nobody looks for
+// here.
 func tooLong(size int64, l Limits) ProtocolError {
 	if size > redisBulk {
 		return errBulk

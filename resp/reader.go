@@ -50,9 +50,9 @@ func NewReader(src io.Reader, l Limits) *Reader {
 // SetLimits changes the limits from the next command on.
 func (r *Reader) SetLimits(l Limits) { r.limits = l }
 
-// SetRoom has f asked before the Reader holds so many bytes more, and told, by a
-// number below 0, when Fill has given some back. Where it returns false to the
-// former, Fill fails with [ErrNoRoom].
+// SetRoom has f asked before the Reader holds so many bytes more, and told, by
+// a number below 0, when Fill has given some back. Where it returns false to
+// the former, Fill fails with [ErrNoRoom].
 func (r *Reader) SetRoom(f func(bytes int) bool) { r.room = f }
 
 // ErrNoRoom is what Fill returns when it must not have a larger buffer.

@@ -29,8 +29,10 @@ const (
 // Value is one answer. Which fields count depends on its kind.
 type Value struct {
 	Kind Kind
-	Int  int64  // Int; Bool: 0 or 1
-	Text string // Simple, Error, Bulk, BulkError; Verbatim: with its format, as in "txt:…"; Double, BigNumber: as written
+	Int  int64 // Int; Bool: 0 or 1
+	// Simple, Error, Bulk, BulkError; Verbatim: with its format, as in "txt:…";
+	// Double, BigNumber: as written.
+	Text string
 
 	// Elems are the elements of an Array, Set or Push, and of a Map its keys,
 	// each followed by its value. An Attribute has those of a map, and then the

@@ -22,9 +22,9 @@ type builder struct {
 // placement is the index of one member for each partition.
 type placement [Partitions]int
 
-// place returns the owner and the heir of each partition. With one member
-// there is no heir, and heirs is nil.
-func (b builder) place() (owners, heirs *placement) {
+// place returns the owner and the first successor of each partition. With one
+// member there is no first successor, and next is nil.
+func (b builder) place() (owners, next *placement) {
 	hash := &watchedHash{sum: b.sum, watching: true}
 	circle := b.circle(hash, noMember)
 	owners = read(circle)
@@ -32,13 +32,14 @@ func (b builder) place() (owners, heirs *placement) {
 		return owners, nil
 	}
 
-	// The heirs: for each member, the owners on a circle without it. Taking
-	// the member out and putting it back is what the library does fastest, and
-	// leaves no trace, since each change places all partitions anew. Only where
-	// two points have one hash does the circle remember who came last, and it
-	// panics when that one goes; then each circle is built afresh.
+	// The first successors: for each member, the owners on a circle without it.
+	// Taking the member out and putting it back is what the library does
+	// fastest, and leaves no trace, since each change places all partitions
+	// anew. Only where two points have one hash does the circle remember who
+	// came last, and it panics when that one goes; then each circle is built
+	// afresh.
 	distinct := hash.distinct()
-	heirs = new(placement)
+	next = new(placement)
 	for m, name := range b.names {
 		var without *placement
 		if distinct {
@@ -50,14 +51,14 @@ func (b builder) place() (owners, heirs *placement) {
 		}
 		for p, owner := range owners {
 			if owner == m {
-				heirs[p] = without[p]
+				next[p] = without[p]
 			}
 		}
 	}
 	if planted.Is(planted.ClosestN) {
-		heirs = closest(circle)
+		next = closest(circle)
 	}
-	return owners, heirs
+	return owners, next
 }
 
 // noMember is the index of nobody.
@@ -79,17 +80,17 @@ func (b builder) circle(hash consistent.Hasher, leftOut int) *consistent.Consist
 	})
 }
 
-// closest is what planted.ClosestN takes for the heirs.
+// closest is what planted.ClosestN takes for the first successors.
 func closest(circle *consistent.Consistent) *placement {
-	var heirs placement
-	for p := range heirs {
+	var next placement
+	for p := range next {
 		two, err := circle.GetClosestNForPartition(p, 2)
 		if err != nil {
 			panic(err)
 		}
-		heirs[p] = two[1].(*point).index
+		next[p] = two[1].(*point).index
 	}
-	return &heirs
+	return &next
 }
 
 // read returns the owner of each partition on a ring that is not empty.

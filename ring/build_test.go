@@ -13,16 +13,16 @@ func poorHash(b []byte) uint64 { return xxhash.Sum64(b) & 0xfff }
 
 // The library panics when a member is taken out whose point met another's, so
 // this test also shows that no member is.
-func TestHeirsAreRightThoughPointsCollide(t *testing.T) {
+func TestFirstSuccessorsAreRightThoughPointsCollide(t *testing.T) {
 	for _, names := range [][]string{{"a", "b"}, {"a", "b", "c"}, {"a", "b", "c", "d", "e", "f"}} {
 		b := builder{names: names, params: Params{}.withDefaults(), sum: poorHash}
-		owners, heirs := b.place()
+		owners, next := b.place()
 		for m := range names {
 			rest := append(append([]string{}, names[:m]...), names[m+1:]...)
 			after, _ := builder{names: rest, params: b.params, sum: poorHash}.place()
 			for p := range Partitions {
 				if owners[p] == m {
-					require.Equal(t, rest[after[p]], names[heirs[p]], "heir of partition %d without %s", p, names[m])
+					require.Equal(t, rest[after[p]], names[next[p]], "first successor of partition %d without %s", p, names[m])
 				}
 			}
 		}

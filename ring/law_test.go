@@ -42,8 +42,8 @@ func TestTheFirstSuccessorOwnsThePartitionOnceItsOwnerIsGone(t *testing.T) {
 			if before.Owner(p) != gone {
 				continue
 			}
-			if before.Heir(p) != after.Owner(p) {
-				t.Fatalf("partition %d: heir %q, then owner %q", p, before.Heir(p), after.Owner(p))
+			if before.FirstSuccessor(p) != after.Owner(p) {
+				t.Fatalf("partition %d: first successor %q, then owner %q", p, before.FirstSuccessor(p), after.Owner(p))
 			}
 			if params.Copies != 1 && before.Successors(p)[0] != after.Owner(p) {
 				t.Fatalf("partition %d: first successor %q, then owner %q", p, before.Successors(p)[0], after.Owner(p))
@@ -70,7 +70,7 @@ func TestHoldersAreDistinctMembersTheOwnerFirst(t *testing.T) {
 		stranger := func(m string) bool { return !table.Has(m) }
 
 		for p := range ring.Partitions {
-			holders, owner, heir := table.Holders(p), table.Owner(p), table.Heir(p)
+			holders, owner, next := table.Holders(p), table.Owner(p), table.FirstSuccessor(p)
 			distinct := slices.Compact(slices.Sorted(slices.Values(holders)))
 			switch {
 			case len(holders) != min(table.Params().Copies, len(members)):
@@ -79,10 +79,10 @@ func TestHoldersAreDistinctMembersTheOwnerFirst(t *testing.T) {
 				t.Fatalf("partition %d: holders %q are not distinct members", p, holders)
 			case owner != holders[0] || !slices.Equal(table.Successors(p), holders[1:]):
 				t.Fatalf("partition %d: holders %q, owner %q, successors %q", p, holders, owner, table.Successors(p))
-			case len(holders) > 1 && heir != holders[1]:
-				t.Fatalf("partition %d: holders %q, heir %q", p, holders, heir)
-			case heir == owner || (heir != "") != (len(members) > 1) || heir != "" && !table.Has(heir):
-				t.Fatalf("partition %d: owner %q, heir %q of %q", p, owner, heir, members)
+			case len(holders) > 1 && next != holders[1]:
+				t.Fatalf("partition %d: holders %q, first successor %q", p, holders, next)
+			case next == owner || (next != "") != (len(members) > 1) || next != "" && !table.Has(next):
+				t.Fatalf("partition %d: owner %q, first successor %q of %q", p, owner, next, members)
 			}
 		}
 	})
@@ -184,8 +184,9 @@ func movedOfOthers(before, after *ring.Table, gone string) float64 {
 // A member that dies as the third holder leaves the others in their order.
 func TestALostFurtherSuccessorChangesNoOtherHolder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		// Without a bound the owner and heir of a partition are not touched
-		// by the loss of a third member, so that the rest can be compared.
+		// Without a bound the owner and first successor of a partition are not
+		// touched by the loss of a third member, so that the rest can be
+		// compared.
 		params := ring.Params{VirtualNodes: 20, Load: ring.Partitions, Copies: 5}
 		members := memberSets(5, 9).Draw(t, "members")
 		before := build(t, params, members...)
@@ -194,7 +195,7 @@ func TestALostFurtherSuccessorChangesNoOtherHolder(t *testing.T) {
 
 		for p := range ring.Partitions {
 			if slices.Index(before.Holders(p), gone) < 2 {
-				continue // owner, heir, or no holder
+				continue // owner, first successor, or no holder
 			}
 			rest := without(before.Holders(p), gone)
 			if !slices.Equal(rest, after.Holders(p)[:len(rest)]) {
@@ -204,21 +205,21 @@ func TestALostFurtherSuccessorChangesNoOtherHolder(t *testing.T) {
 	})
 }
 
-// When a node dies its load must not fall on one other. The names are fixed,
-// so the figures are too: measured, the largest heir of any of ten nodes takes
-// 27 % of its partitions, and nobody is the third holder of more than 1.22 times
-// the mean.
-func TestHeirsAndFurtherSuccessorsAreSpread(t *testing.T) {
+// When a node dies its load must not fall on one other. The names are fixed, so
+// the figures are too: measured, the largest first successor of any of ten
+// nodes takes 27 % of its partitions, and nobody is the third holder of more
+// than 1.22 times the mean.
+func TestFirstAndFurtherSuccessorsAreSpread(t *testing.T) {
 	const n = 10
 	table := build(t, ring.Params{Copies: 3}, nodes(n)...)
-	heirs := make(map[[2]string]int) // of owner and heir
+	next := make(map[[2]string]int) // of owner and first successor
 	thirds := make(map[string]int)
 	for p := range ring.Partitions {
-		heirs[[2]string{table.Owner(p), table.Heir(p)}]++
+		next[[2]string{table.Owner(p), table.FirstSuccessor(p)}]++
 		thirds[table.Holders(p)[2]]++
 	}
-	for pair, count := range heirs {
-		require.LessOrEqual(t, count, table.Owned(pair[0])*3/10, "%s is heir of %s", pair[1], pair[0])
+	for pair, count := range next {
+		require.LessOrEqual(t, count, table.Owned(pair[0])*3/10, "%s is first successor of %s", pair[1], pair[0])
 	}
 	for _, m := range table.Members() {
 		require.LessOrEqual(t, thirds[m], ring.Partitions/n*13/10, "partitions with %s as the third holder", m)

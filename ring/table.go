@@ -7,13 +7,13 @@
 // is an index into the Table, which holds the owner and its successors ready
 // (Table.Holders). No lock is taken and nothing is allocated.
 //
-// What happens on a change of membership: New builds a whole new Table from
-// the new set, off the request path, and the caller swaps it in. A Table
-// depends on the set of members and the Params alone, not on the order in
-// which members arrived, so any two members that know the same set name the
-// same owner for every key; Table.Fingerprint shows in one word whether they do.
+// What happens on a change of membership: New builds a whole new Table from the
+// new set, off the request path, and the caller swaps it in. A Table depends on
+// the set of members and the Params alone, not on the order in which members
+// arrived, so any two members that know the same set name the same owner for
+// every key; Table.Fingerprint shows in one word whether they do.
 //
-// The first successor of a partition (its heir) is the member that would own
+// The first successor of a partition is the member that would own
 // it if the owner were gone: the owner in the table built without the owner.
 // So when an owner dies, its partitions pass to members that already hold the
 // copies, spread over all survivors, and failover moves no data.
@@ -38,7 +38,7 @@ type Table struct {
 	fingerprint string
 
 	holders [Partitions][]string // owner, then successors; views of one slice
-	heirs   [Partitions]string
+	next    [Partitions]string
 }
 
 // New builds the table of a set of members given in any order. No members make
@@ -86,22 +86,22 @@ func checkNames(names []string) error {
 	return nil
 }
 
-// fill writes down the holders and the heir of each partition.
+// fill writes down the holders and the first successor of each partition.
 func (t *Table) fill(b builder) {
-	owners, heirs := b.place()
+	owners, next := b.place()
 	width := min(t.params.Copies, len(t.members))
 	all := make([]string, 0, Partitions*width)
 	for p := range Partitions {
 		start := len(all)
 		all = append(all, t.members[owners[p]])
-		if heirs != nil {
-			t.heirs[p] = t.members[heirs[p]]
+		if next != nil {
+			t.next[p] = t.members[next[p]]
 			if width > 1 {
-				all = append(all, t.heirs[p])
+				all = append(all, t.next[p])
 			}
 		}
 		if width > 2 {
-			for _, m := range b.followers(p, width-2, owners[p], heirs[p]) {
+			for _, m := range b.followers(p, width-2, owners[p], next[p]) {
 				all = append(all, t.members[m])
 			}
 		}
@@ -110,7 +110,8 @@ func (t *Table) fill(b builder) {
 	}
 }
 
-// Owner returns the member that serves the partition, "" when the table is empty.
+// Owner returns the member that serves the partition, "" when the table is
+// empty.
 func (t *Table) Owner(partition int) string {
 	if holders := t.holders[partition]; len(holders) > 0 {
 		return holders[0]
@@ -119,8 +120,8 @@ func (t *Table) Owner(partition int) string {
 }
 
 // Successors returns the members that hold copies of the partition beside its
-// owner, the heir first: Copies-1 of them, or all others where there are fewer.
-// The slice is shared and read only.
+// owner, the first successor first: Copies-1 of them, or all others where there
+// are fewer. The slice is shared and read only.
 func (t *Table) Successors(partition int) []string {
 	if holders := t.holders[partition]; len(holders) > 0 {
 		return holders[1:]
@@ -128,11 +129,11 @@ func (t *Table) Successors(partition int) []string {
 	return nil
 }
 
-// Heir returns the member that owns the partition once its owner is gone,
-// whether or not Params.Copies gives it a copy today; "" when no other member
-// is left.
-func (t *Table) Heir(partition int) string {
-	return t.heirs[partition]
+// FirstSuccessor returns the member that owns the partition once its owner is
+// gone, whether or not Params.Copies gives it a copy today; "" when no other
+// member is left.
+func (t *Table) FirstSuccessor(partition int) string {
+	return t.next[partition]
 }
 
 // Holders returns the owner of the partition and then its successors; nil when

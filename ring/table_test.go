@@ -35,7 +35,7 @@ func TestNobodyOwnsAnythingInAnEmptyTable(t *testing.T) {
 	table := build(t, ring.Params{})
 	for p := range ring.Partitions {
 		require.Empty(t, table.Owner(p))
-		require.Empty(t, table.Heir(p))
+		require.Empty(t, table.FirstSuccessor(p))
 		require.Nil(t, table.Holders(p))
 		require.Empty(t, table.Successors(p))
 	}
@@ -45,11 +45,11 @@ func TestNobodyOwnsAnythingInAnEmptyTable(t *testing.T) {
 	require.Len(t, table.Fingerprint(), 16)
 }
 
-func TestOneMemberOwnsEverythingAndHasNoHeir(t *testing.T) {
+func TestOneMemberOwnsEverythingAndHasNoSuccessor(t *testing.T) {
 	table := build(t, ring.Params{Copies: 3}, "alone")
 	for p := range ring.Partitions {
 		require.Equal(t, "alone", table.Owner(p))
-		require.Empty(t, table.Heir(p))
+		require.Empty(t, table.FirstSuccessor(p))
 		require.Equal(t, []string{"alone"}, table.Holders(p))
 		require.Empty(t, table.Successors(p))
 	}
@@ -59,13 +59,13 @@ func TestOneMemberOwnsEverythingAndHasNoHeir(t *testing.T) {
 	require.False(t, table.Has("stranger"))
 }
 
-func TestAnHeirIsKnownWhateverTheNumberOfCopies(t *testing.T) {
+func TestTheFirstSuccessorIsKnownWhateverTheNumberOfCopies(t *testing.T) {
 	one := build(t, ring.Params{Copies: 1}, nodes(3)...)
 	two := build(t, ring.Params{Copies: 2}, nodes(3)...)
 	for p := range ring.Partitions {
 		require.Empty(t, one.Successors(p))
-		require.NotEmpty(t, one.Heir(p))
-		require.Equal(t, two.Heir(p), one.Heir(p))
+		require.NotEmpty(t, one.FirstSuccessor(p))
+		require.Equal(t, two.FirstSuccessor(p), one.FirstSuccessor(p))
 	}
 }
 
@@ -125,7 +125,7 @@ func TestAPartitionOutOfRangeIsABugOfTheCaller(t *testing.T) {
 	for _, table := range []*ring.Table{build(t, ring.Params{}), build(t, ring.Params{}, "a", "b")} {
 		for _, p := range []int{-1, ring.Partitions} {
 			require.Panics(t, func() { table.Owner(p) })
-			require.Panics(t, func() { table.Heir(p) })
+			require.Panics(t, func() { table.FirstSuccessor(p) })
 			require.Panics(t, func() { table.Holders(p) })
 			require.Panics(t, func() { table.Successors(p) })
 		}
@@ -137,7 +137,7 @@ func TestLookupsAllocateNothing(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		p := ring.Partition("{alice}:laptop")
 		table.Owner(p)
-		table.Heir(p)
+		table.FirstSuccessor(p)
 		table.Holders(p)
 		table.Successors(p)
 		table.Members()

@@ -14,8 +14,10 @@ import (
 	"github.com/seed-95a32959/holdfast/router"
 )
 
-// BenchmarkProxy sends requests through a Router to a member on loopback TCP. Client and member are bare sockets with canned bytes, so that nearly all
-// of the processor time (cpu-ns/op, user and system of the whole process) is the Router's and its server's.
+// BenchmarkProxy sends requests through a Router to a member on loopback TCP.
+// Client and member are bare sockets with canned bytes, so that nearly all of
+// the processor time (cpu-ns/op, user and system of the whole process) is the
+// Router's and its server's.
 func BenchmarkProxy(b *testing.B) {
 	_, cookie := finder(string(secret)).Find(request("/", remote))
 	for _, c := range []struct{ name, request string }{
@@ -73,7 +75,8 @@ func readAnswer(conn net.Conn, buf []byte) error {
 	}
 }
 
-// canned is a member that answers each request, however long, with the same bytes. It relies on a request coming in one piece.
+// canned is a member that answers each request, however long, with the same
+// bytes. It relies on a request coming in one piece.
 func canned(b *testing.B, answer string) router.Target {
 	target, _ := script(b, "owner", func(conn net.Conn) {
 		buf := make([]byte, 4<<10)

@@ -13,8 +13,10 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// hold reads a small body whole, so that it can be sent again. A body that is too large for that, or of unknown length on its way to the
-// application (which may answer while it is still coming), is left to stream; unless it is all here already.
+// hold reads a small body whole, so that it can be sent again. A body that is
+// too large for that, or of unknown length on its way to the application (which
+// may answer while it is still coming), is left to stream; unless it is all
+// here already.
 func (x *exchange) hold() error {
 	x.repeatable = repeatable(x.head, x.place)
 	limit := x.rt.cfg.RetryBody
@@ -59,8 +61,9 @@ func (x *exchange) holdTrailer() {
 	}
 }
 
-// upload is a body that streams to a member while its answer is waited for and passed on. It can be handed to a second member only as long as none
-// was sent any of it.
+// upload is a body that streams to a member while its answer is waited for and
+// passed on. It can be handed to a second member only as long as none was sent
+// any of it.
 type upload struct {
 	head    []byte // what was read before the body turned out to be too large to hold
 	started bool
@@ -71,13 +74,16 @@ type upload struct {
 	failed  error         // why the member's connection took no more
 }
 
-// start begins to send. It ends with the body, or when either side's connection fails, and stopUpload makes one of them fail.
+// start begins to send. It ends with the body, or when either side's connection
+// fails, and stopUpload makes one of them fail.
 func (u *upload) start(x *exchange, c *memberConn) {
 	u.started, u.done = true, make(chan struct{})
 	go func() {
 		defer close(u.done)
 		if u.send(x, c); u.broken != nil || silent(u.failed) {
-			c.close() // it must not be taken for a whole request, and whoever waits for its answer need not
+			// It must not be taken for a whole request, and whoever waits for
+			// its answer need not.
+			c.close()
 		}
 		u.ended = time.Now()
 	}()
@@ -136,11 +142,13 @@ func (u *upload) complete() bool {
 	}
 }
 
-// uploadGrace is how long a body may go on after its answer has ended, or its member's connection.
+// uploadGrace is how long a body may go on after its answer has ended, or its
+// member's connection.
 const uploadGrace = 100 * time.Millisecond
 
-// endUpload lets an upload end, if one has begun, after the answer did or the member's connection broke. A member that reads no more must not keep its client
-// sending.
+// endUpload lets an upload end, if one has begun, after the answer did or the
+// member's connection broke. A member that reads no more must not keep its
+// client sending.
 func (x *exchange) endUpload(c *memberConn) {
 	u := x.upload
 	if u == nil || u.done == nil {

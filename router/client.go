@@ -18,7 +18,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/problem"
 )
 
-// client is a connection to the router's own server: the front of its exchanges, one after another.
+// client is a connection to the router's own server: the front of its
+// exchanges, one after another.
 type client struct {
 	rt     *Router
 	conn   net.Conn
@@ -61,7 +62,8 @@ func newClient(rt *Router, conn net.Conn) *client {
 	return c
 }
 
-// Read implements io.Reader for the reader, within the time that each phase has.
+// Read implements io.Reader for the reader, within the time that each phase
+// has.
 func (c *client) Read(p []byte) (int, error) {
 	switch c.phase {
 	case phaseIdle:
@@ -83,7 +85,8 @@ func (c *client) Read(p []byte) (int, error) {
 func (c *client) setRead(until time.Time) {
 	if until != c.readUntil {
 		c.readUntil = until
-		_ = c.conn.SetReadDeadline(until) // fails only on a closed connection, as the read then will
+		// Fails only on a closed connection, as the read then will.
+		_ = c.conn.SetReadDeadline(until)
 	}
 }
 
@@ -147,7 +150,8 @@ func (c *client) await() bool {
 	return false
 }
 
-// stopIdle ends the connection if nothing is under way on it. serve marks it idle before it looks whether the doors close.
+// stopIdle ends the connection if nothing is under way on it. serve marks it
+// idle before it looks whether the server closes.
 func (c *client) stopIdle() {
 	if c.idle.Load() {
 		_ = c.conn.SetReadDeadline(longAgo)
@@ -156,7 +160,8 @@ func (c *client) stopIdle() {
 
 var longAgo = time.Unix(1, 0)
 
-// refuseHead answers what is no request. Whose it was and where it ends is not known, so it is the last on its connection.
+// refuseHead answers what is no request. Whose it was and where it ends is not
+// known, so it is the last on its connection.
 func (c *client) refuseHead(status int, reason string) {
 	c.rt.counters.errors.Add(1)
 	c.lasting, c.begun = false, false
@@ -174,8 +179,10 @@ func (c *client) refuseHead(status int, reason string) {
 	c.linger()
 }
 
-// linger closes the sending side and reads on until the client closes too, pauses, or has had its time: to close at once what still has bytes in it, or gets more,
-// would reset the connection, and take the answer away from a client that has not read it yet, because it still sends.
+// linger closes the sending side and reads on until the client closes too,
+// pauses, or has had its time: to close at once what still has bytes in it, or
+// gets more, would reset the connection, and take the answer away from a client
+// that has not read it yet, because it still sends.
 func (c *client) linger() {
 	if !closeWrite(c.conn) {
 		return
@@ -264,7 +271,8 @@ func (c *client) ending() string {
 	return "Connection: close\r\n\r\n"
 }
 
-// Small pieces are gathered up to gatherMost bytes; from directLeast on, copying costs more than one more element in a vector.
+// Small pieces are gathered up to gatherMost bytes; from directLeast on,
+// copying costs more than one more element in a vector.
 const (
 	gatherMost  = 16 << 10
 	directLeast = 8 << 10
@@ -329,7 +337,8 @@ func (c *client) abort() {
 	}
 }
 
-// refuse implements front. What follows a body that was not read cannot be told from it.
+// refuse implements front. What follows a body that was not read cannot be told
+// from it.
 func (c *client) refuse(status int, slug, title, detail string, added ...Header) {
 	if c.begun {
 		c.abort()
@@ -365,7 +374,8 @@ func (c *client) takeOver() (net.Conn, []byte, error) {
 	return c.conn, c.reader.Take(), nil
 }
 
-// left implements front. Whoever sends on, pipelined, is still there; so is, as far as this can tell, whoever is uploading.
+// left implements front. Whoever sends on, pipelined, is still there; so is, as
+// far as this can tell, whoever is uploading.
 func (c *client) left() bool {
 	if u := c.x.upload; u != nil && u.started {
 		return c.peek.look() == ended // the reader is the upload's
@@ -373,7 +383,8 @@ func (c *client) left() bool {
 	return c.reader.Buffered() == 0 && c.peek.look() == ended
 }
 
-// addrOf returns the address at the other end of a connection, or the zero Addr when it has none (a Unix socket).
+// addrOf returns the address at the other end of a connection, or the zero Addr
+// when it has none (a Unix socket).
 func addrOf(remote string) netip.Addr {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {

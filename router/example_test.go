@@ -22,7 +22,7 @@ func Example() {
 	defer successorServer.Close()
 
 	rt, err := router.New(router.Config{
-		Lookup: func(key string) router.Route { return router.Route{Owner: owner, Heir: successor} },
+		Lookup: func(key string) router.Route { return router.Route{Owner: owner, Successor: successor} },
 		Any:    func() router.Target { return owner },
 		Finder: &router.Finder{Secrets: [][]byte{[]byte("at least sixteen bytes")}},
 	})

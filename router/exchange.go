@@ -13,16 +13,19 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// maxTargets is how many members one request is sent to at most: the owner, the heir, and one more when the ring has changed in
-// between because both of them were lost.
+// maxTargets is how many members one request is sent to at most: the owner, the
+// successor, and one more when the ring has changed in between because both of
+// them were lost.
 const maxTargets = 3
 
-// agreePause is how long a request waits before it looks again who owns its key.
+// agreePause is how long a request waits before it looks again who owns its
+// key.
 const agreePause = 20 * time.Millisecond
 
 var errNoMember = errors.New("no member is ready")
 
-// exchange is one request on its way to an answer. It is used again for the next one of its client.
+// exchange is one request on its way to an answer. It is used again for the
+// next one of its client.
 type exchange struct {
 	rt    *Router
 	front front
@@ -34,18 +37,23 @@ type exchange struct {
 	hop     *Hop // proven by a member that has passed the request on; nil for none
 
 	place  place
-	user   string                 // the key of an application request
-	made   bool                   // user is an id that was made for this request
-	cookie *http.Cookie           // to be set by the answer; nil for none
-	lookup func(key string) Route // in place of the configured one for the application; nil for none
-	hops   int                    // how often it was passed on before
+	user   string       // the key of an application request
+	made   bool         // user is an id that was made for this request
+	cookie *http.Cookie // to be set by the answer; nil for none
+	// In place of the configured one for the application; nil for none.
+	lookup func(key string) Route
+	hops   int // how often it was passed on before
 
-	id         uint64 // of all attempts of it; 0 before the first
-	unanswered int    // how many attempts were sent and not answered, those of whoever passed it on included
+	id uint64 // of all attempts of it; 0 before the first
+	// How many attempts were sent and not answered, those of whoever passed it
+	// on included.
+	unanswered int
 
-	out        []byte  // the outgoing head, and behind it what a try adds
-	target     [2]int  // where its target begins and ends
-	covered    []byte  // names of the fields that not everybody may set and are passed on, in lower case, with commas
+	out    []byte // the outgoing head, and behind it what a try adds
+	target [2]int // where its target begins and ends
+	// Names of the fields that not everybody may set and are passed on, in
+	// lower case, with commas.
+	covered    []byte
 	forwarded  []byte  // what the head says of the client, for the proof
 	text       hopText // of the proof
 	proof      proof
@@ -80,7 +88,8 @@ func (x *exchange) reset(r *http1.Request) {
 	x.noBody = string(r.Method) == http.MethodHead
 }
 
-// again empties a buffer for its next use, unless it has grown so large that an unused connection should not keep it.
+// again empties a buffer for its next use, unless it has grown so large that an
+// unused connection should not keep it.
 func again(b []byte) []byte {
 	if cap(b) > 8<<10 {
 		return nil
@@ -101,7 +110,8 @@ func (x *exchange) run() {
 	x.forward()
 }
 
-// admitted finds out whether a member has passed the request on, and refuses one that it has passed on too long ago.
+// admitted finds out whether a member has passed the request on, and refuses
+// one that it has passed on too long ago.
 func (x *exchange) admitted() bool {
 	hop, err := x.arrived()
 	if err != nil {
@@ -147,7 +157,8 @@ func (x *exchange) fromHere() bool {
 	return refusal == nil
 }
 
-// OfAnother is told to whom a visitor's cookie came with a change of another's session.
+// OfAnother is told to whom a visitor's cookie came with a change of another's
+// session.
 var OfAnother = hostcheck.Refusal{
 	Slug: "not-yours", Title: "The session is another visitor's",
 	Detail: "the request carries the cookie of a visitor, who may change and end the sessions of that cookie's id alone; accepted is that id, or a program's request without the cookie",
@@ -181,7 +192,8 @@ func (x *exchange) forward() {
 	x.answer(target)
 }
 
-// deliver sends the request to one member after another, as long as the last one failed in a way that allows it. It returns the one that has answered.
+// deliver sends the request to one member after another, as long as the last
+// one failed in a way that allows it. It returns the one that has answered.
 func (x *exchange) deliver() (Target, error) {
 	x.rt.budget.earn()
 	target := x.next()
@@ -227,8 +239,10 @@ func (x *exchange) deliver() (Target, error) {
 	}
 }
 
-// next names the next member to try, or none. It looks the key up again each time: told of a failure, the member may have a new ring,
-// in which the heir has become the owner and has an heir itself. One that has just failed others is passed over while there is another.
+// next names the next member to try, or none. It looks the key up again each
+// time: told of a failure, the member may have a new ring, in which the
+// successor has become the owner and has an successor itself. One that has just
+// failed others is passed over while there is another.
 func (x *exchange) next() Target {
 	now := time.Now()
 	for _, last := range [...]bool{false, true} {
@@ -251,7 +265,8 @@ func (x *exchange) next() Target {
 	return Target{}
 }
 
-// passOver tells the next member which one it stands in for, as if that had been asked in vain once more.
+// passOver tells the next member which one it stands in for, as if that had
+// been asked in vain once more.
 func (x *exchange) passOver(t Target) {
 	who := t.Name + "/" + t.Boot
 	if t.App {
@@ -287,7 +302,7 @@ func (x *exchange) candidate(i int) Target {
 	if i == 0 {
 		return route.Owner
 	}
-	return route.Heir
+	return route.Successor
 }
 
 // key is what the request is pinned by; not for callKeyless.
@@ -318,15 +333,21 @@ func (x *exchange) note(t Target, err error) {
 	case silent(err):
 		x.rt.counters.silent.Add(1)
 		if nothingSent(err) {
-			x.rt.ejected.add(t, time.Now()) // one that is slow to answer one request may be quick with the others
+			// One that is slow to answer one request may be quick with the
+			// others.
+			x.rt.ejected.add(t, time.Now())
 		}
 	}
 }
 
-// mayGoOn reports whether the request may go to another member after this outcome. This is the rule that keeps a request from being carried out
-// twice: it goes on if no member has seen it, or if one says that it did nothing, or if twice is as once and the connection broke, as it does when a
-// member dies. What a member was sent and has not answered in time it may be busy with still: another one would have the same work to do, and the
-// request that slows one member down would slow all. A member that is frozen or cut off breaks its connections when the others hold it for dead.
+// mayGoOn reports whether the request may go to another member after this
+// outcome. This is the rule that keeps a request from being carried out twice:
+// it goes on if no member has seen it, or if one says that it did nothing, or
+// if twice is as once and the connection broke, as it does when a member dies.
+// What a member was sent and has not answered in time it may be busy with
+// still: another one would have the same work to do, and the request that slows
+// one member down would slow all. A member that is frozen or cut off breaks its
+// connections when the others hold it for dead.
 func (x *exchange) mayGoOn(err error) bool {
 	var client *clientError
 	switch {
@@ -340,23 +361,27 @@ func (x *exchange) mayGoOn(err error) bool {
 	return x.upload == nil && x.asksForAnother()
 }
 
-// asksForAnother reports whether the answer is that of a member which did nothing.
+// asksForAnother reports whether the answer is that of a member which did
+// nothing.
 func (x *exchange) asksForAnother() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
 	return r.Status == http.StatusServiceUnavailable && string(retry) == header.RetryElsewhere && !x.tried[x.tries-1].App
 }
 
-// asksToWait reports whether the answer is that the members do not agree yet on who owns the key: one is about to take it over, and the other
-// has promised it away, or has it by a newer claim than the request was sent by. Nothing was done. Whoever has the request from the client looks again in
-// a moment; members in between pass the answer on.
+// asksToWait reports whether the answer is that the members do not agree yet on
+// who owns the key: one is about to take it over, and the other has promised it
+// away, or has it by a newer claim than the request was sent by. Nothing was
+// done. Whoever has the request from the client looks again in a moment;
+// members in between pass the answer on.
 func (x *exchange) asksToWait() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
 	return x.hops == 0 && x.upload == nil && (r.Status == http.StatusLoopDetected || r.Status == http.StatusServiceUnavailable) && string(retry) == header.RetrySoon && !x.tried[x.tries-1].App
 }
 
-// wait gives the members a moment to agree. false says that it has lasted too long, or that nobody waits any more.
+// wait gives the members a moment to agree. false says that it has lasted too
+// long, or that nobody waits any more.
 func (x *exchange) wait() bool {
 	now := time.Now()
 	if x.waitUntil.IsZero() {
@@ -374,8 +399,10 @@ func (x *exchange) wait() bool {
 	return false
 }
 
-// mayRedial reports whether the last member left is dialled once more. The dial's bound is shorter than the second after which a lost SYN is sent again
-// (RFC 6298, section 2), so one dropped packet, likely when all clients of a dead owner dial its heir at once, looks like silence.
+// mayRedial reports whether the last member left is dialled once more. The
+// dial's bound is shorter than the second after which a lost SYN is sent again
+// (RFC 6298, section 2), so one dropped packet, likely when all clients of a
+// dead owner dial its successor at once, looks like silence.
 func (x *exchange) mayRedial(err error) bool {
 	if x.redialled || !nothingSent(err) || !silent(err) {
 		return false
@@ -430,7 +457,8 @@ func (x *exchange) fail(err error) {
 	x.refuse(http.StatusBadGateway, slug, title, x.outcome())
 }
 
-// outcome tells the client whether its request may have been carried out, which is what it has to know before it tries again.
+// outcome tells the client whether its request may have been carried out, which
+// is what it has to know before it tries again.
 func (x *exchange) outcome() string {
 	if x.someSent() {
 		return "the request may have been carried out"

@@ -34,11 +34,11 @@ func TestRefusedOwner(t *testing.T) {
 		{"PUT", "/v1/sessions/a", 1 << 20},
 	} {
 		t.Run(fmt.Sprintf("%s %s %d", c.method, c.path, c.size), func(t *testing.T) {
-			heir, owner := start(t, "heir", nil), gone(t, "owner")
-			f := open(t, router.Config{Lookup: fixed(owner, heir.target)})
+			successor, owner := start(t, "successor", nil), gone(t, "owner")
+			f := open(t, router.Config{Lookup: fixed(owner, successor.target)})
 			body := strings.Repeat("x", c.size)
-			require.Equal(t, "heir", f.do(t, c.method, c.path, body).body)
-			got := heir.only(t)
+			require.Equal(t, "successor", f.do(t, c.method, c.path, body).body)
+			got := successor.only(t)
 			require.Equal(t, body, got.body)
 			require.Equal(t, []string{"owner/owner-boot"}, got.header["Holdfast-Failover"])
 			require.Equal(t, []router.Target{owner}, *f.failed.Load(), "told once")
@@ -58,22 +58,23 @@ func TestKeylessRequestIsNotAFailover(t *testing.T) {
 	require.NotContains(t, live.only(t).header, "Holdfast-Failover", "it has no owner that failed")
 }
 
-// Told of the failure, the ring changes: the heir is the owner now and has an heir, which is needed when the heir is lost as well.
-func TestOwnerAndHeirLost(t *testing.T) {
-	owner, heir, third := gone(t, "owner"), gone(t, "heir"), start(t, "third", nil)
+// Told of the failure, the ring changes: the successor is the owner now and has
+// an successor, which is needed when the successor is lost as well.
+func TestOwnerAndSuccessorLost(t *testing.T) {
+	owner, successor, third := gone(t, "owner"), gone(t, "successor"), start(t, "third", nil)
 	var route atomic.Pointer[router.Route]
-	route.Store(&router.Route{Owner: owner, Heir: heir})
+	route.Store(&router.Route{Owner: owner, Successor: successor})
 	f := open(t, router.Config{
 		Lookup: func(string) router.Route { return *route.Load() },
-		Failed: func(router.Target) { route.Store(&router.Route{Owner: heir, Heir: third.target}) },
+		Failed: func(router.Target) { route.Store(&router.Route{Owner: successor, Successor: third.target}) },
 	})
 	require.Equal(t, "third", f.do(t, "PUT", "/v1/sessions/a", "{}").body)
-	require.Equal(t, []string{"owner/owner-boot", "heir/heir-boot"}, third.only(t).header["Holdfast-Failover"])
+	require.Equal(t, []string{"owner/owner-boot", "successor/successor-boot"}, third.only(t).header["Holdfast-Failover"])
 }
 
 func TestNobodyAnswers(t *testing.T) {
-	owner, heir := gone(t, "owner"), gone(t, "heir")
-	f := open(t, router.Config{Lookup: fixed(owner, heir)})
+	owner, successor := gone(t, "owner"), gone(t, "successor")
+	f := open(t, router.Config{Lookup: fixed(owner, successor)})
 	got := f.do(t, "PUT", "/v1/sessions/a", "{}")
 	d := requireProblem(t, got, http.StatusBadGateway, "member-unreachable")
 	require.Equal(t, "1", got.Header.Get("Retry-After"))
@@ -82,19 +83,20 @@ func TestNobodyAnswers(t *testing.T) {
 	require.Equal(t, router.Stats{Requests: 1, Failovers: 1, Refused: 2, Errors: 1}, f.Stats())
 }
 
-// A dial that times out goes on to the heir, but nobody is declared dead: silence is not death. Nor is this process's own trouble.
+// A dial that times out goes on to the successor, but nobody is declared dead:
+// silence is not death. Nor is this process's own trouble.
 func TestFailedDialsThatProveNothing(t *testing.T) {
 	for _, cause := range []error{context.DeadlineExceeded, syscall.EMFILE, syscall.EADDRNOTAVAIL} {
-		heir := start(t, "heir", nil)
+		successor := start(t, "successor", nil)
 		owner := router.Target{Name: "owner", Boot: "1", HTTP: "192.0.2.1:80"}
-		f := open(t, router.Config{Lookup: fixed(owner, heir.target), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		f := open(t, router.Config{Lookup: fixed(owner, successor.target), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if addr == owner.HTTP {
 				return nil, &net.OpError{Op: "dial", Err: cause}
 			}
 			return (&net.Dialer{}).DialContext(ctx, network, addr)
 		}})
-		require.Equal(t, "heir", f.do(t, "POST", "/buy", "1").body)
-		require.Equal(t, []string{"owner/1"}, heir.only(t).header["Holdfast-Failover"])
+		require.Equal(t, "successor", f.do(t, "POST", "/buy", "1").body)
+		require.Equal(t, []string{"owner/1"}, successor.only(t).header["Holdfast-Failover"])
 		require.Empty(t, *f.failed.Load())
 	}
 }
@@ -102,10 +104,10 @@ func TestFailedDialsThatProveNothing(t *testing.T) {
 // When there is nobody else to go to, a dial that timed out is repeated, once.
 func TestLastMemberIsDialledAgain(t *testing.T) {
 	for _, c := range []struct{ timeouts, status int }{{1, 200}, {2, 502}} {
-		heir := start(t, "heir", nil)
+		successor := start(t, "successor", nil)
 		dials := 0
-		f := open(t, router.Config{Lookup: fixed(gone(t, "owner"), heir.target), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if addr == heir.target.HTTP {
+		f := open(t, router.Config{Lookup: fixed(gone(t, "owner"), successor.target), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if addr == successor.target.HTTP {
 				if dials++; dials <= c.timeouts {
 					return nil, context.DeadlineExceeded
 				}
@@ -114,16 +116,17 @@ func TestLastMemberIsDialledAgain(t *testing.T) {
 		}})
 		require.Equal(t, c.status, f.do(t, "POST", "/upload", strings.Repeat("x", 1<<20)).StatusCode)
 		require.Equal(t, 2, dials)
-		require.Len(t, *f.failed.Load(), 1, "the owner, and not the heir")
+		require.Len(t, *f.failed.Load(), 1, "the owner, and not the successor")
 		require.EqualValues(t, 1, f.Stats().Failovers)
 		if c.status == 200 {
-			require.Len(t, heir.only(t).body, 1<<20)
-			require.Equal(t, []string{"owner/owner-boot"}, heir.only(t).header["Holdfast-Failover"], "it is not told of itself")
+			require.Len(t, successor.only(t).body, 1<<20)
+			require.Equal(t, []string{"owner/owner-boot"}, successor.only(t).header["Holdfast-Failover"], "it is not told of itself")
 		}
 	}
 }
 
-// The connection breaks when the request has been sent, on one that was new as well as on one that was kept.
+// The connection breaks when the request has been sent, on one that was new as
+// well as on one that was kept.
 func TestBrokenAfterSending(t *testing.T) {
 	for _, c := range []struct {
 		method, path, header string
@@ -148,8 +151,8 @@ func TestBrokenAfterSending(t *testing.T) {
 					panic(http.ErrAbortHandler)
 				}
 			})
-			heir := start(t, "heir", nil)
-			f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+			successor := start(t, "successor", nil)
+			f := open(t, router.Config{Lookup: fixed(owner.target, successor.target)})
 			body := ""
 			if c.method != "GET" && c.method != "DELETE" {
 				body = `{"a":1}`
@@ -167,24 +170,25 @@ func TestBrokenAfterSending(t *testing.T) {
 				d := requireProblem(t, got, http.StatusBadGateway, "connection-broken")
 				require.Contains(t, d.Detail, "may have been carried out")
 				require.Equal(t, 1, sends, "once, and no more")
-				require.Empty(t, heir.requests())
+				require.Empty(t, successor.requests())
 				return
 			}
-			require.Equal(t, "heir", got.body)
+			require.Equal(t, "successor", got.body)
 			require.LessOrEqual(t, sends, 2+1, "kept, fresh, and for GET the transport's own retry")
-			require.Equal(t, body, heir.only(t).body)
-			require.NotContains(t, heir.only(t).header, "Holdfast-Failover", "the owner lives; it did not refuse")
+			require.Equal(t, body, successor.only(t).body)
+			require.NotContains(t, successor.only(t).header, "Holdfast-Failover", "the owner lives; it did not refuse")
 			require.Empty(t, *f.failed.Load())
 		})
 	}
 }
 
-// The owner closes kept connections between requests, or just as the next one is sent. It is asked again, not the heir.
+// The owner closes kept connections between requests, or just as the next one
+// is sent. It is asked again, not the successor.
 func TestStaleConnection(t *testing.T) {
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
 		t.Run(method, func(t *testing.T) {
-			owner, heir := start(t, "owner", nil), start(t, "heir", nil)
-			f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+			owner, successor := start(t, "owner", nil), start(t, "successor", nil)
+			f := open(t, router.Config{Lookup: fixed(owner.target, successor.target)})
 			for i := range 50 {
 				require.Equal(t, "owner", f.do(t, "PUT", "/v1/sessions/a", `{"a":1}`).body)
 				owner.reset(func(s http.ConnState) bool { return true })
@@ -193,14 +197,15 @@ func TestStaleConnection(t *testing.T) {
 				requests := owner.requests()
 				require.Equal(t, body, requests[len(requests)-1].body)
 			}
-			require.Empty(t, heir.requests())
+			require.Empty(t, successor.requests())
 			require.Empty(t, *f.failed.Load())
 		})
 	}
 }
 
-// The owner takes the second request on a kept connection and closes it without a word, as one does whose idle time ran out just then. For the
-// client that is the same as a crash; a fresh connection tells the two apart.
+// The owner takes the second request on a kept connection and closes it without
+// a word, as one does whose idle time ran out just then. For the client that is
+// the same as a crash; a fresh connection tells the two apart.
 func TestConnectionThatWasStale(t *testing.T) {
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
 		ok := "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nowner"
@@ -208,17 +213,18 @@ func TestConnectionThatWasStale(t *testing.T) {
 			func(c net.Conn) { readHead(c); io.WriteString(c, ok); readHead(c) },
 			func(c net.Conn) { readHead(c); io.WriteString(c, ok) },
 		)
-		heir := start(t, "heir", nil)
-		f := open(t, router.Config{Lookup: fixed(owner, heir.target)})
+		successor := start(t, "successor", nil)
+		f := open(t, router.Config{Lookup: fixed(owner, successor.target)})
 		require.Equal(t, "owner", f.do(t, "GET", "/v1/sessions/a", "").body)
 		require.Equal(t, "owner", f.do(t, method, "/v1/sessions/a", "").body, method)
 		require.EqualValues(t, 2, served.Load())
-		require.Empty(t, heir.requests())
+		require.Empty(t, successor.requests())
 		require.Zero(t, f.Stats().Failovers)
 	}
 }
 
-// script is a member that plays one function per connection, the last one for all that follow.
+// script is a member that plays one function per connection, the last one for
+// all that follow.
 func script(t testing.TB, name string, plays ...func(net.Conn)) (router.Target, *atomic.Int32) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -253,7 +259,8 @@ func readHead(conn net.Conn) {
 	}
 }
 
-// A listener that takes the connection and resets it, before or after reading: the heir answers whatever may be repeated.
+// A listener that takes the connection and resets it, before or after reading:
+// the successor answers whatever may be repeated.
 func TestResettingListener(t *testing.T) {
 	for name, play := range map[string]func(net.Conn){
 		"at once":           func(c net.Conn) { reset(c) },
@@ -273,18 +280,19 @@ func TestResettingListener(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			owner, _ := script(t, "owner", play)
-			heir := start(t, "heir", nil)
-			f := open(t, router.Config{Lookup: fixed(owner, heir.target)})
+			successor := start(t, "successor", nil)
+			f := open(t, router.Config{Lookup: fixed(owner, successor.target)})
 			for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
 				got := f.do(t, method, "/v1/sessions/a", "")
 				require.Equal(t, 200, got.StatusCode)
-				require.Equal(t, "heir", got.body)
+				require.Equal(t, "successor", got.body)
 			}
 		})
 	}
 }
 
-// An application's answer that breaks off is passed on as far as it came, and the client sees that it broke off.
+// An application's answer that breaks off is passed on as far as it came, and
+// the client sees that it broke off.
 func TestAnswerOfTheApplicationBreaksOff(t *testing.T) {
 	owner, _ := script(t, "owner", func(c net.Conn) {
 		readHead(c)
@@ -300,30 +308,32 @@ func TestAnswerOfTheApplicationBreaksOff(t *testing.T) {
 	require.Error(t, err)
 }
 
-// All attempts of a request say that they are one, and how many were sent before and not answered, across members that pass it on.
+// All attempts of a request say that they are one, and how many were sent
+// before and not answered, across members that pass it on.
 func TestAttemptsOfARequest(t *testing.T) {
 	fence := func(string, router.Target) string { return "fence" }
 	breaks := func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }
-	owner, heir := start(t, "owner", breaks), start(t, "heir", nil)
-	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target), Finder: &router.Finder{Trust: trustNobody}, Fence: fence})
+	owner, successor := start(t, "owner", breaks), start(t, "successor", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, successor.target), Finder: &router.Finder{Trust: trustNobody}, Fence: fence})
 	attempt := func(s seen) (id uint64, unanswered int) {
 		id, unanswered, err := router.ParseAttempt(s.header.Get("Holdfast-Attempt"))
 		require.NoError(t, err)
 		return id, unanswered
 	}
-	require.Equal(t, "heir", f.do(t, "PATCH", "/v1/sessions/a", "{}", "Holdfast-Attempt", "1/7").body)
+	require.Equal(t, "successor", f.do(t, "PATCH", "/v1/sessions/a", "{}", "Holdfast-Attempt", "1/7").body)
 	first, unanswered := attempt(owner.only(t))
 	require.Zero(t, unanswered)
-	again, unanswered := attempt(heir.only(t))
+	again, unanswered := attempt(successor.only(t))
 	require.Equal(t, first, again)
 	require.Equal(t, 1, unanswered)
 	require.NotEqual(t, uint64(1), first, "a client cannot say which request it is")
 
-	require.Equal(t, "heir", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
+	require.Equal(t, "successor", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
 	other, _ := attempt(owner.requests()[1])
 	require.NotEqual(t, first, other)
 
-	// What was only dialled has seen nothing. Who passes a request on says what it was told, and adds its own attempts to it.
+	// What was only dialled has seen nothing. Who passes a request on says what
+	// it was told, and adds its own attempts to it.
 	next := start(t, "next", nil)
 	f = open(t, router.Config{Lookup: fixed(gone(t, "owner"), next.target), Fence: fence})
 	require.Equal(t, "next", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
@@ -336,8 +346,9 @@ func TestAttemptsOfARequest(t *testing.T) {
 	require.Equal(t, "1f/3", last.only(t).header.Get("Holdfast-Attempt"))
 }
 
-// What one member does not answer in time is sent to no other: the work would be the same there. Other requests go on to the slow one, which may be
-// slow for one of them only.
+// What one member does not answer in time is sent to no other: the work would
+// be the same there. Other requests go on to the slow one, which may be slow
+// for one of them only.
 func TestSlowRequestStaysWhereItIs(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		slow := make(chan struct{})
@@ -348,8 +359,8 @@ func TestSlowRequestStaysWhereItIs(t *testing.T) {
 			fmt.Fprint(w, "owner")
 		})
 		defer close(slow)
-		heir := start(t, "heir", nil)
-		f := open(t, router.Config{Lookup: fixed(owner.target, heir.target), AnswerTimeout: 30 * time.Millisecond, AppTimeout: 30 * time.Millisecond})
+		successor := start(t, "successor", nil)
+		f := open(t, router.Config{Lookup: fixed(owner.target, successor.target), AnswerTimeout: 30 * time.Millisecond, AppTimeout: 30 * time.Millisecond})
 		for i, c := range []struct{ method, path, body string }{
 			{"PATCH", "/v1/sessions/a", "{}"}, {"PUT", "/v1/sessions/a", "{}"}, {"DELETE", "/v1/sessions/a", ""}, {"POST", "/v1/sessions/a/rotate", ""},
 			{"PUT", "/page", "x"}, {"POST", "/page", "x"}, {"PUT", "/page", strings.Repeat("x", 100_000)},
@@ -359,21 +370,24 @@ func TestSlowRequestStaysWhereItIs(t *testing.T) {
 			require.EqualValues(t, i+1, f.Stats().Silent, "%s %s", c.method, c.path)
 			require.Equal(t, "owner", f.do(t, "GET", "/v1/sessions/b", "").body, "it still gets what others ask")
 		}
-		require.Empty(t, heir.requests())
+		require.Empty(t, successor.requests())
 		require.Empty(t, *f.failed.Load(), "silence is not death")
 		require.Zero(t, f.Stats().Failovers)
 	})
 }
 
-// An owner that is frozen answers nobody. When the others hold it for dead, the connections to it are broken, and what hangs on them goes to the heir.
+// An owner that is frozen answers nobody. When the others hold it for dead, the
+// connections to it are broken, and what hangs on them goes to the successor.
 func TestFrozenOwnerHeldForDead(t *testing.T) {
 	asked := make(chan net.Conn, 1)
 	owner, served := script(t, "owner", func(c net.Conn) { readHead(c); asked <- c; _, _ = io.Copy(io.Discard, c) })
-	heir := start(t, "heir", nil)
+	successor := start(t, "successor", nil)
 	var conns atomic.Pointer[net.Conn]
-	f := open(t, router.Config{Lookup: fixed(owner, heir.target), AnswerTimeout: waitLimit, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	f := open(t, router.Config{Lookup: fixed(owner, successor.target), AnswerTimeout: waitLimit, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if addr == owner.HTTP && conns.Load() != nil {
-			return nil, syscall.ECONNREFUSED // as such a member's address is, for what has not been sent to it yet
+			// As such a member's address is, for what has not been sent to it
+			// yet.
+			return nil, syscall.ECONNREFUSED
 		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if err == nil && addr == owner.HTTP {
@@ -385,9 +399,9 @@ func TestFrozenOwnerHeldForDead(t *testing.T) {
 		<-asked
 		(*conns.Load()).Close()
 	}()
-	require.Equal(t, "heir", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
+	require.Equal(t, "successor", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
 	require.EqualValues(t, 1, served.Load())
-	require.Len(t, heir.requests(), 1)
+	require.Len(t, successor.requests(), 1)
 }
 
 func TestMemberAsksForRetry(t *testing.T) {
@@ -399,11 +413,11 @@ func TestMemberAsksForRetry(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		io.WriteString(w, "not mine")
 	})
-	heir := start(t, "heir", nil)
-	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
-	require.Equal(t, "heir", f.do(t, "POST", "/v1/sessions/a/rotate", "{}").body, "nothing was done, so any method may go on")
-	require.Equal(t, body, heir.only(t).body)
-	require.NotContains(t, heir.only(t).header, "Holdfast-Failover")
+	successor := start(t, "successor", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, successor.target)})
+	require.Equal(t, "successor", f.do(t, "POST", "/v1/sessions/a/rotate", "{}").body, "nothing was done, so any method may go on")
+	require.Equal(t, body, successor.only(t).body)
+	require.NotContains(t, successor.only(t).header, "Holdfast-Failover")
 
 	alone := open(t, router.Config{Lookup: fixed(owner.target, router.Target{})})
 	got := alone.do(t, "GET", "/v1/sessions/a", "")
@@ -413,18 +427,20 @@ func TestMemberAsksForRetry(t *testing.T) {
 
 func TestPlain503IsAnAnswer(t *testing.T) {
 	owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	heir := start(t, "heir", nil)
-	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+	successor := start(t, "successor", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, successor.target)})
 	require.Equal(t, http.StatusServiceUnavailable, f.do(t, "GET", "/v1/sessions/a", "").StatusCode)
-	require.Empty(t, heir.requests())
+	require.Empty(t, successor.requests())
 }
 
-// The owner is killed with many requests in flight, in the middle of everything: each is answered, by the owner or by the heir.
+// The owner is killed with many requests in flight, in the middle of
+// everything: each is answered, by the owner or by the successor.
 func TestKillUnderLoad(t *testing.T) {
 	for range 3 {
-		owner, heir := start(t, "owner", answerInFull), start(t, "heir", answerInFull)
-		// What is tested is the kill, and not how soon a busy machine gets round to a dial.
-		f := open(t, router.Config{Lookup: fixed(owner.target, heir.target), DialTimeout: waitLimit, AnswerTimeout: waitLimit})
+		owner, successor := start(t, "owner", answerInFull), start(t, "successor", answerInFull)
+		// What is tested is the kill, and not how soon a busy machine gets
+		// round to a dial.
+		f := open(t, router.Config{Lookup: fixed(owner.target, successor.target), DialTimeout: waitLimit, AnswerTimeout: waitLimit})
 		var answered atomic.Int32
 		half, stop := make(chan struct{}), make(chan struct{})
 		var clients sync.WaitGroup
@@ -454,8 +470,8 @@ func TestKillUnderLoad(t *testing.T) {
 		}
 		<-half
 		owner.kill()
-		before := len(heir.requests())
-		require.Eventually(t, func() bool { return len(heir.requests()) > before+300 || t.Failed() }, waitLimit, tick)
+		before := len(successor.requests())
+		require.Eventually(t, func() bool { return len(successor.requests()) > before+300 || t.Failed() }, waitLimit, tick)
 		close(stop)
 		clients.Wait()
 		require.Zero(t, f.Stats().Errors)
@@ -464,7 +480,8 @@ func TestKillUnderLoad(t *testing.T) {
 	}
 }
 
-// answerInFull echoes the request, so that a client can tell whether it got its own answer whole.
+// answerInFull echoes the request, so that a client can tell whether it got its
+// own answer whole.
 func answerInFull(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -24,24 +24,39 @@ const (
 	defaultCookie     = "holdfast"
 	prefixHost        = "__Host-" // of a cookie that is bound to its host, which takes TLS
 
-	idSize        = 18 // random bytes in a new id: 144 bits, above the 128 that make guessing hopeless, and 24 characters without padding
-	signatureSize = 16 // bytes kept of the HMAC: 128 bits, half of SHA-256's output, the least that RFC 2104 (section 5) advises
+	// Random bytes in a new id: 144 bits, above the 128 that make guessing
+	// hopeless, and 24 characters without padding.
+	idSize = 18
+	// Bytes kept of the HMAC: 128 bits, half of SHA-256's output, the least
+	// that RFC 2104 (section 5) advises.
+	signatureSize = 16
 	minSecret     = 16 // bytes of a secret, so that it is no easier to guess than a signature
 )
 
-// strictBase64 refuses a last character with stray low bits, so that a signature has one spelling only.
+// strictBase64 refuses a last character with stray low bits, so that a
+// signature has one spelling only.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-// Finder tells which user a request is of. Its zero fields have the defaults stated; only Secrets must be given. It may be used
-// from many goroutines, and must not be changed after its first use.
+// Finder tells which user a request is of. Its zero fields have the defaults
+// stated; only Secrets must be given. It may be used from many goroutines, and
+// must not be changed after its first use.
 type Finder struct {
-	UserHeader string                // names the user, believed from trusted peers only; default X-User-ID
-	Trust      func(netip.Addr) bool // whether a peer's address is a trusted proxy's; default loopback
-	Proxy      []string              // further headers that trusted proxies may set, beside UserHeader, X-Real-IP and those X-Forwarded-* that name no user
-	Cookie     string                // name of the signed cookie; default holdfast. Secure puts "__Host-" before it
-	Secrets    [][]byte              // 16 bytes or more each: the first signs, all verify, so that a secret can be replaced without losing a user
-	Secure     bool                  // the site is served over TLS: the cookie is Secure and bound to its host
-	Rand       io.Reader             // source of new ids; default crypto/rand
+	// Names the user, believed from trusted peers only; default X-User-ID.
+	UserHeader string
+	// Whether a peer's address is a trusted proxy's; default loopback.
+	Trust func(netip.Addr) bool
+	// Further headers that trusted proxies may set, beside UserHeader,
+	// X-Real-IP and those X-Forwarded-* that name no user.
+	Proxy []string
+	// Name of the signed cookie; default holdfast. Secure puts "__Host-" before
+	// it.
+	Cookie string
+	// 16 bytes or more each: the first signs, all verify, so that a secret can
+	// be replaced without losing a user
+	Secrets [][]byte
+	// The site is served over TLS: the cookie is Secure and bound to its host.
+	Secure bool
+	Rand   io.Reader // source of new ids; default crypto/rand
 
 	once    sync.Once
 	header  string   // UserHeader, canonical
@@ -79,7 +94,8 @@ func (f *Finder) init() {
 		f.name = f.Cookie
 	}
 	if f.Secure {
-		f.name = prefixHost + f.name // browsers then refuse one set by a sibling domain or without TLS
+		// Browsers then refuse one set by a sibling domain or without TLS.
+		f.name = prefixHost + f.name
 	}
 	for _, name := range f.Proxy {
 		f.proxy = append(f.proxy, strings.ToLower(name))
@@ -90,21 +106,25 @@ func (f *Finder) init() {
 	}
 }
 
-// Find returns the user that the request is of: the key that it is pinned by. In this order it is
+// Find returns the user that the request is of: the key that it is pinned by.
+// In this order it is
 //
 //   - the id of /v1/sessions/{id}…, or "{user}" for /v1/users/{user}/…,
-//   - the id in the signed cookie, unless there are several that name different ones,
+//   - the id in the signed cookie, unless there are several that name different
+//     ones,
 //   - the user header, when the peer is trusted,
 //   - a new random id.
 //
-// A cookie is returned when the answer must set one: for a new id, and for an id signed by a secret that is on its way out. The user is ""
-// for a path of the session API that names nobody; any member may answer it.
+// A cookie is returned when the answer must set one: for a new id, and for an
+// id signed by a secret that is on its way out. The user is "" for a path of
+// the session API that names nobody; any member may answer it.
 func (f *Finder) Find(r *http.Request) (user string, setCookie *http.Cookie) {
 	user, _, setCookie = f.FindOrMake(r)
 	return user, setCookie
 }
 
-// FindOrMake is Find, and says too whether the user's id was made for this request, so that nobody can have a session under it.
+// FindOrMake is Find, and says too whether the user's id was made for this
+// request, so that nobody can have a session under it.
 func (f *Finder) FindOrMake(r *http.Request) (user string, made bool, setCookie *http.Cookie) {
 	f.once.Do(f.init)
 	p, err := parsePath(escapedPath(r.URL))
@@ -115,7 +135,8 @@ func (f *Finder) FindOrMake(r *http.Request) (user string, made bool, setCookie 
 	return f.find(appendCookies(room[:0], r), r.Header.Get(f.header), f.trusts(peerOf(r)))
 }
 
-// find is FindOrMake for an application request, given its fields, what the user header says, and whether that is believed.
+// find is FindOrMake for an application request, given its fields, what the
+// user header says, and whether that is believed.
 func (f *Finder) find(fields []http1.Field, header string, believed bool) (user string, made bool, setCookie *http.Cookie) {
 	if id, current, ok := f.pinned(fields); ok {
 		if !current {
@@ -130,8 +151,11 @@ func (f *Finder) find(fields []http1.Field, header string, believed bool) (user 
 	return id, true, f.newCookie(id)
 }
 
-// pinned returns the id in the signed cookie, and whether the first secret signed it. Two cookies that name two ids are as good as none: one is the
-// client's, and the other somebody may have planted in its browser, by a sibling domain or for a narrower path. Which is which the request does not say.
+// pinned returns the id in the signed cookie, and whether the first secret
+// signed it. Two cookies that name two ids are as good as none: one is the
+// client's, and the other somebody may have planted in its browser, by a
+// sibling domain or for a narrower path. Which is which the request does not
+// say.
 func (f *Finder) pinned(fields []http1.Field) (id string, current, ok bool) {
 	for _, field := range fields {
 		if field.Kind != http1.Cookie {
@@ -169,7 +193,8 @@ func (f *Finder) trusts(peer netip.Addr) bool {
 	return f.Trust(peer)
 }
 
-// peerOf returns the address at the other end of the connection, or the zero Addr when it has none (a Unix socket).
+// peerOf returns the address at the other end of the connection, or the zero
+// Addr when it has none (a Unix socket).
 func peerOf(r *http.Request) netip.Addr { return addrOf(r.RemoteAddr) }
 
 // newID makes an id that nobody can guess.
@@ -180,13 +205,15 @@ func (f *Finder) newID() string {
 		source = rand.Reader
 	}
 	if _, err := io.ReadFull(source, b[:]); err != nil {
-		// crypto/rand does not fail; a Rand given by the program that does would make users share ids.
+		// crypto/rand does not fail; a Rand given by the program that does
+		// would make users share ids.
 		panic(fmt.Sprintf("router: Finder.Rand failed: %v", err))
 	}
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// newCookie makes the cookie that keeps id: the id, a dot, and its signature by the first secret.
+// newCookie makes the cookie that keeps id: the id, a dot, and its signature by
+// the first secret.
 func (f *Finder) newCookie(id string) *http.Cookie {
 	if len(f.signers) == 0 {
 		panic("router: a Finder without Secrets cannot sign a cookie; call Validate")
@@ -198,8 +225,8 @@ func (f *Finder) newCookie(id string) *http.Cookie {
 	}
 }
 
-// verify returns the id of a cookie's value, and whether the first secret signed it. ok is false for one that none of the secrets
-// signed.
+// verify returns the id of a cookie's value, and whether the first secret
+// signed it. ok is false for one that none of the secrets signed.
 func (f *Finder) verify(value []byte) (id []byte, current, ok bool) {
 	dot := bytes.LastIndexByte(value, '.')
 	if dot <= 0 || len(value)-dot-1 != strictBase64.EncodedLen(signatureSize) || dot > session.MaxKey {
@@ -217,7 +244,8 @@ func (f *Finder) verify(value []byte) (id []byte, current, ok bool) {
 	return nil, false, false
 }
 
-// signer computes signatures under one secret. The keyed hash states are pooled: keying one costs more than hashing an id.
+// signer computes signatures under one secret. The keyed hash states are
+// pooled: keying one costs more than hashing an id.
 type signer struct{ hashes sync.Pool }
 
 // keyed is a keyed hash, and room for what it sums up.

@@ -79,8 +79,9 @@ func TestFindOrder(t *testing.T) {
 	}
 }
 
-// Two cookies that are both genuine and name two ids: one of them somebody has planted, and which it is nothing tells. Browsers send the one of the
-// longer path first, which a planted one may well have.
+// Two cookies that are both genuine and name two ids: one of them somebody has
+// planted, and which it is nothing tells. Browsers send the one of the longer
+// path first, which a planted one may well have.
 func TestTwoGenuineCookiesAreNone(t *testing.T) {
 	f := finder(newSecret, oldSecret)
 	id, cookie := f.Find(request("/", remote))
@@ -145,7 +146,8 @@ func TestSecretRotation(t *testing.T) {
 	require.NotNil(t, set)
 }
 
-// No change of a good cookie gives a good cookie, not even of the base64's stray last bits.
+// No change of a good cookie gives a good cookie, not even of the base64's
+// stray last bits.
 func TestCookieCannotBeForged(t *testing.T) {
 	f := finder(newSecret)
 	id, cookie := f.Find(request("/", remote))

@@ -13,14 +13,16 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/problem"
 )
 
-// ServeHTTP passes a request on that another server has read: net/http, which knows TLS and HTTP/2.
+// ServeHTTP passes a request on that another server has read: net/http, which
+// knows TLS and HTTP/2.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x := rt.adopt(w, r); x != nil {
 		x.run()
 	}
 }
 
-// Passage is what a node knows already of an application request that it passes on.
+// Passage is what a node knows already of an application request that it passes
+// on.
 type Passage struct {
 	Hop       *Hop                   // the member that has passed it on to this one; nil for none
 	User      string                 // whose it is
@@ -29,7 +31,9 @@ type Passage struct {
 	Lookup    func(key string) Route // in place of LookupApp, unless it is nil
 }
 
-// Forward is ServeHTTP for an application request whose caller has asked Arrived and the Finder already: asked twice, that would make up two new users.
+// Forward is ServeHTTP for an application request whose caller has asked
+// Arrived and the Finder already: asked twice, that would make up two new
+// users.
 func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, p Passage) {
 	if x := rt.adopt(w, r); x != nil && x.placed() {
 		x.hop, x.user, x.made, x.cookie, x.lookup = p.Hop, p.User, p.Made, p.SetCookie, p.Lookup
@@ -61,7 +65,8 @@ func headOf(r *http.Request) *http1.Request {
 		target = "/"
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		target += "?" + r.URL.RawQuery // as it came: the member judges it, and nothing here depends on it
+		// As it came: the member judges it, and nothing here depends on it.
+		target += "?" + r.URL.RawQuery
 	}
 	head.Target = []byte(target)
 	head.Path = head.Target[:len(target)-len(queryOf(r.URL))]
@@ -116,7 +121,8 @@ func (h *handler) stopBody() {
 	_ = h.controller.SetReadDeadline(longAgo)
 }
 
-// until sets when the client must have sent more of its body; zero for never. It fails only where the server has no deadlines, which then are its own
+// until sets when the client must have sent more of its body; zero for never.
+// It fails only where the server has no deadlines, which then are its own
 // matter, or on a closed connection, as the read then will.
 func (h *handler) until(t time.Time) {
 	_ = h.controller.SetReadDeadline(t)
@@ -130,13 +136,16 @@ func (h *handler) next() ([]byte, error) {
 		h.buf = make([]byte, 16<<10)
 	}
 	for !h.whole {
-		if now := time.Now(); h.readBy.Before(now.Add(h.bodyTimeout / 2)) { // half of it is over: setting one for each piece would be dear
+		// Half of it is over: setting one for each piece would be dear.
+		if now := time.Now(); h.readBy.Before(now.Add(h.bodyTimeout / 2)) {
 			h.readBy = now.Add(h.bodyTimeout)
 			h.until(h.readBy)
 		}
 		n, err := h.r.Body.Read(h.buf)
 		if h.whole = err == io.EOF; h.whole {
-			h.until(time.Time{}) // or the server would take a long wait for the answer for a client that has left
+			// Or the server would take a long wait for the answer for a client
+			// that has left.
+			h.until(time.Time{})
 		}
 		if n > 0 {
 			return h.buf[:n], nil

@@ -32,7 +32,8 @@ type seen struct {
 	header, trailer         http.Header
 }
 
-// member is an HTTP server that can be killed as a process is: its listener and all its connections end at once, with a reset.
+// member is an HTTP server that can be killed as a process is: its listener and
+// all its connections end at once, with a reset.
 type member struct {
 	target router.Target
 	server *http.Server
@@ -44,7 +45,8 @@ type member struct {
 	seen  []seen
 }
 
-// start runs a member that records what it sees and then answers with h; nil says its name.
+// start runs a member that records what it sees and then answers with h; nil
+// says its name.
 func start(t testing.TB, name string, h http.HandlerFunc) *member {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -147,8 +149,8 @@ type front struct {
 	failed atomic.Pointer[[]router.Target] // what Failed was told
 }
 
-func fixed(owner, heir router.Target) func(string) router.Route {
-	return func(string) router.Route { return router.Route{Owner: owner, Heir: heir} }
+func fixed(owner, successor router.Target) func(string) router.Route {
+	return func(string) router.Route { return router.Route{Owner: owner, Successor: successor} }
 }
 
 // open starts a Router with its own server. Missing parts of cfg are filled in.
@@ -185,7 +187,8 @@ func openHandler(t testing.TB, cfg router.Config) *front {
 	return f
 }
 
-// eachServer runs a test with the Router's own server and with net/http's, which must look the same from outside.
+// eachServer runs a test with the Router's own server and with net/http's,
+// which must look the same from outside.
 func eachServer(t *testing.T, test func(t *testing.T, open func(testing.TB, router.Config) *front)) {
 	t.Run("own", func(t *testing.T) { test(t, open) })
 	t.Run("net/http", func(t *testing.T) { test(t, openHandler) })
@@ -268,7 +271,8 @@ func requireProblem(t testing.TB, a answer, status int, slug string) problem.Doc
 
 func trustNobody(netip.Addr) bool { return false }
 
-// How long a test waits for what must come, and how often it looks. No test passes by the first.
+// How long a test waits for what must come, and how often it looks. No test
+// passes by the first.
 const (
 	waitLimit = 20 * time.Second
 	tick      = time.Millisecond

@@ -16,11 +16,13 @@ import (
 // other about a request, in lower case. Of those only Ack is a client's to set.
 const prefixOurs = "holdfast-"
 
-// maxHops is how often a request is passed on at most: router to node, and node to node when their rings differ for a moment.
+// maxHops is how often a request is passed on at most: router to node, and node
+// to node when their rings differ for a moment.
 const maxHops = 2
 
-// hopsOf reads how often the request was passed on already. Whatever is no count, a member did not write; it is taken for the limit,
-// since a loop is worse than a refused forgery.
+// hopsOf reads how often the request was passed on already. Whatever is no
+// count, a member did not write; it is taken for the limit, since a loop is
+// worse than a refused forgery.
 func hopsOf(value []byte) int {
 	switch string(value) {
 	case "", "0":
@@ -47,8 +49,9 @@ const (
 	forwardedHost
 )
 
-// ParseAttempt reads Holdfast-Attempt: the id of a request, the same for all attempts of it and never 0, and how many of them were sent before
-// this one and not answered. Each of those may have been carried out, or may yet be.
+// ParseAttempt reads Holdfast-Attempt: the id of a request, the same for all
+// attempts of it and never 0, and how many of them were sent before this one
+// and not answered. Each of those may have been carried out, or may yet be.
 func ParseAttempt(value string) (id uint64, unanswered int, err error) {
 	name, count, _ := strings.Cut(value, "/")
 	if id, err = strconv.ParseUint(name, 16, 64); err == nil {
@@ -68,8 +71,10 @@ func (x *exchange) attemptName(out []byte) []byte {
 	return strconv.AppendInt(append(strconv.AppendUint(out, x.id, 16), '/'), int64(x.unanswered), 10)
 }
 
-// roleOf looks a field of kind Other up. Many applications cannot tell an underscore from a dash (both reach a CGI program, and all
-// that are modelled on it, as the same variable), so a spelling with underscores must not slip through.
+// roleOf looks a field of kind Other up. Many applications cannot tell an
+// underscore from a dash (both reach a CGI program, and all that are modelled
+// on it, as the same variable), so a spelling with underscores must not slip
+// through.
 func (f *Finder) roleOf(name []byte) role {
 	if sameName(name, f.lower) {
 		return trusted
@@ -109,13 +114,15 @@ func (f *Finder) roleOf(name []byte) role {
 		return orDropped(forwardedProto, odd)
 	case "x-forwarded-host":
 		return orDropped(forwardedHost, odd)
-	case "forwarded", "content-length", "transfer-encoding", "host", "connection", "upgrade": // all but the first only with underscores
+	// All but the first only with underscores.
+	case "forwarded", "content-length", "transfer-encoding", "host", "connection", "upgrade":
 		return dropped
 	}
 	return toldBy(low)
 }
 
-// Refused returns which headers of a request must not reach an application: Holdfast's own, and what its sender has no right to say of its client. hop is
+// Refused returns which headers of a request must not reach an application:
+// Holdfast's own, and what its sender has no right to say of its client. hop is
 // the member that has passed it on, nil for none.
 func (f *Finder) Refused(r *http.Request, hop *Hop) func(name string) bool {
 	f.once.Do(f.init)
@@ -140,7 +147,8 @@ func orDropped(r role, odd bool) role {
 	return r
 }
 
-// sameName compares a name with one in lower case, in which dashes and underscores are the same.
+// sameName compares a name with one in lower case, in which dashes and
+// underscores are the same.
 func sameName(name []byte, lower string) bool {
 	if len(name) != len(lower) {
 		return false
@@ -158,17 +166,21 @@ func sameName(name []byte, lower string) bool {
 
 // prior is what a request's fields say about its way here.
 type prior struct {
-	hops             int
-	claimed          bool   // to be a member's
-	id               uint64 // of the request, 0 if it has none yet
-	unanswered       int    // how many attempts of it got no answer
-	client           []byte // X-Forwarded-For, of all lines
-	proto, host      []byte
-	websocket, trail bool // asks for the one protocol that is switched to through here; accepts trailers
+	hops        int
+	claimed     bool   // to be a member's
+	id          uint64 // of the request, 0 if it has none yet
+	unanswered  int    // how many attempts of it got no answer
+	client      []byte // X-Forwarded-For, of all lines
+	proto, host []byte
+	// Asks for the one protocol that is switched to through here; accepts
+	// trailers.
+	websocket, trail bool
 }
 
-// writeHead begins the outgoing request in x.out: line and fields, without the framing and what differs from try to try. Hop-by-hop fields
-// (RFC 9110, section 7.6.1), those that Connection names, and all that only members or trusted proxies may say and others have said are left out.
+// writeHead begins the outgoing request in x.out: line and fields, without the
+// framing and what differs from try to try. Hop-by-hop fields (RFC 9110,
+// section 7.6.1), those that Connection names, and all that only members or
+// trusted proxies may say and others have said are left out.
 func (x *exchange) writeHead() {
 	r := x.head
 	out := append(x.out[:0], r.Method...)
@@ -177,7 +189,9 @@ func (x *exchange) writeHead() {
 	if x.place.call == callApp {
 		out = append(out, r.Target...)
 	} else {
-		out = appendPath(out, r.Path) // the member's own parser takes a path that has to be mended for another one
+		// The member's own parser takes a path that has to be mended for
+		// another one.
+		out = appendPath(out, r.Path)
 		out = append(out, r.Target[len(r.Path):]...)
 	}
 	x.target[1] = len(out)
@@ -210,9 +224,12 @@ func (x *exchange) writeHead() {
 	}
 	x.id, x.unanswered = was.id, was.unanswered
 	if x.hop == nil && !was.claimed && (x.rt.cfg.Hops != nil || !x.proxied) {
-		was.hops = 0 // beside a proof that is none it ends a loop all the same, and can only shorten its sender's own way
+		// Beside a proof that is none it ends a loop all the same, and can only
+		// shorten its sender's own way.
+		was.hops = 0
 	}
-	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0 // behind a body there is no telling where frames begin
+	// Behind a body there is no telling where frames begin.
+	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0
 	out = x.appendCookie(out)
 	out = x.appendForwarded(out, &was)
 	if x.place.call == callApp {
@@ -227,7 +244,8 @@ func (x *exchange) writeHead() {
 	x.out = out
 }
 
-// believes reports whether a field is passed on that not everybody may set. What a member vouches for is believed whatever address it has, and of a
+// believes reports whether a field is passed on that not everybody may set.
+// What a member vouches for is believed whatever address it has, and of a
 // member nothing else is, although its address may be a trusted proxy's too.
 func believes(role role, name []byte, hop *Hop, proxied bool) bool {
 	switch {
@@ -243,7 +261,8 @@ func (x *exchange) believes(role role, name []byte) bool {
 	return believes(role, name, x.hop, x.proxied)
 }
 
-// hear keeps what a member says of the request's way, and it or a trusted proxy of the client.
+// hear keeps what a member says of the request's way, and it or a trusted proxy
+// of the client.
 func (x *exchange) hear(was *prior, role role, value []byte) {
 	switch role {
 	case hopCount:
@@ -252,7 +271,8 @@ func (x *exchange) hear(was *prior, role role, value []byte) {
 		was.claimed = true
 	case attempted:
 		if x.hop != nil {
-			was.id, was.unanswered, _ = ParseAttempt(string(value)) // what no member wrote begins a request of its own
+			// What no member wrote begins a request of its own.
+			was.id, was.unanswered, _ = ParseAttempt(string(value))
 		}
 	case forwardedFor, forwardedProto, forwardedHost:
 		if x.hop != nil || x.proxied {
@@ -277,7 +297,8 @@ func (was *prior) note(r role, value []byte) {
 	}
 }
 
-// appendForwarded tells the member who the client is. What a trusted peer says about the client before it is kept, and the peer added to it.
+// appendForwarded tells the member who the client is. What a trusted peer says
+// about the client before it is kept, and the peer added to it.
 func (x *exchange) appendForwarded(out []byte, was *prior) []byte {
 	said := func(name string, at int) { // for the proof
 		x.forwarded = append(append(append(append(x.forwarded, '\n'), name...), ':'), out[at:]...)
@@ -316,8 +337,10 @@ func (x *exchange) appendForwarded(out []byte, was *prior) []byte {
 	return append(out, "\r\n"...)
 }
 
-// appendCookie lets the request carry the cookie which its answer will set. A member whose ring differs then finds the same user in it
-// and does not make up a second one. It replaces what the client sent under its name: a forged one, or one signed by a secret on its way out.
+// appendCookie lets the request carry the cookie which its answer will set. A
+// member whose ring differs then finds the same user in it and does not make up
+// a second one. It replaces what the client sent under its name: a forged one,
+// or one signed by a secret on its way out.
 func (x *exchange) appendCookie(out []byte) []byte {
 	if x.cookie == nil {
 		return out
@@ -331,7 +354,8 @@ func (x *exchange) appendCookie(out []byte) []byte {
 	return append(out, "\r\n"...)
 }
 
-// appendPairs appends those of a Cookie field's pairs that do not begin with prefix.
+// appendPairs appends those of a Cookie field's pairs that do not begin with
+// prefix.
 func appendPairs(out, pairs, prefix []byte) []byte {
 	for pair, rest := []byte(nil), pairs; len(rest) > 0; {
 		pair, rest, _ = bytes.Cut(rest, []byte{';'})
@@ -347,8 +371,9 @@ func (x *exchange) passesTrailer(f http1.Field) bool {
 	return f.Kind == http1.Other && x.rt.cfg.Finder.roleOf(f.Name) == passed
 }
 
-// appendForMember appends what only members say to each other, and the proof that a member says it. The text of the proof has the fields in the
-// order of proven.
+// appendForMember appends what only members say to each other, and the proof
+// that a member says it. The text of the proof has the fields in the order of
+// proven.
 func (x *exchange) appendForMember(out []byte, t Target) []byte {
 	x.beginProof(t)
 	x.number = strconv.AppendInt(x.number[:0], int64(x.hops+1), 10)
@@ -376,13 +401,15 @@ func (x *exchange) appendForMember(out []byte, t Target) []byte {
 	return x.appendProof(out)
 }
 
-// adorn makes an answer's head right for the client, and returns what is added to it.
+// adorn makes an answer's head right for the client, and returns what is added
+// to it.
 func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
 	ofApp := from.App && x.rt.cfg.FromApp != nil
 	kept := r.Fields[:0]
 	for _, f := range r.Fields {
 		switch {
-		case f.Kind == http1.Trailer && r.Length == http1.Chunked: // announces what comes behind the chunks, which goes on with them
+		// Announces what comes behind the chunks, which goes on with them.
+		case f.Kind == http1.Trailer && r.Length == http1.Chunked:
 		case f.Kind == http1.Upgrade && r.Status == http.StatusSwitchingProtocols:
 		case f.Kind.HopByHop(), f.Kind == http1.Other && (f.Is("holdfast-retry") && x.hops == 0 || ofApp && ours(f.Name)):
 			continue
@@ -398,7 +425,8 @@ func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
 		}
 	}
 	if x.cookie != nil && !setsCookie(kept, x.cookie.Name) && (r.Status >= 200 || r.Status == http.StatusSwitchingProtocols) {
-		// A shared cache in front must not hand one user's cookie to the next, however cacheable the application says its page is.
+		// A shared cache in front must not hand one user's cookie to the next,
+		// however cacheable the application says its page is.
 		added = append(added,
 			http1.Field{Name: []byte("Set-Cookie"), Value: []byte(x.cookie.String())},
 			http1.Field{Name: []byte("Cache-Control"), Value: []byte("private")})

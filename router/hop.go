@@ -17,29 +17,35 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// hopWindow bounds how far the time in a proof may be from the receiver's, so that one that was seen on its way is not good for ever. It is as long as a
+// hopWindow bounds how far the time in a proof may be from the receiver's, so
+// that one that was seen on its way is not good for ever. It is as long as a
 // router waits for an answer.
 const hopWindow = 5 * time.Second
 
-// maxProof bounds a proof, in bytes, so that what a stranger sends is cheap to refuse.
+// maxProof bounds a proof, in bytes, so that what a stranger sends is cheap to
+// refuse.
 const maxProof = 1024
 
 // maxMACs bounds those in a proof.
 const maxMACs = 4
 
-// proven are the fields that each proof covers, in this order. Further ones it names.
+// proven are the fields that each proof covers, in this order. Further ones it
+// names.
 var proven = [...]string{
 	header.Hop, header.Key, header.New, header.Failover, header.StandIn, header.Fence, header.Attempt, "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
 }
 
-// ErrLateHop says that a member's proof is genuine and its time is over, or has not come. Nothing may be done for such a request: it waited in a cut
-// network or in the socket of a frozen process, or somebody sends it a second time.
+// ErrLateHop says that a member's proof is genuine and its time is over, or has
+// not come. Nothing may be done for such a request: it waited in a cut network
+// or in the socket of a frozen process, or somebody sends it a second time.
 var ErrLateHop = errors.New("the proof of the hop is out of its time")
 
-// HopKey is the key by which one member proves its requests to another one. The two directions of a pair have a key each.
+// HopKey is the key by which one member proves its requests to another one. The
+// two directions of a pair have a key each.
 type HopKey struct{ signer *signer }
 
-// NewHopKey derives the key for hops of one member to another from what members alone know. from and to name one boot each.
+// NewHopKey derives the key for hops of one member to another from what members
+// alone know. from and to name one boot each.
 func NewHopKey(secret []byte, from, to string) *HopKey {
 	mac := hmac.New(sha256.New, secret)
 	for _, part := range []string{"holdfast: key of a hop", from, to} {
@@ -48,16 +54,20 @@ func NewHopKey(secret []byte, from, to string) *HopKey {
 	return &HopKey{newSigner(mac.Sum(nil))}
 }
 
-// Hops are the keys by which members prove themselves to each other. It must neither lock for long nor block.
+// Hops are the keys by which members prove themselves to each other. It must
+// neither lock for long nor block.
 type Hops interface {
-	// To returns as whom and by which keys a hop to a member is proven, and the time by that member's clock. One key is enough if the member is known to
+	// To returns as whom and by which keys a hop to a member is proven, and the
+	// time by that member's clock. One key is enough if the member is known to
 	// have it; of several it needs one. Without any the hop has no proof.
 	To(t Target) (self string, keys []*HopKey, now time.Time)
-	// From returns the keys that hops of a member may be proven by, and this member's time. Whoever asks may have made the name up.
+	// From returns the keys that hops of a member may be proven by, and this
+	// member's time. Whoever asks may have made the name up.
 	From(member string) (keys []*HopKey, now time.Time)
 }
 
-// Hop is a request that a member has passed on and proven. A nil Hop is a request that comes from somebody else.
+// Hop is a request that a member has passed on and proven. A nil Hop is a
+// request that comes from somebody else.
 type Hop struct {
 	From    string   // the member, as its proof names it
 	covered []string // further fields that the proof covers, in lower case
@@ -68,12 +78,14 @@ func (h *Hop) covers(name []byte) bool {
 	return slices.ContainsFunc(h.covered, func(covered string) bool { return foldedIs(name, covered) })
 }
 
-// hopText is what a proof signs. Each value has a line of its own and no value holds a line's end, so no two requests have the same text.
+// hopText is what a proof signs. Each value has a line of its own and no value
+// holds a line's end, so no two requests have the same text.
 type hopText struct{ b []byte }
 
 type text interface{ ~string | ~[]byte }
 
-// of writes the text of a request whose fields values looks up by their canonical names.
+// of writes the text of a request whose fields values looks up by their
+// canonical names.
 func (t *hopText) of(method, target, member, stamp, covered string, values func(name string) []string) {
 	t.b = append(append(append(t.b[:0], method...), ' '), target...)
 	for _, part := range [...]string{member, stamp, covered} {
@@ -102,7 +114,8 @@ type proof struct {
 	stamp []byte
 }
 
-// beginProof begins the text that proves a hop to a member. Whoever appends a field that only members may set adds it to the text too.
+// beginProof begins the text that proves a hop to a member. Whoever appends a
+// field that only members may set adds it to the text too.
 func (x *exchange) beginProof(t Target) {
 	p := &x.proof
 	if p.keys = nil; x.rt.cfg.Hops == nil {
@@ -126,7 +139,8 @@ func appendProven[V text](x *exchange, out []byte, name string, value V) []byte 
 	return append(append(out, value...), "\r\n"...)
 }
 
-// appendProof appends the proof, the fields of the head being in the text, too, behind those that were appended for the member.
+// appendProof appends the proof, the fields of the head being in the text, too,
+// behind those that were appended for the member.
 func (x *exchange) appendProof(out []byte) []byte {
 	p := &x.proof
 	if len(p.keys) == 0 {
@@ -172,7 +186,8 @@ func sameFold(name, lower []byte) bool {
 	return true
 }
 
-// cover notes that the proof covers a further field. false says that there are too many, so that it is not passed on.
+// cover notes that the proof covers a further field. false says that there are
+// too many, so that it is not passed on.
 func (x *exchange) cover(name []byte) bool {
 	for rest := x.covered; len(rest) > 0; {
 		var known []byte
@@ -192,7 +207,8 @@ func (x *exchange) cover(name []byte) bool {
 	return true
 }
 
-// Prove sets the proof of a request that a member passes on by net/http: as self, at a time by the receiver's clock. The fields named are covered besides
+// Prove sets the proof of a request that a member passes on by net/http: as
+// self, at a time by the receiver's clock. The fields named are covered besides
 // those that always are. A Router proves what it passes on by itself.
 func (k *HopKey) Prove(r *http.Request, self string, now time.Time, fields ...string) {
 	stamp, covered := strconv.FormatInt(now.UnixMilli(), 10), strings.ToLower(strings.Join(fields, ","))
@@ -210,7 +226,8 @@ func (k *HopKey) Prove(r *http.Request, self string, now time.Time, fields ...st
 	r.Header.Set(header.Proof, proof)
 }
 
-// Arrived reports whether a member has passed the request on, as its proof says: nil for whoever else sends it. An error wraps ErrLateHop. A proof that
+// Arrived reports whether a member has passed the request on, as its proof
+// says: nil for whoever else sends it. An error wraps ErrLateHop. A proof that
 // nobody's key makes is counted, and its sender is a stranger.
 func (rt *Router) Arrived(r *http.Request) (*Hop, error) {
 	proofs := r.Header[header.Proof]
@@ -220,7 +237,8 @@ func (rt *Router) Arrived(r *http.Request) (*Hop, error) {
 	return rt.arrived(r.Method, r.RequestURI, proofs, func(name string) []string { return r.Header[name] })
 }
 
-// arrived is Arrived for a request whose fields values looks up by their canonical names.
+// arrived is Arrived for a request whose fields values looks up by their
+// canonical names.
 func (rt *Router) arrived(method, target string, proofs []string, values func(name string) []string) (*Hop, error) {
 	if rt.cfg.Hops == nil {
 		return nil, nil

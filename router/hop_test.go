@@ -16,7 +16,8 @@ import (
 	"github.com/seed-95a32959/holdfast/router"
 )
 
-// hops are the keys of a member in a cluster that shares a secret, at a time of its own.
+// hops are the keys of a member in a cluster that shares a secret, at a time of
+// its own.
 type hops struct {
 	self   string
 	secret []byte
@@ -39,7 +40,8 @@ func (h hops) From(member string) ([]*router.HopKey, time.Time) {
 	return []*router.HopKey{old, router.NewHopKey(h.secret, member, h.self)}, h.now()
 }
 
-// proven sends a request as a member does that passes it on to the one called "me".
+// proven sends a request as a member does that passes it on to the one called
+// "me".
 func (f *front) proven(t testing.TB, change func(*http.Request), method, path, body string, header ...string) answer {
 	t.Helper()
 	r, err := http.NewRequest(method, f.url+path, strings.NewReader(body))
@@ -59,7 +61,8 @@ func (f *front) proven(t testing.TB, change func(*http.Request), method, path, b
 
 func asItIs(*http.Request) {}
 
-// What one member passes on the next one believes, from an address that nobody trusts, and nothing else.
+// What one member passes on the next one believes, from an address that nobody
+// trusts, and nothing else.
 func TestMembersBelieveEachOther(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		owner := start(t, "owner", nil)
@@ -97,7 +100,9 @@ func TestMembersBelieveEachOther(t *testing.T) {
 	})
 }
 
-// Whoever cannot prove to be a member is a stranger: without a proof, with another's, with one for another member, or with one that covers something else.
+// Whoever cannot prove to be a member is a stranger: without a proof, with
+// another's, with one for another member, or with one that covers something
+// else.
 func TestProofsThatAreNone(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		owner := start(t, "owner", nil)
@@ -189,7 +194,8 @@ func TestProofsThatAreNone(t *testing.T) {
 	})
 }
 
-// A member's own address may be a trusted proxy's too, as on loopback. What it has not proven it has not said, and a proxy is no member.
+// A member's own address may be a trusted proxy's too, as on loopback. What it
+// has not proven it has not said, and a proxy is no member.
 func TestMembersAndProxiesAreNotMixedUp(t *testing.T) {
 	owner := start(t, "owner", nil)
 	f := open(t, router.Config{Lookup: fixed(owner.target, router.Target{}), Hops: hopsOf("me")})
@@ -202,7 +208,8 @@ func TestMembersAndProxiesAreNotMixedUp(t *testing.T) {
 	require.Equal(t, "1", h.Get("Holdfast-Hop"), "and is no member")
 }
 
-// A proof that was seen on its way is soon worth nothing. A request with one may have waited in a socket: it is not carried out.
+// A proof that was seen on its way is soon worth nothing. A request with one
+// may have waited in a socket: it is not carried out.
 func TestLateHops(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		owner := start(t, "owner", nil)
@@ -223,7 +230,8 @@ func TestLateHops(t *testing.T) {
 	})
 }
 
-// A loop between members that cannot prove anything to each other, as when their secrets differ, ends too.
+// A loop between members that cannot prove anything to each other, as when
+// their secrets differ, ends too.
 func TestLoopOfStrangersEnds(t *testing.T) {
 	var self router.Target
 	keys := hopsOf("self")
@@ -237,7 +245,8 @@ func TestLoopOfStrangersEnds(t *testing.T) {
 	require.NotZero(t, f.Stats().Unproven)
 }
 
-// Who the client is and where it is from proxies say in many ways. A visitor can write all of them.
+// Who the client is and where it is from proxies say in many ways. A visitor
+// can write all of them.
 func TestWhatProxiesSay(t *testing.T) {
 	always := []string{"X-Real-IP", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl"}
 	never := []string{

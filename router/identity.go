@@ -10,13 +10,15 @@ import (
 )
 
 // Carries reports whether the request brings the signed cookie of user: whether
-// its client holds that id, rather than a proxy that named the user in a header.
+// its client holds that id, rather than a proxy that named the user in a
+// header.
 func (f *Finder) Carries(r *http.Request, user string) bool {
 	id, ok := f.Pinned(r)
 	return ok && id == user
 }
 
-// Pinned returns the id that the request's signed cookie names, as Find takes it.
+// Pinned returns the id that the request's signed cookie names, as Find takes
+// it.
 func (f *Finder) Pinned(r *http.Request) (id string, ok bool) {
 	if len(r.Header["Cookie"]) == 0 {
 		return "", false
@@ -45,9 +47,11 @@ func appendCookies(fields []http1.Field, r *http.Request) []http1.Field {
 	return fields
 }
 
-// OfAnother reports whether a request of the session API would change what is not its visitor's: it carries the signed cookie of an id that has no part in key,
-// or what passes for one. A browser adds its cookie to whatever a page asks for, so the cookie tells who the visitor is, and is no right to sessions of others;
-// programs carry none. key is a session's, or a user in braces.
+// OfAnother reports whether a request of the session API would change what is
+// not its visitor's: it carries the signed cookie of an id that has no part in
+// key, or what passes for one. A browser adds its cookie to whatever a page
+// asks for, so the cookie tells who the visitor is, and is no right to sessions
+// of others; programs carry none. key is a session's, or a user in braces.
 func (f *Finder) OfAnother(r *http.Request, key string) bool {
 	for _, pairs := range r.Header["Cookie"] {
 		if f.ofAnother([]byte(pairs), key) {
@@ -60,7 +64,8 @@ func (f *Finder) OfAnother(r *http.Request, key string) bool {
 // ofAnother is OfAnother for the value of one Cookie field.
 func (f *Finder) ofAnother(pairs []byte, key string) bool {
 	f.once.Do(f.init)
-	// A router that is reached over TLS says so in its cookie's name, and the members behind it need not know.
+	// A router that is reached over TLS says so in its cookie's name, and the
+	// members behind it need not know.
 	plain := bytes.TrimPrefix(f.prefix, []byte(prefixHost))
 	for pair, rest := []byte(nil), pairs; len(rest) > 0; {
 		pair, rest, _ = bytes.Cut(rest, []byte{';'})

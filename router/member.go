@@ -12,10 +12,12 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// watchInterval is how often one who waits for a member looks whether its client is still there, and so how long a request goes on for nobody.
+// watchInterval is how often one who waits for a member looks whether its
+// client is still there, and so how long a request goes on for nobody.
 const watchInterval = time.Second
 
-// memberConn is one connection to a member. One exchange has it at a time, and the pool in between.
+// memberConn is one connection to a member. One exchange has it at a time, and
+// the pool in between.
 type memberConn struct {
 	conn   net.Conn
 	peek   peeker
@@ -32,7 +34,8 @@ type memberConn struct {
 	timeout   time.Duration // of a write
 }
 
-// Read implements io.Reader for the reader. Before it waits it lets the client have what is there, so streams are never held back.
+// Read implements io.Reader for the reader. Before it waits it lets the client
+// have what is there, so streams are never held back.
 func (c *memberConn) Read(p []byte) (int, error) {
 	if err := c.x.front.flush(); err != nil {
 		return 0, &clientError{err}
@@ -53,8 +56,10 @@ func (c *memberConn) Read(p []byte) (int, error) {
 	}
 }
 
-// expect lets the time for an answer begin when the member has the whole body: how long the client may be silent, and the member take nothing, is bounded
-// where a piece of it is read and written, and a body that moves may take as long as it likes.
+// expect lets the time for an answer begin when the member has the whole body:
+// how long the client may be silent, and the member take nothing, is bounded
+// where a piece of it is read and written, and a body that moves may take as
+// long as it likes.
 func (c *memberConn) expect(now time.Time) {
 	u := c.x.upload
 	if u == nil || !u.started || c.answerBy.IsZero() {
@@ -71,8 +76,9 @@ func (c *memberConn) expect(now time.Time) {
 	}
 }
 
-// await sets until when an answer is waited for. Nothing is done for the usual fast answer: a deadline that was set within the last
-// interval wakes the reader soon enough, and it then looks at the time itself.
+// await sets until when an answer is waited for. Nothing is done for the usual
+// fast answer: a deadline that was set within the last interval wakes the
+// reader soon enough, and it then looks at the time itself.
 func (c *memberConn) await(now time.Time, limit time.Duration) {
 	c.answerBy, c.limit = time.Time{}, limit
 	if limit > 0 {
@@ -89,7 +95,8 @@ func (c *memberConn) watch(now time.Time) {
 	if !c.answerBy.IsZero() && c.answerBy.Before(c.readUntil) {
 		c.readUntil = c.answerBy
 	}
-	_ = c.conn.SetReadDeadline(c.readUntil) // fails only on a closed connection, as the read then will
+	// Fails only on a closed connection, as the read then will.
+	_ = c.conn.SetReadDeadline(c.readUntil)
 }
 
 func (c *memberConn) write(p []byte) error {
@@ -100,13 +107,15 @@ func (c *memberConn) write(p []byte) error {
 
 func (c *memberConn) close() { _ = c.conn.Close() } // whatever it still says, nobody needs it
 
-// lazyDeadline is a write deadline that is moved only when half of it is over: setting one costs as much as the rest of a small write.
+// lazyDeadline is a write deadline that is moved only when half of it is over:
+// setting one costs as much as the rest of a small write.
 type lazyDeadline struct{ until time.Time }
 
 func (d *lazyDeadline) set(conn net.Conn, now time.Time, timeout time.Duration) {
 	if d.until.Before(now.Add(timeout / 2)) {
 		d.until = now.Add(timeout)
-		_ = conn.SetWriteDeadline(d.until) // fails only on a closed connection, as the write then will
+		// Fails only on a closed connection, as the write then will.
+		_ = conn.SetWriteDeadline(d.until)
 	}
 }
 
@@ -139,8 +148,9 @@ type pool struct {
 
 func newPool(cfg *Config) *pool { return &pool{cfg: cfg, idle: make(map[string][]*memberConn)} }
 
-// get returns a kept connection to a member, the one used last, or nil. One that the member has closed meanwhile is not returned, unless that
-// closing is still under way.
+// get returns a kept connection to a member, the one used last, or nil. One
+// that the member has closed meanwhile is not returned, unless that closing is
+// still under way.
 func (p *pool) get(address string) *memberConn {
 	for {
 		p.mu.Lock()
@@ -241,20 +251,23 @@ type dialError struct{ cause error }
 func (e *dialError) Error() string { return e.cause.Error() }
 func (e *dialError) Unwrap() error { return e.cause }
 
-// nothingSent reports whether err proves that the member has seen nothing of the request.
+// nothingSent reports whether err proves that the member has seen nothing of
+// the request.
 func nothingSent(err error) bool {
 	var dial *dialError
 	return errors.As(err, &dial)
 }
 
-// refused reports whether a dial was answered by "nobody is here" or "there is no way there". Running out of file descriptors or
-// local ports, say, is this process's own trouble and proves nothing about the member.
+// refused reports whether a dial was answered by "nobody is here" or "there is
+// no way there". Running out of file descriptors or local ports, say, is this
+// process's own trouble and proves nothing about the member.
 func refused(err error) bool {
 	return nothingSent(err) &&
 		(errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH))
 }
 
-// silent reports whether the member did not answer in time, neither the dial nor the request.
+// silent reports whether the member did not answer in time, neither the dial
+// nor the request.
 func silent(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()

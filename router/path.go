@@ -10,16 +10,19 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// API is the path under which the session API lives. Every other path belongs to the application.
+// API is the path under which the session API lives. Every other path belongs
+// to the application.
 const API = "/v1/"
 
 // call says what a path is for, and thereby which member may answer it.
 type call int8
 
 const (
-	callApp     call = iota // the application: pinned by the user found
-	callKeyed               // the session API, naming a session or a user: pinned by that name
-	callKeyless             // the session API without a name (POST /v1/sessions): any member makes the key and passes it on
+	callApp   call = iota // the application: pinned by the user found
+	callKeyed             // the session API, naming a session or a user: pinned by that name
+	// The session API without a name (POST /v1/sessions): any member makes the
+	// key and passes it on.
+	callKeyless
 )
 
 // place is a path taken apart.
@@ -29,14 +32,16 @@ type place struct {
 	rest string // what follows the named segment: "", "touch", "rotate", "sessions", …
 }
 
-// isAPI says whether any way to read an escaped path finds the session API: a member unescapes and cleans what parsePath takes literally.
+// isAPI says whether any way to read an escaped path finds the session API: a
+// member unescapes and cleans what parsePath takes literally.
 func isAPI(escaped string) bool {
 	unescaped, err := url.PathUnescape(escaped)
 	return err != nil || strings.HasPrefix(path.Clean("/"+unescaped)+"/", API)
 }
 
-// parsePath takes an escaped path apart. The key is one segment, unescaped after the split, so that an id holding an escaped slash
-// stays one id. An error is a broken escape.
+// parsePath takes an escaped path apart. The key is one segment, unescaped
+// after the split, so that an id holding an escaped slash stays one id. An
+// error is a broken escape.
 func parsePath(path string) (place, error) {
 	rest, ok := strings.CutPrefix(path, API)
 	if !ok {
@@ -57,9 +62,11 @@ func parsePath(path string) (place, error) {
 	return place{call: callKeyed, key: key, rest: rest}, nil
 }
 
-// escapedPath is the path as it was sent, made valid. url.URL.EscapedPath gives up on a path that holds characters which should
-// have been escaped (the raw braces of "/v1/sessions/{a}:b%2Fc") and encodes it anew from its decoded form, in which %2F has
-// already become a slash. Here only the wrong bytes are escaped, so the segments stay what the client meant.
+// escapedPath is the path as it was sent, made valid. url.URL.EscapedPath gives
+// up on a path that holds characters which should have been escaped (the raw
+// braces of "/v1/sessions/{a}:b%2Fc") and encodes it anew from its decoded
+// form, in which %2F has already become a slash. Here only the wrong bytes are
+// escaped, so the segments stay what the client meant.
 func escapedPath(u *url.URL) string {
 	path := u.EscapedPath()
 	if u.RawPath == "" || path == u.RawPath {
@@ -72,7 +79,8 @@ func escapedPath(u *url.URL) string {
 	return fixed
 }
 
-// appendPath appends a path with what should have been escaped in it escaped, and nothing else changed.
+// appendPath appends a path with what should have been escaped in it escaped,
+// and nothing else changed.
 func appendPath(out, path []byte) []byte {
 	for _, c := range path {
 		if validInPath(c) {
@@ -84,8 +92,9 @@ func appendPath(out, path []byte) []byte {
 	return out
 }
 
-// validInPath follows RFC 3986, section 3.3: pchar, the slash between segments, and the percent sign of an escape. Brackets are
-// let through unescaped by net/url too.
+// validInPath follows RFC 3986, section 3.3: pchar, the slash between segments,
+// and the percent sign of an escape. Brackets are let through unescaped by
+// net/url too.
 func validInPath(c byte) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
@@ -94,12 +103,15 @@ func validInPath(c byte) bool {
 	return strings.IndexByte("-._~!$&'()*+,;=:@/%[]", c) >= 0
 }
 
-// repeatable reports whether doing the request twice is as doing it once, so that it may be sent again when the connection broke
-// and nobody knows whether it was carried out.
+// repeatable reports whether doing the request twice is as doing it once, so
+// that it may be sent again when the connection broke and nobody knows whether
+// it was carried out.
 //
-// Beyond the methods that RFC 9110 (section 9.2.2) calls idempotent, the session API's merge patch and touch are so as well. Rotate is not:
-// the second one finds the old id gone. Nor is a write under a condition: if the first one was carried out it changed the
-// version, and the second would be told 412 although the write was made.
+// Beyond the methods that RFC 9110 (section 9.2.2) calls idempotent, the
+// session API's merge patch and touch are so as well. Rotate is not: the second
+// one finds the old id gone. Nor is a write under a condition: if the first one
+// was carried out it changed the version, and the second would be told 412
+// although the write was made.
 func repeatable(r *http1.Request, p place) bool {
 	switch string(r.Method) {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:

@@ -45,7 +45,8 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
-// Whatever a key is made of, a client that escapes it as one segment gets exactly that key.
+// Whatever a key is made of, a client that escapes it as one segment gets
+// exactly that key.
 func TestKeySurvivesEscaping(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := string(rapid.SliceOfN(rapid.Byte(), 1, 40).Draw(t, "key"))
@@ -78,7 +79,8 @@ func TestEscapedPathKeepsSegments(t *testing.T) {
 	require.Equal(t, "/a", escapedPath(&url.URL{Path: "/a", RawPath: "/{b}"}), "a RawPath that belongs to another Path is ignored")
 }
 
-// What is decided about the path must hold for the path that is sent: the member has to read the same key.
+// What is decided about the path must hold for the path that is sent: the
+// member has to read the same key.
 func FuzzPath(f *testing.F) {
 	for _, s := range []string{"/v1/sessions/{a}%2F", "/v1/users/%7B/x", "/v1/sessions/a;b", "//", "/v1/sessions/%", "/v1/sessions/\x7f|^`"} {
 		f.Add(s)

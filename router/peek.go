@@ -14,7 +14,8 @@ const (
 	ended                // the other end has closed it, or it has broken
 )
 
-// peeker looks at a connection without taking anything from it and without waiting. Its zero value sees every connection as quiet.
+// peeker looks at a connection without taking anything from it and without
+// waiting. Its zero value sees every connection as quiet.
 type peeker struct {
 	raw    syscall.RawConn
 	result *sight

@@ -18,13 +18,15 @@ import (
 	"github.com/seed-95a32959/holdfast/router"
 )
 
-// pair is an owner that can be killed, and its heir, with a route that follows.
-func pair(t *testing.T, h func(name string) http.HandlerFunc) (owner, heir *member, f *front) {
-	owner, heir = start(t, "owner", h("owner")), start(t, "heir", h("heir"))
-	return owner, heir, open(t, router.Config{Lookup: fixed(owner.target, heir.target), DialTimeout: waitLimit, AnswerTimeout: waitLimit})
+// pair is an owner that can be killed, and its successor, with a route that
+// follows.
+func pair(t *testing.T, h func(name string) http.HandlerFunc) (owner, successor *member, f *front) {
+	owner, successor = start(t, "owner", h("owner")), start(t, "successor", h("successor"))
+	return owner, successor, open(t, router.Config{Lookup: fixed(owner.target, successor.target), DialTimeout: waitLimit, AnswerTimeout: waitLimit})
 }
 
-// A stream that breaks with its owner is seen to break, and the page that connects again goes on at the heir, from where it was.
+// A stream that breaks with its owner is seen to break, and the page that
+// connects again goes on at the successor, from where it was.
 func TestEventsThroughAFailover(t *testing.T) {
 	owner, _, f := pair(t, func(name string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -58,13 +60,14 @@ func TestEventsThroughAFailover(t *testing.T) {
 	defer second.Close()
 	line, err = events.ReadString('\n')
 	require.NoError(t, err)
-	require.Equal(t, "data: heir after \"7\"\n", line)
+	require.Equal(t, "data: successor after \"7\"\n", line)
 }
 
-// A large upload whose owner dies in the middle is not carried out by anyone else; sent again by its client, it arrives whole at the heir.
+// A large upload whose owner dies in the middle is not carried out by anyone
+// else; sent again by its client, it arrives whole at the successor.
 func TestLargeUploadThroughAFailover(t *testing.T) {
 	begun := make(chan struct{}, 2)
-	owner, heir, f := pair(t, func(name string) http.HandlerFunc {
+	owner, successor, f := pair(t, func(name string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.ReadFull(r.Body, make([]byte, 1000))
 			begun <- struct{}{}
@@ -84,16 +87,18 @@ func TestLargeUploadThroughAFailover(t *testing.T) {
 	req, err := http.NewRequest("PUT", f.url+"/upload", body)
 	require.NoError(t, err)
 	req.ContentLength = size
-	if resp, err := f.client.Do(req); err == nil { // or the connection ends while the client still sends
+	// Or the connection ends while the client still sends.
+	if resp, err := f.client.Do(req); err == nil {
 		require.Equal(t, http.StatusBadGateway, resp.StatusCode)
 		resp.Body.Close()
 	}
 	body.Close()
-	require.Empty(t, heir.requests())
-	require.Equal(t, fmt.Sprint("heir ", size), f.send(t, "PUT", "/upload", io.LimitReader(zeros{}, size)).body)
+	require.Empty(t, successor.requests())
+	require.Equal(t, fmt.Sprint("successor ", size), f.send(t, "PUT", "/upload", io.LimitReader(zeros{}, size)).body)
 }
 
-// A large answer comes through whole, from the heir when the owner is gone.
+// A large answer comes through whole, from the successor when the owner is
+// gone.
 func TestLargeAnswerThroughAFailover(t *testing.T) {
 	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
 	for _, chunked := range []bool{false, true} {
@@ -116,7 +121,8 @@ func frame(opcode byte, payload string) []byte {
 	return append([]byte{0x80 | opcode, byte(len(payload))}, payload...)
 }
 
-// echoFrames answers the handshake, says its name in a frame, and sends back each frame that it gets. It tells how the client's last one read.
+// echoFrames answers the handshake, says its name in a frame, and sends back
+// each frame that it gets. It tells how the client's last one read.
 func echoFrames(name string, last chan<- []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, buffered, err := http.NewResponseController(w).Hijack()
@@ -168,7 +174,8 @@ func readFrame(r io.Reader) (opcode byte, payload []byte, err error) {
 
 var closeGoingAway = []byte{0x03, 0xe9} // 1001
 
-// A WebSocket whose owner dies hears that it goes away, and the page that connects again gets the heir.
+// A WebSocket whose owner dies hears that it goes away, and the page that
+// connects again gets the successor.
 func TestWebSocketThroughAFailover(t *testing.T) {
 	owner := start(t, "owner", nil)
 	killed := make(chan net.Conn, 1)
@@ -181,8 +188,8 @@ func TestWebSocketThroughAFailover(t *testing.T) {
 		_, _ = conn.Write(frame(1, "owner"))
 		killed <- conn
 	})
-	heir := start(t, "heir", echoFrames("heir", nil))
-	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+	successor := start(t, "successor", echoFrames("successor", nil))
+	f := open(t, router.Config{Lookup: fixed(owner.target, successor.target)})
 
 	_, r, resp := handshake(t, f, "websocket")
 	require.Equal(t, 101, resp.StatusCode)
@@ -203,10 +210,11 @@ func TestWebSocketThroughAFailover(t *testing.T) {
 	require.Equal(t, 101, resp.StatusCode)
 	_, payload, err = readFrame(r)
 	require.NoError(t, err)
-	require.Equal(t, "heir", string(payload))
+	require.Equal(t, "successor", string(payload))
 }
 
-// In the middle of a frame there is no place for another one: the connection just ends.
+// In the middle of a frame there is no place for another one: the connection
+// just ends.
 func TestWebSocketBreaksWithinAFrame(t *testing.T) {
 	owner, _ := script(t, "owner", func(c net.Conn) {
 		readHead(c)
@@ -220,7 +228,8 @@ func TestWebSocketBreaksWithinAFrame(t *testing.T) {
 	require.Equal(t, frame(1, "hello")[:4], rest)
 }
 
-// When the router closes, both ends hear it, and a client that answers is heard at the member.
+// When the router closes, both ends hear it, and a client that answers is heard
+// at the member.
 func TestWebSocketIsClosedCleanly(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		last := make(chan []byte, 1)
@@ -230,7 +239,8 @@ func TestWebSocketIsClosedCleanly(t *testing.T) {
 		_, _, err := readFrame(r)
 		require.NoError(t, err)
 		large := make([]byte, 200)
-		_, err = conn.Write(append([]byte{0x82, 0x80 | 126, 0, 200, 0, 0, 0, 0}, large...)) // frames that come in pieces and with long lengths count as well
+		// Frames that come in pieces and with long lengths count as well.
+		_, err = conn.Write(append([]byte{0x82, 0x80 | 126, 0, 200, 0, 0, 0, 0}, large...))
 		require.NoError(t, err)
 		f.Close()
 		for opcode := byte(0); opcode != 8; {
@@ -250,11 +260,12 @@ func TestWebSocketIsClosedCleanly(t *testing.T) {
 	}
 }
 
-// A member that could not be dialled is passed over for a while, and tried all the same when there is no other.
+// A member that could not be dialled is passed over for a while, and tried all
+// the same when there is no other.
 func TestEjection(t *testing.T) {
 	var dials atomic.Int32
-	owner, heir := router.Target{Name: "owner", Boot: "1", HTTP: "192.0.2.1:80"}, start(t, "heir", nil)
-	f := open(t, router.Config{Lookup: fixed(owner, heir.target), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	owner, successor := router.Target{Name: "owner", Boot: "1", HTTP: "192.0.2.1:80"}, start(t, "successor", nil)
+	f := open(t, router.Config{Lookup: fixed(owner, successor.target), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if addr == owner.HTTP {
 			dials.Add(1)
 			return nil, context.DeadlineExceeded
@@ -262,11 +273,11 @@ func TestEjection(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}})
 	for range 5 {
-		require.Equal(t, "heir", f.do(t, "POST", "/buy", "1").body)
+		require.Equal(t, "successor", f.do(t, "POST", "/buy", "1").body)
 	}
 	require.EqualValues(t, 1, dials.Load(), "the others did not wait for it")
-	for _, s := range heir.requests() {
-		require.Equal(t, []string{"owner/1"}, s.header["Holdfast-Failover"], "the heir is told in whose place it is asked")
+	for _, s := range successor.requests() {
+		require.Equal(t, []string{"owner/1"}, s.header["Holdfast-Failover"], "the successor is told in whose place it is asked")
 	}
 
 	dials.Store(0)
@@ -280,16 +291,17 @@ func TestEjection(t *testing.T) {
 	require.EqualValues(t, 3, dials.Load())
 }
 
-// The application beside a member gets what it needs to know, and none of what members say to each other; when it is down, the heir stands in.
+// The application beside a member gets what it needs to know, and none of what
+// members say to each other; when it is down, the successor stands in.
 func TestApplicationBeside(t *testing.T) {
-	app, heir := start(t, "app", func(w http.ResponseWriter, r *http.Request) {
+	app, successor := start(t, "app", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Holdfast-Ring", "forged")
 		fmt.Fprint(w, "app")
-	}), start(t, "heir", nil)
+	}), start(t, "successor", nil)
 	beside := app.target
 	beside.Name, beside.Boot, beside.App = "me", "1", true
 	f := open(t, router.Config{
-		Lookup: fixed(beside, heir.target), ToApp: []router.Header{{Name: "Holdfast-Node", Value: "me"}, {Name: "Holdfast-Api", Value: "unix:/run/me"}},
+		Lookup: fixed(beside, successor.target), ToApp: []router.Header{{Name: "Holdfast-Node", Value: "me"}, {Name: "Holdfast-Api", Value: "unix:/run/me"}},
 		FromApp: func() []router.Header { return []router.Header{{Name: "Holdfast-Ring", Value: "abc"}} },
 		Fence:   func(string, router.Target) string { return "fence" },
 	})
@@ -304,8 +316,8 @@ func TestApplicationBeside(t *testing.T) {
 	require.NotContains(t, h, "Holdfast-Fence")
 
 	app.kill()
-	require.Equal(t, "heir", f.do(t, "POST", "/", "body", "X-User-ID", "alice").body)
-	h = heir.only(t).header
+	require.Equal(t, "successor", f.do(t, "POST", "/", "body", "X-User-ID", "alice").body)
+	h = successor.only(t).header
 	require.Equal(t, "me/1", h.Get("Holdfast-Stand-In"))
 	require.NotContains(t, h, "Holdfast-Failover", "its member lives")
 	require.NotContains(t, h, "Holdfast-Api")

@@ -8,7 +8,8 @@ import (
 // ejectTime is how long a member that could not be reached is passed over.
 const ejectTime = time.Second
 
-// ejections are the members that are passed over, as long as there is another one to go to.
+// ejections are the members that are passed over, as long as there is another
+// one to go to.
 type ejections struct {
 	mu    sync.RWMutex         // guards until
 	until map[Target]time.Time // short: of failed members, within the last second
@@ -35,8 +36,10 @@ func (e *ejections) has(t Target, now time.Time) bool {
 	return ok && now.Before(until)
 }
 
-// The retry budget: a tenth of the requests may be sent a second time, and budgetFloor a second besides, so that members which fail under load do not
-// get twice the load. What has built up covers all that is under way when a member dies. Requests of which nothing was sent cost nothing.
+// The retry budget: a tenth of the requests may be sent a second time, and
+// budgetFloor a second besides, so that members which fail under load do not
+// get twice the load. What has built up covers all that is under way when a
+// member dies. Requests of which nothing was sent cost nothing.
 const (
 	budgetShare = 0.1
 	budgetFloor = 10.0 // a second

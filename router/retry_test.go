@@ -47,13 +47,14 @@ func TestEjectionsEnd(t *testing.T) {
 	require.Len(t, e.until, 1, "none is kept that is over")
 }
 
-// When the budget is spent a request that broke is not sent to the heir as well; one of which nothing was sent still is.
+// When the budget is spent a request that broke is not sent to the successor as
+// well; one of which nothing was sent still is.
 func TestSpentBudget(t *testing.T) {
 	var asked atomic.Int32
 	breaking := Target{Name: "owner", HTTP: breaker(t, func(net.Conn) { asked.Add(1) })}
-	heir := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	defer heir.Close()
-	route := Route{Owner: breaking, Heir: Target{Name: "heir", HTTP: heir.Listener.Addr().String()}}
+	successor := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer successor.Close()
+	route := Route{Owner: breaking, Successor: Target{Name: "successor", HTTP: successor.Listener.Addr().String()}}
 	rt, err := New(Config{
 		Lookup: func(string) Route { return route }, Any: func() Target { return route.Owner },
 		Finder: &Finder{Secrets: [][]byte{make([]byte, minSecret)}},
@@ -95,7 +96,8 @@ func breaker(t *testing.T, seen func(net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// However the bytes of a WebSocket arrive, the places between its frames are found.
+// However the bytes of a WebSocket arrive, the places between its frames are
+// found.
 func TestFramesInPieces(t *testing.T) {
 	stream := []byte{0x81, 2, 'h', 'i', 0x82, 126, 0, 3, 1, 2, 3, 0x02, 127, 0, 0, 0, 0, 0, 0, 0, 1, 9, 0x80, 0x80, 1, 2, 3, 4, 0x88, 0x82, 0, 0, 0, 0, 3, 232}
 	ends := map[int]bool{0: true, 4: true, 11: true, 22: true, 28: true, len(stream): true}

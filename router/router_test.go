@@ -215,8 +215,9 @@ func TestNoAPI(t *testing.T) {
 	})
 }
 
-// While a member takes a user over, and the former owner has promised it away, each takes the other for the owner. Whoever has the request
-// from the client waits until they agree; members between tell whom they have it from.
+// While a member takes a user over, and the former owner has promised it away,
+// each takes the other for the owner. Whoever has the request from the client
+// waits until they agree; members between tell whom they have it from.
 func TestMembersThatDoNotAgreeYet(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		var asked atomic.Int32
@@ -283,7 +284,8 @@ type cut struct{}
 
 func (*cut) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// What net/http refuses itself never reaches the handler; it is checked here so that a change of that is seen.
+// What net/http refuses itself never reaches the handler; it is checked here so
+// that a change of that is seen.
 func TestMalformedEscapeIsRefused(t *testing.T) {
 	m := start(t, "a", nil)
 	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})
@@ -336,7 +338,8 @@ func TestBodySizes(t *testing.T) {
 		for _, size := range []int{1, 511, 512, 513, 999, 1000, 1001, 100_000} {
 			body := bytes.Repeat([]byte("x"), size)
 			f.send(t, "PUT", "/v1/sessions/a", bytes.NewReader(body))
-			f.send(t, "PUT", "/v1/sessions/a", struct{ io.Reader }{bytes.NewReader(body)}) // of unknown length: chunked
+			// Of unknown length: chunked.
+			f.send(t, "PUT", "/v1/sessions/a", struct{ io.Reader }{bytes.NewReader(body)})
 			f.send(t, "PUT", "/app", struct{ io.Reader }{bytes.NewReader(body)})
 			requests := m.requests()
 			for _, s := range requests[len(requests)-3:] {

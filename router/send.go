@@ -10,11 +10,14 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// continueTime is how long a member may take to say whether it wants a body; then it is sent unasked (RFC 9110, section 10.1.1).
+// continueTime is how long a member may take to say whether it wants a body;
+// then it is sent unasked (RFC 9110, section 10.1.1).
 const continueTime = time.Second
 
-// send sends the request to one member, on a kept connection first. When that breaks nobody knows whether it was stale or whether the member
-// has just died; a fresh one tells, by being refused. A body that streams could not be sent again, so it takes a fresh one at once.
+// send sends the request to one member, on a kept connection first. When that
+// breaks nobody knows whether it was stale or whether the member has just died;
+// a fresh one tells, by being refused. A body that streams could not be sent
+// again, so it takes a fresh one at once.
 func (x *exchange) send(t Target) error {
 	if x.upload == nil {
 		if c := x.rt.pool.get(t.HTTP); c != nil {
@@ -117,7 +120,8 @@ func (x *exchange) appendTry(t Target) {
 	x.out = out
 }
 
-// appendAnnounced appends the framing by chunks, and which trailers the client has announced.
+// appendAnnounced appends the framing by chunks, and which trailers the client
+// has announced.
 func (x *exchange) appendAnnounced(out []byte) []byte {
 	for _, f := range x.head.Fields {
 		if f.Kind == http1.Trailer {
@@ -131,7 +135,8 @@ func appendLength(out []byte, n int64) []byte {
 	return append(strconv.AppendInt(append(out, "Content-Length: "...), n, 10), "\r\n"...)
 }
 
-// hasLength reports whether an empty body was announced, which a POST without one means something else to some.
+// hasLength reports whether an empty body was announced, which a POST without
+// one means something else to some.
 func hasLength(r *http1.Request) bool {
 	for _, f := range r.Fields {
 		if f.Kind == http1.ContentLength {
@@ -141,7 +146,8 @@ func hasLength(r *http1.Request) bool {
 	return false
 }
 
-// askFirst lets the member say whether it wants the body that the client has not begun to send. answered reports that it gave its answer instead.
+// askFirst lets the member say whether it wants the body that the client has
+// not begun to send. answered reports that it gave its answer instead.
 func (x *exchange) askFirst(c *memberConn) (answered bool, err error) {
 	if !x.head.Expect {
 		return false, nil
@@ -165,7 +171,8 @@ func (x *exchange) askFirst(c *memberConn) (answered bool, err error) {
 	return false, nil
 }
 
-// readAnswer reads the head of the final answer, and passes on what comes before it.
+// readAnswer reads the head of the final answer, and passes on what comes
+// before it.
 func (x *exchange) readAnswer(c *memberConn, t Target) error {
 	for {
 		if err := c.reader.ReadResponse(&c.resp, x.noBody); err != nil {
@@ -189,8 +196,9 @@ func (x *exchange) readAnswer(c *memberConn, t Target) error {
 	}
 }
 
-// seal reads a small answer of the session API whole before the client gets any of it, so that a member which dies in the middle of its
-// answer is one whose connection broke, and the heir can still be asked.
+// seal reads a small answer of the session API whole before the client gets any
+// of it, so that a member which dies in the middle of its answer is one whose
+// connection broke, and the successor can still be asked.
 func (x *exchange) seal(c *memberConn) error {
 	c.body.Reset(c.reader, c.resp.Length)
 	if n := c.resp.Length; x.place.call == callApp || !x.repeatable || n <= 0 || n > int64(x.rt.cfg.RetryBody) {
@@ -209,7 +217,8 @@ func (x *exchange) seal(c *memberConn) error {
 	}
 }
 
-// leave gives an answer up that is not passed on. A little of it is read, so that its connection can be kept.
+// leave gives an answer up that is not passed on. A little of it is read, so
+// that its connection can be kept.
 func (x *exchange) leave(t Target) {
 	c := x.member
 	x.member = nil
@@ -224,7 +233,8 @@ func (x *exchange) leave(t Target) {
 	c.close()
 }
 
-// release keeps a connection for others, if both sides have said all that belongs to this exchange.
+// release keeps a connection for others, if both sides have said all that
+// belongs to this exchange.
 func (x *exchange) release(c *memberConn, t Target) {
 	if c.resp.Close || c.resp.Minor == 0 || x.upload != nil && !x.upload.complete() {
 		c.close()
@@ -259,7 +269,8 @@ func (x *exchange) answer(t Target) {
 	x.front.abort()
 }
 
-// relay passes head, body and trailer on. Whatever has come is sent before more is waited for.
+// relay passes head, body and trailer on. Whatever has come is sent before more
+// is waited for.
 func (x *exchange) relay(c *memberConn, added []http1.Field) error {
 	if err := x.front.begin(&c.resp, added); err != nil {
 		return &clientError{err}

@@ -19,7 +19,8 @@ type server struct {
 	group     sync.WaitGroup
 }
 
-// Serve answers the requests of all who connect to l, until Shutdown or Close, when it returns net.ErrClosed, or until l fails.
+// Serve answers the requests of all who connect to l, until Shutdown or Close,
+// when it returns net.ErrClosed, or until l fails.
 func (rt *Router) Serve(l net.Listener) error {
 	if !rt.server.addListener(l) {
 		_ = l.Close() // nothing was accepted on it
@@ -47,7 +48,8 @@ func (rt *Router) Serve(l net.Listener) error {
 	}
 }
 
-// passes reports whether a failure to accept passes when others' connections end, or was one client's.
+// passes reports whether a failure to accept passes when others' connections
+// end, or was one client's.
 func passes(err error) bool {
 	for _, passing := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
 		if errors.Is(err, passing) {
@@ -88,7 +90,7 @@ func (s *server) start(c *client, leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		_ = c.conn.Close() // it came while the doors closed
+		_ = c.conn.Close() // it came while the server closed
 		leave()
 		return
 	}
@@ -119,7 +121,8 @@ func (s *server) stop() (busy []*client) {
 	return busy
 }
 
-// Shutdown takes no more connections, ends the unused ones and the WebSockets, and waits until the requests under way are answered, or ctx ends.
+// Shutdown takes no more connections, ends the unused ones and the WebSockets,
+// and waits until the requests under way are answered, or ctx ends.
 func (rt *Router) Shutdown(ctx context.Context) error {
 	rt.server.stop()
 	rt.close()

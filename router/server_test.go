@@ -19,7 +19,8 @@ import (
 	"github.com/seed-95a32959/holdfast/router"
 )
 
-// exchange sends bytes on a connection of its own and returns the answer and what is left to read.
+// exchange sends bytes on a connection of its own and returns the answer and
+// what is left to read.
 func (f *front) raw(t *testing.T, text string) (*http.Response, *bufio.Reader, net.Conn) {
 	t.Helper()
 	conn := dial(t, f)
@@ -31,7 +32,8 @@ func (f *front) raw(t *testing.T, text string) (*http.Response, *bufio.Reader, n
 	return resp, r, conn
 }
 
-// A client of HTTP/1.0 understands neither chunks nor interim answers: its answer ends with the connection.
+// A client of HTTP/1.0 understands neither chunks nor interim answers: its
+// answer ends with the connection.
 func TestOldClient(t *testing.T) {
 	m := start(t, "a", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusEarlyHints)
@@ -51,7 +53,8 @@ func TestOldClient(t *testing.T) {
 	require.Equal(t, "localhost", m.only(t).host, "HTTP/1.1 must name one")
 }
 
-// A client that sends on when its request has been refused is not reset before it comes to read why.
+// A client that sends on when its request has been refused is not reset before
+// it comes to read why.
 func TestRefusedWhileItSends(t *testing.T) {
 	f := open(t, router.Config{Lookup: fixed(gone(t, "owner"), router.Target{})})
 	conn := dial(t, f)
@@ -85,7 +88,8 @@ func TestAnswered(t *testing.T) {
 	require.Empty(t, told)
 }
 
-// Shutdown lets a request under way be answered, says that the connection ends with it, and closes the unused ones at once.
+// Shutdown lets a request under way be answered, says that the connection ends
+// with it, and closes the unused ones at once.
 func TestShutdown(t *testing.T) {
 	arrived, answer := make(chan struct{}), make(chan struct{})
 	m := start(t, "a", func(w http.ResponseWriter, r *http.Request) {
@@ -144,7 +148,8 @@ func TestShutdownCutsOff(t *testing.T) {
 	}
 }
 
-// Each leg has its own bound, and a stream that pauses is not cut by any of them.
+// Each leg has its own bound, and a stream that pauses is not cut by any of
+// them.
 func TestTimeouts(t *testing.T) {
 	const short = 30 * time.Millisecond
 	silentOwner, _ := script(t, "owner", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
@@ -202,7 +207,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// A connection that the member has closed is seen before it is used, so that a request which must not be sent twice is sent once.
+// A connection that the member has closed is seen before it is used, so that a
+// request which must not be sent twice is sent once.
 func TestClosedConnectionIsNotUsed(t *testing.T) {
 	m := start(t, "a", nil)
 	f := open(t, router.Config{Lookup: fixed(m.target, router.Target{})})
@@ -227,7 +233,8 @@ func TestConnectionsAreKept(t *testing.T) {
 	require.EqualValues(t, 1, made.Load())
 }
 
-// An answer to one request is never another's: a member that says more than it was asked loses its connection.
+// An answer to one request is never another's: a member that says more than it
+// was asked loses its connection.
 func TestAnswerTooMany(t *testing.T) {
 	ok := "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 	owner, served := script(t, "owner", func(c net.Conn) {

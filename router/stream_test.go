@@ -17,7 +17,8 @@ import (
 	"github.com/seed-95a32959/holdfast/router"
 )
 
-// A large body reaches the member while the client is still sending it, and is sent once only.
+// A large body reaches the member while the client is still sending it, and is
+// sent once only.
 func TestLargeBodyStreams(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		firstHalf := make(chan struct{})
@@ -49,14 +50,15 @@ func TestLargeBodyIsNotRepeated(t *testing.T) {
 		_, _ = io.CopyN(io.Discard, r.Body, 10)
 		panic(http.ErrAbortHandler)
 	})
-	heir := start(t, "heir", nil)
-	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+	successor := start(t, "successor", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, successor.target)})
 	got := f.do(t, "PUT", "/v1/sessions/a", strings.Repeat("x", 64<<10+1))
 	requireProblem(t, got, http.StatusBadGateway, "connection-broken")
-	require.Empty(t, heir.requests())
+	require.Empty(t, successor.requests())
 }
 
-// A large body takes a fresh connection: it could not be sent again if a kept one were stale.
+// A large body takes a fresh connection: it could not be sent again if a kept
+// one were stale.
 func TestLargeBodyMeetsNoStaleConnection(t *testing.T) {
 	owner := start(t, "owner", nil)
 	f := open(t, router.Config{Lookup: fixed(owner.target, router.Target{})})
@@ -75,8 +77,8 @@ func TestClientLeaves(t *testing.T) {
 			<-r.Context().Done()
 			close(ended)
 		})
-		heir := start(t, "heir", nil)
-		f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+		successor := start(t, "successor", nil)
+		f := open(t, router.Config{Lookup: fixed(owner.target, successor.target)})
 		ctx, cancel := context.WithCancel(t.Context())
 		req, err := http.NewRequestWithContext(ctx, "GET", f.url+"/slow", nil)
 		require.NoError(t, err)
@@ -85,7 +87,7 @@ func TestClientLeaves(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		<-ended
 		require.Eventually(t, func() bool { return f.Stats().Cancelled == 1 }, waitLimit, tick)
-		require.Empty(t, heir.requests(), "nobody waits for that answer")
+		require.Empty(t, successor.requests(), "nobody waits for that answer")
 		require.Zero(t, f.Stats().Errors)
 	})
 }
@@ -97,15 +99,15 @@ func TestClientLeavesWhileSending(t *testing.T) {
 		close(begun)
 		_, _ = io.Copy(io.Discard, r.Body)
 	})
-	heir := start(t, "heir", nil)
-	f := open(t, router.Config{Lookup: fixed(owner.target, heir.target)})
+	successor := start(t, "successor", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, successor.target)})
 	conn := dial(t, f)
 	fmt.Fprintf(conn, "PUT /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n%s", strings.Repeat("x", 5000))
 	<-begun
 	conn.Close()
 	require.Eventually(t, func() bool { s := f.Stats(); return s.Cancelled+s.Errors == 1 }, waitLimit, tick)
 	require.Zero(t, f.Stats().Failovers, "the member is not to blame")
-	require.Empty(t, heir.requests())
+	require.Empty(t, successor.requests())
 }
 
 // Each event is passed on when it is written, not when a buffer is full.
@@ -188,7 +190,8 @@ func TestEarlyHints(t *testing.T) {
 	})
 }
 
-// A client that asks first is told to go on by the member when the body streams, and by the router when it is held; a member's no stands.
+// A client that asks first is told to go on by the member when the body
+// streams, and by the router when it is held; a member's no stands.
 func TestExpectContinue(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) {
@@ -237,7 +240,8 @@ func TestExpectContinue(t *testing.T) {
 	})
 }
 
-// upgrade answers a handshake as a WebSocket server does and then echoes lines with its name.
+// upgrade answers a handshake as a WebSocket server does and then echoes lines
+// with its name.
 func upgrade(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
@@ -264,13 +268,13 @@ func upgrade(name string) http.HandlerFunc {
 func TestWebSocket(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprintf("owner lost=%v", lost), func(t *testing.T) {
-			owner, heir := start(t, "owner", upgrade("owner")), start(t, "heir", upgrade("heir"))
+			owner, successor := start(t, "owner", upgrade("owner")), start(t, "successor", upgrade("successor"))
 			want := "owner"
 			if lost {
 				owner.kill()
-				want = "heir"
+				want = "successor"
 			}
-			f := open(t, router.Config{Lookup: fixed(owner.target, heir.target), Finder: &router.Finder{Trust: trustNobody}})
+			f := open(t, router.Config{Lookup: fixed(owner.target, successor.target), Finder: &router.Finder{Trust: trustNobody}})
 			conn, reader, resp := handshake(t, f, "websocket")
 			require.Equal(t, 101, resp.StatusCode)
 			require.Equal(t, "a2V5", resp.Header.Get("Sec-WebSocket-Accept"))

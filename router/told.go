@@ -5,10 +5,13 @@ import "strings"
 // longestTold is one byte more than the longest name that is looked at.
 const longestTold = 48
 
-// toldBy is the role of a field that is none of Holdfast's and none that HTTP needs, by its name in lower case with dashes. Applications take some for
-// the word of the proxy before them: who the user is, and from where. A visitor can write them as well as a proxy can, so a visitor's are not passed on.
-// Of a trusted proxy those are that say how the request came; one that names a user only if it was configured, for a proxy that does not know it
-// hands on what the visitor has written.
+// toldBy is the role of a field that is none of Holdfast's and none that HTTP
+// needs, by its name in lower case with dashes. Applications take some for the
+// word of the proxy before them: who the user is, and from where. A visitor can
+// write them as well as a proxy can, so a visitor's are not passed on. Of a
+// trusted proxy those are that say how the request came; one that names a user
+// only if it was configured, for a proxy that does not know it hands on what
+// the visitor has written.
 func toldBy(low []byte) role {
 	switch string(low) {
 	case "x-real-ip", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server", "x-forwarded-ssl", "x-forwarded-scheme":
@@ -30,10 +33,12 @@ type toldField struct {
 	more bool // the name is the beginning of any
 }
 
-// told are the fields by which proxies name users and addresses, by their first letter. In the list a star stands for any rest.
+// told are the fields by which proxies name users and addresses, by their first
+// letter. In the list a star stands for any rest.
 var told = func() (byLetter [256][]toldField) {
 	for _, name := range []string{
-		// Users, as CGI, web servers and the proxies that log people in name them.
+		// Users, as CGI, web servers and the proxies that log people in name
+		// them.
 		"remote-*", "x-remote-*", "x-forwarded-*", "x-auth-request-*", "x-auth-user", "x-auth-username", "x-auth-email", "x-auth-groups",
 		"x-user", "x-user-id", "x-userid", "x-username", "x-user-name", "x-user-email",
 		"x-authenticated-*", "x-webauth-*", "x-proxy-user", "x-original-user", "x-real-user", "x-consumer-*", "x-credential-*",

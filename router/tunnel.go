@@ -8,11 +8,14 @@ import (
 	"time"
 )
 
-// closeGrace is how long one side of a WebSocket may take to end after the other has.
+// closeGrace is how long one side of a WebSocket may take to end after the
+// other has.
 const closeGrace = time.Second
 
-// tunnel joins the client and the member after a switch to WebSocket (RFC 6455), until either ends or the router closes. The end is told to the side that
-// does not know of it, as an end point would: by a close frame, so that a browser's page hears "going away" and comes again.
+// tunnel joins the client and the member after a switch to WebSocket (RFC
+// 6455), until either ends or the router closes. The end is told to the side
+// that does not know of it, as an end point would: by a close frame, so that a
+// browser's page hears "going away" and comes again.
 func (x *exchange) tunnel(c *memberConn, t Target) {
 	defer c.close()
 	added := x.adorn(&c.resp, t)
@@ -29,7 +32,9 @@ func (x *exchange) tunnel(c *memberConn, t Target) {
 	down := &direction{from: c.conn, to: client}
 	up := &direction{from: client, to: c.conn, masked: true}
 	stop := context.AfterFunc(x.rt.closing, func() {
-		_ = c.conn.SetReadDeadline(longAgo) // ends down, which tells the client and gives it time to say good-bye to the member
+		// Ends down, which tells the client and gives it time to say good-bye
+		// to the member.
+		_ = c.conn.SetReadDeadline(longAgo)
 	})
 	defer stop()
 	var group sync.WaitGroup
@@ -64,7 +69,8 @@ func (d *direction) run(early []byte) {
 	_ = d.to.SetReadDeadline(time.Now().Add(closeGrace)) // the other direction ends with this
 }
 
-// closeWrite says that nothing more comes, where the connection, or the one that it wraps, can say so.
+// closeWrite says that nothing more comes, where the connection, or the one
+// that it wraps, can say so.
 func closeWrite(conn net.Conn) bool {
 	for {
 		if closer, ok := conn.(interface{ CloseWrite() error }); ok {
@@ -87,7 +93,8 @@ func (d *direction) pass(p []byte) error {
 	return err
 }
 
-// frames follows the frames of a WebSocket without changing them, to know where one may be put in between.
+// frames follows the frames of a WebSocket without changing them, to know where
+// one may be put in between.
 type frames struct {
 	head   []byte // of the frame that has begun
 	left   uint64 // of its payload
@@ -122,7 +129,8 @@ const (
 	statusGoingAway = 1001
 )
 
-// headSize is how long a frame's head is, as far as its first bytes tell (RFC 6455, section 5.2).
+// headSize is how long a frame's head is, as far as its first bytes tell (RFC
+// 6455, section 5.2).
 func headSize(head []byte) int {
 	n := 2
 	if len(head) < n {
@@ -151,7 +159,8 @@ func payloadSize(head []byte) uint64 {
 	}
 }
 
-// goingAway is the close frame of an end point that goes away. Masked, it is masked with zeros: it holds nothing that an attacker has chosen.
+// goingAway is the close frame of an end point that goes away. Masked, it is
+// masked with zeros: it holds nothing that an attacker has chosen.
 func goingAway(masked bool) []byte {
 	frame := []byte{finalBit | opClose, 2}
 	if masked {

@@ -47,7 +47,8 @@ func (p *pipes) dial() net.Conn {
 	return near
 }
 
-// A body that moves has all the time that it needs. What is bounded is how long it stands still, and how long the answer takes once it is there.
+// A body that moves has all the time that it needs. What is bounded is how long
+// it stands still, and how long the answer takes once it is there.
 func TestUploadsHaveAllTheTime(t *testing.T) {
 	const pieces, size = 400, 1000
 	for name, c := range map[string]struct {
@@ -98,7 +99,9 @@ func TestUploadsHaveAllTheTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var group sync.WaitGroup
 				defer group.Wait()
-				defer time.Sleep(time.Second) // for as long net/http keeps a connection that it has refused, and nothing waits for it
+				// For as long net/http keeps a connection that it has refused,
+				// and nothing waits for it.
+				defer time.Sleep(time.Second)
 				owner := func(ctx context.Context, _, _ string) (net.Conn, error) {
 					near, far := net.Pipe()
 					group.Go(func() {

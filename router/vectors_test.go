@@ -37,7 +37,8 @@ type vector struct {
 	trusted bool
 }
 
-// A request is refused, or exactly one comes out for one that goes in, and it is the same.
+// A request is refused, or exactly one comes out for one that goes in, and it
+// is the same.
 func TestVectors(t *testing.T) {
 	vectors := readVectors(t)
 	require.GreaterOrEqual(t, len(vectors), 150)
@@ -136,7 +137,8 @@ func requireIdentical(t *testing.T, v vector, got seen) {
 	}
 	require.Equal(t, want.Get("Host"), strings.Replace(got.host, "localhost", want.Get("Host"), 1))
 	want.Del("Host")
-	want.Del("Transfer-Encoding") // net/http keeps it apart, and a body that is here already needs none
+	// net/http keeps it apart, and a body that is here already needs none
+	want.Del("Transfer-Encoding")
 	for _, absent := range v.absent {
 		name, value, _ := strings.Cut(absent, ":")
 		name = textproto.CanonicalMIMEHeaderKey(name)
@@ -177,7 +179,8 @@ func mentions(list []string, name string) bool {
 	return false
 }
 
-// backend is net/http's server, which counts what reaches it: bytes, whole requests, and requests that it refuses.
+// backend is net/http's server, which counts what reaches it: bytes, whole
+// requests, and requests that it refuses.
 type backend struct {
 	target router.Target
 	server *http.Server

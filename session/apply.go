@@ -143,9 +143,9 @@ func (c *Config) touch(op *Op, cur held, now int64) held {
 }
 
 // entomb makes the tombstone of rec, which may be nil: a copy may be on its way
-// from elsewhere, and must not live. It is kept for TombstoneFor, or longer where
-// the deadline is later. An earlier deadline does not shorten that: on the other
-// side of a cut it may have been moved.
+// from elsewhere, and must not live. It is kept for TombstoneFor, or longer
+// where the deadline is later. An earlier deadline does not shorten that: on
+// the other side of a cut it may have been moved.
 func (c *Config) entomb(key string, rec *Record, now int64) held {
 	at := now + c.TombstoneFor.Milliseconds()
 	if rec != nil {

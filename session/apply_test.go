@@ -254,8 +254,8 @@ func TestRotate(t *testing.T) {
 	require.ErrorIs(t, err, ErrPrecondition, "a deleted key is not free")
 }
 
-// TestRotateOntoAnExpiredKey: what expired there may have stamps of a clock that
-// is ahead, and copies elsewhere; the session that moves in must beat it.
+// TestRotateOntoAnExpiredKey: what expired there may have stamps of a clock
+// that is ahead, and copies elsewhere; the session that moves in must beat it.
 func TestRotateOntoAnExpiredKey(t *testing.T) {
 	s, c := testStore(t)
 	ahead := StampAt(c.t.Add(time.Second))

@@ -26,7 +26,8 @@ import (
 const (
 	flagDead = 1
 
-	// maxMillis bounds times and durations, so that sums of them cannot overflow.
+	// maxMillis bounds times and durations, so that sums of them cannot
+	// overflow.
 	maxMillis = 1<<47 - 1
 	// maxHeader is more than the longest record header: flags, rank, 7 varints.
 	maxHeader = 1 + 8 + 7*binary.MaxVarintLen64
@@ -148,7 +149,8 @@ func packedLen(f *Field, base Stamp) int {
 	return n
 }
 
-// splitField reads the field that body begins with; ok is false if it is broken.
+// splitField reads the field that body begins with; ok is false if it is
+// broken.
 func splitField(body string, base Stamp) (f Field, rest string, ok bool) {
 	r := reader[string]{rest: body}
 	word := r.uvarint()

@@ -7,21 +7,21 @@ import (
 
 // compacted are tombstones of which the key is forgotten: of each there is the
 // key's hash, the stamp of its delete, and its end. They take a third of the
-// memory, and are a member's own: no digest has them, and no other member is sent
-// them. Whoever asks for a key that has one finds a tombstone. A copy that comes
-// back brings the key with it, and so makes a whole one of it, which goes to the
-// other holders.
+// memory, and are a member's own: no digest has them, and no other member is
+// sent them. Whoever asks for a key that has one finds a tombstone. A copy that
+// comes back brings the key with it, and so makes a whole one of it, which goes
+// to the other holders.
 //
-// The hash has this process's seed, so nobody can choose a key that has the hash
-// of another one.
+// The hash has this process's seed, so nobody can choose a key that has the
+// hash of another one.
 type compacted struct {
 	tombs map[uint64]tomb
 	order []uint64 // the hashes, the first to go first; some of them are gone
 	peak  int      // of tombs, since the map was made
 }
 
-// compactCost is what a compacted tombstone takes: 24 bytes in a map that is half
-// full or more, and 8 in order.
+// compactCost is what a compacted tombstone takes: 24 bytes in a map that is
+// half full or more, and 8 in order.
 const compactCost = 64
 
 func compactHash(key string) uint64 { return maphash.String(seed, key) }
@@ -78,8 +78,8 @@ func (c *compacted) drop() {
 	}
 }
 
-// trim gives memory back: maps never shrink, and neither does a slice that loses
-// its front.
+// trim gives memory back: maps never shrink, and neither does a slice that
+// loses its front.
 func (c *compacted) trim() {
 	switch {
 	case len(c.tombs) == 0:
@@ -109,8 +109,8 @@ func (p *partition) compactLocked(key string, t tomb) {
 	}
 }
 
-// keepCompactLocked keeps of a tombstone what there is room for, if its time has
-// not come: the partition's floor keeps it from being held whole.
+// keepCompactLocked keeps of a tombstone what there is room for, if its time
+// has not come: the partition's floor keeps it from being held whole.
 func (s *Store) keepCompactLocked(p *partition, rec *Record, now int64) {
 	if !rec.dead || rec.expiry.At <= now {
 		return
@@ -122,7 +122,8 @@ func (s *Store) keepCompactLocked(p *partition, rec *Record, now int64) {
 	s.accountLocked(p, bytes, dead)
 }
 
-// sinkLocked compacts a tombstone that has just come in and ends below the floor.
+// sinkLocked compacts a tombstone that has just come in and ends below the
+// floor.
 func (s *Store) sinkLocked(p *partition, rec *Record) {
 	if rec.dead && rec.expiry.At <= p.floor {
 		bytes, dead := p.bytes, p.deadBytes

@@ -65,8 +65,8 @@ func ended(s Stats) Stats {
 	return s
 }
 
-// A copy that comes back of a session whose tombstone was compacted is ended, and
-// the tombstone is whole again, for all who have the copy.
+// A copy that comes back of a session whose tombstone was compacted is ended,
+// and the tombstone is whole again, for all who have the copy.
 func TestACopyThatComesBackMakesTheTombstoneWhole(t *testing.T) {
 	s, c := testStore(t)
 	away := testStoreWith(t, testConfig(c))

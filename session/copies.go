@@ -29,9 +29,9 @@ func (s *Store) IsOpen(p int) bool { return s.partitions[p].open.Load() }
 
 // Merge brings a copy's record in, whether its partition is open or closed. It
 // reports whether that changed what is held. A record that would only be
-// forgotten again changes nothing. An error wraps [ErrFuture], and the record is
-// then worth another try when this clock has caught up; or [ErrFull]: there is
-// no room for a session, and will be when others have ended. A tombstone has
+// forgotten again changes nothing. An error wraps [ErrFuture], and the record
+// is then worth another try when this clock has caught up; or [ErrFull]: there
+// is no room for a session, and will be when others have ended. A tombstone has
 // always room.
 func (s *Store) Merge(rec *Record) (changed bool, err error) {
 	changed, err = s.merge(rec)
@@ -259,8 +259,8 @@ type Stats struct {
 	LongestHold time.Duration
 }
 
-// Stats returns the counts. It holds the partitions' locks one after another, so
-// they are not of one moment.
+// Stats returns the counts. It holds the partitions' locks one after another,
+// so they are not of one moment.
 func (s *Store) Stats() Stats {
 	stats := Stats{
 		Bytes:         s.bytes.Load(),

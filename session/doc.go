@@ -5,9 +5,9 @@
 //
 // # What happens to one PUT
 //
-//  1. A door turns the request into an [Op] and hands it to [Store.Do] on the
-//     key's owner. Key, sizes and field names are checked, and the fields put
-//     in order, before any lock is taken.
+//  1. An endpoint turns the request into an [Op] and hands it to [Store.Do] on
+//     the key's owner. Key, sizes and field names are checked, and the fields
+//     put in order, before any lock is taken.
 //  2. What is held under the key (nothing, a session, a tombstone) and the op
 //     go through a pure function, which checks the op's conditions, takes a
 //     [Stamp] later than all it has seen, and packs a new [Record]. No lock is
@@ -18,8 +18,8 @@
 //  4. The new record takes the old one's place, and the partition's digest, its
 //     count of bytes and its expiry heap follow. Readers that have the old
 //     record keep it: records never change, so [Store.Get] copies nothing.
-//  5. Result.Record goes back to the door, which answers with its version as
-//     the ETag, and to replication, which writes it to the successors with
+//  5. Result.Record goes back to the endpoint, which answers with its version
+//     as the ETag, and to replication, which writes it to the successors with
 //     [Record.Append].
 //  6. There [DecodeRecord] and [Store.Merge] bring it in. That is all a copy
 //     does: it never runs the op, so order and repetition do not matter.

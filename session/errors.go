@@ -30,8 +30,8 @@ var (
 	ErrNotServed = errors.New("partition not served here")
 	// ErrFuture: a remote record's stamps are more than MaxAhead in the future.
 	ErrFuture = errors.New("stamp too far in the future")
-	// ErrBusy: others wrote to the session each time before this operation, which
-	// is a large one, was done. Nothing was changed; try it again.
+	// ErrBusy: others wrote to the session each time before this operation,
+	// which is a large one, was done. Nothing was changed; try it again.
 	ErrBusy = errors.New("session is being written by others")
 	// ErrMalformed: bytes or a JSON patch that cannot be read.
 	ErrMalformed = errors.New("malformed")

@@ -64,8 +64,9 @@ func TestDeadline(t *testing.T) {
 	do(t, s, Op{Kind: Put, Key: "k", TTL: time.Minute})
 }
 
-// TestTombstoneOutlivesDeadlines: on the other side of a cut the deadline may have
-// been moved, so a logout is remembered for as long as that of any other session.
+// TestTombstoneOutlivesDeadlines: on the other side of a cut the deadline may
+// have been moved, so a logout is remembered for as long as that of any other
+// session.
 func TestTombstoneOutlivesDeadlines(t *testing.T) {
 	a, clock := testStore(t)
 	b, err := NewStore(a.cfg)
@@ -125,8 +126,8 @@ func TestShortTTLIsNotNone(t *testing.T) {
 	require.Equal(t, c.t.UnixMilli()+1, do(t, s, Op{Kind: Put, Key: "k", TTL: 1}).Until)
 }
 
-// TestCopyOutlivesAnUncopiedTouch: the owner's last touch was not worth copying,
-// and then it died.
+// TestCopyOutlivesAnUncopiedTouch: the owner's last touch was not worth
+// copying, and then it died.
 func TestCopyOutlivesAnUncopiedTouch(t *testing.T) {
 	owner, c := testStore(t)
 	successor := testStoreWith(t, owner.cfg)
@@ -291,9 +292,9 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
-// TestMemoryAccounting holds the constants of liveCost, deadCost and compactCost against the
-// heap, at about the fill of a partition that a million sessions give: Go's maps
-// are then half full, which is nearly their worst.
+// TestMemoryAccounting holds the constants of liveCost, deadCost and
+// compactCost against the heap, at about the fill of a partition that a million
+// sessions give: Go's maps are then half full, which is nearly their worst.
 func TestMemoryAccounting(t *testing.T) {
 	if testing.Short() {
 		t.Skip("fills 100 MB")

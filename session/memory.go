@@ -102,8 +102,8 @@ func (s *Store) Full() bool {
 }
 
 // SetCrowded says whether another holder of partition p has no room for its
-// copies. While that is so the sessions of p do not grow here either: they would
-// have one copy too few.
+// copies. While that is so the sessions of p do not grow here either: they
+// would have one copy too few.
 func (s *Store) SetCrowded(p int, crowded bool) { s.partitions[p].crowded.Store(crowded) }
 
 // setLocked puts next in the place of cur, and keeps the account.

@@ -79,7 +79,8 @@ func TestNothingGrowsOverTheLimit(t *testing.T) {
 		"a smaller one":            func(s *Store) error { _, err := s.Do(&Op{Kind: Put, Key: "key-0", Fields: sized(5)}); return err },
 		"a touch":                  func(s *Store) error { _, err := s.Do(&Op{Kind: Touch, Key: "key-0"}); return err },
 		"a rotate of one length":   func(s *Store) error { _, err := s.Do(&Op{Kind: Rotate, Key: "{a}1", NewKey: "{a}2"}); return err },
-		"the end of a field": func(s *Store) error { // which takes a stamp that the field did not have, and had no value
+		// Which takes a stamp that the field did not have, and had no value.
+		"the end of a field": func(s *Store) error {
 			_, err := s.Do(&Op{Kind: Patch, Key: "{a}1", Fields: []Field{{Name: "empty", Absent: true}}})
 			return err
 		},
@@ -150,8 +151,9 @@ func TestSessionsDoNotGrowWhereTheirCopiesHaveNoRoom(t *testing.T) {
 	do(t, s, Op{Kind: Put, Key: "k", Create: true, Fields: sized(200)})
 }
 
-// Copies are let in a little over the limit, for what was on its way when others
-// were told that there is no more room, and no further. Others are told in time.
+// Copies are let in a little over the limit, for what was on its way when
+// others were told that there is no more room, and no further. Others are told
+// in time.
 func TestCopiesHaveABound(t *testing.T) {
 	s, c := limitedStore(t, 100)
 	n := 0
@@ -180,8 +182,8 @@ func TestCopiesHaveABound(t *testing.T) {
 }
 
 // Tombstones take what sessions leave free, and a tenth of the limit at least.
-// Beyond that those go that would be the next to go, and sessions never wait for
-// them.
+// Beyond that those go that would be the next to go, and sessions never wait
+// for them.
 func TestTombstonesHaveRoomOfTheirOwn(t *testing.T) {
 	s, c := limitedStore(t, 1000)
 	limit := s.cfg.MemoryLimit
@@ -239,8 +241,8 @@ func TestAFloodOfTombstonesLeavesMostOfOthers(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// What one holder has dropped for want of room, others that compare their copies
-// with it drop too, and nobody takes it back.
+// What one holder has dropped for want of room, others that compare their
+// copies with it drop too, and nobody takes it back.
 func TestDroppedTombstonesConverge(t *testing.T) {
 	small, c := limitedStore(t, 20)
 	large := testStoreWith(t, testConfig(c))
@@ -274,8 +276,8 @@ func TestDroppedTombstonesConverge(t *testing.T) {
 	checkInvariants(t, large)
 }
 
-// A delete of what nobody has leaves nothing, and one of what is here, or was, a
-// tombstone.
+// A delete of what nobody has leaves nothing, and one of what is here, or was,
+// a tombstone.
 func TestDeleteOfWhatIsNowhere(t *testing.T) {
 	s, c := testStore(t)
 	res := do(t, s, Op{Kind: Delete, Key: "k", Nowhere: true})
@@ -309,9 +311,9 @@ func TestDeleteOfWhatIsNowhere(t *testing.T) {
 	checkInvariants(t, s)
 }
 
-// TestMemoryStaysBelowItsBound runs random writes, deletes and copies on a small
-// store: all that it holds stays below 1.15 times the limit, sessions below 1.05
-// times, and what clients have grown below the limit.
+// TestMemoryStaysBelowItsBound runs random writes, deletes and copies on a
+// small store: all that it holds stays below 1.15 times the limit, sessions
+// below 1.05 times, and what clients have grown below the limit.
 func TestMemoryStaysBelowItsBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := newClock()

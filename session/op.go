@@ -20,7 +20,9 @@ const (
 	Rotate                    // move to NewKey and delete Key, in one step (login)
 	List                      // read all live sessions whose key was written with Key's {tag}
 	DeleteAll                 // delete these
-	Scan                      // read live sessions of Key's partition, in order of key, those after NewKey; a page at a time
+	// Read live sessions of Key's partition, in order of key, those after
+	// NewKey; a page at a time.
+	Scan
 )
 
 var kindNames = [...]string{
@@ -44,9 +46,11 @@ func (k Kind) String() string {
 // Op is one operation on one session, or on all sessions of one tag. Kinds
 // ignore what is not theirs.
 type Op struct {
-	Kind   Kind
-	Key    string // List, DeleteAll: any key with the tag
-	NewKey string // Rotate: a free key of the same partition; Scan: where the page before ended, "" to begin
+	Kind Kind
+	Key  string // List, DeleteAll: any key with the tag
+	// Rotate: a free key of the same partition; Scan: where the page before
+	// ended, "" to begin.
+	NewKey string
 
 	// Fields are the whole value (Put; absent ones are left out), or what to
 	// set and, where Absent, to remove (Patch). Their stamps are ignored. Of
@@ -67,8 +71,10 @@ type Op struct {
 
 	IfVersion Stamp // only if this is its version (If-Match); 0 = any
 	Exists    bool  // only if it exists (If-Match: *)
-	Create    bool  // Put: only if it does not exist (If-None-Match: *); a deleted one may be created
-	Revive    bool  // Put, Patch: create whatever is or was there (RESP SET, HSET)
+	// Put: only if it does not exist (If-None-Match: *); a deleted one may be
+	// created.
+	Create bool
+	Revive bool // Put, Patch: create whatever is or was there (RESP SET, HSET)
 
 	// Nowhere says of a Delete that no other member has the session: where
 	// nothing is held here, nothing is left. Else there is a tombstone, for a
@@ -82,8 +88,8 @@ type Op struct {
 // anybody still waits for that.
 const stopEvery = 256
 
-// work is about what the op takes on a record, in the units of [Tx.Spend]. Values
-// that are JSON are read byte by byte.
+// work is about what the op takes on a record, in the units of [Tx.Spend].
+// Values that are JSON are read byte by byte.
 func (op *Op) work(rec *Record) int {
 	work := 4 * len(op.Fields)
 	for i := range op.Fields {
@@ -107,11 +113,12 @@ func (op *Op) work(rec *Record) int {
 // Result is what an [Op] did.
 type Result struct {
 	// Record is the session after the op, a tombstone after Delete, or nil
-	// where that found nothing (Op.Nowhere); after Rotate, the session under its
-	// new key.
+	// where that found nothing (Op.Nowhere); after Rotate, the session under
+	// its new key.
 	Record *Record
-	// Records are: of List and Scan, the sessions; of DeleteAll, the tombstones; of
-	// Rotate, the new session and the tombstone. List and DeleteAll sort by key.
+	// Records are: of List and Scan, the sessions; of DeleteAll, the
+	// tombstones; of Rotate, the new session and the tombstone. List and
+	// DeleteAll sort by key.
 	Records []*Record
 	// Until is when Record ends, unix ms, 0 if never. It can be later than
 	// Record.Expiry().At by a touch that was not worth copying.
@@ -119,8 +126,8 @@ type Result struct {
 	Created bool // there was no such session before
 	Changed bool // a record changed and has to be copied
 	// Again are the keys of a Delete or DeleteAll whose tombstones were there
-	// before. Whoever made them may still wait for their copies, so these have to
-	// be seen to as if they were new. It is not encoded.
+	// before. Whoever made them may still wait for their copies, so these have
+	// to be seen to as if they were new. It is not encoded.
 	Again []string
 }
 

@@ -27,12 +27,15 @@ type Config struct {
 
 	Now func() time.Time // the clock; default time.Now
 
-	TTL          time.Duration // idle time of a session that sets none; default 30 min, below 0 no end
-	MaxSession   int           // bytes of the names and values of one session; default 1 MiB
-	MaxFields    int           // fields of one session, removed ones too; default 131,072
-	MaxKey       int           // bytes of a key; default MaxKey
-	MemoryLimit  int64         // bytes, about, above which no session is created or grows; 0 = no limit
-	TombstoneFor time.Duration // life of a tombstone whose session had no later deadline; default 24 h
+	// Idle time of a session that sets none; default 30 min, below 0 no end.
+	TTL        time.Duration
+	MaxSession int // bytes of the names and values of one session; default 1 MiB
+	MaxFields  int // fields of one session, removed ones too; default 131,072
+	MaxKey     int // bytes of a key; default MaxKey
+	// bytes, about, above which no session is created or grows; 0 = no limit
+	MemoryLimit int64
+	// Life of a tombstone whose session had no later deadline; default 24 h.
+	TombstoneFor time.Duration
 }
 
 func (c *Config) validate() error {
@@ -123,7 +126,8 @@ func (s *Store) nowMillis() int64 { return s.cfg.Now().UnixMilli() }
 
 // Get returns the live session under key: [ErrNotFound] if there is none or it
 // has expired, [ErrDeleted] if it was deleted, [ErrNotServed] if the partition
-// is closed. It allocates nothing, and takes no lock for a session that is there.
+// is closed. It allocates nothing, and takes no lock for a session that is
+// there.
 func (s *Store) Get(key string) (*Record, error) {
 	h, err := s.get(key)
 	return h.rec, err
@@ -298,8 +302,9 @@ func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
 }
 
 // deleteAll also deletes what has expired here: a copy elsewhere may know of a
-// later touch. It lets go of the lock after every few hundred sessions: one that
-// is created meanwhile may be deleted or not, as if it had come before or after.
+// later touch. It lets go of the lock after every few hundred sessions: one
+// that is created meanwhile may be deleted or not, as if it had come before or
+// after.
 func (s *Store) deleteAll(p *partition, op *Op, now int64) (res Result, err error) {
 	all, dead, err := p.everything()
 	if err != nil {

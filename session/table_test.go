@@ -163,8 +163,8 @@ func TestReadersWithoutTheLock(t *testing.T) {
 	wg.Wait()
 }
 
-// TestKeysKeepNoSession: what outlives a session, its tombstone and its entry in
-// the heap, does not keep the session's memory.
+// TestKeysKeepNoSession: what outlives a session, its tombstone and its entry
+// in the heap, does not keep the session's memory.
 func TestKeysKeepNoSession(t *testing.T) {
 	s, _ := testStore(t)
 	rec := do(t, s, Op{Kind: Put, Key: "k", Fields: []Field{{Value: strings.Repeat("v", 1000)}}}).Record

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// This file is how two doors agree on the names and values of fields. The HTTP
-// door speaks JSON: a field's value is a JSON text. The Redis door speaks
-// bytes, and its field names may be any: a value of its is stored as a zero
-// byte, with which no JSON text begins, and the bytes.
+// This file is how two endpoints agree on the names and values of fields. The
+// HTTP endpoint speaks JSON: a field's value is a JSON text. The Redis endpoint
+// speaks bytes, and its field names may be any: a value of its is stored as a
+// zero byte, with which no JSON text begins, and the bytes.
 
 // FieldKind is the reserved field that says what a session is whose fields are
 // not those of a JSON object or a Redis hash: [KindSet] or [KindSortedSet]. Its
@@ -48,8 +48,8 @@ func EscapeName(name string) string {
 // UnescapeName is the inverse of [EscapeName].
 func UnescapeName(name string) string { return strings.TrimPrefix(name, escape) }
 
-// RawValue returns the bytes that the Redis door was given for a value, and
-// whether it was that door that wrote it.
+// RawValue returns the bytes that the Redis endpoint was given for a value, and
+// whether it was that endpoint that wrote it.
 func RawValue(value string) (raw string, ok bool) {
 	if value == "" || value[0] != 0 {
 		return "", false
@@ -57,8 +57,8 @@ func RawValue(value string) (raw string, ok bool) {
 	return value[1:], true
 }
 
-// ValueBytes returns a field's value as the Redis door shows it: what it was
-// given, or the text of a JSON string, or any other JSON as it is.
+// ValueBytes returns a field's value as the Redis endpoint shows it: what it
+// was given, or the text of a JSON string, or any other JSON as it is.
 func ValueBytes(value string) string {
 	if raw, ok := RawValue(value); ok {
 		return raw

@@ -4,19 +4,20 @@ import "fmt"
 
 // This file keeps tombstones within the room that they have (see memory.go).
 // Where they need more, those are compacted whose end is nearest, and so mostly
-// the oldest (compact.go); and where compacted ones take half of it, the first of
-// these go. A session whose tombstone went could come back, with a copy that has
-// been out of reach since before it ended: that is why the room is what sessions
-// leave free, and why it is counted (Stats.Dropped).
+// the oldest (compact.go); and where compacted ones take half of it, the first
+// of these go. A session whose tombstone went could come back, with a copy that
+// has been out of reach since before it ended: that is why the room is what
+// sessions leave free, and why it is counted (Stats.Dropped).
 //
-// Digests have whole tombstones only. What was compacted here must not come back
-// from another holder, and must be compacted there too, or copies would differ for
-// ever. So each partition has a floor: a tombstone that ends no later is not kept
-// whole. Holders that compare their copies take the higher of their floors.
+// Digests have whole tombstones only. What was compacted here must not come
+// back from another holder, and must be compacted there too, or copies would
+// differ for ever. So each partition has a floor: a tombstone that ends no
+// later is not kept whole. Holders that compare their copies take the higher of
+// their floors.
 
 const (
-	// compactShare is which part of a partition's tombstones may be compacted, in
-	// bytes, before the first of these go.
+	// compactShare is which part of a partition's tombstones may be compacted,
+	// in bytes, before the first of these go.
 	compactShare = 2
 	// spareShare is the share of a partition's room that is freed beyond need.
 	spareShare = 16
@@ -38,8 +39,8 @@ func (p *partition) liftedLocked(tombstone held) held {
 	return tombstone
 }
 
-// Floor returns the time, unix ms, up to which tombstones of partition p that end
-// are not held whole although that time may be still to come; 0 for none.
+// Floor returns the time, unix ms, up to which tombstones of partition p that
+// end are not held whole although that time may be still to come; 0 for none.
 func (s *Store) Floor(p int) int64 {
 	part := &s.partitions[p]
 	defer part.mu.runlock(part.mu.rlock())
@@ -75,8 +76,8 @@ func (p *partition) raise(at int64) (raised bool) {
 // each partition with any has an equal share: those that have more give up
 // first, so that a flood in one takes little from the others. It begins with
 // partition first. It is called with no lock held, after whatever may have made
-// tombstones more or their room less. One goroutine at a time does the work, the
-// others go on.
+// tombstones more or their room less. One goroutine at a time does the work,
+// the others go on.
 func (s *Store) dropTombstones(first *partition) {
 	if s.deadBytes.Load() <= s.tombstoneRoom() || !s.dropping.TryLock() {
 		return
@@ -96,9 +97,9 @@ func (s *Store) dropTombstones(first *partition) {
 	}
 }
 
-// dropNearest compacts and forgets tombstones of a partition that has more than its share,
-// and a few more, so that it is not asked again at once. It lets go of the lock
-// after every few hundred. It reports whether there were any.
+// dropNearest compacts and forgets tombstones of a partition that has more than
+// its share, and a few more, so that it is not asked again at once. It lets go
+// of the lock after every few hundred. It reports whether there were any.
 func (s *Store) dropNearest(p *partition, share int64) (dropped bool) {
 	left := share - share/spareShare
 	n := s.dropSome(p, share, left)
@@ -108,9 +109,9 @@ func (s *Store) dropNearest(p *partition, share int64) (dropped bool) {
 	return n > 0
 }
 
-// dropSome compacts and forgets tombstones of a partition that has more bytes of
-// them than over until it has no more than left, but not more than dropBatch of
-// them. It returns how many.
+// dropSome compacts and forgets tombstones of a partition that has more bytes
+// of them than over until it has no more than left, but not more than dropBatch
+// of them. It returns how many.
 func (s *Store) dropSome(p *partition, over, left int64) (n int) {
 	defer p.mu.unlock(p.mu.lock())
 	if p.deadBytes <= over {

@@ -16,11 +16,11 @@ import (
 // lock, and most have come to their end when it is taken from them: as soon as
 // a function has done some work, a tenth of a millisecond about, it goes on
 // without the lock. Its writes are then put in when it has returned, all at
-// once, if what it had read is still there; if not, it is run again. So the lock
-// is held for as long as it takes to put records in their places, however large
-// the sessions are and however much the function does with them (optimistic
-// concurrency control: Kung and Robinson, 1981), and small writes, however many
-// there are of one key, all come to their end the first time.
+// once, if what it had read is still there; if not, it is run again. So the
+// lock is held for as long as it takes to put records in their places, however
+// large the sessions are and however much the function does with them
+// (optimistic concurrency control: Kung and Robinson, 1981), and small writes,
+// however many there are of one key, all come to their end the first time.
 //
 // It is how commands that are not an [Op] are written, those of the Redis
 // protocol. They differ from an Op in two ways: a write creates whatever is or
@@ -312,8 +312,8 @@ func (tx *Tx) look(key string) held {
 	return tx.part.heldLocked(key)
 }
 
-// ListChanges has the keys that will be written appended to keys, which saves an
-// allocation. It comes before the first write.
+// ListChanges has the keys that will be written appended to keys, which saves
+// an allocation. It comes before the first write.
 func (tx *Tx) ListChanges(keys []string) { tx.changed = keys }
 
 // Spend says that the function has done so much work, in units of about 10 ns,
@@ -461,7 +461,8 @@ func (tx *Tx) Expire(key string, end Expiry) bool {
 // Delete leaves a tombstone, as a logout does, and reports whether there was a
 // live session. It leaves one too where nothing is known of the key, for a copy
 // may be on its way, unless NothingElsewhere was called. A tombstone that is
-// there already has to be copied again: whoever made it may still wait for that.
+// there already has to be copied again: whoever made it may still wait for
+// that.
 func (tx *Tx) Delete(key string) bool {
 	d := tx.draft(key)
 	found := d.presence()

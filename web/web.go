@@ -2,9 +2,9 @@
 // member's admin address, as they are, with no step that builds them.
 //
 // What happens when the page is opened: index.html comes with the policy of the
-// admin address, which lets it load nothing but /assets/ and ask nobody but that
-// address. main.js asks GET /admin/cluster every second for the members and
-// their figures, and GET /admin/ring whenever the ring's fingerprint has
+// admin address, which lets it load nothing but /assets/ and ask nobody but
+// that address. main.js asks GET /admin/cluster every second for the members
+// and their figures, and GET /admin/ring whenever the ring's fingerprint has
 // changed; GET /admin/events tells at once when there is something new. What it
 // learns is one value, the state, and ring.js, members.js, figures.js, log.js
 // and lookup.js each draw a part of it. Nothing is drawn from markup in a
@@ -74,7 +74,8 @@ func load() map[string]page {
 		return err
 	})
 	if err != nil {
-		panic("web: the embedded files cannot be read: " + err.Error()) // they are part of the program
+		// They are part of the program.
+		panic("web: the embedded files cannot be read: " + err.Error())
 	}
 	return pages
 }

@@ -31,8 +31,8 @@ type member struct {
 	url  string
 }
 
-// start begins three nodes and waits until they own everything between them. app
-// makes each one's handler.
+// start begins three nodes and waits until they own everything between them.
+// app makes each one's handler.
 func start(t *testing.T, app func(*node.Sessions) http.Handler) *cluster {
 	t.Helper()
 	c := &cluster{t, make(map[string]*member)}
@@ -141,8 +141,8 @@ func (p pause) wait() {
 }
 
 // story is what every library must do: a login outlives its owner, each member
-// sees it, and it ends for good by a logout, although a request that has read the
-// session before saves it after. path /login, /, /logout and /slow are the
+// sees it, and it ends for good by a logout, although a request that has read
+// the session before saves it after. path /login, /, /logout and /slow are the
 // application's; /slow saves the session after p.
 func story(t *testing.T, c *cluster, p pause) {
 	b := newBrowser(t)

@@ -125,7 +125,8 @@ func TestSCSStore(t *testing.T) {
 func TestSCSExpiryIsExact(t *testing.T) {
 	c := start(t, func(*node.Sessions) http.Handler { return http.NotFoundHandler() })
 	store := holdfastscs.New(c.any().Sessions())
-	for _, lifetime := range []time.Duration{2 * time.Hour, 30 * time.Minute} { // it may be moved both ways
+	// It may be moved both ways.
+	for _, lifetime := range []time.Duration{2 * time.Hour, 30 * time.Minute} {
 		end := time.Now().Add(lifetime)
 		require.NoError(t, store.Commit("token", []byte("x"), end))
 		rec, err := c.any().Sessions().Get(t.Context(), "scs:token")

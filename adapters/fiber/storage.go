@@ -1,13 +1,13 @@
-// Package fiber lets the middleware of github.com/gofiber/fiber keep its data in
-// Holdfast. A [Storage] has the methods of fiber.Storage, of version 2 and 3, and
-// of the drivers in github.com/gofiber/storage:
+// Package fiber lets the middleware of github.com/gofiber/fiber keep its data
+// in Holdfast. A [Storage] has the methods of fiber.Storage, of version 2 and
+// 3, and of the drivers in github.com/gofiber/storage:
 //
 //	app.Use(session.New(session.Config{Storage: holdfastfiber.New(n.Sessions())}))
 //
 // For sessions, what was deleted stays deleted: a Set that comes after the
-// Delete of its key, as by a request that was slower than the logout, is an error
-// that wraps session.ErrDeleted. Caches and rate limiters delete keys to write
-// them again, and need [WithRevive].
+// Delete of its key, as by a request that was slower than the logout, is an
+// error that wraps session.ErrDeleted. Caches and rate limiters delete keys to
+// write them again, and need [WithRevive].
 package fiber
 
 import (
@@ -37,7 +37,8 @@ func WithAck(ack session.Ack) Option { return func(s *Storage) { s.values.Ack = 
 // WithRevive lets Set write a key that was deleted. Not for sessions.
 func WithRevive() Option { return func(s *Storage) { s.values.Revive = true } }
 
-// New returns a Storage over the sessions of a cluster, which node.Sessions are.
+// New returns a Storage over the sessions of a cluster, which node.Sessions
+// are.
 func New(sessions opaque.Sessions, options ...Option) *Storage {
 	s := &Storage{opaque.Values{Sessions: sessions, Prefix: Prefix}}
 	for _, o := range options {

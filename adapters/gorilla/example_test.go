@@ -12,7 +12,9 @@ import (
 func login(store *holdfastgorilla.Store) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s, err := store.Get(r, "login")
-		if err != nil { // a cookie that nobody here has signed, or a cluster that could not be asked
+		// A cookie that nobody here has signed, or a cluster that could not be
+		// asked.
+		if err != nil {
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return
 		}

@@ -1,12 +1,13 @@
-// Package gorilla lets github.com/gorilla/sessions keep its sessions in Holdfast:
+// Package gorilla lets github.com/gorilla/sessions keep its sessions in
+// Holdfast:
 //
 //	store := holdfastgorilla.New(n.Sessions(), [][]byte{key})
 //	s, err := store.Get(r, "login")
 //
 // The cookie holds the session's id, signed; the values stay in the cluster. A
-// Save that comes after the session was deleted, as by a request that was slower
-// than the logout, is an error that wraps session.ErrDeleted of package session:
-// the session stays logged out.
+// Save that comes after the session was deleted, as by a request that was
+// slower than the logout, is an error that wraps session.ErrDeleted of package
+// session: the session stays logged out.
 package gorilla
 
 import (
@@ -22,8 +23,8 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// Prefix begins the keys of all sessions. A session i that is named login is the
-// session "gorilla:login:i", so that one name's id is no other's.
+// Prefix begins the keys of all sessions. A session i that is named login is
+// the session "gorilla:login:i", so that one name's id is no other's.
 const Prefix = "gorilla:"
 
 // browserSession is how long a session is kept whose cookie ends with the
@@ -34,8 +35,8 @@ const browserSession = 24 * time.Hour
 type Store struct {
 	// Codecs sign the cookies, and encrypt them where they have a key for it.
 	Codecs []securecookie.Codec
-	// Options are those that a new session begins with. Its MaxAge is how long a
-	// session is kept after each Save.
+	// Options are those that a new session begins with. Its MaxAge is how long
+	// a session is kept after each Save.
 	Options sessions.Options
 
 	values     opaque.Values
@@ -61,7 +62,8 @@ func New(cluster opaque.Sessions, keys [][]byte, options ...Option) *Store {
 		values:  opaque.Values{Sessions: cluster, Prefix: Prefix},
 	}
 	for _, key := range keys {
-		// The cluster knows when a session ends; the cookie need not say it too.
+		// The cluster knows when a session ends; the cookie need not say it
+		// too.
 		codec := securecookie.New(key, nil)
 		codec.MaxAge(0)
 		s.Codecs = append(s.Codecs, codec)

@@ -6,13 +6,13 @@
 //	sessions.Store = holdfastscs.New(n.Sessions())
 //
 // A commit that comes after the session was destroyed, as by a request that was
-// slower than the logout, is an error that wraps session.ErrDeleted: the session
-// stays logged out. scs gives its requests new tokens after a logout and at a
-// login, so none but a late one meets it.
+// slower than the logout, is an error that wraps session.ErrDeleted: the
+// session stays logged out. scs gives its requests new tokens after a logout
+// and at a login, so none but a late one meets it.
 //
-// Each token is placed by itself, and reached from any node: where the node that
-// has the request does not own the token, reading it is one call over the peer
-// link.
+// Each token is placed by itself, and reached from any node: where the node
+// that has the request does not own the token, reading it is one call over the
+// peer link.
 package scs
 
 import (

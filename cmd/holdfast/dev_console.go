@@ -20,8 +20,8 @@ const (
 var nameColours = []string{"\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m", "\x1b[31m"}
 
 // console prints the lines of several writers one after the other. Writers
-// never wait: when the terminal is stopped, lines are dropped and counted rather
-// than the children held up by their own logs.
+// never wait: when the terminal is stopped, lines are dropped and counted
+// rather than the children held up by their own logs.
 type console struct {
 	w        io.Writer
 	lines    chan string

@@ -19,15 +19,15 @@ import (
 
 // The dashboard's buttons do what dev's terminal does. The way of one click:
 //
-//	page ─ POST /admin/dev/kill?node=node-2 ─▶ a child's admin door ─ the same, with the token ─▶ dev's control ─▶ its loop
+//	page ─ POST /admin/dev/kill?node=node-2 ─▶ a child's admin endpoint ─ the same, with the token ─▶ dev's control ─▶ its loop
 //
-// The admin door has made sure that the click came from its own page. dev's
+// The admin endpoint has made sure that the click came from its own page. dev's
 // control believes only who knows the token, which is made anew at each start
 // and which nobody but the children is told.
 const (
 	controlURLEnv   = "HOLDFAST_DEV_CONTROL"
 	controlTokenEnv = "HOLDFAST_DEV_TOKEN"
-	// controlPrefix is where the admin door has it.
+	// controlPrefix is where the admin endpoint has it.
 	controlPrefix = "/admin/dev"
 	// controlTimeout bounds the wait for dev's loop.
 	controlTimeout = 5 * time.Second
@@ -128,7 +128,8 @@ func (c *control) pass(w http.ResponseWriter, r *http.Request, verb string) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(map[string]any{"members": result.members}) // fails only when the child has left
+	// Fails only when the child has left.
+	_ = json.NewEncoder(w).Encode(map[string]any{"members": result.members})
 }
 
 // obey carries out an order in dev's loop.
@@ -155,8 +156,8 @@ func (d *dev) devMembers() []devMember {
 	return list
 }
 
-// controlOfParent returns what answers [controlPrefix] at a child's admin door,
-// or nil where no "holdfast dev" has started this process.
+// controlOfParent returns what answers [controlPrefix] at a child's admin
+// endpoint, or nil where no "holdfast dev" has started this process.
 func controlOfParent() (http.Handler, error) {
 	text, token := os.Getenv(controlURLEnv), os.Getenv(controlTokenEnv)
 	if text == "" {

@@ -47,7 +47,8 @@ func spawn(t testing.TB, setup func(*exec.Cmd), args ...string) *child {
 	executable, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(executable, args...)
-	cmd.Env = append(os.Environ(), asHoldfast+"=1", "TMPDIR="+t.TempDir()) // what a killed dev leaves goes with the test
+	// What a killed dev leaves goes with the test.
+	cmd.Env = append(os.Environ(), asHoldfast+"=1", "TMPDIR="+t.TempDir())
 	if setup != nil {
 		setup(cmd)
 	}
@@ -241,8 +242,8 @@ func TestDevTakesItsUsersNodesAlone(t *testing.T) {
 }
 
 func TestDevEndsOnItsSignalsAndOnQuit(t *testing.T) {
-	// Under nohup, or behind a shell's &, this process ignores one of them, and a
-	// child inherits that. What is caught here is a child's default again.
+	// Under nohup, or behind a shell's &, this process ignores one of them, and
+	// a child inherits that. What is caught here is a child's default again.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(caught)
@@ -350,7 +351,8 @@ func TestDevNamesThePortInUse(t *testing.T) {
 
 func TestDevEndsWhenAMemberCannotStart(t *testing.T) {
 	base := freeBase(t, 1)
-	dev := spawn(t, nil, "dev", "-nodes", "1", "-base-port", strconv.Itoa(base), "-ttl", "1ms") // too short for a node
+	// Too short for a node.
+	dev := spawn(t, nil, "dev", "-nodes", "1", "-base-port", strconv.Itoa(base), "-ttl", "1ms")
 	require.Equal(t, exitFailed, dev.exit())
 	dev.await(`node-1 ended while starting: exit status 1; its log above tells why`)
 	dev.await(`^node-1  \| .*-ttl`)

@@ -48,7 +48,8 @@ func readSecret(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// readPassword returns the password of the Redis door: the file's first line.
+// readPassword returns the password of the Redis endpoint: the file's first
+// line.
 func readPassword(path string) (string, error) {
 	data, err := readPrivate("resp-password-file", path)
 	if err != nil {

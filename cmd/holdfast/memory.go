@@ -10,11 +10,12 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// What a process has is what its container allows, or else what the machine has.
-// Of that, sessions get 60 % where nobody says otherwise. The collector is told
-// to keep all of the process below one and a half times the sessions' limit: that
-// has room for tombstones and copies over the limit (15 % of it), for buffers of
-// connections, and for garbage, without which it would run all the time.
+// What a process has is what its container allows, or else what the machine
+// has. Of that, sessions get 60 % where nobody says otherwise. The collector is
+// told to keep all of the process below one and a half times the sessions'
+// limit: that has room for tombstones and copies over the limit (15 % of it),
+// for buffers of connections, and for garbage, without which it would run all
+// the time.
 const (
 	sessionsPercent = 60
 	mostPercent     = 90 // of what there is, for all of the process
@@ -48,7 +49,8 @@ func defaultMemory() string {
 	return memoryText(max(total/100*sessionsPercent, 1<<20))
 }
 
-// memoryText writes a limit as the flag takes it, in whole MiB where it has any.
+// memoryText writes a limit as the flag takes it, in whole MiB where it has
+// any.
 func memoryText(n int64) string {
 	if n < 1<<20 {
 		return fmt.Sprint(n)

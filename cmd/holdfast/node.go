@@ -81,7 +81,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	return serve(ctx, cfg, files)
 }
 
-// redis sets up the Redis door.
+// redis sets up the Redis endpoint.
 func (c *nodeCommand) redis(cfg *node.Config) error {
 	cfg.RESPUnix = c.RESPUnix
 	cfg.RESPRedirect, cfg.RESPAllowFlush, cfg.RESPMaxClients = c.RESPRedirect, c.RESPAllowFlush, c.RESPMaxClients

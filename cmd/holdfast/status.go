@@ -76,8 +76,8 @@ func (s *speeds) of(members []adminapi.ClusterMember) map[string]float64 {
 	return speed
 }
 
-// asked reports whether a member takes part and has figures of its own that
-// can be had: a router is not asked, for it holds nothing and listens to no peer.
+// asked reports whether a member takes part and has figures of its own that can
+// be had: a router is not asked, for it holds nothing and listens to no peer.
 func asked(m *adminapi.ClusterMember) bool { return present(m.State) && m.Role == "node" }
 
 // writeStatus writes a line for each member and then what needs attention.

@@ -289,7 +289,8 @@ func (a *adminURL) UnmarshalText(text []byte) error {
 	return setBaseURL(a, text, "the admin address of a member, such as http://127.0.0.1:8081")
 }
 
-// sessionsURL is where a router or a node answers its clients; host:port will do.
+// sessionsURL is where a router or a node answers its clients; host:port will
+// do.
 type sessionsURL string
 
 func (a *sessionsURL) UnmarshalText(text []byte) error {

@@ -20,7 +20,8 @@ type watchFlags struct {
 const (
 	watchEvery = time.Second
 	// On a terminal each picture takes the place of the one before: go to the
-	// top, clear to the end. What was on the screen before -watch is cleared once.
+	// top, clear to the end. What was on the screen before -watch is cleared
+	// once.
 	clearScreen = "\x1b[2J"
 	cursorHome  = "\x1b[H"
 	clearLine   = "\x1b[K"

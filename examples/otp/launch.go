@@ -49,7 +49,9 @@ func launch(ctx context.Context, at layout, in io.Reader, out io.Writer) error {
 	}
 	router, err := node.Start(ctx, node.Config{
 		Name: "router", Role: node.RoleRouter, Join: at.all(gossipPort), Secret: []byte(rand.Text()),
-		NoAPI: true, // it is for applications: visitors who reached it could write their own session
+		// It is for applications: visitors who reached it could write their own
+		// session.
+		NoAPI: true,
 		HTTP:  at.address(0, routerPort), Admin: at.address(0, adminPort), Gossip: at.address(0, gossipPort),
 	})
 	if err != nil {

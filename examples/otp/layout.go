@@ -11,9 +11,9 @@ const servers = 3
 
 // Ports, counted from a server's or the front's first.
 const (
-	httpPort   = iota // node: its public door; front: the web site
-	adminPort         // the operator's door
-	routerPort        // front only: the router's public door
+	httpPort   = iota // node: its public endpoint; front: the web site
+	adminPort         // the operator's endpoint
+	routerPort        // front only: the router's public endpoint
 	peerPort
 	gossipPort
 	appPort   // the application, for the node beside it

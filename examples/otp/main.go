@@ -3,7 +3,7 @@
 // without affinity the second request meets another server, which has never
 // heard of the code, and the login fails.
 //
-// One request: the front door (front.go) passes it to the Holdfast router, or,
+// One request: the front proxy (front.go) passes it to the Holdfast router, or,
 // when the browser has turned affinity off, to the servers in turn. A server
 // (server.go) is one process with a node and the application. The application
 // (app.go) reads and writes what it knows of its visitor through one interface

@@ -47,15 +47,15 @@ func TestLoginSurvivesItsOwner(t *testing.T) {
 	b := site.browser(t)
 
 	form := b.post("/code", "to", "alice@example.org")
-	owner, heir := form.server(), form.match(`and (node-\d) has a copy`)
-	require.NotEqual(t, owner, heir)
+	owner, successor := form.server(), form.match(`and (node-\d) has a copy`)
+	require.NotEqual(t, owner, successor)
 	site.kill(form)
 
 	account := b.post("/login", "digits", b.newestCode("alice@example.org"))
 	require.Equal(t, http.StatusOK, account.status, account.body)
 	require.Equal(t, "alice@example.org", account.text("user"))
-	require.Equal(t, heir, account.server(), "the successor goes on")
-	require.Contains(t, account.text("moral"), fmt.Sprintf("You came from %s to %s", owner, heir))
+	require.Equal(t, successor, account.server(), "the successor goes on")
+	require.Contains(t, account.text("moral"), fmt.Sprintf("You came from %s to %s", owner, successor))
 
 	site.await(owner + " has ended")
 	site.say("") // Enter starts it again

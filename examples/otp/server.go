@@ -37,8 +37,8 @@ func serve(ctx context.Context, at layout, number int, life io.Reader) error {
 	if err != nil {
 		return err
 	}
-	doors := map[net.Listener]http.Handler{pinned: newPinnedApp(n), plain: newPlainApp(n)}
-	for listener, app := range doors {
+	listeners := map[net.Listener]http.Handler{pinned: newPinnedApp(n), plain: newPlainApp(n)}
+	for listener, app := range listeners {
 		go func() { // until the process ends, a moment after this function
 			server := &http.Server{Handler: app, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 			log.Error("the application's address closed", "error", server.Serve(listener))
@@ -67,7 +67,7 @@ func newPinnedApp(n *node.Node) http.Handler {
 		server: n.ID().Name, pinned: true, mail: mailbox{n.Sessions()}, memory: held{n.Sessions()},
 		visitor: func(_ http.ResponseWriter, r *http.Request) string { return r.Header.Get("Holdfast-Key") },
 		successor: func(key string) string {
-			return n.View().Table.Heir(ring.Partition(key))
+			return n.View().Table.FirstSuccessor(ring.Partition(key))
 		},
 	})
 }

@@ -50,7 +50,8 @@ func TestTheLargestIsEvicted(t *testing.T) {
 	require.Equal(t, int64(15), small.Held())
 }
 
-// Whoever would hold most by what it asks for is refused, and keeps what it has.
+// Whoever would hold most by what it asks for is refused, and keeps what it
+// has.
 func TestTheLargestIsRefused(t *testing.T) {
 	b := New(100)
 	never := func() { t.Error("evicted") }

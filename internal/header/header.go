@@ -14,15 +14,21 @@ const (
 // Headers of requests that one member has passed on to another, or to the
 // application. From a client they are dropped.
 const (
-	API      = "Holdfast-Api"      // to the application: where its node answers the session API
-	Attempt  = "Holdfast-Attempt"  // <id of the request, hex>/<attempts of it that got no answer before>
-	Failover = "Holdfast-Failover" // <owner>/<boot> that could not be dialled: the receiver should take over
-	Fence    = "Holdfast-Fence"    // <partition>/<epoch>/<unix ms>: until when, and of which owner, it may be carried out
-	Hop      = "Holdfast-Hop"      // how often it was passed on
-	Key      = "Holdfast-Key"      // the user whom it is of
-	New      = "Holdfast-New"      // the user's id was made for this request
-	Proof    = "Holdfast-Proof"    // that a member has passed it on, see below
-	StandIn  = "Holdfast-Stand-In" // <owner>/<boot> whose application is down: the receiver's should serve the user
+	API = "Holdfast-Api" // to the application: where its node answers the session API
+	// <id of the request, hex>/<attempts of it that got no answer before>
+	Attempt = "Holdfast-Attempt"
+	// <owner>/<boot> that could not be dialled: the receiver should take over
+	Failover = "Holdfast-Failover"
+	// <partition>/<epoch>/<unix ms>: until when, and of which owner, it may be
+	// carried out
+	Fence = "Holdfast-Fence"
+	Hop   = "Holdfast-Hop"   // how often it was passed on
+	Key   = "Holdfast-Key"   // the user whom it is of
+	New   = "Holdfast-New"   // the user's id was made for this request
+	Proof = "Holdfast-Proof" // that a member has passed it on, see below
+	// <owner>/<boot> whose application is down: the receiver's should serve the
+	// user
+	StandIn = "Holdfast-Stand-In"
 )
 
 // A proof is

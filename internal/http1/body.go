@@ -21,8 +21,10 @@ func (b *Body) Reset(r *Reader, length int64) {
 	*b = Body{r: r, length: length, left: max(length, 0), ended: length == 0, tail: b.tail[:0], trailer: b.trailer[:0]}
 }
 
-// Next returns the next bytes of the content, at least one, valid until the next call; and io.EOF once it has ended as it should. io.ErrUnexpectedEOF
-// is a connection that ended before, an Error a content that does not keep to its framing.
+// Next returns the next bytes of the content, at least one, valid until the
+// next call; and io.EOF once it has ended as it should. io.ErrUnexpectedEOF is
+// a connection that ended before, an Error a content that does not keep to its
+// framing.
 func (b *Body) Next() ([]byte, error) {
 	if b.ended {
 		return nil, io.EOF
@@ -47,10 +49,12 @@ func (b *Body) Next() ([]byte, error) {
 // Ended reports whether all was read.
 func (b *Body) Ended() bool { return b.ended }
 
-// Ready reports whether Next has bytes, or the end, to give without waiting for the connection; a chunk whose head is half there may still wait.
+// Ready reports whether Next has bytes, or the end, to give without waiting for
+// the connection; a chunk whose head is half there may still wait.
 func (b *Body) Ready() bool { return b.ended || b.r.Buffered() > 0 }
 
-// Trailer returns the fields behind the content, once Next has returned io.EOF. They are valid until the next Reset.
+// Trailer returns the fields behind the content, once Next has returned io.EOF.
+// They are valid until the next Reset.
 func (b *Body) Trailer() []Field { return b.trailer }
 
 func (b *Body) nextOfChunks() ([]byte, error) {
@@ -70,7 +74,8 @@ func (b *Body) nextOfChunks() ([]byte, error) {
 	return p, err
 }
 
-// nextChunk reads the line before a chunk, and behind the last chunk the trailer.
+// nextChunk reads the line before a chunk, and behind the last chunk the
+// trailer.
 func (b *Body) nextChunk() error {
 	if b.begun {
 		if _, err := b.r.line(0); err != nil { // nothing but the end of a line
@@ -91,8 +96,9 @@ func (b *Body) nextChunk() error {
 	return nil
 }
 
-// parseChunkSize reads hexadecimal digits; behind them only a semicolon and extensions, which are dropped, as RFC 9112 (section 7.1.1) has
-// it for those that nobody understands.
+// parseChunkSize reads hexadecimal digits; behind them only a semicolon and
+// extensions, which are dropped, as RFC 9112 (section 7.1.1) has it for those
+// that nobody understands.
 func parseChunkSize(line []byte) (n int64, err error) {
 	i := 0
 	for ; i < len(line) && hex(line[i]) >= 0; i++ {
@@ -117,7 +123,8 @@ func parseChunkSize(line []byte) (n int64, err error) {
 	return n, nil
 }
 
-// readTrailer reads the fields behind the last chunk. What frames, routes or authenticates a message has no place there.
+// readTrailer reads the fields behind the last chunk. What frames, routes or
+// authenticates a message has no place there.
 func (b *Body) readTrailer() error {
 	for {
 		line, err := b.r.line(maxTail)

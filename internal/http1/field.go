@@ -21,7 +21,8 @@ const (
 	Named // by Connection: of one connection too
 )
 
-// HopByHop reports whether a field of this kind belongs to one connection, and ends with it (RFC 9110, section 7.6.1).
+// HopByHop reports whether a field of this kind belongs to one connection, and
+// ends with it (RFC 9110, section 7.6.1).
 func (k Kind) HopByHop() bool {
 	switch k {
 	case Connection, TransferEncoding, Upgrade, TE, Trailer, Hop, Named:
@@ -49,7 +50,8 @@ func Get(fields []Field, name string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// Lower writes a name in lower case into room, which bounds what is looked at: longer names are of no interest to anybody.
+// Lower writes a name in lower case into room, which bounds what is looked at:
+// longer names are of no interest to anybody.
 func Lower(room, name []byte) []byte {
 	n := min(len(room), len(name))
 	for i, c := range name[:n] {
@@ -140,7 +142,8 @@ func EachToken(list []byte, visit func([]byte)) {
 
 var comma = []byte{','}
 
-// trim takes spaces and tabs off both ends, and nothing else: to bytes.TrimSpace more is space than to HTTP.
+// trim takes spaces and tabs off both ends, and nothing else: to
+// bytes.TrimSpace more is space than to HTTP.
 func trim(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
 		b = b[1:]
@@ -151,8 +154,9 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// lineEnd returns the length of the first line, its end included, or -1 if it is not all there. A line ends in CR LF; one that ends
-// in LF alone is a request's end to some and a part of a value to others.
+// lineEnd returns the length of the first line, its end included, or -1 if it
+// is not all there. A line ends in CR LF; one that ends in LF alone is a
+// request's end to some and a part of a value to others.
 func lineEnd(b []byte) (int, error) {
 	i := bytes.IndexByte(b, '\n')
 	if i < 0 {
@@ -188,8 +192,10 @@ func isToken(b []byte) bool {
 	return len(b) > 0
 }
 
-// The characters of a token (RFC 9110, section 5.6.2), of a field value (section 5.5), and of a target as we take it: visible, and no '#',
-// which begins what is never sent. Bytes over 0x7f have no meaning here and are passed on.
+// The characters of a token (RFC 9110, section 5.6.2), of a field value
+// (section 5.5), and of a target as we take it: visible, and no '#', which
+// begins what is never sent. Bytes over 0x7f have no meaning here and are
+// passed on.
 var tokens, inValue, inTarget, inHost = func() (token, value, target, host [256]bool) {
 	for c := range 256 {
 		b := byte(c)

@@ -1,19 +1,28 @@
-// Package http1 reads HTTP/1.1 messages from a connection, strictly, and keeps them as the bytes that they are.
+// Package http1 reads HTTP/1.1 messages from a connection, strictly, and keeps
+// them as the bytes that they are.
 //
-// A proxy and the server behind it must see the same requests in the same bytes. Where they do not, a part of one client's body becomes
-// another client's request (request smuggling). So there is one way to read a message here, and whatever has a second one is refused:
-// a length given twice or beside a transfer coding, a line that ends in a bare LF, a folded field, a space before a colon, two hosts, a
-// host that contradicts the target. What this package accepts, net/http reads the same way; a fuzz test holds that.
+// A proxy and the server behind it must see the same requests in the same
+// bytes. Where they do not, a part of one client's body becomes another
+// client's request (request smuggling). So there is one way to read a message
+// here, and whatever has a second one is refused: a length given twice or
+// beside a transfer coding, a line that ends in a bare LF, a folded field, a
+// space before a colon, two hosts, a host that contradicts the target. What
+// this package accepts, net/http reads the same way; a fuzz test holds that.
 //
 // One message in it:
 //
-//  1. Reader collects bytes until the empty line that ends the head, looking at each line once, and refuses a bad line ending at once.
-//  2. The head is copied out of the buffer and taken apart in place: method, target, fields are slices of the copy. A field of the
-//     protocol's own carries its Kind, so that nobody compares names twice.
-//  3. The framing follows from the head alone (RFC 9112, section 6): a length, chunks, nothing, or, for answers, until the end.
-//  4. Body hands the content out piece by piece, straight from the buffer, and refuses what does not keep to the framing.
+//  1. Reader collects bytes until the empty line that ends the head, looking at
+//     each line once, and refuses a bad line ending at once.
+//  2. The head is copied out of the buffer and taken apart in place: method,
+//     target, fields are slices of the copy. A field of the protocol's own
+//     carries its Kind, so that nobody compares names twice.
+//  3. The framing follows from the head alone (RFC 9112, section 6): a length,
+//     chunks, nothing, or, for answers, until the end.
+//  4. Body hands the content out piece by piece, straight from the buffer, and
+//     refuses what does not keep to the framing.
 //
-// The package opens no socket and knows no time: whoever owns the connection bounds both.
+// The package opens no socket and knows no time: whoever owns the connection
+// bounds both.
 package http1
 
 import (
@@ -26,11 +35,14 @@ import (
 const (
 	MaxHead   = 64 << 10 // bytes of a message's head
 	MaxFields = 200      // fields in a head or a trailer
-	maxLine   = 1 << 10  // bytes of the line before a chunk: 16 digits and its extensions, which mean nothing to us
-	maxTail   = 8 << 10  // bytes of a trailer
+	// Bytes of the line before a chunk: 16 digits and its extensions, which
+	// mean nothing to us.
+	maxLine = 1 << 10
+	maxTail = 8 << 10 // bytes of a trailer
 )
 
-// Error says why a message was refused, and by which status a server answers such a request.
+// Error says why a message was refused, and by which status a server answers
+// such a request.
 type Error struct {
 	Status int
 	Reason string
@@ -45,7 +57,8 @@ func refuse(status int, format string, args ...any) error {
 // malformed is a request that has no meaning, or two.
 func malformed(format string, args ...any) error { return refuse(400, format, args...) }
 
-// Reader reads messages, one after another, from one connection. Its zero value with a source is ready for use.
+// Reader reads messages, one after another, from one connection. Its zero value
+// with a source is ready for use.
 type Reader struct {
 	src  io.Reader
 	buf  []byte
@@ -53,7 +66,8 @@ type Reader struct {
 	head []byte // the copy that the last head's slices point into
 }
 
-// firstBuffer holds most heads, and is what an idle connection costs; a body grows it to lastBuffer.
+// firstBuffer holds most heads, and is what an idle connection costs; a body
+// grows it to lastBuffer.
 const (
 	firstBuffer = 4 << 10
 	lastBuffer  = 32 << 10
@@ -65,14 +79,16 @@ func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
 // Buffered is how many bytes were received and not taken yet.
 func (b *Reader) Buffered() int { return b.w - b.r }
 
-// Take returns all that was received and not taken yet. It is valid until the next read.
+// Take returns all that was received and not taken yet. It is valid until the
+// next read.
 func (b *Reader) Take() []byte {
 	p := b.buf[b.r:b.w]
 	b.r = b.w
 	return p
 }
 
-// Fill waits for more bytes. The buffer grows only when it is full of bytes that did arrive.
+// Fill waits for more bytes. The buffer grows only when it is full of bytes
+// that did arrive.
 func (b *Reader) Fill() error {
 	switch {
 	case b.buf == nil:
@@ -122,7 +138,8 @@ func (b *Reader) readHead() error {
 				return refuse(414, "the first line is longer than %d bytes", MaxHead)
 			}
 			if seen == 0 && !bytes.Contains(line[:end], protocol) {
-				return malformed("the first line names no version of HTTP") // another protocol, whose sender may wait for us
+				// Another protocol, whose sender may wait for us.
+				return malformed("the first line names no version of HTTP")
 			}
 			seen += end
 			if end == len("\r\n") {
@@ -141,7 +158,8 @@ func (b *Reader) readHead() error {
 			return refuse(431, "the head is longer than %d bytes", MaxHead)
 		}
 		if b.Buffered() > 0 && !tokens[b.buf[b.r]] {
-			return malformed("a message begins with a method or a version") // TLS on the wrong port, say, or an empty line
+			// TLS on the wrong port, say, or an empty line.
+			return malformed("a message begins with a method or a version")
 		}
 		had := b.Buffered()
 		if err := b.Fill(); err != nil {
@@ -153,7 +171,8 @@ func (b *Reader) readHead() error {
 	}
 }
 
-// line returns the next line without its end, waiting for it if need be. The slice is valid until the next read.
+// line returns the next line without its end, waiting for it if need be. The
+// slice is valid until the next read.
 func (b *Reader) line(most int) ([]byte, error) {
 	for {
 		end, err := lineEnd(b.buf[b.r:b.w])

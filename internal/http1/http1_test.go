@@ -120,7 +120,8 @@ var seeds = []string{
 	"GET / HTTP/1.1\nHost: x\n\n", "GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", "GET / HTTP/1.1\r\nHost : x\r\n\r\n",
 }
 
-// Whatever is accepted here, net/http reads in the same way, down to the byte at which the next request begins.
+// Whatever is accepted here, net/http reads in the same way, down to the byte
+// at which the next request begins.
 func FuzzRequest(f *testing.F) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
@@ -128,7 +129,8 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) { requireAgreement(t, input) })
 }
 
-// The same for requests put together from what good and bad ones are made of, of which more are accepted than of random bytes.
+// The same for requests put together from what good and bad ones are made of,
+// of which more are accepted than of random bytes.
 func TestAgreement(t *testing.T) {
 	accepted := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -162,7 +164,8 @@ var (
 	}
 )
 
-// requireAgreement reports whether a request is accepted, and fails if net/http reads another one in it.
+// requireAgreement reports whether a request is accepted, and fails if net/http
+// reads another one in it.
 func requireAgreement(t failer, input []byte) bool {
 	got, err := ours(bytes.NewReader(input))
 	if err != nil {
@@ -270,7 +273,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Many requests in one stream come out as they went in, however large their bodies are and however they arrive.
+// Many requests in one stream come out as they went in, however large their
+// bodies are and however they arrive.
 func TestStream(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var stream []byte

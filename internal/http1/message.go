@@ -11,7 +11,8 @@ const (
 	ToEnd   int64 = -2 // until the connection ends; answers only
 )
 
-// Message is what requests and answers have in common. Its slices are valid until the next head is read by the same Reader.
+// Message is what requests and answers have in common. Its slices are valid
+// until the next head is read by the same Reader.
 type Message struct {
 	Minor   int     // of the version: 0 or 1
 	Fields  []Field // in the order received
@@ -40,8 +41,9 @@ type Response struct {
 	Reason []byte
 }
 
-// ReadRequest reads the next request's head. An Error says what was wrong with it, and after one the connection has no meaning any more. io.EOF is
-// a connection that ended between two requests.
+// ReadRequest reads the next request's head. An Error says what was wrong with
+// it, and after one the connection has no meaning any more. io.EOF is a
+// connection that ended between two requests.
 func (b *Reader) ReadRequest(r *Request) error {
 	if b.r == b.w && len(b.buf) > firstBuffer {
 		b.buf, b.r, b.w = nil, 0, 0 // the next request may be long in coming
@@ -137,7 +139,8 @@ func (m *Message) parse(lines []byte) error {
 	return nil
 }
 
-// setLength reads Content-Length, once: of two, one reader takes the first and another the last.
+// setLength reads Content-Length, once: of two, one reader takes the first and
+// another the last.
 func (m *Message) setLength(v []byte) error {
 	if m.Length != ToEnd {
 		if m.coded {
@@ -163,7 +166,8 @@ func parseLength(v []byte) (n int64, ok bool) {
 	return n, len(v) > 0
 }
 
-// setCoding reads Transfer-Encoding. Only chunked is understood, and only alone: the tricks are in lists, repetitions and odd spellings.
+// setCoding reads Transfer-Encoding. Only chunked is understood, and only
+// alone: the tricks are in lists, repetitions and odd spellings.
 func (m *Message) setCoding(v []byte) error {
 	switch {
 	case m.coded:
@@ -202,7 +206,8 @@ func (m *Message) name(option []byte) {
 	}
 }
 
-// markNamed makes the fields that Connection names end with it. Those by which the message is framed and found cannot be named away.
+// markNamed makes the fields that Connection names end with it. Those by which
+// the message is framed and found cannot be named away.
 func (m *Message) markNamed() {
 	for i := range m.Fields {
 		f := &m.Fields[i]
@@ -217,7 +222,8 @@ func (m *Message) markNamed() {
 	}
 }
 
-// parseHost finds whom the request is for, and brings its target into the form that servers take.
+// parseHost finds whom the request is for, and brings its target into the form
+// that servers take.
 func (r *Request) parseHost() error {
 	for _, f := range r.Fields {
 		switch f.Kind {
@@ -254,7 +260,8 @@ func (r *Request) parseHost() error {
 	return checkEscapes(r.Path)
 }
 
-// parseAbsolute takes scheme and authority off a target that has them, if they say what Host says.
+// parseAbsolute takes scheme and authority off a target that has them, if they
+// say what Host says.
 func (r *Request) parseAbsolute() error {
 	rest, ok := cutFold(r.Target, "http://")
 	if !ok {
@@ -283,7 +290,8 @@ func cutFold(b []byte, prefix string) ([]byte, bool) {
 	return b[len(prefix):], true
 }
 
-// validHost is a superset of names and addresses with a port (RFC 3986, section 3.2), without what could make it two hosts.
+// validHost is a superset of names and addresses with a port (RFC 3986, section
+// 3.2), without what could make it two hosts.
 func validHost(host []byte) bool {
 	name := host
 	if i := bytes.LastIndexByte(host, ':'); i >= 0 && bytes.IndexByte(host[i:], ']') < 0 {
@@ -312,7 +320,8 @@ func checkEscapes(path []byte) error {
 	return nil
 }
 
-// ReadResponse reads the next answer's head. noBody says that the request was one to which answers have none (HEAD).
+// ReadResponse reads the next answer's head. noBody says that the request was
+// one to which answers have none (HEAD).
 func (b *Reader) ReadResponse(r *Response, noBody bool) error {
 	if err := b.readHead(); err != nil {
 		return err
@@ -369,7 +378,8 @@ func hex(c byte) int {
 // NewField returns a field that another parser has read.
 func NewField(name, value []byte) Field { return Field{name, value, kindOf(name)} }
 
-// AddField adds a field that another parser has read. Finish must follow the last one.
+// AddField adds a field that another parser has read. Finish must follow the
+// last one.
 func (m *Message) AddField(name, value []byte) { m.Fields = append(m.Fields, NewField(name, value)) }
 
 // Finish finds out what the fields added say about the connection.

@@ -128,7 +128,8 @@ func CheckParams(ours, theirs, who string) error {
 }
 
 // IsMismatch says whether a join failed because this member does not fit into
-// the cluster, which waiting does not mend: CheckParams or DecodeMeta said so there. memberlist passes errors on as text.
+// the cluster, which waiting does not mend: CheckParams or DecodeMeta said so
+// there. memberlist passes errors on as text.
 func IsMismatch(err error) bool {
 	return strings.Contains(err.Error(), "parameters differ") || strings.Contains(err.Error(), "wire version")
 }

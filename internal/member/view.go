@@ -18,7 +18,8 @@ type Member struct {
 	// Up says that the member takes part: gossip knows it as alive, it is not
 	// gone, and no newer boot has its name.
 	Up bool
-	// Gone says that it takes part no more: Refused, Left, or found dead by gossip.
+	// Gone says that it takes part no more: Refused, Left, or found dead by
+	// gossip.
 	Gone bool
 	// Refused says that its process has ended: its address refused a
 	// connection, or answers as another boot.
@@ -44,13 +45,16 @@ type View struct {
 
 	byName map[string]*Member // the member that goes by a ring name now
 	byID   map[ID]*Member
-	copies [][]string // per partition: the IDs, as strings, that should hold a copy, without this member
-	nodes  []*Member  // the table's members, by name
+	// Per partition: the IDs, as strings, that should hold a copy, without this
+	// member.
+	copies [][]string
+	nodes  []*Member // the table's members, by name
 
 	appsDown bool // beside some of the nodes
 }
 
-// Shows says whether these, sorted, are the members of the view, in the same state.
+// Shows says whether these, sorted, are the members of the view, in the same
+// state.
 func (v *View) Shows(members []*Member) bool {
 	return slices.EqualFunc(v.Members, members, func(a, b *Member) bool { return *a == *b })
 }
@@ -143,8 +147,8 @@ func (v *View) HasEnded(id ID) bool {
 	m := v.Member(id)
 	switch {
 	case m == nil:
-		// So long gone that gossip has forgotten it; unless it is newer than all
-		// that gossip has told of the name, and so will be told of soon.
+		// So long gone that gossip has forgotten it; unless it is newer than
+		// all that gossip has told of the name, and so will be told of soon.
 		newest := ""
 		for _, m := range v.Members {
 			if m.Name == id.Name {

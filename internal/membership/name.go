@@ -22,7 +22,7 @@ type NameTaken struct {
 }
 
 func (e *NameTaken) Error() string {
-	return fmt.Sprintf("-name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
+	return fmt.Sprintf("name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
 		e.Name, e.Peer, e.By.Boot, e.Pid)
 }
 

@@ -24,7 +24,7 @@ func (m *Members) Join(ctx context.Context) error {
 		}
 		if _, err := m.gossip.join([]string{seed}); err != nil {
 			if member.IsMismatch(err) {
-				return fmt.Errorf("-join: %w", err)
+				return fmt.Errorf("join: %w", err)
 			}
 			m.cfg.Log.Debug("seed does not answer yet", "error", err)
 		}

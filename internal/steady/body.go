@@ -18,9 +18,9 @@ const (
 	maxRest  = 256 << 10
 )
 
-// Bodies is for the handler of a server of [Server]. It lets clients send nothing of a request's body for patience, beside
-// what they earn, while next reads it. Then the read fails with
-// os.ErrDeadlineExceeded.
+// Bodies is for the handler of a server of [Server]. It lets clients send
+// nothing of a request's body for patience, beside what they earn, while next
+// reads it. Then the read fails with os.ErrDeadlineExceeded.
 func Bodies(next http.Handler, patience time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
@@ -36,7 +36,8 @@ func Bodies(next http.Handler, patience time.Duration) http.Handler {
 			patience: patience, left: patience, set: http.NewResponseController(w).SetReadDeadline,
 		}
 		b.atEnd = func() { passed.Trailer = r.Trailer } // where the reader has put it
-		b.arm(patience)                                 // net/http may read it too, before it writes the answer
+		// net/http may read it too, before it writes the answer
+		b.arm(patience)
 		passed.Body = b
 		next.ServeHTTP(&writer{w, b}, &passed)
 		b.drain()

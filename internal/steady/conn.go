@@ -3,7 +3,8 @@
 //
 // Whoever sends a body, or reads an answer, has an allowance of time to do
 // nothing in, and earns it back by the bytes that move: at [MinRate] or more it
-// goes on for ever, below it the allowance runs out, and the connection with it.
+// goes on for ever, below it the allowance runs out, and the connection with
+// it.
 //
 // One request: its connection came from [Listener], which gives each write of
 // an answer its time (conn.go). [Bodies] wraps the body, so that each read has

@@ -284,8 +284,8 @@ func TestReaders(t *testing.T) {
 					defer close(ended)
 					_, err = w.Write(make([]byte, size))
 				})
-				// The second request of its connection, for net/http looks after
-				// deadlines in between.
+				// The second request of its connection, for net/http looks
+				// after deadlines in between.
 				_, sendErr := fmt.Fprint(conn, "GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
 				require.NoError(t, sendErr)
 				_, body := answer(t, conn)

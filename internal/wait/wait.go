@@ -1,6 +1,6 @@
-// Package wait has the two ways in which one part of a member waits for another:
-// a [Wake], for a loop that is to look at its work, and a [Pulse], for many that
-// wait until something has come about.
+// Package wait has the two ways in which one part of a member waits for
+// another: a [Wake], for a loop that is to look at its work, and a [Pulse], for
+// many that wait until something has come about.
 package wait
 
 import (
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Wake wakes one loop. It remembers that it was kicked, not how often, so a kick
-// while the loop works makes it look once more.
+// Wake wakes one loop. It remembers that it was kicked, not how often, so a
+// kick while the loop works makes it look once more.
 type Wake chan struct{}
 
 // NewWake returns one that was not kicked.
@@ -30,8 +30,8 @@ type Pulse struct {
 	changed chan struct{}
 }
 
-// Changed returns a channel that closes at the next Beat. Take it before looking
-// at what may change, then wait on it.
+// Changed returns a channel that closes at the next Beat. Take it before
+// looking at what may change, then wait on it.
 func (p *Pulse) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,9 +51,9 @@ func (p *Pulse) Beat() {
 	}
 }
 
-// Until returns nil as soon as done says true. It asks at once, after each Beat,
-// and all the same every so often: what done looks at may change without one. It
-// returns ctx's error when ctx ends first.
+// Until returns nil as soon as done says true. It asks at once, after each
+// Beat, and all the same every so often: what done looks at may change without
+// one. It returns ctx's error when ctx ends first.
 func (p *Pulse) Until(ctx context.Context, every time.Duration, done func() bool) error {
 	for {
 		changed := p.Changed()

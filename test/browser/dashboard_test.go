@@ -53,17 +53,17 @@ func TestDashboardShowsAFailover(t *testing.T) {
 	require.Regexp(t, `Slot\s+749\s`, way)
 	require.Regexp(t, `Partition\s+46\s`, way)
 	owner := regexp.MustCompile(`Owner\s+(node-\d)`).FindStringSubmatch(way)[1]
-	heir := regexp.MustCompile(`Successor\s+(node-\d)`).FindStringSubmatch(way)[1]
+	successor := regexp.MustCompile(`Successor\s+(node-\d)`).FindStringSubmatch(way)[1]
 	p.until("both copies are the same", `(document.querySelector(".holders").innerText.match(/\bsame\b/g) ?? []).length === 2`)
 	p.until("the ring points at it", `document.querySelector(".marker").getAttribute("visibility") === "visible"`)
 	p.pictures("steady")
 
-	before := eval[int](p, fmt.Sprintf("%s(%q)", cellsOf, heir))
+	before := eval[int](p, fmt.Sprintf("%s(%q)", cellsOf, successor))
 	p.click(fmt.Sprintf(`button[data-verb="kill"][data-node="%s"]`, owner))
-	p.until("the takeover is in the ring", fmt.Sprintf("%s(%q) === 0 && %s(%q) > %d", cellsOf, owner, cellsOf, heir, before))
+	p.until("the takeover is in the ring", fmt.Sprintf("%s(%q) === 0 && %s(%q) > %d", cellsOf, owner, cellsOf, successor, before))
 	p.until("the kill is in the log", fmt.Sprintf(`document.querySelector('#log [data-kind="gone"]')?.innerText.includes(%q)`, owner))
-	p.until("the takeover is in the log", fmt.Sprintf(`document.querySelectorAll('#log [data-kind="claimed"]').length >= 5 && document.querySelector("#log").textContent.includes(%q)`, heir+" took over"))
-	p.until("the user has moved", fmt.Sprintf(`/Owner\s+%s/.test(document.querySelector("#lookup-answer").innerText)`, heir))
+	p.until("the takeover is in the log", fmt.Sprintf(`document.querySelectorAll('#log [data-kind="claimed"]').length >= 5 && document.querySelector("#log").textContent.includes(%q)`, successor+" took over"))
+	p.until("the user has moved", fmt.Sprintf(`/Owner\s+%s/.test(document.querySelector("#lookup-answer").innerText)`, successor))
 	p.until("the node is shown as stopped", row(owner)+`.querySelector(".state").innerText === "stopped"`)
 	p.until("the sentence says so", fmt.Sprintf(`document.querySelector("#verdict").innerText === %q`, owner+" is gone, every session is in place"))
 	p.pictures("taken-over")

@@ -107,10 +107,10 @@ func TestOTPLoginSurvivesItsOwner(t *testing.T) {
 		return server != "" && server != owner
 	})
 	p.do(chromedp.SendKeys("#digits", digits+kb.Enter))
-	heir := p.at("Your account")
-	require.NotEqual(t, owner, heir)
+	successor := p.at("Your account")
+	require.NotEqual(t, owner, successor)
 	require.Equal(t, "alice@example.org", p.text("#user"))
-	require.Contains(t, p.text("#moral"), fmt.Sprintf("You came from %s to %s", owner, heir))
+	require.Contains(t, p.text("#moral"), fmt.Sprintf("You came from %s to %s", owner, successor))
 	p.pictures("otp-taken-over")
 }
 

@@ -1,9 +1,10 @@
 // Package opaque keeps values of bytes that end at a given time, which is what
 // session libraries ask of a store. The adapters differ in how they are asked.
 //
-// A value is a session of its own, whose key is the library's name for it behind
-// a prefix. Writing one, here as by every door, never brings back what was
-// deleted: so a request that saves late does not log its user in again.
+// A value is a session of its own, whose key is the library's name for it
+// behind a prefix. Writing one, here as by every endpoint, never brings back
+// what was deleted: so a request that saves late does not log its user in
+// again.
 package opaque
 
 import (
@@ -57,8 +58,8 @@ func (v *Values) read(ctx context.Context, name string) (*session.Record, error)
 // the zero time is never. An error that wraps session.ErrDeleted says that the
 // value was deleted, and stays so.
 //
-// It reads first. A session's fixed end is kept as its longest life, which counts
-// from its creation.
+// It reads first. A session's fixed end is kept as its longest life, which
+// counts from its creation.
 func (v *Values) Put(ctx context.Context, name string, value []byte, end time.Time) error {
 	rec, err := v.read(ctx, name)
 	if err != nil && !errors.Is(err, session.ErrNotFound) && !errors.Is(err, session.ErrDeleted) {

@@ -73,7 +73,7 @@ func TestKeysAreCopies(t *testing.T) {
 	require.Equal(t, []string{"mine", "mine"}, keys)
 }
 
-// Fields that another door has written are no value.
+// Fields that another endpoint has written are no value.
 func TestFieldsAreNoValue(t *testing.T) {
 	o := newOne(t)
 	_, err := o.Store.Do(&session.Op{Kind: session.Put, Key: "p:a", Fields: []session.Field{{Name: "f", Value: "1"}}})

@@ -28,7 +28,7 @@ var (
 	membersDesc   = describe("members", "Members as this one sees them, itself included.", "role", "state")
 	gossipDesc    = describe("gossip_refused_by_reason_total", "Packets and connections of gossip that no member of this cluster sends, by reason.", "reason")
 	refusedDesc   = describe("peer_refused_total", "Connections refused at the peer port, by reason.", "reason")
-	clientsDesc   = describe("http_clients", "Connections to the public door.")
+	clientsDesc   = describe("http_clients", "Connections to the public endpoint.")
 	bodiesDesc    = describe("http_body_bytes", "Bytes of bodies that the session API reads, or holds while it carries them out.")
 	partitionDesc = describe("partitions", "Partitions of this node: owned by the ring, served warm, still cold.", "state")
 
@@ -45,9 +45,9 @@ var (
 		{describe("replication_lag_seconds", "Age of the oldest change that a copy lacks: what would be lost with this node."), func(s *adminapi.Stats) float64 { return s.Lag / 1000 }},
 		{describe("replication_dirty", "Changes that copies lack."), func(s *adminapi.Stats) float64 { return float64(s.Dirty) }},
 		{describe("longest_hold_seconds", "Longest time that one partition was held within the last minute or two; 0 for less than 0.1 ms."), func(s *adminapi.Stats) float64 { return s.LongestHold / 1000 }},
-		{describe("redis_clients", "Connections to the Redis door."), func(s *adminapi.Stats) float64 { return float64(s.RedisClients) }},
+		{describe("redis_clients", "Connections to the Redis endpoint."), func(s *adminapi.Stats) float64 { return float64(s.RedisClients) }},
 		{describe("redis_buffer_bytes", "Bytes that connections to the Redis endpoint hold: commands, transactions, answers and messages."), func(s *adminapi.Stats) float64 { return float64(s.RedisBufferBytes) }},
-		{describe("redis_subscribers", "Connections to the Redis door that subscribe to something."), func(s *adminapi.Stats) float64 { return float64(s.RedisSubscribers) }},
+		{describe("redis_subscribers", "Connections to the Redis endpoint that subscribe to something."), func(s *adminapi.Stats) float64 { return float64(s.RedisSubscribers) }},
 		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *adminapi.Stats) float64 { return truth(s.Split) }},
 	}
 )

@@ -22,7 +22,7 @@ func newMetrics(e *Endpoint) *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
 	took := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "holdfast_http_answer_seconds",
-		Help:    "From a request's headers to those of its answer at the public door, by class of the status.",
+		Help:    "From a request's headers to those of its answer at the public endpoint, by class of the status.",
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 	}, []string{"code"})
 	for class, name := range []string{1: "1xx", "2xx", "3xx", "4xx", "5xx"} {

@@ -20,7 +20,7 @@ type refusal struct {
 	status              int
 	slug, title, detail string
 	retryAfter          int  // seconds; 0: no such advice
-	elsewhere           bool // nothing was done here; a router may ask the heir
+	elsewhere           bool // nothing was done here; a router may ask the successor
 }
 
 func (r refusal) Error() string { return r.slug + ": " + r.detail }
@@ -96,7 +96,7 @@ var outcomes = []struct {
 	{context.Canceled, uncertain}, // the client is gone, or the node is stopping
 }
 
-// Only what certainly ran nowhere is offered to the heir: a request of unknown
+// Only what certainly ran nowhere is offered to the successor: a request of unknown
 // outcome may be sent again by the client alone, who knows what that means.
 var (
 	unavailable = refusal{status: http.StatusServiceUnavailable, slug: "unavailable", title: "Owner unavailable",

@@ -248,7 +248,7 @@ func TestRoutesLeadAroundSidecarsThatAreDown(t *testing.T) {
 	members := []*member.Member{up("ada"), up("bob"), up("cyd")}
 	view := viewOf(t, members...)
 	p := ring.Partition("alice")
-	owner, heir := view.Table.Owner(p), view.Table.Heir(p)
+	owner, successor := view.Table.Owner(p), view.Table.FirstSuccessor(p)
 	routes := func(self string, down ...string) *Routes {
 		var list []*member.Member
 		for _, m := range members {
@@ -264,17 +264,17 @@ func TestRoutesLeadAroundSidecarsThatAreDown(t *testing.T) {
 		}}
 	}
 	route := routes("gate").For("alice")
-	require.Equal(t, []string{owner, heir, ""}, []string{route.Owner.Name, route.Heir.Name, route.Absent})
+	require.Equal(t, []string{owner, successor, ""}, []string{route.Owner.Name, route.Successor.Name, route.Absent})
 	route = routes("gate", owner).For("alice")
-	require.Equal(t, []string{heir, owner + "/" + id(owner).Boot}, []string{route.Owner.Name, route.Absent})
-	require.NotEmpty(t, route.Heir.Name)
-	require.NotEqual(t, owner, route.Heir.Name)
-	route = routes("gate", heir).For("alice")
+	require.Equal(t, []string{successor, owner + "/" + id(owner).Boot}, []string{route.Owner.Name, route.Absent})
+	require.NotEmpty(t, route.Successor.Name)
+	require.NotEqual(t, owner, route.Successor.Name)
+	route = routes("gate", successor).For("alice")
 	require.Equal(t, owner, route.Owner.Name)
 	require.Empty(t, route.Absent)
-	require.NotContains(t, []string{owner, heir, ""}, route.Heir.Name)
+	require.NotContains(t, []string{owner, successor, ""}, route.Successor.Name)
 	route = routes("gate", "ada", "bob", "cyd").For("alice")
-	require.Equal(t, []string{owner, heir}, []string{route.Owner.Name, route.Heir.Name}, "nobody is better off")
+	require.Equal(t, []string{owner, successor}, []string{route.Owner.Name, route.Successor.Name}, "nobody is better off")
 
 	own := routes(owner)
 	s, err := NewSidecar(SidecarConfig{Self: id(owner), At: "http://127.0.0.1:3000"})
@@ -282,5 +282,5 @@ func TestRoutesLeadAroundSidecarsThatAreDown(t *testing.T) {
 	own.Sidecar = s
 	require.Equal(t, router.Target{Name: owner, Boot: id(owner).Boot, HTTP: "http://127.0.0.1:3000", App: true}, own.For("alice").Owner)
 	s.Refused()
-	require.Equal(t, heir, own.For("alice").Owner.Name, "before gossip has told anybody")
+	require.Equal(t, successor, own.For("alice").Owner.Name, "before gossip has told anybody")
 }

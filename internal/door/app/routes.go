@@ -22,8 +22,8 @@ func (r *Routes) For(user string) router.Route {
 	view := r.Owners.View()
 	p := ring.Partition(user)
 	owner := r.Owners.Of(view, p)
-	heir := view.Named(view.Table.Heir(p))
-	route := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: r.target(owner), Heir: r.target(heir)}
+	successor := view.Named(view.Table.FirstSuccessor(p))
+	route := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: r.target(owner), Successor: r.target(successor)}
 	if owner == nil || !view.AppsDown() && !r.Sidecar.Down() {
 		return route
 	}
@@ -34,9 +34,9 @@ func (r *Routes) For(user string) router.Route {
 	if well[0] != owner {
 		route.Absent = owner.Name + "/" + owner.Boot
 	}
-	route.Owner, route.Heir = r.target(well[0]), router.Target{}
+	route.Owner, route.Successor = r.target(well[0]), router.Target{}
 	if len(well) > 1 {
-		route.Heir = r.target(well[1])
+		route.Successor = r.target(well[1])
 	}
 	return route
 }

@@ -8,8 +8,8 @@ import (
 // count puts what the endpoint and its parts count.
 func (e *Endpoint) count(put metric.Put) {
 	rejected, greedy := e.cfg.Gate.Refused()
-	put("http_rejected", "Connections refused at the public door, because too many were open.", rejected)
-	put("http_rejected_address", "Connections refused at the public door, because too many were open from their address.", greedy)
+	put("http_rejected", "Connections refused at the public endpoint, because too many were open.", rejected)
+	put("http_rejected_address", "Connections refused at the public endpoint, because too many were open from their address.", greedy)
 	put("http_bodies_refused", "Times that the body of a request to the session API found no room.", e.cfg.Bodies.Refused())
 	put("http_bodies_evicted", "Large bodies of requests to the session API given up because others needed the room.", e.cfg.Bodies.Evicted())
 
@@ -22,7 +22,7 @@ func (e *Endpoint) count(put metric.Put) {
 func countRouter(put metric.Put, s router.Stats) {
 	put("proxied", "Requests passed on to members.", int64(s.Requests))
 	put("proxy_retries", "Requests sent a second time.", int64(s.Retries))
-	put("proxy_failovers", "Requests that went to the heir.", int64(s.Failovers))
+	put("proxy_failovers", "Requests that went to the successor.", int64(s.Failovers))
 	put("proxy_refused", "Members that refused a connection.", int64(s.Refused))
 	put("proxy_silent", "Members that did not answer in time.", int64(s.Silent))
 	put("proxy_cancelled", "Requests whose client left before the answer.", int64(s.Cancelled))

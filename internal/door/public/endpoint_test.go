@@ -73,11 +73,11 @@ func TestOwnersByClaimAndByRing(t *testing.T) {
 	p := ring.Partition("k")
 	decision := ownership.Decision{Verdict: ownership.Wait}
 	owners := Owners{View: func() *member.View { return view }, Decide: func(int) ownership.Decision { return decision }}
-	byRing, next := view.Table.Owner(p), view.Table.Heir(p)
-	want := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: Target(view.Named(byRing)), Heir: Target(view.Named(next))}
+	byRing, next := view.Table.Owner(p), view.Table.FirstSuccessor(p)
+	want := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: Target(view.Named(byRing)), Successor: Target(view.Named(next))}
 	require.Equal(t, want, owners.Route("k"))
 	decision = ownership.Decision{Verdict: ownership.Forward, Owner: id(next, 1)}
-	want.Owner = want.Heir
+	want.Owner = want.Successor
 	require.Equal(t, want, owners.Route("k"), "it has not given the partition up yet")
 	decision.Owner = id("gone", 1)
 	require.Zero(t, owners.Route("k").Owner)

@@ -31,7 +31,7 @@ func (o Owners) Route(key string) router.Route {
 	return router.Route{
 		Fingerprint: view.Table.Fingerprint(),
 		Owner:       Target(o.Of(view, p)),
-		Heir:        Target(view.Named(view.Table.Heir(p))),
+		Successor:   Target(view.Named(view.Table.FirstSuccessor(p))),
 	}
 }
 

@@ -76,7 +76,7 @@ func serveRouter(ctx context.Context, address string, backends []string) error {
 	rt, err := router.New(router.Config{
 		Lookup: func(key string) router.Route {
 			p := ring.Partition(key)
-			return router.Route{Owner: target(table.Owner(p)), Heir: target(table.Heir(p))}
+			return router.Route{Owner: target(table.Owner(p)), Successor: target(table.FirstSuccessor(p))}
 		},
 		Any:    func() router.Target { return target(backends[0]) },
 		Finder: &router.Finder{Secrets: [][]byte{[]byte("no secret in a benchmark")}},

@@ -11,7 +11,7 @@ import (
 // docs/REDIS.md names every command that a client may send, in its section on
 // them.
 func TestEveryCommandIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/REDIS.md")
+	text, err := os.ReadFile("../../../docs/REDIS.md")
 	require.NoError(t, err)
 	_, section, found := strings.Cut(string(text), "\n## Commands\n")
 	require.True(t, found)

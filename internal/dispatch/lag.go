@@ -1,4 +1,4 @@
-package node
+package dispatch
 
 import (
 	"context"
@@ -23,7 +23,8 @@ const (
 // lagGauge is the replication lag as it was at the last look.
 type lagGauge struct{ nanos atomic.Int64 }
 
-func (n *Node) watchLag(ctx context.Context) {
+// WatchLag looks at the replication lag until ctx ends.
+func (d *Dispatcher) WatchLag(ctx context.Context) {
 	tick := time.NewTicker(lagInterval)
 	defer tick.Stop()
 	for {
@@ -31,26 +32,26 @@ func (n *Node) watchLag(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_, age := n.replicator.Lag()
-			n.lag.nanos.Store(int64(age))
+			_, age := d.cfg.Replicator.Lag()
+			d.lag.nanos.Store(int64(age))
 		}
 	}
 }
 
-func (n *Node) slow() bool { return n.lag.nanos.Load() > int64(lagSlow) }
+func (d *Dispatcher) slow() bool { return d.lag.nanos.Load() > int64(lagSlow) }
 
 // admit slows a write down, or refuses a new session, while the copies of
 // others are too far behind. A logout always passes.
-func (n *Node) admit(ctx context.Context, w work) error {
-	lag := time.Duration(n.lag.nanos.Load())
+func (d *Dispatcher) admit(ctx context.Context, w work) error {
+	lag := time.Duration(d.lag.nanos.Load())
 	if lag <= lagSlow || w.deletes() {
 		return nil
 	}
-	if lag > lagRefuse && w.creates(n.store) {
-		n.stats.refusedLagging.Add(1)
+	if lag > lagRefuse && w.creates(d.cfg.Store) {
+		d.count.refusedLagging.Add(1)
 		return fmt.Errorf("%s: copies are %v behind, over %v no new sessions are taken: %w", w.name(), lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
 	}
-	n.stats.slowed.Add(1)
+	d.count.slowed.Add(1)
 	select {
 	case <-time.After(time.Duration(lag.Seconds() * float64(slowBy))):
 		return nil

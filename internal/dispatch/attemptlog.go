@@ -1,4 +1,4 @@
-package node
+package dispatch
 
 import (
 	"bytes"
@@ -13,12 +13,12 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// fence keeps an operation from being run by an attempt that arrives late,
+// attemptLog keeps an operation from being run by an attempt that arrives late,
 // after a repetition of it has been run: a cut network delivers what it has
 // held back when it heals. A repetition that has been run is not run again
-// either, but answered as it was. The fence knows repeated operations only, and
+// either, but answered as it was. The log knows repeated operations only, and
 // is as good as always empty.
-type fence struct {
+type attemptLog struct {
 	size     atomic.Int32 // of ids, so that the usual case takes no lock
 	unfenced atomic.Int64 // repetitions that found no room in ids
 
@@ -26,7 +26,7 @@ type fence struct {
 	ids map[uint64]*attempts
 }
 
-// attempts is what the fence knows of one operation.
+// attempts is what the log knows of one operation.
 type attempts struct {
 	until time.Time
 	done  *outcome // nil until a repetition has been run
@@ -50,12 +50,12 @@ func (o *outcome) to(w work) (reply, error) {
 }
 
 // maxFence bounds the ids kept. Beyond it attempts are let through, as they
-// would be without a fence.
+// would be without a log.
 const maxFence = 1 << 16
 
 // raise lets no attempt of an operation pass any more that is not a repetition.
 // It stands until the deadline of everything that was sent before it is over.
-func (f *fence) raise(a attempt.Attempt, now time.Time) {
+func (f *attemptLog) raise(a attempt.Attempt, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ids == nil {
@@ -75,7 +75,7 @@ func (f *fence) raise(a attempt.Attempt, now time.Time) {
 }
 
 // stops says whether an attempt comes too late.
-func (f *fence) stops(a attempt.Attempt) bool {
+func (f *attemptLog) stops(a attempt.Attempt) bool {
 	if f.size.Load() == 0 {
 		return false
 	}
@@ -86,7 +86,7 @@ func (f *fence) stops(a attempt.Attempt) bool {
 }
 
 // lower forgets operations whose time is over.
-func (f *fence) lower(now time.Time) {
+func (f *attemptLog) lower(now time.Time) {
 	if f.size.Load() == 0 {
 		return
 	}
@@ -96,7 +96,7 @@ func (f *fence) lower(now time.Time) {
 	f.size.Store(int32(len(f.ids)))
 }
 
-func (f *fence) lowerLocked(now time.Time) {
+func (f *attemptLog) lowerLocked(now time.Time) {
 	for id, a := range f.ids {
 		if now.After(a.until) {
 			delete(f.ids, id)
@@ -105,7 +105,7 @@ func (f *fence) lowerLocked(now time.Time) {
 }
 
 // note keeps what became of a repetition, if that is final.
-func (f *fence) note(r *request, rep reply, err error) {
+func (f *attemptLog) note(r *request, rep reply, err error) {
 	if !r.Repeat || !r.work.writes() || again(err) || errors.Is(err, session.ErrUncertain) || errors.Is(err, session.ErrUnavailable) {
 		return
 	}
@@ -122,7 +122,7 @@ func (f *fence) note(r *request, rep reply, err error) {
 
 // outcome returns what became of an earlier repetition of r, nil if none is
 // known of.
-func (f *fence) outcome(r *request) *outcome {
+func (f *attemptLog) outcome(r *request) *outcome {
 	if !r.Repeat || !r.work.writes() || f.size.Load() == 0 || planted.Is(planted.LateRepeat) {
 		return nil
 	}
@@ -134,16 +134,16 @@ func (f *fence) outcome(r *request) *outcome {
 	return nil
 }
 
-// tooLate says whether an operation must not be run any more: its writer has
+// TooLate says whether an operation must not be run any more: its writer has
 // given it up, or a repetition of it is here already.
-func (n *Node) tooLate(a attempt.Attempt) error {
-	now := n.clock.Now()
+func (d *Dispatcher) TooLate(a attempt.Attempt) error {
+	now := d.cfg.Clock.Now()
 	switch {
 	case now.After(a.Deadline):
 		return fmt.Errorf("%w by %v", attempt.ErrTooLate, now.Sub(a.Deadline).Round(time.Millisecond))
 	case a.Repeat:
-		n.fence.raise(a, now)
-	case n.fence.stops(a):
+		d.attempts.raise(a, now)
+	case d.attempts.stops(a):
 		return fmt.Errorf("%w: its repetition has come before it", attempt.ErrTooLate)
 	}
 	return nil

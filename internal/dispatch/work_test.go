@@ -1,4 +1,4 @@
-package node
+package dispatch
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -17,12 +18,12 @@ import (
 
 // serving is a member that owns everything and has a lease, and whose successor
 // never answers.
-func serving(t *testing.T) *Node {
-	n := still(t, "a", func(c *Config) { c.RESPRefuseRevive = time.Minute })
-	n.see(t, up("b", 1))
+func serving(t *testing.T) *still {
+	n := begin(t, "a", func(c *Config) { c.RefuseRevive = time.Minute })
+	n.see(t, meshtest.Up("b", 1))
 	n.leaseUntil(math.MaxInt64)
 	for p := range ring.Partitions {
-		n.serving(t, p, 1)
+		n.serving(p, 1)
 	}
 	return n
 }
@@ -37,8 +38,8 @@ func line(text string) *batchWork {
 	return &batchWork{Batch: b, part: partitionOf(b)}
 }
 
-func (n *Node) command(text string) (string, error) {
-	ctx, cancel := context.WithTimeout(n.ctx, 20*time.Millisecond)
+func (n *still) command(text string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	w := line(text)
 	r, err := n.serve(ctx, w.partition(), w, session.AckDefault)
@@ -75,7 +76,7 @@ func TestADeleteDoesNotWaitForLong(t *testing.T) {
 	got, err := n.command("DEL k")
 	require.NoError(t, err)
 	require.Equal(t, ":1", got)
-	require.EqualValues(t, 1, n.stats.unconfirmed.Load())
+	require.EqualValues(t, 1, n.count.unconfirmed.Load())
 	got, err = n.command("SET k v")
 	require.NoError(t, err)
 	require.Contains(t, got, "-ERR key was deleted a moment ago", "by RESPRefuseRevive")
@@ -86,8 +87,8 @@ func TestBlindPartitionsAnswerNoMissToCommands(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
 	for p := range ring.Partitions {
-		n.owner.Look(func(core *ownership.Core, _ time.Duration) {
-			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.id}, true)
+		n.cfg.Owner.Look(func(core *ownership.Core, _ time.Duration) {
+			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.cfg.Self}, true)
 		})
 	}
 	for _, text := range []string{"GET k", "SET k v NX", "HSET k f v"} {
@@ -111,7 +112,7 @@ func TestLagRefusesNewKeys(t *testing.T) {
 	n.lag.nanos.Store(int64(lagRefuse) + 1)
 	slow := func(text string) error {
 		w := line(text)
-		return n.admit(n.ctx, w)
+		return n.admit(context.Background(), w)
 	}
 	require.ErrorIs(t, slow("SET new v"), session.ErrFull)
 	require.ErrorIs(t, slow("HSET new f v"), session.ErrFull)
@@ -130,7 +131,7 @@ func TestWorkWithoutALease(t *testing.T) {
 		_, err := n.command(text)
 		require.ErrorIs(t, err, session.ErrNotServed, text)
 	}
-	require.Nil(t, n.store.Peek("k"))
+	require.Nil(t, n.cfg.Store.Peek("k"))
 
 	written := reply{changed: []string{"k"}}
 	_, err := n.overtaken(line("SET k v").partition(), line("SET k v"), written)

@@ -15,7 +15,7 @@ import (
 // TestAnswersAreThoseOfRedis plays the scripts that were recorded with
 // redis-server to the door of one node. test/respdiff plays them to both.
 func TestAnswersAreThoseOfRedis(t *testing.T) {
-	files, err := filepath.Glob("../../testdata/resp/*.txt")
+	files, err := filepath.Glob("../../../testdata/resp/*.txt")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, file := range files {

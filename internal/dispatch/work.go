@@ -1,4 +1,4 @@
-package node
+package dispatch
 
 import (
 	"context"
@@ -31,7 +31,7 @@ type work interface {
 	buries(f func(key string))
 	// run runs it, with stamps as of at, when this member was sure that it may.
 	// What has many fields to look at stops when ctx is over.
-	run(ctx context.Context, n *Node, at time.Time, s sight) (reply, error)
+	run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (reply, error)
 	// encode appends what the owner needs to run it.
 	encode(b []byte) []byte
 }
@@ -94,22 +94,22 @@ func (w opWork) buries(f func(string)) {
 	}
 }
 
-func (w opWork) run(ctx context.Context, n *Node, at time.Time, s sight) (r reply, err error) {
+func (w opWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (r reply, err error) {
 	blind := s.blind
 	if s.nowhere {
 		op := *w.Op // the caller's
 		op.Nowhere = true
 		w.Op = &op
 	}
-	if blind && conditional(w.Op) && n.store.Peek(w.Key) == nil {
+	if blind && conditional(w.Op) && d.cfg.Store.Peek(w.Key) == nil {
 		return r, errBlind
 	}
-	r.Result, err = n.store.DoAsOf(ctx, w.Op, at)
+	r.Result, err = d.cfg.Store.DoAsOf(ctx, w.Op, at)
 	if err == nil && r.Changed {
 		r.changed = changedKeys(w.Op, r.Result)
-		if w.deletes() && n.pubsub.wanted() {
+		if w.deletes() && d.cfg.Events.Wanted() {
 			for _, key := range r.changed {
-				n.pubsub.event("del", key)
+				d.cfg.Events.Event("del", key)
 			}
 		}
 	}
@@ -175,14 +175,14 @@ func (w *batchWork) creates(store *session.Store) (creates bool) {
 
 func (w *batchWork) buries(f func(string)) { w.Buries(f) }
 
-func (w *batchWork) run(ctx context.Context, n *Node, at time.Time, s sight) (r reply, err error) {
+func (w *batchWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (r reply, err error) {
 	blind := s.blind
-	env := command.Env{Context: ctx, At: at, RefuseRevive: n.cfg.RESPRefuseRevive.Milliseconds(), Blind: blind, Nowhere: s.nowhere, Events: n.pubsub.wanted(), Changed: w.one[:0]}
-	out, err := w.Run(n.store, w.part, env, w.dst)
+	env := command.Env{Context: ctx, At: at, RefuseRevive: d.cfg.RefuseRevive.Milliseconds(), Blind: blind, Nowhere: s.nowhere, Events: d.cfg.Events.Wanted(), Changed: w.one[:0]}
+	out, err := w.Run(d.cfg.Store, w.part, env, w.dst)
 	r.answers, r.commands = out.Reply, true
 	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact
 	for _, e := range out.Events {
-		n.pubsub.event(e.Name, e.Key)
+		d.cfg.Events.Event(e.Name, e.Key)
 	}
 	if blind && errors.Is(err, session.ErrNotFound) {
 		err = errBlind

@@ -52,7 +52,7 @@ func hear(s *Server, sent io.Reader) []byte {
 // FuzzServer holds the door to answering anything with whole answers, and to
 // ending without a panic.
 func FuzzServer(f *testing.F) {
-	files, err := filepath.Glob("../../testdata/resp/*.txt")
+	files, err := filepath.Glob("../../../testdata/resp/*.txt")
 	require.NoError(f, err)
 	for _, file := range files {
 		text, err := os.ReadFile(file)

@@ -1,4 +1,4 @@
-package node
+package dispatch
 
 import (
 	"context"
@@ -12,7 +12,9 @@ import (
 
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/attempt"
+	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -28,9 +30,9 @@ var sentinels = []error{
 }
 
 func TestReplyRoundTrip(t *testing.T) {
-	n := still(t, "a")
+	n := begin(t, "a")
 	for p := range ring.Partitions {
-		n.store.Open(p)
+		n.cfg.Store.Open(p)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		want := reply{Reply: session.Reply{
@@ -39,7 +41,7 @@ func TestReplyRoundTrip(t *testing.T) {
 		}}
 		var err error
 		value := rapid.String().Draw(t, "value")
-		want.Result, err = n.store.Do(&session.Op{Kind: session.Put, Key: anyName.Draw(t, "key"), Fields: []session.Field{{Name: "f", Value: value}}})
+		want.Result, err = n.cfg.Store.Do(&session.Op{Kind: session.Put, Key: anyName.Draw(t, "key"), Fields: []session.Field{{Name: "f", Value: value}}})
 		require.NoError(t, err)
 
 		got, err := decodeReply(encodeReply(want, nil))
@@ -125,8 +127,8 @@ func FuzzDecodeReply(f *testing.F) {
 // twice, may be run again.
 func TestForwardWithoutLink(t *testing.T) {
 	t.Parallel()
-	n := still(t, "a")
-	l := n.link(up("b", 1))
+	n := begin(t, "a")
+	l := n.link(meshtest.Up("b", 1))
 	_, err := n.forward(t.Context(), ownership.Decision{Verdict: ownership.Forward, Owner: l.ID()}, &request{work: opWork{&session.Op{Kind: session.Rotate, Key: "k"}}})
 	require.ErrorIs(t, err, errNotSent)
 	require.True(t, again(err))
@@ -197,11 +199,11 @@ func FuzzDecodeRequest(f *testing.F) {
 func TestFenceAnswersInEachAttemptsBuffer(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
-	n.serving(t, ring.Partition("k"), 1)
+	n.serving(ring.Partition("k"), 1)
 	again := func(before string) *request {
 		w := line("APPEND k v")
 		w.dst = append(make([]byte, 0, 64), before...)
-		return &request{work: w, part: w.partition(), Attempt: attempt.Attempt{ID: 7, Deadline: n.cfg.Now().Add(serveTimeout), Repeat: true}}
+		return &request{work: w, part: w.partition(), Attempt: attempt.Attempt{ID: 7, Deadline: n.cfg.Clock.Now().Add(serveTimeout), Repeat: true}}
 	}
 	first := again("+PONG\r\n")
 	rep, err := n.serveOnce(t.Context(), first)
@@ -219,39 +221,39 @@ func TestFenceAnswersInEachAttemptsBuffer(t *testing.T) {
 func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
-	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
+	n := begin(t, "a", func(c *Config) { c.Clock = clock.New(func() time.Time { return now }) })
 	first := &request{work: opWork{putOf("k")}, Attempt: attempt.Attempt{ID: 7, Deadline: now.Add(serveTimeout)}}
 	other := &request{work: opWork{putOf("k")}, Attempt: attempt.Attempt{ID: 8, Deadline: now.Add(serveTimeout)}}
 	again := *first
 	again.Repeat = true
 
-	require.NoError(t, n.tooLate(first.Attempt))
-	require.NoError(t, n.tooLate(again.Attempt))
-	require.NoError(t, n.tooLate(again.Attempt), "a repetition may be repeated")
-	require.Nil(t, n.fence.outcome(&again))
-	n.fence.note(&again, reply{}, errNoOwner)
-	require.Nil(t, n.fence.outcome(&again), "it has not been run yet")
+	require.NoError(t, n.TooLate(first.Attempt))
+	require.NoError(t, n.TooLate(again.Attempt))
+	require.NoError(t, n.TooLate(again.Attempt), "a repetition may be repeated")
+	require.Nil(t, n.attempts.outcome(&again))
+	n.attempts.note(&again, reply{}, errNoOwner)
+	require.Nil(t, n.attempts.outcome(&again), "it has not been run yet")
 	ran := reply{Reply: session.Reply{Node: "a"}}
 	listed := ran
 	listed.changed = []string{"k"} // which lies in what the attempt gives back
-	n.fence.note(&again, listed, nil)
-	n.fence.note(&again, reply{}, nil)
-	require.Equal(t, &outcome{ran, nil}, n.fence.outcome(&again), "what was run once is not run again")
-	require.ErrorIs(t, n.tooLate(first.Attempt), attempt.ErrTooLate)
-	require.NoError(t, n.tooLate(other.Attempt))
+	n.attempts.note(&again, listed, nil)
+	n.attempts.note(&again, reply{}, nil)
+	require.Equal(t, &outcome{ran, nil}, n.attempts.outcome(&again), "what was run once is not run again")
+	require.ErrorIs(t, n.TooLate(first.Attempt), attempt.ErrTooLate)
+	require.NoError(t, n.TooLate(other.Attempt))
 
 	now = now.Add(serveTimeout + time.Millisecond)
-	require.ErrorIs(t, n.tooLate(other.Attempt), attempt.ErrTooLate, "its writer has given up")
-	n.fence.lower(now)
-	require.NotEmpty(t, n.fence.ids, "what a router has sent lives longer")
+	require.ErrorIs(t, n.TooLate(other.Attempt), attempt.ErrTooLate, "its writer has given up")
+	n.attempts.lower(now)
+	require.NotEmpty(t, n.attempts.ids, "what a router has sent lives longer")
 	now = now.Add(attempt.Lifetime - serveTimeout)
-	n.fence.lower(now)
-	require.Empty(t, n.fence.ids)
+	n.attempts.lower(now)
+	require.Empty(t, n.attempts.ids)
 }
 
 func TestFenceIsBounded(t *testing.T) {
 	t.Parallel()
-	var f fence
+	var f attemptLog
 	now := time.UnixMilli(1e12)
 	for i := range uint64(maxFence + 10) {
 		f.raise(attempt.Attempt{ID: i}, now)

@@ -1,4 +1,4 @@
-package node
+package dispatch
 
 import (
 	"context"
@@ -110,14 +110,14 @@ func decodeWork(b []byte, batch bool) (work, error) {
 }
 
 // forward runs r on the owner that d names.
-func (n *Node) forward(ctx context.Context, d ownership.Decision, r *request) (reply, error) {
-	to := n.mesh.Link(d.Owner)
+func (d *Dispatcher) forward(ctx context.Context, v ownership.Decision, r *request) (reply, error) {
+	to := d.cfg.Mesh.Link(v.Owner)
 	if to == nil {
-		return n.reply(), errNoOwner
+		return d.reply(), errNoOwner
 	}
-	l := n.relay(to, r)
-	n.stats.forwarded.Add(1)
-	answer, err := l.Call(ctx, mesh.TypeRequest, encodeRequest(r, n.clock.Now(), l.ClockOffset(), d.Epoch))
+	l := d.relay(to, r)
+	d.count.forwarded.Add(1)
+	answer, err := l.Call(ctx, mesh.TypeRequest, encodeRequest(r, d.cfg.Clock.Now(), l.ClockOffset(), v.Epoch))
 	switch {
 	case err == nil:
 		rep, err := decodeReply(answer)
@@ -128,13 +128,13 @@ func (n *Node) forward(ctx context.Context, d ownership.Decision, r *request) (r
 		}
 		return rep, err
 	case errors.Is(err, mesh.ErrNoLink), errors.Is(err, peer.ErrNotSent):
-		return n.reply(), fmt.Errorf("%w: %w", errNotSent, err)
+		return d.reply(), fmt.Errorf("%w: %w", errNotSent, err)
 	case uncertain(err) && r.work.repeatable():
-		return n.reply(), fmt.Errorf("%s: %w: %w", l.ID().Name, errUnanswered, err)
+		return d.reply(), fmt.Errorf("%s: %w: %w", l.ID().Name, errUnanswered, err)
 	case uncertain(err):
-		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.ID().Name, session.ErrUncertain, err)
+		return d.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.ID().Name, session.ErrUncertain, err)
 	default: // the peer could not read what this member sent
-		return n.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.ID().Name, session.ErrUnavailable, err)
+		return d.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.ID().Name, session.ErrUnavailable, err)
 	}
 }
 
@@ -147,20 +147,20 @@ const relayAfter = 700 * time.Millisecond
 // one, or, if it has not answered for a while, the link to a third member, which
 // passes the operation on. A cut between two members makes nothing unreachable
 // that others reach. Whoever was asked to pass on goes straight to the owner.
-func (n *Node) relay(owner *mesh.Link, r *request) *mesh.Link {
+func (d *Dispatcher) relay(owner *mesh.Link, r *request) *mesh.Link {
 	if r.hops > 0 || !owner.SilentFor(relayAfter) || planted.Is(planted.NoRelay) {
 		return owner
 	}
 	var thirds []*mesh.Link
-	for _, l := range n.mesh.Links() {
-		if l != owner && l.HeardLately() && l.Connected() && n.View().Up(l.ID()) {
+	for _, l := range d.cfg.Mesh.Links() {
+		if l != owner && l.HeardLately() && l.Connected() && d.cfg.View().Up(l.ID()) {
 			thirds = append(thirds, l)
 		}
 	}
 	if len(thirds) == 0 {
 		return owner
 	}
-	n.stats.relayed.Add(1)
+	d.count.relayed.Add(1)
 	return thirds[r.ID%uint64(len(thirds))]
 }
 
@@ -265,3 +265,8 @@ type remoteError struct {
 
 func (e *remoteError) Error() string { return e.text }
 func (e *remoteError) Unwrap() error { return e.kind }
+
+// uncertain says whether a call that broke may or may not have been applied.
+func uncertain(err error) bool {
+	return errors.Is(err, peer.ErrClosed) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}

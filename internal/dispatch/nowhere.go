@@ -1,4 +1,4 @@
-package node
+package dispatch
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
@@ -32,17 +33,17 @@ const maxAbsent = 1024
 // cut of any length.
 type absent struct {
 	mu    sync.Mutex // guards what follows
-	since map[ID]time.Duration
+	since map[member.ID]time.Duration
 }
 
 // viewChanged takes note of who has gone without a word, and who is back.
-func (a *absent) viewChanged(last, view *View, self ID, now time.Duration) {
+func (a *absent) viewChanged(last, view *member.View, self member.ID, now time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, m := range last.Members {
-		if m.Role == RoleNode && m.ID != self && view.Member(m.ID) == nil && !m.Refused && !m.Left {
+		if m.Role == member.RoleNode && m.ID != self && view.Member(m.ID) == nil && !m.Refused && !m.Left {
 			if a.since == nil {
-				a.since = make(map[ID]time.Duration)
+				a.since = make(map[member.ID]time.Duration)
 			}
 			a.since[m.ID] = now
 		}
@@ -70,22 +71,22 @@ func (a *absent) any() bool {
 // nowhere says whether it is certain that no other member has any of those
 // sessions that the work deletes and that are not known here. Where another one
 // has, it is here afterwards.
-func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
+func (d *Dispatcher) nowhere(ctx context.Context, p int, w work) bool {
 	if !w.mayWait() { // as most work, which is spared the rest
 		return false
 	}
 	var keys []string
 	w.buries(func(key string) {
-		if n.store.Peek(key) == nil {
+		if d.cfg.Store.Peek(key) == nil {
 			keys = append(keys, key)
 		}
 	})
 	if len(keys) == 0 {
 		return false
 	}
-	view := n.View()
-	links, ok := n.inTouch(view)
-	if !ok || !n.owner.Decide(p).Verified() {
+	view := d.cfg.View()
+	links, ok := d.inTouch(view)
+	if !ok || !d.cfg.Owner.Decide(p).Verified() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, nowhereTimeout)
@@ -95,37 +96,37 @@ func (n *Node) nowhere(ctx context.Context, p int, w work) bool {
 	for i, l := range links {
 		// A holder that was equal once has what this node has written since,
 		// and what others have given to it, who are asked for themselves.
-		if id := l.ID().String(); slices.Contains(view.CopyHolders(p), id) && n.repairer.IsSynced(id, p) {
+		if id := l.ID().String(); slices.Contains(view.CopyHolders(p), id) && d.cfg.Repairer.IsSynced(id, p) {
 			continue
 		}
-		wg.Go(func() { errs[i] = n.replicator.FetchKeys(ctx, l, p, keys...) })
+		wg.Go(func() { errs[i] = d.cfg.Replicator.FetchKeys(ctx, l, p, keys...) })
 	}
 	wg.Wait()
-	if slices.ContainsFunc(errs, func(err error) bool { return err != nil }) || n.View() != view {
+	if slices.ContainsFunc(errs, func(err error) bool { return err != nil }) || d.cfg.View() != view {
 		return false
 	}
-	n.stats.nowhere.Add(int64(len(keys)))
+	d.count.nowhere.Add(int64(len(keys)))
 	return true
 }
 
 // inTouch returns links to all nodes that may have copies, and whether all of
 // them answer, and have for a while: those that were lost a moment ago may have
 // left something on its way.
-func (n *Node) inTouch(view *View) (links []*mesh.Link, ok bool) {
-	if n.absent.any() || n.owner.Gate().Alone() || !n.owner.Leased() {
+func (d *Dispatcher) inTouch(view *member.View) (links []*mesh.Link, ok bool) {
+	if d.absent.any() || d.cfg.Owner.Gate().Alone() || !d.cfg.Owner.Leased() {
 		return nil, false
 	}
-	if len(view.Members) == 1 && len(n.cfg.Join) == 0 {
+	if len(view.Members) == 1 && d.cfg.Alone {
 		return nil, true // there was never anybody
 	}
-	if !n.owner.Stands() {
+	if !d.cfg.Owner.Stands() {
 		return nil, false
 	}
 	for _, m := range view.Members {
-		if m.ID == n.id || m.Role != RoleNode || n.View().HasEnded(m.ID) {
+		if m.ID == d.cfg.Self || m.Role != member.RoleNode || d.cfg.View().HasEnded(m.ID) {
 			continue
 		}
-		l := n.mesh.Link(m.ID)
+		l := d.cfg.Mesh.Link(m.ID)
 		if l == nil || !l.Connected() || !l.HeardLately() {
 			return nil, false
 		}

@@ -1,0 +1,88 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// copyOut brings what has changed to the partition's other holders: before the
+// answer where the writer wants it, or where the answer would be a promise that
+// a crash could break. A logout stays, and of two who asked for a lock (NX) at
+// most one has it.
+func (d *Dispatcher) copyOut(ctx context.Context, p int, w work, r reply, ack session.Ack) (reply, error) {
+	if r.deleted {
+		d.copyDeletes(ctx, p, &r)
+		if w.deletes() {
+			return r, nil
+		}
+	}
+	want := d.ackOf(ack)
+	if r.exact && want == session.AckAsync {
+		want = session.AckReplica
+	}
+	if want == session.AckAsync {
+		d.markAll(p, r)
+		return r, nil
+	}
+	var err error
+	r.Acked, err = d.confirm(ctx, p, r.changed, want)
+	return r, err
+}
+
+// confirm copies keys to their partition's other holders and waits until ack
+// is reached. A holder that is lost on the way is replaced by the next view's,
+// so a crash of a successor costs a writer some milliseconds and no error.
+func (d *Dispatcher) confirm(ctx context.Context, p int, keys []string, ack session.Ack) (acked int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	want := 0
+	err = d.cfg.Pulse.Until(ctx, recheck, func() bool {
+		holders := d.cfg.View().CopyHolders(p)
+		want = ack.Copies(len(holders))
+		acked = d.waitAll(ctx, holders, keys, want)
+		return acked >= want
+	})
+	if err != nil {
+		err = fmt.Errorf("the write is at its owner, %d of %d copies confirmed it: %w: %w", acked, want, session.ErrUncertain, err)
+	}
+	return acked, err
+}
+
+// waitBatch is how many keys are waited for at a time.
+const waitBatch = 256
+
+// waitAll waits until want of the holders have every key, and returns the least
+// number that has one. Keys of one batch travel together.
+func (d *Dispatcher) waitAll(ctx context.Context, holders, keys []string, want int) (acked int) {
+	acked = len(holders)
+	if len(keys) == 1 {
+		return min(acked, d.cfg.Replicator.Wait(ctx, holders, keys[0], want))
+	}
+	for batch := range slices.Chunk(keys, waitBatch) {
+		confirmed := make([]int, len(batch))
+		var wg sync.WaitGroup
+		for i, key := range batch {
+			wg.Go(func() { confirmed[i] = d.cfg.Replicator.Wait(ctx, holders, key, want) })
+		}
+		wg.Wait()
+		acked = min(acked, slices.Min(confirmed))
+	}
+	return acked
+}
+
+// copyDeletes waits for every holder that can be reached, but not for long: a
+// logout must work while a member is silent.
+func (d *Dispatcher) copyDeletes(ctx context.Context, p int, r *reply) {
+	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+	defer cancel()
+	holders := d.cfg.View().CopyHolders(p)
+	r.Acked = d.waitAll(ctx, holders, r.changed, len(holders))
+	r.Unconfirmed = r.Acked < len(holders)
+	if r.Unconfirmed {
+		d.count.unconfirmed.Add(1)
+	}
+}

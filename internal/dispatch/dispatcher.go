@@ -1,0 +1,169 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/attempt"
+	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/repair"
+	"github.com/seed-95a32959/holdfast/internal/wait"
+	"github.com/seed-95a32959/holdfast/replication"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// Events is told what happens to keys.
+type Events interface {
+	// Wanted says whether any member has a subscriber that events may be for.
+	Wanted() bool
+	// Event queues what happened to a key. It does not block.
+	Event(name, key string)
+}
+
+// Config is what a Dispatcher needs. All of it is required, but Store and
+// Replicator on a router, which forwards everything.
+type Config struct {
+	Self       member.ID
+	View       func() *member.View
+	Store      *session.Store
+	Replicator *replication.Replicator
+	Owner      *owner.Owner
+	Repairer   *repair.Repairer
+	Mesh       *mesh.Mesh
+	Events     Events
+
+	// Ack is what a write waits for that says nothing of it.
+	Ack session.Ack
+	// RefuseRevive is for how long after a delete a Redis command that writes
+	// without looking is refused.
+	RefuseRevive time.Duration
+	// Alone says that this member was told of no other one.
+	Alone bool
+
+	Clock clock.Clock
+	Pulse *wait.Pulse
+	// Counters lists what any member counts, NodeCounters what nodes alone do.
+	Counters, NodeCounters *metric.Set
+}
+
+// Dispatcher brings work to where it is done.
+type Dispatcher struct {
+	cfg      Config
+	attempts attemptLog
+	absent   absent
+	lag      lagGauge
+	count    counters
+}
+
+type counters struct {
+	forwarded, relayed, unavailable                                                    *metric.Counter
+	served, degraded, blind, unconfirmed, nowhere, refusedLate, refusedLagging, slowed *metric.Counter
+}
+
+// New returns a Dispatcher.
+func New(cfg Config) *Dispatcher {
+	all, nodes := cfg.Counters, cfg.NodeCounters
+	return &Dispatcher{cfg: cfg, count: counters{
+		forwarded:   all.Counter("forwarded", "Operations sent to another member."),
+		relayed:     all.Counter("relayed", "Operations sent to a third member because the owner is silent; forwarded has them too."),
+		unavailable: all.Counter("unavailable", "Operations that found no owner in time."),
+
+		served:         nodes.Counter("served", "Operations run on this node's store."),
+		unconfirmed:    nodes.Counter("unconfirmed_deletes", "Deletes that not every reachable copy confirmed in time."),
+		nowhere:        nodes.Counter("deletes_nowhere", "Deletes of sessions that no member has, which left no tombstone."),
+		refusedLate:    nodes.Counter("refused_late", "Requests refused because they came too late to be run."),
+		refusedLagging: nodes.Counter("refused_lagging", "New sessions refused because copies are too far behind."),
+		slowed:         nodes.Counter("slowed", "Writes slowed down because copies are behind."),
+		degraded:       nodes.Counter("degraded", "Operations served without being able to reach any other node."),
+		blind:          nodes.Counter("blind", "Misses that were not answered as such, because all holders were out of reach."),
+	}}
+}
+
+// Do runs an operation where its key is owned, as that attempt.
+func (d *Dispatcher) Do(ctx context.Context, op *session.Op, ack session.Ack, a attempt.Attempt) (session.Reply, error) {
+	r, err := d.do(ctx, opWork{op}, ack, a)
+	return r.Reply, err
+}
+
+// Get returns a session: at once where it is here.
+func (d *Dispatcher) Get(ctx context.Context, key string) (*session.Record, error) {
+	p := ring.Partition(key)
+	if d.cfg.Owner.Decide(p).Verified() {
+		rec, err := d.cfg.Store.Get(key)
+		if !errors.Is(err, session.ErrNotServed) && d.cfg.Owner.Decide(p).Verified() {
+			return rec, err
+		}
+	}
+	reply, err := d.Do(ctx, &session.Op{Kind: session.Get, Key: key}, session.AckDefault, attempt.Attempt{})
+	return reply.Record, err
+}
+
+// batches saves an allocation a command.
+var batches = sync.Pool{New: func() any { return new(batchWork) }}
+
+// Batch runs Redis commands where their keys are owned, and appends their answers
+// to dst.
+func (d *Dispatcher) Batch(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
+	w := batches.Get().(*batchWork)
+	*w = batchWork{Batch: b, dst: dst, part: partitionOf(b)}
+	r, err := d.do(ctx, w, session.AckDefault, attempt.Attempt{Fenced: true})
+	*w = batchWork{}
+	batches.Put(w)
+	switch {
+	case err != nil:
+		return dst, err
+	case r.forwarded:
+		return append(dst, r.answers...), nil
+	default:
+		return r.answers, nil
+	}
+}
+
+// AwaitOwner says whether this node serves a key, and waits a little while nobody
+// does. Without a lease it asks the others first.
+func (d *Dispatcher) AwaitOwner(ctx context.Context, key string) (here bool, err error) {
+	p := ring.Partition(key)
+	if v := d.cfg.Owner.Decide(p); v.Verdict == ownership.Serve && v.Leased {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
+	defer cancel()
+	if !d.cfg.Owner.Leased() {
+		_, _ = d.cfg.Owner.Ask(ctx) // whether the session may be used is for those who ask for it
+	}
+	var v ownership.Decision
+	if d.cfg.Pulse.Until(ctx, recheck, func() bool { v = d.cfg.Owner.Decide(p); return v.Verdict != ownership.Wait }) != nil {
+		return false, fmt.Errorf("partition %d: %w", p, errNoOwner)
+	}
+	return v.Here(), nil
+}
+
+// SetView lets the dispatcher follow the members.
+func (d *Dispatcher) SetView(last, view *member.View) {
+	d.absent.viewChanged(last, view, d.cfg.Self, d.cfg.Clock.Since())
+}
+
+// Tick forgets attempts whose time is over. It is to be called every second.
+func (d *Dispatcher) Tick() { d.attempts.lower(d.cfg.Clock.Now()) }
+
+// Late counts the requests that came too late to be run.
+func (d *Dispatcher) Late() *metric.Counter { return d.count.refusedLate }
+
+// Unlogged counts repeated operations of which an attempt before would not be
+// refused, because too many were repeated.
+func (d *Dispatcher) Unlogged() int64 { return d.attempts.unfenced.Load() }
+
+// reply is what this member says of itself where it has not run the work.
+func (d *Dispatcher) reply() reply {
+	return reply{Reply: session.Reply{Node: d.cfg.Self.Name, Ring: d.cfg.View().Table.Fingerprint()}}
+}

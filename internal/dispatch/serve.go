@@ -1,0 +1,174 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// serveOnce is serveLeased for work of which other attempts may be under way:
+// this one may have waited here, or gone astray and come back, while another was
+// run and answered.
+func (d *Dispatcher) serveOnce(ctx context.Context, r *request) (reply, error) {
+	if done := d.attempts.outcome(r); done != nil {
+		return done.to(r.work)
+	}
+	if err := d.TooLate(r.Attempt); err != nil {
+		d.count.refusedLate.Add(1)
+		return d.reply(), fmt.Errorf("%s: %w", r.work.name(), err)
+	}
+	rep, err := d.serveLeased(ctx, r)
+	d.attempts.note(r, rep, err)
+	return rep, err
+}
+
+// serveLeased is serve for an owner that may have to ask first, and to fetch.
+func (d *Dispatcher) serveLeased(ctx context.Context, r *request) (reply, error) {
+	degraded, asked := false, false
+	if !d.cfg.Owner.Leased() {
+		var err error
+		if degraded, err = d.cfg.Owner.Ask(ctx); err != nil {
+			return d.reply(), err
+		}
+		asked = true
+	}
+	switch v := d.cfg.Owner.Decide(r.part); {
+	case v.Verdict == ownership.FetchFirst:
+		if err := d.cfg.Repairer.FetchThrough(ctx, r.part, r.work.keys); err != nil {
+			return d.reply(), fmt.Errorf("%w: %w", errNoOwner, err)
+		}
+	case v.Verdict == ownership.Serve:
+	case asked && r.Fenced && r.work.writes():
+		// This member was out of touch and has been succeeded. Whoever sent
+		// the operation may have sent it to the successor long ago, and gone
+		// on: to run it there now could undo what has followed.
+		return d.reply(), fmt.Errorf("%s: %w", r.work.name(), errOvertaken)
+	default:
+		return d.reply(), errNoOwner // given up while asking
+	}
+	if degraded {
+		rep, err := d.serveDegraded(ctx, r.part, r.work)
+		rep.Degraded = true
+		return rep, err
+	}
+	return d.serve(ctx, r.part, r.work, r.ack)
+}
+
+// serve does the work on this node's store and sees to its copies.
+func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) (reply, error) {
+	var at time.Time // reads take the store's own
+	nowhere := false
+	if w.writes() {
+		if err := d.admit(ctx, w); err != nil {
+			return reply{}, err
+		}
+		nowhere = d.nowhere(ctx, p, w)
+		// First the time, then the lease: if this process stands still behind
+		// the look at its lease, the write is as old as that, and gives way to
+		// all that a successor has acknowledged.
+		at = d.cfg.Clock.Now()
+		if planted.Is(planted.StampedLate) {
+			at = at.Add(time.Hour)
+		}
+	}
+	v := d.cfg.Owner.Decide(p)
+	if !v.Leased {
+		return d.reply(), errLeaseOver
+	}
+	blind := v.Unverified
+	r, err := w.run(ctx, d, at, sight{blind: blind, nowhere: nowhere})
+	if v := d.cfg.Owner.Decide(p); !v.Leased && !planted.Is(planted.LeaseSeenOnce) || !blind && v.Unverified {
+		return d.overtaken(p, w, r)
+	}
+	if blind {
+		return d.serveBlind(p, w, r, err)
+	}
+	r.Node, r.Ring, r.Degraded = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint(), d.cfg.Owner.Gate().Alone()
+	if err != nil {
+		return r, err
+	}
+	d.count.served.Add(1)
+	if r.Degraded {
+		d.count.degraded.Add(1)
+	}
+	if len(r.changed) == 0 {
+		return r, nil
+	}
+	return d.copyOut(ctx, p, w, r, ack)
+}
+
+// serveBlind answers for a partition whose copies are all on members that
+// cannot be reached: nobody knows what they hold, so a miss is no "not found".
+func (d *Dispatcher) serveBlind(p int, w work, r reply, err error) (reply, error) {
+	r.Node, r.Ring, r.Degraded = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint(), true
+	if len(r.changed) > 0 {
+		d.markAll(p, r)
+		r.Unconfirmed = true
+	}
+	if errors.Is(err, errBlind) {
+		d.count.blind.Add(1)
+		return r, fmt.Errorf("%s in partition %d: %w", w.name(), p, err)
+	}
+	if err != nil {
+		return r, err
+	}
+	d.count.served.Add(1)
+	d.count.degraded.Add(1)
+	return r, nil
+}
+
+// markAll says that the other copies of what has been changed are behind.
+func (d *Dispatcher) markAll(p int, r reply) {
+	holders := d.cfg.View().CopyHolders(p)
+	for _, key := range r.changed {
+		d.cfg.Replicator.Mark(holders, key)
+	}
+}
+
+// overtaken deals with work during which the lease ran out, as when the process
+// was stopped in the middle of it, or the partition changed hands: somebody
+// else may have served it by then, so the answer would be a guess. What was
+// written travels to the others, where merge decides, and the work is done
+// again under a lease if that ends the same.
+func (d *Dispatcher) overtaken(p int, w work, r reply) (reply, error) {
+	if len(r.changed) > 0 {
+		d.markAll(p, r)
+		if !w.repeatable() {
+			return d.reply(), fmt.Errorf("%s while the lease ran out: %w", w.name(), session.ErrUncertain)
+		}
+	}
+	return d.reply(), errLeaseOver
+}
+
+// serveDegraded does the work although no other node can be reached. Its copies
+// follow when one can be.
+func (d *Dispatcher) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
+	blind := d.cfg.Owner.Decide(p).Unverified
+	r, err := w.run(ctx, d, d.cfg.Clock.Now(), sight{blind: blind})
+	if blind {
+		return d.serveBlind(p, w, r, err)
+	}
+	r.Node, r.Ring = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint()
+	if err != nil {
+		return r, err
+	}
+	d.count.served.Add(1)
+	d.count.degraded.Add(1)
+	if len(r.changed) > 0 {
+		d.markAll(p, r)
+		r.Unconfirmed = len(d.cfg.View().CopyHolders(p)) > 0
+	}
+	return r, ctx.Err()
+}
+
+func (d *Dispatcher) ackOf(ack session.Ack) session.Ack {
+	if ack == session.AckDefault {
+		return d.cfg.Ack
+	}
+	return ack
+}
