@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -225,7 +226,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)
 
-	v := n.see(t, up("bob", 1))
+	v := n.see(t, membertest.Up("bob", 1))
 	key := "k"
 	p := ring.Partition(key)
 	_, err := n.store.Do(putOf(key))

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/header"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -130,8 +131,8 @@ func TestApplicationIsNotGivenWhatWaitedForAStandstill(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
 	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
-	v := n.see(t, up("b", 1))
-	key := keyIn(ownedBy(t, v, "b"))
+	v := n.see(t, membertest.Up("b", 1))
+	key := membertest.KeyIn(membertest.OwnedBy(t, v, "b"))
 	require.NoError(t, n.makePublic(""))
 	n.owner.OnTick(owner.GapLimit)
 	for method, want := range map[string]int{"PUT": http.StatusServiceUnavailable, "GET": http.StatusBadGateway} {

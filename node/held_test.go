@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -61,10 +62,10 @@ func TestOnePartitionThatIsHeldHoldsUpNoOther(t *testing.T) {
 	}
 	require.NotEmpty(t, moves)
 	held := moves[0]
-	put(t, ada, keyIn(held), "old")
+	put(t, ada, membertest.KeyIn(held), "old")
 	release := ada.hold(t, held)
 	// Copies that bob has to get, of the held partition and of others.
-	ada.replicator.Mark(ada.View().CopyHolders(held), keyIn(held))
+	ada.replicator.Mark(ada.View().CopyHolders(held), membertest.KeyIn(held))
 
 	cyd := begin(t, loopbackConfig("cyd", ada))
 	nodes := []*Node{ada, bob, cyd}
@@ -81,7 +82,7 @@ func TestOnePartitionThatIsHeldHoldsUpNoOther(t *testing.T) {
 	for _, n := range nodes {
 		for _, p := range keys {
 			if p != held {
-				put(t, n, keyIn(p), n.id.Name) // every copy confirms
+				put(t, n, membertest.KeyIn(p), n.id.Name) // every copy confirms
 			}
 		}
 		eventually(t, n.id.Name+"'s heartbeats are answered", n.owner.Leased)
@@ -90,7 +91,7 @@ func TestOnePartitionThatIsHeldHoldsUpNoOther(t *testing.T) {
 
 	release()
 	agree(t, nodes...)
-	resp, v := get(t, bob, keyIn(held))
+	resp, v := get(t, bob, membertest.KeyIn(held))
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 	require.Equal(t, "old", v)
 	require.Equal(t, "cyd", resp.Header.Get("Holdfast-Node"))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/router"
 )
 
@@ -18,11 +19,11 @@ func TestVisitorsAreNoMembers(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a")
 	require.NoError(t, n.makePublic(""))
-	n.see(t, up("b", 1))
+	n.see(t, membertest.Up("b", 1))
 	for i, secret := range [][]byte{nil, {}, []byte("a"), n.secrets.Cookies()[0][:16]} {
 		for _, to := range []string{"a", "a~", "a~" + strings.Repeat("0", 28), n.id.Name, ""} {
 			r := httptest.NewRequest("GET", "/v1/sessions/k", nil)
-			router.NewHopKey(secret, id("b", 1).String(), to).Prove(r, id("b", 1).String(), n.cfg.Now())
+			router.NewHopKey(secret, membertest.ID("b", 1).String(), to).Prove(r, membertest.ID("b", 1).String(), n.cfg.Now())
 			hop, err := n.endpoint.Router().Arrived(r)
 			require.NoError(t, err)
 			require.Nil(t, hop, "secret %d, as if to %q", i, to)

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -36,7 +36,7 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	t.Cleanup(cancel)
 	n, err := newNode(ctx, cfg)
 	require.NoError(t, err)
-	n.id = id(name, 1)
+	n.id = membertest.ID(name, 1)
 	copies := n.repairConfig()
 	copies.Counters = new(metric.Set) // those of the member that had another id are listed
 	n.repairer = repair.New(copies)
@@ -78,18 +78,10 @@ func (n *Node) publicHandler() http.Handler {
 	return n.endpoint.Handler(n.pin)
 }
 
-// id is the given boot of a member: a later one has the larger number.
-func id(name string, boot int) ID { return ID{Name: name, Boot: fmt.Sprintf("%012x%08x", boot, 7)} }
-
-// up is a ready node as another one sees it.
-func up(name string, boot int) *Member {
-	return &Member{ID: id(name, boot), Meta: Meta{Role: RoleNode, State: StateReady, HTTP: name + ":80", Peer: name + ":83"}, Gossip: "10.0.0.1:84", Up: true}
-}
-
 // see gives n the view that these members make with itself among them.
 func (n *Node) see(t testing.TB, members ...*Member) *View {
 	t.Helper()
-	self := up(n.id.Name, 1)
+	self := membertest.Up(n.id.Name, 1)
 	v, err := member.NewView(n.id, append([]*Member{self}, members...), n.cfg.ringParams(), n.View())
 	require.NoError(t, err)
 	n.members.SetView(v)
@@ -108,27 +100,6 @@ func (n *Node) serving(t testing.TB, p int, epoch uint64) {
 // stand makes partition p stand in a phase at n, by a claim in force.
 func (n *Node) stand(p int, ph ownership.Phase, holder ownership.Claim) {
 	n.owner.Look(func(core *ownership.Core, _ time.Duration) { core.Set(p, ph, holder, false) })
-}
-
-// ownedBy returns a partition that a view gives to a member.
-func ownedBy(t testing.TB, v *View, name string) int {
-	t.Helper()
-	for p := range ring.Partitions {
-		if v.Table.Owner(p) == name {
-			return p
-		}
-	}
-	t.Fatalf("%s owns nothing", name)
-	return -1
-}
-
-// keyIn is a key of partition p.
-func keyIn(p int) string {
-	for i := 0; ; i++ {
-		if key := fmt.Sprint("key-", i); ring.Partition(key) == p {
-			return key
-		}
-	}
 }
 
 // eventually polls until ok, and fails with what it last said.

@@ -6,14 +6,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
 func TestCopyHoldersAreTheOtherHoldersBoots(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a")
-	v := n.see(t, up("b", 3), up("c", 2))
-	boots := map[string]string{"b": id("b", 3).String(), "c": id("c", 2).String()}
+	v := n.see(t, membertest.Up("b", 3), membertest.Up("c", 2))
+	boots := map[string]string{"b": membertest.ID("b", 3).String(), "c": membertest.ID("c", 2).String()}
 	for p := range ring.Partitions {
 		var want []string
 		for _, name := range v.Table.Holders(p) {
@@ -31,12 +32,12 @@ func TestCopyHoldersAreTheOtherHoldersBoots(t *testing.T) {
 func TestRestartKeepsTheTableAndMovesTheCopies(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a")
-	old := n.see(t, up("b", 1))
-	before := up("b", 1)
+	old := n.see(t, membertest.Up("b", 1))
+	before := membertest.Up("b", 1)
 	before.Up = false
-	v := n.see(t, before, up("b", 2))
+	v := n.see(t, before, membertest.Up("b", 2))
 	require.Same(t, old.Table, v.Table)
-	require.Equal(t, []string{id("b", 2).String()}, v.CopyHolders(0))
+	require.Equal(t, []string{membertest.ID("b", 2).String()}, v.CopyHolders(0))
 	require.NotSame(t, v.Table, n.see(t).Table)
 }
 
@@ -45,7 +46,7 @@ func TestRestartKeepsTheTableAndMovesTheCopies(t *testing.T) {
 func TestAddressesOfMembersAreNotTrusted(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a", func(c *Config) { c.Trust = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} })
-	b := up("b", 1)
+	b := membertest.Up("b", 1)
 	b.Gossip, b.HTTP = "127.0.0.1:84", "10.9.9.1:80"
 	n.see(t, b)
 	require.NoError(t, n.makePublic(""))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -57,10 +58,10 @@ func start(t *testing.T, app func(*node.Sessions) http.Handler) *cluster {
 	require.Eventually(t, func() bool {
 		serving := 0
 		for _, m := range c.nodes {
-			if len(m.View().Nodes()) != 3 || m.Inspect().Cold() > 0 {
+			if len(m.View().Nodes()) != 3 || inspect.Of(m.Node).Cold() > 0 {
 				return false
 			}
-			for _, here := range m.Inspect().Serving() {
+			for _, here := range inspect.Of(m.Node).Serving() {
 				if here {
 					serving++
 				}

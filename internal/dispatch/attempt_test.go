@@ -15,8 +15,8 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
-	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -49,7 +49,7 @@ func TestForwardedWritesMustArriveSoon(t *testing.T) {
 func TestApplicationWaitsForTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := serving(t)
-		n.link(meshtest.Up("b", 1))
+		n.link(membertest.Up("b", 1))
 		key := "k"
 		p := ring.Partition(key)
 		n.serving(p, 1)
@@ -68,7 +68,7 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 		}()
 		synctest.Wait()
 		require.False(t, answered.Load(), "the others are being asked")
-		n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: meshtest.ID("b", 1)})
+		n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: membertest.ID("b", 1)})
 		time.Sleep(owner.AskTimeout)
 		synctest.Wait()
 		require.True(t, answered.Load())
@@ -93,11 +93,11 @@ func TestOwnerSucceededWhileItAsks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := serving(t)
-				n.link(meshtest.Up("b", 1))
+				n.link(membertest.Up("b", 1))
 				p := ring.Partition("k")
 				n.serving(p, 1)
 				n.cfg.Owner.OnTick(owner.GapLimit)
-				time.AfterFunc(recheck, func() { n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: meshtest.ID("b", 1)}) })
+				time.AfterFunc(recheck, func() { n.stand(p, ownership.Away, ownership.Claim{Epoch: 2, By: membertest.ID("b", 1)}) })
 				_, err := n.serveLeased(t.Context(), &request{work: c.work, part: p, Attempt: c.a.Named(n.cfg.Clock.Now(), serveTimeout)})
 				require.ErrorIs(t, err, c.want)
 			})
@@ -111,11 +111,11 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
 	n := begin(t, "a", func(c *Config) { c.Clock = clock.New(func() time.Time { return now }) })
-	v := n.see(t, meshtest.Up("b", 1))
-	n.link(meshtest.Up("b", 1))
-	p := ownedBy(t, v, "b")
-	key := keyIn(p)
-	n.stand(p, ownership.Away, ownership.Claim{Epoch: 5, By: meshtest.ID("b", 1)})
+	v := n.see(t, membertest.Up("b", 1))
+	n.link(membertest.Up("b", 1))
+	p := membertest.OwnedBy(t, v, "b")
+	key := membertest.KeyIn(p)
+	n.stand(p, ownership.Away, ownership.Claim{Epoch: 5, By: membertest.ID("b", 1)})
 	try := func(a attempt.Attempt) error {
 		_, err := n.try(t.Context(), &request{work: opWork{putOf(key)}, part: p, Attempt: a})
 		return err

@@ -13,8 +13,8 @@ import (
 	"github.com/seed-95a32959/holdfast/command"
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/clock"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
-	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -128,7 +128,7 @@ func FuzzDecodeReply(f *testing.F) {
 func TestForwardWithoutLink(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a")
-	l := n.link(meshtest.Up("b", 1))
+	l := n.link(membertest.Up("b", 1))
 	_, err := n.forward(t.Context(), ownership.Decision{Verdict: ownership.Forward, Owner: l.ID()}, &request{work: opWork{&session.Op{Kind: session.Rotate, Key: "k"}}})
 	require.ErrorIs(t, err, errNotSent)
 	require.True(t, again(err))

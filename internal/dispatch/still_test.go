@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -38,7 +38,7 @@ func (quiet) Event(string, string) {}
 
 func begin(t testing.TB, name string, change ...func(*Config)) *still {
 	t.Helper()
-	n := &still{members: meshtest.NewMembers(t, meshtest.ID(name, 1), meshtest.Params)}
+	n := &still{members: meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params)}
 	cfg := Config{
 		Self: n.members.Self, View: n.members.View, Events: quiet{}, Ack: session.AckAsync, Alone: true,
 		Clock: clock.New(time.Now), Pulse: new(wait.Pulse), Counters: new(metric.Set),
@@ -95,27 +95,6 @@ func (n *still) serving(p int, epoch uint64) {
 // leaseUntil makes n's lease end at a time since its start.
 func (n *still) leaseUntil(at time.Duration) {
 	n.cfg.Owner.Look(func(core *ownership.Core, _ time.Duration) { core.SetLease(at) })
-}
-
-// ownedBy returns a partition that a view gives to a member.
-func ownedBy(t testing.TB, v *member.View, name string) int {
-	t.Helper()
-	for p := range ring.Partitions {
-		if v.Table.Owner(p) == name {
-			return p
-		}
-	}
-	t.Fatalf("%s owns nothing", name)
-	return -1
-}
-
-// keyIn is a key of partition p.
-func keyIn(p int) string {
-	for i := 0; ; i++ {
-		if key := fmt.Sprint("key-", i); ring.Partition(key) == p {
-			return key
-		}
-	}
 }
 
 func putOf(key string) *session.Op {

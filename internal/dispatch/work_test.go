@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/command"
-	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -20,7 +20,7 @@ import (
 // never answers.
 func serving(t *testing.T) *still {
 	n := begin(t, "a", func(c *Config) { c.RefuseRevive = time.Minute })
-	n.see(t, meshtest.Up("b", 1))
+	n.see(t, membertest.Up("b", 1))
 	n.leaseUntil(math.MaxInt64)
 	for p := range ring.Partitions {
 		n.serving(p, 1)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 )
 
 func TestAdmission(t *testing.T) {
@@ -41,14 +42,14 @@ func TestAdmission(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, err := New(config("z"), member.Meta{})
 			require.NoError(t, err)
-			who := id("a", 1)
+			who := membertest.ID("a", 1)
 			m.gossip = &gossip{heard: map[string]heard{who.String(): c.h}}
 			if c.gone {
 				m.gone[who] = "it refused"
 			}
 			require.Equal(t, c.why, m.Admits(who, c.h.Meta.Role, at(c.from)))
 			require.Equal(t, c.why != member.OtherAddress, m.KnowsAddress(at(c.from)))
-			require.Equal(t, member.Stranger, m.Admits(id("a", 2), c.h.Meta.Role, at(c.from)))
+			require.Equal(t, member.Stranger, m.Admits(membertest.ID("a", 2), c.h.Meta.Role, at(c.from)))
 		})
 	}
 }

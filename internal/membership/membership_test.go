@@ -15,20 +15,16 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
-// id is the given boot of a member: a later one has the larger number.
-func id(name string, boot int) member.ID {
-	return member.ID{Name: name, Boot: fmt.Sprintf("%012x%08x", boot, 7)}
-}
-
 // config is that of a member which gossips on a network of its own.
 func config(name string) Config {
 	return Config{
-		Self: id(name, 1), Params: ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}, Cluster: "holdfast", Address: "127.0.0.1:1",
+		Self: membertest.ID(name, 1), Params: ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}, Cluster: "holdfast", Address: "127.0.0.1:1",
 		Transport: func(string) (memberlist.Transport, error) {
 			var network memberlist.MockNetwork
 			return network.NewTransport("alone"), nil
@@ -73,10 +69,10 @@ func TestNewestBootThatIsNotGoneTakesPart(t *testing.T) {
 					continue
 				}
 				f := fact{rapid.Bool().Draw(t, "alive"), rapid.Bool().Draw(t, "left"), rapid.Bool().Draw(t, "gone")}
-				facts[id(name, boot)] = f
-				n.hear(id(name, boot), f.alive, f.left)
+				facts[membertest.ID(name, boot)] = f
+				n.hear(membertest.ID(name, boot), f.alive, f.left)
 				if f.gone {
-					n.gone[id(name, boot)] = "refused"
+					n.gone[membertest.ID(name, boot)] = "refused"
 				}
 				if name != "a" && f.alive && !f.gone {
 					want[name] = boot
@@ -90,7 +86,7 @@ func TestNewestBootThatIsNotGoneTakesPart(t *testing.T) {
 				require.Nil(t, v.Named(name))
 				continue
 			}
-			require.Equal(t, id(name, want[name]), v.Named(name).ID)
+			require.Equal(t, membertest.ID(name, want[name]), v.Named(name).ID)
 		}
 		for id, f := range facts {
 			m := v.Member(id)
@@ -111,7 +107,7 @@ func boot(id member.ID) (n int) {
 func TestNewerStateCounts(t *testing.T) {
 	t.Parallel()
 	n := gossiping(t, config("a"))
-	b := id("b", 1)
+	b := membertest.ID("b", 1)
 	n.hear(b, true, false)
 	see := func() member.State {
 		n.Update()
@@ -138,7 +134,7 @@ func TestSnapshotOrderDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	n := gossiping(t, config("a"))
 	for i := range 20 {
-		n.hear(id(fmt.Sprint("m", i%7), rand.IntN(9)+1), i%3 != 0, false)
+		n.hear(membertest.ID(fmt.Sprint("m", i%7), rand.IntN(9)+1), i%3 != 0, false)
 	}
 	first, err := member.NewView(n.cfg.Self, n.collect(), n.cfg.Params, nil)
 	require.NoError(t, err)

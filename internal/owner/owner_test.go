@@ -12,6 +12,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -52,7 +53,7 @@ func (copies) Recheck() {}
 
 func begin(t *testing.T, name string, change ...func(*Config)) *still {
 	t.Helper()
-	s := &still{members: meshtest.NewMembers(t, meshtest.ID(name, 1), meshtest.Params), id: meshtest.ID(name, 1), equal: make(map[int][]string)}
+	s := &still{members: meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params), id: membertest.ID(name, 1), equal: make(map[int][]string)}
 	var err error
 	s.store, err = session.NewStore(session.Config{Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }})
 	require.NoError(t, err)
@@ -123,7 +124,7 @@ func ask(t testing.TB, n *still, from member.ID, epoch uint64, parts ...int) []o
 // answered here, for nothing is applied any more.
 func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
 	t.Parallel()
-	n, b := begin(t, "a"), meshtest.Up("b", 1)
+	n, b := begin(t, "a"), membertest.Up("b", 1)
 	n.see(t, b)
 	n.link(b)
 	key := "k"
@@ -147,7 +148,7 @@ func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
 // holds. That one is shut all the same, so the operation is the last that runs.
 func TestClaimIsAnsweredAllButWhatAnOperationHolds(t *testing.T) {
 	t.Parallel()
-	n, b := begin(t, "a"), meshtest.Up("b", 1)
+	n, b := begin(t, "a"), membertest.Up("b", 1)
 	n.see(t, b)
 	parts := []int{3, 4, 5}
 	for _, p := range parts {
@@ -183,7 +184,7 @@ func TestAskRefusesOrServesDegraded(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []ownership.Mode{ownership.Available, ownership.Majority} {
 		n := begin(t, "a", func(c *Config) { c.Mode = mode })
-		n.see(t, meshtest.Up("b", 1), meshtest.Up("c", 1))
+		n.see(t, membertest.Up("b", 1), membertest.Up("c", 1))
 		degraded, err := n.Ask(t.Context())
 		require.EqualValues(t, 1, n.unleased.Load())
 		if mode == ownership.Available {
@@ -202,7 +203,7 @@ func TestAskRefusesOrServesDegraded(t *testing.T) {
 func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a")
-	b, c := meshtest.Up("b", 1), meshtest.Up("c", 1)
+	b, c := membertest.Up("b", 1), membertest.Up("c", 1)
 	n.see(t, b, c)
 	n.stand(7, ownership.Away, 4, b.ID)
 	section := n.section()
@@ -226,8 +227,8 @@ func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
 
 	// b, which knows of no claim, hears of all of them, and has a lease.
 	other := begin(t, "b")
-	other.see(t, meshtest.Up("a", 1))
-	other.link(meshtest.Up("a", 1))
+	other.see(t, membertest.Up("a", 1))
+	other.link(membertest.Up("a", 1))
 	other.pass(time.Minute)
 	theirs := other.section()
 	answer, err := section.Asked(b.ID, theirs.Ask(n.id))

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -37,7 +38,7 @@ func TestClaimUnderWayYieldsToANewerOne(t *testing.T) {
 	t.Parallel()
 	n, b := still("a"), id("b", 1)
 	v := n.see(up("b", 1))
-	p := ownedBy(t, v, "a")
+	p := membertest.OwnedBy(t, v, "a")
 	r := n.begin(t, p)
 	require.Equal(t, Accepted, n.ask(t, b, r.Epoch+1, v.Table.Fingerprint(), p).Status)
 	require.Equal(t, Away, n.gate.Phase(p))
@@ -117,7 +118,7 @@ func TestClaimThatDoesNotAskTheLastClaimantIsEarly(t *testing.T) {
 func TestWhoHasAgreedToAClaimDoesNotClaimWithoutAsking(t *testing.T) {
 	t.Parallel()
 	n := still("a")
-	p := ownedBy(t, n.see(refused("b", 1)), "a")
+	p := membertest.OwnedBy(t, n.see(refused("b", 1)), "a")
 	starting := id("b", 2) // gossip has not told of it yet
 	require.False(t, n.view.HasEnded(starting))
 	require.True(t, n.view.HasEnded(id("b", 1)))
@@ -203,7 +204,7 @@ func TestWhatIsClaimedFromAnOwner(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := still("a")
-			p := ownedBy(t, n.see(up("b", 1)), "a")
+			p := membertest.OwnedBy(t, n.see(up("b", 1)), "a")
 			members := []*member.Member{c.sees}
 			if c.sees == nil {
 				members = nil
@@ -241,7 +242,7 @@ func TestRoundClaimsWhatTheRingGives(t *testing.T) {
 
 	v := n.see(up("b", 1), up("c", 1))
 	n.heardOf(41)
-	served := ownedBy(t, v, "a")
+	served := membertest.OwnedBy(t, v, "a")
 	n.serving(served, 7)
 	var want []int
 	for p := range ring.Partitions {
@@ -283,7 +284,7 @@ func TestAllVotersAreAskedHoweverManyTheyAre(t *testing.T) {
 		m.State = member.StateJoining
 		members = append(members, m)
 	}
-	r := n.begin(t, ownedBy(t, n.see(members...), "a"))
+	r := n.begin(t, membertest.OwnedBy(t, n.see(members...), "a"))
 	require.Len(t, r.Asked, len(members))
 	decoded, err := DecodeRequest(r.Encode())
 	require.NoError(t, err)
@@ -304,7 +305,7 @@ func TestOwnClaimUnderWayRefusesOlderOnes(t *testing.T) {
 	t.Parallel()
 	n := still("a")
 	view := n.see(up("b", 1))
-	p := ownedBy(t, view, "a")
+	p := membertest.OwnedBy(t, view, "a")
 	n.maxEpoch = 4
 	r := n.begin(t, p)
 
@@ -347,7 +348,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := still("a")
-			p := ownedBy(t, n.see(up("b", 1), up("c", 1)), "a")
+			p := membertest.OwnedBy(t, n.see(up("b", 1), up("c", 1)), "a")
 			n.maxEpoch = 4
 			r := n.begin(t, p)
 			require.Equal(t, []member.ID{b, c}, r.Asked)
@@ -391,7 +392,7 @@ func TestSettleLeavesWhatWasYieldedMeanwhile(t *testing.T) {
 	t.Parallel()
 	n := still("a")
 	view := n.see(up("b", 1))
-	p := ownedBy(t, view, "a")
+	p := membertest.OwnedBy(t, view, "a")
 	n.maxEpoch = 4
 	r := n.begin(t, p)
 	require.Equal(t, Accepted, n.ask(t, id("b", 1), 6, view.Table.Fingerprint(), p).Status)
@@ -406,7 +407,7 @@ func TestSettleLeavesWhatANewerRoundHasWon(t *testing.T) {
 	t.Parallel()
 	n, b := still("a"), id("b", 1)
 	view := n.see(up("b", 1))
-	p := ownedBy(t, view, "a")
+	p := membertest.OwnedBy(t, view, "a")
 	older := n.begin(t, p)
 	require.Equal(t, Accepted, n.ask(t, b, older.Epoch+1, view.Table.Fingerprint(), p).Status)
 	newer := n.begin(t, p)
@@ -420,7 +421,7 @@ func TestSettleLeavesWhatANewerRoundHasWon(t *testing.T) {
 func TestSettleGivesUpWhatWasClaimedAbove(t *testing.T) {
 	t.Parallel()
 	n, b := still("a"), id("b", 1)
-	p := ownedBy(t, n.see(up("b", 1)), "a")
+	p := membertest.OwnedBy(t, n.see(up("b", 1)), "a")
 	r := n.begin(t, p)
 	n.do(n.Ponged(n.now, n.now, b, "", only(p, Claim{r.Epoch + 1, b}), true))
 	require.Equal(t, Claiming, n.gate.Phase(p))
@@ -434,7 +435,7 @@ func TestSettleGivesUpWhatWasClaimedAbove(t *testing.T) {
 func TestLateClaimIsGivenUp(t *testing.T) {
 	t.Parallel()
 	n := still("a")
-	p := ownedBy(t, n.see(up("b", 1)), "a")
+	p := membertest.OwnedBy(t, n.see(up("b", 1)), "a")
 	r := n.begin(t, p)
 	n.pass(settleTime + 1)
 	require.Equal(t, Todo{Later: true}, n.settle(r, []Answer{{Status: Accepted}}))
@@ -498,7 +499,7 @@ func TestClaimThatWasOvertakenWhileItWaitedIsStale(t *testing.T) {
 	n, b, c := still("a"), id("b", 1), id("c", 1)
 	v := n.see(up("b", 1), up("c", 1))
 	fp := v.Table.Fingerprint()
-	p := ownedBy(t, v, "a")
+	p := membertest.OwnedBy(t, v, "a")
 	n.serving(p, 4)
 	j, _ := n.judge(t, b, Request{5, fp, []member.ID{n.self, c}, []int{p}})
 	require.True(t, j.SetSums(n.sumsOf(j.Unsummed())))
@@ -524,7 +525,7 @@ func TestClaimDuringADropIsToldThatTheCopyMoved(t *testing.T) {
 	t.Parallel()
 	n := still("a")
 	view := n.see(up("b", 1))
-	p := ownedBy(t, view, "a")
+	p := membertest.OwnedBy(t, view, "a")
 	require.True(t, n.BeginDrop(p))
 	require.Equal(t, Moved, n.ask(t, id("b", 1), 5, view.Table.Fingerprint(), p).Status)
 	require.False(t, n.BeginDrop(p), "nor is it dropped twice at a time")

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -234,18 +235,6 @@ func (n *tried) pinged(who member.ID) (lease bool) {
 	return lease
 }
 
-// ownedBy returns a partition that a view gives to a member.
-func ownedBy(t testing.TB, v *member.View, name string) int {
-	t.Helper()
-	for p := range ring.Partitions {
-		if v.Table.Owner(p) == name {
-			return p
-		}
-	}
-	t.Fatalf("%s owns nothing", name)
-	return -1
-}
-
 // Who may be running is a peer: one that gossip has given up, too, as it may be
 // frozen and come back, and what it has answered still counts.
 func TestPeersAreThoseThatMayBeRunning(t *testing.T) {
@@ -325,7 +314,7 @@ func TestVoters(t *testing.T) {
 func TestCopyIsDroppedOnlyWhereItIsNotServed(t *testing.T) {
 	t.Parallel()
 	n := still("a")
-	p := ownedBy(t, n.see(), "a")
+	p := membertest.OwnedBy(t, n.see(), "a")
 	for _, phase := range []Phase{Claiming, Fetching, Warm} {
 		n.setPhase(p, phase)
 		require.False(t, n.BeginDrop(p), "it is %s here again", phase)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -71,7 +72,7 @@ func TestDecide(t *testing.T) {
 			n := still("a")
 			p := 0
 			if s.sees != nil {
-				p = ownedBy(t, n.glance(s.sees...), s.byRing)
+				p = membertest.OwnedBy(t, n.glance(s.sees...), s.byRing)
 			}
 			n.setHolder(p, s.holder)
 			if s.promised != (Claim{}) {
@@ -97,14 +98,14 @@ func TestCounts(t *testing.T) {
 	}
 	require.Equal(t, [2]int{}, count(), "the ring gives nothing")
 	v := n.see(up("b", 1))
-	mine, other := 0, ownedBy(t, v, "b")
+	mine, other := 0, membertest.OwnedBy(t, v, "b")
 	for p := range ring.Partitions {
 		if v.Table.Owner(p) == "a" {
 			mine++
 		}
 	}
 	require.Equal(t, [2]int{0, mine}, count())
-	p := ownedBy(t, v, "a")
+	p := membertest.OwnedBy(t, v, "a")
 	n.begin(t, p)
 	require.Equal(t, [2]int{0, mine}, count(), "asked for, and not yet had")
 	n.serving(p, 4)

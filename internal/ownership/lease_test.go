@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 )
 
 // leased says whether n may serve at this moment without asking.
@@ -322,7 +323,7 @@ func TestNoLeaseForOneWhoseSuccessorThisMemberWouldBe(t *testing.T) {
 	t.Parallel()
 	n, b := still("a"), id("b", 1)
 	v := n.see(up("b", 1))
-	p := ownedBy(t, v, "a")
+	p := membertest.OwnedBy(t, v, "a")
 	n.setHolder(p, Claim{4, b})
 	n.answered(b, 0, v.Table.Fingerprint())
 	n.begin(t, p)
@@ -330,7 +331,7 @@ func TestNoLeaseForOneWhoseSuccessorThisMemberWouldBe(t *testing.T) {
 	require.False(t, lease)
 	require.Equal(t, Todo{}, todo, "there is no other member to ask")
 	n.pass(PromiseTime - 1)
-	require.Equal(t, Accepted, n.ask(t, id("c", 1), 9, "other", ownedBy(t, v, "b")+1).Status)
+	require.Equal(t, Accepted, n.ask(t, id("c", 1), 9, "other", membertest.OwnedBy(t, v, "b")+1).Status)
 	require.False(t, n.pinged(b))
 	n.pass(1)
 	require.True(t, n.pinged(b), "this one has lapsed, and the other is not about what b serves")

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -178,7 +179,7 @@ func TestFarEpochsDoNotCount(t *testing.T) {
 			return todo
 		},
 		"in a refusal": func(t *testing.T, n *tried) Todo {
-			p := ownedBy(t, n.view, "a")
+			p := membertest.OwnedBy(t, n.view, "a")
 			require.NotEqual(t, 3, p)
 			todo := n.settle(n.begin(t, p), []Answer{{Status: Early, Epoch: far.Epoch, Claimant: far.By.String()}})
 			require.Equal(t, Claim{}, n.parts[p].holder)

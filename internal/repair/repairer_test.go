@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -29,7 +29,7 @@ type still struct {
 
 func begin(t *testing.T, name string, memory int64) *still {
 	t.Helper()
-	s := &still{members: meshtest.NewMembers(t, meshtest.ID(name, 1), meshtest.Params)}
+	s := &still{members: meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params)}
 	store, err := session.NewStore(session.Config{
 		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }, MemoryLimit: memory,
 	})
@@ -66,40 +66,19 @@ func (s *still) openAll() {
 	}
 }
 
-// ownedBy returns a partition that a view gives to a member.
-func ownedBy(t testing.TB, v *member.View, name string) int {
-	t.Helper()
-	for p := range ring.Partitions {
-		if v.Table.Owner(p) == name {
-			return p
-		}
-	}
-	t.Fatalf("%s owns nothing", name)
-	return -1
-}
-
 func putOf(key string) *session.Op {
 	return &session.Op{Kind: session.Put, Key: key, Fields: []session.Field{{Name: "f", Value: "1"}}}
-}
-
-// keyIn is a key of partition p.
-func keyIn(p int) string {
-	for i := 0; ; i++ {
-		if key := fmt.Sprint("key-", i); ring.Partition(key) == p {
-			return key
-		}
-	}
 }
 
 // A copy that should be elsewhere is dropped only after all that should have
 // it have confirmed it.
 func TestHandOverKeepsWhatNobodyHasConfirmed(t *testing.T) {
 	t.Parallel()
-	n, b := begin(t, "a", 0), meshtest.Up("b", 1)
+	n, b := begin(t, "a", 0), membertest.Up("b", 1)
 	n.members.Ring.Copies = 1
 	v := n.see(t, b)
-	p := ownedBy(t, v, "b")
-	key := keyIn(p)
+	p := membertest.OwnedBy(t, v, "b")
+	key := membertest.KeyIn(p)
 	n.cfg.Store.Open(p)
 	_, err := n.cfg.Store.Do(putOf(key))
 	require.NoError(t, err)
@@ -112,10 +91,10 @@ func TestHandOverKeepsWhatNobodyHasConfirmed(t *testing.T) {
 func TestHandOverHasNothingToDoWithWhatBelongsHere(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a", 0)
-	v := n.see(t, meshtest.Up("b", 1)) // with two copies both hold everything
-	p := ownedBy(t, v, "b")
+	v := n.see(t, membertest.Up("b", 1)) // with two copies both hold everything
+	p := membertest.OwnedBy(t, v, "b")
 	n.cfg.Store.Open(p)
-	_, err := n.cfg.Store.Do(putOf(keyIn(p)))
+	_, err := n.cfg.Store.Do(putOf(membertest.KeyIn(p)))
 	require.NoError(t, err)
 	require.Empty(t, n.held(v))
 	require.NoError(t, n.handOver(t.Context()))
@@ -125,9 +104,9 @@ func TestHandOverHasNothingToDoWithWhatBelongsHere(t *testing.T) {
 // The account of who has a copy ends with whatever may have made it wrong.
 func TestAccountOfCopiesStartsAnew(t *testing.T) {
 	t.Parallel()
-	n, b, c := begin(t, "a", 0), meshtest.Up("b", 1), meshtest.Up("c", 1)
+	n, b, c := begin(t, "a", 0), membertest.Up("b", 1), membertest.Up("c", 1)
 	v := n.see(t, b)
-	p := ownedBy(t, v, "a")
+	p := membertest.OwnedBy(t, v, "a")
 	account := func() bool { return n.IsSynced(b.String(), p) }
 
 	n.SetSynced(b.String(), p)

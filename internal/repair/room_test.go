@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -15,9 +15,9 @@ import (
 // and do again when it has, or is not one of the holders any more.
 func TestAFullHolder(t *testing.T) {
 	t.Parallel()
-	n, b := begin(t, "a", 0), meshtest.Up("b", 1)
+	n, b := begin(t, "a", 0), membertest.Up("b", 1)
 	n.openAll()
-	v := n.see(t, b, meshtest.Up("c", 1))
+	v := n.see(t, b, membertest.Up("c", 1))
 	key := func(with bool) string {
 		for i := range 1000 {
 			k := string(rune('a'+i%26)) + string(rune('a'+i/26))
@@ -53,7 +53,7 @@ func TestAFullHolder(t *testing.T) {
 	_, err := n.cfg.Store.Do(&session.Op{Kind: session.Delete, Key: mine})
 	require.NoError(t, err)
 	require.ErrorIs(t, put(mine), session.ErrFull)
-	n.see(t, meshtest.Up("c", 1))
+	n.see(t, membertest.Up("c", 1))
 	require.NoError(t, put(mine))
 }
 

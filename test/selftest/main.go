@@ -35,6 +35,7 @@ import (
 var packages = []string{
 	"./test/simulation",
 	"./internal/ownership",
+	"./internal/dispatch",
 	"./internal/owner",
 	"./internal/repair",
 	"./internal/member",

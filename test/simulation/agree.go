@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -65,10 +66,10 @@ func (c *Cluster) Settled() error {
 				return fmt.Errorf("%s knows boot %s of %s, running is %s", n.ID().Name, is.Boot, name, c.id(name).Boot)
 			}
 		}
-		if cold := n.Inspect().Cold(); cold > 0 {
+		if cold := inspect.Of(n).Cold(); cold > 0 {
 			return fmt.Errorf("%d partitions are cold at %s", cold, n.ID().Name)
 		}
-		if below := n.Inspect().BelowTarget(); below > 0 {
+		if below := inspect.Of(n).Repairer.BelowTarget(); below > 0 {
 			return fmt.Errorf("%d keys of %s have too few copies", below, n.ID().Name)
 		}
 	}
@@ -100,7 +101,7 @@ func (c *Cluster) oneServes(nodes []*node.Node) error {
 	}
 	table := nodes[0].View().Table
 	for _, n := range nodes {
-		for p, serves := range n.Inspect().Serving() {
+		for p, serves := range inspect.Of(n).Serving() {
 			if owner := table.Owner(p); serves != (owner == n.ID().Name) {
 				return fmt.Errorf("partition %d: that %s serves it is %v, the owner is %s", p, n.ID().Name, serves, owner)
 			}
@@ -115,7 +116,7 @@ func (c *Cluster) sameDigests() error {
 		return nil
 	}
 	for _, n := range nodes {
-		if dirty := n.Inspect().Dirty(); dirty > 0 {
+		if dirty := inspect.Of(n).Dirty(); dirty > 0 {
 			return fmt.Errorf("%d keys of %s are on their way", dirty, n.ID().Name)
 		}
 	}
@@ -124,13 +125,13 @@ func (c *Cluster) sameDigests() error {
 		holders := table.Holders(p)
 		var first *node.Node
 		for _, n := range nodes {
-			digest := n.Inspect().Digest(p)
+			digest := inspect.Of(n).Store.Digest(p)
 			switch holds := slices.Contains(holders, n.ID().Name); {
 			case !holds && digest != 0:
 				return fmt.Errorf("partition %d: %s holds something and is not one of %v", p, n.ID().Name, holders)
 			case holds && first == nil:
 				first = n
-			case holds && digest != first.Inspect().Digest(p):
+			case holds && digest != inspect.Of(first).Store.Digest(p):
 				return fmt.Errorf("partition %d: the copies of %s and %s differ", p, first.ID().Name, n.ID().Name)
 			}
 		}
@@ -152,7 +153,7 @@ func (c *Cluster) sameRecords() error {
 				continue
 			}
 			held := make(map[string][]byte)
-			for _, rec := range n.Inspect().Records(p) {
+			for _, rec := range inspect.Of(n).Store.Records(p) {
 				held[rec.Key()] = rec.Append(nil)
 			}
 			if first == nil {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 )
 
@@ -236,7 +237,7 @@ func (h *Host) Kill() {
 func (h *Host) noteStop(what string, n *node.Node) {
 	f := Fault{What: what, Host: h.Name}
 	if n != nil {
-		f.Lag = n.Inspect().Lag()
+		f.Lag = inspect.Of(n).Lag()
 		f.More = fmt.Sprintf("lag %v", f.Lag)
 	}
 	h.cluster.history.addFault(f)

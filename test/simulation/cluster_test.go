@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 )
 
 func TestStart(t *testing.T) {
@@ -32,13 +34,13 @@ func TestClientsAreToldOfTheLiving(t *testing.T) {
 				hosts := c.Running()
 				first, _ := hosts[0].Node()
 				began := c.Elapsed()
-				require.Len(t, first.Inspect().Told(t.Context()), 3)
+				require.Len(t, inspect.Of(first).Told(t.Context()), 3)
 				require.Less(t, c.Elapsed()-began, 100*time.Millisecond)
 
 				ended, _ := hosts[2].Node()
 				end(hosts[2])
 				require.Len(t, first.View().Table.Members(), 3, "it has noticed already, which this test is not about")
-				require.NotContains(t, first.Inspect().Told(t.Context()), ended.ID().Name)
+				require.NotContains(t, inspect.Of(first).Told(t.Context()), ended.ID().Name)
 				hosts[2].Resume()
 			})
 		})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -83,7 +84,7 @@ func TestCutLink(t *testing.T) {
 			}
 		}
 		n, _ := c.Hosts[0].Node()
-		if n.Inspect().Counters()["relayed"] == 0 {
+		if inspect.Of(n).Counters()["relayed"] == 0 {
 			c.history.Break("cut link: nothing went through the third node")
 		}
 		must(c, c.rejoin())

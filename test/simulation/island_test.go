@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -42,7 +43,7 @@ func elsewhere(n *node.Node, keys []string, hosts ...*Host) []string {
 // awaitAll waits until n, on its own, serves everything, warm or not.
 func awaitAll(n *node.Node) {
 	for {
-		serving := n.Inspect().Serving()
+		serving := inspect.Of(n).Serving()
 		if !slices.Contains(serving[:], false) {
 			return
 		}
@@ -116,7 +117,7 @@ func TestIslandLosesItsSecond(t *testing.T) {
 		foreign := elsewhere(n, keys, c.Hosts[:2]...)
 		c.Cut(c.Hosts[:2], c.Hosts[2:])
 		time.Sleep(6 * time.Second)
-		serving := n.Inspect().Serving()
+		serving := inspect.Of(n).Serving()
 		foreign = slices.DeleteFunc(foreign, func(key string) bool { return !serving[ring.Partition(key)] })
 		c.Hosts[1].Pause()
 		for range 20 {
@@ -170,10 +171,10 @@ func TestIslandWhileFetching(t *testing.T) {
 		n, _ := c.Hosts[3].Node()
 		var owned []string
 		for ; len(owned) == 0; time.Sleep(time.Millisecond) {
-			serving := n.Inspect().Serving()
+			serving := inspect.Of(n).Serving()
 			owned = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !serving[ring.Partition(key)] })
 		}
-		require.NotZero(t, n.Inspect().Cold())
+		require.NotZero(t, inspect.Of(n).Cold())
 		c.Cut(c.Hosts[:3], c.Hosts[3:])
 		awaitAll(n)
 		require.Zero(t, missing(t, n, owned), "sessions with live copies were answered as missing")

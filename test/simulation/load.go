@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -336,7 +337,7 @@ func (c *Cluster) copied(owner string, rec *session.Record) bool {
 			return true
 		}
 		for _, n := range nodes {
-			if held := n.Inspect().Peek(rec.Key()); held != nil && session.Merge(held, rec) == held {
+			if held := inspect.Of(n).Store.Peek(rec.Key()); held != nil && session.Merge(held, rec) == held {
 				return true
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -32,7 +33,7 @@ func TestLogoutAskedAgain(t *testing.T) {
 				do(session.Op{Kind: session.Put, Key: key, Fields: fields(1)})
 				c.shape(func(p *Path) { p.Delay = 300 * time.Millisecond })
 				require.False(t, do(op), "no copy can have come by then")
-				tombstone := n.Inspect().Peek(key)
+				tombstone := inspect.Of(n).Store.Peek(key)
 				require.True(t, tombstone.Dead())
 				if do(op) {
 					require.True(t, c.copied(n.ID().Name, tombstone), "broken: the logout was confirmed, and no copy has it")
@@ -56,7 +57,7 @@ func TestRotationEndsTheOldID(t *testing.T) {
 		_, err = n.Sessions().Do(t.Context(), &session.Op{Kind: session.Rotate, Key: was, NewKey: is}, session.AckAsync)
 		require.NoError(t, err)
 		for _, key := range []string{was, is} {
-			rec := n.Inspect().Peek(key)
+			rec := inspect.Of(n).Store.Peek(key)
 			require.Equal(t, key == was, rec.Dead())
 			require.True(t, c.copied(n.ID().Name, rec), "no copy knows of the change of %s", key)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -28,7 +29,7 @@ func TestAClusterStaysBelowItsMemory(t *testing.T) {
 			t.Helper()
 			for _, h := range c.Running() {
 				n, _ := h.Node()
-				require.LessOrEqual(t, n.Inspect().Stats().Bytes, int64(limit*23/20), h.Name)
+				require.LessOrEqual(t, inspect.Of(n).Store.Stats().Bytes, int64(limit*23/20), h.Name)
 			}
 		}
 		put := func(i, size int) error {
@@ -72,7 +73,7 @@ func TestAClusterStaysBelowItsMemory(t *testing.T) {
 		require.NoError(t, c.AwaitSettled(agreeWithin))
 		for _, h := range c.Hosts {
 			n, _ := h.Node()
-			require.Zero(t, n.Inspect().Stats().Sessions, h.Name)
+			require.Zero(t, inspect.Of(n).Store.Stats().Sessions, h.Name)
 		}
 		for _, i := range live[:100] {
 			n, _ := c.Hosts[0].Node()
@@ -107,10 +108,10 @@ func TestTombstonesBeyondTheirRoom(t *testing.T) {
 		mended := func() (count int64) {
 			for _, h := range c.Hosts {
 				n, _ := h.Node()
-				s := n.Inspect().Stats()
+				s := inspect.Of(n).Store.Stats()
 				require.LessOrEqual(t, s.Bytes, int64(limit*23/20))
 				require.Positive(t, s.Compacted)
-				count += n.Inspect().Counters()["repair_mended"]
+				count += inspect.Of(n).Counters()["repair_mended"]
 			}
 			return count
 		}

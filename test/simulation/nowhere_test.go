@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -19,7 +20,7 @@ func (c *Cluster) tombstones() (count int) {
 	for _, h := range c.Running() {
 		if n, _ := h.Node(); n != nil {
 			for p := range ring.Partitions {
-				for _, rec := range n.Inspect().Records(p) {
+				for _, rec := range inspect.Of(n).Store.Records(p) {
 					if rec.Dead() {
 						count++
 					}
@@ -93,12 +94,13 @@ func TestLogoutOfWhatAnotherMemberHas(t *testing.T) {
 				if slices.Contains(holders, h.Name) {
 					continue
 				}
-				require.NoError(t, other.Inspect().Merge(sessionOf(t, key)))
+				_, err := inspect.Of(other).Store.Merge(sessionOf(t, key))
+				require.NoError(t, err)
 			}
-			require.Nil(t, owner.Inspect().Peek(key))
+			require.Nil(t, inspect.Of(owner).Store.Peek(key))
 			require.NotNil(t, logOut(t, owner, key).Record)
 			time.Sleep(10 * time.Second) // for the hand-over
-			require.True(t, owner.Inspect().Peek(key).Dead())
+			require.True(t, inspect.Of(owner).Store.Peek(key).Dead())
 			_, err := owner.Sessions().Get(t.Context(), key)
 			require.ErrorIs(t, err, session.ErrDeleted)
 		})
@@ -119,7 +121,7 @@ func TestLogoutOfWhatAnotherMemberHas(t *testing.T) {
 				require.NoError(t, err)
 				require.True(t, rep.Degraded)
 				time.Sleep(cut)
-				require.Nil(t, here.Inspect().Peek(key))
+				require.Nil(t, inspect.Of(here).Store.Peek(key))
 				require.True(t, logOut(t, here, key).Record.Dead(), "it may be over there")
 				require.NoError(t, c.rejoin())
 				for _, n := range []*node.Node{here, there} {

@@ -3,6 +3,7 @@ package simulation
 import (
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -49,7 +50,7 @@ func (c *Cluster) countOwners() {
 		if n == nil {
 			continue
 		}
-		serving := n.Inspect().Serving()
+		serving := inspect.Of(n).Serving()
 		if p.Paused() || p.Context().Err() != nil {
 			continue // meanwhile
 		}

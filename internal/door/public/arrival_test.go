@@ -11,6 +11,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -36,14 +37,14 @@ func TestMarksOfRequests(t *testing.T) {
 	sender.cfg.Now = func() time.Time { return now }
 	sender.cfg.Ahead = func(to member.ID) time.Duration { return map[string]time.Duration{"a": time.Minute}[to.Name] }
 	sender.cfg.Owners.Decide = func(int) ownership.Decision {
-		return ownership.Decision{Verdict: ownership.Forward, Owner: id("a", 1), Epoch: 4}
+		return ownership.Decision{Verdict: ownership.Forward, Owner: membertest.ID("a", 1), Epoch: 4}
 	}
 	var asked []any
 	n.cfg.InForce = func(p int, epoch uint64) bool { asked = append(asked, p, epoch); return epoch < 6 }
 	r, e := sender.endpoint(t), n.endpoint(t)
 	hop := &router.Hop{From: sender.cfg.Self.String()}
 
-	mark := r.mark("k", router.Target{Name: "a", Boot: id("a", 1).Boot})
+	mark := r.mark("k", router.Target{Name: "a", Boot: membertest.ID("a", 1).Boot})
 	got, err := e.received(marked(mark, "1f/0"), hop)
 	require.NoError(t, err)
 	sent := now.Add(time.Minute)
@@ -56,7 +57,7 @@ func TestMarksOfRequests(t *testing.T) {
 	require.NoError(t, err, "a router of an earlier version")
 	require.Zero(t, got.ID)
 
-	elsewhere := r.mark("k", router.Target{Name: "a", Boot: id("a", 2).Boot})
+	elsewhere := r.mark("k", router.Target{Name: "a", Boot: membertest.ID("a", 2).Boot})
 	_, err = e.received(marked(elsewhere, "1f/0"), hop)
 	require.NoError(t, err)
 	require.Equal(t, uint64(0), asked[len(asked)-1], "a member that has no claim")
@@ -78,7 +79,7 @@ func TestMarksThatForbidToRun(t *testing.T) {
 		}
 		return nil
 	}
-	e, hop := n.endpoint(t), &router.Hop{From: id("r", 1).String()}
+	e, hop := n.endpoint(t), &router.Hop{From: membertest.ID("r", 1).String()}
 	for _, c := range []struct {
 		mark, name string
 		want       error

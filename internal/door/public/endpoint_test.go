@@ -15,6 +15,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
@@ -39,7 +40,7 @@ func TestRequestsThatMembersPassOn(t *testing.T) {
 		r := marked(mark, "1f/1")
 		r.Header.Set(header.Failover, "bob/1")
 		if proven {
-			r = f.proven(r, id("gate", 1))
+			r = f.proven(r, membertest.ID("gate", 1))
 		}
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
@@ -76,10 +77,10 @@ func TestOwnersByClaimAndByRing(t *testing.T) {
 	byRing, next := view.Table.Owner(p), view.Table.FirstSuccessor(p)
 	want := router.Route{Fingerprint: view.Table.Fingerprint(), Owner: Target(view.Named(byRing)), Successor: Target(view.Named(next))}
 	require.Equal(t, want, owners.Route("k"))
-	decision = ownership.Decision{Verdict: ownership.Forward, Owner: id(next, 1)}
+	decision = ownership.Decision{Verdict: ownership.Forward, Owner: membertest.ID(next, 1)}
 	want.Owner = want.Successor
 	require.Equal(t, want, owners.Route("k"), "it has not given the partition up yet")
-	decision.Owner = id("gone", 1)
+	decision.Owner = membertest.ID("gone", 1)
 	require.Zero(t, owners.Route("k").Owner)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/router"
 )
 
@@ -100,12 +101,12 @@ func TestProofsAreDatedByTheReceiversClock(t *testing.T) {
 	t.Parallel()
 	view, now := viewOf(t, up("a"), up("b")), time.UnixMilli(1e12)
 	h := NewHops(HopsConfig{
-		Self: id("a", 1), Secrets: NewSecrets(older, nil, nil), View: func() *member.View { return view }, Now: func() time.Time { return now },
+		Self: membertest.ID("a", 1), Secrets: NewSecrets(older, nil, nil), View: func() *member.View { return view }, Now: func() time.Time { return now },
 		Ahead: func(to member.ID) time.Duration { return map[string]time.Duration{"b": time.Hour}[to.Name] },
 	})
-	_, _, at := h.To(router.Target{Name: "b", Boot: id("b", 1).Boot})
+	_, _, at := h.To(router.Target{Name: "b", Boot: membertest.ID("b", 1).Boot})
 	require.Equal(t, now.Add(time.Hour), at)
-	_, at = h.From(id("b", 1).String())
+	_, at = h.From(membertest.ID("b", 1).String())
 	require.Equal(t, now, at)
 }
 
@@ -113,10 +114,10 @@ func TestProofsAreDatedByTheReceiversClock(t *testing.T) {
 func TestKeysOfHopsAreBounded(t *testing.T) {
 	t.Parallel()
 	var view *member.View
-	h := hopsOf(id("a", 1), NewSecrets(nil, nil, nil), &view)
+	h := hopsOf(membertest.ID("a", 1), NewSecrets(nil, nil, nil), &view)
 	for i := range 1000 {
 		b := up("b")
-		b.ID = id("b", i)
+		b.ID = membertest.ID("b", i)
 		view = viewOf(t, up("a"), b)
 		target := router.Target{Name: "b", Boot: b.Boot}
 		_, first, _ := h.To(target)

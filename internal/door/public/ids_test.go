@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -59,7 +60,7 @@ func TestNewIDIsOwnedHere(t *testing.T) {
 	decide := func(p int) ownership.Decision {
 		switch {
 		case view.Table.Owner(p) != "a":
-			return ownership.Decision{Verdict: ownership.Forward, Owner: id(view.Table.Owner(p), 1)}
+			return ownership.Decision{Verdict: ownership.Forward, Owner: membertest.ID(view.Table.Owner(p), 1)}
 		default:
 			return ownership.Decision{Verdict: ownership.Serve, Unverified: !ours(p)}
 		}

@@ -2,7 +2,6 @@ package public
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -24,15 +24,10 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// id is the given boot of a member: a later one has the larger number.
-func id(name string, boot int) member.ID {
-	return member.ID{Name: name, Boot: fmt.Sprintf("%012x%08x", boot, 7)}
-}
-
 // up is the first boot of a ready node.
 func up(name string) *member.Member {
 	return &member.Member{
-		ID: id(name, 1), Up: true,
+		ID: membertest.ID(name, 1), Up: true,
 		Meta: member.Meta{Role: member.RoleNode, State: member.StateReady, HTTP: name + ":80"},
 	}
 }
@@ -70,15 +65,15 @@ func newFake(t *testing.T, name string) *fake {
 	secrets := NewSecrets(older, nil, nil)
 	ahead := func(member.ID) time.Duration { return 0 }
 	f.cfg = Config{
-		Self: id(name, 1), Role: member.RoleNode, MaxSession: 1 << 20,
+		Self: membertest.ID(name, 1), Role: member.RoleNode, MaxSession: 1 << 20,
 		Owners: Owners{View: view, Decide: func(int) ownership.Decision {
-			return ownership.Decision{Verdict: ownership.Serve, Owner: id(name, 1), Leased: true}
+			return ownership.Decision{Verdict: ownership.Serve, Owner: membertest.ID(name, 1), Leased: true}
 		}},
 		InForce: func(int, uint64) bool { return true }, TooLate: func(attempt.Attempt) error { return nil },
 		Do: f.do, AwaitGone: func(_ context.Context, id member.ID) { f.gone = append(f.gone, id) },
 		Suspect:  func(id member.ID) { f.suspected = append(f.suspected, id) },
 		Finder:   &router.Finder{UserHeader: "X-User-ID", Cookie: "holdfast", Secrets: secrets.Cookies(), Trust: Trusted([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})},
-		Hops:     NewHops(HopsConfig{Self: id(name, 1), Secrets: secrets, View: view, Now: time.Now, Ahead: ahead}),
+		Hops:     NewHops(HopsConfig{Self: membertest.ID(name, 1), Secrets: secrets, View: view, Now: time.Now, Ahead: ahead}),
 		Dial:     func(context.Context, string) (net.Conn, error) { return nil, net.ErrClosed },
 		AppRoute: func(string) router.Route { return router.Route{} },
 		Guard:    hostcheck.New("http-host"), Gate: admit.New(100, 50, func(netip.Addr, bool) {}),

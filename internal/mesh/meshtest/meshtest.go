@@ -1,11 +1,10 @@
-// Package meshtest has what tests of the packages above a mesh need: members that
-// the test makes up, and a mesh that connects to nobody.
+// Package meshtest has what tests of the packages above a mesh need: a view of
+// members that the test makes up, and a mesh that connects to nobody.
 package meshtest
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -17,25 +16,13 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
 )
-
-// ID is the given boot of a member: a later one has the larger number.
-func ID(name string, boot int) member.ID {
-	return member.ID{Name: name, Boot: fmt.Sprintf("%012x%08x", boot, 7)}
-}
-
-// Up is a ready node as another one sees it.
-func Up(name string, boot int) *member.Member {
-	return &member.Member{
-		ID: ID(name, boot), Meta: member.Meta{Role: member.RoleNode, State: member.StateReady, HTTP: name + ":80", Peer: name + ":83"},
-		Gossip: "10.0.0.1:84", Up: true,
-	}
-}
 
 // Params are those of the rings of these tests.
 var Params = ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}
@@ -60,7 +47,7 @@ func NewMembers(t testing.TB, self member.ID, params ring.Params) *Members {
 // See makes these members, and self, the view.
 func (m *Members) See(t testing.TB, members ...*member.Member) *member.View {
 	t.Helper()
-	view, err := member.NewView(m.Self, append([]*member.Member{Up(m.Self.Name, 1)}, members...), m.Ring, m.view.Load())
+	view, err := member.NewView(m.Self, append([]*member.Member{membertest.Up(m.Self.Name, 1)}, members...), m.Ring, m.view.Load())
 	require.NoError(t, err)
 	m.view.Store(view)
 	return view

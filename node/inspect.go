@@ -1,0 +1,21 @@
+package node
+
+import (
+	"context"
+
+	"github.com/seed-95a32959/holdfast/internal/inspect"
+)
+
+func init() {
+	inspect.Of = func(node any) inspect.Node {
+		n := node.(*Node)
+		return inspect.Node{
+			Store: n.store, Owner: n.owner, Replicator: n.replicator, Repairer: n.repairer,
+			Counters: func() map[string]int64 { return n.operator.Stats().Counters },
+			Told: func(ctx context.Context) []string {
+				n.cluster.Confirm(ctx)
+				return n.cluster.Topology().Table.Members()
+			},
+		}
+	}
+}
