@@ -189,6 +189,8 @@ func TestHeartbeatsTellOfSubscribers(t *testing.T) {
 	t.Parallel()
 	s := begin(t)
 	b, c := meshtest.ID("b", 1), meshtest.ID("c", 1)
+	s.mesh.AddIdle(b, "b:83")
+	s.mesh.AddIdle(c, "c:83")
 	require.Equal(t, mesh.SectionPubsub, s.section.Type)
 	require.Equal(t, []byte{0}, s.section.Ask(b))
 	require.False(t, s.Wanted())
@@ -222,7 +224,7 @@ func TestHeartbeatsTellOfSubscribers(t *testing.T) {
 	require.False(t, s.Wanted())
 }
 
-// A member to which there is no link takes no part any more.
+// A member to which there is no link any more is told nothing.
 func TestSetViewForgetsThoseWithoutALink(t *testing.T) {
 	t.Parallel()
 	s := begin(t)
@@ -231,17 +233,19 @@ func TestSetViewForgetsThoseWithoutALink(t *testing.T) {
 	s.mesh.AddIdle(meshtest.ID("c", 2), c.Peer) // another boot of c
 	s.members.See(t, b, c)
 	s.hear(t, "b", []byte{1})
-	s.hear(t, "c", []byte{1})
+	s.at[c.ID] = struct{}{} // there was a link to it when it said so
 	s.SetView()
 	require.True(t, s.Has(b.ID))
 	require.False(t, s.Has(c.ID))
 	require.True(t, s.Wanted())
 
 	s.hear(t, "b", []byte{0})
-	s.hear(t, "c", []byte{1})
-	require.True(t, s.Wanted())
+	s.at[c.ID] = struct{}{}
+	s.interested.Store(true)
 	s.SetView()
 	require.False(t, s.Wanted(), "it was the last")
+	s.hear(t, "c", []byte{1})
+	require.False(t, s.Wanted(), "its last heartbeat came late")
 }
 
 // Events wait in a queue that has an end, and what it has no room for is counted.
@@ -457,8 +461,8 @@ func TestRunTellsEvents(t *testing.T) {
 	})
 }
 
-// A member that is taken off the view is forgotten, and what it says on a
-// connection that is open yet changes nothing for those that stay.
+// A member that is taken off the view is forgotten, whatever it goes on to say on
+// a connection that is still open.
 func TestSubscribersOfAMemberThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hosts := together(t, 2)
@@ -468,6 +472,9 @@ func TestSubscribersOfAMemberThatLeaves(t *testing.T) {
 		require.True(t, a.Wanted())
 		a.see(t, hosts[:1])
 		require.False(t, a.Has(b.members.Self))
+		require.False(t, a.Wanted())
+		b.Announce(t.Context())
+		time.Sleep(time.Second) // heartbeats go on
 		require.False(t, a.Wanted())
 		require.Zero(t, a.Publish(t.Context(), Message{"news", "hello"}))
 		require.Empty(t, b.handler.taken())
