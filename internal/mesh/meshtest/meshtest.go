@@ -1,5 +1,6 @@
 // Package meshtest has what tests of the packages above a mesh need: a view of
-// members that the test makes up, and a mesh that connects to nobody.
+// members that the test makes up, a mesh that connects to nobody, and meshes that are joined
+// by pipes, which a bubble of testing/synctest may have.
 package meshtest
 
 import (
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,14 +70,83 @@ func Idle(t testing.TB, members *Members, clk clock.Clock, sections func(m *mesh
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
+	return mesh.New(ctx, config(members, clk, sections))
+}
+
+func config(members *Members, clk clock.Clock, sections func(m *mesh.Mesh) []mesh.Section) mesh.Config {
 	counters := new(metric.Set)
-	return mesh.New(ctx, mesh.Config{
+	return mesh.Config{
 		Self:    peer.Identity{Cluster: "test", Name: members.Self.Name, Boot: members.Self.Boot, Role: string(member.RoleNode), Wire: member.Wire, OldestWire: member.WireOldest},
 		Dial:    func(context.Context, string) (net.Conn, error) { return nil, errors.New("nobody is connected to") },
 		Members: members, Sections: sections, Clock: clk, Log: slog.New(slog.DiscardHandler), Pulse: new(wait.Pulse),
 		Go: func(f func()) { go f() }, Counters: counters, NodeCounters: counters,
-	})
+	}
 }
+
+// Network joins the meshes of one test by pipes. Its zero value is empty.
+type Network struct {
+	mu    sync.Mutex               // guards ports
+	ports map[string]chan net.Conn // by the peer addresses of their members
+}
+
+// port returns the peer port at an address, which need not be open yet.
+func (n *Network) port(address string) chan net.Conn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ports == nil {
+		n.ports = make(map[string]chan net.Conn)
+	}
+	if n.ports[address] == nil {
+		n.ports[address] = make(chan net.Conn)
+	}
+	return n.ports[address]
+}
+
+func (n *Network) dial(ctx context.Context, address string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case n.port(address) <- there:
+		return here, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Live returns a mesh of these members that takes connections as [membertest.Up] tells of
+// it, and makes them when it is told by Sync. What others ask goes to handler.
+// It ends with the test.
+func (n *Network) Live(t testing.TB, members *Members, clk clock.Clock, sections func(m *mesh.Mesh) []mesh.Section, handler peer.Handler) *mesh.Mesh {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	cfg := config(members, clk, sections)
+	cfg.Dial, cfg.Handler, cfg.Go = n.dial, handler, func(f func()) { group.Go(f) }
+	m := mesh.New(ctx, cfg)
+	group.Go(func() { m.Accept(ctx, &port{n.port(membertest.Up(members.Self.Name, 1).Peer), ctx}) })
+	t.Cleanup(func() {
+		cancel()
+		group.Wait()
+	})
+	return m
+}
+
+// port implements net.Listener. It closes with its context.
+type port struct {
+	conns <-chan net.Conn
+	ctx   context.Context
+}
+
+func (p *port) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *port) Close() error   { return nil }
+func (p *port) Addr() net.Addr { return nil }
 
 // Eventually polls until ok, and fails with what it last said.
 func Eventually(t testing.TB, what string, ok func() bool) {
