@@ -14,7 +14,7 @@
 //     reads the session, which is a look into a map of this process.
 //  4. Changes stay with the request until its answer begins. Then, before the
 //     first byte of the answer leaves, the fields that have changed, and only
-//     those, are written in one patch: whoever has the answer finds its
+//     those, are written in one patch: a client that has the answer finds its
 //     changes, and requests in parallel that change other fields lose nothing.
 //  5. If they cannot be written the client is told 503 in place of the
 //     handler's answer.

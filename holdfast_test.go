@@ -556,7 +556,7 @@ func TestEarlyHints(t *testing.T) {
 }
 
 // TestLogoutOfAnIDMadeForTheRequest: a visitor who logs out without a session
-// leaves no tombstone; whoever has written one, or may have, does.
+// leaves no tombstone; a visitor who has written one, or may have, does.
 func TestLogoutOfAnIDMadeForTheRequest(t *testing.T) {
 	destroy := func(made bool, before func(s *holdfast.Session)) (tombstones int) {
 		m := newMemory(t)

@@ -11,12 +11,13 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// Save writes what has changed. It is done by itself before the answer begins;
-// a handler calls it that must know first (was the code really taken back?), or
-// that goes on after its answer has begun, as over a WebSocket.
+// Save writes what has changed. This happens by itself before the answer
+// begins. A handler calls Save if it must know first (was the code really taken
+// back?), or if it goes on after its answer has begun, as over a WebSocket.
 //
-// What is saved for a client whose session was logged out begins a new one, of
-// a new id that the client gets: see [Session.Renew] for when that can be.
+// What is saved for a client whose session was logged out begins a new session,
+// under a new id that the client gets: see [Session.Renew] for when that can
+// be.
 func (s *Session) Save() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,8 +50,8 @@ func (s *Session) saveLocked() error {
 	ctx := context.WithoutCancel(s.ctx)
 	reply, err := s.binder.Sessions.Do(ctx, &op, s.ack)
 	if op.Kind == session.Put && errors.Is(err, session.ErrPrecondition) {
-		// A request of the same user has created it since. Both have their
-		// fields in it.
+		// Another request of the same user has created it since. The fields of
+		// both are in it.
 		op.Kind, op.Create, op.Fields = session.Patch, false, s.changes
 		reply, err = s.binder.Sessions.Do(ctx, &op, s.ack)
 	}
@@ -67,10 +68,10 @@ func (s *Session) saveLocked() error {
 }
 
 // renewWornLocked gives the client a new id in place of one whose session was
-// ended. The old one must not begin another session: who has kept it, in a
-// browser that was not closed or in a log, would be in that too. A request that
-// writes nothing keeps its cookie: it may just have been sent beside the one
-// that has replaced it.
+// ended. The old one must not begin another session: a stranger who has kept
+// it, from a browser that was not closed or from a log, would be in that
+// session too. A request that writes nothing keeps its cookie: it may have been
+// sent in parallel with the request that has replaced it.
 func (s *Session) renewWornLocked() error {
 	if s.answered {
 		s.endLocked()
@@ -115,7 +116,7 @@ func (s *Session) endLocked() {
 
 // Renew moves the session to a new id, in one step with all it holds, and gives
 // the client the new one. Call it when the user logs in or gains rights: an id
-// that somebody planted or saw before is worth nothing afterwards. The user
+// that an attacker planted or saw before is worth nothing afterwards. The user
 // stays on this node. A request that runs in parallel and has read the session
 // under its old id ends with [ErrEnded]. Like Destroy it sets a header of the
 // answer, so it belongs to the handler's own goroutine.
@@ -152,9 +153,9 @@ func (s *Session) Renew() error {
 }
 
 // Destroy logs the session out at once: when it has returned nil no node serves
-// the session again, with the reservation of node.Sessions.Delete. What the
-// request has changed is dropped. The client gets a new id; what is set from
-// here on begins a new session under it.
+// the session again, except as node.Sessions.Delete says. What the request has
+// changed is dropped. The client gets a new id; what is set from here on begins
+// a new session under it.
 func (s *Session) Destroy() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -48,7 +48,7 @@ type Counters struct {
 // context. fixed says that the id is not the client's to change, for it comes
 // from a trusted header.
 //
-// If app panics nothing is written: what it has done is half a change.
+// If app panics nothing is written: half a change is worse than none.
 func (b *Binder) Serve(w http.ResponseWriter, r *http.Request, app http.Handler, id string, fixed bool) {
 	s := &Session{binder: b, ctx: r.Context(), header: w.Header(), id: id, fixed: fixed, made: b.Made != nil && b.Made(r)}
 	defer s.finish()
@@ -102,8 +102,8 @@ func (s *Session) finish() {
 	s.over = true
 }
 
-// answer is the ResponseWriter of the application. Before anything of the
-// answer leaves it has the session saved. Like any ResponseWriter it is for one
+// answer is the ResponseWriter of the application. It has the session saved
+// before the answer's first byte leaves. Like any ResponseWriter it is for one
 // goroutine at a time.
 type answer struct {
 	http.ResponseWriter

@@ -39,7 +39,7 @@ type Session struct {
 	fixed  bool            // the id is not the client's to change
 
 	// mu guards all below. It is held while the session is read or written:
-	// whoever waits for it is of this request, and needs just that.
+	// only goroutines of this request wait for it, and they need just that.
 	mu       sync.Mutex
 	id       string
 	read     bool            // rec says what there is
@@ -69,7 +69,7 @@ func FromContext(ctx context.Context) *Session {
 }
 
 // ID returns the session's id, which is also what the user is pinned by. It is
-// as good as a password, and does not belong into logs or pages.
+// as good as a password, and does not belong in logs or pages.
 func (s *Session) ID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,8 +78,8 @@ func (s *Session) ID() string {
 
 // Get returns a field of the session, and whether it has one of that name.
 // Bytes that are not JSON, as the Redis protocol may have written them, are
-// read as a string. An error says that the session could not be read or that
-// the field is no T.
+// read as a string. An error says that the session could not be read, or that
+// the field holds no T.
 func Get[T any](s *Session, name string) (value T, ok bool, err error) {
 	text, ok, err := s.lookUp(name)
 	if err != nil || !ok {
@@ -177,7 +177,7 @@ func (s *Session) change(f session.Field) error {
 }
 
 // Lifetime sets the idle time after which the session ends, and its longest
-// life from its creation on. 0 leaves one as it is, below 0 takes it off.
+// life from its creation on. 0 leaves it as it is, below 0 takes it off.
 func (s *Session) Lifetime(idle, maxAge time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,8 +228,8 @@ func (s *Session) readLocked() error {
 		s.endLocked()
 	case gone(err):
 		// What is set from here on begins a new session: this request has
-		// nothing of the one before. After a logout it takes a new id, unless a
-		// trusted header names the user.
+		// nothing of the session before. After a logout it takes a new id,
+		// unless a trusted header names the user.
 		s.worn = !s.fixed && errors.Is(err, session.ErrDeleted)
 	case err != nil:
 		return fmt.Errorf("read session: %w", err)

@@ -10,7 +10,7 @@ import (
 
 // Batch is what travels to the owner: one command, some that are independent,
 // or those of one transaction with its watches. All its keys are in one
-// partition. The slices may lie in a connection's buffer: whoever keeps
+// partition. The slices may lie in a connection's buffer: code that keeps
 // anything of a Batch copies it.
 type Batch struct {
 	Commands [][][]byte // each with its name first
@@ -68,7 +68,7 @@ func (b *Batch) MayWait() bool {
 // where other writes wait or are refused.
 func (b *Batch) Deletes() bool {
 	for i := range b.Commands {
-		if s := b.spec(i); s == nil || !s.Flags.Has(Write|again|blind) || s.Flags.Has(DenyOOM) {
+		if s := b.spec(i); s == nil || !s.Flags.Has(Write|idempotent|overwrites) || s.Flags.Has(DenyOOM) {
 			return false
 		}
 	}
@@ -89,7 +89,7 @@ func (b *Batch) NeedsMemory() bool {
 func (b *Batch) Buries(f func(key string)) {
 	for i, args := range b.Commands {
 		s := b.spec(i)
-		if s == nil || !s.Flags.Has(Write|blind) || s.Flags.Has(DenyOOM) {
+		if s == nil || !s.Flags.Has(Write|overwrites) || s.Flags.Has(DenyOOM) {
 			continue
 		}
 		keys, _ := s.Keys(args)

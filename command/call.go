@@ -15,7 +15,7 @@ import (
 
 // Env is what a batch's run depends on beside the store.
 type Env struct {
-	// Context ends when nobody waits for the answers any more, or nobody may:
+	// Context ends when the client waits for the answers no more, or may not:
 	// commands that have not begun by then are refused, and one that reads or
 	// writes many fields ends at the next. Nil never ends.
 	Context context.Context
@@ -26,9 +26,9 @@ type Env struct {
 	// deleted less than so many ms ago, except those that create on purpose
 	// (NX). 0 refuses none.
 	RefuseRevive int64
-	// Blind says that copies are out of reach that may know more: a batch that
-	// would have to answer that a key is not there fails with
-	// [session.ErrNotFound], and nothing is changed.
+	// Blind makes the run unverified: copies are out of reach that may know
+	// more. A batch that would have to answer that a key is not there fails
+	// with [session.ErrNotFound], and nothing is changed.
 	Blind bool
 	// Nowhere says that no other member has anything of the keys that the batch
 	// deletes (Buries) and that are not in the store: nothing is left of them.
@@ -47,7 +47,7 @@ type Outcome struct {
 	Work    int  // what it took, in units of [session.Tx.Spend], about 10 ns
 	Deleted bool // there are tombstones among the changed
 	// Exact says that a write was made only because there was nothing before
-	// (NX). It decides who holds a lock, so it should not be lost.
+	// (NX). It decides which client holds a lock, so it should not be lost.
 	Exact bool
 }
 
@@ -153,8 +153,8 @@ const (
 
 // Run runs the batch on partition p of store and appends the answers to dst.
 // One command runs at one moment, and so do all those of an EXEC. An error is
-// session.ErrNotServed, or, of a blind run, session.ErrNotFound; nothing was
-// changed then.
+// session.ErrNotServed, or, of an unverified run, session.ErrNotFound; nothing
+// was changed then.
 func (b *Batch) Run(store *session.Store, p int, env Env, dst []byte) (Outcome, error) {
 	c := calls.Get().(*call)
 	defer c.release()
@@ -297,7 +297,7 @@ func (c *call) exec() error {
 	return nil
 }
 
-// over reports whether nobody waits for the answers any more.
+// over reports whether the client waits for the answers no more.
 func (c *call) over() bool { return c.env.Context.Err() != nil }
 
 // stops is over for the loops of a command over its arguments, of which i is
@@ -365,7 +365,7 @@ func textOf(err error) string {
 func (c *call) misses() (missing bool) {
 	for i, args := range c.batch.Commands {
 		s := c.batch.spec(i)
-		if s == nil || s.Flags.Has(blind) && s.repeatable(args) {
+		if s == nil || s.Flags.Has(overwrites) && s.repeatable(args) {
 			continue
 		}
 		keys, _ := s.Keys(args)

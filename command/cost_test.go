@@ -66,7 +66,7 @@ func each(head string, of func(i int) string) func(n int) []string {
 
 func one(line string) func(int) []string { return func(int) []string { return []string{line} } }
 
-// costs has at least one form of each command: the one that names the most, or
+// costs has at least one form of each command: the form that names the most, or
 // that looks at the most.
 var costs = map[string]func(n int) []string{
 	"get":      one("GET " + costText),
@@ -193,7 +193,7 @@ func costNames() []string {
 	return names
 }
 
-// TestEveryCommandHasACost: whoever adds a command says what it costs.
+// TestEveryCommandHasACost: a command is added together with what it costs.
 func TestEveryCommandHasACost(t *testing.T) {
 	for name := range specs {
 		_, swept := sweeps(0, 1)[name]

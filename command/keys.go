@@ -17,7 +17,7 @@ func (c *call) del() error {
 	return c.num(n)
 }
 
-// leave is the last step of a RENAME to another partition. Who listens must not
+// leave is the last step of a RENAME to another partition. Subscribers must not
 // take it for the end of a session.
 func (c *call) leave() error {
 	was := c.Delete(c.key())

@@ -17,12 +17,12 @@ const (
 	DenyOOM // may need memory
 	Fast
 
-	// again: run twice it leaves what it leaves when run once, so it can be
-	// sent again when no answer came. Its answer may differ then in what it
+	// idempotent: run twice it leaves what it leaves when run once, so it can
+	// be sent again when no answer came. Its answer may differ then in what it
 	// counts (DEL: 0 instead of 1).
-	again
-	// blind: it does not look at what it writes over.
-	blind
+	idempotent
+	// overwrites: it does not look at what it writes over.
+	overwrites
 	// waits: it may delete, or decide who was first, and so wait for a copy.
 	waits
 	// timed: it deletes where its second argument is a time that has passed.
@@ -122,7 +122,7 @@ func (s *Spec) repeatable(args [][]byte) bool {
 	if !s.Flags.Has(Write) {
 		return true
 	}
-	if !s.Flags.Has(again) {
+	if !s.Flags.Has(idempotent) {
 		return false
 	}
 	return !s.conditional(args)

@@ -77,7 +77,7 @@ func (n *Node) meshConfig() mesh.Config {
 	cfg := &n.cfg
 	return mesh.Config{
 		Self: peer.Identity{
-			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, Params: cfg.ringParams().String(),
+			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, OldestWire: member.WireOldest, Params: cfg.ringParams().String(),
 		},
 		Dial: n.dialPeer, Limits: frameLimits, Members: n.members, Handler: inbound{n}, Sections: n.sections,
 		Connected: func(id ID) {

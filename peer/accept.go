@@ -32,13 +32,13 @@ type Request struct {
 }
 
 // Context ends with the link. A server whose window is full does not read, and
-// so learns of its client's end with the next answer.
+// so learns of its client's end only with the next answer.
 func (r *Request) Context() context.Context { return r.server.ctx }
 
-// Awaited is a context that ends when nobody waits for the answer any more:
-// when the caller has left, the request is answered, or the link ends. It is
-// for what takes a while; asked for on the reading goroutine, it is certain to
-// hear of the caller.
+// Awaited is a context that ends when the answer is not waited for any more:
+// the caller has left, the request is answered, or the link has ended. It is
+// for requests that take a while. A handler that asks for it on the reading
+// goroutine is certain to hear of the caller's leaving.
 func (r *Request) Awaited() context.Context {
 	ctx, cancel := context.WithCancel(r.server.ctx)
 	r.awaited = true
@@ -50,7 +50,7 @@ func (r *Request) Awaited() context.Context {
 
 // Reply answers the request. The payload is copied before Reply returns. A
 // reply over its type's limit becomes a failure. It waits while the link's
-// write queue is full; the peer drains that, or the link ends after
+// write queue is full: the peer drains that, or the link ends after
 // Config.WriteTimeout. After the link's end it does nothing. Exactly one of
 // Reply and Fail must be called, once; the second one panics.
 func (r *Request) Reply(payload []byte) {
@@ -72,7 +72,7 @@ func (r *Request) answer(typ byte, payload []byte) {
 	if r.awaited {
 		r.server.cancel(r.seq)
 	}
-	// Fails only when the link has ended, and nobody is left to be told.
+	// Fails only when the link has ended, and then no caller waits.
 	_ = r.server.out.put(r.server.ctx, typ, r.seq, payload)
 	r.server.window.leave(r.size)
 	r.server.cfg.Budget.give(r.server.cfg.Budget.share(r.size))
@@ -136,12 +136,12 @@ func Accept(ctx context.Context, conn net.Conn, cfg Config, h Handler) error {
 }
 
 // serve gives the requests to h until the link ends, and returns why. What it
-// has read but not yet given to h by then is not served, for nobody can be
+// has read but not yet given to h by then is not served, for it could not be
 // answered.
 func (s *server) serve(h Handler) error {
 	for s.ctx.Err() == nil {
-		// What has come together is answered together, before this waits for
-		// more.
+		// Requests that came together are answered together, before this waits
+		// for more.
 		if !s.in.ready() {
 			if err := s.out.uncork(); err != nil {
 				return err
@@ -274,8 +274,8 @@ func (w *window) leave(size int) {
 	if waits {
 		select {
 		case w.room <- struct{}{}:
-		// A wake is there already, of a time when the reading goroutine found
-		// room without it.
+		// A wake is there already, left from a time when the reading goroutine
+		// found room without it.
 		default:
 		}
 	}

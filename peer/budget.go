@@ -6,8 +6,8 @@ import (
 )
 
 // smallRequest is what a request may have without asking the [Budget]:
-// heartbeats and the like must pass when it is used up. Of these a link has
-// Config.Window at most.
+// heartbeats and the like must pass when it is used up. A link has at most
+// Config.Window of them.
 const smallRequest = 4 << 10
 
 // Budget is a number of bytes that the unanswered requests of many links share.

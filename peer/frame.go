@@ -32,7 +32,7 @@ const (
 	typeRefuse                        // the sender will not talk to the receiver: text
 	typeReply                         // answer to a request
 	typeFail                          // error in place of an answer: text
-	// Nobody waits for the answer to the request of this seq any more: nothing.
+	// The caller of the request of this seq waits no more: no payload.
 	typeCancel
 )
 
@@ -96,13 +96,13 @@ func newFrameReader(r io.Reader, limit int) *frameReader {
 }
 
 // newGreetingReader is for the other side's first frame, which is small and may
-// be anybody's.
+// be a stranger's.
 func newGreetingReader(r io.Reader) *frameReader {
 	return &frameReader{from: bufio.NewReaderSize(r, greetingBuffer), limit: maxHello}
 }
 
-// grown goes on where f, which reads from conn, has stopped, with a large
-// buffer and large frames.
+// grown returns a reader with a large buffer and large frames, which resumes
+// where f, which reads from conn, has stopped.
 func (f *frameReader) grown(conn net.Conn, cfg Config) *frameReader {
 	r := io.Reader(conn)
 	if n := f.from.Buffered(); n > 0 {

@@ -12,12 +12,12 @@ import (
 
 // HELLO's payload is
 //
-//	"HOLDFAST" | u16 wire | cluster | name | boot | role | params | name and boot of who is called
+//	"HOLDFAST" | u16 wire | cluster | name | boot | role | params | name and boot of who is called | u16 oldest wire
 //
 // each text as u16 length and bytes. Its layout never changes, so that members
 // of different versions can tell each other apart; a later version may append
-// to it, and what follows the last text is ignored. So was the last pair added:
-// it may be missing.
+// to it, and what follows is ignored. So were the last pair of texts added and
+// the oldest version, which may be missing.
 const (
 	magic    = "HOLDFAST"
 	maxText  = 1024
@@ -36,6 +36,9 @@ func appendHello(b []byte, id, wanted Identity) ([]byte, error) {
 	if id.Wire < 0 || id.Wire > maxWire {
 		return nil, fmt.Errorf("identity: wire version is %d, want 0 to %d", id.Wire, maxWire)
 	}
+	if id.OldestWire < 0 || id.OldestWire > id.Wire {
+		return nil, fmt.Errorf("identity: oldest wire version is %d, want 0 to %d", id.OldestWire, id.Wire)
+	}
 	b = append(b, magic...)
 	b = binary.BigEndian.AppendUint16(b, uint16(id.Wire))
 	for _, text := range []string{id.Cluster, id.Name, id.Boot, id.Role, id.Params, wanted.Name, wanted.Boot} {
@@ -45,7 +48,7 @@ func appendHello(b []byte, id, wanted Identity) ([]byte, error) {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
 		b = append(b, text...)
 	}
-	return b, nil
+	return binary.BigEndian.AppendUint16(b, uint16(id.OldestWire)), nil
 }
 
 // parseHello is appendHello's inverse.
@@ -55,6 +58,7 @@ func parseHello(b []byte) (id, wanted Identity, err error) {
 	}
 	b = b[len(magic):]
 	id.Wire = int(binary.BigEndian.Uint16(b))
+	id.OldestWire = id.Wire // where it says no more
 	b = b[2:]
 	for _, text := range []*string{&id.Cluster, &id.Name, &id.Boot, &id.Role, &id.Params} {
 		if *text, b, err = cutText(b); err != nil {
@@ -62,8 +66,11 @@ func parseHello(b []byte) (id, wanted Identity, err error) {
 		}
 	}
 	if name, rest, err := cutText(b); err == nil {
-		if boot, _, err := cutText(rest); err == nil {
+		if boot, rest, err := cutText(rest); err == nil {
 			wanted = Identity{Name: name, Boot: boot}
+			if len(rest) >= 2 {
+				id.OldestWire = int(binary.BigEndian.Uint16(rest))
+			}
 		}
 	}
 	return id, wanted, nil
@@ -128,8 +135,8 @@ func greetClient(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	// Whoever knows the boot that was here may hear that it has ended, for on
-	// that hangs how soon its successor takes over.
+	// A caller that knows the boot that was here is told that it has ended: the
+	// sooner it knows, the sooner the successor takes over.
 	if self := cfg.Self(); wanted.Boot != "" && (wanted.Name != self.Name || wanted.Boot != self.Boot) {
 		return Identity{}, refuse(conn, peer, refusedOther, "not the process that was called", ErrOther)
 	}

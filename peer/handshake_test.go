@@ -139,7 +139,7 @@ func TestAcceptTurnsStrangersAway(t *testing.T) {
 		"a request":       appendFrame(nil, 1, 1, []byte("no HELLO before")),
 		"a reply":         appendFrame(nil, typeReply, 1, nil),
 		"another magic":   appendFrame(nil, typeHello, 0, append([]byte("HOLDSLOW"), hello[len(magic):]...)),
-		"short HELLO":     appendFrame(nil, typeHello, 0, hello[:len(hello)-5]),
+		"short HELLO":     appendFrame(nil, typeHello, 0, hello[:len(hello)-7]),
 		"empty HELLO":     appendFrame(nil, typeHello, 0, nil),
 		"huge HELLO":      appendFrame(nil, typeHello, 0, append(hello[:len(hello):len(hello)], make([]byte, maxHello)...)),
 		"huge refusal":    appendFrame(nil, typeRefuse, 0, make([]byte, maxText+1)),
@@ -159,8 +159,8 @@ func TestAcceptTurnsStrangersAway(t *testing.T) {
 	}
 }
 
-// Whoever may be anybody is told that it is refused, and nothing else; a
-// member, what of it differs.
+// A caller that may be a stranger is told that it is refused, and nothing else;
+// a member is told what of it differs.
 func TestStrangersAreToldNothing(t *testing.T) {
 	errStranger := errors.New("no member: copies is 2 here")
 	for name, c := range map[string]struct {
@@ -195,8 +195,8 @@ func TestStrangersAreToldNothing(t *testing.T) {
 	}
 }
 
-// A process that was restarted says so to whoever calls the one before, before
-// it knows who that is: a crash is found by that.
+// A restarted process says so to any caller that wants the process before it,
+// even before it knows who the caller is: a crash is found by that.
 func TestHandshakeWithAnotherProcessThanTheOneCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, wanted := range []Identity{{Name: "server", Boot: "an earlier boot"}, {Name: "another", Boot: "server-boot"}} {
@@ -239,8 +239,9 @@ func FuzzAccept(f *testing.F) {
 func TestHelloComesBackAsItWas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringN(-1, -1, maxText)
-		id := Identity{text.Draw(t, "cluster"), text.Draw(t, "name"), text.Draw(t, "boot"), text.Draw(t, "role"),
-			rapid.IntRange(0, maxWire).Draw(t, "wire"), text.Draw(t, "params")}
+		id := Identity{Cluster: text.Draw(t, "cluster"), Name: text.Draw(t, "name"), Boot: text.Draw(t, "boot"), Role: text.Draw(t, "role"),
+			Wire: rapid.IntRange(0, maxWire).Draw(t, "wire"), Params: text.Draw(t, "params")}
+		id.OldestWire = rapid.IntRange(0, id.Wire).Draw(t, "oldest wire")
 		wanted := Identity{Name: text.Draw(t, "wanted name"), Boot: text.Draw(t, "wanted boot")}
 		hello, err := appendHello(nil, id, wanted)
 		require.NoError(t, err)
@@ -248,12 +249,20 @@ func TestHelloComesBackAsItWas(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, id, got)
 		require.Equal(t, wanted, called)
-		// Where it ended before it said who is called.
-		old := len(hello) - len(wanted.Name) - len(wanted.Boot) - 4
-		got, called, err = parseHello(hello[:rapid.IntRange(old, len(hello)-1).Draw(t, "cut late")])
+		// Where it ended before it said which is its oldest version, and before
+		// that who is called.
+		newer := len(hello) - 2
+		old := newer - len(wanted.Name) - len(wanted.Boot) - 4
+		cut := rapid.IntRange(old, len(hello)-1).Draw(t, "cut late")
+		got, called, err = parseHello(hello[:cut])
 		require.NoError(t, err)
+		if cut >= newer {
+			require.Equal(t, wanted, called)
+		} else {
+			require.Zero(t, called)
+		}
+		id.OldestWire = id.Wire
 		require.Equal(t, id, got)
-		require.Zero(t, called)
 		_, _, err = parseHello(hello[:rapid.IntRange(0, old-1).Draw(t, "cut")])
 		require.ErrorIs(t, err, ErrMalformed)
 	})
@@ -271,7 +280,11 @@ func FuzzHello(f *testing.F) {
 			return
 		}
 		again, err := appendHello(nil, id, wanted)
-		require.NoError(t, err)
+		if err != nil {
+			require.Greater(t, id.OldestWire, id.Wire)
+			return
+		}
+		again = again[:len(again)-2] // the oldest version, which may be missing
 		if wanted == (Identity{}) {
 			again = again[:len(again)-4]
 		}
@@ -281,9 +294,10 @@ func FuzzHello(f *testing.F) {
 
 func TestIdentityThatCannotBeSent(t *testing.T) {
 	for want, id := range map[string]Identity{
-		"wire version is -1":    {Wire: -1},
-		"wire version is 65536": {Wire: maxWire + 1},
-		"has 1025 bytes":        {Params: strings.Repeat("p", maxText+1)},
+		"wire version is -1":                    {Wire: -1},
+		"wire version is 65536":                 {Wire: maxWire + 1},
+		"oldest wire version is 2, want 0 to 1": {Wire: 1, OldestWire: 2},
+		"has 1025 bytes":                        {Params: strings.Repeat("p", maxText+1)},
 	} {
 		near, far := net.Pipe()
 		_, err := Connect(t.Context(), near, Config{Self: func() Identity { return id }})

@@ -18,7 +18,8 @@ type Link struct {
 	ctx    context.Context // ends with the link; its cause is ErrClosed, with the reason
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup // the reading and the writing goroutine
-	// Of *call; one a link, since a channel must not leave its synctest bubble.
+	// Of *call. Each link has its own, since a channel must not leave its
+	// synctest bubble.
 	calls sync.Pool
 
 	mu      sync.Mutex       // guards the fields below
@@ -26,8 +27,8 @@ type Link struct {
 	lastSeq uint64
 }
 
-// call is where a Call waits for its reply. Whoever takes it out of
-// Link.pending is the one to finish it.
+// call is where a Call waits for its reply. The goroutine that takes it out of
+// Link.pending finishes it.
 type call struct {
 	typ   byte // of the request
 	reply []byte
@@ -43,8 +44,8 @@ func (c *call) finish(reply []byte, err error) {
 // Connect opens the calling side of a link over conn, which belongs to it from
 // here on, whether or not it succeeds. The handshake runs under ctx; the link
 // does not depend on ctx afterwards. The error is ErrRefused (wrapped, with the
-// reason) when one of the two does not want the other, and ErrMalformed when
-// the other side is no Holdfast peer.
+// reason) when one side refuses the other, and ErrMalformed when the other side
+// is no Holdfast peer.
 func Connect(ctx context.Context, conn net.Conn, cfg Config) (*Link, error) {
 	cfg, err := cfg.validate()
 	if err != nil {
@@ -133,11 +134,12 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 	case <-ctx.Done():
 		if l.forget(seq) {
 			l.calls.Put(c)
-			// If there is room just now: the peer may stop, and need not.
+			// Only if there is room now: the peer may stop its work, but need
+			// not.
 			_ = l.out.put(ctx, typeCancel, seq, nil)
 			return nil, ctx.Err()
 		}
-		<-c.done // somebody is finishing it at this moment
+		<-c.done // another goroutine is finishing it at this moment
 	}
 	reply, err := c.reply, c.err
 	c.reply, c.err = nil, nil
@@ -160,7 +162,8 @@ func (l *Link) expect(c *call) (seq uint64, ok bool) {
 	return l.lastSeq, true
 }
 
-// forget removes a call that nobody is finishing. It is false when somebody is.
+// forget removes a call that no goroutine is finishing. It is false when one
+// is.
 func (l *Link) forget(seq uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -182,8 +185,8 @@ func (l *Link) take(seq uint64) (*call, error) {
 	return c, nil
 }
 
-// limitOf returns how many bytes a reply may have. One to a call that has left
-// is of no use, so it may have none.
+// limitOf returns how many bytes a reply may have. A reply to a call that has
+// left is of no use, so it may have none.
 func (l *Link) limitOf(h header) (limit int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

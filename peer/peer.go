@@ -30,18 +30,18 @@
 //
 // A call waits for room in its queue, which waits for the server to read, which
 // waits for an answer to be queued, which waits for the server's writer, which
-// waits for the caller's reading goroutine, and that one never waits: it hands
-// each reply to a call that has a place ready for it. The chain has an end,
-// because a link carries requests in one direction only. Two members that call
-// each other use two links, one dialed by each; if both directions shared one
-// connection, two full servers could each be waiting for the other to read.
+// waits for the caller's reading goroutine. That goroutine never waits: it
+// hands each reply to a call that has a place ready for it. The chain has an
+// end, because a link carries requests in one direction only. Two members that
+// call each other use two links, one dialed by each; if both directions shared
+// one connection, two full servers could each be waiting for the other to read.
 //
-// One circle is left to the handlers: one that calls the member that asked it
-// before it answers. Two full windows of such requests wait for each other. So
-// such a call is made off the reading goroutine, under a context with a
-// deadline, and best over another link whose handlers call nobody: forwarded
-// requests on one link, and what serving them takes (copies, pulls) on another.
-// A peer that stops reading altogether ends the link after
+// One circle is left to the handlers: a handler may call back the member that
+// asked it before it answers, and two full windows of such requests wait for
+// each other. So such a call is made off the reading goroutine, under a context
+// with a deadline, and best over another link whose handlers make no calls:
+// forwarded requests on one link, and what serving them takes (copies, pulls)
+// on another. A peer that stops reading altogether ends the link after
 // [Config].WriteTimeout.
 //
 // The package knows nothing about sessions: it carries bytes with a type.
@@ -83,8 +83,8 @@ var (
 )
 
 // RemoteError is what the other side said instead of a reply: the text of the
-// error given to [Request.Fail], or of the one that its Config.Check refused
-// this side with.
+// error given to [Request.Fail], or of the error by which its Config.Check
+// refused this side.
 type RemoteError struct{ Text string }
 
 func (e *RemoteError) Error() string { return "peer answered: " + e.Text }
@@ -92,11 +92,12 @@ func (e *RemoteError) Error() string { return "peer answered: " + e.Text }
 // Identity is what a member tells about itself when a link opens. Each string
 // is at most 1,024 bytes.
 type Identity struct {
-	Cluster string // name of the cluster
-	Name    string // name in the ring
-	Boot    string // random per process start: a new boot is a new, empty member
-	Role    string // "node" or "router"
-	Wire    int    // version of the payloads, 0 to 65,535
+	Cluster    string // name of the cluster
+	Name       string // name in the ring
+	Boot       string // random per process start: a new boot is a new, empty member
+	Role       string // "node" or "router"
+	Wire       int    // newest version of the payloads that it speaks, 0 to 65,535
+	OldestWire int    // oldest version of them, at most Wire
 	// Parameters of the ring that all members must share, as ring.Params.String
 	// prints them.
 	Params string
@@ -106,13 +107,13 @@ type Identity struct {
 type Config struct {
 	// Self says who this member is. Required; called once for each link.
 	Self func() Identity
-	// Wanted is whom Connect calls, by Name and Boot; zero for whoever is
-	// there. Another process that listens there answers ErrOther, to anybody,
-	// but not who it is.
+	// Wanted is the process that Connect calls, by Name and Boot; zero for any.
+	// Another process that listens there answers ErrOther to every caller, but
+	// not who it is.
 	Wanted Identity
 	// Admit is asked by Accept, before Check, whether a peer may connect from
-	// that address. One that it returns an error for is told that it is refused
-	// and nothing else: it may be anybody. Nil admits all.
+	// that address. A peer for which it returns an error is told that it is
+	// refused and nothing else: it may be a stranger. Nil admits all.
 	Admit func(peer Identity, from net.Addr) error
 	// Check accepts a peer (nil) or refuses it with an error, whose text is
 	// also what the peer gets. Nil accepts all.

@@ -10,11 +10,11 @@ import (
 // queue, or it is in the batch under way, or in both, if it was marked again
 // after the batch had taken it.
 type entry struct {
-	key   string
-	seq   uint64    // of its newest mark
-	taken uint64    // of the newest mark that the batch under way covers
-	since time.Time // of its oldest mark that is not confirmed
-	again time.Time // of its first mark after the batch had taken it
+	key      string
+	seq      uint64    // of its newest mark
+	taken    uint64    // of the newest mark that the batch under way covers
+	since    time.Time // of its oldest mark that is not confirmed
+	remarked time.Time // of its first mark after the batch had taken it
 
 	prev, next *entry // neighbours in the queue, nil outside of it
 }
@@ -54,7 +54,7 @@ func (d *dirtySet) add(key string, now time.Time) uint64 {
 		d.peak = max(d.peak, len(d.entries))
 		e.link(d.queue.prev)
 	case e.next == nil: // under way, without this change
-		e.again = now
+		e.remarked = now
 		e.link(d.queue.prev)
 	}
 	e.seq = d.seq
@@ -83,7 +83,7 @@ func (d *dirtySet) settle(n int) {
 		if e.next == nil {
 			delete(d.entries, e.key)
 		} else {
-			e.since = e.again
+			e.since = e.remarked
 		}
 	}
 	for _, e := range slices.Backward(d.batch[n:]) {

@@ -12,10 +12,10 @@
 // that asked for an acknowledgement waits in [Replicator.Wait] for the answer
 // that covers its own mark.
 //
-// A record that the other side refuses, as one with stamps of a clock far
-// ahead, is counted and not sent again, for it would be refused again and hold
-// up the others; the comparison below goes on to report it. Memory is bounded
-// by the dirty keys of each member, one batch and the writers that wait at this
+// A record that the other side refuses, because its stamps are of a clock far
+// ahead, say, is counted and not sent again: it would be refused again and hold
+// up the others. The comparison below keeps reporting it. Memory is bounded by
+// the dirty keys of each member, one batch and the writers that wait at this
 // moment.
 //
 // Beside the stream of changes there is one comparison, [Replicator.Sync]:

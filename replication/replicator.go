@@ -77,8 +77,8 @@ func (r *Replicator) Attach(ctx context.Context, id string, p Peer) {
 }
 
 // Detach stops shipping to id, waits until its sender has ended and forgets
-// what was dirty: the member is gone, and whoever follows it gets everything by
-// comparison.
+// what was dirty: the member is gone, and the holder that takes its place gets
+// everything by comparison.
 func (r *Replicator) Detach(id string) {
 	s := r.sender(id)
 	if s == nil {
@@ -97,7 +97,7 @@ func (r *Replicator) Detach(id string) {
 // member can be reached again.
 func (r *Replicator) Retry(id string) {
 	if s := r.sender(id); s != nil {
-		signal(s.again)
+		signal(s.retry)
 	}
 }
 
@@ -147,7 +147,7 @@ func (r *Replicator) Wait(ctx context.Context, ids []string, key string, want in
 			}
 		}
 	}
-	// Nobody waits for the rest: a silent peer must not gather waiters.
+	// The rest is not waited for: a silent peer must not gather waiters.
 	defer func() {
 		for _, t := range tickets {
 			t.sender.forget(key, t.seq)
@@ -183,8 +183,8 @@ func (r *Replicator) Lag() (dirty int, age time.Duration) {
 }
 
 // CaughtUp returns how many of the members ids have everything that was marked
-// for them before a moment, by Config.Now. Those that have not will have it
-// sooner for that.
+// for them before a moment, by Config.Now. It has the senders to the others
+// hurry.
 func (r *Replicator) CaughtUp(ids []string, before time.Time) (n int) {
 	for _, id := range ids {
 		if s := r.sender(id); s != nil {
@@ -221,8 +221,8 @@ func (r *Replicator) Serve(typ byte, payload []byte) ([]byte, error) {
 	return answer, err
 }
 
-// ServeNow is Serve for a goroutine that others wait for. Where it would have
-// to wait, it returns what is left to do instead: rest, which answers.
+// ServeNow is Serve for a goroutine that must not wait. Where it would have to,
+// it returns rest instead, which does what is left and answers.
 func (r *Replicator) ServeNow(typ byte, payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
 	switch typ {
 	case TypeRecords:

@@ -37,9 +37,9 @@ const (
 
 	// pace is the least time from one batch to the next, unless a writer waits
 	// for it or gatherKeys have gathered. A batch costs both sides the same few
-	// wake-ups and system calls whatever is in it, so records that came one by
-	// one would cost more than the writes did; see docs/PERFORMANCE.md for
-	// figures. A key that is marked after a quiet while goes at once.
+	// wake-ups and system calls whatever is in it, so records sent one by one
+	// would cost more than the writes did; see docs/PERFORMANCE.md for figures.
+	// A key that is marked after a quiet while is sent at once.
 	pace       = 2 * time.Millisecond
 	gatherKeys = 512
 
@@ -63,7 +63,7 @@ type sender struct {
 	stats   *Stats
 	wake    chan struct{}   // one slot: there is something to do
 	hurry   chan struct{}   // one slot: do not wait for more to gather
-	again   chan struct{}   // one slot: the peer can be reached again
+	retry   chan struct{}   // one slot: the peer can be reached again
 	ctx     context.Context // ends when the sender is to end
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -99,7 +99,7 @@ type Stats struct {
 func newSender(ctx context.Context, p Peer, store *session.Store, now func() time.Time, stats *Stats) *sender {
 	s := &sender{
 		peer: p, store: store, now: now, stats: stats,
-		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), again: make(chan struct{}, 1), stopped: make(chan struct{}),
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), retry: make(chan struct{}, 1), stopped: make(chan struct{}),
 		limit: batchKeys, dirty: newDirtySet(), waiters: make(map[string][]waiter),
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
@@ -179,7 +179,7 @@ func (s *sender) run() {
 			return
 		case <-wake:
 		case <-retry:
-		case <-s.again:
+		case <-s.retry:
 			pause = retryMin
 		}
 	}
@@ -245,8 +245,8 @@ func (s *sender) flush() (more bool, err error) {
 // returns how many keys that deals with: it puts them in front of the others. A
 // key that is gone without a tombstone has expired everywhere alike, or has
 // been handed over, and needs no copy. Keys whose partition an operation holds
-// are passed over, for no other partition's writers are to wait for that one's;
-// it also returns how many these are.
+// are passed over, so that writers of other partitions do not wait for it; it
+// also returns how many these are.
 func (s *sender) encode(batch []*entry) (n, held int) {
 	if cap(s.payload) > 2*batchBytes {
 		s.payload = nil // let go of what one large record has grown
@@ -268,7 +268,7 @@ func (s *sender) encode(batch []*entry) (n, held int) {
 		n++
 	}
 	if len(s.held) > 0 {
-		s.mu.Lock() // who asks for the lag reads batch
+		s.mu.Lock() // Lag reads batch
 		copy(batch[copy(batch, s.dealt):], s.held)
 		s.mu.Unlock()
 	}

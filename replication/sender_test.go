@@ -293,7 +293,7 @@ func TestAttach(t *testing.T) {
 		require.Nil(t, second.next(synctest.Wait))
 
 		cancel()
-		r.Attach(t.Context(), "b", second) // in the place of the one that ends
+		r.Attach(t.Context(), "b", second) // in the place of the link that ends
 		r.Mark([]string{"b"}, "k")
 		require.NotNil(t, second.next(synctest.Wait))
 

@@ -60,7 +60,8 @@ func (r *Replicator) Sync(ctx context.Context, p Peer, part int) error {
 	if err != nil {
 		return err
 	}
-	// Looked up after the merge: what is now as it is at p need not go back.
+	// Looked up after the merge: a record that is now as it is at p need not go
+	// back.
 	here := lacking(r.cfg.Store.List(part), theirs)
 	refusedThere, err := r.push(ctx, p, part, here)
 	if err != nil {
@@ -77,8 +78,8 @@ func (r *Replicator) Sync(ctx context.Context, p Peer, part int) error {
 
 // Offer sends p what it lacks of one partition, and takes nothing. When it
 // returns nil, p has everything that this node held of it when it was asked. A
-// record that p refuses makes it fail: whoever hands a partition over must not
-// forget it.
+// record that p refuses makes it fail: an owner that hands a partition over
+// must not forget that record.
 func (r *Replicator) Offer(ctx context.Context, p Peer, part int) error {
 	if err := r.notHeld("offer", part); err != nil {
 		return err
@@ -151,8 +152,7 @@ type refusals struct {
 func (r refusals) plus(s refusals) refusals { return refusals{r.all + s.all, r.full + s.full} }
 
 // err is nil if there was no refusal. It wraps session.ErrFull where nothing
-// else stood in the way, so that another try is worth nothing before memory is
-// free.
+// else stood in the way: another try is of no use before memory is free.
 func (r refusals) err(what string, part int) error {
 	switch {
 	case r.all == 0:
@@ -243,9 +243,9 @@ func (r *Replicator) ask(ctx context.Context, p Peer, part int, hashes []uint64)
 
 // push sends the records of the given key hashes in chunks and returns how many
 // of them p refused. Ends come first, for which there is always room. Where p
-// has no room for a session, it is not sent the rest, which would be in vain:
-// these count as refused. Which come first is left to chance, so that what has
-// room finds it at some time.
+// has no room for a session, it is not sent the rest, which it would refuse
+// too: these count as refused. Which sessions come first is left to chance, so
+// that a session for which there is room gets there at some time.
 func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64) (refused refusals, err error) {
 	if len(hashes) == 0 {
 		return refused, nil

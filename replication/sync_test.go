@@ -232,8 +232,8 @@ func TestManySmallRecords(t *testing.T) {
 	require.Equal(t, 2*pullKeys+5, p.here.Count(0))
 }
 
-// TestRefusedByComparison: a record of a clock that is far ahead makes whoever
-// would rely on it fail, after everything else has been exchanged.
+// TestRefusedByComparison: a record of a clock that is far ahead makes the
+// comparison fail, after everything else has been exchanged.
 func TestRefusedByComparison(t *testing.T) {
 	group := keys(3, 10)
 	future, mine, theirs := group[0], group[1:5], group[5:]

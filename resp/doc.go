@@ -3,8 +3,8 @@
 //
 // One request, here shown by its file: a [Reader] collects bytes as they come
 // and cuts whole commands out of them (reader.go; inline.go for the form that
-// people type); whoever runs a command appends its answer to a [Reply], which
-// knows the connection's protocol and how Redis writes each type in it
+// people type); the code that runs a command appends its answer to a [Reply],
+// which knows the connection's protocol and how Redis writes each type in it
 // (reply.go). Clients and tests go the other way: [AppendCommand] makes a
 // request, and a [ReplyReader] reads what comes back into a [Value] (value.go,
 // replies.go).

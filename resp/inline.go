@@ -33,8 +33,8 @@ func (r *Reader) inline() (whole bool, err error) {
 	return true, nil
 }
 
-// speaksHTTP reports whether a line begins as a browser can be made to send it
-// by a page of somebody else.
+// speaksHTTP reports whether a line begins as a strange page can make a browser
+// send it.
 func speaksHTTP(line []byte) bool {
 	word, _, _ := bytes.Cut(line, []byte{' '})
 	return strings.EqualFold(string(word), "post") || strings.EqualFold(string(word), "host:")

@@ -46,8 +46,8 @@ const (
 	errQuotes        = ProtocolError("unbalanced quotes in request")
 
 	// Redis has no text for the rest: it closes on a query that is too long,
-	// looks at no byte where CRLF has to be, and takes inline commands from
-	// anybody.
+	// looks at no byte where CRLF has to be, and takes inline commands from any
+	// client.
 	errEnd             = ProtocolError("expected CRLF")
 	errInlineAnonymous = ProtocolError("unauthenticated inline request")
 )
@@ -55,9 +55,9 @@ const (
 // redisBulk is the longest argument that Redis takes (proto-max-bulk-len).
 const redisBulk = 512 << 20
 
-// tooLong refuses an argument. Of one that Redis would take it adds the sizes
-// to the text of Redis: the limit is one for sessions, which nobody looks for
-// here.
+// tooLong refuses an argument. Where Redis would take the argument, the sizes
+// are added to the text of Redis: a user of Redis does not expect a limit that
+// is one for sessions.
 func tooLong(size int64, l Limits) ProtocolError {
 	if size > redisBulk {
 		return errBulk
@@ -74,6 +74,6 @@ func tooBig(l Limits) ProtocolError {
 	return ProtocolError(fmt.Sprintf("too big request: a command may have %d bytes", l.MaxQuery))
 }
 
-// ErrHTTP says that a client speaks HTTP: somebody may be making a browser
-// send commands here. It gets no answer.
+// ErrHTTP says that a client speaks HTTP: a strange page may be making a
+// browser send commands here. It gets no answer.
 var ErrHTTP = errors.New("an HTTP request where a command was expected")

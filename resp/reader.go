@@ -64,12 +64,12 @@ func (r *Reader) Held() int {
 	return len(r.buf) + span*cap(r.spans) + slice*(cap(r.args)+cap(r.commands))
 }
 
-// Trim gives back what the Reader holds beyond what a client needs that says
-// little. It does nothing while a part of a command is there. What Next has
-// returned must not be used any more.
+// Trim gives back what the Reader holds beyond what a quiet client needs. It
+// does nothing while a part of a command is there. What Next has returned must
+// not be used any more.
 func (r *Reader) Trim() {
 	if r.start == r.end {
-		clear(r.args[:cap(r.args)]) // somebody may hold it still, and by it the buffer
+		clear(r.args[:cap(r.args)]) // the caller may hold it still, and by it the buffer
 		clear(r.commands[:cap(r.commands)])
 		r.buf, r.start, r.end = nil, 0, 0
 		r.spans, r.args, r.commands = nil, nil, nil

@@ -35,9 +35,9 @@ func (b builder) place() (owners, next *placement) {
 	// The first successors: for each member, the owners on a circle without it.
 	// Taking the member out and putting it back is what the library does
 	// fastest, and leaves no trace, since each change places all partitions
-	// anew. Only where two points have one hash does the circle remember who
-	// came last, and it panics when that one goes; then each circle is built
-	// afresh.
+	// anew. Only where two points have one hash does the circle remember which
+	// member came last, and it panics when that member goes; then each circle
+	// is built afresh.
 	distinct := hash.distinct()
 	next = new(placement)
 	for m, name := range b.names {
@@ -61,7 +61,7 @@ func (b builder) place() (owners, next *placement) {
 	return owners, next
 }
 
-// noMember is the index of nobody.
+// noMember is the index of no member.
 const noMember = -1
 
 // circle builds the library's ring of all members but the one left out.
@@ -103,8 +103,9 @@ func read(circle *consistent.Consistent) *placement {
 }
 
 // followers returns the n members that rank highest for partition p, those
-// taken left out: rendezvous hashing (Thaler and Ravishankar 1998). Whoever
-// goes, the rest keep their rank, so that most copies stay where they are.
+// taken left out: rendezvous hashing (Thaler and Ravishankar 1998). When a
+// member goes, the rest keep their rank, so that most copies stay where they
+// are.
 func (b builder) followers(p, n int, taken ...int) []int {
 	type ranked struct {
 		member int

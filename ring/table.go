@@ -13,9 +13,9 @@
 // arrived, so any two members that know the same set name the same owner for
 // every key; Table.Fingerprint shows in one word whether they do.
 //
-// The first successor of a partition is the member that would own
-// it if the owner were gone: the owner in the table built without the owner.
-// So when an owner dies, its partitions pass to members that already hold the
+// The first successor of a partition is the member that would own it if the
+// owner were gone: its owner in the table that is built without that member. So
+// when an owner dies, its partitions pass to members that already hold the
 // copies, spread over all survivors, and failover moves no data.
 package ring
 

@@ -81,8 +81,8 @@ func (u *upload) start(x *exchange, c *memberConn) {
 	go func() {
 		defer close(u.done)
 		if u.send(x, c); u.broken != nil || silent(u.failed) {
-			// It must not be taken for a whole request, and whoever waits for
-			// its answer need not.
+			// The member must not take it for a whole request, and its answer
+			// is not worth waiting for.
 			c.close()
 		}
 		u.ended = time.Now()

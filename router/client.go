@@ -160,8 +160,8 @@ func (c *client) stopIdle() {
 
 var longAgo = time.Unix(1, 0)
 
-// refuseHead answers what is no request. Whose it was and where it ends is not
-// known, so it is the last on its connection.
+// refuseHead answers what is no request. Where it ends is not known, so it is
+// the last on its connection.
 func (c *client) refuseHead(status int, reason string) {
 	c.rt.counters.errors.Add(1)
 	c.lasting, c.begun = false, false
@@ -180,9 +180,9 @@ func (c *client) refuseHead(status int, reason string) {
 }
 
 // linger closes the sending side and reads on until the client closes too,
-// pauses, or has had its time: to close at once what still has bytes in it, or
-// gets more, would reset the connection, and take the answer away from a client
-// that has not read it yet, because it still sends.
+// pauses, or has had its time. A connection that is closed at once while bytes
+// still come in is reset, and a client that still sends would then lose the
+// answer that it has not read yet.
 func (c *client) linger() {
 	if !closeWrite(c.conn) {
 		return
@@ -374,8 +374,8 @@ func (c *client) takeOver() (net.Conn, []byte, error) {
 	return c.conn, c.reader.Take(), nil
 }
 
-// left implements front. Whoever sends on, pipelined, is still there; so is, as
-// far as this can tell, whoever is uploading.
+// left implements front. A client that has sent a further request (pipelined)
+// is still there. A client that is uploading counts as there: this cannot tell.
 func (c *client) left() bool {
 	if u := c.x.upload; u != nil && u.started {
 		return c.peek.look() == ended // the reader is the upload's

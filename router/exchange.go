@@ -24,8 +24,8 @@ const agreePause = 20 * time.Millisecond
 
 var errNoMember = errors.New("no member is ready")
 
-// exchange is one request on its way to an answer. It is used again for the
-// next one of its client.
+// exchange is one request on its way to an answer. The client's next request
+// reuses it.
 type exchange struct {
 	rt    *Router
 	front front
@@ -40,19 +40,19 @@ type exchange struct {
 	user   string       // the key of an application request
 	made   bool         // user is an id that was made for this request
 	cookie *http.Cookie // to be set by the answer; nil for none
-	// In place of the configured one for the application; nil for none.
+	// In place of the configured LookupApp; nil for none.
 	lookup func(key string) Route
 	hops   int // how often it was passed on before
 
 	id uint64 // of all attempts of it; 0 before the first
-	// How many attempts were sent and not answered, those of whoever passed it
-	// on included.
+	// How many attempts were sent and not answered, those of the members that
+	// passed it on included.
 	unanswered int
 
 	out    []byte // the outgoing head, and behind it what a try adds
 	target [2]int // where its target begins and ends
-	// Names of the fields that not everybody may set and are passed on, in
-	// lower case, with commas.
+	// Names of the fields that are passed on and that only some senders may
+	// set, in lower case, with commas.
 	covered    []byte
 	forwarded  []byte  // what the head says of the client, for the proof
 	text       hopText // of the proof
@@ -81,16 +81,16 @@ type exchange struct {
 func (x *exchange) reset(r *http1.Request) {
 	*x = exchange{
 		rt: x.rt, front: x.front, peer: x.peer, secure: x.secure, head: r,
-		out: again(x.out), covered: again(x.covered), forwarded: again(x.forwarded), text: hopText{again(x.text.b)},
-		proof: proof{stamp: x.proof.stamp[:0]}, number: x.number[:0], held: again(x.held), tail: again(x.tail), sealed: again(x.sealed), refusals: x.refusals[:0], errs: x.errs[:0],
+		out: resetBuffer(x.out), covered: resetBuffer(x.covered), forwarded: resetBuffer(x.forwarded), text: hopText{resetBuffer(x.text.b)},
+		proof: proof{stamp: x.proof.stamp[:0]}, number: x.number[:0], held: resetBuffer(x.held), tail: resetBuffer(x.tail), sealed: resetBuffer(x.sealed), refusals: x.refusals[:0], errs: x.errs[:0],
 	}
 	x.proxied = x.rt.cfg.Finder.trusts(x.peer)
 	x.noBody = string(r.Method) == http.MethodHead
 }
 
-// again empties a buffer for its next use, unless it has grown so large that an
-// unused connection should not keep it.
-func again(b []byte) []byte {
+// resetBuffer empties a buffer for its next use, unless it has grown so large
+// that an unused connection should not keep it.
+func resetBuffer(b []byte) []byte {
 	if cap(b) > 8<<10 {
 		return nil
 	}
@@ -193,7 +193,7 @@ func (x *exchange) forward() {
 }
 
 // deliver sends the request to one member after another, as long as the last
-// one failed in a way that allows it. It returns the one that has answered.
+// one failed in a way that allows it. It returns the member that has answered.
 func (x *exchange) deliver() (Target, error) {
 	x.rt.budget.earn()
 	target := x.next()
@@ -241,8 +241,8 @@ func (x *exchange) deliver() (Target, error) {
 
 // next names the next member to try, or none. It looks the key up again each
 // time: told of a failure, the member may have a new ring, in which the
-// successor has become the owner and has an successor itself. One that has just
-// failed others is passed over while there is another.
+// successor has become the owner and has a successor itself. A member that has
+// just failed other requests is passed over while there is another.
 func (x *exchange) next() Target {
 	now := time.Now()
 	for _, last := range [...]bool{false, true} {
@@ -265,8 +265,8 @@ func (x *exchange) next() Target {
 	return Target{}
 }
 
-// passOver tells the next member which one it stands in for, as if that had
-// been asked in vain once more.
+// passOver tells the next member in whose place it is asked, as if that member
+// had been dialled once more and had refused.
 func (x *exchange) passOver(t Target) {
 	who := t.Name + "/" + t.Boot
 	if t.App {
@@ -333,7 +333,7 @@ func (x *exchange) note(t Target, err error) {
 	case silent(err):
 		x.rt.counters.silent.Add(1)
 		if nothingSent(err) {
-			// One that is slow to answer one request may be quick with the
+			// A member that is slow to answer one request may be quick with the
 			// others.
 			x.rt.ejected.add(t, time.Now())
 		}
@@ -341,13 +341,13 @@ func (x *exchange) note(t Target, err error) {
 }
 
 // mayGoOn reports whether the request may go to another member after this
-// outcome. This is the rule that keeps a request from being carried out twice:
-// it goes on if no member has seen it, or if one says that it did nothing, or
-// if twice is as once and the connection broke, as it does when a member dies.
-// What a member was sent and has not answered in time it may be busy with
-// still: another one would have the same work to do, and the request that slows
-// one member down would slow all. A member that is frozen or cut off breaks its
-// connections when the others hold it for dead.
+// outcome. This is the rule that keeps a request from being carried out twice.
+// It goes on if no member has seen it; or if a member says that it did nothing;
+// or if the request is idempotent and the connection broke, as it does when a
+// member dies. It does not go on after a timeout: the member may still be busy
+// with it, a second one would have the same work to do, and a request that
+// slows one member down would slow all. The connections to a member that is
+// frozen or cut off break when the others hold it for dead.
 func (x *exchange) mayGoOn(err error) bool {
 	var client *clientError
 	switch {
@@ -370,10 +370,10 @@ func (x *exchange) asksForAnother() bool {
 }
 
 // asksToWait reports whether the answer is that the members do not agree yet on
-// who owns the key: one is about to take it over, and the other has promised it
-// away, or has it by a newer claim than the request was sent by. Nothing was
-// done. Whoever has the request from the client looks again in a moment;
-// members in between pass the answer on.
+// who owns the key: a claimant is about to take it over, and the former owner
+// has promised it away; or the owner has it by a newer claim than the request
+// was sent by. Nothing was done. The member that has the request from the
+// client looks again in a moment; members in between pass the answer on.
 func (x *exchange) asksToWait() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
@@ -381,7 +381,7 @@ func (x *exchange) asksToWait() bool {
 }
 
 // wait gives the members a moment to agree. false says that it has lasted too
-// long, or that nobody waits any more.
+// long, or that the client has left.
 func (x *exchange) wait() bool {
 	now := time.Now()
 	if x.waitUntil.IsZero() {

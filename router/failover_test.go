@@ -59,7 +59,7 @@ func TestKeylessRequestIsNotAFailover(t *testing.T) {
 }
 
 // Told of the failure, the ring changes: the successor is the owner now and has
-// an successor, which is needed when the successor is lost as well.
+// a successor of its own, which is needed when it is lost as well.
 func TestOwnerAndSuccessorLost(t *testing.T) {
 	owner, successor, third := gone(t, "owner"), gone(t, "successor"), start(t, "third", nil)
 	var route atomic.Pointer[router.Route]

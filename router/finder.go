@@ -52,7 +52,7 @@ type Finder struct {
 	// it.
 	Cookie string
 	// 16 bytes or more each: the first signs, all verify, so that a secret can
-	// be replaced without losing a user
+	// be replaced without losing a user.
 	Secrets [][]byte
 	// The site is served over TLS: the cookie is Secure and bound to its host.
 	Secure bool
@@ -117,7 +117,7 @@ func (f *Finder) init() {
 //
 // A cookie is returned when the answer must set one: for a new id, and for an
 // id signed by a secret that is on its way out. The user is "" for a path of
-// the session API that names nobody; any member may answer it.
+// the session API that names no user; any member may answer it.
 func (f *Finder) Find(r *http.Request) (user string, setCookie *http.Cookie) {
 	user, _, setCookie = f.FindOrMake(r)
 	return user, setCookie
@@ -153,9 +153,9 @@ func (f *Finder) find(fields []http1.Field, header string, believed bool) (user 
 
 // pinned returns the id in the signed cookie, and whether the first secret
 // signed it. Two cookies that name two ids are as good as none: one is the
-// client's, and the other somebody may have planted in its browser, by a
-// sibling domain or for a narrower path. Which is which the request does not
-// say.
+// client's, and an attacker may have planted the other in its browser, by a
+// sibling domain or for a narrower path. The request does not say which is
+// which.
 func (f *Finder) pinned(fields []http1.Field) (id string, current, ok bool) {
 	for _, field := range fields {
 		if field.Kind != http1.Cookie {
@@ -205,7 +205,7 @@ func (f *Finder) newID() string {
 		source = rand.Reader
 	}
 	if _, err := io.ReadFull(source, b[:]); err != nil {
-		// crypto/rand does not fail; a Rand given by the program that does
+		// crypto/rand does not fail. A Rand of the program's own that fails
 		// would make users share ids.
 		panic(fmt.Sprintf("router: Finder.Rand failed: %v", err))
 	}

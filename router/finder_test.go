@@ -79,9 +79,9 @@ func TestFindOrder(t *testing.T) {
 	}
 }
 
-// Two cookies that are both genuine and name two ids: one of them somebody has
-// planted, and which it is nothing tells. Browsers send the one of the longer
-// path first, which a planted one may well have.
+// Two cookies that are both genuine and name two ids: an attacker has planted
+// one of them, and nothing tells which. Browsers send the one of the longer
+// path first, and a planted one may well have that.
 func TestTwoGenuineCookiesAreNone(t *testing.T) {
 	f := finder(newSecret, oldSecret)
 	id, cookie := f.Find(request("/", remote))

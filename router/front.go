@@ -20,7 +20,7 @@ type front interface {
 	// trailer returns the fields behind the body, once next has returned
 	// io.EOF.
 	trailer() []http1.Field
-	// stopBody makes a call of next that waits return, so that whoever calls it
+	// stopBody makes a call of next that waits return, so that its goroutine
 	// can end. There is no other request on this connection.
 	stopBody()
 	// goOn tells a client that waits for it to send the body.

@@ -32,8 +32,8 @@ type Passage struct {
 }
 
 // Forward is ServeHTTP for an application request whose caller has asked
-// Arrived and the Finder already: asked twice, that would make up two new
-// users.
+// Arrived and the Finder already: a Finder that is asked twice would make up
+// two new users.
 func (rt *Router) Forward(w http.ResponseWriter, r *http.Request, p Passage) {
 	if x := rt.adopt(w, r); x != nil && x.placed() {
 		x.hop, x.user, x.made, x.cookie, x.lookup = p.Hop, p.User, p.Made, p.SetCookie, p.Lookup
@@ -65,7 +65,8 @@ func headOf(r *http.Request) *http1.Request {
 		target = "/"
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		// As it came: the member judges it, and nothing here depends on it.
+		// Passed on as it came: the member judges it, and nothing here depends
+		// on it.
 		target += "?" + r.URL.RawQuery
 	}
 	head.Target = []byte(target)
@@ -136,15 +137,16 @@ func (h *handler) next() ([]byte, error) {
 		h.buf = make([]byte, 16<<10)
 	}
 	for !h.whole {
-		// Half of it is over: setting one for each piece would be dear.
+		// Only when half of it is over: setting a deadline for each piece would
+		// be dear.
 		if now := time.Now(); h.readBy.Before(now.Add(h.bodyTimeout / 2)) {
 			h.readBy = now.Add(h.bodyTimeout)
 			h.until(h.readBy)
 		}
 		n, err := h.r.Body.Read(h.buf)
 		if h.whole = err == io.EOF; h.whole {
-			// Or the server would take a long wait for the answer for a client
-			// that has left.
+			// Without this the server would take a long wait for the answer for
+			// a client that has left.
 			h.until(time.Time{})
 		}
 		if n > 0 {

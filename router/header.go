@@ -20,8 +20,8 @@ const prefixOurs = "holdfast-"
 // to node when their rings differ for a moment.
 const maxHops = 2
 
-// hopsOf reads how often the request was passed on already. Whatever is no
-// count, a member did not write; it is taken for the limit, since a loop is
+// hopsOf reads how often the request was passed on already. A value that is no
+// count was not written by a member. It is taken for the limit, since a loop is
 // worse than a refused forgery.
 func hopsOf(value []byte) int {
 	switch string(value) {
@@ -114,7 +114,7 @@ func (f *Finder) roleOf(name []byte) role {
 		return orDropped(forwardedProto, odd)
 	case "x-forwarded-host":
 		return orDropped(forwardedHost, odd)
-	// All but the first only with underscores.
+	// All but the first come here only when spelled with underscores.
 	case "forwarded", "content-length", "transfer-encoding", "host", "connection", "upgrade":
 		return dropped
 	}
@@ -172,15 +172,15 @@ type prior struct {
 	unanswered  int    // how many attempts of it got no answer
 	client      []byte // X-Forwarded-For, of all lines
 	proto, host []byte
-	// Asks for the one protocol that is switched to through here; accepts
-	// trailers.
+	// The request asks to switch to WebSocket, the only protocol that may; it
+	// accepts trailers.
 	websocket, trail bool
 }
 
 // writeHead begins the outgoing request in x.out: line and fields, without the
-// framing and what differs from try to try. Hop-by-hop fields (RFC 9110,
-// section 7.6.1), those that Connection names, and all that only members or
-// trusted proxies may say and others have said are left out.
+// framing and what differs from try to try. Left out are hop-by-hop fields (RFC
+// 9110, section 7.6.1), those that Connection names, and what only members or
+// trusted proxies may say when another sender has said it.
 func (x *exchange) writeHead() {
 	r := x.head
 	out := append(x.out[:0], r.Method...)
@@ -189,8 +189,8 @@ func (x *exchange) writeHead() {
 	if x.place.call == callApp {
 		out = append(out, r.Target...)
 	} else {
-		// The member's own parser takes a path that has to be mended for
-		// another one.
+		// The member's own parser would read a path that has to be mended as
+		// another path.
 		out = appendPath(out, r.Path)
 		out = append(out, r.Target[len(r.Path):]...)
 	}
@@ -224,11 +224,11 @@ func (x *exchange) writeHead() {
 	}
 	x.id, x.unanswered = was.id, was.unanswered
 	if x.hop == nil && !was.claimed && (x.rt.cfg.Hops != nil || !x.proxied) {
-		// Beside a proof that is none it ends a loop all the same, and can only
-		// shorten its sender's own way.
+		// The count ends a loop even beside a proof that does not hold, and a
+		// forged one can only shorten its sender's own way.
 		was.hops = 0
 	}
-	// Behind a body there is no telling where frames begin.
+	// Where frames begin behind a body cannot be told.
 	x.hops, x.websocket = was.hops, was.websocket && r.Length == 0
 	out = x.appendCookie(out)
 	out = x.appendForwarded(out, &was)
@@ -244,9 +244,10 @@ func (x *exchange) writeHead() {
 	x.out = out
 }
 
-// believes reports whether a field is passed on that not everybody may set.
-// What a member vouches for is believed whatever address it has, and of a
-// member nothing else is, although its address may be a trusted proxy's too.
+// believes reports whether a field is passed on that only some senders may set.
+// What a member vouches for is believed whatever address it comes from. Nothing
+// else that a member sends is, although its address may be a trusted proxy's
+// too.
 func believes(role role, name []byte, hop *Hop, proxied bool) bool {
 	switch {
 	case role != trusted && role != vouched:
@@ -261,8 +262,8 @@ func (x *exchange) believes(role role, name []byte) bool {
 	return believes(role, name, x.hop, x.proxied)
 }
 
-// hear keeps what a member says of the request's way, and it or a trusted proxy
-// of the client.
+// hear keeps what a member says of the request's way, and what a member or a
+// trusted proxy says of the client.
 func (x *exchange) hear(was *prior, role role, value []byte) {
 	switch role {
 	case hopCount:
@@ -271,7 +272,8 @@ func (x *exchange) hear(was *prior, role role, value []byte) {
 		was.claimed = true
 	case attempted:
 		if x.hop != nil {
-			// What no member wrote begins a request of its own.
+			// An id that no member wrote counts as none: the request gets one
+			// here.
 			was.id, was.unanswered, _ = ParseAttempt(string(value))
 		}
 	case forwardedFor, forwardedProto, forwardedHost:
@@ -408,7 +410,7 @@ func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
 	kept := r.Fields[:0]
 	for _, f := range r.Fields {
 		switch {
-		// Announces what comes behind the chunks, which goes on with them.
+		// It announces the fields behind the chunks, which pass on with them.
 		case f.Kind == http1.Trailer && r.Length == http1.Chunked:
 		case f.Kind == http1.Upgrade && r.Status == http.StatusSwitchingProtocols:
 		case f.Kind.HopByHop(), f.Kind == http1.Other && (f.Is("holdfast-retry") && x.hops == 0 || ofApp && ours(f.Name)):

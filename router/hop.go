@@ -18,26 +18,26 @@ import (
 )
 
 // hopWindow bounds how far the time in a proof may be from the receiver's, so
-// that one that was seen on its way is not good for ever. It is as long as a
-// router waits for an answer.
+// that a proof that a stranger has seen on its way is not good for ever. It is
+// as long as a router waits for an answer.
 const hopWindow = 5 * time.Second
 
 // maxProof bounds a proof, in bytes, so that what a stranger sends is cheap to
 // refuse.
 const maxProof = 1024
 
-// maxMACs bounds those in a proof.
+// maxMACs bounds the MACs in a proof.
 const maxMACs = 4
 
-// proven are the fields that each proof covers, in this order. Further ones it
-// names.
+// proven are the fields that each proof covers, in this order. It names those
+// that it covers besides.
 var proven = [...]string{
 	header.Hop, header.Key, header.New, header.Failover, header.StandIn, header.Fence, header.Attempt, "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
 }
 
 // ErrLateHop says that a member's proof is genuine and its time is over, or has
 // not come. Nothing may be done for such a request: it waited in a cut network
-// or in the socket of a frozen process, or somebody sends it a second time.
+// or in the socket of a frozen process, or a stranger sends it a second time.
 var ErrLateHop = errors.New("the proof of the hop is out of its time")
 
 // HopKey is the key by which one member proves its requests to another one. The
@@ -57,17 +57,18 @@ func NewHopKey(secret []byte, from, to string) *HopKey {
 // Hops are the keys by which members prove themselves to each other. It must
 // neither lock for long nor block.
 type Hops interface {
-	// To returns as whom and by which keys a hop to a member is proven, and the
-	// time by that member's clock. One key is enough if the member is known to
-	// have it; of several it needs one. Without any the hop has no proof.
+	// To returns under which name and by which keys a hop to a member is
+	// proven, and the time by that member's clock. One key is enough if the
+	// member is known to have it; of several the member needs one. Without a
+	// key the hop has no proof.
 	To(t Target) (self string, keys []*HopKey, now time.Time)
 	// From returns the keys that hops of a member may be proven by, and this
-	// member's time. Whoever asks may have made the name up.
+	// member's time. The name comes from the request and may be made up.
 	From(member string) (keys []*HopKey, now time.Time)
 }
 
 // Hop is a request that a member has passed on and proven. A nil Hop is a
-// request that comes from somebody else.
+// request that comes from no member.
 type Hop struct {
 	From    string   // the member, as its proof names it
 	covered []string // further fields that the proof covers, in lower case
@@ -114,8 +115,8 @@ type proof struct {
 	stamp []byte
 }
 
-// beginProof begins the text that proves a hop to a member. Whoever appends a
-// field that only members may set adds it to the text too.
+// beginProof begins the text that proves a hop to a member. Code that appends a
+// field that only members may set appends it to the text too.
 func (x *exchange) beginProof(t Target) {
 	p := &x.proof
 	if p.keys = nil; x.rt.cfg.Hops == nil {
@@ -139,7 +140,7 @@ func appendProven[V text](x *exchange, out []byte, name string, value V) []byte 
 	return append(append(out, value...), "\r\n"...)
 }
 
-// appendProof appends the proof, the fields of the head being in the text, too,
+// appendProof appends the proof. The text then has the fields of the head too,
 // behind those that were appended for the member.
 func (x *exchange) appendProof(out []byte) []byte {
 	p := &x.proof
@@ -207,9 +208,10 @@ func (x *exchange) cover(name []byte) bool {
 	return true
 }
 
-// Prove sets the proof of a request that a member passes on by net/http: as
-// self, at a time by the receiver's clock. The fields named are covered besides
-// those that always are. A Router proves what it passes on by itself.
+// Prove sets the proof of a request that a member passes on by net/http. self
+// is the member, and now the time by the receiver's clock. The fields named are
+// covered besides those that always are. A Router proves what it passes on by
+// itself.
 func (k *HopKey) Prove(r *http.Request, self string, now time.Time, fields ...string) {
 	stamp, covered := strconv.FormatInt(now.UnixMilli(), 10), strings.ToLower(strings.Join(fields, ","))
 	target := r.RequestURI
@@ -227,8 +229,8 @@ func (k *HopKey) Prove(r *http.Request, self string, now time.Time, fields ...st
 }
 
 // Arrived reports whether a member has passed the request on, as its proof
-// says: nil for whoever else sends it. An error wraps ErrLateHop. A proof that
-// nobody's key makes is counted, and its sender is a stranger.
+// says: nil for any other sender. An error wraps ErrLateHop. A proof that no
+// key makes is counted, and its sender is a stranger.
 func (rt *Router) Arrived(r *http.Request) (*Hop, error) {
 	proofs := r.Header[header.Proof]
 	if len(proofs) == 0 {

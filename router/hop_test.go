@@ -100,9 +100,9 @@ func TestMembersBelieveEachOther(t *testing.T) {
 	})
 }
 
-// Whoever cannot prove to be a member is a stranger: without a proof, with
-// another's, with one for another member, or with one that covers something
-// else.
+// A sender that cannot prove to be a member is a stranger: without a proof,
+// with another member's, with a proof for another receiver, or with one that
+// covers something else.
 func TestProofsThatAreNone(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		owner := start(t, "owner", nil)

@@ -12,12 +12,13 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/http1"
 )
 
-// watchInterval is how often one who waits for a member looks whether its
-// client is still there, and so how long a request goes on for nobody.
+// watchInterval is how often an exchange that waits for a member looks whether
+// its client is still there, and so how long a request goes on after its client
+// has left.
 const watchInterval = time.Second
 
-// memberConn is one connection to a member. One exchange has it at a time, and
-// the pool in between.
+// memberConn is one connection to a member. One exchange has it at a time; in
+// between the pool has it.
 type memberConn struct {
 	conn   net.Conn
 	peek   peeker
@@ -56,10 +57,9 @@ func (c *memberConn) Read(p []byte) (int, error) {
 	}
 }
 
-// expect lets the time for an answer begin when the member has the whole body:
-// how long the client may be silent, and the member take nothing, is bounded
-// where a piece of it is read and written, and a body that moves may take as
-// long as it likes.
+// expect lets the time for an answer begin when the member has the whole body.
+// A body that moves may take as long as it likes: a client that is silent and a
+// member that takes nothing are bounded where a piece is read and written.
 func (c *memberConn) expect(now time.Time) {
 	u := c.x.upload
 	if u == nil || !u.started || c.answerBy.IsZero() {
@@ -148,9 +148,9 @@ type pool struct {
 
 func newPool(cfg *Config) *pool { return &pool{cfg: cfg, idle: make(map[string][]*memberConn)} }
 
-// get returns a kept connection to a member, the one used last, or nil. One
-// that the member has closed meanwhile is not returned, unless that closing is
-// still under way.
+// get returns a kept connection to a member, the one used last, or nil. A
+// connection that the member has closed meanwhile is not returned, unless the
+// close is still under way.
 func (p *pool) get(address string) *memberConn {
 	for {
 		p.mu.Lock()

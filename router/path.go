@@ -103,12 +103,12 @@ func validInPath(c byte) bool {
 	return strings.IndexByte("-._~!$&'()*+,;=:@/%[]", c) >= 0
 }
 
-// repeatable reports whether doing the request twice is as doing it once, so
-// that it may be sent again when the connection broke and nobody knows whether
-// it was carried out.
+// repeatable reports whether the request is idempotent, so that it may be sent
+// again when the connection broke and it is not known whether it was carried
+// out.
 //
 // Beyond the methods that RFC 9110 (section 9.2.2) calls idempotent, the
-// session API's merge patch and touch are so as well. Rotate is not: the second
+// session API's merge patch and touch are so as well. Rotate is not: a second
 // one finds the old id gone. Nor is a write under a condition: if the first one
 // was carried out it changed the version, and the second would be told 412
 // although the write was made.

@@ -46,7 +46,8 @@ func (p *peeker) look() sight {
 		return quiet
 	}
 	*p.result = ended
-	// Control and not Read: that one would wait for whoever is reading now.
+	// Control and not Read, which would wait for the goroutine that is reading
+	// now.
 	if err := p.raw.Control(p.peek); err != nil {
 		return ended
 	}

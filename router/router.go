@@ -5,12 +5,11 @@
 //
 //  1. A client's connection (client.go) reads the head by internal/http1, which
 //     refuses whatever could be read in two ways. A request that net/http has
-//     read, because it came over HTTP/2 or at a node's own endpoint, joins here
-//     (handler.go).
+//     read (HTTP/2, or a node's own endpoint) joins here (handler.go).
 //  2. Finder tells the user: from the path of the session API, the signed
 //     cookie, a trusted header, or a new id with its cookie.
-//  3. Lookup names the user's owner and the successor, who owns the user if the
-//     owner is gone. The pin is the ring's hash; nothing is stored here.
+//  3. Lookup names the user's owner, and the successor that owns the user if
+//     the owner is gone. The pin is the ring's hash; nothing is stored here.
 //  4. The head is made right (header.go): hop-by-hop and Holdfast-* fields out,
 //     and whatever its sender has no right to say of its client; X-Forwarded-*,
 //     Holdfast-Hop and Holdfast-Key in, and a proof that a member says so
@@ -65,8 +64,8 @@ type Route struct {
 	Fingerprint string // of the ring that it was read from
 	Owner       Target // zero when no member is ready
 	Successor   Target // who owns the key if the owner is gone; zero when the owner is alone
-	// owner/boot for which Owner stands in, because the application beside it
-	// is down; "" for none
+	// owner/boot whose place Owner takes, because the application beside that
+	// owner is down; "" for none
 	Absent string
 }
 
@@ -79,15 +78,15 @@ type Config struct {
 	// request, and again after a member failed it, so it must neither lock nor
 	// block. Required.
 	Lookup func(key string) Route
-	// LookupApp does the same for requests to the application, whose owner may
-	// be another one while its application is down. Default Lookup.
+	// LookupApp does the same for requests to the application. While the
+	// owner's application is down it may name another member. Default Lookup.
 	LookupApp func(key string) Route
 	// NoAPI says that the session API is not for this router's clients: its
 	// paths are answered 404.
 	NoAPI bool
 	// Guard says which requests of the session API are refused because a page
-	// of a strange site has sent them; those of the application are its own
-	// matter. Members get what it has let pass under their own name as the
+	// of a strange site has sent them; the application guards its own. What the
+	// Guard has let pass goes to a member with the member's own name as the
 	// Host. Optional.
 	Guard *hostcheck.Guard
 	// Any names some ready member, another one at each call, for requests that
@@ -106,8 +105,8 @@ type Config struct {
 	// [ParseAttempt]. Optional. It is called for each try, and must not block.
 	Fence func(key string, t Target) string
 	// Hops are the keys by which this member proves to others that it has
-	// passed a request on, and they to it. Default: none, and then whatever
-	// only members may say counts from nobody.
+	// passed a request on, and they to it. Default: none, and then what only
+	// members may say counts from no sender.
 	Hops Hops
 	// ToApp is added to requests for the application beside this member,
 	// FromApp to its answers. Optional.
@@ -117,9 +116,9 @@ type Config struct {
 	// how long after the first byte of the request. Optional; it must not
 	// block.
 	Answered func(status int, took time.Duration)
-	// Admit is asked of each connection of a client to the Router's own server,
-	// and closes those that are too many. leave is called when one that was let
-	// in has ended. Default: all are let in.
+	// Admit is asked about each connection of a client to the Router's own
+	// server, and closes those that are too many. leave is called when an
+	// admitted connection has ended. Default: all are admitted.
 	Admit func(conn net.Conn) (leave func(), ok bool)
 	// Dial opens a connection to a member; default a net.Dialer. To be seen as
 	// refused its error must wrap syscall.ECONNREFUSED, EHOSTUNREACH or

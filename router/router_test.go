@@ -215,9 +215,9 @@ func TestNoAPI(t *testing.T) {
 	})
 }
 
-// While a member takes a user over, and the former owner has promised it away,
-// each takes the other for the owner. Whoever has the request from the client
-// waits until they agree; members between tell whom they have it from.
+// While a claimant takes a user over that the former owner has promised to it,
+// each takes the other for the owner. The member that has the request from the
+// client waits until they agree; members in between answer that they do not.
 func TestMembersThatDoNotAgreeYet(t *testing.T) {
 	eachServer(t, func(t *testing.T, open func(testing.TB, router.Config) *front) {
 		var asked atomic.Int32

@@ -15,9 +15,9 @@ import (
 const continueTime = time.Second
 
 // send sends the request to one member, on a kept connection first. When that
-// breaks nobody knows whether it was stale or whether the member has just died;
-// a fresh one tells, by being refused. A body that streams could not be sent
-// again, so it takes a fresh one at once.
+// breaks, it was stale or the member has just died; a fresh connection tells
+// which, by being refused or not. A body that streams could not be sent again,
+// so it takes a fresh connection at once.
 func (x *exchange) send(t Target) error {
 	if x.upload == nil {
 		if c := x.rt.pool.get(t.HTTP); c != nil {
@@ -135,8 +135,8 @@ func appendLength(out []byte, n int64) []byte {
 	return append(strconv.AppendInt(append(out, "Content-Length: "...), n, 10), "\r\n"...)
 }
 
-// hasLength reports whether an empty body was announced, which a POST without
-// one means something else to some.
+// hasLength reports whether an empty body was announced: some applications
+// treat a POST without a length otherwise.
 func hasLength(r *http1.Request) bool {
 	for _, f := range r.Fields {
 		if f.Kind == http1.ContentLength {

@@ -48,7 +48,7 @@ func (rt *Router) Serve(l net.Listener) error {
 	}
 }
 
-// passes reports whether a failure to accept passes when others' connections
+// passes reports whether a failure to accept is over when other connections
 // end, or was one client's.
 func passes(err error) bool {
 	for _, passing := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {

@@ -6,12 +6,12 @@ import "strings"
 const longestTold = 48
 
 // toldBy is the role of a field that is none of Holdfast's and none that HTTP
-// needs, by its name in lower case with dashes. Applications take some for the
-// word of the proxy before them: who the user is, and from where. A visitor can
-// write them as well as a proxy can, so a visitor's are not passed on. Of a
-// trusted proxy those are that say how the request came; one that names a user
-// only if it was configured, for a proxy that does not know it hands on what
-// the visitor has written.
+// needs, by its name in lower case with dashes. Applications take some of these
+// for the word of the proxy before them: who the user is, and from where. A
+// visitor can write them as well as a proxy can, so a visitor's are not passed
+// on. A trusted proxy's are passed on if they say how the request came. One
+// that names a user is passed on only if it was configured: a proxy that does
+// not know the field hands on what the visitor has written.
 func toldBy(low []byte) role {
 	switch string(low) {
 	case "x-real-ip", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server", "x-forwarded-ssl", "x-forwarded-scheme":

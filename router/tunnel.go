@@ -13,9 +13,9 @@ import (
 const closeGrace = time.Second
 
 // tunnel joins the client and the member after a switch to WebSocket (RFC
-// 6455), until either ends or the router closes. The end is told to the side
-// that does not know of it, as an end point would: by a close frame, so that a
-// browser's page hears "going away" and comes again.
+// 6455), until either ends or the router closes. The side that does not know of
+// the end is told of it as an end point would tell it, by a close frame, so
+// that a browser's page hears "going away" and connects again.
 func (x *exchange) tunnel(c *memberConn, t Target) {
 	defer c.close()
 	added := x.adorn(&c.resp, t)

@@ -15,7 +15,7 @@ type held struct {
 	rec   *Record
 	until int64
 	// compact says that rec is a compacted tombstone, of which a record was
-	// made for whoever looks.
+	// made for this look.
 	compact bool
 }
 

@@ -2,7 +2,7 @@ package session
 
 // This file is the store as the owner's bookkeeping sees it. Nothing in it
 // waits for a partition's lock: an operation may hold that for milliseconds,
-// and whoever decides who owns what decides for all partitions at once.
+// and the owner's bookkeeping decides for all partitions at once.
 
 // Admit lets operations on partition p's keys run from now on. Unlike
 // [Store.Open] it does not wait for those that run already.

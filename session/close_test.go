@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whoever decides who owns what must not wait for a partition that an operation
-// holds, and yet has to know when that one has ended.
+// The owner's bookkeeping must not wait for a partition that an operation
+// holds, and yet has to know when that operation has ended.
 func TestShutWaitsForNobodyAndSumForAll(t *testing.T) {
 	t.Parallel()
 	s, err := NewStore(Config{

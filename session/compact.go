@@ -5,15 +5,15 @@ import (
 	"maps"
 )
 
-// compacted are tombstones of which the key is forgotten: of each there is the
-// key's hash, the stamp of its delete, and its end. They take a third of the
-// memory, and are a member's own: no digest has them, and no other member is
-// sent them. Whoever asks for a key that has one finds a tombstone. A copy that
-// comes back brings the key with it, and so makes a whole one of it, which goes
-// to the other holders.
+// compacted are tombstones whose keys are forgotten: of each there is the key's
+// hash, the stamp of its delete, and its end. They take a third of the memory.
+// They are a member's own: no digest has them, and no other member is sent
+// them. A look at a key that has one finds a tombstone. A copy that comes back
+// brings the key with it, and so makes a whole tombstone of it, which goes to
+// the other holders.
 //
-// The hash has this process's seed, so nobody can choose a key that has the
-// hash of another one.
+// The hash has this process's seed, so a client cannot choose a key that has
+// the hash of another key.
 type compacted struct {
 	tombs map[uint64]tomb
 	order []uint64 // the hashes, the first to go first; some of them are gone
@@ -58,7 +58,7 @@ func (c *compacted) take(key string) bool {
 	return ok
 }
 
-// first returns the hash of the one that is the first to go.
+// first returns the hash of the tombstone that is the first to go.
 func (c *compacted) first() (hash uint64, ok bool) {
 	for len(c.order) > 0 {
 		if _, ok := c.tombs[c.order[0]]; ok {

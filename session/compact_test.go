@@ -17,7 +17,8 @@ func compactAll(s *Store) {
 	}
 }
 
-// A compacted tombstone ends its session as a whole one does, for whoever asks.
+// A compacted tombstone ends its session as a whole one does, however it is
+// asked for.
 func TestCompactedTombstonesStick(t *testing.T) {
 	s, c := testStore(t)
 	put(t, s, "k", sized(10)...)

@@ -31,8 +31,8 @@ func (s *Store) IsOpen(p int) bool { return s.partitions[p].open.Load() }
 // reports whether that changed what is held. A record that would only be
 // forgotten again changes nothing. An error wraps [ErrFuture], and the record
 // is then worth another try when this clock has caught up; or [ErrFull]: there
-// is no room for a session, and will be when others have ended. A tombstone has
-// always room.
+// is no room for a session, and will be when others have ended. There is always
+// room for a tombstone.
 func (s *Store) Merge(rec *Record) (changed bool, err error) {
 	changed, err = s.merge(rec)
 	if changed {
@@ -79,7 +79,7 @@ func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, 
 	switch {
 	case cur.compact && merged == cur.rec && !p.overLocked(rec, now):
 		// A copy has come back of what was ended here, or of an earlier end.
-		// Whoever has it, and maybe has passed it on, must hear of this one.
+		// Its holder, which may have passed it on, must hear of this end.
 		next = p.liftedLocked(fresh(merged))
 	case (cur.rec == nil || cur.compact) && p.overLocked(merged, now):
 		s.keepCompactLocked(p, merged, now)
@@ -104,9 +104,10 @@ func (p *partition) overLocked(rec *Record, now int64) bool {
 }
 
 // mergedUntil is when a record that came by merge ends here. Its owner may have
-// had touches that were not copied, so it lives for its grace: a false "not
-// found" after a failover is worse than a session that ends a little late. If
-// the merge brought no other expiry, what is known of touches here still holds.
+// had touches that were not copied, so the copy lives for its grace: a false
+// "not found" after a failover is worse than a session that ends a little late.
+// If the merge brought no other expiry, what is known of touches here still
+// holds.
 func mergedUntil(cur held, merged *Record) int64 {
 	if cur.rec != nil && !cur.rec.dead && cur.rec.expiry == merged.expiry {
 		return cur.until
@@ -183,8 +184,8 @@ func (s *Store) Drop(p int) int {
 }
 
 // DropIf is [Store.Drop] on the condition that the partition's digest is still
-// the one given: whoever hands a partition over forgets exactly what others
-// have confirmed, and nothing that has arrived since.
+// the one given: an owner that hands a partition over forgets exactly what
+// others have confirmed, and nothing that has arrived since.
 func (s *Store) DropIf(p int, digest uint64) bool {
 	part := &s.partitions[p]
 	defer part.mu.unlock(part.mu.lock())
@@ -206,9 +207,9 @@ func (s *Store) Expire() (n int) {
 	return n
 }
 
-// Sweep is [Store.Expire] for whoever has to say which sessions ended: it also
-// returns the keys, max at most, of those whose partition was open here. Copies
-// elsewhere end in silence.
+// Sweep is [Store.Expire] for an owner, which tells which sessions have ended:
+// it also returns the keys, max at most, of those whose partition was open
+// here. Copies elsewhere end in silence.
 func (s *Store) Sweep(max int) (ended []string, n int) {
 	now := s.nowMillis()
 	r := reaped{max: max}

@@ -12,11 +12,11 @@ import (
 // top of it what the Tx has changed. It is good while the Tx's function runs.
 //
 // A transaction may name one large session in each of its commands. So a draft
-// packs no record a command. The first patch makes one, which is all that most
-// transactions need. Those that follow are kept apart, by name, and packed when
-// somebody wants to read every field, or at the end. Looking for one field
-// scans the session the first time and makes an index of it the second. So n
-// commands on a session of m fields cost O(n log m + m) together.
+// packs no record for each command. The first patch makes one, which is all
+// that most transactions need. Those that follow are kept apart, by name, and
+// packed when a command reads every field, or at the end. The first look for
+// one field scans the session; the second makes an index of it. So n commands
+// on a session of m fields cost O(n log m + m) together.
 type Draft struct {
 	tx     *Tx
 	key    string // as it was asked for, maybe in a buffer

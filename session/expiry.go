@@ -187,7 +187,7 @@ func (r *reaped) session(key string, open bool) {
 
 // scheduleLocked keeps the heaps' promise, that a key with an end has an entry
 // no later than it, when next takes the place of cur. An end that came nearer
-// gets a second entry; that these stay few is the matter of rebuildLocked.
+// gets a second entry; rebuildLocked sees to it that these stay few.
 func (p *partition) scheduleLocked(cur, next *Record) {
 	before, end := int64(never), next.expiry.grace()
 	if cur != nil && cur.dead == next.dead {

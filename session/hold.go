@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// holdLock is the lock of a partition. Everybody who needs the partition waits
-// for whoever has it, so how long it is held is measured:
+// holdLock is the lock of a partition. Every operation that needs it waits for
+// the one that holds it, so how long it is held is measured:
 //
 //	defer p.mu.unlock(p.mu.lock())
 //

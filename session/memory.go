@@ -44,9 +44,9 @@ func sessionCost(rec *Record) int64 {
 // refuses what makes the sessions larger by so many bytes, beside what the Tx
 // has written already, unless there is room for that, here and at the other
 // holders of the partition. lost is how many fields the write takes away, for
-// which it may need a little: it is only asked where that decides. Transactions
-// in parallel may each pass the last of the room, so the limit can be overshot
-// by one a processor.
+// which it may need a little; it is called only where that decides.
+// Transactions in parallel may each take the last of the room, so the limit can
+// be overshot by one transaction a processor.
 func (tx *Tx) admit(grown int64, lost func() int) error {
 	s := tx.store
 	limit := s.cfg.MemoryLimit

@@ -80,7 +80,7 @@ func mergeFields(dst []Field, a, b *Record, base Stamp) (fields []Field, sameA, 
 			left.next()
 			right.next()
 		}
-		if f.Stamp < base { // then whoever had it is not what comes out
+		if f.Stamp < base { // then the side that had it is not what comes out
 			sameA, sameB = sameA && !fromA, sameB && !fromB
 			continue
 		}

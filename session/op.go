@@ -81,7 +81,7 @@ type Op struct {
 	// copy may be on its way. It is the owner's to know, and is not encoded.
 	Nowhere bool
 
-	ctx context.Context // in the store: who waits for it; nil for somebody, always
+	ctx context.Context // in the store: over when its caller waits no more; nil for never
 }
 
 // stopEvery is how many fields are dealt with between two looks at whether
@@ -126,8 +126,8 @@ type Result struct {
 	Created bool // there was no such session before
 	Changed bool // a record changed and has to be copied
 	// Again are the keys of a Delete or DeleteAll whose tombstones were there
-	// before. Whoever made them may still wait for their copies, so these have
-	// to be seen to as if they were new. It is not encoded.
+	// before. The deletes that made them may still wait for their copies, so
+	// they are copied as if they were new. It is not encoded.
 	Again []string
 }
 

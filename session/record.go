@@ -75,10 +75,10 @@ func (e Expiry) grace() int64 {
 //
 // The fields lie in one string, sorted by name (see codec.go), right behind the
 // key: a key that was compared has brought the first of them into the cache. So
-// whoever keeps a key for long keeps a copy, not the session. The hash is kept
-// because every change of a partition's digest needs it twice. whole spares the
-// next write a look at the old fields, which are in no cache by then. With that
-// the struct fills its 96-byte size class.
+// code that keeps a key for long keeps a copy of it, or it would keep the
+// session. The hash is kept because every change of a partition's digest needs
+// it twice. whole spares the next write a look at the old fields, which are in
+// no cache by then. With that the struct fills its 96-byte size class.
 type Record struct {
 	key    string
 	body   string // packed fields

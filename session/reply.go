@@ -2,8 +2,8 @@ package session
 
 import "errors"
 
-// The errors of an operation that did not come to an answer. Whoever returns
-// one wraps the cause.
+// The errors of an operation that did not come to an answer. What returns one
+// wraps the cause.
 var (
 	// ErrUnavailable says that the key's owner could not be asked and that
 	// nothing was changed anywhere. The client is told 503 with

@@ -18,8 +18,8 @@ const (
 	counterBits = 16
 
 	// MaxAhead is how far the stamps of a remote record may be ahead of the
-	// local clock. Without a bound one node with a broken clock would win
-	// every later conflict, until real time has caught up with it.
+	// local clock. Without a bound a node with a broken clock would win every
+	// later conflict, until real time has caught up with it.
 	MaxAhead = 2 * time.Second
 )
 

@@ -32,7 +32,7 @@ type Config struct {
 	MaxSession int // bytes of the names and values of one session; default 1 MiB
 	MaxFields  int // fields of one session, removed ones too; default 131,072
 	MaxKey     int // bytes of a key; default MaxKey
-	// bytes, about, above which no session is created or grows; 0 = no limit
+	// Bytes, about, above which no session is created or grows; 0 = no limit.
 	MemoryLimit int64
 	// Life of a tombstone whose session had no later deadline; default 24 h.
 	TombstoneFor time.Duration
@@ -97,7 +97,7 @@ type Store struct {
 	dropped       atomic.Uint64
 	holds         holds
 
-	dropping sync.Mutex // held by whoever drops tombstones
+	dropping sync.Mutex // held while tombstones are dropped
 	dropNext int        // the partition to go on with; guarded by dropping
 }
 
@@ -165,12 +165,11 @@ func (s *Store) get(key string) (held, error) {
 // error nothing was changed. It does not keep op or anything that it holds.
 func (s *Store) Do(op *Op) (Result, error) { return s.DoAsOf(context.Background(), op, s.cfg.Now()) }
 
-// DoAsOf is Do for a caller who was sure at the time given that the operation
-// is to be run here, and may have been held up since: a write is stamped as
-// of then, so that whatever somebody else has been told meanwhile is later.
-// A read is of the present. When ctx is over, a patch
-// of many fields ends at the next, and a write that others came before is not
-// tried again; nothing is changed then.
+// DoAsOf is Do for a caller that was sure at the time given that this node owns
+// the key, and may have been held up since. A write is stamped as of then, so
+// that a later owner's writes are later. A read is of the present. When ctx is
+// over, a patch of many fields ends at the next field, and a write that lost a
+// race with others is not tried again; nothing is changed then.
 func (s *Store) DoAsOf(ctx context.Context, op *Op, at time.Time) (Result, error) {
 	if op.Kind == Get {
 		h, err := s.get(op.Key)

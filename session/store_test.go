@@ -48,7 +48,7 @@ func TestDoAsOf(t *testing.T) {
 	decided := c.now().Add(time.Millisecond)
 	c.advance(5 * time.Second)
 	newer := put(t, there, "k", Field{Name: "a", Value: "newer"})
-	c.advance(time.Second) // the one that was held up comes to the store last
+	c.advance(time.Second) // the write that was held up comes to the store last
 	op := &Op{Kind: Put, Key: "k", Fields: []Field{{Name: "a", Value: "held up"}}}
 	res, err := here.DoAsOf(context.Background(), op, decided)
 	require.NoError(t, err)

@@ -7,17 +7,16 @@ import (
 	"unsafe"
 )
 
-// table holds the live sessions of a partition by their keys. Whoever changes
-// it holds the partition's lock. find needs no lock: readers write nothing, so
-// cores do not take a cache line from each other, and the misses of one read
-// overlap with those of the next, which the atomic operations of a lock do not
-// allow.
+// table holds the live sessions of a partition by their keys. A writer holds
+// the partition's lock. find needs no lock: readers write nothing, so cores do
+// not take a cache line from each other, and the misses of one read overlap
+// with those of the next, which the atomic operations of a lock do not allow.
 //
 // It is an array of slots, a power of two. A key is sought from the slot that
 // its hash names onwards, to one that was never taken. A slot that was taken
-// keeps its tag; when three quarters are, the sessions move to another array.
-// Whoever reads the old one then sees the table as it was when it began, which
-// is as good as having come a moment earlier.
+// keeps its tag; when three quarters are, the sessions move to another array. A
+// reader of the old array then sees the table as it was when it began, which is
+// as good as having come a moment earlier.
 type table struct {
 	array atomic.Pointer[[]slot]
 	taken int // slots with a tag
@@ -40,7 +39,7 @@ const minSlots = 8
 // none is the array of an empty table: a seeker's end, and no room to take.
 var none = make([]slot, 1)
 
-// seed keeps those who choose their keys from choosing them for one slot.
+// seed keeps clients that choose their keys from choosing them for one slot.
 var seed = maphash.MakeSeed()
 
 // tagOf is 32 bits of the key's hash over 32 of its length. It is never 0, for
@@ -48,8 +47,8 @@ var seed = maphash.MakeSeed()
 func tagOf(key string) uint64 { return maphash.String(seed, key)&^(1<<32-1) | uint64(len(key)) }
 
 // find returns the session under key. It may be called without the lock; what
-// it finds was there between its call and its return. A session that is being
-// written it may not find, or find ended: then the lock is worth waiting for.
+// it finds was there between its call and its return. It may miss a session
+// that is being written, or find it ended: then the lock is worth waiting for.
 func (t *table) find(key string) (h held, ok bool) {
 	tag := tagOf(key)
 	slots := *t.array.Load()

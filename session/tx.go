@@ -10,24 +10,24 @@ import (
 
 // Tx is a transaction on the sessions of one partition: what its function has
 // read and written is of one moment, as if nothing else had been done to the
-// partition meanwhile. It is valid while the function runs that was given it.
+// partition meanwhile. It is valid while its function runs.
 //
-// The function works on drafts. One that writes begins under the partition's
-// lock, and most have come to their end when it is taken from them: as soon as
-// a function has done some work, a tenth of a millisecond about, it goes on
-// without the lock. Its writes are then put in when it has returned, all at
-// once, if what it had read is still there; if not, it is run again. So the
-// lock is held for as long as it takes to put records in their places, however
-// large the sessions are and however much the function does with them
-// (optimistic concurrency control: Kung and Robinson, 1981), and small writes,
-// however many there are of one key, all come to their end the first time.
+// The function works on drafts. A function that writes begins under the
+// partition's lock. Most end under it: the lock is given back only when a
+// function has done some work, a tenth of a millisecond about, and it goes on
+// without. Its writes are then put in when it has returned, all at once, if
+// what it had read is still there; if not, it is run again. So the lock is held
+// for as long as it takes to put records in their places, however large the
+// sessions are and however much the function does with them (optimistic
+// concurrency control: Kung and Robinson, 1981), and small writes, however many
+// there are of one key, all come to their end the first time.
 //
 // It is how commands that are not an [Op] are written, those of the Redis
 // protocol. They differ from an Op in two ways: a write creates whatever is or
 // was there, and a session that it creates has no end unless one is given.
 //
 // Keys and fields given to it must stay as they are until the function has
-// returned. They are not kept for longer, they may lie in a buffer.
+// returned. They are not kept for longer, so they may lie in a buffer.
 type Tx struct {
 	store   *Store
 	part    *partition
@@ -37,7 +37,7 @@ type Tx struct {
 	uses    int           // over all transactions
 	closed  bool          // it was closed when a look at it needed the lock
 	spent   int
-	first   Draft // the one that most need
+	first   Draft // the only one that most transactions need
 	used    bool  // first is
 	more    []*Draft
 	byKey   map[string]*Draft // of more, if there are many
@@ -99,8 +99,8 @@ func (s *Store) UpdateAsOf(ctx context.Context, p int, at time.Time, f func(tx *
 	return s.transact(ctx, &s.partitions[p], at.UnixMilli(), true, f)
 }
 
-// transact runs f until nobody has come between what it read and what it wrote.
-// writes says whether it may write.
+// transact runs f until no other write has come between what it read and what
+// it wrote. writes says whether it may write.
 func (s *Store) transact(ctx context.Context, p *partition, now int64, writes bool, f func(tx *Tx) error) (Changes, error) {
 	if !p.open.Load() {
 		return Changes{}, ErrNotServed
@@ -461,8 +461,8 @@ func (tx *Tx) Expire(key string, end Expiry) bool {
 // Delete leaves a tombstone, as a logout does, and reports whether there was a
 // live session. It leaves one too where nothing is known of the key, for a copy
 // may be on its way, unless NothingElsewhere was called. A tombstone that is
-// there already has to be copied again: whoever made it may still wait for
-// that.
+// there already has to be copied again: the delete that made it may still wait
+// for that.
 func (tx *Tx) Delete(key string) bool {
 	d := tx.draft(key)
 	found := d.presence()

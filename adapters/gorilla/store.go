@@ -140,8 +140,8 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, session *sessions.S
 }
 
 // Renew gives the session a new id at its next Save, and ends the old one. Call
-// it when the user logs in: an id that somebody planted before is worth nothing
-// afterwards.
+// it when the user logs in: an id that an attacker planted before is worth
+// nothing afterwards.
 func (s *Store) Renew(r *http.Request, session *sessions.Session) error {
 	if session.ID == "" {
 		return nil

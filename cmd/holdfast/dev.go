@@ -256,9 +256,9 @@ func (c *devCommand) memoryOfOne() string {
 	return string(noMemoryLimit)
 }
 
-// gone takes note of a child that has ended, and says who ended it. Only one
-// that fails by itself before the cluster was ever ready ends dev: its flags or
-// its ports are wrong, and the others wait for it in vain.
+// gone takes note of a child that has ended, and says who ended it. Only a
+// child that fails by itself before the cluster was ever ready ends dev: its
+// flags or its ports are wrong, and the others would wait for it for ever.
 func (d *dev) gone(ctx context.Context, e ended) error {
 	m := d.memberOf(e.process)
 	if m == nil {

@@ -18,9 +18,9 @@ import (
 )
 
 // The cluster of holdfast dev has a gossip key, so that no other user of this
-// machine can join it. Whoever started dev can start further members by hand:
-// dev leaves the key where these look for it, in a directory that only its user
-// may enter, one file for the gossip address of each member:
+// machine can join it. The user who started dev can start further members by
+// hand: dev leaves the key where these look for it, in a directory that only
+// its user may enter, one file for the gossip address of each member:
 //
 //	pid of dev, in decimal | newline | the key as in -gossip-key-file
 

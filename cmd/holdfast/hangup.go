@@ -13,9 +13,9 @@ import (
 type keyFile struct{ flag, path string }
 
 // hangups takes the signals that by default end a process because its terminal
-// is gone, and that must not end a member without a drain: SIGHUP, which also
-// whoever runs daemons sends to have files read again, and SIGPIPE, which a
-// write to standard error raises when nobody reads the log any more.
+// is gone, and that must not end a member without a drain: SIGHUP, which
+// operators also send to have files read again, and SIGPIPE, which a write to
+// standard error raises when nobody reads the log any more.
 type hangups struct {
 	log     *slog.Logger
 	files   []keyFile

@@ -56,7 +56,7 @@ func TestHangupEndsNoMember(t *testing.T) {
 	require.Contains(t, node.output(), "msg=draining")
 }
 
-// Whoever read the log has gone, as with "holdfast node 2>&1 | less".
+// The reader of the log has gone, as with "holdfast node 2>&1 | less".
 func TestNobodyReadsTheLog(t *testing.T) {
 	base := freeBase(t, 1)
 	at := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(base+10+port)) }

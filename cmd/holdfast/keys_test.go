@@ -71,8 +71,8 @@ func FuzzParseKeys(f *testing.F) {
 	})
 }
 
-// Whoever can read a secret knows it, and whoever can write it, or put another
-// file in its place, has chosen it.
+// A user who can read a secret knows it, and a user who can write it, or put
+// another file in its place, has chosen it.
 func TestPrivateFiles(t *testing.T) {
 	const text = "0123456789abcdef"
 	parent := t.TempDir()

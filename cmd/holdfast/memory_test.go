@@ -26,7 +26,7 @@ func TestMemoryOfThisMachine(t *testing.T) {
 	require.Contains(t, []string{"container", "machine"}, source)
 }
 
-// -memory is a share of what there is, unless somebody says otherwise.
+// -memory is a share of what there is, unless the command line says otherwise.
 func TestMemoryFlag(t *testing.T) {
 	for _, c := range []struct {
 		total int64

@@ -158,8 +158,8 @@ func (t *table) String() string {
 	return b.String()
 }
 
-// printable replaces what could move the cursor: a key or a member's name comes
-// from somebody else.
+// printable replaces what could move the cursor: keys and members' names come
+// from others.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -198,7 +198,7 @@ func (a *app) logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-// letters shows a mail box to whoever asks: mail is not what this is about.
+// letters shows a mail box to every visitor: mail is not what this is about.
 func (a *app) letters(w http.ResponseWriter, r *http.Request) {
 	to, err := readAddress(r.FormValue("to"))
 	if err != nil {

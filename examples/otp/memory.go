@@ -52,9 +52,9 @@ const (
 	sessionTTL   = 30 * time.Minute
 )
 
-// change writes on the condition that nobody has written since it read, and
-// begins anew if somebody has. It answers when a successor has the change too:
-// what the visitor has seen happen has happened, whatever dies next.
+// change writes on the condition that the session is as it was read, and begins
+// anew if it is not. It answers when a successor has the change too: what the
+// visitor has seen happen has happened, whatever dies next.
 func (h held) change(ctx context.Context, key string, f func(*visitor) error) error {
 	for {
 		v, version, err := h.read(ctx, key)

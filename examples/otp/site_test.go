@@ -128,7 +128,7 @@ func (s *site) say(line string) {
 	require.NoError(s.t, err)
 }
 
-// process is the one that answered with a, which its page names.
+// process is the server that answered with a, which its page names.
 func (s *site) process(a answer) *os.Process {
 	s.t.Helper()
 	pid, err := strconv.Atoi(a.match(`kill -9 (\d+)`))

@@ -78,8 +78,7 @@ func (t trail) last(what string) string {
 	return ""
 }
 
-// Moved names the server that answered before the one that answers now, if
-// that is another one.
+// Moved names the server that answered before, if another one answers now.
 func (t trail) Moved() string {
 	if n := len(t); n > 0 {
 		for _, s := range slices.Backward(t[:n-1]) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// visitor is what the application knows of somebody.
+// visitor is what the application knows of one visitor.
 type visitor struct {
 	Code   code    `json:"code,omitzero"`  // asked for and not used yet
 	User   string  `json:"user,omitempty"` // logged in as; "" for nobody
@@ -56,9 +56,9 @@ func newCode(to, by string, now time.Time) code {
 // for one login and for few guesses. A wrong guess changes the visitor too, so
 // it is told in wrong and not as an error.
 //
-// The proof goes into a cookie of its own. The id that the visitor is pinned
-// by is older than the login, and whoever may have planted it in the browser
-// must not be logged in with the visitor.
+// The proof goes into a cookie of its own. The id that the visitor is pinned by
+// is older than the login, and an attacker who may have planted it in the
+// browser must not be logged in with the visitor.
 func (v *visitor) enter(digits string, now time.Time) (wrong error) {
 	c := v.Code
 	if c.Digits == "" || now.After(c.Until) {

@@ -29,7 +29,7 @@ type Gate struct {
 
 // New returns a Gate for so many connections over all, and so many from each
 // address. refused is told of each that was closed: full says that there was no
-// room for anybody, otherwise its address has its share. It must not block.
+// room at all; otherwise its address has its share. It must not block.
 func New(most, each int, refused func(from netip.Addr, full bool)) *Gate {
 	return &Gate{most: most, each: each, refused: refused, from: make(map[netip.Addr]int)}
 }
@@ -85,9 +85,9 @@ func (g *Gate) Enter(c net.Conn) (leave func(), ok bool) {
 	return nil, false
 }
 
-// addressOf is whose connection it is: an IPv4 address, a network of 64 bits of
-// IPv6, of which one client has all addresses, or nothing for a Unix socket,
-// whose clients are told apart by nothing.
+// addressOf tells whose connection it is: an IPv4 address; of IPv6 a network of
+// 64 bits, all of whose addresses one client has; or nothing for a Unix socket,
+// whose clients cannot be told apart.
 func addressOf(c net.Conn) netip.Addr {
 	remote := c.RemoteAddr()
 	if remote == nil {
@@ -140,5 +140,5 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn returns the connection itself, for whoever needs more of it.
+// NetConn returns the connection itself, for callers that need more of it.
 func (c *conn) NetConn() net.Conn { return c.Conn }

@@ -4,8 +4,8 @@
 // One connection: it opens a [Holder] of the listener's [Budget], and takes
 // from it before a buffer grows. If the budget is used up, the holder of most
 // is evicted, its connection closed and its bytes lent on. A holder that would
-// itself hold most is refused instead. So whoever holds little is served,
-// however much others hold.
+// itself hold most is refused instead. So a connection that holds little is
+// served, however much others hold.
 package buffers
 
 import (
@@ -87,9 +87,9 @@ func (b *Budget) Open(evict func()) *Holder {
 	return h
 }
 
-// Take takes n bytes more, evicting holders of more than this one has then. It
-// returns false if there are none such, or this one has been evicted: then it
-// has taken nothing. A negative n gives back and always succeeds.
+// Take takes n bytes more, evicting holders that have more than this one will.
+// It returns false if there are none, or if this holder has been evicted: then
+// it has taken nothing. A negative n gives back and always succeeds.
 func (h *Holder) Take(n int64) bool {
 	for {
 		taken, most := h.tryTake(n)

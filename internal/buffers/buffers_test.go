@@ -28,7 +28,7 @@ func TestNoLimit(t *testing.T) {
 	require.Zero(t, b.Used())
 }
 
-// Whoever holds most goes, and nobody else.
+// The holder of most goes, and no other.
 func TestTheLargestIsEvicted(t *testing.T) {
 	b := New(100)
 	var evicted []string
@@ -50,8 +50,8 @@ func TestTheLargestIsEvicted(t *testing.T) {
 	require.Equal(t, int64(15), small.Held())
 }
 
-// Whoever would hold most by what it asks for is refused, and keeps what it
-// has.
+// A holder that would hold most by what it asks for is refused, and keeps what
+// it has.
 func TestTheLargestIsRefused(t *testing.T) {
 	b := New(100)
 	never := func() { t.Error("evicted") }

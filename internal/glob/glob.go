@@ -97,7 +97,7 @@ func (p *Pattern) matchLong(s string) bool {
 }
 
 // Match reports whether pattern fits all of s. One that is too long fits
-// nothing. Who matches more than one name compiles the pattern.
+// nothing. A caller that matches more than one name compiles the pattern.
 func Match(pattern, s string) bool {
 	p, err := Compile(pattern)
 	return err == nil && p.Match(s)

@@ -1,6 +1,6 @@
 // Package hangup tells whether the other end of a connection has gone, without
-// a read: whoever works for a client that does not read meanwhile learns by it
-// that the work is for nobody.
+// a read: a server that works for a client, and reads nothing meanwhile, learns
+// by it that the client waits no more.
 package hangup
 
 import (
@@ -43,8 +43,8 @@ func (d *Detector) Gone() bool {
 	if d.raw == nil {
 		return false
 	}
-	// Control and not Read, which would wait for whoever is reading now. It
-	// fails if the connection has been closed here.
+	// Control and not Read, which would wait for the goroutine that is reading
+	// now. It fails if the connection has been closed here.
 	err := d.raw.Control(d.lookAt)
 	return d.gone || err != nil
 }

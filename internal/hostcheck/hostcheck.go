@@ -4,8 +4,8 @@
 // One request in it: its Host must be one of the names that the listener goes
 // by. A page whose own name was made to resolve to the listener's address (DNS
 // rebinding) says that name here, and counts as same-origin for its browser. An
-// IP address cannot be rebound: who names it has come from it. Then the request
-// must not come from a page of another site, as net/http's
+// IP address cannot be rebound: a page that names it has come from it. Then the
+// request must not come from a page of another site, as net/http's
 // CrossOriginProtection finds out. Programs say nothing of a site, and pass.
 package hostcheck
 
@@ -30,8 +30,8 @@ type Guard struct {
 }
 
 // New returns a Guard that accepts localhost, IP addresses, and names, each a
-// host or host:port; empty ones and wildcards name nothing. flag is what the
-// operator adds names by.
+// host or host:port; empty ones and wildcards name nothing. flag is the flag by
+// which the operator adds names.
 func New(flag string, names ...string) *Guard {
 	g := &Guard{flag: flag, names: []string{"localhost"}}
 	for _, name := range names {

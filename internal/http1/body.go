@@ -98,7 +98,7 @@ func (b *Body) nextChunk() error {
 
 // parseChunkSize reads hexadecimal digits; behind them only a semicolon and
 // extensions, which are dropped, as RFC 9112 (section 7.1.1) has it for those
-// that nobody understands.
+// that the receiver does not know.
 func parseChunkSize(line []byte) (n int64, err error) {
 	i := 0
 	for ; i < len(line) && hex(line[i]) >= 0; i++ {

@@ -51,7 +51,7 @@ func Get(fields []Field, name string) (value []byte, ok bool) {
 }
 
 // Lower writes a name in lower case into room, which bounds what is looked at:
-// longer names are of no interest to anybody.
+// longer names are of no interest here.
 func Lower(room, name []byte) []byte {
 	n := min(len(room), len(name))
 	for i, c := range name[:n] {

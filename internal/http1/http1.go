@@ -21,7 +21,7 @@
 //  4. Body hands the content out piece by piece, straight from the buffer, and
 //     refuses what does not keep to the framing.
 //
-// The package opens no socket and knows no time: whoever owns the connection
+// The package opens no socket and knows no time: the owner of the connection
 // bounds both.
 package http1
 

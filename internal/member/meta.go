@@ -4,12 +4,33 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
-// Wire is the version of what members send each other. Members of
-// different versions refuse each other.
-const Wire = 6
+// A member states a range of versions of what members send each other, and two
+// speak the highest that both know: see Speak.
+const (
+	// Wire is the newest version that this build speaks, WireOldest the oldest.
+	Wire       = 6
+	WireOldest = 6
+)
+
+// Speak returns the version that this build speaks with one whose range is from
+// oldest to newest. Its error says that there is none, with both ranges.
+func Speak(oldest, newest int) (version int, err error) {
+	if oldest > Wire || newest < WireOldest {
+		return 0, fmt.Errorf("wire version %s there, %s here: run versions that go together", wires(oldest, newest), wires(WireOldest, Wire))
+	}
+	return min(newest, Wire), nil
+}
+
+func wires(oldest, newest int) string {
+	if oldest == newest {
+		return strconv.Itoa(newest)
+	}
+	return fmt.Sprintf("%d to %d", oldest, newest)
+}
 
 // Meta is what a member tells all others through gossip.
 type Meta struct {
@@ -40,24 +61,58 @@ const flagAppDown byte = 1
 
 var errMeta = errors.New("malformed metadata")
 
-// Encode writes the metadata: version, role, state and flags in one byte each,
-// the pid as uvarint, then each string behind its length in one byte.
+// Types of metadata's sections. They are part of the wire format: a number is
+// never used again for something else.
+const (
+	metaOldest byte = 1 + iota // u8, the oldest wire version; that of the first byte if missing
+	metaRole                   // u8
+	metaState                  // u8
+	metaFlags                  // u8
+	metaPid                    // uvarint
+	metaZone
+	metaHTTP
+	metaAdmin
+	metaRESP
+	metaPeer
+	metaParams
+	metaSecret
+)
+
+var roles = map[byte]Role{'n': RoleNode, 'r': RoleRouter}
+
+// texts are the sections of m that are texts.
+func (m *Meta) texts() map[byte]*string {
+	return map[byte]*string{
+		metaZone: &m.Zone, metaHTTP: &m.HTTP, metaAdmin: &m.Admin, metaRESP: &m.RESP, metaPeer: &m.Peer, metaParams: &m.Params, metaSecret: &m.Secret,
+	}
+}
+
+// Encode writes the metadata: the newest wire version in one byte, then sections,
+// each of them
+//
+//	u8 type | u8 length | bytes
+//
+// A reader skips those that it does not know. A text that is empty is missing.
 func (m Meta) Encode() ([]byte, error) {
-	role := byte('n')
+	role, flags := byte('n'), byte(0)
 	if m.Role == RoleRouter {
 		role = 'r'
 	}
-	flags := byte(0)
 	if m.AppDown {
 		flags |= flagAppDown
 	}
-	b := []byte{Wire, role, byte(m.State), flags}
-	b = binary.AppendUvarint(b, uint64(m.Pid))
-	for _, s := range []string{m.Zone, m.HTTP, m.Admin, m.RESP, m.Peer, m.Params, m.Secret} {
+	b := []byte{Wire, metaOldest, 1, WireOldest, metaRole, 1, role, metaState, 1, byte(m.State), metaFlags, 1, flags}
+	pid := binary.AppendUvarint(nil, uint64(m.Pid))
+	b = append(append(b, metaPid, byte(len(pid))), pid...)
+	texts := m.texts()
+	for typ := metaZone; typ <= metaSecret; typ++ {
+		s := *texts[typ]
 		if len(s) > 255 {
 			return nil, fmt.Errorf("metadata: %q has %d bytes, accepted are 255", s, len(s))
 		}
-		b = append(append(b, byte(len(s))), s...)
+		if s != "" {
+			b = append(append(b, typ, byte(len(s))), s...)
+		}
 	}
 	if len(b) > MaxMeta {
 		return nil, fmt.Errorf("metadata: %d bytes, accepted are %d: give shorter addresses or zone", len(b), MaxMeta)
@@ -65,51 +120,76 @@ func (m Meta) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// DecodeMeta reads what Encode wrote; anything else is an error.
+// DecodeMeta reads what Encode of this build, or of one that it can speak with,
+// has written.
 func DecodeMeta(b []byte) (Meta, error) {
 	var m Meta
-	if len(b) < 5 {
-		return m, fmt.Errorf("%d bytes: %w", len(b), errMeta)
+	if len(b) == 0 {
+		return m, fmt.Errorf("no bytes: %w", errMeta)
 	}
-	if b[0] != Wire {
-		return m, fmt.Errorf("wire version %d differs from this member's %d", b[0], Wire)
+	newest := int(b[0])
+	if newest < WireOldest {
+		_, err := Speak(newest, newest) // what it says beside that may be written otherwise
+		return m, err
 	}
-	switch b[1] {
-	case 'n':
-		m.Role = RoleNode
-	case 'r':
-		m.Role = RoleRouter
-	default:
-		return m, fmt.Errorf("role %#x: %w", b[1], errMeta)
+	sections, err := readSections(b[1:])
+	if err != nil {
+		return m, err
 	}
-	m.State = State(b[2])
-	if m.State < StateJoining || m.State > StateLeaving {
-		return m, fmt.Errorf("state %d: %w", b[2], errMeta)
+	oldest := newest
+	if b, ok := sections[metaOldest]; ok && len(b) == 1 {
+		oldest = int(b[0])
 	}
-	if b[3]&^flagAppDown != 0 {
-		return m, fmt.Errorf("flags %#x: %w", b[3], errMeta)
+	if _, err := Speak(oldest, newest); err != nil {
+		return m, err
 	}
-	m.AppDown = b[3]&flagAppDown != 0
-	pid, n := binary.Uvarint(b[4:])
-	if n <= 0 || pid > 1<<31 {
-		return m, fmt.Errorf("pid: %w", errMeta)
+	return m, m.read(sections)
+}
+
+func readSections(b []byte) (map[byte][]byte, error) {
+	sections := make(map[byte][]byte)
+	for len(b) > 0 {
+		if len(b) < 2 || len(b) < 2+int(b[1]) {
+			return nil, fmt.Errorf("cut short: %w", errMeta)
+		}
+		if _, twice := sections[b[0]]; twice {
+			return nil, fmt.Errorf("section %d twice: %w", b[0], errMeta)
+		}
+		sections[b[0]] = b[2 : 2+int(b[1])]
+		b = b[2+int(b[1]):]
+	}
+	return sections, nil
+}
+
+// read takes in the sections that are known here.
+func (m *Meta) read(sections map[byte][]byte) error {
+	one := func(typ byte) byte {
+		if b := sections[typ]; len(b) == 1 {
+			return b[0]
+		}
+		return 0
+	}
+	m.Role = roles[one(metaRole)]
+	m.State = State(one(metaState))
+	switch {
+	case m.Role == "":
+		return fmt.Errorf("role %#x: %w", one(metaRole), errMeta)
+	case m.State < StateJoining || m.State > StateLeaving:
+		return fmt.Errorf("state %d: %w", m.State, errMeta)
+	}
+	m.AppDown = one(metaFlags)&flagAppDown != 0
+	pid, n := binary.Uvarint(sections[metaPid])
+	if n != len(sections[metaPid]) || pid > 1<<31 {
+		return fmt.Errorf("pid: %w", errMeta)
 	}
 	m.Pid = int(pid)
-	b = b[4+n:]
-	for _, s := range []*string{&m.Zone, &m.HTTP, &m.Admin, &m.RESP, &m.Peer, &m.Params, &m.Secret} {
-		if len(b) == 0 || len(b) < 1+int(b[0]) {
-			return m, fmt.Errorf("cut short: %w", errMeta)
-		}
-		*s = string(b[1 : 1+int(b[0])])
-		b = b[1+int(b[0]):]
+	for typ, text := range m.texts() {
+		*text = string(sections[typ])
 	}
 	if n := len(m.Secret); n != 0 && n != SecretTagSize {
-		return m, fmt.Errorf("secret tag of %d bytes: %w", n, errMeta)
+		return fmt.Errorf("secret tag of %d bytes: %w", n, errMeta)
 	}
-	if len(b) > 0 {
-		return m, fmt.Errorf("%d bytes too many: %w", len(b), errMeta)
-	}
-	return m, nil
+	return nil
 }
 
 // CheckParams compares what must agree over the cluster and names the first

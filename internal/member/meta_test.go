@@ -2,6 +2,7 @@ package member
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,12 +38,19 @@ func TestMetaRoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, m, got)
 
-		for n := range b { // whatever is cut off is missed
-			_, err := DecodeMeta(b[:n])
-			require.Error(t, err, "first %d of %d bytes", n, len(b))
+		for n := range b { // what is cut off is missed, or whole sections are missing
+			if cut, err := DecodeMeta(b[:n]); err == nil {
+				require.Equal(t, m.Role, cut.Role, "first %d of %d bytes", n, len(b))
+				require.Equal(t, m.State, cut.State)
+			}
 		}
-		_, err = DecodeMeta(append(b, 0))
+		_, err = DecodeMeta(append(slices.Clone(b), 0))
 		require.ErrorIs(t, err, errMeta)
+		again, err := DecodeMeta(append(slices.Clone(b), 200, 3, 1, 2, 3))
+		require.NoError(t, err)
+		require.Equal(t, m, again, "a section of a later version is skipped")
+		_, err = DecodeMeta(append(slices.Clone(b), metaRole, 1, 'n'))
+		require.ErrorIs(t, err, errMeta, "the same section twice")
 	})
 }
 
@@ -54,7 +62,7 @@ func TestMetaBounds(t *testing.T) {
 	require.NoError(t, err)
 
 	m.Zone = strings.Repeat("z", 255)
-	m.HTTP = strings.Repeat("h", memberlist.MetaMaxSize-len(empty)-255)
+	m.HTTP = strings.Repeat("h", memberlist.MetaMaxSize-len(empty)-2-255-2)
 	full, err := m.Encode()
 	require.NoError(t, err)
 	require.Len(t, full, memberlist.MetaMaxSize)
@@ -87,14 +95,24 @@ func TestMetaOfLongestConfigurationFits(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestMetaOfAnotherWireVersionIsNamed(t *testing.T) {
+// Members of different versions go together if their ranges meet.
+func TestMetaOfAnotherWireVersion(t *testing.T) {
 	t.Parallel()
 	b, err := Meta{Role: RoleNode, State: StateReady}.Encode()
 	require.NoError(t, err)
-	b[0] = Wire + 1
+	b[0] = Wire + 2 // whose oldest is ours
 	_, err = DecodeMeta(b)
-	require.EqualError(t, err, fmt.Sprintf("wire version %d differs from this member's %d", Wire+1, Wire))
+	require.NoError(t, err)
+	version, err := Speak(WireOldest, Wire+2)
+	require.NoError(t, err)
+	require.Equal(t, Wire, version)
+
+	b[3] = Wire + 1 // its oldest
+	_, err = DecodeMeta(b)
+	require.EqualError(t, err, fmt.Sprintf("wire version %d to %d there, %d here: run versions that go together", Wire+1, Wire+2, Wire))
 	require.True(t, IsMismatch(err))
+	_, err = DecodeMeta([]byte{WireOldest - 1, 1, 2, 3})
+	require.EqualError(t, err, fmt.Sprintf("wire version %d there, %d here: run versions that go together", WireOldest-1, Wire))
 }
 
 func TestCheckParamsNamesParameterAndBothValues(t *testing.T) {
@@ -151,8 +169,8 @@ func FuzzDecodeMeta(f *testing.F) {
 	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2", Secret: "\x01\x02\x03\x04"}.Encode()
 	require.NoError(f, err)
 	f.Add(b)
-	f.Add([]byte{Wire, 'n', 1, 0, 0x80})
-	f.Add(append([]byte{Wire, 'n', 1, 1, 7, 255}, make([]byte, 300)...))
+	f.Add([]byte{Wire, metaRole, 1, 'n', metaState, 1, 1, metaPid, 1, 0x80})
+	f.Add(append([]byte{Wire, metaZone, 255}, make([]byte, 300)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := DecodeMeta(b)
 		if err != nil {

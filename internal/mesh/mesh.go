@@ -103,14 +103,13 @@ func (m *Mesh) peerConfig() peer.Config {
 		Self:   func() peer.Identity { return self },
 		Limits: m.cfg.Limits,
 		Check: func(who peer.Identity) error {
-			switch {
-			case who.Cluster != self.Cluster:
+			if who.Cluster != self.Cluster {
 				return fmt.Errorf("cluster %q here, %q there: give both the same -cluster", self.Cluster, who.Cluster)
-			case who.Wire != self.Wire:
-				return fmt.Errorf("wire version %d here, %d there: run versions that go together", self.Wire, who.Wire)
-			default:
-				return member.CheckParams(self.Params, who.Params, who.Name)
 			}
+			if _, err := member.Speak(who.OldestWire, who.Wire); err != nil {
+				return err
+			}
+			return member.CheckParams(self.Params, who.Params, who.Name)
 		},
 	}
 }

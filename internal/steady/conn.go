@@ -1,10 +1,10 @@
 // Package steady ends what stands still at a server of net/http, and nothing
 // that moves, however long it takes.
 //
-// Whoever sends a body, or reads an answer, has an allowance of time to do
-// nothing in, and earns it back by the bytes that move: at [MinRate] or more it
-// goes on for ever, below it the allowance runs out, and the connection with
-// it.
+// A client that sends a body, or reads an answer, has an allowance of time to
+// do nothing in, and earns it back by the bytes that move. At [MinRate] or more
+// it may go on for ever; below it the allowance runs out, and the connection
+// ends.
 //
 // One request: its connection came from [Listener], which gives each write of
 // an answer its time (conn.go). [Bodies] wraps the body, so that each read has
@@ -34,9 +34,9 @@ const MinRate = 240
 func earned(n int) time.Duration { return time.Duration(n) * time.Second / MinRate }
 
 // Listener returns l with connections that are closed when their other end
-// takes nothing of what is written for patience, beside what it earns. Heads of
-// requests take from a budget what is not small of them, for they are kept
-// until the request is answered.
+// takes nothing of what is written for patience, beside what it earns. Large
+// heads of requests take from a budget, for they are kept until the request is
+// answered.
 func Listener(l net.Listener, patience time.Duration, heads *buffers.Budget) net.Listener {
 	return &listener{l, patience, heads}
 }
@@ -77,7 +77,7 @@ func connState(c net.Conn, state http.ConnState) {
 		steady.head.begin()
 	case http.StateClosed:
 		steady.head.release()
-	case http.StateHijacked: // deadlines are for whoever has taken it over
+	case http.StateHijacked: // deadlines are the hijacker's now
 		steady.head.end()
 		steady.head.release()
 		steady.free.Store(true)
@@ -98,8 +98,8 @@ type conn struct {
 	left time.Duration // the writer's, of which net/http has one at a time
 
 	mu    sync.Mutex // guards what follows, and the order in which deadlines are set
-	own   time.Time  // the write deadline of whoever uses the connection; zero for none
-	until time.Time  // the one that is set for a write; zero for none
+	own   time.Time  // the write deadline that the connection's user has set; zero for none
+	until time.Time  // the deadline that is set for a write; zero for none
 }
 
 // SetDeadline implements net.Conn.
@@ -132,18 +132,18 @@ func (c *conn) bound(window time.Duration, anew bool) error {
 	return c.Conn.SetWriteDeadline(c.until)
 }
 
-// over says whether the deadline of whoever uses the connection is over.
+// over says whether the deadline that the connection's user has set is over.
 func (c *conn) over() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.own.IsZero() && !time.Now().Before(c.own)
 }
 
-// NetConn returns the connection itself, for whoever needs more of it.
+// NetConn returns the connection itself, for callers that need more of it.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-// abandon has the kernel forget what was written with the connection's end. It
-// would keep it for an end that does not read.
+// abandon has the kernel forget, at the connection's end, what was written. It
+// would otherwise keep that for a client that does not read.
 func abandon(c net.Conn) {
 	for {
 		if tcp, ok := c.(interface{ SetLinger(sec int) error }); ok {

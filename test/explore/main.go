@@ -26,6 +26,13 @@ import (
 //go:embed expected.txt
 var expectedText string
 
+const (
+	// memory is from which on memory is spared rather than time, in bytes, and kept
+	// how many states of a depth are kept whole: some gigabyte.
+	memory = 3 << 30
+	kept   = 100_000
+)
+
 // report gathers what all plans have found.
 type report struct {
 	expected map[string]string // reasons, by promise
@@ -42,9 +49,11 @@ func main() {
 	depth := flag.Int("depth", 0, "the most steps of a way, 0 for any")
 	sample := flag.Int("sample", 20, "look at one state in so many for what follows when faults stop")
 	ways := flag.Bool("ways", false, "print the ways to what is expected to break too")
+	stop := flag.Bool("stop", false, "stop at the first promise that breaks and is not expected to")
 	flag.Parse()
 	runtime.GOMAXPROCS(1) // others use the machine
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(300)
+	debug.SetMemoryLimit(memory)
 	plans, err := choose(*only, *try)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "explore:", err)
@@ -53,8 +62,14 @@ func main() {
 	rep := &report{expected: reasons(expectedText), broke: make(map[string]int), steps: make(map[string]int), ways: *ways}
 	end := time.Now().Add(*all)
 	for i, p := range plans {
+		if rep.bad && *stop {
+			break
+		}
 		share := time.Until(end) / time.Duration(len(plans)-i)
-		s := &explore.Search{Plan: p, Until: time.Now().Add(share), Depth: *depth, Sample: *sample, Worlds: 500_000}
+		s := &explore.Search{Plan: p, Until: time.Now().Add(share), Depth: *depth, Sample: *sample, Worlds: kept}
+		if *stop {
+			s.Enough = func(promise string) bool { return rep.expected[promise] == "" }
+		}
 		rep.add(p, s.Run())
 	}
 	rep.close(*only == "" && *try == "")

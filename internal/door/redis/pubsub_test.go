@@ -37,6 +37,8 @@ func TestMessagesReachSubscribersOfBothProtocols(t *testing.T) {
 func TestTheConfirmationComesFirst(t *testing.T) {
 	s, _ := open(t)
 	stop := make(chan struct{})
+	// As much noise as a subscriber that is slow has room for.
+	room := make(chan struct{}, 1000)
 	var publishers sync.WaitGroup
 	for range 2 {
 		publishers.Go(func() {
@@ -44,17 +46,27 @@ func TestTheConfirmationComesFirst(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-room:
 					s.Deliver("news", []byte("noise"))
 				}
 			}
 		})
 	}
+	makeRoom := func(n int) {
+		for range n {
+			select {
+			case room <- struct{}{}:
+			default:
+			}
+		}
+	}
 	for range 50 {
 		c := dial(t, s)
+		makeRoom(cap(room))
 		require.Equal(t, "*3 $9 subscribe $4 news :1", c.do("SUBSCRIBE news"))
 		s.Deliver("news", []byte("mine"))
 		for c.read() != "*3 $7 message $4 news $4 mine" {
+			makeRoom(1)
 		}
 		c.conn.Close()
 	}

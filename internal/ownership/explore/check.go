@@ -26,6 +26,9 @@ const (
 	PastSilent = "one-owner-past-the-silent"
 	// PastEnded is the same with a voter that had ended.
 	PastEnded = "one-owner-past-the-ended"
+	// ByMinority is OneOwner in mode majority where one of the two has claimed with
+	// the consent of less than a majority.
+	ByMinority = "one-owner-claimed-by-a-minority"
 	// ByEarly is OneOwner where one of the two has its lease by the answer to a
 	// heartbeat that it sent before it opened the partition.
 	ByEarly = "one-owner-by-an-early-heartbeat"
@@ -36,6 +39,9 @@ const (
 	Reads = "reads"
 	// Uncopied is Reads where all that is missing was confirmed with no copy.
 	Uncopied = "reads-uncopied"
+	// Late is Reads where all that is missing was confirmed by a member that served
+	// under no lease any more.
+	Late = "reads-confirmed-late"
 	// ServedAgain: one member serves each partition again.
 	ServedAgain = "served-again"
 	// Confirmed: the owner then has all that was confirmed.
@@ -43,7 +49,7 @@ const (
 )
 
 // Promises are all of them.
-var Promises = []string{OneOwner, PastSilent, PastEnded, ByEarly, Shut, Reads, Uncopied, ServedAgain, Confirmed}
+var Promises = []string{OneOwner, PastSilent, PastEnded, ByMinority, ByEarly, Shut, Reads, Uncopied, Late, ServedAgain, Confirmed}
 
 // Check returns what does not hold at this moment.
 func (w *World) Check() (found []Violation) {
@@ -68,7 +74,7 @@ func (w *World) checkPart(part int) (found []Violation) {
 			continue
 		}
 		if first >= 0 && !w.excused(first, i) {
-			found = append(found, Violation{twoOwners(w.procs[first], p, part), fmt.Sprintf("partition %d is served by %s and by %s", part, Names[first], Names[i])})
+			found = append(found, Violation{w.twoOwners(w.procs[first], p, part), fmt.Sprintf("partition %d is served by %s and by %s", part, Names[first], Names[i])})
 		}
 		first = i
 		if v, bad := w.checkReads(i, part); bad {
@@ -79,11 +85,14 @@ func (w *World) checkPart(part int) (found []Violation) {
 }
 
 // twoOwners tells the ways apart in which there come to be two.
-func twoOwners(p, q *proc, part int) string {
+func (w *World) twoOwners(p, q *proc, part int) string {
+	lacked := p.lacked[part] | q.lacked[part]
 	switch {
-	case (p.silent|q.silent)&(1<<part) != 0:
+	case w.cfg.Mode == ownership.Majority && lacked&ofMajority != 0:
+		return ByMinority
+	case lacked&ofSilent != 0:
 		return PastSilent
-	case (p.ended|q.ended)&(1<<part) != 0:
+	case lacked&ofEnded != 0:
 		return PastEnded
 	case p.early || q.early:
 		return ByEarly
@@ -112,8 +121,11 @@ func (w *World) checkReads(i, part int) (Violation, bool) {
 		}
 	}
 	promise := Reads
-	if missing&^w.uncopied[part] == 0 {
+	switch {
+	case missing&^w.uncopied[part] == 0:
 		promise = Uncopied
+	case missing&^(w.uncopied[part]|w.late[part]) == 0:
+		promise = Late
 	}
 	return Violation{promise, fmt.Sprintf("%s serves partition %d without writes %s, which are confirmed", Names[i], part, setOf(missing))}, true
 }

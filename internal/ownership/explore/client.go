@@ -93,16 +93,25 @@ func (w *World) confirm(p *proc, part int, set uint16) {
 	for i, x := range p.waiting {
 		if x.part == part && x.set == set {
 			p.waiting = slices.Delete(p.waiting, i, i+1)
-			w.must[part] |= set & w.held(part)
-			if w.parted != [maxMembers]uint8{} {
-				w.aside[part] |= set
-			}
-			if len(p.holders(part)) == 0 {
-				w.uncopied[part] |= set
-			}
+			w.confirmed(p, part, set)
 			w.sayf("%s confirms write %s", Names[p.name], setOf(set))
 			return
 		}
+	}
+}
+
+// confirmed keeps the account of what was confirmed, and how.
+func (w *World) confirmed(p *proc, part int, set uint16) {
+	w.must[part] |= set & w.held(part)
+	if w.parted != [maxMembers]uint8{} {
+		w.aside[part] |= set
+	}
+	_, leased := w.serves(int(p.name), part)
+	switch {
+	case len(p.holders(part)) == 0:
+		w.uncopied[part] |= set
+	case !leased:
+		w.late[part] |= set
 	}
 }
 

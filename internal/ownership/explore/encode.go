@@ -31,7 +31,7 @@ func (w *World) appendTo(b []byte) []byte {
 	}
 	b = append(b, byte(w.writes))
 	for part := range w.cfg.Partitions {
-		for _, set := range [...]uint16{w.must[part], w.aside[part], w.uncopied[part]} {
+		for _, set := range [...]uint16{w.must[part], w.aside[part], w.uncopied[part], w.late[part]} {
 			b = binary.BigEndian.AppendUint16(b, set)
 		}
 	}
@@ -75,7 +75,7 @@ func (w *World) appendProc(b []byte, p *proc) []byte {
 	if !p.up {
 		return b
 	}
-	b = append(b, byte(p.state), p.open, p.silent, p.ended, p.busy, p.due, flags(p.early))
+	b = append(b, byte(p.state), p.open, byte(p.lacked[0]), byte(p.lacked[1]), p.busy, p.due, flags(p.early))
 	b = appendAge(b, w.now-p.opened, beatTimeout)
 	for part := range w.cfg.Partitions {
 		b = binary.BigEndian.AppendUint16(b, p.store[part])

@@ -250,10 +250,10 @@ func (w *World) ponged(p *proc, m *message) {
 	w.do(p, p.core.Ponged(w.now, m.at, m.from.id(), m.ring, table, m.lease))
 }
 
-// met notes that i has heard from j: what i did not know of the other side of a
-// cut it knows now.
+// met notes that i has heard from j, and sees it: what i did not know of the other
+// side of a cut it knows now.
 func (w *World) met(i, j int) {
-	if w.linked(i, j) {
+	if w.linked(i, j) && w.procs[i].sees[j].standing == up {
 		w.parted[i] &^= 1 << j
 	}
 }
@@ -371,15 +371,8 @@ func (w *World) settle(p *proc, r *round) {
 		sums = append(sums, w.sum(p, part))
 	}
 	todo := p.core.Settle(w.now, r.Round, r.answers, sums)
-	silent, ended := w.passedOver(r)
 	for _, o := range todo.Open {
-		p.opened = w.now
-		if silent {
-			p.silent |= 1 << o.Partition
-		}
-		if ended {
-			p.ended |= 1 << o.Partition
-		}
+		p.opened, p.lacked[o.Partition] = w.now, w.lacked(r)
 	}
 	if len(todo.Open) == 0 {
 		w.sayf("%s gives its claim up, epoch %d", Names[p.name], r.Epoch)
@@ -387,28 +380,42 @@ func (w *World) settle(p *proc, r *round) {
 	w.do(p, todo)
 }
 
-// passedOver says whether voters of a claim have not answered: one that has not
-// ended, and one that has.
-func (w *World) passedOver(r *round) (silent, ended bool) {
+// lacked says whose consent a claim did not have.
+func (w *World) lacked(r *round) (l lack) {
+	consents := 1
 	for k, id := range r.Asked {
-		if r.answers[k] != nil {
-			continue
-		}
-		if voter := w.procs[whoIs(id).name]; voter.up && voter.id() == id {
-			silent = true
-		} else {
-			ended = true
+		voter := w.procs[whoIs(id).name]
+		switch {
+		case r.answers[k] != nil:
+			consents++
+		case voter.up && voter.id() == id:
+			l |= ofSilent
+		default:
+			l |= ofEnded
 		}
 	}
-	return silent, ended
+	if 2*consents <= w.size() {
+		l |= ofMajority
+	}
+	return l
+}
+
+// size is of how many the cluster consists: those that started and have not said
+// good-bye.
+func (w *World) size() (n int) {
+	for _, p := range w.procs {
+		if p.boot > 0 && !p.left && p.state != member.StateLeaving {
+			n++
+		}
+	}
+	return n
 }
 
 // do does what a Core wants done.
 func (w *World) do(p *proc, t ownership.Todo) {
 	for _, part := range t.Close {
 		p.open &^= 1 << part
-		p.silent &^= 1 << part
-		p.ended &^= 1 << part
+		p.lacked[part] = 0
 		w.sayf("%s closes %d", Names[p.name], part)
 	}
 	for _, o := range t.Open {

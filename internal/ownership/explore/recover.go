@@ -112,18 +112,15 @@ func (w *World) deliverAll() (any bool) {
 // whole returns what is missing for each partition to be served by one member that
 // has all that was confirmed. A minority need not serve.
 func (w *World) whole() (found []Violation) {
-	running, all, frozen := 0, 0, false
+	running, frozen := 0, false
 	for _, i := range w.members() {
 		p := w.procs[i]
 		frozen = frozen || p.frozen
-		if counts := !p.left && p.state != member.StateLeaving && p.boot > 0; counts {
-			all++
-			if p.running() && p.state == member.StateReady {
-				running++
-			}
+		if p.running() && p.state == member.StateReady {
+			running++
 		}
 	}
-	if running == 0 || w.cfg.Mode == ownership.Majority && 2*running <= all {
+	if running == 0 || w.cfg.Mode == ownership.Majority && 2*running <= w.size() {
 		return nil
 	}
 	for part := range w.cfg.Partitions {

@@ -78,7 +78,8 @@ func play(w *World, line string, answer *strings.Builder) *World {
 	return w
 }
 
-// parseConfig reads "3 [partitions 2] [majority] [manual] [ordered] [tick 250ms] [gossip 1s]".
+// parseConfig reads what stands behind members: "3 [partitions 2] [majority]
+// [manual] [ordered] [tick 250ms] [gossip 1s]".
 func parseConfig(args []string) (cfg Config, err error) {
 	cfg = Config{Members: 3, Partitions: 1, Mode: ownership.Available, Tick: 250 * time.Millisecond}
 	for i := 0; i < len(args) && err == nil; i++ {

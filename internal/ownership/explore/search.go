@@ -28,10 +28,13 @@ type Search struct {
 	// Sample says that one state in so many is looked at for what follows when
 	// faults stop. 0 looks at none.
 	Sample int
+	// Enough says of a promise that broke whether to stop there; nil never stops.
+	Enough func(promise string) bool
 	// Worlds bounds how many states are kept whole; others are found again by
 	// their way.
 	Worlds int
 
+	root      *World
 	seen      map[uint64]struct{}
 	recovered map[uint64]struct{}
 	nodes     []node
@@ -39,6 +42,7 @@ type Search struct {
 	most      [verbs]uint8
 	buffer    []byte
 	result    Result
+	enough    bool
 }
 
 // node is how a state was reached.
@@ -94,7 +98,11 @@ func (s *Search) Run() Result {
 	return s.result
 }
 
+// first is the state that all ways begin with.
 func (s *Search) first() *World {
+	if s.root != nil {
+		return s.root.Clone()
+	}
 	w := New(s.Config)
 	for _, line := range s.Begin {
 		if err := w.Do(line); err != nil {
@@ -102,7 +110,8 @@ func (s *Search) first() *World {
 		}
 		w.number()
 	}
-	return w
+	s.root = w
+	return w.Clone()
 }
 
 // level tries all steps of all states of one depth. It returns false when the
@@ -110,7 +119,7 @@ func (s *Search) first() *World {
 func (s *Search) level(now []open) bool {
 	var steps []step
 	for k := range now {
-		if k%64 == 0 && !s.Until.IsZero() && time.Now().After(s.Until) {
+		if s.enough || k%64 == 0 && !s.Until.IsZero() && time.Now().After(s.Until) {
 			return false
 		}
 		o := now[k]
@@ -199,6 +208,7 @@ func (s *Search) found(v Violation, at int32, last string) {
 		return
 	}
 	steps := s.way(at)
+	s.enough = s.enough || s.Enough != nil && s.Enough(v.Promise)
 	s.result.Found = append(s.result.Found, Found{v, len(steps), s.scenario(v, steps, last)})
 }
 

@@ -84,7 +84,10 @@ type World struct {
 	// uncopied are those that were confirmed with no copy, by an owner that saw
 	// nobody any more who should have one.
 	uncopied [maxPartitions]uint16
-	log      *strings.Builder // nil: nobody listens
+	// late are those that were confirmed by a member that did not serve under a
+	// lease any more.
+	late [maxPartitions]uint16
+	log  *strings.Builder // nil: nobody listens
 }
 
 // who is one boot of a member.
@@ -134,9 +137,8 @@ type proc struct {
 	// open are the partitions that the driver lets operations into, and busy those
 	// that an operation holds, of which no sum is known.
 	open, busy uint8
-	// silent are those of the open ones that were claimed although a voter did not
-	// answer that had not ended, and ended those where one did not that had.
-	silent, ended uint8
+	// lacked says of the open ones whose consent was missing.
+	lacked [maxPartitions]lack
 	// opened is when it last opened one. early says that it has its lease by the
 	// answer to a heartbeat that was sent before.
 	opened  time.Duration
@@ -150,6 +152,15 @@ type proc struct {
 
 	encoded []byte // cache of appendTo
 }
+
+// lack is whose consent a claim that was settled did not have.
+type lack uint8
+
+const (
+	ofSilent   lack = 1 << iota // a voter's that had not ended and did not answer
+	ofEnded                     // a voter's that had ended without an answer
+	ofMajority                  // that of most members, the claimant among them
+)
 
 // round is a claim under way. It is not changed.
 type round struct {
