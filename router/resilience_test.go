@@ -291,7 +291,7 @@ func TestEjection(t *testing.T) {
 	require.EqualValues(t, 3, dials.Load())
 }
 
-// The application beside a member gets what it needs to know, and none of what
+// The sidecar of a member gets what it needs to know, and none of what
 // members say to each other; when it is down, the successor stands in.
 func TestApplicationBeside(t *testing.T) {
 	app, successor := start(t, "app", func(w http.ResponseWriter, r *http.Request) {

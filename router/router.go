@@ -31,7 +31,7 @@
 // Each client's connection has one goroutine, which also reads the answer; only
 // a body that streams, or a WebSocket, takes a second one. The router process,
 // a node that has to pass an application request on, and a node that gives one
-// to the application beside it run the same code.
+// to its sidecar application run the same code.
 package router
 
 import (
@@ -48,14 +48,14 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 )
 
-// Target is one process of a member, or the application beside it. The zero
+// Target is one process of a member, or its sidecar application. The zero
 // Target means none.
 type Target struct {
 	Name string // the member's name in the ring
 	Boot string // the id of this start of it
 	HTTP string // host:port of its public endpoint, or whatever Dial takes for the application
-	// It is the application beside this member: it gets none of the headers by
-	// which members speak to each other.
+	// The target is this member's sidecar application, which gets none of the
+	// headers by which members speak to each other.
 	App bool
 }
 
@@ -64,8 +64,8 @@ type Route struct {
 	Fingerprint string // of the ring that it was read from
 	Owner       Target // zero when no member is ready
 	Successor   Target // who owns the key if the owner is gone; zero when the owner is alone
-	// owner/boot whose place Owner takes, because the application beside that
-	// owner is down; "" for none
+	// owner/boot whose place Owner takes, because that owner's sidecar is down;
+	// "" for none
 	Absent string
 }
 
@@ -108,8 +108,8 @@ type Config struct {
 	// passed a request on, and they to it. Default: none, and then what only
 	// members may say counts from no sender.
 	Hops Hops
-	// ToApp is added to requests for the application beside this member,
-	// FromApp to its answers. Optional.
+	// ToApp is added to requests for this member's sidecar application, FromApp
+	// to its answers. Optional.
 	ToApp   []Header
 	FromApp func() []Header
 	// Answered is told of each answer that the Router's own server begins, and

@@ -84,8 +84,8 @@ type Op struct {
 	ctx context.Context // in the store: over when its caller waits no more; nil for never
 }
 
-// stopEvery is how many fields are dealt with between two looks at whether
-// anybody still waits for that.
+// stopEvery is how many fields are dealt with between two looks at whether the
+// caller still waits.
 const stopEvery = 256
 
 // work is about what the op takes on a record, in the units of [Tx.Spend].
@@ -160,7 +160,7 @@ func (c *Config) check(op *Op) (Op, error) {
 }
 
 // maxName bounds the name of a field, bytes: names are compared at each look
-// for one, so long ones make every look cost what they cost.
+// for a field, so long names make every look dear.
 const maxName = 64 << 10
 
 // checkNames refuses more fields than a session may have, and names that no

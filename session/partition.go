@@ -25,7 +25,7 @@ func (t tomb) presence(now int64) presence {
 // partition holds the sessions and tombstones of one partition of keys. A key
 // is in live or in dead or in neither.
 //
-// A reader that holds mu sees one state of it all. A look at one session
+// A reader that holds mu sees all of it at one moment. A look at one session
 // needs no more than open and live, which are read without mu.
 type partition struct {
 	mu holdLock // guards all below

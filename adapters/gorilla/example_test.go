@@ -12,8 +12,8 @@ import (
 func login(store *holdfastgorilla.Store) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s, err := store.Get(r, "login")
-		// A cookie that nobody here has signed, or a cluster that could not be
-		// asked.
+		// The cookie was not signed with one of the keys, or the cluster could
+		// not be asked.
 		if err != nil {
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return

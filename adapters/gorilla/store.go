@@ -80,8 +80,8 @@ func (s *Store) Get(r *http.Request, name string) (*sessions.Session, error) {
 }
 
 // New reads the request's session of that name, or begins one. It returns a new
-// session beside any error: of a cookie that nobody here has signed, or of a
-// cluster that could not be asked.
+// session beside any error: the cookie was not signed with one of the keys, or
+// the cluster could not be asked.
 func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 	session := sessions.NewSession(s, name)
 	options := s.Options

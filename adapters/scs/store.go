@@ -8,7 +8,7 @@
 // A commit that comes after the session was destroyed, as by a request that was
 // slower than the logout, is an error that wraps session.ErrDeleted: the
 // session stays logged out. scs gives its requests new tokens after a logout
-// and at a login, so none but a late one meets it.
+// and at a login, so only a late request meets it.
 //
 // Each token is placed by itself, and reached from any node: where the node
 // that has the request does not own the token, reading it is one call over the

@@ -61,8 +61,8 @@ const (
 // system's signals tell it, one at a time, in this goroutine; what it knows of
 // the children is therefore under no lock.
 func (c *devCommand) Run(ctx context.Context, s *streams) (err error) {
-	// Linux kills the children when the thread that forked them ends, which
-	// is to be the end of dev and not some earlier moment.
+	// Linux kills the children when the thread that forked them ends. That must
+	// be the end of dev and not some earlier moment.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ctx, stopSignals := signal.NotifyContext(ctx, endSignals()...)
@@ -301,7 +301,7 @@ func (d *dev) unready() []string {
 	return names
 }
 
-// showOnce prints the table when nobody is waited for any more.
+// showOnce prints the table when no member is waited for any more.
 func (d *dev) showOnce() {
 	if d.shown || len(d.unready()) > 0 {
 		return

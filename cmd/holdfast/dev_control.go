@@ -22,8 +22,8 @@ import (
 //	page ─ POST /admin/dev/kill?node=node-2 ─▶ a child's admin endpoint ─ the same, with the token ─▶ dev's control ─▶ its loop
 //
 // The admin endpoint has made sure that the click came from its own page. dev's
-// control believes only who knows the token, which is made anew at each start
-// and which nobody but the children is told.
+// control believes only a sender that knows the token, which is made anew at
+// each start and told to the children alone.
 const (
 	controlURLEnv   = "HOLDFAST_DEV_CONTROL"
 	controlTokenEnv = "HOLDFAST_DEV_TOKEN"

@@ -55,8 +55,8 @@ func leaveDevKeys(keyFile string, members []*member) (*devKeys, error) {
 	content := append([]byte(strconv.Itoa(os.Getpid())+"\n"), key...)
 	for _, m := range members {
 		path := devKeyPath(m.address(gossipPort))
-		// Renamed into place, so that nobody reads half of it and no file that
-		// was there keeps its mode.
+		// Renamed into place, so that no member reads half of it and no file
+		// that was there keeps its mode.
 		if err := os.WriteFile(path+".new", content, 0o600); err != nil {
 			k.remove()
 			return nil, err
@@ -80,8 +80,8 @@ func (k *devKeys) remove() {
 	_ = os.Remove(k.dir)
 }
 
-// checkPrivateDir makes sure that a directory in a place where everybody may
-// make one is this user's, and that nobody else can enter it.
+// checkPrivateDir makes sure that a directory in a place where every user may
+// make one is this user's, and that no other user can enter it.
 func checkPrivateDir(dir string) error {
 	info, err := os.Lstat(dir)
 	switch {

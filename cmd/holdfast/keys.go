@@ -132,9 +132,9 @@ func readPrivate(flag, path string) ([]byte, error) {
 	return data, nil
 }
 
-// checkPrivate refuses a file whose secret others know, or may choose: they can
-// write it, or put another in its place. Pipes and the like have no name that
-// others could use, and Windows keeps rights elsewhere.
+// checkPrivate refuses a file whose secret other users can read, or can choose:
+// by writing it, or by putting another file in its place. Pipes and the like
+// have no name that others could use, and Windows keeps rights elsewhere.
 func checkPrivate(path string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() || runtime.GOOS == "windows" {
 		return nil

@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if usage, ok := errors.AsType[*usageError](err); ok {
 		name, code = usage.command, exitUsage
 	}
-	// Several when several flags were wrong.
+	// There are several lines when several flags were wrong.
 	for line := range strings.SplitSeq(inFlags(err), "\n") {
 		fmt.Fprintf(stderr, "%s: %s\n", name, line)
 	}

@@ -45,7 +45,7 @@ type memberFlags struct {
 	CookieSecure bool     `group:"Finding the user of a request" help:"The site is reached over TLS: mark the cookie Secure and bind it to its host (__Host-)."`
 
 	GossipKeyFile string `group:"Security" placeholder:"FILE" help:"File with the keys that encrypt gossip: 16, 24 or 32 bytes each, hexadecimal or base64, one a line. The first encrypts, all decrypt, so keys can be changed one member at a time. Default: none, or that of the holdfast dev of yours that runs a member to -join."`
-	Insecure      bool   `group:"Security" help:"Allow gossip, peer, Redis and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: whoever reaches those ports can read and end sessions."`
+	Insecure      bool   `group:"Security" help:"Allow gossip, peer, Redis and admin addresses that are not loopback although nothing protects them. Only where the network itself keeps strangers out: every client that reaches those ports can read and end sessions."`
 
 	HTTPHost  hostNames `name:"http-host" group:"Security" placeholder:"NAME,…" help:"Further names by which clients reach the session API on -http, such as that of a site or a service. Others than localhost, IP addresses, -name and the hosts of -http and -advertise are refused, so that no web page gets there by a name of its own. The application gets requests for any name."`
 	AdminHost hostNames `name:"admin-host" group:"Security" placeholder:"NAME,…" help:"Further names by which clients reach -admin, such as that of a proxy before it, refused otherwise in the same way."`

@@ -11,11 +11,11 @@ import (
 )
 
 // What a process has is what its container allows, or else what the machine
-// has. Of that, sessions get 60 % where nobody says otherwise. The collector is
-// told to keep all of the process below one and a half times the sessions'
-// limit: that has room for tombstones and copies over the limit (15 % of it),
-// for buffers of connections, and for garbage, without which it would run all
-// the time.
+// has. Of that, sessions get 60 % where -memory does not say otherwise. The
+// collector is told to keep all of the process below one and a half times the
+// sessions' limit: that has room for tombstones and copies over the limit (15 %
+// of it), for buffers of connections, and for garbage, without which it would
+// run all the time.
 const (
 	sessionsPercent = 60
 	mostPercent     = 90 // of what there is, for all of the process
@@ -23,8 +23,8 @@ const (
 	leastBeside = 128 << 20
 )
 
-// machineMemory returns how many bytes this process may take and who says so; 0
-// if nobody knows. Tests replace it.
+// machineMemory returns how many bytes this process may take and what says so;
+// 0 if that is not known. Tests replace it.
 var machineMemory = func() (bytes int64, source string) {
 	total, err := memlimit.FromSystem()
 	if err != nil {
@@ -39,8 +39,7 @@ var machineMemory = func() (bytes int64, source string) {
 
 func bounded(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
-// defaultMemory is the default of -memory, as the flag
-// takes it.
+// defaultMemory is the default of -memory, in the form that the flag takes.
 func defaultMemory() string {
 	total, _ := machineMemory()
 	if total == 0 {

@@ -17,8 +17,8 @@ const parentEnv = "HOLDFAST_PARENT_FD"
 var errOrphaned = errors.New("the process that started this one has ended")
 
 // lifeOfParent returns a context that ends with [errOrphaned] when the parent
-// does, if there is one to watch. The goroutine that waits for it is the one
-// goroutine of a member that nobody waits for: its read ends when the parent
+// does, if there is one to watch. The goroutine that watches the parent is the
+// only one of a member that is not waited for: its read ends when the parent
 // does, and both end the process.
 func lifeOfParent(ctx context.Context) (context.Context, error) {
 	text, ok := os.LookupEnv(parentEnv)

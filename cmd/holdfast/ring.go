@@ -136,7 +136,7 @@ func writeKey(w io.Writer, k adminapi.Key, look look) error {
 	}
 	add("ring", k.Fingerprint, "members that show the same name the same owner")
 	t.wrapLast()
-	// The key may be long: it is no reason for the reasons to have less room.
+	// The key may be long, and must not take the room of the reasons.
 	if _, err := fmt.Fprintf(w, "%-*s  %s\n", t.widths()[0], "key", printable(k.Key)); err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ type memory interface {
 	forget(ctx context.Context, key string) error
 }
 
-// held keeps visitors in Holdfast. The node beside the application owns them,
-// so that a load is a look-up in this process's memory.
+// held keeps visitors in Holdfast. The node in this process owns them, so that
+// a load is a look-up in its memory.
 type held struct{ sessions *node.Sessions }
 
 func (h held) load(ctx context.Context, key string) (visitor, error) {
@@ -80,14 +80,15 @@ func (h held) change(ctx context.Context, key string, f func(*visitor) error) er
 
 func (h held) forget(ctx context.Context, key string) error { return h.sessions.Delete(ctx, key) }
 
-// own keeps visitors in a map of this server: fast, and known to nobody else.
+// own keeps visitors in a map of this server: fast, and unknown to the other
+// servers.
 type own struct {
 	mu       sync.Mutex
 	visitors map[string]visitor // guarded by mu
 }
 
-// mostVisitors bounds the map. It is the example of how not to do it, so it
-// does not deserve an order of eviction.
+// mostVisitors bounds the map. The map is the example of how not to do it, so
+// it has no order of eviction.
 const mostVisitors = 1000
 
 func (o *own) load(_ context.Context, key string) (visitor, error) {

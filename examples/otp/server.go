@@ -13,9 +13,9 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
-// serve is one server: a node, and the application on two addresses. On the
-// first it is asked by the node, for the visitors that the node owns; on the
-// second by anybody, as without Holdfast.
+// serve is one server: a node, and the application on two addresses. At the
+// first the node asks it, for the visitors that the node owns; at the second
+// any browser does, as without Holdfast.
 //
 // It ends at once when life, the launcher's pipe, does; when ctx does, it
 // first hands over what it holds, as a planned restart should.

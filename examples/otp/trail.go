@@ -9,7 +9,7 @@ import (
 
 // trail is which server answered each of the visitor's last requests. The
 // browser keeps it, in a cookie, since it tells of the servers' memories and
-// must not depend on them. It is shown and believed in nothing.
+// must not depend on them. It is shown, and nothing relies on it.
 type trail []step
 
 // step is one answered request.
@@ -37,7 +37,7 @@ func (s step) Name() string { return stepNames[s.What] }
 // Number is the server's, by which it gets its colour.
 func (s step) Number() string { return strings.TrimPrefix(s.Server, "node-") }
 
-// trailOf reads the cookie and leaves out what nobody here has written.
+// trailOf reads the cookie and leaves out what no server here has written.
 func trailOf(r *http.Request) trail {
 	var t trail
 	cookie, err := r.Cookie(trailCookie)

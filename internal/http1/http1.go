@@ -15,7 +15,7 @@
 //     each line once, and refuses a bad line ending at once.
 //  2. The head is copied out of the buffer and taken apart in place: method,
 //     target, fields are slices of the copy. A field of the protocol's own
-//     carries its Kind, so that nobody compares names twice.
+//     carries its Kind, so that names are compared once.
 //  3. The framing follows from the head alone (RFC 9112, section 6): a length,
 //     chunks, nothing, or, for answers, until the end.
 //  4. Body hands the content out piece by piece, straight from the buffer, and
@@ -138,7 +138,8 @@ func (b *Reader) readHead() error {
 				return refuse(414, "the first line is longer than %d bytes", MaxHead)
 			}
 			if seen == 0 && !bytes.Contains(line[:end], protocol) {
-				// Another protocol, whose sender may wait for us.
+				// Another protocol, whose sender may wait for this side to
+				// speak.
 				return malformed("the first line names no version of HTTP")
 			}
 			seen += end

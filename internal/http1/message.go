@@ -181,7 +181,8 @@ func (m *Message) setCoding(v []byte) error {
 	return nil
 }
 
-// checkAnnounced refuses to hear of framing behind the body that it frames.
+// checkAnnounced refuses a framing field that is announced for the trailer,
+// behind the body that it would frame.
 func checkAnnounced(names []byte) error {
 	var err error
 	EachToken(names, func(name []byte) {
@@ -222,8 +223,8 @@ func (m *Message) markNamed() {
 	}
 }
 
-// parseHost finds whom the request is for, and brings its target into the form
-// that servers take.
+// parseHost finds the host that the request is for, and brings its target into
+// the form that servers take.
 func (r *Request) parseHost() error {
 	for _, f := range r.Fields {
 		switch f.Kind {

@@ -1,5 +1,5 @@
 // Package member says who takes part in a cluster, as one of its members sees
-// it. All of it is values; nothing here talks to anybody.
+// it. All of it is values; nothing here opens a connection.
 //
 // A process is known by its [ID], a name and a boot. What it says of itself
 // travels through gossip as its [Meta]. What is known of it here, by gossip and

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// A member states a range of versions of what members send each other, and two
-// speak the highest that both know: see Speak.
+// A member states which versions of the messages between members it speaks, and
+// two members speak the highest that both know: see Speak.
 const (
 	// Wire is the newest version that this build speaks, WireOldest the oldest.
 	Wire       = 6
@@ -36,7 +36,7 @@ func wires(oldest, newest int) string {
 type Meta struct {
 	Role  Role
 	State State
-	// AppDown says that the application beside the member does not answer.
+	// AppDown says that the member's sidecar application does not answer.
 	AppDown bool
 	Pid     int
 	Zone    string
@@ -87,8 +87,8 @@ func (m *Meta) texts() map[byte]*string {
 	}
 }
 
-// Encode writes the metadata: the newest wire version in one byte, then sections,
-// each of them
+// Encode writes the metadata: the newest wire version in one byte, then
+// sections, each of them
 //
 //	u8 type | u8 length | bytes
 //
@@ -209,7 +209,7 @@ func CheckParams(ours, theirs, who string) error {
 
 // IsMismatch says whether a join failed because this member does not fit into
 // the cluster, which waiting does not mend: CheckParams or DecodeMeta said so
-// there. memberlist passes errors on as text.
+// at the other member. memberlist passes errors on as text.
 func IsMismatch(err error) bool {
 	return strings.Contains(err.Error(), "parameters differ") || strings.Contains(err.Error(), "wire version")
 }

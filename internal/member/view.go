@@ -50,7 +50,7 @@ type View struct {
 	copies [][]string
 	nodes  []*Member // the table's members, by name
 
-	appsDown bool // beside some of the nodes
+	appsDown bool // the sidecars of some nodes
 }
 
 // Shows says whether these, sorted, are the members of the view, in the same
@@ -125,7 +125,7 @@ func NewView(self ID, members []*Member, params ring.Params, last *View) (*View,
 	return v, nil
 }
 
-// AppsDown says whether the application beside some node does not answer.
+// AppsDown says whether the sidecar application of some node does not answer.
 func (v *View) AppsDown() bool { return v.appsDown }
 
 // Lost says whether a public address belongs only to members that are not up.
