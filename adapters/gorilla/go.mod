@@ -10,7 +10,4 @@ require (
 	github.com/seed-95a32959/holdfast v0.0.0-00010101000000-000000000000
 )
 
-require (
-	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	golang.org/x/time v0.16.0 // indirect
-)
+require github.com/cespare/xxhash/v2 v2.3.0 // indirect

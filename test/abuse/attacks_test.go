@@ -15,6 +15,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/resp"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 func TestFlat(t *testing.T) {
@@ -106,7 +107,7 @@ func TestOpening(t *testing.T) {
 func TestBrowsers(t *testing.T) {
 	kinds := make(map[[2]bool]int)
 	for _, v := range browsers() {
-		kinds[[2]bool{v.port == adminPort, v.served}]++
+		kinds[[2]bool{v.port == nursery.AdminPort, v.served}]++
 	}
 	require.Len(t, kinds, 4)
 }

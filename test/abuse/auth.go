@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const (
@@ -25,11 +26,11 @@ func runAuth(ctx context.Context, s *stage) error {
 	m := s.nodes()[0]
 	begun := time.Now()
 	for range slow {
-		s.group.Go(func() { s.dribble(ctx, m.address(respPort)) })
-		sleep(ctx, time.Millisecond)
+		s.group.Go(func() { s.dribble(ctx, m.Address(nursery.RESPPort)) })
+		nursery.Sleep(ctx, time.Millisecond)
 	}
 	for i := range guessers {
-		s.group.Go(func() { s.guess(ctx, m.address(respPort), i) })
+		s.group.Go(func() { s.guess(ctx, m.Address(nursery.RESPPort), i) })
 	}
 	<-ctx.Done()
 	s.group.Wait()
@@ -81,10 +82,10 @@ func (s *stage) guess(ctx context.Context, address string, seed int) {
 		l, err := dial(guesser, address)
 		if err != nil {
 			s.saw("guesser not connected")
-			sleep(ctx, 50*time.Millisecond)
+			nursery.Sleep(ctx, 50*time.Millisecond)
 			continue
 		}
-		for err == nil && sleep(ctx, every) {
+		for err == nil && nursery.Sleep(ctx, every) {
 			var v resp.Value
 			n++
 			v, err = l.command(5*time.Second, "AUTH", "guess-"+strconv.Itoa(seed)+"-"+strconv.Itoa(n))

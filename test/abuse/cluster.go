@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,17 +21,8 @@ import (
 	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
-// Ports of a member, counted from its first.
-const (
-	httpPort = iota
-	adminPort
-	respPort
-	peerPort
-	gossipPort
-	portsPerMember = 10
-	// appPort is that of the application, counted from the first of all ports.
-	appPort = 90
-)
+// appPort is that of the application, counted from the first of all ports.
+const appPort = 90
 
 const (
 	nodes         = 3
@@ -61,15 +51,9 @@ func (s setup) limit() int64 {
 
 // member is the router or a node.
 type member struct {
-	name    string
-	node    bool
-	port    int // its first
+	nursery.Member
 	admin   *operator.Client
 	process *nursery.Process // nil when none runs
-}
-
-func (m *member) address(port int) string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(m.port+port))
 }
 
 // cluster is a router and three nodes on loopback, each a process.
@@ -87,11 +71,8 @@ type cluster struct {
 func startCluster(ctx context.Context, bin, dir string, port int, s setup) (*cluster, error) {
 	c := &cluster{setup: s, bin: bin, dir: dir, nursery: nursery.New()}
 	for i := range nodes + 1 {
-		m := &member{name: "node-" + strconv.Itoa(i), node: i > 0, port: port + portsPerMember*i}
-		if !m.node {
-			m.name = "router"
-		}
-		m.admin = operator.New(m.address(adminPort))
+		m := &member{Member: nursery.NewMember(i, "127.0.0.1", port+nursery.PortsPerMember*i)}
+		m.admin = operator.New(m.Address(nursery.AdminPort))
 		c.members = append(c.members, m)
 	}
 	if err := c.writeKeys(); err != nil {
@@ -131,10 +112,18 @@ func (c *cluster) writeKeys() error {
 func (c *cluster) router() *member  { return c.members[0] }
 func (c *cluster) nodes() []*member { return c.members[1:] }
 
+// places are the nodes as each other's command lines speak of them.
+func (c *cluster) places() (list []nursery.Member) {
+	for _, m := range c.nodes() {
+		list = append(list, m.Member)
+	}
+	return list
+}
+
 // named returns the member with a name, nil if there is none.
 func (c *cluster) named(name string) *member {
 	for _, m := range c.members {
-		if m.name == name {
+		if m.Name == name {
 			return m
 		}
 	}
@@ -143,25 +132,13 @@ func (c *cluster) named(name string) *member {
 
 // start starts a member's process. It does not wait until it is ready.
 func (c *cluster) start(m *member) error {
-	role := "node"
-	if !m.node {
-		role = "router"
-	}
-	var join []string
-	for _, o := range c.nodes() {
-		if o != m {
-			join = append(join, o.address(gossipPort))
-		}
-	}
-	args := []string{c.bin, role, "-name", m.name, "-cluster", clusterName,
-		"-http", m.address(httpPort), "-admin", m.address(adminPort), "-gossip", m.address(gossipPort),
-		"-join", strings.Join(join, ","), "-secret-file", filepath.Join(c.dir, "cookie.secret")}
+	args := m.Command(c.bin, clusterName, filepath.Join(c.dir, "cookie.secret"), c.places())
 	if !c.openGossip {
 		args = append(args, "-gossip-key-file", filepath.Join(c.dir, "gossip.key"))
 	}
 	args = append(args, c.flags...)
-	if m.node {
-		args = append(args, "-resp", m.address(respPort), "-peer", m.address(peerPort), "-memory", strconv.FormatInt(c.limit(), 10))
+	if m.Node {
+		args = append(args, "-memory", strconv.FormatInt(c.limit(), 10))
 		args = append(args, c.nodeFlags...)
 		if c.app != nil {
 			args = append(args, "-app", "http://"+c.appAt)
@@ -170,10 +147,9 @@ func (c *cluster) start(m *member) error {
 			args = append(args, "-resp-password-file", filepath.Join(c.dir, "password"))
 		}
 	}
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_") })
-	p, err := c.nursery.Start(args, env, filepath.Join(c.dir, m.name+".log"))
+	p, err := c.nursery.Start(args, nursery.Environment(), filepath.Join(c.dir, m.Name+".log"))
 	if err != nil {
-		return fmt.Errorf("start %s: %w", m.name, err)
+		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
 	m.process = p
 	return nil
@@ -182,7 +158,7 @@ func (c *cluster) start(m *member) error {
 // kill ends a node as a crash would.
 func (c *cluster) kill(m *member) error {
 	if err := syscall.Kill(m.process.Pid(), syscall.SIGKILL); err != nil {
-		return fmt.Errorf("kill %s: %w", m.name, err)
+		return fmt.Errorf("kill %s: %w", m.Name, err)
 	}
 	<-m.process.Gone()
 	m.process = nil
@@ -200,14 +176,14 @@ func (c *cluster) settle(ctx context.Context) error {
 		var list []operator.Member
 		for _, m := range c.members {
 			if m.process != nil {
-				list = append(list, operator.Member{Name: m.name, Node: m.node, Pid: m.process.Pid(), Client: m.admin})
+				list = append(list, operator.Member{Name: m.Name, Node: m.Node, Pid: m.process.Pid(), Client: m.admin})
 			}
 		}
 		err := operator.Settled(ctx, list)
 		if err == nil {
 			return nil
 		}
-		if !sleep(ctx, 20*time.Millisecond) {
+		if !nursery.Sleep(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("the cluster has not settled in %v: %w", settleTimeout, err)
 		}
 	}
@@ -217,7 +193,7 @@ func (c *cluster) settle(ctx context.Context) error {
 func (c *cluster) ended() error {
 	for _, m := range c.members {
 		if m.process != nil && m.process.Ended() {
-			return fmt.Errorf("%s has ended with code %d; its log is %s", m.name, m.process.Code(), filepath.Join(c.dir, m.name+".log"))
+			return fmt.Errorf("%s has ended with code %d; its log is %s", m.Name, m.process.Code(), filepath.Join(c.dir, m.Name+".log"))
 		}
 	}
 	return nil
@@ -352,7 +328,7 @@ func (m *member) held(ctx context.Context) (counted, heap int64, profile []byte,
 func (m *member) fetch(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.address(adminPort)+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Address(nursery.AdminPort)+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -377,16 +353,4 @@ func parseHeap(profile string) (int64, error) {
 	}
 	digits, _, _ := strings.Cut(rest, "\n")
 	return strconv.ParseInt(digits, 10, 64)
-}
-
-// sleep waits and reports whether ctx still goes on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // runFlush does as a script does that wants database 1 for itself: it selects
@@ -13,7 +14,7 @@ import (
 func runFlush(ctx context.Context, s *stage) error {
 	for ctx.Err() == nil {
 		for _, m := range s.nodes() {
-			at := m.address(respPort)
+			at := m.Address(nursery.RESPPort)
 			s.mustRefuse(at, "SELECT 1", "FLUSHDB")
 			s.mustRefuse(at, "SELECT 1", "FLUSHALL")
 			s.mustRefuse(at, "SELECT 1", "FLUSHALL ASYNC")
@@ -28,7 +29,7 @@ func runFlush(ctx context.Context, s *stage) error {
 			s.mustServe(at, "SELECT 1", "RESET", "EXISTS user-0000")
 			s.mustServe(at, "SELECT 0", "EXISTS user-0000")
 		}
-		sleep(ctx, time.Second)
+		nursery.Sleep(ctx, time.Second)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // What the visitors of the identity attack say about themselves.
@@ -43,7 +45,7 @@ func runIdentity(ctx context.Context, s *stage) error {
 				s.returns(m, from)
 			}
 		}
-		sleep(ctx, time.Second)
+		nursery.Sleep(ctx, time.Second)
 	}
 	return nil
 }
@@ -51,7 +53,7 @@ func runIdentity(ctx context.Context, s *stage) error {
 // place names a member and an address in the words of a report.
 func place(m *member, from string) string {
 	where := "at a node"
-	if !m.node {
+	if !m.Node {
 		where = "at the router"
 	}
 	if from == "127.0.0.1" {
@@ -91,7 +93,7 @@ func naming(headers []string) string {
 // returns has a visitor come twice, the second time with the cookie that it
 // was given: it must be the same user, so that what refuses everybody fails.
 func (s *stage) returns(m *member, from string) {
-	l, err := dial(from, m.address(httpPort))
+	l, err := dial(from, m.Address(nursery.HTTPPort))
 	if err != nil {
 		s.fault("no connection %s", place(m, from))
 		return
@@ -110,7 +112,7 @@ func (s *stage) returns(m *member, from string) {
 
 // seen asks the application, over a connection of its own, what it is told.
 func (s *stage) seen(m *member, from string, headers []string) (r received, ok bool) {
-	l, err := dial(from, m.address(httpPort))
+	l, err := dial(from, m.Address(nursery.HTTPPort))
 	if err != nil {
 		s.fault("no connection %s", place(m, from))
 		return r, false

@@ -3,24 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-)
 
-// Exit codes.
-const (
-	exitPassed = 0
-	exitFailed = 1 // a bar was missed, an attack could not be carried through, or the machine is too slow
-	exitUsage  = 2
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const usage = `usage: go run ./test/abuse [flags]
@@ -40,63 +31,31 @@ that is missed without an attack is told as "machine too slow", and fails.
 Attacks:
 `
 
+var program = nursery.Program[config]{Name: "abuse", Parse: parse, Test: campaign}
+
+func main() { program.Main() }
+
 // config is what the command line says.
 type config struct {
-	bin      string
+	nursery.Holdfast
 	basePort int
 	short    bool
-	keep     bool
 	attacks  []attack
-}
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
-
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cfg, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitPassed
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "abuse: %v\n", err)
-		return exitUsage
-	}
-	passed, err := cfg.campaign(ctx, stdout, stderr)
-	if err != nil {
-		fmt.Fprintf(stderr, "abuse: %v\n", err)
-	}
-	if err != nil || !passed {
-		return exitFailed
-	}
-	return exitPassed
 }
 
 func parse(args []string, stderr io.Writer) (config, error) {
 	var c config
-	f := flag.NewFlagSet("abuse", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.StringVar(&c.bin, "bin", "", "holdfast `binary` to attack; built from this module when not given")
-	only := f.String("only", "", "`numbers` or names of attacks, separated by commas; all when empty")
-	f.BoolVar(&c.short, "short", false, "attack for a few seconds each, as CI does")
-	f.IntVar(&c.basePort, "base-port", 28300, "first of 100 `ports` on loopback")
-	f.BoolVar(&c.keep, "keep", false, "keep the members' logs when all went well too")
-	f.Usage = func() {
-		fmt.Fprint(stderr, usage)
+	f := nursery.Flags("abuse", usage, func() {
 		for _, a := range attacks {
 			fmt.Fprintf(stderr, "  %2d %-9s %s\n", a.number, a.name, a.title)
 		}
-		fmt.Fprint(stderr, "\nFlags:\n")
-		f.PrintDefaults()
-	}
-	if err := f.Parse(args); err != nil {
+	}, stderr)
+	c.Flags(f)
+	only := f.String("only", "", "`numbers` or names of attacks, separated by commas; all when empty")
+	f.BoolVar(&c.short, "short", false, "attack for a few seconds each, as CI does")
+	f.IntVar(&c.basePort, "base-port", 28300, "first of 100 `ports` on loopback")
+	if err := nursery.Parse(f, args, "attacks are named with -only"); err != nil {
 		return c, err
-	}
-	if f.NArg() > 0 {
-		return c, fmt.Errorf("%q: no arguments are taken; attacks are named with -only", f.Arg(0))
 	}
 	if c.basePort < 1024 || c.basePort > 65000 {
 		return c, fmt.Errorf("-base-port %d: must be 1024 to 65000", c.basePort)
@@ -126,16 +85,6 @@ func parseAttacks(only string) ([]attack, error) {
 	return list, nil
 }
 
-// build builds the holdfast of this module.
-func build(ctx context.Context, dir string) (string, error) {
-	bin := filepath.Join(dir, "holdfast")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/seed-95a32959/holdfast/cmd/holdfast")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build holdfast: %w\n%s", err, out)
-	}
-	return bin, nil
-}
-
 // peaceTries is how often it is tried to measure without an attack: a machine
 // may be busy for a moment.
 const peaceTries = 3
@@ -144,23 +93,19 @@ const peaceTries = 3
 var errSlow = errors.New("machine too slow")
 
 // campaign measures without an attack, and then beside each.
-func (c config) campaign(ctx context.Context, stdout, stderr io.Writer) (passed bool, err error) {
+func campaign(ctx context.Context, c config, stdout, stderr io.Writer) (passed bool, err error) {
 	dir, err := os.MkdirTemp("", "holdfast-abuse-")
 	if err != nil {
 		return false, err
 	}
 	defer func() {
-		if passed && !c.keep {
+		if passed && !c.Keep {
 			err = errors.Join(err, os.RemoveAll(dir))
 			return
 		}
 		fmt.Fprintf(stderr, "the members' logs are in %s\n", dir)
 	}()
-	if c.bin == "" {
-		if c.bin, err = build(ctx, dir); err != nil {
-			return false, err
-		}
-	} else if c.bin, err = filepath.Abs(c.bin); err != nil {
+	if err := c.Build(ctx, dir); err != nil {
 		return false, err
 	}
 	begun := time.Now()
@@ -214,7 +159,7 @@ func (c config) attempt(ctx context.Context, a attack, dir string) (r result) {
 	if r.err = os.MkdirAll(dir, 0o700); r.err != nil {
 		return r
 	}
-	cl, err := startCluster(ctx, c.bin, dir, c.basePort, a.setup)
+	cl, err := startCluster(ctx, c.Bin, dir, c.basePort, a.setup)
 	if err != nil {
 		r.err = err
 		return r
@@ -251,7 +196,7 @@ func (s *stage) calm(ctx context.Context, short bool) (before share, err error) 
 	}
 	for range tries {
 		from, cpu := time.Now(), s.cpu()
-		if !sleep(ctx, length+inTime) {
+		if !nursery.Sleep(ctx, length+inTime) {
 			return before, ctx.Err()
 		}
 		s.calmly = (s.cpu() - cpu).Seconds() / time.Since(from).Seconds()
@@ -275,12 +220,12 @@ func (c config) observe(ctx context.Context, a attack, s *stage, r *result) {
 		s.watchCPU(ctx, end)
 	}
 	if rest := length - time.Since(begin); rest > 0 && err == nil {
-		sleep(ctx, rest) // harm that is done after the attacker has left counts
+		nursery.Sleep(ctx, rest) // harm that is done after the attacker has left counts
 	}
 	r.others = s.reading().others(machine)
 	over := begin.Add(max(length, end.Sub(begin)))
 	r.recovered, r.back = c.awaitRecovery(ctx, s, end)
-	sleep(ctx, known-time.Since(over))
+	nursery.Sleep(ctx, known-time.Since(over))
 	r.during = s.crowd.score.share(begin, over)
 	r.users = s.crowd.score.complaints(begin, over)
 	r.resident, r.router = s.resident()
@@ -311,7 +256,7 @@ func (c config) awaitRecovery(ctx context.Context, s *stage, end time.Time) (too
 	}
 	for {
 		took, ok = s.crowd.score.recovery(end, time.Now().Add(-known))
-		if ok || time.Since(end) > most+known || !sleep(ctx, 100*time.Millisecond) {
+		if ok || time.Since(end) > most+known || !nursery.Sleep(ctx, 100*time.Millisecond) {
 			return took, ok
 		}
 	}

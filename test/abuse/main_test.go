@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 func TestParse(t *testing.T) {
@@ -30,14 +32,14 @@ func TestRunTeaches(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"-h"}, exitPassed, "10 flush"},
-		{[]string{"-only", "11"}, exitUsage, `-only "11": must be numbers from 1 to 10, or names`},
-		{[]string{"-base-port", "80"}, exitUsage, "-base-port 80: must be 1024 to"},
-		{[]string{"-colour"}, exitUsage, "-colour"},
-		{[]string{"work"}, exitUsage, "named with -only"},
+		{[]string{"-h"}, nursery.Passed, "10 flush"},
+		{[]string{"-only", "11"}, nursery.Usage, `-only "11": must be numbers from 1 to 10, or names`},
+		{[]string{"-base-port", "80"}, nursery.Usage, "-base-port 80: must be 1024 to"},
+		{[]string{"-colour"}, nursery.Usage, "-colour"},
+		{[]string{"work"}, nursery.Usage, "named with -only"},
 	} {
 		var out, errs strings.Builder
-		require.Equal(t, c.code, run(t.Context(), c.args, &out, &errs), "%v", c.args)
+		require.Equal(t, c.code, program.Run(t.Context(), c.args, &out, &errs), "%v", c.args)
 		require.Contains(t, errs.String(), c.says, "%v", c.args)
 		require.Empty(t, out.String())
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // ringProven is for how long a ring has to stand before a node takes it for
@@ -24,7 +25,7 @@ func runMemory(ctx context.Context, s *stage) error {
 		deletes, logouts, rotates, grown = 400_000, 3000, 5000, 500
 		most = 15 * time.Second
 	}
-	if !sleep(ctx, ringProven) {
+	if !nursery.Sleep(ctx, ringProven) {
 		return ctx.Err()
 	}
 	for _, step := range []struct {
@@ -53,7 +54,7 @@ func runMemory(ctx context.Context, s *stage) error {
 // is cleared does.
 func (s *stage) deleteUnknown(ctx context.Context, n int) error {
 	const batch = 250
-	l, err := dial(attacker, s.nodes()[0].address(respPort))
+	l, err := dial(attacker, s.nodes()[0].Address(nursery.RESPPort))
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (l *line) many(b []byte, n int) (list []resp.Value, err error) {
 
 // logoutUnknown ends sessions that never were, over HTTP.
 func (s *stage) logoutUnknown(ctx context.Context, n int) error {
-	l, err := dial(attacker, s.router().address(httpPort))
+	l, err := dial(attacker, s.router().Address(nursery.HTTPPort))
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (s *stage) logoutUnknown(ctx context.Context, n int) error {
 
 // rotate gives one session new ids, again and again. Each leaves a tombstone.
 func (s *stage) rotate(ctx context.Context, n int) error {
-	l, err := dial(attacker, s.router().address(httpPort))
+	l, err := dial(attacker, s.router().Address(nursery.HTTPPort))
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (s *stage) login(when string) {
 
 // once sends one request to the router over a connection of its own.
 func (s *stage) once(r request) (answer, error) {
-	l, err := dial(uploader, s.router().address(httpPort))
+	l, err := dial(uploader, s.router().Address(nursery.HTTPPort))
 	if err != nil {
 		return answer{}, err
 	}
@@ -186,7 +187,7 @@ func (s *stage) once(r request) (answer, error) {
 // grow overwrites small sessions with large values, far over the limit, then
 // ends them all.
 func (s *stage) grow(ctx context.Context, n int) error {
-	l, err := dial(attacker, s.nodes()[0].address(respPort))
+	l, err := dial(attacker, s.nodes()[0].Address(nursery.RESPPort))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const slowKey = "slow-large"
@@ -40,7 +42,7 @@ func runSlow(ctx context.Context, s *stage) error {
 	if s.full {
 		long = 125 * time.Second // beyond all deadlines for whole requests
 	}
-	node, router := s.nodes()[0].address(httpPort), s.router().address(httpPort)
+	node, router := s.nodes()[0].Address(nursery.HTTPPort), s.router().Address(nursery.HTTPPort)
 	s.group.Go(func() {
 		s.upload("session through the router", router, "PUT", "/v1/sessions/steady-router", 12*time.Second, uploadEvery)
 	})
@@ -54,12 +56,12 @@ func runSlow(ctx context.Context, s *stage) error {
 		}
 		// What is held is the harm here, not the work of taking it on.
 		s.group.Go(func() {
-			for i := 0; i < readers && sleep(ctx, 50*time.Millisecond); i++ {
+			for i := 0; i < readers && nursery.Sleep(ctx, 50*time.Millisecond); i++ {
 				s.group.Go(func() { s.deaf(ctx, at.name, at.address) })
 			}
 		})
 		s.group.Go(func() {
-			for i := 0; i < idle && sleep(ctx, 3*time.Millisecond); i++ {
+			for i := 0; i < idle && nursery.Sleep(ctx, 3*time.Millisecond); i++ {
 				s.group.Go(func() { s.hold(ctx, "idle connection", at.name, at.address, nil) })
 			}
 		})

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // attack is one kind of harm that a client or a stranger may try to do.
@@ -98,7 +100,7 @@ func (s *stage) weigh(ctx context.Context) error {
 		}
 		counted, heap, profile, err := m.held(ctx)
 		if err != nil {
-			return fmt.Errorf("memory of %s: %w", m.name, err)
+			return fmt.Errorf("memory of %s: %w", m.Name, err)
 		}
 		if heap > s.most().heap { // for whoever wants to know what is in it
 			if err := os.WriteFile(filepath.Join(s.dir, "most.heap.pprof"), profile, 0o600); err != nil {
@@ -139,14 +141,14 @@ func (s *stage) summary() (got string, faults []string) {
 // a moment: two seconds after it they take hardly more than before the attack.
 func (s *stage) watchCPU(ctx context.Context, left time.Time) {
 	const after, over = 2 * time.Second, 2 * time.Second
-	if !sleep(ctx, time.Until(left.Add(after))) {
+	if !nursery.Sleep(ctx, time.Until(left.Add(after))) {
 		return
 	}
 	for _, m := range s.nodes() { // for whoever wants to know what they do then
 		s.group.Go(func() { s.profile(ctx, m, over) })
 	}
 	from, begun := s.cpu(), time.Now()
-	if !sleep(ctx, over) {
+	if !nursery.Sleep(ctx, over) {
 		return
 	}
 	cores := (s.cpu() - from).Seconds() / time.Since(begun).Seconds()
@@ -161,10 +163,10 @@ func (s *stage) watchCPU(ctx context.Context, left time.Time) {
 func (s *stage) profile(ctx context.Context, m *member, over time.Duration) {
 	text, err := m.fetch(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(over.Seconds())))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(s.dir, m.name+".cpu.pprof"), text, 0o600)
+		err = os.WriteFile(filepath.Join(s.dir, m.Name+".cpu.pprof"), text, 0o600)
 	}
 	if err != nil {
-		s.saw("no profile of %s: %v", m.name, err)
+		s.saw("no profile of %s: %v", m.Name, err)
 	}
 }
 

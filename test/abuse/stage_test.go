@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // testStage is a stage without a cluster, for checks against servers that do
@@ -37,7 +38,7 @@ func memberAt(t *testing.T, address string, port int) *member {
 	t.Helper()
 	a, err := net.ResolveTCPAddr("tcp", address)
 	require.NoError(t, err)
-	return &member{name: "node-1", node: true, port: a.Port - port}
+	return &member{Member: nursery.Member{Name: "node-1", Node: true, Host: "127.0.0.1", Port: a.Port - port}}
 }
 
 // A member that serves everything fails what must be refused, one that refuses
@@ -168,7 +169,7 @@ func TestPretendFindsAlice(t *testing.T) {
 	}))
 	defer echo.Close()
 	s := testStage(t)
-	m := memberAt(t, echo.Listener.Addr().String(), httpPort)
+	m := memberAt(t, echo.Listener.Addr().String(), nursery.HTTPPort)
 	s.pretend(m, attacker, []string{"X-User-ID: " + alice})
 	s.pretend(m, attacker, []string{"True-Client-IP: " + falseHome})
 	require.Contains(t, faultsOf(s), "a visitor is taken for alice at a node, from an address of its own, by X-User-ID")

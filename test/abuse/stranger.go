@@ -14,6 +14,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // Frame types of the peer link, as the node package has them.
@@ -133,7 +134,7 @@ func runPeer(ctx context.Context, s *stage) error {
 		s.group.Go(func() { s.announce(ctx, m) })
 		s.group.Go(func() { s.babble(ctx, m) })
 	}
-	for sleep(ctx, time.Second) {
+	for nursery.Sleep(ctx, time.Second) {
 		claims()
 	}
 	return nil
@@ -145,7 +146,7 @@ func runGossip(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	each(s.members, func(m *member) { s.bombard(ctx, m.address(gossipPort), bomb) })
+	each(s.members, func(m *member) { s.bombard(ctx, m.Address(nursery.GossipPort), bomb) })
 	return nil
 }
 
@@ -155,7 +156,7 @@ func runGossip(ctx context.Context, s *stage) error {
 func (s *stage) claimAs(ctx context.Context, g guise, m *member, r adminapi.Ring) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	link, err := g.knock(ctx, m.address(peerPort))
+	link, err := g.knock(ctx, m.Address(nursery.PeerPort))
 	if err != nil {
 		s.saw("handshake refused")
 		return
@@ -193,7 +194,7 @@ func (s *stage) announce(ctx context.Context, m *member) {
 	part := make([]byte, 1<<20)
 	for i := range conns {
 		s.group.Go(func() {
-			l, err := dial(attacker, m.address(peerPort))
+			l, err := dial(attacker, m.Address(nursery.PeerPort))
 			if err != nil {
 				return
 			}
@@ -222,8 +223,8 @@ func (s *stage) announce(ctx context.Context, m *member) {
 
 // babble sends bytes that mean nothing, half of them framed.
 func (s *stage) babble(ctx context.Context, m *member) {
-	r := rand.New(rand.NewPCG(uint64(m.port), 2))
-	for sleep(ctx, 20*time.Millisecond) {
+	r := rand.New(rand.NewPCG(uint64(m.Port), 2))
+	for nursery.Sleep(ctx, 20*time.Millisecond) {
 		b := make([]byte, 16+r.IntN(2000))
 		for i := range b {
 			b[i] = byte(r.Uint32())
@@ -232,7 +233,7 @@ func (s *stage) babble(ctx context.Context, m *member) {
 			binary.BigEndian.PutUint32(b, uint32(r.IntN(4000)))
 			b[4] = frameHello
 		}
-		if l, err := dial(attacker, m.address(peerPort)); err == nil {
+		if l, err := dial(attacker, m.Address(nursery.PeerPort)); err == nil {
 			_, _ = l.Write(b) // whatever becomes of it
 			l.Close()
 			s.saw("random bytes sent")
@@ -283,7 +284,7 @@ func (s *stage) bombard(ctx context.Context, address string, bomb []byte) {
 		if _, err := c.Write(bomb); err == nil {
 			s.saw("bombs sent by UDP")
 		}
-		if !sleep(ctx, 20*time.Millisecond) {
+		if !nursery.Sleep(ctx, 20*time.Millisecond) {
 			return
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const (
@@ -93,10 +94,10 @@ type user struct {
 func newUser(c *cluster, i int) *user {
 	u := &user{
 		key: fmt.Sprintf("user-%04d", i), name: fmt.Sprintf("Name of user %d", i), from: fmt.Sprintf("127.0.1.%d", 1+i%addresses),
-		redis: i%3 == 0, router: c.router().address(httpPort), password: c.password, lossy: c.lossy,
+		redis: i%3 == 0, router: c.router().Address(nursery.HTTPPort), password: c.password, lossy: c.lossy,
 	}
 	for k := range nodes {
-		u.nodes = append(u.nodes, c.nodes()[(i+k)%nodes].address(respPort))
+		u.nodes = append(u.nodes, c.nodes()[(i+k)%nodes].Address(nursery.RESPPort))
 	}
 	return u
 }
@@ -131,7 +132,7 @@ func (u *user) create() error {
 // live asks again and again, at a bounded rate.
 func (u *user) live(ctx context.Context, s *score, r *rand.Rand) {
 	next := time.Now().Add(time.Duration(r.Int64N(int64(slowest))))
-	for sleep(ctx, time.Until(next)) {
+	for nursery.Sleep(ctx, time.Until(next)) {
 		if r.IntN(freshly) == 0 {
 			u.leave()
 		}

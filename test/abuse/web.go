@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // A page of somebody else's, and the name that it gives to this machine.
@@ -34,31 +36,31 @@ func browsers() (list []visitOf) {
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
 		path := map[string]string{"POST": "/v1/sessions", "PUT": "/v1/sessions/web", "PATCH": others, "DELETE": others}[method]
 		body := asJSON
-		add(httpPort, false, "cross-site "+method, method, path, evilOrigin, crossSite, body)
-		add(httpPort, false, "cross-site "+method+" of an old browser", method, path, evilOrigin, body)
-		add(httpPort, false, method+" under a foreign Host", method, path, evilHost, body)
+		add(nursery.HTTPPort, false, "cross-site "+method, method, path, evilOrigin, crossSite, body)
+		add(nursery.HTTPPort, false, "cross-site "+method+" of an old browser", method, path, evilOrigin, body)
+		add(nursery.HTTPPort, false, method+" under a foreign Host", method, path, evilHost, body)
 	}
-	add(httpPort, false, "cross-site end of all sessions of a user", "DELETE", "/v1/users/user-0002/sessions", evilOrigin, crossSite)
-	add(httpPort, false, "GET under a foreign Host", "GET", own, evilHost)
-	add(httpPort, true, "GET", "GET", own)
-	add(httpPort, true, "touch without a browser", "POST", own+"/touch")
-	add(httpPort, true, "touch from the same site", "POST", own+"/touch", "Sec-Fetch-Site: same-origin")
-	add(httpPort, true, "touch by the user's own hand", "POST", own+"/touch", "Sec-Fetch-Site: none")
-	add(httpPort, true, "GET under localhost", "GET", own, "Host: localhost")
-	add(httpPort, true, "GET under an IPv6 address", "GET", own, "Host: [::1]:8080")
-	list = append(list, visitOf{what: "the application under the site's own name", r: request{method: "GET", path: "/", headers: []string{"Host: shop.example"}}, port: httpPort, served: true, router: true})
+	add(nursery.HTTPPort, false, "cross-site end of all sessions of a user", "DELETE", "/v1/users/user-0002/sessions", evilOrigin, crossSite)
+	add(nursery.HTTPPort, false, "GET under a foreign Host", "GET", own, evilHost)
+	add(nursery.HTTPPort, true, "GET", "GET", own)
+	add(nursery.HTTPPort, true, "touch without a browser", "POST", own+"/touch")
+	add(nursery.HTTPPort, true, "touch from the same site", "POST", own+"/touch", "Sec-Fetch-Site: same-origin")
+	add(nursery.HTTPPort, true, "touch by the user's own hand", "POST", own+"/touch", "Sec-Fetch-Site: none")
+	add(nursery.HTTPPort, true, "GET under localhost", "GET", own, "Host: localhost")
+	add(nursery.HTTPPort, true, "GET under an IPv6 address", "GET", own, "Host: [::1]:8080")
+	list = append(list, visitOf{what: "the application under the site's own name", r: request{method: "GET", path: "/", headers: []string{"Host: shop.example"}}, port: nursery.HTTPPort, served: true, router: true})
 
 	for _, path := range []string{"/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?gc=1", "/debug/pprof/profile?seconds=1", "/debug/pprof/trace?seconds=1"} {
-		add(adminPort, false, "cross-site GET of a profile", "GET", path, crossSite, "Sec-Fetch-Mode: no-cors")
-		add(adminPort, false, "GET of a profile under a foreign Host", "GET", path, evilHost)
+		add(nursery.AdminPort, false, "cross-site GET of a profile", "GET", path, crossSite, "Sec-Fetch-Mode: no-cors")
+		add(nursery.AdminPort, false, "GET of a profile under a foreign Host", "GET", path, evilHost)
 	}
-	add(adminPort, false, "cross-site drain", "POST", "/admin/drain", evilOrigin, crossSite)
-	add(adminPort, false, "drain under a foreign Host", "POST", "/admin/drain", evilHost)
-	add(adminPort, false, "ring under a foreign Host", "GET", "/admin/ring", evilHost)
-	add(adminPort, true, "ring", "GET", "/admin/ring")
-	add(adminPort, true, "metrics", "GET", "/metrics")
-	add(adminPort, true, "profile", "GET", "/debug/pprof/goroutine?debug=1")
-	add(adminPort, true, "profile from the same site", "GET", "/debug/pprof/goroutine?debug=1", "Sec-Fetch-Site: same-origin")
+	add(nursery.AdminPort, false, "cross-site drain", "POST", "/admin/drain", evilOrigin, crossSite)
+	add(nursery.AdminPort, false, "drain under a foreign Host", "POST", "/admin/drain", evilHost)
+	add(nursery.AdminPort, false, "ring under a foreign Host", "GET", "/admin/ring", evilHost)
+	add(nursery.AdminPort, true, "ring", "GET", "/admin/ring")
+	add(nursery.AdminPort, true, "metrics", "GET", "/metrics")
+	add(nursery.AdminPort, true, "profile", "GET", "/debug/pprof/goroutine?debug=1")
+	add(nursery.AdminPort, true, "profile from the same site", "GET", "/debug/pprof/goroutine?debug=1", "Sec-Fetch-Site: same-origin")
 	return list
 }
 
@@ -72,11 +74,11 @@ func runWeb(ctx context.Context, s *stage) error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				if m.node && v.router {
+				if m.Node && v.router {
 					continue
 				}
 				s.browse(m, v)
-				sleep(ctx, 5*time.Millisecond)
+				nursery.Sleep(ctx, 5*time.Millisecond)
 			}
 		}
 	}
@@ -85,10 +87,10 @@ func runWeb(ctx context.Context, s *stage) error {
 
 func (s *stage) browse(m *member, v visitOf) {
 	at := "at the router"
-	if m.node {
+	if m.Node {
 		at = "at a node"
 	}
-	l, err := dial(attacker, m.address(v.port))
+	l, err := dial(attacker, m.Address(v.port))
 	if err != nil {
 		s.fault("%s: no connection %s", v.what, at)
 		return

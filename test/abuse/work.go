@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
@@ -64,7 +65,7 @@ func pairs(list []string, value string, before bool) []string {
 func largest(s *stage, key string, sizes ...int) (int, error) {
 	last := "none tried"
 	for _, n := range sizes {
-		l, err := dial(attacker, s.router().address(httpPort))
+		l, err := dial(attacker, s.router().Address(nursery.HTTPPort))
 		if err != nil {
 			return 0, err
 		}
@@ -130,7 +131,7 @@ func prepareWork(_ context.Context, s *stage) error {
 			s.saw("only %d fields are stored in %s", n, key)
 		}
 	}
-	node := s.nodes()[0].address(respPort)
+	node := s.nodes()[0].Address(nursery.RESPPort)
 	for _, f := range []struct {
 		what string
 		n    int
@@ -236,11 +237,11 @@ func runWork(ctx context.Context, s *stage) error {
 	for i := 0; ctx.Err() == nil; i++ {
 		c := list[i%len(list)]
 		m := s.nodes()[i%nodes]
-		at := m.address(respPort)
+		at := m.Address(nursery.RESPPort)
 		if c.web {
-			at = m.address(httpPort)
+			at = m.Address(nursery.HTTPPort)
 			if i%2 == 0 {
-				at = s.router().address(httpPort)
+				at = s.router().Address(nursery.HTTPPort)
 			}
 		}
 		before := s.cpu()
@@ -296,7 +297,7 @@ func prepareRejoin(ctx context.Context, s *stage) error {
 	if _, err = largest(s, rejoinKey, manyFields, someFields, 10_000, 4000, 1000); err != nil {
 		return err
 	}
-	_, err = fill(s.other(dead).address(respPort), hashFields, func(part []string) []string {
+	_, err = fill(s.other(dead).Address(nursery.RESPPort), hashFields, func(part []string) []string {
 		return append([]string{"HSET", "{rejoin}:hash"}, pairs(part, "v", false)...)
 	})
 	return err
@@ -317,8 +318,8 @@ func runRejoin(ctx context.Context, s *stage) error {
 	hdel := command("HDEL of 8,000 absent", append([]string{"HDEL", "{rejoin}:hash"}, names("q", 8000)...)...)
 	slow := func() {
 		each([]func(){
-			func() { s.visit(patch.name, s.router().address(httpPort), patch.bytes, leaveAfter) },
-			func() { s.visit(hdel.name, s.other(s.dead).address(respPort), hdel.bytes, leaveAfter) },
+			func() { s.visit(patch.name, s.router().Address(nursery.HTTPPort), patch.bytes, leaveAfter) },
+			func() { s.visit(hdel.name, s.other(s.dead).Address(nursery.RESPPort), hdel.bytes, leaveAfter) },
 		}, func(f func()) { f() })
 	}
 	slow()
@@ -329,7 +330,7 @@ func runRejoin(ctx context.Context, s *stage) error {
 	s.group.Go(func() {
 		for ctx.Err() == nil {
 			slow()
-			sleep(ctx, leaveAfter)
+			nursery.Sleep(ctx, leaveAfter)
 		}
 	})
 	// The node's return is waited for longer than the attack lasts: it is part
@@ -360,7 +361,7 @@ func runFlood(_ context.Context, s *stage) error {
 	body := flat(manyFields, "1")
 	each(names("flood-", floods), func(key string) {
 		c := overWeb(http.MethodPatch, http.MethodPatch, key, body)
-		s.visit(c.name, s.router().address(httpPort), c.bytes, leaveAfter)
+		s.visit(c.name, s.router().Address(nursery.HTTPPort), c.bytes, leaveAfter)
 	})
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
@@ -44,13 +45,13 @@ func runBigDrain(ctx context.Context, e *env, r *report) error {
 	}
 	var others []*ledger
 	for _, g := range b.load.ledgers {
-		if operator.OwnerOf(ring, g.key) != m.name {
+		if operator.OwnerOf(ring, g.key) != m.Name {
 			others = append(others, g)
 		}
 	}
 	b.load.ledgers, b.load.doors = others, b.load.doors[:1]
-	e.say("%s holds %s sessions; measuring before it drains", m.name, thousands(held.Sessions))
-	before, err := b.measure(ctx, "before the drain", func() error { sleep(ctx, 10*time.Second); return ctx.Err() })
+	e.say("%s holds %s sessions; measuring before it drains", m.Name, thousands(held.Sessions))
+	before, err := b.measure(ctx, "before the drain", func() error { nursery.Sleep(ctx, 10*time.Second); return ctx.Err() })
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // change is a change of members that is repeated under reads.
@@ -31,7 +33,7 @@ func runJoin(ctx context.Context, e *env, r *report) error {
 		if _, err := b.cluster.settle(ctx, settleTimeout); err != nil {
 			return err
 		}
-		if !sleep(ctx, e.between(0, time.Second)) {
+		if !nursery.Sleep(ctx, e.between(0, time.Second)) {
 			return ctx.Err()
 		}
 		if err := b.terminate(ctx, m); err != nil { // so that the next one is as new
@@ -85,13 +87,13 @@ func runRestart(ctx context.Context, e *env, r *report) error {
 			if _, err := k.kill(b.cluster, m); err != nil {
 				return err
 			}
-			if !sleep(ctx, e.between(0, 200*time.Millisecond)) {
+			if !nursery.Sleep(ctx, e.between(0, 200*time.Millisecond)) {
 				return ctx.Err()
 			}
 			if err := b.comeBack(ctx, m); err != nil {
 				return err
 			}
-			sleep(ctx, readOn)
+			nursery.Sleep(ctx, readOn)
 			return ctx.Err()
 		}})
 }

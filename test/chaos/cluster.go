@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,16 +18,6 @@ import (
 )
 
 var errNotRunning = errors.New("it does not run")
-
-// Ports of a member, counted from its first.
-const (
-	httpPort = iota
-	adminPort
-	respPort
-	peerPort
-	gossipPort
-	portsPerMember = 10
-)
 
 // settleTimeout is how long a cluster may take to agree and to have all
 // copies after a fault is over, before that is a broken promise.
@@ -47,26 +35,20 @@ func loopback(base int) place {
 	return place{
 		host:   func(int) string { return "127.0.0.1" },
 		prefix: func(int) []string { return nil },
-		port:   func(i int) int { return base + portsPerMember*i },
+		port:   func(i int) int { return base + nursery.PortsPerMember*i },
 	}
 }
 
 // member is one place in the cluster, with a process or without. Member 0 is
 // the router; the others are nodes.
 type member struct {
-	name  string
-	index int
-	node  bool
-	place place
-	door  *door
-	admin *operator.Client
+	nursery.Member
+	prefix []string // words before its command line
+	door   *door
+	admin  *operator.Client
 
 	process *nursery.Process // nil when none runs
 	frozen  bool
-}
-
-func (m *member) address(port int) string {
-	return net.JoinHostPort(m.place.host(m.index), strconv.Itoa(m.place.port(m.index)+port))
 }
 
 func (m *member) running() bool { return m.process != nil && !m.process.Ended() }
@@ -109,19 +91,24 @@ func (c *cluster) secret() string { return filepath.Join(c.dir, "cookie.secret")
 // add makes a place for one more member.
 func (c *cluster) add() *member {
 	i := len(c.members)
-	m := &member{name: "node-" + strconv.Itoa(i), index: i, node: i > 0, place: c.place}
-	if !m.node {
-		m.name = "router"
-	}
-	m.door = newDoor(m.name, m.address(httpPort), !m.node)
+	m := &member{Member: nursery.NewMember(i, c.place.host(i), c.place.port(i)), prefix: c.place.prefix(i)}
+	m.door = newDoor(m.Name, m.Address(nursery.HTTPPort), !m.Node)
 	m.door.down.Store(true)
-	m.admin = operator.New(m.address(adminPort))
+	m.admin = operator.New(m.Address(nursery.AdminPort))
 	c.members = append(c.members, m)
 	return m
 }
 
 func (c *cluster) router() *member  { return c.members[0] }
 func (c *cluster) nodes() []*member { return c.members[1:] }
+
+// places are the nodes as each other's command lines speak of them.
+func (c *cluster) places() (list []nursery.Member) {
+	for _, m := range c.nodes() {
+		list = append(list, m.Member)
+	}
+	return list
+}
 
 // doors are the doors of all members, the router's first.
 func (c *cluster) doors() []*door {
@@ -134,26 +121,11 @@ func (c *cluster) doors() []*door {
 
 // start starts a member's process. It does not wait until it is ready.
 func (c *cluster) start(m *member) error {
-	role := "node"
-	if !m.node {
-		role = "router"
-	}
-	var join []string
-	for _, o := range c.nodes() {
-		if o != m {
-			join = append(join, o.address(gossipPort))
-		}
-	}
-	args := append(slices.Clone(m.place.prefix(m.index)), c.bin, role, "-name", m.name, "-cluster", "chaos",
-		"-http", m.address(httpPort), "-admin", m.address(adminPort), "-gossip", m.address(gossipPort),
-		"-join", strings.Join(join, ","), "-secret-file", c.secret(), "-insecure")
-	if m.node {
-		args = append(args, "-resp", m.address(respPort), "-peer", m.address(peerPort))
-	}
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_") })
-	p, err := c.nursery.Start(args, env, filepath.Join(c.dir, m.name+".log"))
+	args := append(slices.Clone(m.prefix), m.Command(c.bin, "chaos", c.secret(), c.places())...)
+	args = append(args, "-insecure")
+	p, err := c.nursery.Start(args, nursery.Environment(), filepath.Join(c.dir, m.Name+".log"))
 	if err != nil {
-		return fmt.Errorf("start %s: %w", m.name, err)
+		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
 	m.process, m.frozen = p, false
 	c.opening.Go(func() { m.door.open(p.Gone()) })
@@ -184,10 +156,10 @@ func (c *cluster) resume(m *member) error {
 
 func (c *cluster) signal(m *member, s syscall.Signal) error {
 	if !m.running() {
-		return fmt.Errorf("%v %s: %w", s, m.name, errNotRunning)
+		return fmt.Errorf("%v %s: %w", s, m.Name, errNotRunning)
 	}
 	if err := syscall.Kill(m.process.Pid(), s); err != nil {
-		return fmt.Errorf("%v %s: %w", s, m.name, err)
+		return fmt.Errorf("%v %s: %w", s, m.Name, err)
 	}
 	return nil
 }
@@ -218,12 +190,12 @@ func (c *cluster) awaitEnd(ctx context.Context, m *member) error {
 	select {
 	case <-m.process.Gone():
 	case <-ctx.Done():
-		return fmt.Errorf("%s has not ended: %w", m.name, ctx.Err())
+		return fmt.Errorf("%s has not ended: %w", m.Name, ctx.Err())
 	}
 	code := m.process.Code()
 	m.process = nil
 	if code != 0 {
-		return fmt.Errorf("%s ended with exit code %d, 0 wanted; its log is %s", m.name, code, filepath.Join(c.dir, m.name+".log"))
+		return fmt.Errorf("%s ended with exit code %d, 0 wanted; its log is %s", m.Name, code, filepath.Join(c.dir, m.Name+".log"))
 	}
 	return nil
 }
@@ -240,7 +212,7 @@ func (c *cluster) settle(ctx context.Context, timeout time.Duration) (time.Durat
 		if time.Since(begun) > timeout {
 			return time.Since(begun), fmt.Errorf("the cluster has not settled in %v: %w", timeout, err)
 		}
-		if !sleep(ctx, 20*time.Millisecond) {
+		if !nursery.Sleep(ctx, 20*time.Millisecond) {
 			return time.Since(begun), ctx.Err()
 		}
 	}
@@ -257,7 +229,7 @@ func (c *cluster) awake() []operator.Member {
 	var list []operator.Member
 	for _, m := range c.members {
 		if m.running() && !m.frozen {
-			list = append(list, operator.Member{Name: m.name, Node: m.node, Pid: m.process.Pid(), Client: m.admin})
+			list = append(list, operator.Member{Name: m.Name, Node: m.Node, Pid: m.process.Pid(), Client: m.admin})
 		}
 	}
 	return list
@@ -275,9 +247,9 @@ func (c *cluster) keysOf(ctx context.Context, m *member, prefix string, count in
 	var keys []string
 	for i := 0; len(keys) < count; i++ {
 		if i > 1e6 {
-			return nil, errors.New(m.name + " owns nothing")
+			return nil, errors.New(m.Name + " owns nothing")
 		}
-		if k := fmt.Sprintf("%s-%d", prefix, i); operator.OwnerOf(r, k) == m.name {
+		if k := fmt.Sprintf("%s-%d", prefix, i); operator.OwnerOf(r, k) == m.Name {
 			keys = append(keys, k)
 		}
 	}

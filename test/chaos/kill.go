@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const (
@@ -37,7 +39,7 @@ func (k *killer) next(ctx context.Context, e *env, c *cluster) (*member, error) 
 				return m, nil
 			}
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !nursery.Sleep(ctx, 100*time.Millisecond) {
 			return nil, ctx.Err()
 		}
 	}
@@ -76,11 +78,11 @@ func runKill(ctx context.Context, e *env, r *report) error {
 		if err != nil {
 			return err
 		}
-		b.tally.during("kill %d, of %s", i+1, m.name)
+		b.tally.during("kill %d, of %s", i+1, m.Name)
 		before := b.tally.all()
 		b.load.start(ctx)
 		down, up, at, err := b.killOnce(ctx, e, &k, m, i)
-		if err == nil && !sleep(ctx, 500*time.Millisecond) {
+		if err == nil && !nursery.Sleep(ctx, 500*time.Millisecond) {
 			err = ctx.Err()
 		}
 		b.load.stop()
@@ -113,16 +115,16 @@ func (b *bench) killOnce(ctx context.Context, e *env, k *killer, m *member, i in
 	if err := create(ctx, b.router().door, []*ledger{key}); err != nil {
 		return 0, 0, at, err
 	}
-	p := startPolls(ctx, b.router().door, key, m.name)
+	p := startPolls(ctx, b.router().door, key, m.Name)
 	defer p.stop()
-	if !sleep(ctx, e.between(300*time.Millisecond, 600*time.Millisecond)) {
+	if !nursery.Sleep(ctx, e.between(300*time.Millisecond, 600*time.Millisecond)) {
 		return 0, 0, at, ctx.Err()
 	}
 	burst, err := b.startBurst(ctx, e, m)
 	if err != nil {
 		return 0, 0, at, err
 	}
-	sleep(ctx, burstLead)
+	nursery.Sleep(ctx, burstLead)
 	at, err = k.kill(b.cluster, m)
 	burst.stop()
 	if err != nil {
@@ -131,7 +133,7 @@ func (b *bench) killOnce(ctx context.Context, e *env, k *killer, m *member, i in
 	if down, err = p.firstAfter(ctx, at); err != nil {
 		return 0, 0, at, err
 	}
-	if !sleep(ctx, e.between(0, 2*time.Second)) {
+	if !nursery.Sleep(ctx, e.between(0, 2*time.Second)) {
 		return 0, 0, at, ctx.Err()
 	}
 	if err := b.start(m); err != nil {
@@ -150,7 +152,7 @@ func (b *bench) startBurst(ctx context.Context, e *env, m *member) (*load, error
 		return nil, err
 	}
 	if len(ledgers) == 0 {
-		return nil, fmt.Errorf("%s owns none of the sessions; give more of them with -sessions", m.name)
+		return nil, fmt.Errorf("%s owns none of the sessions; give more of them with -sessions", m.Name)
 	}
 	l := &load{doors: b.load.doors[:1], ledgers: ledgers, tally: b.tally, seed: e.random.Uint64(), rate: burstRate, writes: 1}
 	l.start(ctx)

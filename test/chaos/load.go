@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const (
@@ -269,21 +271,9 @@ func readAll(ctx context.Context, d *door, part []*ledger) []answer {
 		for _, a := range answers {
 			again = again || a.err != nil || a.status/100 == 5
 		}
-		if !again || !sleep(ctx, 200*time.Millisecond) {
+		if !again || !nursery.Sleep(ctx, 200*time.Millisecond) {
 			break
 		}
 	}
 	return answers
-}
-
-// sleep waits and reports whether ctx still goes on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

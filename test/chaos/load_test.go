@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 // fakeStore is a session server with faults that can be switched on.
@@ -135,7 +137,7 @@ func TestLoadStops(t *testing.T) {
 		before := l.tally.all().total()
 		l.start(t.Context())
 		for l.tally.all().total() < before+100 {
-			require.True(t, sleep(t.Context(), 1))
+			require.True(t, nursery.Sleep(t.Context(), 1))
 		}
 		l.stop()
 	}

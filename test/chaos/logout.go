@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const (
@@ -77,7 +79,7 @@ func (s *logouts) round(ctx context.Context, e *env, k *killer, round int) error
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.end(ctx, list) }()
-	sleep(ctx, e.between(0, 200*time.Millisecond))
+	nursery.Sleep(ctx, e.between(0, 200*time.Millisecond))
 	err = s.accident(ctx, e, k, m, round)
 	if e := <-ended; err == nil {
 		err = e
@@ -101,22 +103,22 @@ func (s *logouts) accident(ctx context.Context, e *env, k *killer, m *member, ro
 	b := s.bench
 	switch round % 3 {
 	case 0:
-		b.tally.during("kill of %s while sessions end", m.name)
+		b.tally.during("kill of %s while sessions end", m.Name)
 		if _, err := k.kill(b.cluster, m); err != nil {
 			return err
 		}
-		sleep(ctx, e.between(0, time.Second))
+		nursery.Sleep(ctx, e.between(0, time.Second))
 		return b.start(m)
 	default:
 		d := e.between(200*time.Millisecond, 900*time.Millisecond)
 		if round%3 == 1 {
 			d = e.between(1500*time.Millisecond, 4*time.Second)
 		}
-		b.tally.during("pause of %s for %s while sessions end", m.name, short(d))
+		b.tally.during("pause of %s for %s while sessions end", m.Name, short(d))
 		if err := b.pause(m); err != nil {
 			return err
 		}
-		sleep(ctx, d)
+		nursery.Sleep(ctx, d)
 		return b.resume(m)
 	}
 }
@@ -163,7 +165,7 @@ func (s *logouts) endOne(ctx context.Context, l *logout) error {
 			s.mu.Unlock()
 			return nil
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !nursery.Sleep(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

@@ -2,26 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
-)
 
-// Exit codes.
-const (
-	exitKept   = 0 // every promise was kept
-	exitBroken = 1 // a promise broke, a scenario could not be carried through, or was skipped although required
-	exitUsage  = 2
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const usage = `usage: go run ./test/chaos [flags]
@@ -38,47 +27,28 @@ as Markdown. Exits with 1 when a promise broke, and shows the first cases in ful
 Scenarios:
 `
 
+var program = nursery.Program[config]{Name: "chaos", Parse: parse, Test: campaign}
+
+func main() { program.Main() }
+
 // config is what the command line says beside what scenarios see.
 type config struct {
 	options
+	nursery.Holdfast
 	scenarios   []scenario
 	duration    time.Duration
-	bin         string
-	keep        bool
 	requireRoot bool
 	checkLab    func(context.Context) error // why there can be no network namespaces here
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
-
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cfg, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitKept
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "chaos: %v\n", err)
-		return exitUsage
-	}
-	kept, err := campaign(ctx, cfg, stdout, stderr)
-	if err != nil {
-		fmt.Fprintf(stderr, "chaos: %v\n", err)
-	}
-	if err != nil || !kept {
-		return exitBroken
-	}
-	return exitKept
-}
-
 func parse(args []string, stderr io.Writer) (config, error) {
 	c := config{options: options{seed: rand.Uint64N(1e6)}, checkLab: checkLab}
-	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	f.SetOutput(stderr)
+	f := nursery.Flags("chaos", usage, func() {
+		for _, s := range scenarios {
+			fmt.Fprintf(stderr, "  %-10s %s%s\n", s.name, s.title, map[bool]string{true: " (needs root and iproute2)"}[s.root])
+		}
+	}, stderr)
+	c.Flags(f)
 	names := f.String("run", "", "`scenarios` to run, separated by commas; all when empty")
 	cuts := f.String("cuts", "5s", "how long links stay cut in partition, `durations` separated by commas")
 	f.Uint64Var(&c.seed, "seed", c.seed, "`number` that decides what happens when; by chance when not given, and printed")
@@ -92,22 +62,9 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	f.IntVar(&c.held, "held", 100000, "`sessions` of 1 KB that the node has that drains in bigdrain")
 	f.IntVar(&c.basePort, "base-port", 24080, "first `port` on loopback; ten for each member follow")
 	f.DurationVar(&c.duration, "duration", 0, "repeat with other seeds until so `long` has passed; 0 runs once")
-	f.StringVar(&c.bin, "bin", "", "`file` of a built holdfast; built from this module when empty")
-	f.BoolVar(&c.keep, "keep", false, "keep the members' logs when all went well too")
 	f.BoolVar(&c.requireRoot, "require-root", false, "fail when a scenario has to be skipped because it needs root")
-	f.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		for _, s := range scenarios {
-			fmt.Fprintf(stderr, "  %-10s %s%s\n", s.name, s.title, map[bool]string{true: " (needs root and iproute2)"}[s.root])
-		}
-		fmt.Fprint(stderr, "\nFlags:\n")
-		f.PrintDefaults()
-	}
-	if err := f.Parse(args); err != nil {
+	if err := nursery.Parse(f, args, "scenarios are named with -run"); err != nil {
 		return c, err
-	}
-	if f.NArg() > 0 {
-		return c, fmt.Errorf("%q: no arguments are taken; scenarios are named with -run", f.Arg(0))
 	}
 	var err error
 	if c.scenarios, err = parseScenarios(*names); err != nil {
@@ -173,11 +130,7 @@ func campaign(ctx context.Context, c config, stdout, stderr io.Writer) (kept boo
 	if err != nil {
 		return false, err
 	}
-	if c.bin == "" {
-		if c.bin, err = build(ctx, dir); err != nil {
-			return false, err
-		}
-	} else if c.bin, err = filepath.Abs(c.bin); err != nil {
+	if err := c.Build(ctx, dir); err != nil {
 		return false, err
 	}
 	kept = true
@@ -186,7 +139,7 @@ func campaign(ctx context.Context, c config, stdout, stderr io.Writer) (kept boo
 		ok, err := c.round(ctx, dir, c.seed+round, stdout)
 		kept = kept && ok
 		if err != nil || time.Since(begun) >= c.duration {
-			if kept && err == nil && !c.keep {
+			if kept && err == nil && !c.Keep {
 				return true, os.RemoveAll(dir)
 			}
 			fmt.Fprintf(stderr, "the members' logs are in %s\n", dir)
@@ -195,22 +148,12 @@ func campaign(ctx context.Context, c config, stdout, stderr io.Writer) (kept boo
 	}
 }
 
-// build builds the holdfast of this module.
-func build(ctx context.Context, dir string) (string, error) {
-	bin := filepath.Join(dir, "holdfast")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/seed-95a32959/holdfast/cmd/holdfast")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build holdfast: %w\n%s", err, out)
-	}
-	return bin, nil
-}
-
 // round runs each scenario once.
 func (c config) round(ctx context.Context, dir string, seed uint64, stdout io.Writer) (kept bool, err error) {
 	kept = true
 	for i, s := range c.scenarios {
 		r := newReport(s.name+": "+s.title, c.command(s, seed))
-		e := &env{options: c.options, bin: c.bin, random: rand.New(rand.NewPCG(seed, uint64(i)))}
+		e := &env{options: c.options, bin: c.Bin, random: rand.New(rand.NewPCG(seed, uint64(i)))}
 		e.say("%s, seed %d", s.name, seed)
 		if s.root {
 			if err := c.checkLab(ctx); err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 func TestParse(t *testing.T) {
@@ -29,16 +31,16 @@ func TestRunTeaches(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"-h"}, exitKept, "partition"},
-		{[]string{"-run", "killl"}, exitUsage, "must be of kill, pause"},
-		{[]string{"-cuts", "soon"}, exitUsage, `-cuts "soon"`},
-		{[]string{"-count", "0"}, exitUsage, "-count 0: must be 1 to"},
-		{[]string{"-nodes", "2"}, exitUsage, "-nodes 2"},
-		{[]string{"-colour"}, exitUsage, "-colour"},
-		{[]string{"kill"}, exitUsage, "named with -run"},
+		{[]string{"-h"}, nursery.Passed, "partition"},
+		{[]string{"-run", "killl"}, nursery.Usage, "must be of kill, pause"},
+		{[]string{"-cuts", "soon"}, nursery.Usage, `-cuts "soon"`},
+		{[]string{"-count", "0"}, nursery.Usage, "-count 0: must be 1 to"},
+		{[]string{"-nodes", "2"}, nursery.Usage, "-nodes 2"},
+		{[]string{"-colour"}, nursery.Usage, "-colour"},
+		{[]string{"kill"}, nursery.Usage, "named with -run"},
 	} {
 		var out, errs strings.Builder
-		require.Equal(t, c.code, run(t.Context(), c.args, &out, &errs), "%v", c.args)
+		require.Equal(t, c.code, program.Run(t.Context(), c.args, &out, &errs), "%v", c.args)
 		require.Contains(t, errs.String(), c.says, "%v", c.args)
 		require.Empty(t, out.String())
 	}
@@ -68,7 +70,7 @@ func TestSmoke(t *testing.T) {
 	}
 	var out strings.Builder
 	args := []string{"-run", "kill,pause,drain", "-count", "1", "-reads", "2000", "-nodes", "3", "-sessions", "50", "-rate", "100", "-read-rate", "1000", "-base-port", "26080", "-seed", "1"}
-	code := run(t.Context(), args, &out, os.Stderr)
-	require.Equal(t, exitKept, code, out.String())
+	code := program.Run(t.Context(), args, &out, os.Stderr)
+	require.Equal(t, nursery.Passed, code, out.String())
 	require.Contains(t, out.String(), "| kills | 1, of 3 nodes |")
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )
 
 const (
@@ -152,7 +154,7 @@ func (p *partition) prepare(ctx context.Context) error {
 
 func (p *partition) loads(e *env) []*load {
 	for i := range p.doors {
-		p.doors[i] = newDoor(p.cluster.nodes()[i].name, p.cluster.nodes()[i].address(httpPort), true)
+		p.doors[i] = newDoor(p.cluster.nodes()[i].Name, p.cluster.nodes()[i].Address(nursery.HTTPPort), true)
 	}
 	var list []*load
 	for i, ledgers := range p.sides {
@@ -187,11 +189,11 @@ func (p *partition) cutAndHeal(ctx context.Context, e *env, kind cutKind, length
 		}
 	}
 	begun := time.Now()
-	if !sleep(ctx, length/2) {
+	if !nursery.Sleep(ctx, length/2) {
 		return ctx.Err()
 	}
 	p.logOut(ctx, length/4)
-	if !sleep(ctx, time.Until(begun.Add(length))) {
+	if !nursery.Sleep(ctx, time.Until(begun.Add(length))) {
 		return ctx.Err()
 	}
 	for _, l := range links {
@@ -250,7 +252,7 @@ func (p *partition) await(ctx context.Context, since time.Time, look func(contex
 		if took := time.Since(since); err == nil || took > mergeTimeout {
 			return took, err
 		}
-		if !sleep(ctx, 20*time.Millisecond) {
+		if !nursery.Sleep(ctx, 20*time.Millisecond) {
 			return 0, ctx.Err()
 		}
 	}
@@ -268,7 +270,7 @@ func (p *partition) equal(ctx context.Context) error {
 			return err
 		}
 		if s.BelowTarget > 0 {
-			return fmt.Errorf("%s says that %d keys have too few copies", m.name, s.BelowTarget)
+			return fmt.Errorf("%s says that %d keys have too few copies", m.Name, s.BelowTarget)
 		}
 	}
 	for _, l := range p.sides[0] {
@@ -315,7 +317,7 @@ func (p *partition) checkLogouts(ctx context.Context) {
 		back := false
 		for _, m := range p.cluster.members {
 			a, _ := m.door.one(ctx, request{method: "GET", path: l.path()}, requestTimeout)
-			l.note("read through %s after the heal: %v", m.name, a)
+			l.note("read through %s after the heal: %v", m.Name, a)
 			back = back || a.ok()
 		}
 		r := request{method: []string{"PUT", "PATCH"}[i%2], path: l.path(), body: `{"late":1}`}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 	"github.com/seed-95a32959/holdfast/test/internal/operator"
 )
 
@@ -38,7 +39,7 @@ func runPause(ctx context.Context, e *env, r *report) error {
 	var cost losses
 	for i := range e.count {
 		m, d := e.pick(b.cluster), e.between(shortestPause, longestPause)
-		b.tally.during("pause %d, of %s for %s", i+1, m.name, short(d))
+		b.tally.during("pause %d, of %s for %s", i+1, m.Name, short(d))
 		before := b.tally.all()
 		at := time.Now()
 		b.load.start(ctx)
@@ -51,7 +52,7 @@ func runPause(ctx context.Context, e *env, r *report) error {
 		cost.add(b.load.settle(ctx, b.router().door), b.tally.all().minus(before).by[failed], at)
 		replica, async := b.tally.of("replica"), b.tally.of("async")
 		e.progress("pause %d of %d, of %s for %s: one view after %s; stale answers replica %d, async %d; %d failed",
-			i+1, e.count, m.name, short(d), short(up), replica.by[stale], async.by[stale], cost.failed[i])
+			i+1, e.count, m.Name, short(d), short(up), replica.by[stale], async.by[stale], cost.failed[i])
 	}
 	b.common(r)
 	r.figure("pauses", "%d of %v to %v: %s", e.count, shortestPause, longestPause, spread(pauses))
@@ -64,7 +65,7 @@ func runPause(ctx context.Context, e *env, r *report) error {
 
 // pauseOnce freezes m for d and returns how long the cluster took afterwards.
 func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration, g *giveUps) (time.Duration, error) {
-	if !sleep(ctx, 300*time.Millisecond) {
+	if !nursery.Sleep(ctx, 300*time.Millisecond) {
 		return 0, ctx.Err()
 	}
 	keys, err := b.owned(ctx, m, "", ambushSize)
@@ -80,19 +81,19 @@ func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration, g *gi
 	var lasting map[string]string
 	if d >= giveUpPause {
 		if lasting, err = b.giveUp(ctx, m, g); err != nil {
-			return 0, fmt.Errorf("write elsewhere while %s is frozen: %w", m.name, err)
+			return 0, fmt.Errorf("write elsewhere while %s is frozen: %w", m.Name, err)
 		}
 	}
-	if !sleep(ctx, d-ambushLead-time.Since(frozen)) {
+	if !nursery.Sleep(ctx, d-ambushLead-time.Since(frozen)) {
 		return 0, ctx.Err()
 	}
 	trap := b.setAmbush(ctx, m, keys)
-	slept := sleep(ctx, ambushLead)
+	slept := nursery.Sleep(ctx, ambushLead)
 	if err := b.resume(m); err != nil {
 		return 0, err
 	}
 	if err := <-trap; err != nil {
-		return 0, fmt.Errorf("requests waiting in %s: %w", m.name, err)
+		return 0, fmt.Errorf("requests waiting in %s: %w", m.Name, err)
 	}
 	if !slept {
 		return 0, ctx.Err()
@@ -126,7 +127,7 @@ func (b *bench) owned(ctx context.Context, m *member, ack string, most int) ([]*
 	}
 	var list []*ledger
 	for _, g := range b.load.ledgers {
-		if operator.OwnerOf(r, g.key) == m.name && (ack == "" || ack == g.ack) && len(list) < most {
+		if operator.OwnerOf(r, g.key) == m.Name && (ack == "" || ack == g.ack) && len(list) < most {
 			list = append(list, g)
 		}
 	}

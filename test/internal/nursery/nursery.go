@@ -1,5 +1,6 @@
-// Package nursery starts processes that cannot outlive this one. Programs that
-// test holdfast from outside start its members with it.
+// Package nursery is what programs that test holdfast from outside have in
+// common: their flags and exit codes, the command lines of the members that they
+// start, and processes that cannot outlive this one.
 package nursery
 
 import (
