@@ -1,7 +1,8 @@
 // Package planted lists bugs on purpose. A harness that finds nothing proves
 // nothing unless it is known to find what is there; so each of the mistakes
 // below, which are the ones that a system of this kind dies of, can be put into
-// a build of its own, and the simulation of whole clusters must catch it:
+// a build of its own. The simulation of whole clusters must catch it, or else
+// the tests of one member:
 //
 //	make chaos-selftest
 //
