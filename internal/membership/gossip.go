@@ -21,7 +21,7 @@ import (
 // Timing of gossip, measured in virtual time: a crash is seen by all members
 // in 1.0 s at the median and 1.4 s at the 95th percentile; memberlist's LAN
 // defaults need 5 to 7 s, and faster settings declare frozen members dead too
-// often. Failover does not wait for it, see link.go.
+// often. Failover does not wait for it, see internal/mesh.
 const (
 	probeInterval   = 200 * time.Millisecond
 	probeTimeout    = 100 * time.Millisecond
