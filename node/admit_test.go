@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/peer"
 )
@@ -24,7 +25,7 @@ func call(t testing.TB, n *Node, from string, who peer.Identity) (*peer.Link, er
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	conn, err := hostNetwork{}.Dial(withSource(ctx, netip.MustParseAddr(from)), n.self().Peer)
+	conn, err := network.Host{}.Dial(network.WithSource(ctx, netip.MustParseAddr(from)), n.self().Peer)
 	require.NoError(t, err)
 	l, err := peer.Connect(ctx, conn, peer.Config{Self: func() peer.Identity { return who }})
 	if err == nil {
@@ -112,9 +113,9 @@ func TestStrangersKeepNoMemberOut(t *testing.T) {
 	agree(t, ada)
 	const strangers = 64 // that may be about to say who they are
 	eventually(t, "more are refused than have a place", func() bool {
-		ctx := withSource(t.Context(), netip.MustParseAddr("127.0.0.2"))
+		ctx := network.WithSource(t.Context(), netip.MustParseAddr("127.0.0.2"))
 		for range 2 * strangers {
-			conn, err := hostNetwork{}.Dial(ctx, ada.self().Peer)
+			conn, err := network.Host{}.Dial(ctx, ada.self().Peer)
 			require.NoError(t, err)
 			t.Cleanup(func() { conn.Close() })
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -250,7 +251,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Trust = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
 	if c.Network == nil {
-		c.Network = hostNetwork{}
+		c.Network = network.Host{}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

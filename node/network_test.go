@@ -60,32 +60,6 @@ func TestListenOnAnAddressOfAnotherHost(t *testing.T) {
 	require.ErrorContains(t, err, "107 bytes at most")
 }
 
-// Where there are several networks, others are told of the one that -peer or -gossip is on.
-func TestDefaultAdvertise(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		role               Role
-		peer, gossip, want string
-	}{
-		{RoleNode, "198.51.100.1:0", "198.51.100.2:0", "198.51.100.1"},
-		{RoleNode, "0.0.0.0:0", "198.51.100.2:0", "198.51.100.2"},
-		{RoleNode, ":0", "[2001:db8::2]:0", "2001:db8::2"},
-		{RoleNode, "127.0.0.1:0", "[::ffff:198.51.100.2]:0", "198.51.100.2"},
-		{RoleRouter, "198.51.100.1:0", "198.51.100.2:0", "198.51.100.2"},
-	} {
-		got, err := defaultAdvertise(Config{Role: c.role, Peer: c.peer, Gossip: c.gossip})
-		require.NoError(t, err)
-		require.Equal(t, c.want, got, "%+v", c)
-	}
-	addrs, err := net.InterfaceAddrs()
-	require.NoError(t, err)
-	for _, none := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0", ":0", "localhost:0", "example.org:0", "[fe80::1%eth0]:0"} {
-		got, err := defaultAdvertise(Config{Role: RoleNode, Peer: none, Gossip: none})
-		require.NoError(t, err)
-		require.Equal(t, firstReachable(addrs), got, none)
-	}
-}
-
 // An empty host is a wildcard too, which others cannot dial.
 func TestAdvertisedGossipAddress(t *testing.T) {
 	t.Parallel()
@@ -95,24 +69,5 @@ func TestAdvertisedGossipAddress(t *testing.T) {
 		n := begin(t, cfg)
 		agree(t, n)
 		require.Regexp(t, `^127\.0\.0\.1:[1-9]`, n.self().Gossip, gossip)
-	}
-}
-
-func TestFirstReachable(t *testing.T) {
-	t.Parallel()
-	host := []string{"127.0.0.1/8", "::1/128", "169.254.1.1/16", "fe80::1/64"}
-	for want, addrs := range map[string][]string{
-		"10.0.0.1":     {"2001:db8::1/64", "198.51.100.1/24", "10.0.0.1/8", "192.168.0.1/16"},
-		"198.51.100.1": {"2001:db8::1/64", "fd00::1/8", "198.51.100.1/24", "198.51.100.2/24"},
-		"2001:db8::1":  {"2001:db8::1/64", "2001:db8::2/64"},
-		"127.0.0.1":    nil,
-	} {
-		var list []net.Addr
-		for _, s := range append(host, addrs...) {
-			ip, network, err := net.ParseCIDR(s)
-			require.NoError(t, err)
-			list = append(list, &net.IPNet{IP: ip, Mask: network.Mask})
-		}
-		require.Equal(t, want, firstReachable(list))
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -30,6 +29,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/pubsub"
 	"github.com/seed-95a32959/holdfast/internal/repair"
@@ -106,8 +106,12 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	cfg.warnOfExposure()
 	if cfg.Advertise == "" {
-		if cfg.Advertise, err = defaultAdvertise(cfg); err != nil {
-			return nil, err
+		between := []string{cfg.Gossip}
+		if cfg.Role == RoleNode {
+			between = []string{cfg.Peer, cfg.Gossip}
+		}
+		if cfg.Advertise, err = network.Advertise(between...); err != nil {
+			return nil, &FieldError{Field: "Advertise", Reason: "none given and the interfaces cannot be read: " + err.Error(), Err: err}
 		}
 	}
 	n, err := newNode(ctx, cfg)
@@ -296,12 +300,12 @@ func (n *Node) run() {
 }
 
 func (n *Node) listen(ctx context.Context, field, address string, advertise *string) (net.Listener, error) {
-	l, err := listen(ctx, n.cfg.Network, field, address)
+	l, err := n.cfg.Network.Listen(ctx, address)
 	if err != nil {
-		return nil, err
+		return nil, cannotListen("tcp", field, address, err)
 	}
 	n.listeners = append(n.listeners, l)
-	*advertise = advertised(l.Addr(), n.cfg.Advertise)
+	*advertise = network.Advertised(l.Addr(), n.cfg.Advertise)
 	return l, nil
 }
 
@@ -310,10 +314,6 @@ func (n *Node) View() *View { return n.members.View() }
 
 // ID returns the member's name and boot.
 func (n *Node) ID() ID { return n.id }
-
-// Sessions returns the door to all sessions of the cluster. A router has it
-// too, and forwards every operation.
-func (n *Node) Sessions() *Sessions { return &Sessions{n} }
 
 // Done is closed when the member has stopped.
 func (n *Node) Done() <-chan struct{} { return n.done }
@@ -373,53 +373,4 @@ func (n *Node) expire(ctx context.Context) {
 			n.dispatcher.Tick()
 		}
 	}
-}
-
-// defaultAdvertise finds the host that others can reach this member at where it
-// listens on a wildcard: the one at which it listens for the other members, if
-// that is told, for of several networks this is the one that they are on.
-func defaultAdvertise(cfg Config) (string, error) {
-	between := []string{cfg.Gossip}
-	if cfg.Role == RoleNode {
-		between = []string{cfg.Peer, cfg.Gossip}
-	}
-	for _, address := range between {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			continue
-		}
-		// Only addresses, as gossip takes no name; and none that means something
-		// on this host alone.
-		ip, err := netip.ParseAddr(host)
-		if err == nil && ip.Zone() == "" && !ip.IsUnspecified() && !ip.Unmap().IsLoopback() {
-			return ip.Unmap().String(), nil
-		}
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", &FieldError{Field: "Advertise", Reason: "none given and the interfaces cannot be read: " + err.Error(), Err: err}
-	}
-	return firstReachable(addrs), nil
-}
-
-// firstReachable returns the first private IPv4 address; without one the first
-// other IPv4 address, and then the first IPv6 address.
-func firstReachable(addrs []net.Addr) string {
-	var private, v4, v6 []string
-	for _, a := range addrs {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil {
-			continue
-		}
-		switch ip := prefix.Addr(); {
-		case ip.IsLoopback(), ip.IsLinkLocalUnicast():
-		case ip.IsPrivate() && ip.Is4():
-			private = append(private, ip.String())
-		case ip.Is4():
-			v4 = append(v4, ip.String())
-		default:
-			v6 = append(v6, ip.String())
-		}
-	}
-	return slices.Concat(private, v4, v6, []string{"127.0.0.1"})[0]
 }

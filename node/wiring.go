@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/peer"
@@ -87,6 +89,15 @@ func (n *Node) meshConfig() mesh.Config {
 		},
 		Clock: n.clock, Log: n.log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
+}
+
+// dialPeer connects to the peer port of another member.
+func (n *Node) dialPeer(ctx context.Context, address string) (net.Conn, error) {
+	own := n.cfg.Peer
+	if n.cfg.Role == RoleRouter {
+		own = n.cfg.Gossip
+	}
+	return network.DialFrom(ctx, n.cfg.Network, own, address)
 }
 
 // sections are what heartbeats consist of. The order matters: a lease must not

@@ -46,7 +46,7 @@ type request struct {
 // do runs work that has come in at a door of this member, as that attempt.
 func (d *Dispatcher) do(ctx context.Context, w work, ack session.Ack, a attempt.Attempt) (reply, error) {
 	p := w.partition()
-	if d.cfg.Owner.Decide(p).Verdict == ownership.Serve && !a.Repeat { // the usual case, without timers
+	if d.cfg.Owner.Gate().Phase(p) == ownership.Warm && !a.Repeat { // the usual case, without timers
 		if r, err := d.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
 			return r, err
 		}
