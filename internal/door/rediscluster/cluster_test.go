@@ -121,8 +121,10 @@ func TestConfirm(t *testing.T) {
 		n := begin(t, "solo", setting{})
 		b, c := meshtest.Up("b", 1), meshtest.Up("c", 1)
 		n.cfg.Mesh.AddIdle(b.ID, b.Peer)
-		n.see(t, b, c)
-		require.Equal(t, confirmTopology, took(n))
+		n.see(t, c)
+		require.Equal(t, confirmTopology, took(n), "there is no link to it")
+		n.see(t, b)
+		require.Equal(t, confirmTopology, took(n), "it does not answer")
 		time.AfterFunc(300*time.Millisecond, func() {
 			n.members.See(t)
 			n.cfg.Pulse.Beat()

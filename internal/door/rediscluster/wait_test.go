@@ -124,18 +124,15 @@ func TestWaitCountsCopies(t *testing.T) {
 func TestWaitForNothingAndForNobody(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a", setting{})
-	n.serveOwn()
 	for want, others := range [][]*member.Member{{}, {meshtest.Up("b", 1)}} {
 		n.see(t, others...)
 		require.Equal(t, want, n.Wait(t.Context(), nil, 5))
 	}
 	v := n.see(t, meshtest.Up("b", 1), meshtest.Up("c", 1))
 	require.Equal(t, 1, n.Wait(t.Context(), nil, 5), "two copies are kept")
-	ours := ownedBy(t, v, "a")
-	require.Zero(t, n.Wait(t.Context(), []int{ours, ownedBy(t, v, "b")}, 0), "there is no link to its owner")
 
-	cold := begin(t, "a", setting{})
-	require.Zero(t, cold.Wait(t.Context(), []int{ours}, 0))
+	require.Zero(t, n.Wait(t.Context(), []int{ownedBy(t, v, "c")}, 0), "there is no link to its owner")
+	require.Zero(t, n.Wait(t.Context(), []int{ownedBy(t, v, "a")}, 0), "it is not claimed yet")
 }
 
 // A node that ends keeps nobody waiting.
@@ -176,6 +173,9 @@ func TestWaitAsksTheOwner(t *testing.T) {
 		require.Zero(t, reached)
 		require.Zero(t, took)
 		require.Equal(t, 1, b.asked())
+		reached, took = b.wait(t, time.Second, 2, ours, theirs)
+		require.Zero(t, reached, "fewer than what another owner says later")
+		require.Equal(t, time.Second, took)
 
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(waitSlice/2, cancel)
