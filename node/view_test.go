@@ -5,40 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed-95a32959/holdfast/ring"
 )
-
-func TestCopyHoldersAreTheOtherHoldersBoots(t *testing.T) {
-	t.Parallel()
-	n := still(t, "a")
-	v := n.see(t, up("b", 3), up("c", 2))
-	boots := map[string]string{"b": id("b", 3).String(), "c": id("c", 2).String()}
-	for p := range ring.Partitions {
-		var want []string
-		for _, name := range v.Table.Holders(p) {
-			if name != "a" {
-				want = append(want, boots[name])
-			}
-		}
-		require.Equal(t, want, v.CopyHolders(p), "partition %d", p)
-	}
-}
-
-// The table is taken over where the names are the same: what compares tables
-// by pointer must see a restart as no change of placement, and still send
-// copies to the new boot.
-func TestRestartKeepsTheTableAndMovesTheCopies(t *testing.T) {
-	t.Parallel()
-	n := still(t, "a")
-	old := n.see(t, up("b", 1))
-	before := up("b", 1)
-	before.Up = false
-	v := n.see(t, before, up("b", 2))
-	require.Same(t, old.Table, v.Table)
-	require.Equal(t, []string{id("b", 2).String()}, v.CopyHolders(0))
-	require.NotSame(t, v.Table, n.see(t).Table)
-}
 
 // That a peer has a member's address makes nothing of what it says true: a
 // member's host runs other programs too.
