@@ -39,7 +39,7 @@ const (
 	SectionClock                  // internal/mesh
 	SectionRing                   // internal/mesh: the fingerprint of its ring
 	SectionClaims                 // internal/owner: claims in force, and leases
-	SectionPubsub                 // internal/door/redis: whether there are subscribers
+	SectionPubsub                 // internal/pubsub: whether there are subscribers
 	SectionRoom                   // internal/repair: whether there is room for copies
 )
 
