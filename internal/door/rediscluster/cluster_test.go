@@ -14,8 +14,8 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// Clients are told that the cluster is down where an owner refuses for want of a
-// majority, and of nothing else.
+// Clients are told that the cluster is down where an owner refuses for want of
+// a majority, and of nothing else.
 func TestDoTellsOfAClusterThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := begin(t, "a", setting{mode: ownership.Majority})

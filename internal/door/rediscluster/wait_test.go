@@ -33,8 +33,8 @@ func (g *gated) Call(ctx context.Context, typ byte, payload []byte) ([]byte, err
 	}
 }
 
-// behind has the member owe a copy of the key to another one, until the function
-// that it returns is called.
+// behind has the member owe a copy of the key to another one, until the
+// function that it returns is called.
 func (n *still) behind(t testing.TB, to member.ID, key string) (open func()) {
 	t.Helper()
 	store, err := session.NewStore(session.Config{Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }})
