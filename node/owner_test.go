@@ -3,29 +3,13 @@ package node
 import (
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 )
-
-// Where copies are out of reach a new session takes an id of another partition.
-func TestNewIDsAvoidWhatIsOutOfReach(t *testing.T) {
-	t.Parallel()
-	n := alone(t)
-	for p := range ring.Partitions {
-		n.owner.Look(func(core *ownership.Core, _ time.Duration) {
-			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.id}, p%2 == 0)
-		})
-	}
-	for range 50 {
-		require.Equal(t, 1, ring.Partition(public.NewID(n.owner.Decide))%2)
-	}
-}
 
 // Nobody may ever serve by a claim that was agreed to: its maker can have died,
 // or never have been a member. Whoever the ring names claims it anew.

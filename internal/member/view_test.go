@@ -18,9 +18,10 @@ func up(name string, boot int) *Member {
 	return &Member{ID: id(name, boot), Meta: Meta{Role: RoleNode, State: StateReady, HTTP: name + ":80", Peer: name + ":83"}, Gossip: "10.0.0.1:84", Up: true}
 }
 
+var params = ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}
+
 // A view depends on the facts and not on the order in which they came.
 func TestViewDependsOnTheSetOfMembersOnly(t *testing.T) {
-	params := ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}
 	self := id("a", 1)
 	state := rapid.SampledFrom([]State{StateJoining, StateReady, StateReady, StateLeaving})
 	rapid.Check(t, func(t *rapid.T) {
@@ -79,7 +80,7 @@ func TestHasEnded(t *testing.T) {
 		m.Up = false
 	}
 	frozen.Gone, refused.Gone, refused.Refused, left.Gone, left.Left = true, true, true, true, true
-	v, err := NewView(id("a", 1), []*Member{up("a", 1), frozen, refused, left, old, up("e", 2), up("f", 1)}, ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}, nil)
+	v, err := NewView(id("a", 1), []*Member{up("a", 1), frozen, refused, left, old, up("e", 2), up("f", 1)}, params, nil)
 	require.NoError(t, err)
 	for id, want := range map[ID]bool{
 		frozen.ID: false, refused.ID: true, left.ID: true, old.ID: true, id("e", 2): false, id("f", 1): false, id("unknown", 1): true,
@@ -88,4 +89,41 @@ func TestHasEnded(t *testing.T) {
 	}
 	require.False(t, v.Up(frozen.ID))
 	require.True(t, v.Up(id("f", 1)))
+}
+
+// seen is the view of a, which has seen the last one before.
+func seen(t *testing.T, last *View, others ...*Member) *View {
+	t.Helper()
+	v, err := NewView(id("a", 1), append([]*Member{up("a", 1)}, others...), params, last)
+	require.NoError(t, err)
+	return v
+}
+
+func TestCopyHoldersAreTheOtherHoldersBoots(t *testing.T) {
+	t.Parallel()
+	v := seen(t, nil, up("b", 3), up("c", 2))
+	boots := map[string]string{"b": id("b", 3).String(), "c": id("c", 2).String()}
+	for p := range ring.Partitions {
+		var want []string
+		for _, name := range v.Table.Holders(p) {
+			if name != "a" {
+				want = append(want, boots[name])
+			}
+		}
+		require.Equal(t, want, v.CopyHolders(p), "partition %d", p)
+	}
+}
+
+// The table is taken over where the names are the same: what compares tables
+// by pointer must see a restart as no change of placement, and still send
+// copies to the new boot.
+func TestRestartKeepsTheTableAndMovesTheCopies(t *testing.T) {
+	t.Parallel()
+	old := seen(t, nil, up("b", 1))
+	before := up("b", 1)
+	before.Up = false
+	v := seen(t, old, before, up("b", 2))
+	require.Same(t, old.Table, v.Table)
+	require.Equal(t, []string{id("b", 2).String()}, v.CopyHolders(0))
+	require.NotSame(t, v.Table, seen(t, v).Table)
 }

@@ -187,9 +187,9 @@ func (p *PubSub) Section(m *mesh.Mesh) mesh.Section {
 	})
 }
 
-// setSubscribed notes whether another member has subscribers. One to which there
-// is no link is not told anything: a last heartbeat may come behind SetView, and
-// nothing would take back what it says.
+// setSubscribed notes whether another member has subscribers. One to which
+// there is no link is not told anything: a last heartbeat may come behind
+// SetView, and nothing would take back what it says.
 func (p *PubSub) setSubscribed(id member.ID, yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -249,7 +249,8 @@ func TestSetViewForgetsThoseWithoutALink(t *testing.T) {
 	require.False(t, s.Wanted(), "its last heartbeat came late")
 }
 
-// Events wait in a queue that has an end, and what it has no room for is counted.
+// Events wait in a queue that has an end, and what it has no room for is
+// counted.
 func TestEventsBeyondTheQueueAreCounted(t *testing.T) {
 	t.Parallel()
 	s := begin(t)
@@ -371,7 +372,7 @@ func TestPublishReachesAllMembers(t *testing.T) {
 	})
 }
 
-// Who does not answer in time is not counted, and keeps nobody waiting for long.
+// Who does not answer in time is not counted, and keeps nobody waiting long.
 func TestPublishDoesNotWaitForTheSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hosts := together(t, 4)
@@ -462,8 +463,8 @@ func TestRunTellsEvents(t *testing.T) {
 	})
 }
 
-// A member that is taken off the view is forgotten, whatever it goes on to say on
-// a connection that is still open.
+// A member that is taken off the view is forgotten, whatever it goes on to say
+// on a connection that is still open.
 func TestSubscribersOfAMemberThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hosts := together(t, 2)

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// Clients are told that the cluster is down where an owner refuses for want of a
-// majority, and of nothing else.
+// Clients are told that the cluster is down where an owner refuses for want of
+// a majority, and of nothing else.
 func TestDoTellsOfAClusterThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := begin(t, "a", setting{mode: ownership.Majority})
@@ -121,8 +121,10 @@ func TestConfirm(t *testing.T) {
 		n := begin(t, "solo", setting{})
 		b, c := membertest.Up("b", 1), membertest.Up("c", 1)
 		n.cfg.Mesh.AddIdle(b.ID, b.Peer)
-		n.see(t, b, c)
-		require.Equal(t, confirmTopology, took(n))
+		n.see(t, c)
+		require.Equal(t, confirmTopology, took(n), "there is no link to it")
+		n.see(t, b)
+		require.Equal(t, confirmTopology, took(n), "it does not answer")
 		time.AfterFunc(300*time.Millisecond, func() {
 			n.members.See(t)
 			n.cfg.Pulse.Beat()

@@ -47,7 +47,8 @@ type still struct {
 }
 
 // setting says of a member what differs from one test to the next: params are
-// those of its rings, and mode is what it does when it is cut off. network is nil for a member that connects to nobody.
+// those of its rings, and mode is what it does when it is cut off. network is
+// nil for a member that connects to nobody.
 type setting struct {
 	params  ring.Params
 	mode    ownership.Mode
@@ -141,8 +142,8 @@ func alone(t testing.TB) *still {
 	return n
 }
 
-// serveOwn makes the member serve what the ring gives it, with a lease that does
-// not end.
+// serveOwn makes the member serve what the ring gives it, with a lease that
+// does not end.
 func (n *still) serveOwn() {
 	for p := range ring.Partitions {
 		if n.cfg.View().Table.Owner(p) == n.cfg.Self.Name {

@@ -43,9 +43,9 @@ func before(a, b redis.Cursor) bool {
 	return a.Partition < b.Partition || a.Partition == b.Partition && a.Position < b.Position
 }
 
-// One scan returns the keys from its cursor on, in order, about as many as it was
-// to look at or all there are, and goes on where it has stopped. It takes each
-// partition's page whole, and so may see nearly twice as many.
+// One scan returns the keys from its cursor on, in order, about as many as it
+// was to look at or all there are, and goes on where it has stopped. It takes
+// each partition's page whole, and so may see nearly twice as many.
 func TestScan(t *testing.T) {
 	n := alone(t)
 	all := someKeys()

@@ -12,7 +12,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
-	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -34,8 +33,8 @@ func (g *gated) Call(ctx context.Context, typ byte, payload []byte) ([]byte, err
 	}
 }
 
-// behind has the member owe a copy of the key to another one, until the function
-// that it returns is called.
+// behind has the member owe a copy of the key to another one, until the
+// function that it returns is called.
 func (n *still) behind(t testing.TB, to member.ID, key string) (open func()) {
 	t.Helper()
 	store, err := session.NewStore(session.Config{Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }})
@@ -81,7 +80,7 @@ func TestWaitCountsCopies(t *testing.T) {
 		params := meshtest.Params
 		params.Copies = 3
 		n := begin(t, "a", setting{params: params})
-		b, c, d := membertest.Up("b", 1), membertest.Up("c", 1), membertest.Up("d", 1)
+		b, c, d := meshtest.Up("b", 1), meshtest.Up("c", 1), meshtest.Up("d", 1)
 		v := n.see(t, b, c, d)
 		n.serveOwn()
 		bc, bd, cd := heldBy(t, v, "a", "b", "c"), heldBy(t, v, "a", "b", "d"), heldBy(t, v, "a", "c", "d")
@@ -125,25 +124,22 @@ func TestWaitCountsCopies(t *testing.T) {
 func TestWaitForNothingAndForNobody(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a", setting{})
-	n.serveOwn()
-	for want, others := range [][]*member.Member{{}, {membertest.Up("b", 1)}} {
+	for want, others := range [][]*member.Member{{}, {meshtest.Up("b", 1)}} {
 		n.see(t, others...)
 		require.Equal(t, want, n.Wait(t.Context(), nil, 5))
 	}
-	v := n.see(t, membertest.Up("b", 1), membertest.Up("c", 1))
+	v := n.see(t, meshtest.Up("b", 1), meshtest.Up("c", 1))
 	require.Equal(t, 1, n.Wait(t.Context(), nil, 5), "two copies are kept")
-	ours := ownedBy(t, v, "a")
-	require.Zero(t, n.Wait(t.Context(), []int{ours, ownedBy(t, v, "b")}, 0), "there is no link to its owner")
 
-	cold := begin(t, "a", setting{})
-	require.Zero(t, cold.Wait(t.Context(), []int{ours}, 0))
+	require.Zero(t, n.Wait(t.Context(), []int{ownedBy(t, v, "c")}, 0), "there is no link to its owner")
+	require.Zero(t, n.Wait(t.Context(), []int{ownedBy(t, v, "a")}, 0), "it is not claimed yet")
 }
 
 // A node that ends keeps nobody waiting.
 func TestWaitEndsWithTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := begin(t, "a", setting{})
-		v := n.see(t, membertest.Up("b", 1))
+		v := n.see(t, meshtest.Up("b", 1))
 		n.serveOwn()
 		ctx, cancel := context.WithCancel(t.Context())
 		n.cfg.Context = ctx
@@ -177,6 +173,9 @@ func TestWaitAsksTheOwner(t *testing.T) {
 		require.Zero(t, reached)
 		require.Zero(t, took)
 		require.Equal(t, 1, b.asked())
+		reached, took = b.wait(t, time.Second, 2, ours, theirs)
+		require.Zero(t, reached, "fewer than what another owner says later")
+		require.Equal(t, time.Second, took)
 
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(waitSlice/2, cancel)
@@ -199,7 +198,7 @@ func TestWaitAsksTheOwner(t *testing.T) {
 func TestServeWait(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a", setting{})
-	v := n.see(t, membertest.Up("b", 1))
+	v := n.see(t, meshtest.Up("b", 1))
 	n.serveOwn()
 	p := ownedBy(t, v, "a")
 	for name, frame := range map[string][]byte{
@@ -221,10 +220,10 @@ func TestServeWait(t *testing.T) {
 func TestServeWaitAnswersInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := begin(t, "a", setting{})
-		v := n.see(t, membertest.Up("b", 1))
+		v := n.see(t, meshtest.Up("b", 1))
 		n.serveOwn()
 		p := ownedBy(t, v, "a")
-		open := n.behind(t, membertest.ID("b", 1), keyIn(p))
+		open := n.behind(t, meshtest.ID("b", 1), keyIn(p))
 		begin := time.Now()
 		answer, err := n.ServeWait(t.Context(), encodeWait([]int{p}, 1))
 		require.NoError(t, err)
