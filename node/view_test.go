@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 )
 
 // That a peer has a member's address makes nothing of what it says true: a
@@ -12,7 +14,7 @@ import (
 func TestAddressesOfMembersAreNotTrusted(t *testing.T) {
 	t.Parallel()
 	n := still(t, "a", func(c *Config) { c.Trust = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} })
-	b := up("b", 1)
+	b := membertest.Up("b", 1)
 	b.Gossip, b.HTTP = "127.0.0.1:84", "10.9.9.1:80"
 	n.see(t, b)
 	require.NoError(t, n.makePublic(""))

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -80,7 +81,7 @@ func TestWaitCountsCopies(t *testing.T) {
 		params := meshtest.Params
 		params.Copies = 3
 		n := begin(t, "a", setting{params: params})
-		b, c, d := meshtest.Up("b", 1), meshtest.Up("c", 1), meshtest.Up("d", 1)
+		b, c, d := membertest.Up("b", 1), membertest.Up("c", 1), membertest.Up("d", 1)
 		v := n.see(t, b, c, d)
 		n.serveOwn()
 		bc, bd, cd := heldBy(t, v, "a", "b", "c"), heldBy(t, v, "a", "b", "d"), heldBy(t, v, "a", "c", "d")
@@ -124,11 +125,11 @@ func TestWaitCountsCopies(t *testing.T) {
 func TestWaitForNothingAndForNobody(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a", setting{})
-	for want, others := range [][]*member.Member{{}, {meshtest.Up("b", 1)}} {
+	for want, others := range [][]*member.Member{{}, {membertest.Up("b", 1)}} {
 		n.see(t, others...)
 		require.Equal(t, want, n.Wait(t.Context(), nil, 5))
 	}
-	v := n.see(t, meshtest.Up("b", 1), meshtest.Up("c", 1))
+	v := n.see(t, membertest.Up("b", 1), membertest.Up("c", 1))
 	require.Equal(t, 1, n.Wait(t.Context(), nil, 5), "two copies are kept")
 
 	require.Zero(t, n.Wait(t.Context(), []int{ownedBy(t, v, "c")}, 0), "there is no link to its owner")
@@ -139,7 +140,7 @@ func TestWaitForNothingAndForNobody(t *testing.T) {
 func TestWaitEndsWithTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := begin(t, "a", setting{})
-		v := n.see(t, meshtest.Up("b", 1))
+		v := n.see(t, membertest.Up("b", 1))
 		n.serveOwn()
 		ctx, cancel := context.WithCancel(t.Context())
 		n.cfg.Context = ctx
@@ -198,7 +199,7 @@ func TestWaitAsksTheOwner(t *testing.T) {
 func TestServeWait(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a", setting{})
-	v := n.see(t, meshtest.Up("b", 1))
+	v := n.see(t, membertest.Up("b", 1))
 	n.serveOwn()
 	p := ownedBy(t, v, "a")
 	for name, frame := range map[string][]byte{
@@ -220,10 +221,10 @@ func TestServeWait(t *testing.T) {
 func TestServeWaitAnswersInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := begin(t, "a", setting{})
-		v := n.see(t, meshtest.Up("b", 1))
+		v := n.see(t, membertest.Up("b", 1))
 		n.serveOwn()
 		p := ownedBy(t, v, "a")
-		open := n.behind(t, meshtest.ID("b", 1), keyIn(p))
+		open := n.behind(t, membertest.ID("b", 1), keyIn(p))
 		begin := time.Now()
 		answer, err := n.ServeWait(t.Context(), encodeWait([]int{p}, 1))
 		require.NoError(t, err)
