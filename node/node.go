@@ -25,6 +25,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
+	"github.com/seed-95a32959/holdfast/internal/inbound"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -154,7 +155,10 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	if n.members, err = membership.New(n.membersConfig(), Meta{Role: cfg.Role, State: StateJoining, Params: cfg.ringParams().String()}); err != nil {
 		return nil, err
 	}
-	n.mesh = mesh.New(n.ctx, n.meshConfig())
+	answers := new(inbound.Handler)
+	links := n.meshConfig()
+	links.Handler = answers
+	n.mesh = mesh.New(n.ctx, links)
 	n.repairer.Bind(n.owner, n.mesh)
 	n.dispatcher = dispatch.New(n.dispatchConfig())
 	if cfg.Role == RoleNode {
@@ -163,6 +167,10 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 		n.openRedis()
 	}
 	n.operator = admin.New(n.adminConfig())
+	*answers = inbound.Handler{ // before anything is asked: there is no listener yet
+		Mesh: n.mesh, Store: n.store, Owner: n.owner, Dispatcher: n.dispatcher,
+		Replicator: n.replicator, PubSub: n.pubsub, Cluster: n.cluster, Operator: n.operator,
+	}
 	return n, nil
 }
 
@@ -174,6 +182,22 @@ func (n *Node) openRedis() {
 		n.counts.Func(n.countRedis)
 		n.pubsub.SetLocal(n.redis)
 	}
+}
+
+// Of the memory limit the store gets what the member does not need for itself:
+// a 16th is for the records that are on their way, in the queues of links and of
+// senders, and where that is little, an eighth, of which 8 MiB are enough: the
+// tables of 1,024 partitions and the rest of a member without sessions.
+const (
+	workShare  = 16
+	bareShare  = 8
+	bareMember = 8 << 20
+)
+
+// storeLimit is how many bytes of sessions the store of a member may hold, with
+// this limit for the member; 0 is none.
+func storeLimit(limit int64) int64 {
+	return limit - max(limit/workShare, min(bareMember, limit/bareShare))
 }
 
 // openStore makes what only a node has: its sessions, and the copies of them.

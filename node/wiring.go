@@ -13,6 +13,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
+	"github.com/seed-95a32959/holdfast/internal/inbound"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -81,7 +82,7 @@ func (n *Node) meshConfig() mesh.Config {
 		Self: peer.Identity{
 			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, OldestWire: member.WireOldest, Params: cfg.ringParams().String(),
 		},
-		Dial: n.dialPeer, Limits: frameLimits, Members: n.members, Handler: inbound{n}, Sections: n.sections,
+		Dial: n.dialPeer, Limits: inbound.Limits, Members: n.members, Sections: n.sections,
 		Connected: func(id ID) {
 			if n.replicator != nil { // a router has none
 				n.replicator.Retry(id.String())

@@ -1,4 +1,4 @@
-package node
+package inbound
 
 import (
 	"math"
@@ -18,8 +18,9 @@ const (
 	leastRecord = 8
 )
 
-// frameLimits says how long a request of a type may be, and its answer.
-func frameLimits(typ byte) (request, answer int) {
+// Limits says how long a request of a type may be, and its answer, in bytes: 0
+// for what nobody sends.
+func Limits(typ byte) (request, answer int) {
 	const (
 		all     = math.MaxInt // as much as any frame
 		names   = 256 * 256   // a list of members, each behind its length
@@ -52,20 +53,4 @@ func frameLimits(typ byte) (request, answer int) {
 	default:
 		return 0, 0
 	}
-}
-
-// Of the memory limit the store gets what the member does not need for itself:
-// a 16th is for the records that are on their way, in the queues of links and of
-// senders, and where that is little, an eighth, of which 8 MiB are enough: the
-// tables of 1,024 partitions and the rest of a member without sessions.
-const (
-	workShare  = 16
-	bareShare  = 8
-	bareMember = 8 << 20
-)
-
-// storeLimit is how many bytes of sessions the store of a member may hold, with
-// this limit for the member; 0 is none.
-func storeLimit(limit int64) int64 {
-	return limit - max(limit/workShare, min(bareMember, limit/bareShare))
 }
