@@ -141,7 +141,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.counts = new(metric.Set)
 	n.counts.Func(n.countMember)
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
-	n.pubsub = pubsub.New(n.View)
+	n.pubsub = pubsub.New(n.View, n.nodeCounters())
 	var err error
 	if cfg.Role == RoleNode {
 		if err = n.openStore(); err != nil {
@@ -162,7 +162,6 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.repairer.Bind(n.owner, n.mesh)
 	n.dispatcher = dispatch.New(n.dispatchConfig())
 	if cfg.Role == RoleNode {
-		n.counts.Func(n.countNode)
 		n.cluster = rediscluster.New(n.clusterConfig())
 		n.openRedis()
 	}
@@ -179,7 +178,6 @@ func (n *Node) openRedis() {
 	cfg := &n.cfg
 	if cfg.RESP != "" || cfg.RESPUnix != "" {
 		n.redis = newRedis(n)
-		n.counts.Func(n.countRedis)
 		n.pubsub.SetLocal(n.redis)
 	}
 }

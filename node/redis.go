@@ -8,7 +8,6 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/buffers"
 	"github.com/seed-95a32959/holdfast/internal/door/redis"
-	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/pubsub"
 )
 
@@ -28,7 +27,7 @@ func redisBuffers(memoryLimit int64) *buffers.Budget {
 func newRedis(n *Node) *redis.Server {
 	return redis.New(redis.Config{
 		Cluster: n.cluster, Buffers: redisBuffers(n.cfg.MemoryLimit), Password: n.cfg.RESPPassword, Redirect: n.cfg.RESPRedirect, AllowFlush: n.cfg.RESPAllowFlush, MaxValue: n.cfg.MaxSession,
-		MaxClients: n.cfg.RESPMaxClients, MaxClientsPerAddress: n.cfg.RESPMaxClientsPerAddress, IdleTimeout: n.cfg.RESPIdleTimeout, Log: n.log,
+		MaxClients: n.cfg.RESPMaxClients, MaxClientsPerAddress: n.cfg.RESPMaxClientsPerAddress, IdleTimeout: n.cfg.RESPIdleTimeout, Log: n.log, Counters: n.counts,
 	})
 }
 
@@ -39,27 +38,6 @@ func (n *Node) serveRedis(l net.Listener) {
 			n.log.Error("redis endpoint closed", "address", l.Addr(), "error", err)
 		}
 	})
-}
-
-// countRedis adds what the Redis endpoint counts.
-func (n *Node) countRedis(put metric.Put) {
-	s := n.redis.Stats()
-	put("redis_accepted", "Connections accepted at the Redis endpoint.", s.Accepted)
-	put("redis_rejected", "Connections refused at the Redis endpoint, because too many were open.", s.Rejected)
-	put("redis_crowded", "Of the connections refused at the Redis endpoint, those of addresses that had too many.", s.Crowded)
-	put("redis_wrong_passwords", "AUTHs and HELLO AUTHs with a wrong password.", s.WrongPasswords)
-	put("redis_unseen_auths", "AUTHs refused without a look at the password, because too many of their address were waiting.", s.Unseen)
-	put("redis_auth_timeouts", "Connections to the Redis endpoint closed because they had not authenticated in time.", s.Unproven)
-	put("redis_abandoned", "Commands broken off because their clients had gone.", s.Gone)
-	put("redis_buffers_refused", "Redis connections closed for holding most of the buffers when these were full.", s.BuffersRefused)
-	put("redis_evicted", "Redis connections closed because others needed their buffers.", s.Evicted)
-	put("redis_commands", "Commands run at the Redis endpoint.", s.Commands)
-	put("redis_errors", "Commands answered with an error.", s.Errors)
-	put("redis_protocol_errors", "Clients of the Redis endpoint cut off, because they did not keep to its protocol.", s.ProtocolErrors)
-	put("redis_cut_off", "Clients of the Redis endpoint cut off, because they did not read their answers.", s.CutOff)
-	put("redis_idle", "Clients of the Redis endpoint cut off, because they had been idle for long.", s.Idle)
-	put("redis_panics", "Connections of the Redis endpoint that ended in a panic.", s.Panics)
-	put("redis_messages", "Messages given to subscribers.", s.Messages)
 }
 
 // expireSessions forgets what has ended, and says so of what was served here.

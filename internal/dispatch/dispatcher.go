@@ -73,7 +73,7 @@ type counters struct {
 // New returns a Dispatcher.
 func New(cfg Config) *Dispatcher {
 	all, nodes := cfg.Counters, cfg.NodeCounters
-	return &Dispatcher{cfg: cfg, count: counters{
+	d := &Dispatcher{cfg: cfg, count: counters{
 		forwarded:   all.Counter("forwarded", "Operations sent to another member."),
 		relayed:     all.Counter("relayed", "Operations sent to a third member because the owner is silent; forwarded has them too."),
 		unavailable: all.Counter("unavailable", "Operations that found no owner in time."),
@@ -87,6 +87,19 @@ func New(cfg Config) *Dispatcher {
 		degraded:       nodes.Counter("degraded", "Operations served without being able to reach any other node."),
 		blind:          nodes.Counter("blind", "Misses that were not answered as such, because all holders were out of reach."),
 	}}
+	nodes.Func(d.countStore)
+	return d
+}
+
+// countStore puts what the store and the log of attempts count.
+func (d *Dispatcher) countStore(put metric.Put) {
+	s := d.cfg.Store.Stats()
+	put("refused_full", "Writes refused because memory is short, here or at another holder of a copy.", int64(s.RefusedFull))
+	put("copies_refused_full", "Records that were not taken from other members because memory is short.", int64(s.RefusedCopies))
+	put("tombstones_dropped", "Tombstones forgotten before their time because memory is short: their sessions could come back with a member that was away.", int64(s.Dropped))
+	put("writes_retried", "Runs of a transaction repeated, because another had written first.", int64(s.Retried))
+	put("writes_busy", "Writes to large sessions refused, because others had written first each time.", int64(s.Busy))
+	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", d.attempts.unfenced.Load())
 }
 
 // Do runs an operation where its key is owned, as that attempt.
@@ -158,10 +171,6 @@ func (d *Dispatcher) Tick() { d.attempts.lower(d.cfg.Clock.Now()) }
 
 // Late counts the requests that came too late to be run.
 func (d *Dispatcher) Late() *metric.Counter { return d.count.refusedLate }
-
-// Unlogged counts repeated operations of which an attempt before would not be
-// refused, because too many were repeated.
-func (d *Dispatcher) Unlogged() int64 { return d.attempts.unfenced.Load() }
 
 // reply is what this member says of itself where it has not run the work.
 func (d *Dispatcher) reply() reply {

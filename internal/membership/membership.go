@@ -76,6 +76,9 @@ func New(cfg Config, own member.Meta) (*Members, error) {
 		gone: make(map[member.ID]string), told: make(map[member.ID]member.State), deaths: make(map[string][]time.Duration), counts: make(map[member.ID]int),
 		mended: cfg.Counters.Counter("mended_views", "Exchanges of members because rings differed, or a member did not know this one."),
 	}
+	cfg.Counters.Func(func(put metric.Put) {
+		put("gossip_refused", "Packets and connections of gossip that no member of this cluster sends; gossip_refused_by_reason_total says more.", metric.Total(m.Refused()))
+	})
 	empty, err := member.NewView(cfg.Self, nil, cfg.Params, nil)
 	if err != nil {
 		return nil, err

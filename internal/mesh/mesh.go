@@ -86,6 +86,9 @@ func New(ctx context.Context, cfg Config) *Mesh {
 		refusedOps: cfg.NodeCounters.Counter("refused_ops", "Forwarded operations refused because too many wait."),
 	}
 	m.gate, m.sections = newGate(m), cfg.Sections(m)
+	cfg.NodeCounters.Func(func(put metric.Put) {
+		put("refused_peers", "Connections refused at the peer port; peer_refused_total says why.", metric.Total(m.Refusals()))
+	})
 	return m
 }
 

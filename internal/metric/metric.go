@@ -55,6 +55,14 @@ func (s *Set) Each(put Put) {
 	}
 }
 
+// Total adds up what is counted by reason.
+func Total(byReason map[string]int64) (n int64) {
+	for _, count := range byReason {
+		n += count
+	}
+	return n
+}
+
 // Values returns the count of every counter by its name.
 func (s *Set) Values() map[string]int64 {
 	values := make(map[string]int64)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -57,14 +58,17 @@ type PubSub struct {
 	mu         sync.Mutex             // guards at
 	at         map[member.ID]struct{} // the other members that have subscribers
 
-	dropped atomic.Int64 // events for which the queue had no room
-	untold  atomic.Int64 // messages that a member could not be told in time
+	dropped, untold *metric.Counter
 }
 
 // New returns a PubSub of a member that sees the others by view. It needs a mesh
 // before it is used: see Section.
-func New(view func() *member.View) *PubSub {
-	return &PubSub{view: view, events: make(chan Message, maxEvents), at: make(map[member.ID]struct{})}
+func New(view func() *member.View, counters *metric.Set) *PubSub {
+	return &PubSub{
+		view: view, events: make(chan Message, maxEvents), at: make(map[member.ID]struct{}),
+		dropped: counters.Counter("key_events_dropped", "Keyspace events for which the queue had no room."),
+		untold:  counters.Counter("messages_untold", "Published messages that a member could not be told in time."),
+	}
 }
 
 // SetLocal says who subscribes at this member. It is called before anything is
@@ -220,13 +224,6 @@ func (p *PubSub) SetView() {
 	}
 	p.interested.Store(len(p.at) > 0)
 }
-
-// Dropped counts the events for which the queue had no room, and Untold the
-// messages that a member could not be told in time.
-func (p *PubSub) Dropped() int64 { return p.dropped.Load() }
-
-// Untold: see Dropped.
-func (p *PubSub) Untold() int64 { return p.untold.Load() }
 
 // Messages are written one after the other, channel and payload each behind
 // their length as a varint.

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -80,7 +81,7 @@ type still struct {
 func begin(t testing.TB) *still {
 	t.Helper()
 	s := &still{members: meshtest.NewMembers(t, membertest.ID("a", 1), meshtest.Params), audience: &audience{to: make(map[string]int)}}
-	s.PubSub = New(s.members.View)
+	s.PubSub = New(s.members.View, new(metric.Set))
 	s.SetLocal(s.audience)
 	meshtest.Idle(t, s.members, clock.New(time.Now), func(m *mesh.Mesh) []mesh.Section {
 		s.section = s.Section(m)
@@ -258,13 +259,13 @@ func TestEventsBeyondTheQueueAreCounted(t *testing.T) {
 		s.Event("set", fmt.Sprint("key-", i))
 	}
 	require.Len(t, s.events, maxEvents)
-	require.Zero(t, s.Dropped())
+	require.Zero(t, s.dropped.Load())
 	s.Event("del", "one")
 	s.Event("del", "two")
-	require.EqualValues(t, 4, s.Dropped(), "two messages each")
+	require.EqualValues(t, 4, s.dropped.Load(), "two messages each")
 	require.Equal(t, Message{"__keyspace@0__:key-0", "set"}, <-s.events)
 	s.Event("expired", "three")
-	require.EqualValues(t, 5, s.Dropped(), "there was room for one of both")
+	require.EqualValues(t, 5, s.dropped.Load(), "there was room for one of both")
 	require.Equal(t, Message{"__keyevent@0__:set", "key-0"}, <-s.events)
 	var last Message
 	for len(s.events) > 0 {
@@ -321,7 +322,7 @@ func together(t *testing.T, n int) (hosts []*host) {
 	for i := range n {
 		h := &host{audience: &audience{to: make(map[string]int)}}
 		h.members = meshtest.NewMembers(t, membertest.ID(string(rune('a'+i)), 1), meshtest.Params)
-		h.PubSub = New(h.members.View)
+		h.PubSub = New(h.members.View, new(metric.Set))
 		h.SetLocal(h.audience)
 		h.handler = &handler{PubSub: h.PubSub}
 		network.Live(t, h.members, clock.New(time.Now), func(m *mesh.Mesh) []mesh.Section { return []mesh.Section{h.Section(m)} }, h.handler)
@@ -365,7 +366,7 @@ func TestPublishReachesAllMembers(t *testing.T) {
 		require.Equal(t, 7, b.Publish(t.Context(), news), "nobody has heard yet in a heartbeat of c's subscribers")
 		for _, h := range hosts {
 			require.Equal(t, []Message{news, news}, h.told())
-			require.Zero(t, h.Untold())
+			require.Zero(t, h.untold.Load())
 		}
 		require.Zero(t, c.Publish(t.Context(), Message{"other", ""}))
 		require.Len(t, a.told(), 1)
@@ -384,13 +385,13 @@ func TestPublishDoesNotWaitForTheSilent(t *testing.T) {
 		begin := time.Now()
 		require.Equal(t, 2, a.Publish(t.Context(), Message{"news", "hello"}))
 		require.Equal(t, publishTimeout, time.Since(begin))
-		require.EqualValues(t, 2, a.Untold())
+		require.EqualValues(t, 2, a.untold.Load())
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		require.Equal(t, 1, a.Publish(ctx, Message{"news", "hello"}), "its own have it in any case")
 		require.Equal(t, publishTimeout, time.Since(begin), "the client has gone")
-		require.EqualValues(t, 5, a.Untold())
+		require.EqualValues(t, 5, a.untold.Load())
 	})
 }
 
@@ -403,11 +404,11 @@ func TestPublishAsksWhoTakesPart(t *testing.T) {
 	s.mesh.AddIdle(gone.ID, gone.Peer)
 	s.members.See(t, gone)
 	require.Zero(t, s.Publish(t.Context(), Message{"news", "hello"}))
-	require.Zero(t, s.Untold())
+	require.Zero(t, s.untold.Load())
 	s.mesh.AddIdle(lost.ID, lost.Peer)
 	s.members.See(t, gone, lost)
 	require.Zero(t, s.Publish(t.Context(), Message{"news", "hello"}))
-	require.EqualValues(t, 1, s.Untold(), "it is there, and there is no connection to it")
+	require.EqualValues(t, 1, s.untold.Load(), "it is there, and there is no connection to it")
 }
 
 // Events go to this member's subscribers and to members that have some, several
@@ -459,7 +460,7 @@ func TestRunTellsEvents(t *testing.T) {
 
 		cancel()
 		<-ended
-		require.Zero(t, a.Untold()+a.Dropped())
+		require.Zero(t, a.untold.Load()+a.dropped.Load())
 	})
 }
 

@@ -72,10 +72,29 @@ type Repairer struct {
 
 // New returns a Repairer. It needs to be bound before it is used.
 func New(cfg Config) *Repairer {
-	return &Repairer{
+	r := &Repairer{
 		cfg: cfg, wake: wait.NewWake(), synced: make(map[string]*[ring.Partitions]bool), pulls: make(map[int]*pull),
 		fetchedThrough: cfg.Counters.Counter("fetched_through", "Keys fetched from other holders before they were served, in cold partitions."),
 	}
+	if cfg.Replicator != nil { // a router has none
+		cfg.Counters.Func(r.count)
+	}
+	return r
+}
+
+// count puts what the stream of copies and the comparisons count.
+func (r *Repairer) count(put metric.Put) {
+	s := &r.cfg.Replicator.Stats
+	put("copies_sent", "Records sent to other members.", s.Sent.Load())
+	put("copy_batches", "Batches of records sent to other members.", s.Batches.Load())
+	put("copy_batches_failed", "Batches that were not confirmed, and whose records are sent again.", s.Failed.Load())
+	put("copies_quarantined", "Records that a member refused to take, and that are left out until they change.", s.Quarantined.Load())
+	put("copies_no_room", "Records for which another member had no memory; copies_quarantined has them too.", s.NoRoom.Load())
+	put("copies_merged", "Records merged that other members sent.", s.Merged.Load())
+	put("copies_refused", "Records that were not taken from other members.", s.Refused.Load())
+	put("repair_pushed", "Records that repair sent.", s.Pushed.Load())
+	put("repair_pulled", "Records that repair fetched.", s.Pulled.Load())
+	put("repair_mended", "Partitions whose copies differed and were made equal.", s.Mended.Load())
 }
 
 // Bind gives it the owner whose partitions it sees to, and the links.

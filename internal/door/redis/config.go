@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/resp"
 )
 
@@ -61,6 +62,8 @@ type Config struct {
 	// Log receives panics and refusals. Keys and values are bearer secrets and
 	// never logged. Default: discarded.
 	Log *slog.Logger
+	// Counters lists what the endpoint counts. Default: none does.
+	Counters *metric.Set
 }
 
 func (c Config) withDefaults() Config {

@@ -66,6 +66,9 @@ func New(cfg Config) *Server {
 	s.scripts.init()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.group.Go(s.watch)
+	if s.cfg.Counters != nil {
+		s.cfg.Counters.Func(s.count)
+	}
 	return s
 }
 

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"sync/atomic"
+
+	"github.com/seed-95a32959/holdfast/internal/metric"
 )
 
 // Stats counts what the door has done since its start.
@@ -50,6 +52,27 @@ func (s *Server) Stats() Stats {
 		BufferBytes: s.cfg.Buffers.Used(), BuffersRefused: s.cfg.Buffers.Refused(),
 		Panics: n.panics.Load(), Messages: n.messages.Load(),
 	}
+}
+
+// count puts what the endpoint counts.
+func (s *Server) count(put metric.Put) {
+	n := s.Stats()
+	put("redis_accepted", "Connections accepted at the Redis endpoint.", n.Accepted)
+	put("redis_rejected", "Connections refused at the Redis endpoint, because too many were open.", n.Rejected)
+	put("redis_crowded", "Of the connections refused at the Redis endpoint, those of addresses that had too many.", n.Crowded)
+	put("redis_wrong_passwords", "AUTHs and HELLO AUTHs with a wrong password.", n.WrongPasswords)
+	put("redis_unseen_auths", "AUTHs refused without a look at the password, because too many of their address were waiting.", n.Unseen)
+	put("redis_auth_timeouts", "Connections to the Redis endpoint closed because they had not authenticated in time.", n.Unproven)
+	put("redis_abandoned", "Commands broken off because their clients had gone.", n.Gone)
+	put("redis_buffers_refused", "Redis connections closed for holding most of the buffers when these were full.", n.BuffersRefused)
+	put("redis_evicted", "Redis connections closed because others needed their buffers.", n.Evicted)
+	put("redis_commands", "Commands run at the Redis endpoint.", n.Commands)
+	put("redis_errors", "Commands answered with an error.", n.Errors)
+	put("redis_protocol_errors", "Clients of the Redis endpoint cut off, because they did not keep to its protocol.", n.ProtocolErrors)
+	put("redis_cut_off", "Clients of the Redis endpoint cut off, because they did not read their answers.", n.CutOff)
+	put("redis_idle", "Clients of the Redis endpoint cut off, because they had been idle for long.", n.Idle)
+	put("redis_panics", "Connections of the Redis endpoint that ended in a panic.", n.Panics)
+	put("redis_messages", "Messages given to subscribers.", n.Messages)
 }
 
 func newRunID() string {
