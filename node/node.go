@@ -23,6 +23,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/door/redis"
 	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
+	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/inbound"
@@ -54,6 +55,7 @@ type Node struct {
 	owner      *owner.Owner
 	repairer   *repair.Repairer
 	dispatcher *dispatch.Dispatcher
+	drainer    *drain.Drainer  // nil on a router
 	tracker    *public.Tracker // connections to the public addresses of members
 	mesh       *mesh.Mesh
 	members    *membership.Members
@@ -85,8 +87,6 @@ type Node struct {
 	admin *http.Server
 
 	stopping  atomic.Bool
-	draining  chan struct{} // has a place for one drain at a time
-	drained   atomic.Bool
 	listeners []net.Listener
 }
 
@@ -129,8 +129,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: member.NewID(cfg.Name, cfg.Now()), log: cfg.Log, clock: clock.New(cfg.Now),
-		draining: make(chan struct{}, 1),
-		closing:  make(chan struct{}), done: make(chan struct{}), events: events.New(cfg.Now),
+		closing: make(chan struct{}), done: make(chan struct{}), events: events.New(cfg.Now),
 	}
 	n.secrets = public.NewSecrets(cfg.Secret, cfg.OldSecrets, cfg.GossipKeys)
 	n.tracker = public.NewTracker(cfg.Network.Dial, n.View)
@@ -162,6 +161,7 @@ func newNode(ctx context.Context, cfg Config) (*Node, error) {
 	n.repairer.Bind(n.owner, n.mesh)
 	n.dispatcher = dispatch.New(n.dispatchConfig())
 	if cfg.Role == RoleNode {
+		n.drainer = drain.New(n.drainConfig())
 		n.cluster = rediscluster.New(n.clusterConfig())
 		n.openRedis()
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
+	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/inbound"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/membership"
@@ -66,6 +67,15 @@ func (n *Node) dispatchConfig() dispatch.Config {
 		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Repairer: n.repairer, Mesh: n.mesh, Events: n.pubsub,
 		Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0,
 		Clock: n.clock, Pulse: &n.pulse, Counters: n.counts, NodeCounters: n.nodeCounters(),
+	}
+}
+
+func (n *Node) drainConfig() drain.Config {
+	return drain.Config{
+		Name: n.id.Name, Context: n.ctx, Stopped: ErrStopped, State: n.members.State,
+		Leave: func() error { return n.members.SetState(StateLeaving) },
+		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck,
+		Timeout: n.cfg.DrainTimeout, Log: n.log, Events: n.events, Go: func(f func()) { n.group.Go(f) },
 	}
 }
 
@@ -132,8 +142,8 @@ func (n *Node) adminNode() *admin.Node {
 		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, PeersRefused: n.mesh.Refusals,
 		SplitSuspected: n.owner.SplitSuspected,
 		Drain: admin.Drain{
-			Start:    n.startDrain,
-			Unsynced: func() int { return n.drainStatus().Unsynced },
+			Start:    n.drainer.Start,
+			Unsynced: func() int { return n.drainer.Status().Unsynced },
 			Stop:     func() { go n.stop(ErrStopped, true) }, // which waits for the endpoint's handlers
 		},
 	}

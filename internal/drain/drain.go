@@ -1,0 +1,200 @@
+// Package drain takes a node out of the ring without losing what it holds.
+//
+// The life of a drain. The node says that it is leaving, so every other member
+// makes a ring without it, and the new owners claim its partitions. Package
+// repair hands over what the node still holds and should not. The drainer looks
+// on until nothing is left, and says how much there is: it moves no session by
+// itself. It runs once at a time, and a second one finds little to do.
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+// Status says how far a drain is.
+type Status struct {
+	// Partitions are those that this node still serves, or holds something of.
+	Partitions int
+	// Unsynced counts the records in them: what would be lost, as far as this
+	// node knows, if it ended now.
+	Unsynced int
+}
+
+const (
+	poll = 20 * time.Millisecond
+	// lingering is how long a drained node goes on forwarding, so that every
+	// router has stopped sending to it: a few rounds of gossip.
+	lingering = 500 * time.Millisecond
+	// alonePatience is how long nobody may be there who could take a record.
+	alonePatience = time.Second
+)
+
+var errNobodyThere = errors.New("no other node is there")
+
+// Config is what a Drainer needs of its node. All of it is required.
+type Config struct {
+	Name string
+	// Context ends with the node. A drain that is overtaken by that returns
+	// Stopped.
+	Context context.Context
+	Stopped error
+	// State is what the node says of itself, and Leave has it say that it is
+	// leaving.
+	State func() member.State
+	Leave func() error
+
+	View  func() *member.View
+	Store *session.Store
+	Gate  *ownership.Gate
+	// Recheck has what is held here and should not be looked at soon.
+	Recheck func()
+	// Timeout bounds a drain that an operator has started.
+	Timeout time.Duration
+	Log     *slog.Logger
+	Events  *events.Log
+	// Go runs f in a goroutine that the node waits for.
+	Go func(f func())
+}
+
+// Drainer takes a node out of the ring.
+type Drainer struct {
+	cfg   Config
+	turn  chan struct{} // has a place for one drain at a time
+	whole atomic.Bool   // one has succeeded
+}
+
+// New returns the drainer of a node.
+func New(cfg Config) *Drainer { return &Drainer{cfg: cfg, turn: make(chan struct{}, 1)} }
+
+// Drained says whether a drain has handed over everything.
+func (d *Drainer) Drained() bool { return d.whole.Load() }
+
+// Run takes the node out of the ring and returns when all that it held is
+// confirmed elsewhere, or when ctx ends, with an error that says how much is
+// not. progress is called as it goes. The node serves on, by forwarding.
+func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	defer func() { <-d.turn }()
+	if d.cfg.Context.Err() != nil { // the drain that this one waited for was followed by the end
+		return d.cfg.Stopped
+	}
+	if d.cfg.State() != member.StateLeaving {
+		d.cfg.Log.Info("draining", "sessions", d.cfg.Store.Stats().Sessions)
+		d.cfg.Events.Add("draining", "member", d.cfg.Name)
+		progress(d.Status()) // what there is to do; the announcement takes a moment
+		if err := d.cfg.Leave(); err != nil {
+			return fmt.Errorf("drain: %w", err)
+		}
+	}
+	alone := time.Now()
+	for {
+		status := d.Status()
+		progress(status)
+		if status.Partitions == 0 {
+			// A copy may still arrive from a member that has not heard yet.
+			if d.linger(ctx); d.Status().Partitions == 0 {
+				d.whole.Store(true)
+				return nil
+			}
+			continue
+		}
+		if len(d.cfg.View().Nodes()) > 0 {
+			alone = time.Now()
+		} else if status.Unsynced == 0 {
+			return nil // nobody is there to take over, and there is nothing to take
+		} else if time.Since(alone) > alonePatience {
+			return fmt.Errorf("drain: %w to take %d records: unsynced=%d", errNobodyThere, status.Unsynced, status.Unsynced)
+		}
+		d.cfg.Recheck()
+		select {
+		case <-ctx.Done():
+			if d.cfg.Context.Err() == nil { // of which ctx may be a part
+				return fmt.Errorf("drain: unsynced=%d: %w", status.Unsynced, ctx.Err())
+			}
+			return d.cfg.Stopped
+		case <-d.cfg.Context.Done():
+			return d.cfg.Stopped
+		case <-time.After(poll):
+		}
+	}
+}
+
+// begin waits until no other drain is under way, as long as ctx allows.
+func (d *Drainer) begin(ctx context.Context) error {
+	if d.cfg.Context.Err() != nil {
+		return d.cfg.Stopped
+	}
+	select {
+	case d.turn <- struct{}{}:
+		return nil // also where ctx has ended: how much is left is to be told
+	default:
+	}
+	select {
+	case d.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("drain: another one is under way: unsynced=%d: %w", d.Status().Unsynced, ctx.Err())
+	case <-d.cfg.Context.Done():
+		return d.cfg.Stopped
+	}
+}
+
+// Start drains the node for an operator, who may leave: it goes on as long as
+// Config.Timeout allows. What ended is told says what has become of the node
+// where that failed.
+func (d *Drainer) Start(progress func(partitions, unsynced int)) (ended <-chan error) {
+	end := make(chan error, 1)
+	d.cfg.Go(func() {
+		ctx, cancel := context.WithTimeout(d.cfg.Context, d.cfg.Timeout)
+		defer cancel()
+		end <- d.advise(d.Run(ctx, func(s Status) { progress(s.Partitions, s.Unsynced) }))
+	})
+	return end
+}
+
+// advise adds to why a drain has failed what has become of the node: unlike
+// after a signal it is still there, and only the operator can say what next.
+func (d *Drainer) advise(err error) error {
+	switch {
+	case err == nil, errors.Is(err, d.cfg.Stopped):
+		return err
+	case errors.Is(err, errNobodyThere):
+		return fmt.Errorf("%w; the node stays, out of the ring: start another and drain again, or SIGTERM ends it without them", err)
+	default:
+		return fmt.Errorf("%w; the node stays, out of the ring: drain again, or SIGTERM ends it", err)
+	}
+}
+
+func (d *Drainer) linger(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-d.cfg.Context.Done():
+	case <-time.After(lingering):
+	}
+}
+
+// Status says how much the node still serves or holds.
+func (d *Drainer) Status() Status {
+	var s Status
+	for p := range ring.Partitions {
+		count := d.cfg.Store.Count(p)
+		if d.cfg.Gate.Phase(p) != ownership.Away || count > 0 {
+			s.Partitions++
+			s.Unsynced += count
+		}
+	}
+	return s
+}

@@ -1,0 +1,179 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
+)
+
+var errStopped = errors.New("the node has stopped")
+
+// fake is a node that serves a partition and holds one record in another.
+type fake struct {
+	*Drainer
+	state  member.State
+	core   *ownership.Core
+	cancel context.CancelFunc
+}
+
+const served, held = 5, 7
+
+func begin(t *testing.T, others ...*member.Member) *fake {
+	t.Helper()
+	self := membertest.ID("a", 1)
+	leaving := membertest.Up("a", 1)
+	leaving.State = member.StateLeaving
+	view, err := member.NewView(self, append([]*member.Member{leaving}, others...), ring.Params{VirtualNodes: 10, Load: 1.25, Copies: 2}, nil)
+	require.NoError(t, err)
+	store, err := session.NewStore(session.Config{Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }})
+	require.NoError(t, err)
+	store.Open(held)
+	_, err = store.Do(&session.Op{Kind: session.Put, Key: membertest.KeyIn(held), Fields: []session.Field{{Name: "f", Value: "1"}}})
+	require.NoError(t, err)
+	f := &fake{state: member.StateReady, core: ownership.New(ownership.Config{Self: self}, view)}
+	f.core.Set(served, ownership.Warm, ownership.Claim{Epoch: 1, By: self}, false)
+	var ctx context.Context
+	ctx, f.cancel = context.WithCancel(t.Context())
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	f.Drainer = New(Config{
+		Name: "a", Context: ctx, Stopped: errStopped, State: func() member.State { return f.state },
+		Leave: func() error { f.state = member.StateLeaving; return nil },
+		View:  func() *member.View { return view }, Store: store, Gate: f.core.Gate(), Recheck: func() {},
+		Timeout: 3 * time.Second, Log: log, Events: events.New(time.Now), Go: func(g func()) { go g() },
+	})
+	return f
+}
+
+// handOver makes all that the node serves and holds another one's.
+func (f *fake) handOver() {
+	f.core.Set(served, ownership.Away, ownership.Claim{Epoch: 2, By: membertest.ID("b", 1)}, false)
+	f.cfg.Store.Drop(held)
+}
+
+func TestRunWaitsUntilNothingIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, membertest.Up("b", 1))
+		time.AfterFunc(time.Second, f.handOver)
+		start := time.Now()
+		var seen []Status
+		require.NoError(t, f.Run(t.Context(), func(s Status) { seen = append(seen, s) }))
+		require.Equal(t, member.StateLeaving, f.state)
+		require.Equal(t, Status{Partitions: 2, Unsynced: 1}, seen[0], "before it is announced")
+		require.Equal(t, Status{}, seen[len(seen)-1])
+		require.InDelta(t, time.Second+lingering, time.Since(start), float64(2*poll), "routers have time to hear of it")
+		require.True(t, f.Drained())
+
+		before := len(seen)
+		require.NoError(t, f.Run(t.Context(), func(s Status) { seen = append(seen, s) }))
+		require.Equal(t, []Status{{}}, seen[before:], "there is nothing left to do")
+	})
+}
+
+// A copy that arrives while the node lingers is handed over as well.
+func TestRunSeesWhatArrivesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, membertest.Up("b", 1))
+		f.handOver()
+		time.AfterFunc(lingering/2, func() {
+			f.core.Set(served, ownership.Fetching, ownership.Claim{Epoch: 3, By: membertest.ID("a", 1)}, false)
+		})
+		time.AfterFunc(time.Second, f.handOver)
+		start := time.Now()
+		require.NoError(t, f.Run(t.Context(), func(Status) {}))
+		require.GreaterOrEqual(t, time.Since(start), time.Second+lingering)
+	})
+}
+
+func TestRunEnds(t *testing.T) {
+	ignore := func(Status) {}
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, membertest.Up("b", 1))
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		err := f.Run(ctx, ignore)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.EqualError(t, err, "drain: unsynced=1: context deadline exceeded")
+		require.False(t, f.Drained())
+
+		time.AfterFunc(time.Second, f.cancel)
+		require.Equal(t, errStopped, f.Run(t.Context(), ignore), "the node has ended meanwhile")
+		require.Equal(t, errStopped, f.Run(t.Context(), ignore), "and before")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t)
+		start := time.Now()
+		err := f.Run(t.Context(), ignore)
+		require.EqualError(t, err, "drain: no other node is there to take 1 records: unsynced=1")
+		require.InDelta(t, alonePatience, time.Since(start), float64(2*poll))
+		f.cfg.Store.Drop(held)
+		require.NoError(t, f.Run(t.Context(), ignore), "there is nothing to take")
+		require.False(t, f.Drained(), "it still serves")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, membertest.Up("b", 1))
+		f.cfg.Leave = func() error { return errors.New("no gossip") }
+		require.EqualError(t, f.Run(t.Context(), ignore), "drain: no gossip")
+	})
+}
+
+func TestRunsOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, membertest.Up("b", 1))
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- f.Run(t.Context(), func(Status) {}) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := f.Run(ctx, func(Status) { t.Error("two run") })
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.EqualError(t, err, "drain: another one is under way: unsynced=1: context deadline exceeded")
+
+		go func() { second <- f.Run(t.Context(), func(Status) {}) }()
+		synctest.Wait()
+		f.handOver()
+		require.NoError(t, <-first)
+		require.NoError(t, <-second)
+	})
+}
+
+// An operator is told what has become of the node, and may leave.
+func TestStartAdvises(t *testing.T) {
+	for _, c := range []struct {
+		others []*member.Member
+		end    bool
+		want   string
+	}{
+		{nil, false, "drain: no other node is there to take 1 records: unsynced=1; the node stays, out of the ring: start another and drain again, or SIGTERM ends it without them"},
+		{[]*member.Member{membertest.Up("b", 1)}, false, "drain: unsynced=1: context deadline exceeded; the node stays, out of the ring: drain again, or SIGTERM ends it"},
+		{[]*member.Member{membertest.Up("b", 1)}, true, errStopped.Error()},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := begin(t, c.others...)
+			if c.end {
+				time.AfterFunc(100*time.Millisecond, f.cancel)
+			}
+			partitions, unsynced := 0, 0
+			ended := f.Start(func(p, u int) { partitions, unsynced = p, u })
+			require.EqualError(t, <-ended, c.want)
+			require.Equal(t, []int{2, 1}, []int{partitions, unsynced})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, membertest.Up("b", 1))
+		time.AfterFunc(time.Second, f.handOver)
+		require.NoError(t, <-f.Start(func(int, int) {}))
+	})
+}
