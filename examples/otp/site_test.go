@@ -98,7 +98,7 @@ func start(t *testing.T, at layout) *site {
 func openSite(t *testing.T) *site {
 	t.Helper()
 	for range 5 {
-		s := start(t, layout(26000+40*rand.IntN(24)))
+		s := start(t, layout(18000+40*rand.IntN(50)))
 		opened := func() bool { return strings.Contains(s.output(), "Open  http") }
 		for deadline := time.Now().Add(patience); !opened() && time.Now().Before(deadline); {
 			select {

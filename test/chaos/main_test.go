@@ -69,7 +69,7 @@ func TestSmoke(t *testing.T) {
 		t.Skip("starts processes and takes half a minute")
 	}
 	var out strings.Builder
-	args := []string{"-run", "kill,pause,drain", "-count", "1", "-reads", "2000", "-nodes", "3", "-sessions", "50", "-rate", "100", "-read-rate", "1000", "-base-port", "26080", "-seed", "1"}
+	args := []string{"-run", "kill,pause,drain", "-count", "1", "-reads", "2000", "-nodes", "3", "-sessions", "50", "-rate", "100", "-read-rate", "1000", "-base-port", "15000", "-seed", "1"}
 	code := program.Run(t.Context(), args, &out, os.Stderr)
 	require.Equal(t, nursery.Passed, code, out.String())
 	require.Contains(t, out.String(), "| kills | 1, of 3 nodes |")
