@@ -46,12 +46,12 @@ type Config struct {
 	// Zone is shown beside the member; placement does not depend on it.
 	Zone string
 
-	// HTTP is the public door, Admin the operator's, Peer the members' own and
+	// HTTP is the public endpoint, Admin the operator's, Peer the members' own and
 	// Gossip the address of membership (UDP and TCP), each as host:port.
 	// Defaults: 127.0.0.1 with ports 8080, 8081, 8083 and 8084. A router has
 	// no Peer.
 	HTTP, Admin, Peer, Gossip string
-	// RESP is the address of the Redis door. Default: none, and it is closed.
+	// RESP is the address of the Redis endpoint. Default: none, and it is closed.
 	RESP string
 	// Advertise is the host that others are told to use for every address
 	// whose own host is a wildcard. Default: the host of Peer, or of Gossip,
@@ -85,23 +85,23 @@ type Config struct {
 	// (debug.SetMemoryLimit) is the program's to set.
 	MemoryLimit int64
 
-	// HTTPUnix is the path of a Unix socket on which the public door is open
+	// HTTPUnix is the path of a Unix socket on which the public endpoint is open
 	// too, for programs on this host. Default: none.
 	HTTPUnix string
-	// HTTPMaxClients bounds the connections to the public door. Default 10,000.
+	// HTTPMaxClients bounds the connections to the public endpoint. Default 10,000.
 	HTTPMaxClients int
 	// HTTPMaxPerAddress bounds those of them that come from one address, or one
 	// IPv6 network of 64 bits: a client, or the routers or the proxy before many.
 	// Default: half of HTTPMaxClients.
 	HTTPMaxPerAddress int
-	// RESPUnix is the path of a Unix socket on which the Redis door is open
+	// RESPUnix is the path of a Unix socket on which the Redis endpoint is open
 	// too, for programs on this host. Default: none.
 	RESPUnix string
-	// RESPPassword is what clients of the Redis door must AUTH with. Default:
+	// RESPPassword is what clients of the Redis endpoint must AUTH with. Default:
 	// none is asked for.
 	RESPPassword string
 	// RESPRedirect answers MOVED for keys that other nodes own, where the Redis
-	// door would forward.
+	// endpoint would forward.
 	RESPRedirect bool
 	// RESPAllowFlush runs FLUSHDB and FLUSHALL, which end every session and are
 	// refused otherwise.
@@ -110,13 +110,13 @@ type Config struct {
 	// that was deleted less than so long ago, unless they are to create it (NX).
 	// Default 0: as in Redis, they create whatever was there.
 	RESPRefuseRevive time.Duration
-	// RESPMaxClients bounds the connections to the Redis door. Default 10,000.
+	// RESPMaxClients bounds the connections to the Redis endpoint. Default 10,000.
 	RESPMaxClients int
-	// RESPMaxClientsPerAddress bounds the connections to the Redis door from one
-	// address (of IPv6: from one network of 64 bits). Default: a quarter of
+	// RESPMaxClientsPerAddress bounds the connections to the Redis endpoint from
+	// one address (of IPv6: from one network of 64 bits). Default: a quarter of
 	// RESPMaxClients, at least 64.
 	RESPMaxClientsPerAddress int
-	// RESPIdleTimeout closes connections to the Redis door that send nothing.
+	// RESPIdleTimeout closes connections to the Redis endpoint that send nothing.
 	// Default 0: none.
 	RESPIdleTimeout time.Duration
 
@@ -169,15 +169,15 @@ type Config struct {
 	Insecure bool
 
 	// HTTPHosts lists further names by which clients reach the session API at
-	// the public door, such as that of a site or of a service. Without:
+	// the public endpoint, such as that of a site or of a service. Without:
 	// localhost, IP addresses, Name and the hosts of HTTP and Advertise. The
 	// application gets requests for any name.
 	HTTPHosts []string
 	// AdminHosts lists further names by which clients reach the operator's
-	// door, such as that of a proxy before it. Without: localhost, IP addresses,
-	// Name and the hosts of Admin and Advertise.
+	// endpoint, such as that of a proxy before it. Without: localhost, IP
+	// addresses, Name and the hosts of Admin and Advertise.
 	AdminHosts []string
-	// Control, if not nil, answers /admin/dev/ at the operator's door: the
+	// Control, if not nil, answers /admin/dev/ at the operator's endpoint: the
 	// buttons that kill and start members, which only "holdfast dev" can do.
 	Control http.Handler
 

@@ -109,7 +109,7 @@ func TestValidateTellsEverythingAtOnce(t *testing.T) {
 }
 
 // An address that strangers reach needs protection or the operator's word; the
-// public door is for strangers.
+// public endpoint is for strangers.
 func TestExposedAddressesAreRefused(t *testing.T) {
 	t.Parallel()
 	open := []string{"0.0.0.0:0", ":0", "[::]:0", "10.0.0.1:0", "example.org:0", "[fe80::1%eth0]:0"}

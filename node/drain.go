@@ -51,7 +51,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// stop ends the member: first the doors, so that what is under way is
+// stop ends the member: first the endpoints, so that what is under way is
 // answered; then gossip, with a good-bye where there is time for one; then the
 // links and every loop. It waits for all of them.
 func (n *Node) stop(why error, leave bool) {

@@ -74,14 +74,14 @@ type Node struct {
 	ctx     context.Context // ends with the node; its cause says why
 	cancel  context.CancelCauseFunc
 	group   sync.WaitGroup // every goroutine of the node
-	closing chan struct{}  // closed when the doors begin to close
+	closing chan struct{}  // closed when the endpoints begin to close
 	done    chan struct{}
 
 	apiGuard *hostcheck.Guard // who may ask the session API
 
-	httpGate *admit.Gate     // the connections to the public door
+	httpGate *admit.Gate     // the connections to the public endpoint
 	bodies   *buffers.Budget // the bodies that the session API reads
-	heads    *buffers.Budget // the heads of requests, at a node's doors
+	heads    *buffers.Budget // the heads of requests, at a node's endpoints
 	refusals rate.Sometimes  // between log lines about refused connections
 
 	admin *http.Server
@@ -230,7 +230,7 @@ func (n *Node) merged(key string) {
 
 // open starts everything, in the order in which others can make use of it: a
 // member that gossip tells of must answer on its peer port, and one that owns
-// partitions must answer at its doors.
+// partitions must answer at its endpoints.
 func (n *Node) open(ctx context.Context) error {
 	var err error
 	cfg := &n.cfg

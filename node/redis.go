@@ -31,7 +31,7 @@ func newRedis(n *Node) *redis.Server {
 	})
 }
 
-// serveRedis opens the Redis door.
+// serveRedis opens the Redis endpoint.
 func (n *Node) serveRedis(l net.Listener) {
 	n.group.Go(func() {
 		if err := n.redis.Serve(l); !errors.Is(err, redis.ErrServerClosed) && n.ctx.Err() == nil {

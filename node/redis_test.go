@@ -18,7 +18,7 @@ import (
 
 func withRedis(c *Config) { c.RESP, c.RESPAllowFlush = "127.0.0.1:0", true }
 
-// redisClient is one connection to a Redis door.
+// redisClient is one connection to a Redis endpoint.
 type redisClient struct {
 	t    testing.TB
 	conn net.Conn
@@ -52,7 +52,7 @@ func (c *redisClient) do(line string) string {
 	return c.next()
 }
 
-// One cluster, through its Redis doors.
+// One cluster, through its Redis endpoints.
 func TestRedisDoor(t *testing.T) {
 	t.Parallel()
 	nodes := three(t, withRedis)

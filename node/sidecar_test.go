@@ -251,7 +251,7 @@ func TestUnixSocketsAreForOwnerAndGroup(t *testing.T) {
 	}
 }
 
-// The Redis door on a Unix socket, beside the one at an address or alone.
+// The Redis endpoint on a Unix socket, beside the one at an address or alone.
 func TestRedisOnAUnixSocket(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "hf")

@@ -43,7 +43,7 @@ type request struct {
 	attempt.Attempt
 }
 
-// do runs work that has come in at a door of this member, as that attempt.
+// do runs work that has come in at an endpoint of this member, as that attempt.
 func (d *Dispatcher) do(ctx context.Context, w work, ack session.Ack, a attempt.Attempt) (reply, error) {
 	p := w.partition()
 	if d.cfg.Owner.Gate().Phase(p) == ownership.Warm && !a.Repeat { // the usual case, without timers
@@ -54,9 +54,9 @@ func (d *Dispatcher) do(ctx context.Context, w work, ack session.Ack, a attempt.
 	return d.dispatch(ctx, &request{work: w, ack: ack, part: p, Attempt: a.Named(d.cfg.Clock.Now(), serveTimeout)})
 }
 
-// dispatch is where local or forward is decided, for every door and every kind
-// of work. It goes round until the work has been done somewhere or its time is
-// up, for ownership may move while it is on its way.
+// dispatch is where local or forward is decided, for every endpoint and every
+// kind of work. It goes round until the work has been done somewhere or its time
+// is up, for ownership may move while it is on its way.
 func (d *Dispatcher) dispatch(ctx context.Context, r *request) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
