@@ -95,8 +95,8 @@ var ErrStopped = errors.New("node has stopped")
 
 // Start runs a member: when it returns, the member listens on all its
 // addresses, has joined the cluster if a seed answered, and takes part. Its
-// errors name the field that was wrong, see [FieldError]. The end of ctx stops the member at once;
-// [Node.Shutdown] hands over first.
+// errors name the field that was wrong, see [FieldError]. The end of ctx stops
+// the member at once; [Node.Shutdown] hands over first.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
