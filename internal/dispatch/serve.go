@@ -82,7 +82,15 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 	}
 	blind := v.Unverified
 	r, err := w.run(ctx, d, at, sight{blind: blind, nowhere: nowhere})
-	if v := d.cfg.Owner.Decide(p); !v.Leased && !planted.Is(planted.LeaseSeenOnce) || !blind && v.Unverified {
+	after := d.cfg.Owner.Decide(p)
+	held := after.Leased
+	if len(r.changed) > 0 {
+		// The partition may have been given up since, to a claimant who was told
+		// of this write: the digest that it got was taken behind the partition's
+		// lock. A read that held no lock may have come after that.
+		held = d.cfg.Owner.Leased()
+	}
+	if !held && !planted.Is(planted.LeaseSeenOnce) || !blind && after.Unverified {
 		return d.overtaken(p, w, r)
 	}
 	if blind {

@@ -139,3 +139,34 @@ func TestWorkWithoutALease(t *testing.T) {
 	_, err = n.overtaken(line("INCR k").partition(), line("INCR k"), written)
 	require.ErrorIs(t, err, session.ErrUncertain, "it would count twice")
 }
+
+// givenUp is work in the middle of which the partition goes to another member,
+// with this one's consent.
+type givenUp struct {
+	work
+	n *still
+}
+
+func (g givenUp) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (reply, error) {
+	r, err := g.work.run(ctx, d, at, s)
+	g.n.stand(g.partition(), ownership.Away, ownership.Claim{Epoch: 2, By: membertest.ID("b", 1)})
+	return r, err
+}
+
+// Who claims a partition is told of all that was written before, so what was
+// written is answered. What was read may be older than what the claimant has
+// written since.
+func TestWorkWhosePartitionIsGivenUpMeanwhile(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	do := func(text string) (reply, error) {
+		w := line(text)
+		n.serving(w.partition(), 1)
+		return n.serve(t.Context(), w.partition(), givenUp{w, n}, session.AckDefault)
+	}
+	r, err := do("INCR k")
+	require.NoError(t, err, "it is in what the claimant is told")
+	require.Equal(t, ":1", strings.TrimSpace(string(r.answers)))
+	_, err = do("GET k")
+	require.ErrorIs(t, err, session.ErrNotServed, "it is read again where it is served")
+}
