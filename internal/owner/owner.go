@@ -135,8 +135,6 @@ func (o *Owner) follow(todo ownership.Todo) {
 		o.unleased.Add(1)
 	}
 	if todo.Succeeded > 0 {
-		o.cfg.Log.Warn("succeeded by others while out of touch", "partitions", todo.Succeeded)
-		o.cfg.Events.Add("succeeded", "partitions", todo.Succeeded)
 		o.succeeded.Add(int64(todo.Succeeded))
 		o.cfg.Copies.Recheck()
 	}

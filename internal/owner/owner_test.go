@@ -259,3 +259,24 @@ func TestStoodStill(t *testing.T) {
 	n.pass(GapLimit + time.Second)
 	require.True(t, n.StoodStill(wall), "nobody has noticed yet")
 }
+
+// A node that was out of touch tells who it has heard from that others serve.
+func TestWhoToldOfASuccessionIsSaid(t *testing.T) {
+	t.Parallel()
+	n, other := begin(t, "a"), begin(t, "b")
+	a, b := membertest.Up("a", 1), membertest.Up("b", 1)
+	n.see(t, b)
+	n.link(b)
+	n.serving(7, 1)
+	other.see(t, a)
+	other.stand(7, ownership.Away, 2, membertest.ID("c", 1))
+	theirs, ours := other.section(), n.section()
+	answer, err := theirs.Asked(n.id, ours.Ask(b.ID))
+	require.NoError(t, err)
+	require.NoError(t, ours.Answered(b.ID, n.cfg.Clock.Since(), answer))
+	require.NotEqual(t, ownership.Serve, n.Decide(7).Verdict)
+	said := n.cfg.Events.Since(0)
+	require.Len(t, said, 1)
+	require.Equal(t, "succeeded", said[0].Kind)
+	require.Equal(t, map[string]any{"partitions": 1, "told_by": "b"}, said[0].Data)
+}

@@ -16,7 +16,8 @@ import (
 //	question: u64 hash of the claims that the asker knows
 //	answer:   u8 1 for a lease | the claims known here, if their hash differs
 //
-// An answer without it gives none.
+// Each question must have it: who asks says what it knows. An answer without it
+// gives no lease.
 func (o *Owner) Section(m *mesh.Mesh) mesh.Section {
 	o.mesh = m
 	return mesh.Section{
@@ -78,9 +79,13 @@ func (o *Owner) answered(from member.ID, sent time.Duration, said []byte) (err e
 		l.SetHeard(sent)
 	}
 	ring := o.ringOf(from)
-	o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+	todo := o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
 		return core.Ponged(now, sent, from, ring, claims, leased)
 	})
+	if todo.Succeeded > 0 {
+		o.cfg.Log.Warn("succeeded by others while out of touch", "partitions", todo.Succeeded, "told_by", from)
+		o.cfg.Events.Add("succeeded", "partitions", todo.Succeeded, "told_by", from.Name)
+	}
 	if claims != nil {
 		o.cfg.Pulse.Beat()
 	}
