@@ -78,6 +78,24 @@ func TestQueueGivesMemoryBack(t *testing.T) {
 	})
 }
 
+// Large frames of which each waits for the answer to the one before need one
+// buffer: a link to each of two successors would cost megabytes more otherwise.
+func TestLargeFramesInTurnUseOneBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 1 << 20
+		l, _ := connected(t, Config{}, echo)
+		for range 5 {
+			_, err := l.Call(t.Context(), 1, make([]byte, size))
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		l.out.mu.Lock()
+		defer l.out.mu.Unlock()
+		require.GreaterOrEqual(t, cap(l.out.batch), size)
+		require.Less(t, cap(l.out.batch)+cap(l.out.spare), 2*size)
+	})
+}
+
 // First come, first served: a large frame does not starve behind small ones,
 // and does not block them once it is withdrawn.
 func TestFramesWaitInOrder(t *testing.T) {

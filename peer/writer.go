@@ -198,6 +198,11 @@ func (w *writer) flush() error {
 			return err
 		}
 		w.queued -= len(batch)
+		if len(w.batch) == 0 && cap(w.spare) > cap(w.batch) {
+			// Large frames that come one after the other use one buffer: taking
+			// turns, both would grow to their length.
+			w.batch, w.spare = w.spare, w.batch
+		}
 		w.admitLocked()
 	}
 	w.writing = false
