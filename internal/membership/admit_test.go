@@ -48,6 +48,7 @@ func TestAdmission(t *testing.T) {
 				m.gone[who] = "it refused"
 			}
 			require.Equal(t, c.why, m.Admits(who, c.h.Meta.Role, at(c.from)))
+			require.Equal(t, c.why == "" || c.gone, m.Keeps(who, at(c.from)), "its host may refuse one way only")
 			require.Equal(t, c.why != member.OtherAddress, m.KnowsAddress(at(c.from)))
 			require.Equal(t, member.Stranger, m.Admits(membertest.ID("a", 2), c.h.Meta.Role, at(c.from)))
 		})

@@ -358,6 +358,13 @@ func (m *Members) Mender(ctx context.Context) {
 	}
 }
 
+// Keeps says whether a boot that is connected from an address may stay. Only
+// what gossip says counts: a boot whose host refuses this member's connections
+// may be cut off one way, and its own is the last that still holds.
+func (m *Members) Keeps(id member.ID, from netip.Addr) bool {
+	return m.gossip.admits(id, "", from) == ""
+}
+
 // Admits says whether a boot may connect to the peer port from an address. One
 // that gossip holds for dead may be frozen or cut off, and comes back by
 // connecting; unless its host has said that the process has ended.

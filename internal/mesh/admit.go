@@ -229,7 +229,7 @@ func (v *visit) leave(err error) {
 	g.refused[v.why].Add(1)
 }
 
-// viewChanged closes the connections of those that would not be admitted now.
+// viewChanged closes the connections of those that have no business here now.
 func (g *gate) viewChanged() {
 	var all []*visit
 	g.mu.Lock()
@@ -238,7 +238,7 @@ func (g *gate) viewChanged() {
 	}
 	g.mu.Unlock()
 	for _, v := range all {
-		if g.mesh.cfg.Members.Admits(v.id, "", v.from) != "" {
+		if !g.mesh.cfg.Members.Keeps(v.id, v.from) {
 			v.end()
 		}
 	}

@@ -30,9 +30,11 @@ type Members interface {
 	Mend(id member.ID)
 	// Recheck looks at all facts anew: a link has ended.
 	Recheck()
-	// Admits says whether a boot may connect to the peer port from an address;
-	// Role "" is any. KnowsAddress says whether some member is there.
+	// Admits says whether a boot may connect to the peer port from an address,
+	// and Keeps whether one that has may stay. KnowsAddress says whether some
+	// member is there.
 	Admits(id member.ID, role member.Role, from netip.Addr) member.Refusal
+	Keeps(id member.ID, from netip.Addr) bool
 	KnowsAddress(from netip.Addr) bool
 }
 

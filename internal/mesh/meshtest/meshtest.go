@@ -62,6 +62,7 @@ func (m *Members) SetBack(member.ID)                                        {}
 func (m *Members) Mend(member.ID)                                           {}
 func (m *Members) Recheck()                                                 {}
 func (m *Members) Admits(member.ID, member.Role, netip.Addr) member.Refusal { return "" }
+func (m *Members) Keeps(member.ID, netip.Addr) bool                         { return true }
 func (m *Members) KnowsAddress(netip.Addr) bool                             { return true }
 
 // Idle returns a mesh of these members, with the given sections in its
