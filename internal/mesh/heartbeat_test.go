@@ -46,7 +46,8 @@ func (f *fakeMembers) Recheck() {}
 func (f *fakeMembers) Admits(member.ID, member.Role, netip.Addr) member.Refusal {
 	return ""
 }
-func (f *fakeMembers) KnowsAddress(netip.Addr) bool { return true }
+func (f *fakeMembers) Keeps(member.ID, netip.Addr) bool { return true }
+func (f *fakeMembers) KnowsAddress(netip.Addr) bool     { return true }
 
 // id is the given boot of a member.
 func id(name string) member.ID { return member.ID{Name: name, Boot: "000000000001"} }
@@ -177,6 +178,19 @@ func TestUnknownSectionsAreSkippedAndMissingOnesHeardAsNil(t *testing.T) {
 	require.Equal(t, map[byte][]heard{
 		1: {{[]byte("uno"), "old"}, {[]byte("one"), "newer"}}, 2: {{nil, "old"}}, 3: {{nil, "newer"}},
 	}, got)
+}
+
+// A member that says nothing of its clock or its ring is understood all the
+// same, and nothing is held against it.
+func TestClockAndRingMayBeMissing(t *testing.T) {
+	t.Parallel()
+	m := begin(t, "a", func(m *Mesh) []Section { return []Section{m.ClockSection(), m.RingSection()} })
+	l := m.AddIdle(id("b"), "")
+	l.setRing(m.members.view.Table.Fingerprint(), "")
+	require.NoError(t, m.answered(id("b"), 0, nil))
+	require.Zero(t, l.ClockOffset())
+	require.Equal(t, m.members.view.Table.Fingerprint(), l.Ring(), "what it last said")
+	require.ErrorIs(t, m.answered(id("b"), 0, appendSection(nil, SectionClock, []byte{1})), errHeartbeat)
 }
 
 // Links connect, calls are answered, and heartbeats bring what they say.

@@ -33,7 +33,7 @@ func (o *Owner) claim(ctx context.Context, r *ownership.Round) {
 	if ctx.Err() != nil {
 		return
 	}
-	sums := Sums(o.cfg.Store, r.Parts, busyLimit)
+	sums := Sums(o.cfg.Store, r.Parts, Busy)
 	todo := o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
 		return core.Settle(now, r, answers, sums)
 	})
@@ -105,20 +105,14 @@ func (j *Judgement) Answer() (b []byte) {
 	return b
 }
 
-// BusyClaims counts the partitions that could not be given up at once, because an
-// operation held them.
-func (o *Owner) BusyClaims() int64 { return o.busyClaims.Load() }
-
 const (
-	// busyLimit is how long a claim waits for operations that hold partitions
-	// which it is about; those of them that go on longer are claimed by
-	// themselves later. An operation holds a partition for some milliseconds.
-	busyLimit = 100 * time.Millisecond
-	busyPoll  = time.Millisecond
+	// Busy is how long a claim waits, at the claimant and at its voters, for
+	// operations that hold partitions which it is about; those of them that go
+	// on longer are claimed by themselves later. An operation holds a partition
+	// for some milliseconds.
+	Busy     = 100 * time.Millisecond
+	busyPoll = time.Millisecond
 )
-
-// Busy is how long Judgement.Sum should wait where it may.
-const Busy = busyLimit
 
 // Sums returns the sums of partitions, and waits as long as that for those that
 // an operation holds.

@@ -53,8 +53,10 @@ func (o *Owner) awaitLease(ctx context.Context) error {
 	for _, l := range o.mesh.Links() {
 		l.Beat()
 	}
-	deadline := o.cfg.Clock.Since() + o.patience()
-	return o.cfg.Pulse.Until(ctx, recheck, func() bool { return o.Leased() || o.cfg.Clock.Since() >= deadline })
+	wctx, cancel := context.WithTimeout(ctx, o.patience())
+	defer cancel()
+	_ = o.cfg.Pulse.Until(wctx, recheck, o.Leased) // in time, or not: the lease is looked at
+	return ctx.Err()
 }
 
 // patience is how long the others have to answer an owner without a lease.

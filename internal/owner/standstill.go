@@ -71,8 +71,9 @@ func (o *Owner) OnTick(gap time.Duration) {
 	if gap < GapLimit {
 		return
 	}
-	o.mesh.Resumed()
+	// The lease first: until then this process serves by one that has ended.
 	o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo { return core.Resumed(now) })
+	o.mesh.Resumed()
 	o.gaps.Add(1)
 	o.cfg.Log.Warn("this process stood still; asking before serving", "for", gap.Round(time.Millisecond))
 	o.cfg.Events.Add("stood-still", "ms", gap.Milliseconds())
