@@ -18,11 +18,7 @@ import (
 // pass compares every copy once. It returns an error if it has to be repeated
 // soon.
 func (r *Repairer) pass(ctx context.Context) error {
-	err := errors.Join(r.repair(ctx), r.handOver(ctx))
-	r.mu.Lock()
-	r.passes++
-	r.mu.Unlock()
-	return err
+	return errors.Join(r.repair(ctx), r.handOver(ctx))
 }
 
 // repair compares the partitions that this node serves with their copies.

@@ -89,8 +89,11 @@ func (r *Repairer) hasFetched(p int, epoch uint64, key string) bool {
 func (r *Repairer) setFetched(p int, epoch uint64, key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pulls[p] == nil || r.pulls[p].epoch != epoch {
+	switch pulled := r.pulls[p]; {
+	case pulled == nil || pulled.epoch < epoch:
 		r.pulls[p] = &pull{epoch, make(map[string]struct{})}
+	case pulled.epoch > epoch:
+		return // a late one, of a claim before
 	}
 	r.pulls[p].fetched[strings.Clone(key)] = struct{}{} // the caller's may be part of a buffer
 }
@@ -213,6 +216,9 @@ func (r *Repairer) fetchKey(ctx context.Context, p int, key string) error {
 		return nil // what runs the work sees that the partition is unverified
 	}
 	r.setFetched(p, epoch, key)
+	if r.owner.Gate().Phase(p) != ownership.Fetching {
+		r.endPull(p) // the whole partition has come meanwhile, or it is another's
+	}
 	r.fetchedThrough.Add(1)
 	return nil
 }

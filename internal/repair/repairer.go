@@ -66,7 +66,6 @@ type Repairer struct {
 	// the partition the copy there has once been equal to the one here. From
 	// then on the dirty set keeps it so.
 	synced map[string]*[ring.Partitions]bool
-	passes int
 	pulls  map[int]*pull // of the partitions that are being fetched
 }
 

@@ -126,3 +126,20 @@ func TestAccountOfCopiesStartsAnew(t *testing.T) {
 	n.SetSynced(c.String(), p)
 	require.False(t, n.IsSynced(c.String(), p), "no holder now")
 }
+
+// What was fetched key by key counts for the claim that asked, and for no longer
+// than that.
+func TestFetchedKeysAreOfOneClaim(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a", 0)
+	n.setFetched(7, 2, "k")
+	require.True(t, n.hasFetched(7, 2, "k"))
+	require.False(t, n.hasFetched(7, 3, "k"))
+	n.setFetched(7, 1, "late")
+	require.True(t, n.hasFetched(7, 2, "k"), "one that is late, of a claim before, takes nothing away")
+	n.setFetched(7, 3, "new")
+	require.False(t, n.hasFetched(7, 2, "k"))
+	require.True(t, n.hasFetched(7, 3, "new"))
+	n.endPull(7)
+	require.False(t, n.hasFetched(7, 3, "new"))
+}

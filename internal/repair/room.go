@@ -60,10 +60,14 @@ func (r *Repairer) setCrowded() {
 	r.room.mu.Lock()
 	defer r.room.mu.Unlock()
 	full := make(map[string]bool)
+	view := r.cfg.View()
 	for id := range r.room.full {
+		if view.Member(id) == nil { // heard late, from one that is gone for good
+			delete(r.room.full, id)
+			continue
+		}
 		full[id.String()] = true
 	}
-	view := r.cfg.View()
 	for p := range ring.Partitions {
 		r.cfg.Store.SetCrowded(p, slices.ContainsFunc(view.CopyHolders(p), func(id string) bool { return full[id] }))
 	}

@@ -77,3 +77,15 @@ func TestTheHeartbeatSaysWhetherThereIsRoom(t *testing.T) {
 	require.False(t, full())
 	require.Equal(t, -FullAgain, n.TellFull(-FullAgain))
 }
+
+// What is heard late, of a member that is gone for good, is not kept.
+func TestFullMembersAreForgottenWithTheView(t *testing.T) {
+	t.Parallel()
+	n, b := begin(t, "a", 0), membertest.Up("b", 1)
+	n.see(t, b)
+	_, err := n.RoomSection().Asked(b.ID, []byte{1})
+	require.NoError(t, err)
+	require.Contains(t, n.room.full, b.ID)
+	n.see(t)
+	require.Empty(t, n.room.full)
+}
