@@ -260,23 +260,27 @@ type Stats struct {
 	LongestHold time.Duration
 }
 
-// Stats returns the counts. It holds the partitions' locks one after another,
-// so they are not of one moment.
-func (s *Store) Stats() Stats {
-	stats := Stats{
-		Bytes:         s.bytes.Load(),
-		Dead:          s.deadBytes.Load(),
-		Limit:         s.cfg.MemoryLimit,
+// Counted returns those of the counts that only ever grow, and waits for no
+// lock. The others are 0.
+func (s *Store) Counted() Stats {
+	return Stats{
 		Expired:       s.expired.Load(),
 		Forgotten:     s.forgotten.Load(),
 		RefusedFuture: s.refusedFuture.Load(),
 		RefusedFull:   s.refusedFull.Load(),
 		Retried:       s.retried.Load(),
 		Busy:          s.busy.Load(),
-		LongestHold:   s.holds.longest(),
 		RefusedCopies: s.refusedCopies.Load(),
 		Dropped:       s.dropped.Load(),
 	}
+}
+
+// Stats returns the counts. It holds the partitions' locks one after another,
+// so they are not of one moment.
+func (s *Store) Stats() Stats {
+	stats := s.Counted()
+	stats.Bytes, stats.Dead, stats.Limit = s.bytes.Load(), s.deadBytes.Load(), s.cfg.MemoryLimit
+	stats.LongestHold = s.holds.longest()
 	for i := range s.partitions {
 		p := &s.partitions[i]
 		since := p.mu.rlock()

@@ -93,7 +93,7 @@ func New(cfg Config) *Dispatcher {
 
 // countStore puts what the store and the log of attempts count.
 func (d *Dispatcher) countStore(put metric.Put) {
-	s := d.cfg.Store.Stats()
+	s := d.cfg.Store.Counted()
 	put("refused_full", "Writes refused because memory is short, here or at another holder of a copy.", int64(s.RefusedFull))
 	put("copies_refused_full", "Records that were not taken from other members because memory is short.", int64(s.RefusedCopies))
 	put("tombstones_dropped", "Tombstones forgotten before their time because memory is short: their sessions could come back with a member that was away.", int64(s.Dropped))
@@ -111,7 +111,7 @@ func (d *Dispatcher) Do(ctx context.Context, op *session.Op, ack session.Ack, a 
 // Get returns a session: at once where it is here.
 func (d *Dispatcher) Get(ctx context.Context, key string) (*session.Record, error) {
 	p := ring.Partition(key)
-	if d.cfg.Owner.Decide(p).Verified() {
+	if d.cfg.Owner.Gate().Phase(p) == ownership.Warm && d.cfg.Owner.Decide(p).Verified() { // no clock for what is elsewhere
 		rec, err := d.cfg.Store.Get(key)
 		if !errors.Is(err, session.ErrNotServed) && d.cfg.Owner.Decide(p).Verified() {
 			return rec, err
