@@ -24,7 +24,7 @@ func TestDoTellsOfAClusterThatIsDown(t *testing.T) {
 		n.cfg.Mesh.AddIdle(b.ID, b.Peer)
 		n.cfg.Mesh.AddIdle(c.ID, c.Peer)
 		n.serveOwn()
-		key := keyIn(ownedBy(t, v, "a"))
+		key := membertest.KeyIn(membertest.OwnedBy(t, v, "a"))
 		answer, err := n.do(t.Context(), "GET", key)
 		require.NoError(t, err)
 		require.Equal(t, "$-1\r\n", answer)
@@ -36,7 +36,7 @@ func TestDoTellsOfAClusterThatIsDown(t *testing.T) {
 		_, err = n.Watch(t.Context(), key)
 		require.ErrorIs(t, err, redis.ErrClusterDown)
 
-		_, err = n.do(t.Context(), "GET", keyIn(ownedBy(t, v, "b")))
+		_, err = n.do(t.Context(), "GET", membertest.KeyIn(membertest.OwnedBy(t, v, "b")))
 		require.ErrorIs(t, err, session.ErrUnavailable)
 		require.NotErrorIs(t, err, redis.ErrClusterDown, "an owner that does not answer")
 	})
@@ -86,8 +86,8 @@ func TestInfo(t *testing.T) {
 	n := begin(t, "a", setting{})
 	v := n.see(t, membertest.Up("b", 1))
 	n.serveOwn()
-	ours := keyIn(ownedBy(t, v, "a"))
-	n.put(t, keyIn(ownedBy(t, v, "b")))
+	ours := membertest.KeyIn(membertest.OwnedBy(t, v, "a"))
+	n.put(t, membertest.KeyIn(membertest.OwnedBy(t, v, "b")))
 	n.put(t, ours)
 	for _, words := range [][]string{{"SET", "{" + ours + "}1", "v", "EX", "100"}, {"SET", "{" + ours + "}2", "v"}, {"SET", "{" + ours + "}3", "v"}, {"DEL", "{" + ours + "}3"}} {
 		_, err := n.do(t.Context(), words...)

@@ -2,7 +2,6 @@ package rediscluster
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math"
 	"sync"
@@ -213,25 +212,4 @@ func (n *still) do(ctx context.Context, words ...string) (string, error) {
 	}
 	answer, err := n.Do(ctx, &command.Batch{Commands: [][][]byte{args}, Proto: 2, Key: words[1]}, nil)
 	return string(answer), err
-}
-
-// keyIn is a key of partition p.
-func keyIn(p int) string {
-	for i := 0; ; i++ {
-		if key := fmt.Sprint("key-", i); ring.Partition(key) == p {
-			return key
-		}
-	}
-}
-
-// ownedBy returns a partition that a view gives to a member.
-func ownedBy(t testing.TB, v *member.View, name string) int {
-	t.Helper()
-	for p := range ring.Partitions {
-		if v.Table.Owner(p) == name {
-			return p
-		}
-	}
-	t.Fatalf("%s owns nothing", name)
-	return -1
 }

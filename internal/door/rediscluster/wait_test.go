@@ -85,8 +85,8 @@ func TestWaitCountsCopies(t *testing.T) {
 		v := n.see(t, b, c, d)
 		n.serveOwn()
 		bc, bd, cd := heldBy(t, v, "a", "b", "c"), heldBy(t, v, "a", "b", "d"), heldBy(t, v, "a", "c", "d")
-		n.behind(t, b.ID, keyIn(bc))()
-		open := []func(){n.behind(t, c.ID, keyIn(cd)), n.behind(t, d.ID, keyIn(cd))}
+		n.behind(t, b.ID, membertest.KeyIn(bc))()
+		open := []func(){n.behind(t, c.ID, membertest.KeyIn(cd)), n.behind(t, d.ID, membertest.KeyIn(cd))}
 		time.Sleep(time.Millisecond) // b has got its copy
 
 		reached, took := n.wait(t, time.Second, 1, bc)
@@ -132,8 +132,8 @@ func TestWaitForNothingAndForNobody(t *testing.T) {
 	v := n.see(t, membertest.Up("b", 1), membertest.Up("c", 1))
 	require.Equal(t, 1, n.Wait(t.Context(), nil, 5), "two copies are kept")
 
-	require.Zero(t, n.Wait(t.Context(), []int{ownedBy(t, v, "c")}, 0), "there is no link to its owner")
-	require.Zero(t, n.Wait(t.Context(), []int{ownedBy(t, v, "a")}, 0), "it is not claimed yet")
+	require.Zero(t, n.Wait(t.Context(), []int{membertest.OwnedBy(t, v, "c")}, 0), "there is no link to its owner")
+	require.Zero(t, n.Wait(t.Context(), []int{membertest.OwnedBy(t, v, "a")}, 0), "it is not claimed yet")
 }
 
 // A node that ends keeps nobody waiting.
@@ -145,7 +145,7 @@ func TestWaitEndsWithTheNode(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		n.cfg.Context = ctx
 		time.AfterFunc(time.Second, cancel)
-		reached, took := n.wait(t, time.Minute, 1, ownedBy(t, v, "a"))
+		reached, took := n.wait(t, time.Minute, 1, membertest.OwnedBy(t, v, "a"))
 		require.Zero(t, reached)
 		require.Equal(t, time.Second, took)
 	})
@@ -157,9 +157,9 @@ func TestWaitAsksTheOwner(t *testing.T) {
 		nodes := together(t, 2)
 		a, b := nodes[0], nodes[1]
 		v := a.cfg.View()
-		ours, theirs := ownedBy(t, v, "a"), ownedBy(t, v, "b")
-		open := b.behind(t, a.cfg.Self, keyIn(theirs))
-		a.behind(t, b.cfg.Self, keyIn(ours))()
+		ours, theirs := membertest.OwnedBy(t, v, "a"), membertest.OwnedBy(t, v, "b")
+		open := b.behind(t, a.cfg.Self, membertest.KeyIn(theirs))
+		a.behind(t, b.cfg.Self, membertest.KeyIn(ours))()
 		synctest.Wait()
 
 		reached, took := a.wait(t, time.Second, 1, ours)
@@ -202,7 +202,7 @@ func TestServeWait(t *testing.T) {
 	n := begin(t, "a", setting{})
 	v := n.see(t, membertest.Up("b", 1))
 	n.serveOwn()
-	p := ownedBy(t, v, "a")
+	p := membertest.OwnedBy(t, v, "a")
 	for name, frame := range map[string][]byte{
 		"nothing": nil, "half a number": {0}, "half a partition": {0, 1, 0}, "a partition and a half": {0, 1, 0, 1, 0},
 	} {
@@ -224,8 +224,8 @@ func TestServeWaitAnswersInTime(t *testing.T) {
 		n := begin(t, "a", setting{})
 		v := n.see(t, membertest.Up("b", 1))
 		n.serveOwn()
-		p := ownedBy(t, v, "a")
-		open := n.behind(t, membertest.ID("b", 1), keyIn(p))
+		p := membertest.OwnedBy(t, v, "a")
+		open := n.behind(t, membertest.ID("b", 1), membertest.KeyIn(p))
 		begin := time.Now()
 		answer, err := n.ServeWait(t.Context(), encodeWait([]int{p}, 1))
 		require.NoError(t, err)
