@@ -62,8 +62,6 @@ func (n *Node) stop(why error, leave bool) {
 	close(n.closing)
 	if leave {
 		n.closeDoors()
-	}
-	if leave {
 		n.members.Leave()
 	}
 	n.cancel(why)

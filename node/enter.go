@@ -17,7 +17,7 @@ const (
 
 // enter takes this node's place on the ring. Before that it waits until it has
 // heard from all other nodes, so that its first ring is the one that they
-// have, and until they let it in: see holdOff.
+// have, and until they let it in: see [membership.Members.HoldOff].
 func (n *Node) enter(ctx context.Context) error {
 	deadline := n.since() + enterWait
 	if n.pulse.Until(ctx, recheck, func() bool { return n.mesh.HeardAll() || n.since() >= deadline }) != nil {

@@ -11,7 +11,7 @@ func init() {
 		n := node.(*Node)
 		return inspect.Node{
 			Store: n.store, Owner: n.owner, Replicator: n.replicator, Repairer: n.repairer,
-			Counters: func() map[string]int64 { return n.operator.Stats().Counters },
+			Counters: n.counts.Values,
 			Told: func(ctx context.Context) []string {
 				n.cluster.Confirm(ctx)
 				return n.cluster.Topology().Table.Members()

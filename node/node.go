@@ -33,6 +33,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/pubsub"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/wait"
@@ -223,7 +224,7 @@ func tagOf(key string) (tag string, braced bool) {
 // partition before: the successors need it as well.
 func (n *Node) merged(key string) {
 	p := ring.Partition(key)
-	if n.owner.Decide(p).Here() {
+	if n.owner.Gate().Phase(p) >= ownership.Fetching { // each record of each copy comes by here: no clock
 		n.replicator.Mark(n.View().CopyHolders(p), key)
 	}
 }

@@ -25,10 +25,10 @@ import (
 // Status says how far a drain is.
 type Status struct {
 	// Partitions are those that this node still serves, or holds something of.
-	Partitions int
+	Partitions int `json:"partitions"`
 	// Unsynced counts the records in them: what would be lost, as far as this
 	// node knows, if it ended now.
-	Unsynced int
+	Unsynced int `json:"unsynced"`
 }
 
 const (
