@@ -80,13 +80,6 @@ func (r *gossipRefusals) byReason() map[string]int64 {
 	}
 }
 
-func (r *gossipRefusals) total() (n int64) {
-	for _, count := range r.byReason() {
-		n += count
-	}
-	return n
-}
-
 // newFilter opens the transport of a member's gossip. It may set the port in mc.
 func newFilter(mc *memberlist.Config, cfg *Config, refused *gossipRefusals) (*filter, error) {
 	inner, err := cfg.Transport(cfg.Address)

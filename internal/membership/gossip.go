@@ -114,7 +114,7 @@ func (g *gossip) config(cfg *Config) (*memberlist.Config, error) {
 	mc.Logger = log.New(&logWriter{log: g.log, cluster: cfg.Cluster, refused: &g.refused}, "", 0)
 	if len(cfg.Keys) > 0 {
 		if mc.Keyring, err = memberlist.NewKeyring(cfg.Keys[1:], cfg.Keys[0]); err != nil {
-			return nil, fmt.Errorf("-gossip-key-file: %w", err)
+			return nil, fmt.Errorf("gossip keys: %w", err)
 		}
 		mc.GossipVerifyIncoming, mc.GossipVerifyOutgoing = true, true
 	}

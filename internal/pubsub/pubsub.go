@@ -118,9 +118,9 @@ func (p *PubSub) tell(ctx context.Context, messages []Message, want func(member.
 	defer cancel()
 	var receivers atomic.Int64
 	var wg sync.WaitGroup
-	frame := encodeMessages(messages)
+	frame, view := encodeMessages(messages), p.view()
 	for _, l := range p.mesh.Links() {
-		if !p.view().Up(l.ID()) || !want(l.ID()) {
+		if !view.Up(l.ID()) || !want(l.ID()) {
 			continue
 		}
 		wg.Go(func() {
