@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +10,13 @@ import (
 )
 
 func TestExpectedAreKnownPromises(t *testing.T) {
+	named := 0
+	for line := range strings.Lines(expectedText) {
+		if text := strings.TrimSpace(line); text != "" && !strings.HasPrefix(text, "#") {
+			named++
+		}
+	}
+	require.Len(t, reasons(expectedText), named, "one a line")
 	for promise, why := range reasons(expectedText) {
 		require.Contains(t, explore.Promises, promise)
 		require.NotEmpty(t, why)
