@@ -20,7 +20,8 @@ type Sessions interface {
 	Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error)
 }
 
-// Binder binds to each request its session. All of its fields are required.
+// Binder binds to each request its session. All of its fields are
+// required, but Made.
 type Binder struct {
 	Sessions Sessions
 	// Rename makes a new id that nobody can guess, owned where id is.

@@ -14,9 +14,8 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// The errors of a Session, beside those of package session and of the API's
-// operations (session.ErrUnavailable, session.ErrUncertain). Test them with
-// [errors.Is].
+// The errors of a Session, beside those of package session, such as
+// session.ErrUnavailable and session.ErrUncertain. Test them with [errors.Is].
 var (
 	// ErrEnded says that the session was logged out, moved to another id or
 	// expired after this request had read it. It stays so: what the request has

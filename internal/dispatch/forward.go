@@ -109,7 +109,7 @@ func decodeWork(b []byte, batch bool) (work, error) {
 	return opWork{op}, err
 }
 
-// forward runs r on the owner that d names.
+// forward runs r on the owner that v names.
 func (d *Dispatcher) forward(ctx context.Context, v ownership.Decision, r *request) (reply, error) {
 	to := d.cfg.Mesh.Link(v.Owner)
 	if to == nil {

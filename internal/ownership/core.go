@@ -104,8 +104,8 @@ func (p *partition) leftAt() time.Duration {
 }
 
 // Todo is what a step of the Core wants done. Its driver does it before it
-// answers anybody and before it lets go of what keeps other steps out, in this
-// order:
+// answers anybody, in this order, and the first two before it lets go of what
+// keeps other steps out:
 //
 //  1. Close: from that moment no operation begins in these partitions.
 //  2. Open.

@@ -9,9 +9,9 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
-// Cluster is what the door needs of the node that it belongs to. It is safe for
-// concurrent use. Errors are those of package session and package internal/door/api, the
-// context's, or wrap [ErrClusterDown].
+// Cluster is what the endpoint needs of the node that it belongs to. It is safe
+// for concurrent use. Errors are those of package session, the context's, or
+// wrap [ErrClusterDown].
 type Cluster interface {
 	// Do runs a batch where the owner of its key is, and appends the answer to
 	// dst. The batch and all in it may be used again when Do has returned. On
