@@ -59,7 +59,7 @@ bench: ## run all benchmarks, or those that BENCH=regexp names
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 cost: ## measure what each command and operation costs by the field, at 100 to 100,000 fields; it must stay flat
-	@go test -run '^$$' -bench '^BenchmarkCost' -benchtime 1x ./session ./command >bench.out 2>&1 || { cat bench.out; rm bench.out; exit 1; }
+	@go test -run '^$$' -bench '^BenchmarkCost' -benchtime 1x ./session ./internal/command >bench.out 2>&1 || { cat bench.out; rm bench.out; exit 1; }
 	@awk 'BEGIN { print "| ns a field | 100 | 1,000 | 10,000 | 100,000 |"; print "| --- | --: | --: | --: | --: |" } \
 		/^BenchmarkCost/ { name = $$1; sub(/^BenchmarkCost\//, "", name); sub(/-[0-9]+$$/, "", name); gsub(/_/, " ", name); printf "| %s | %.3g | %.3g | %.3g | %s |\n", name, $$3, $$5, $$7, $$9 == "" ? "" : sprintf("%.3g", $$9) }' bench.out; rm bench.out
 

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
-	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 )
 
 // identity is how a node introduces itself to others.

@@ -21,8 +21,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/repair"
-	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/router"
 )
 

@@ -26,7 +26,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // Script is the steps of one file.

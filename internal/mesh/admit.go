@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
-	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 )
 
 const (

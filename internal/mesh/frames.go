@@ -1,7 +1,7 @@
 package mesh
 
 import (
-	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 )
 
 // Frame types of the peer link beside replication's. They are part of the wire

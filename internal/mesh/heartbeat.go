@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
-	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 )
 
 // Section is one part of each heartbeat, and belongs to the package that

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/wait"
-	"github.com/seed-95a32959/holdfast/peer"
 )
 
 const (

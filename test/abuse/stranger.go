@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
-	"github.com/seed-95a32959/holdfast/peer"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/test/internal/nursery"
 )

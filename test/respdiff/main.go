@@ -26,7 +26,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/exchange"
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // options are the command line.

@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"time"
 
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // servers are those that this program has started.

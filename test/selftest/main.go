@@ -40,7 +40,7 @@ var packages = []string{
 	"./internal/repair",
 	"./internal/member",
 	"./internal/membership",
-	"./replication",
+	"./internal/replication",
 	"./session",
 	"./ring",
 	"./node",

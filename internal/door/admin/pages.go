@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/seed-95a32959/holdfast/web"
+	"github.com/seed-95a32959/holdfast/internal/web"
 )
 
 const indexText = `holdfast: the operator's door of %s %q; a browser gets the dashboard here

@@ -3,7 +3,7 @@ package redis
 import (
 	"time"
 
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // longAgo is a deadline that is over.

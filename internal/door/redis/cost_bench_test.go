@@ -6,7 +6,7 @@ import (
 	"io"
 	"testing"
 
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // BenchmarkCostPerArgument shows what an argument of the endpoint's own commands

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"strings"
 
-	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/command"
 )
 
 // verb is a command that the door runs itself, or one word of a command such as

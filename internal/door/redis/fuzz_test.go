@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/exchange"
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // tape is a connection whose client has said all that it will, and of which

@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/command"
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/command"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // serveTCP opens a listener, for what needs a socket.

@@ -3,7 +3,7 @@ package redis
 import (
 	"sync"
 
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // queue is what a connection that has subscribed is still to be sent: answers

@@ -5,8 +5,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/seed-95a32959/holdfast/command"
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/command"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 

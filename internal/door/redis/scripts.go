@@ -6,8 +6,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/seed-95a32959/holdfast/command"
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/command"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
 // script is one that session libraries send, and the command that does the

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/seed-95a32959/holdfast/command"
+	"github.com/seed-95a32959/holdfast/internal/command"
 	"github.com/seed-95a32959/holdfast/internal/door/redis"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"

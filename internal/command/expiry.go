@@ -3,7 +3,7 @@ package command
 import (
 	"math"
 
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 	"github.com/seed-95a32959/holdfast/session"
 )
 

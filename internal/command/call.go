@@ -9,7 +9,7 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 	"github.com/seed-95a32959/holdfast/session"
 )
 

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/planted"
-	"github.com/seed-95a32959/holdfast/peer"
 	"github.com/seed-95a32959/holdfast/session"
 )
 

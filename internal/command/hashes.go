@@ -6,7 +6,7 @@ import (
 	"strconv"
 
 	"github.com/seed-95a32959/holdfast/internal/glob"
-	"github.com/seed-95a32959/holdfast/resp"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
