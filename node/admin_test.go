@@ -104,7 +104,7 @@ func getChangesNothing(t *testing.T, nodes []*Node) {
 	require.Eventually(t, func() bool { // heartbeats have told everybody of every claim
 		hash := nodes[0].owner.Gate().ClaimsHash()
 		return !slices.ContainsFunc(nodes, func(n *Node) bool { return n.owner.Gate().ClaimsHash() != hash })
-	}, time.Minute, recheck)
+	}, time.Minute, 20*time.Millisecond)
 	var before []standing
 	for _, n := range nodes {
 		before = append(before, look(n))
@@ -238,7 +238,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)
 
-	n.members.SetOwn(Meta{Role: RoleNode, State: StateLeaving})
+	require.NoError(t, n.members.SetState(StateLeaving))
 	code, body = ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "leaving")

@@ -27,7 +27,9 @@ const aRouter = "r~0000000000010000000700000007"
 
 // proven is r as a member passes it on to n.
 func (n *Node) proven(r *http.Request, member string) *http.Request {
-	keys, now := public.NewHops(n.hopsConfig()).From(member)
+	keys, now := public.NewHops(public.HopsConfig{
+		Self: n.id, Secrets: public.NewSecrets(n.cfg.Secret, n.cfg.OldSecrets, n.cfg.GossipKeys), View: n.View, Now: n.clock.Now, Ahead: n.mesh.ClockOffset,
+	}).From(member)
 	keys[0].Prove(r, member, now)
 	return r
 }
@@ -54,7 +56,6 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
 	n := alone(t, func(c *Config) { c.Now = func() time.Time { return now } })
-	require.NoError(t, n.makePublic(""))
 	door := n.publicHandler()
 	p := ring.Partition("k")
 	n.serving(t, p, 4)
@@ -97,7 +98,6 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 func TestRepetitionsAreRunOnce(t *testing.T) {
 	t.Parallel()
 	n := alone(t)
-	require.NoError(t, n.makePublic(""))
 	door := n.publicHandler()
 	put := func(name, value string) string {
 		r := n.proven(passedOn("PUT", markOf(0, time.Now().Add(attempt.Lifetime)), name), aRouter)
@@ -133,7 +133,6 @@ func TestApplicationIsNotGivenWhatWaitedForAStandstill(t *testing.T) {
 	n := still(t, "a", func(c *Config) { c.Now = func() time.Time { return now } })
 	v := n.see(t, membertest.Up("b", 1))
 	key := membertest.KeyIn(membertest.OwnedBy(t, v, "b"))
-	require.NoError(t, n.makePublic(""))
 	n.owner.OnTick(owner.GapLimit)
 	for method, want := range map[string]int{"PUT": http.StatusServiceUnavailable, "GET": http.StatusBadGateway} {
 		r := public.Arrival{Attempt: attempt.Attempt{Sent: now, Fenced: true}, Hop: &router.Hop{From: aRouter}}.With(passedOn(method, "", ""))

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -57,6 +58,9 @@ func loopbackConfig(name string, seeds ...*Node) Config {
 
 // self is how n tells of itself.
 func (n *Node) self() *Member { return n.View().Member(n.id) }
+
+// owners says whom n would ask.
+func (n *Node) owners() public.Owners { return public.Owners{View: n.View, Decide: n.owner.Decide} }
 
 // begin starts a member and ends it, without handing over, with the test.
 func begin(t testing.TB, cfg Config) *Node {

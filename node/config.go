@@ -462,6 +462,13 @@ func loopback(address string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
+// givesCookies says whether users get their cookies from this member. A node
+// without an application is asked by routers only: its random secret differs
+// from theirs, and that does not matter.
+func (c Config) givesCookies() bool {
+	return c.Role != RoleNode || c.Secret != nil || c.App != "" || c.Demo || c.Handler != nil
+}
+
 func (c Config) ringParams() ring.Params {
 	return ring.Params{VirtualNodes: c.VirtualNodes, Load: c.Load, Copies: c.Copies}
 }

@@ -19,7 +19,7 @@ type holder struct{ id, cookie string }
 
 func hold(n *Node) holder {
 	id := public.NewID(n.owner.Decide)
-	c := n.finder.CookieFor(id)
+	c := n.endpoint.Finder().CookieFor(id)
 	return holder{id, c.Name + "=" + c.Value}
 }
 

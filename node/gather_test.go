@@ -2,7 +2,6 @@ package node
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -92,11 +91,6 @@ func TestEveryCounterIsAMetric(t *testing.T) {
 	for _, role := range []Role{RoleNode, RoleRouter} {
 		n := still(t, "ada", func(c *Config) { c.Role, c.RESP = role, "127.0.0.1:0" })
 		n.see(t)
-		require.NoError(t, n.makePublic(""))
-		t.Cleanup(n.endpoint.Close)
-		if n.redis != nil {
-			t.Cleanup(func() { require.NoError(t, n.redis.Shutdown(context.Background())) })
-		}
 		n.counts.Counter("counted_here", "What a test counts.").Add(7)
 		w := askAdmin(n, "/metrics")
 		stats, listed := n.operator.Stats().Counters, 0

@@ -1,6 +1,18 @@
 package node
 
-import "github.com/seed-95a32959/holdfast/internal/member"
+import (
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/network"
+)
+
+// Network makes every connection of a member. Tests put a network of their own in
+// its place, with delays, cuts and losses.
+type Network = network.Network
+
+// Refused says whether a dial failed because the host answered that no process
+// listens there: the sign that a member is gone, not merely silent.
+func Refused(err error) bool { return mesh.Refused(err) }
 
 // What a program sees of the members: see package member, which says it.
 type (

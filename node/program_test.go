@@ -255,7 +255,6 @@ func TestUserFromTheHeader(t *testing.T) {
 func TestStrangersHeadersAreIgnored(t *testing.T) {
 	t.Parallel()
 	n := alone(t, func(c *Config) { c.Secret = []byte("the secret of all the nodes") })
-	require.NoError(t, n.makePublic(""))
 	h := n.Handler(loginApp())
 	ask := func(peer, path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()

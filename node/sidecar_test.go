@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/door/app"
 )
 
 // testApp is an application that says who it is, what it was told, and can end and come back at its address.
@@ -58,6 +60,13 @@ func sidecarEach(t *testing.T, change func(*Config), names ...string) (nodes []*
 	return nodes, apps
 }
 
+// routesFrom says whose application n would ask.
+func routesFrom(t *testing.T, n *Node) *app.Routes {
+	r, err := n.routes(n.self().HTTP)
+	require.NoError(t, err)
+	return r
+}
+
 func (n *Node) ask(t *testing.T, user string) (*http.Response, string) {
 	return send(t, "GET", n.public("/"), "", "X-User-ID", user)
 }
@@ -98,7 +107,7 @@ func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	resp, body := send(t, "GET", nodes[owner].office("/readyz"), "")
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	require.Contains(t, body, "the application does not answer")
-	require.Equal(t, apps[successor].name, nodes[third].routes().For("alice").Owner.Name, "without asking the owner first")
+	require.Equal(t, apps[successor].name, routesFrom(t, nodes[third]).For("alice").Owner.Name, "without asking the owner first")
 	resp, value := get(t, nodes[third], "alice")
 	require.Equal(t, "kept", value)
 	require.Equal(t, apps[owner].name, resp.Header.Get("Holdfast-Node"), "its session has not moved")
@@ -204,7 +213,7 @@ func TestUnixSockets(t *testing.T) {
 	a.stop() // and with it its socket
 	resp, _ = n.ask(t, "alice")
 	require.Equal(t, http.StatusBadGateway, resp.StatusCode)
-	require.True(t, n.sidecar.Down())
+	require.True(t, n.pin.Down())
 	second := loopbackConfig("bob", n)
 	second.HTTPUnix = doorPath
 	_, err = Start(t.Context(), second)

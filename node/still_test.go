@@ -8,16 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/dispatch"
-	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
-	"github.com/seed-95a32959/holdfast/internal/membership"
-	"github.com/seed-95a32959/holdfast/internal/mesh"
-	"github.com/seed-95a32959/holdfast/internal/metric"
-	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
-	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -34,28 +27,12 @@ func still(t testing.TB, name string, change ...func(*Config)) *Node {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	n, err := newNode(ctx, cfg)
+	n, err := newNode(ctx, cfg, membertest.ID(name, 1), Meta{Role: cfg.Role, State: StateReady})
 	require.NoError(t, err)
-	n.id = membertest.ID(name, 1)
-	copies := n.repairConfig()
-	copies.Counters = new(metric.Set) // those of the member that had another id are listed
-	n.repairer = repair.New(copies)
-	claims := n.ownerConfig()
-	claims.Counters = new(metric.Set)
-	n.owner, err = owner.New(claims)
-	require.NoError(t, err)
-	members := n.membersConfig()
-	members.Counters = new(metric.Set)
-	n.members, err = membership.New(members, Meta{Role: cfg.Role, State: StateReady})
-	require.NoError(t, err)
-	links := n.meshConfig()
-	links.Counters, links.NodeCounters = new(metric.Set), new(metric.Set)
-	n.mesh = mesh.New(n.ctx, links)
-	n.repairer.Bind(n.owner, n.mesh)
-	work := n.dispatchConfig()
-	work.Counters, work.NodeCounters = new(metric.Set), new(metric.Set)
-	n.dispatcher = dispatch.New(work)
-	n.operator = admin.New(n.adminConfig()) // of this boot, with these parts
+	t.Cleanup(n.endpoint.Close)
+	if n.redis != nil {
+		t.Cleanup(func() { require.NoError(t, n.redis.Shutdown(context.Background())) })
+	}
 	if n.replicator != nil {
 		t.Cleanup(n.replicator.Close)
 	}
@@ -72,7 +49,7 @@ func alone(t *testing.T, change ...func(*Config)) *Node {
 	return n
 }
 
-// publicHandler is what a node answers whose public endpoint has been made.
+// publicHandler is what a node answers at its public endpoint.
 func (n *Node) publicHandler() http.Handler {
 	n.setApplication()
 	return n.endpoint.Handler(n.pin)

@@ -17,13 +17,11 @@ func TestAddressesOfMembersAreNotTrusted(t *testing.T) {
 	b := membertest.Up("b", 1)
 	b.Gossip, b.HTTP = "127.0.0.1:84", "10.9.9.1:80"
 	n.see(t, b)
-	require.NoError(t, n.makePublic(""))
 	for peer, want := range map[string]bool{
 		"192.0.2.1": true, "::ffff:192.0.2.1": true, "192.0.2.2": false, "127.0.0.1": false, "10.9.9.1": false,
 	} {
-		require.Equal(t, want, n.finder.Trust(netip.MustParseAddr(peer)), peer)
+		require.Equal(t, want, n.endpoint.Finder().Trust(netip.MustParseAddr(peer)), peer)
 	}
 	n = still(t, "a")
-	require.NoError(t, n.makePublic(""))
-	require.True(t, n.finder.Trust(netip.MustParseAddr("127.0.0.1")), "the default")
+	require.True(t, n.endpoint.Finder().Trust(netip.MustParseAddr("127.0.0.1")), "the default")
 }

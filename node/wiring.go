@@ -4,14 +4,15 @@ import (
 	"context"
 	"net"
 	"slices"
-	"time"
 
 	"github.com/hashicorp/memberlist"
 
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
+	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 	"github.com/seed-95a32959/holdfast/internal/door/public"
+	"github.com/seed-95a32959/holdfast/internal/door/redis"
 	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
 	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/inbound"
@@ -34,8 +35,8 @@ func (n *Node) membersConfig() membership.Config {
 		CannotListen: func(err error) error { return cannotListen("tcp", "Gossip", cfg.Gossip, err) },
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },
 		Answers:      func(ctx context.Context, id ID, address string) bool { return n.mesh.Answers(ctx, id, address) },
-		Changed:      n.viewChanged,
-		Clock:        n.clock, Log: n.log, Events: n.events, Pulse: &n.pulse, Counters: n.counts,
+		Changed:      n.viewChanged, Go: n.goes,
+		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Counters: n.counts,
 	}
 }
 
@@ -50,14 +51,14 @@ func (n *Node) nodeCounters() *metric.Set {
 func (n *Node) ownerConfig() owner.Config {
 	return owner.Config{
 		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Store: n.store, Copies: n.repairer,
-		Clock: n.clock, Log: n.log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
+		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
 	}
 }
 
 func (n *Node) repairConfig() repair.Config {
 	return repair.Config{
 		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator,
-		Clock: n.clock, Log: n.log, Events: n.events, Pulse: &n.pulse, Counters: n.nodeCounters(),
+		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Counters: n.nodeCounters(),
 	}
 }
 
@@ -75,7 +76,7 @@ func (n *Node) drainConfig() drain.Config {
 		Name: n.id.Name, Context: n.ctx, Stopped: ErrStopped, State: n.members.State,
 		Leave: func() error { return n.members.SetState(StateLeaving) },
 		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck,
-		Timeout: n.cfg.DrainTimeout, Log: n.log, Events: n.events, Go: func(f func()) { n.group.Go(f) },
+		Timeout: n.cfg.DrainTimeout, Log: n.cfg.Log, Events: n.events, Go: func(f func()) { n.group.Go(f) },
 	}
 }
 
@@ -98,7 +99,7 @@ func (n *Node) meshConfig() mesh.Config {
 				n.replicator.Retry(id.String())
 			}
 		},
-		Clock: n.clock, Log: n.log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: n.nodeCounters(),
+		Clock: n.clock, Log: n.cfg.Log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }
 
@@ -119,16 +120,25 @@ func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	}
 }
 
+// redisConfig is what the Redis endpoint needs of this node.
+func (n *Node) redisConfig() redis.Config {
+	cfg := &n.cfg
+	return redis.Config{
+		Cluster: n.cluster, Buffers: redisBuffers(cfg.MemoryLimit), Password: cfg.RESPPassword, Redirect: cfg.RESPRedirect, AllowFlush: cfg.RESPAllowFlush, MaxValue: cfg.MaxSession,
+		MaxClients: cfg.RESPMaxClients, MaxClientsPerAddress: cfg.RESPMaxClientsPerAddress, IdleTimeout: cfg.RESPIdleTimeout, Log: cfg.Log, Counters: n.counts,
+	}
+}
+
 // adminConfig is what operators are told of this member.
-func (n *Node) adminConfig() admin.Config {
+func (n *Node) adminConfig(limits *door.Limits) admin.Config {
 	cfg := &n.cfg
 	return admin.Config{
 		Self: n.id, Role: cfg.Role, Zone: cfg.Zone, Cluster: cfg.Cluster, Copies: cfg.Copies,
 		Hosts: slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name}), Control: cfg.Control,
-		View: n.View, State: n.members.State, Uptime: n.since, Links: adminLinks{n},
-		Events: n.events, Counters: n.counts, Closing: n.closing,
-		HTTPClients: n.httpGate.Open, HTTPBodyBytes: n.bodies.Used, GossipRefused: n.members.Refused,
-		AppDown: func() bool { return n.sidecar.Down() }, // which is made later
+		View: n.View, State: n.members.State, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since),
+		Events: n.events, Counters: n.counts, Limits: limits, Log: cfg.Log, Closing: n.closing, GossipRefused: n.members.Refused,
+		HTTPClients: func() int { return n.endpoint.Clients() }, HTTPBodyBytes: func() int64 { return n.endpoint.BodyBytes() },
+		AppDown: func() bool { return n.pin.Down() },
 		Node:    n.adminNode(),
 	}
 }
@@ -156,119 +166,55 @@ func (n *Node) adminNode() *admin.Node {
 	return a
 }
 
-// adminLinks are the links as operators see them.
-type adminLinks struct{ node *Node }
-
-func (a adminLinks) Link(id ID) (admin.Link, bool) {
-	l := a.node.mesh.Link(id)
-	if l == nil {
-		return admin.Link{}, false
-	}
-	seen := admin.Link{Connected: l.Connected(), Ring: l.Ring(), ClockOffset: l.ClockOffset(), LastHeard: -1}
-	if heard := l.LastHeard(); heard > 0 {
-		seen.LastHeard = a.node.since() - heard
-	}
-	return seen, true
-}
-
-func (a adminLinks) Heard() (ids []ID) {
-	for _, l := range a.node.mesh.Links() {
-		if l.HeardLately() {
-			ids = append(ids, l.ID())
-		}
-	}
-	return ids
-}
-
-func (a adminLinks) Ask(ctx context.Context, id ID, typ byte, question []byte) ([]byte, error) {
-	l := a.node.mesh.Link(id)
-	if l == nil {
-		return nil, mesh.ErrNoLink
-	}
-	return l.Call(ctx, typ, question)
-}
-
-// makePublic makes the public endpoint and the application behind it, which are
-// not open yet. address is where others reach the endpoint.
-func (n *Node) makePublic(address string) error {
+// routes say whose application serves a user. address is where others reach
+// this member's public endpoint.
+func (n *Node) routes(address string) (*app.Routes, error) {
 	cfg := &n.cfg
-	n.finder = &router.Finder{
-		UserHeader: cfg.UserHeader, Trust: public.Trusted(cfg.Trust), Proxy: cfg.TrustHeaders,
-		Cookie: cfg.Cookie, Secrets: n.secrets.Cookies(), Secure: cfg.CookieSecure,
+	r := &app.Routes{Self: n.id, Owners: public.Owners{View: n.View, Decide: n.owner.Decide}}
+	if cfg.App == "" {
+		return r, nil
+	}
+	c := app.SidecarConfig{
+		Self: n.id, At: cfg.App, Health: cfg.AppHealth, API: "http://" + address,
+		Dial: cfg.Network.Dial, Tell: n.members.SetAppDown, Log: cfg.Log, Events: n.events,
+	}
+	if cfg.HTTPUnix != "" {
+		c.API = "unix:" + cfg.HTTPUnix
 	}
 	var err error
-	if cfg.App != "" {
-		if n.sidecar, err = app.NewSidecar(n.sidecarConfig(address)); err != nil {
-			return err
-		}
-	}
-	if n.endpoint, err = public.New(n.publicConfig()); err != nil {
-		return err
-	}
-	n.pin = app.New(n.appConfig())
-	return nil
-}
-
-// owners say who serves a key.
-func (n *Node) owners() public.Owners { return public.Owners{View: n.View, Decide: n.owner.Decide} }
-
-// routes say whose application serves a user.
-func (n *Node) routes() *app.Routes {
-	return &app.Routes{Self: n.id, Owners: n.owners(), Sidecar: n.sidecar}
+	r.Sidecar, err = app.NewSidecar(c)
+	return r, err
 }
 
 // publicConfig is what the public endpoint needs of this member.
-func (n *Node) publicConfig() public.Config {
+func (n *Node) publicConfig(limits *door.Limits, secrets *public.Secrets, routes *app.Routes) public.Config {
 	cfg := &n.cfg
 	c := public.Config{
 		Self: n.id, Role: cfg.Role, NoAPI: cfg.NoAPI, MaxSession: cfg.MaxSession,
-		Owners: n.owners(), InForce: n.owner.Gate().InForce, TooLate: n.dispatcher.TooLate,
+		Owners: routes.Owners, InForce: n.owner.Gate().InForce, TooLate: n.dispatcher.TooLate,
 		Do:        n.dispatcher.Do,
-		AwaitGone: n.awaitGone, Suspect: n.suspect,
-		Finder: n.finder, Hops: public.NewHops(n.hopsConfig()), Dial: n.tracker.Dial, AppRoute: n.routes().For,
-		Guard: n.apiGuard, Gate: n.httpGate, Bodies: n.bodies, Heads: n.heads,
-		Now: n.clock.Now, Ahead: n.ahead,
-		Answered: n.operator.Answered, Measured: n.operator.Measured, Log: n.log, Counters: n.counts, Late: n.dispatcher.Late(),
+		AwaitGone: n.mesh.AwaitGone, Suspect: n.mesh.Suspect,
+		Finder: &router.Finder{
+			UserHeader: cfg.UserHeader, Trust: public.Trusted(cfg.Trust), Proxy: cfg.TrustHeaders,
+			Cookie: cfg.Cookie, Secrets: secrets.Cookies(), Secure: cfg.CookieSecure,
+		},
+		Secrets: secrets, Dial: cfg.Network.Dial, AppRoute: routes.For,
+		Hosts: slices.Concat(cfg.HTTPHosts, []string{cfg.HTTP, cfg.Advertise, cfg.Name}), MaxClients: cfg.HTTPMaxClients, MaxPerAddress: cfg.HTTPMaxPerAddress, Limits: limits,
+		Now: n.clock.Now, Ahead: n.mesh.ClockOffset,
+		Answered: n.operator.Answered, Measured: n.operator.Measured, Log: cfg.Log, Counters: n.counts, Late: n.dispatcher.Late(),
 	}
-	if n.sidecar != nil {
-		c.Sidecar = n.sidecar
+	if routes.Sidecar != nil {
+		c.Sidecar = routes.Sidecar
 	}
 	return c
 }
 
 // appConfig is what the application needs of this member.
-func (n *Node) appConfig() app.Config {
+func (n *Node) appConfig(routes *app.Routes) app.Config {
 	return app.Config{
 		Self: n.id, View: n.View, Await: n.dispatcher.AwaitOwner,
 		Overtaken: n.dispatcher.Overtaken,
-		Sessions:  n.Sessions(), Finder: n.finder, Router: n.endpoint.Router(), Routes: n.routes(),
-		Log: n.log, Counters: n.counts, Late: n.dispatcher.Late(),
+		Sessions:  n.Sessions(), Finder: n.endpoint.Finder(), Router: n.endpoint.Router(), Routes: routes,
+		Log: n.cfg.Log, Counters: n.counts, Late: n.dispatcher.Late(),
 	}
-}
-
-// sidecarConfig is what the sidecar needs of this member, which others reach at
-// an address.
-func (n *Node) sidecarConfig(address string) app.SidecarConfig {
-	cfg := &n.cfg
-	c := app.SidecarConfig{
-		Self: n.id, At: cfg.App, Health: cfg.AppHealth, API: "http://" + address,
-		Dial: cfg.Network.Dial, Tell: n.members.SetAppDown, Log: n.log, Events: n.events,
-	}
-	if cfg.HTTPUnix != "" {
-		c.API = "unix:" + cfg.HTTPUnix
-	}
-	return c
-}
-
-// hopsConfig is what the proofs of what members pass on need.
-func (n *Node) hopsConfig() public.HopsConfig {
-	return public.HopsConfig{Self: n.id, Secrets: n.secrets, View: n.View, Now: n.clock.Now, Ahead: n.ahead}
-}
-
-// ahead is how far a member's clock is ahead of this one's, as far as is known.
-func (n *Node) ahead(id ID) time.Duration {
-	if l := n.mesh.Link(id); l != nil {
-		return l.ClockOffset()
-	}
-	return 0
 }

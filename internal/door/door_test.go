@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/admit"
-	"github.com/seed-95a32959/holdfast/internal/buffers"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 )
 
 // piped is a listener of connections within a bubble.
@@ -42,11 +42,11 @@ func (c fromAddress) RemoteAddr() net.Addr {
 }
 
 // openDoor serves connections as a member's endpoints do, within a bubble.
-func openDoor(t *testing.T, gate *admit.Gate, h http.HandlerFunc) (connect func(address string) net.Conn) {
+func openDoor(t *testing.T, l *Limits, gate *admit.Gate, h http.HandlerFunc) (connect func(address string) net.Conn) {
 	p := make(piped, 64)
 	s := Server(h, slog.New(slog.DiscardHandler))
 	ended := make(chan error)
-	go func() { ended <- Serve(s, gate, buffers.New(64<<20))(p) }()
+	go func() { ended <- l.Serve(s, gate)(p) }()
 	var conns []net.Conn
 	t.Cleanup(func() {
 		for _, c := range conns {
@@ -70,7 +70,8 @@ func openDoor(t *testing.T, gate *admit.Gate, h http.HandlerFunc) (connect func(
 func TestDoorsLetGoOfWhatStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 256 << 10
-		connect := openDoor(t, admit.New(100, 50, func(netip.Addr, bool) {}), func(w http.ResponseWriter, r *http.Request) {
+		limits := NewLimits(slog.New(slog.DiscardHandler), new(metric.Set))
+		connect := openDoor(t, limits, limits.Gate(100, 50), func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.Copy(io.Discard, r.Body); err == nil {
 				_, _ = w.Write(make([]byte, size))
 			}
@@ -127,8 +128,10 @@ func TestDoorsLetGoOfWhatStandsStill(t *testing.T) {
 
 func TestDoorsAreNotForAllAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := admit.New(4, 2, func(netip.Addr, bool) {})
-		connect := openDoor(t, gate, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") })
+		var log strings.Builder
+		limits := NewLimits(slog.New(slog.NewTextHandler(&log, nil)), new(metric.Set))
+		gate := limits.Gate(4, 2)
+		connect := openDoor(t, limits, gate, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") })
 		ask := func(c net.Conn) bool {
 			go fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -157,5 +160,6 @@ func TestDoorsAreNotForAllAtOnce(t *testing.T) {
 		require.Equal(t, 4, gate.Open())
 		require.EqualValues(t, 1, full)
 		require.EqualValues(t, 3, toOne)
+		require.Equal(t, 1, strings.Count(log.String(), "connections are refused"), "once a minute: %s", &log)
 	})
 }

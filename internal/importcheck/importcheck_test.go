@@ -52,8 +52,8 @@ var rules = []ruling{
 	rule("internal/command", "session", "internal/resp", "internal/glob"),
 	rule("internal/costtest"),
 	rule("internal/dispatch", "session", "ring", "internal/replication", "internal/command", "internal/peer", "internal/attempt", "internal/member", "internal/mesh", "internal/owner", "internal/ownership", "internal/repair", "internal/clock", "internal/metric", "internal/wait", "internal/planted"),
-	rule("internal/door", "internal/admit", "internal/buffers", "internal/steady"),
-	rule("internal/door/admin", "session", "ring", "internal/web", "internal/adminapi", "internal/member", "internal/mesh", "internal/events", "internal/metric", "internal/hostcheck", "internal/problem", prometheus),
+	rule("internal/door", "internal/admit", "internal/buffers", "internal/hostcheck", "internal/metric", "internal/steady", xtime),
+	rule("internal/door/admin", "session", "ring", "internal/door", "internal/web", "internal/adminapi", "internal/member", "internal/mesh", "internal/events", "internal/metric", "internal/hostcheck", "internal/problem", prometheus),
 	rule("internal/door/api", "session", "internal/header", "internal/problem", "internal/buffers"),
 	rule("internal/door/app", module, "router", "ring", "session", "internal/door/public", "internal/attempt", "internal/member", "internal/header", "internal/problem", "internal/metric", "internal/events", "internal/wait"),
 	rule("internal/door/public", "router", "ring", "session", "internal/door", "internal/door/api", "internal/attempt", "internal/member", "internal/ownership", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/metric"),
@@ -92,7 +92,7 @@ var rules = []ruling{
 	rule("internal/visits", module, "session", "internal/header", "internal/problem"),
 	rule("internal/wait"),
 	rule("internal/web"),
-	rule("node", "session", "ring", "internal/peer", "internal/replication", "router", "internal/admit", "internal/buffers", "internal/clock", "internal/door", "internal/door/admin", "internal/door/app", "internal/door/public", "internal/drain", "internal/events", "internal/hostcheck", "internal/inbound", "internal/inspect", "internal/member", "internal/membership", "internal/mesh", "internal/metric", "internal/network", "internal/owner", "internal/ownership", "internal/repair", "internal/socket", "internal/visits", "internal/wait", "internal/dispatch", "internal/pubsub", "internal/door/redis", "internal/door/rediscluster", memberlist, xtime),
+	rule("node", "session", "ring", "internal/peer", "internal/replication", "router", "internal/buffers", "internal/clock", "internal/door", "internal/door/admin", "internal/door/app", "internal/door/public", "internal/drain", "internal/events", "internal/inbound", "internal/inspect", "internal/member", "internal/membership", "internal/mesh", "internal/metric", "internal/network", "internal/owner", "internal/ownership", "internal/repair", "internal/socket", "internal/visits", "internal/wait", "internal/dispatch", "internal/pubsub", "internal/door/redis", "internal/door/rediscluster", memberlist),
 	rule("ring", consistent, xxhash, "internal/planted"),
 	rule("router", "ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"),
 	rule("session", xxhash, "internal/planted"),
@@ -250,7 +250,7 @@ func TestRefused(t *testing.T) {
 	for _, good := range []listed{
 		of("ring", "slices", consistent, xxhash),
 		of("internal/replication", "sync", module+"/session", module+"/internal/peer"),
-		of("node", module+"/internal/door/public", module+"/ring", memberlist, "golang.org/x/time/rate"),
+		of("node", module+"/internal/door/public", module+"/ring", memberlist),
 		of("test/simulation", module+"/node", memberlist),
 		of("cmd/holdfast", module+"/node", "github.com/alecthomas/kong"),
 	} {

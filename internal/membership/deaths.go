@@ -9,19 +9,19 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
-// A name whose boots ended flapDeaths times within FlapWindow without a good-bye
+// A name whose boots ended flapDeaths times within flapWindow without a good-bye
 // is kept off the ring for flapHold, doubled for each death more, flapMost at
 // most: its partitions shall not move to and fro each time.
 const (
-	FlapWindow = time.Minute
+	flapWindow = time.Minute
 	flapDeaths = 3
 	flapHold   = 5 * time.Second
 	flapMost   = time.Minute
 )
 
-// HoldOff returns how long this member has to wait for its place on the ring, by
+// holdOff returns how long this member has to wait for its place on the ring, by
 // what the others say of its name's past.
-func (m *Members) HoldOff() time.Duration {
+func (m *Members) holdOff() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	deaths := 0
@@ -56,7 +56,7 @@ func (m *Members) noteDeath(name string) {
 func (m *Members) pruneDeathsLocked() {
 	now := m.cfg.Clock.Since()
 	for name, ends := range m.deaths {
-		if ends = slices.DeleteFunc(ends, func(at time.Duration) bool { return now-at > FlapWindow }); len(ends) > 0 {
+		if ends = slices.DeleteFunc(ends, func(at time.Duration) bool { return now-at > flapWindow }); len(ends) > 0 {
 			m.deaths[name] = ends
 		} else {
 			delete(m.deaths, name)

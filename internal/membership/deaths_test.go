@@ -16,9 +16,9 @@ func TestDeathsAreForgotten(t *testing.T) {
 	require.NoError(t, err)
 	now := m.cfg.Clock.Since()
 	for _, name := range []string{"pod-1", "pod-2"} {
-		m.deaths[name] = []time.Duration{now - FlapWindow - time.Second}
+		m.deaths[name] = []time.Duration{now - flapWindow - time.Second}
 	}
-	m.deaths["pod-3"] = []time.Duration{now - FlapWindow - time.Second, now}
+	m.deaths["pod-3"] = []time.Duration{now - flapWindow - time.Second, now}
 	m.noteDeath("pod-4")
 	require.Len(t, m.deaths, 2)
 	require.Equal(t, 1, m.DeathsOf("pod-3"))
@@ -38,7 +38,7 @@ func TestNameThatDiesOftenIsHeldOff(t *testing.T) {
 		answer, err := asked.Asked(m.cfg.Self, heard.Ask(voter.cfg.Self))
 		require.NoError(t, err)
 		require.NoError(t, heard.Answered(voter.cfg.Self, 0, answer))
-		return m.HoldOff()
+		return m.holdOff()
 	}
 	for _, want := range []time.Duration{0, 0, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
 		voter.noteDeath("ada")

@@ -142,7 +142,11 @@ func (g *gossip) announce(meta member.Meta) error {
 	return nil
 }
 
+// snapshot is what gossip knows of the others: nothing before it has started.
 func (g *gossip) snapshot() []heard {
+	if g == nil {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	all := make([]heard, 0, len(g.heard))

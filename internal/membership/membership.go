@@ -42,6 +42,9 @@ type Config struct {
 	Answers   func(ctx context.Context, id member.ID, address string) bool
 	// Changed is told of each new view, by the loop: one after the other.
 	Changed func(last, view *member.View)
+	// Go runs f, until its ctx ends, in a goroutine that whoever made the members
+	// waits for.
+	Go func(f func(ctx context.Context))
 
 	Clock    clock.Clock
 	Log      *slog.Logger
@@ -87,16 +90,9 @@ func New(cfg Config, own member.Meta) (*Members, error) {
 	return m, nil
 }
 
-// SetOwn changes what this member says of itself before it has started.
-func (m *Members) SetOwn(own member.Meta) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.own = own
-}
-
 // Start opens gossip.
 func (m *Members) Start() (err error) {
-	m.gossip, err = startGossip(&m.cfg, m.own)
+	m.gossip, err = startGossip(&m.cfg, m.self())
 	return err
 }
 
@@ -282,7 +278,7 @@ func (m *Members) setTold(id member.ID, state member.State) {
 }
 
 // SetState changes what this member says of itself, here at once and to the
-// others by gossip and on the links.
+// others by gossip and on the links. Before Start it is what Start begins with.
 func (m *Members) SetState(s member.State) error {
 	return m.announce(func(own *member.Meta) { own.State = s })
 }
@@ -298,14 +294,20 @@ func (m *Members) announce(change func(own *member.Meta)) error {
 	meta := m.own
 	m.mu.Unlock()
 	m.Recheck()
+	if m.gossip == nil {
+		return nil
+	}
 	return m.gossip.announce(meta)
 }
 
 // State is what this member says of itself.
-func (m *Members) State() member.State {
+func (m *Members) State() member.State { return m.self().State }
+
+// self is all that it says.
+func (m *Members) self() member.Meta {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.own.State
+	return m.own
 }
 
 // Leave says good-bye, so that the others need not find out. Shutdown ends

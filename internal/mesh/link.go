@@ -30,7 +30,7 @@ const (
 	// always taken, and readingLasts for how long one keeps worse ones out.
 	goodTrip     = 50 * time.Millisecond
 	readingLasts = 10 * time.Second
-	// recheck is how often a wait for a connection looks all the same.
+	// recheck is how often a wait for a connection, or for its end, looks all the same.
 	recheck = 20 * time.Millisecond
 )
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/member"
@@ -245,6 +246,33 @@ func (m *Mesh) Answers(ctx context.Context, id member.ID, address string) bool {
 		p.Close()
 	}
 	return err == nil || turnedAway(err)
+}
+
+// Suspect looks at a member that a request could not reach. The link finds a
+// crash by itself within a millisecond; this covers a member whose link is not
+// up, and waits for nothing.
+func (m *Mesh) Suspect(id member.ID) {
+	if l := m.Link(id); l != nil && !l.Connected() {
+		m.cfg.Members.SetGone(id, "connection refused at its public address")
+	}
+}
+
+// AwaitGone waits until this member's view is without another one, until its
+// link to that one is up after all, or until ctx ends.
+func (m *Mesh) AwaitGone(ctx context.Context, id member.ID) {
+	_ = m.cfg.Pulse.Until(ctx, recheck, func() bool { // in time, or not
+		l := m.Link(id)
+		return l == nil || l.Connected() || !m.cfg.Members.View().Up(id)
+	})
+}
+
+// ClockOffset is how far a member's clock is ahead of this one's, as far as is
+// known.
+func (m *Mesh) ClockOffset(id member.ID) time.Duration {
+	if l := m.Link(id); l != nil {
+		return l.ClockOffset()
+	}
+	return 0
 }
 
 // Resumed says that this process was not running for a while: nothing was heard

@@ -14,30 +14,55 @@
 package admin
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
+	"net"
 	"net/http"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 )
 
 var order = binary.BigEndian
 
+// maxClients bounds the connections to the endpoint; one address may have half
+// of them.
+const maxClients = 1024
+
 // Endpoint answers operators. It may be used from many goroutines.
 type Endpoint struct {
 	cfg     Config
 	guard   *hostcheck.Guard
 	metrics *metrics
+	server  *http.Server
+	serve   func(net.Listener) error
 }
 
 // New returns the endpoint of a member.
 func New(cfg Config) *Endpoint {
-	e := &Endpoint{cfg: cfg, guard: hostcheck.New("admin-host", cfg.Hosts...)}
+	e := &Endpoint{cfg: cfg, guard: cfg.Limits.Guard("admin-host", cfg.Hosts...)}
 	e.metrics = newMetrics(e)
+	e.server = door.Server(e.Handler(), cfg.Log)
+	e.serve = cfg.Limits.Serve(e.server, cfg.Limits.Gate(maxClients, maxClients/2))
 	return e
 }
+
+// Serve answers at a listener until the endpoint ends, with
+// http.ErrServerClosed.
+func (e *Endpoint) Serve(l net.Listener) error { return e.serve(l) }
+
+// Shutdown lets the requests under way end, until ctx does.
+func (e *Endpoint) Shutdown(ctx context.Context) {
+	if err := e.server.Shutdown(ctx); err != nil {
+		e.cfg.Log.Debug("requests were cut off", "error", err)
+	}
+}
+
+// Cut ends the requests under way.
+func (e *Endpoint) Cut() { e.server.Close() }
 
 // Handler returns what answers at the endpoint's listener.
 func (e *Endpoint) Handler() http.Handler {

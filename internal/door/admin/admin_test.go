@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
+	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -149,6 +151,7 @@ func (f *fake) config() Config {
 		View: func() *member.View { return f.view }, State: func() member.State { return f.state },
 		Uptime: func() time.Duration { return 90 * time.Second },
 		Links:  f, Events: f.events, Counters: &f.counters, Closing: f.closing,
+		Limits: door.NewLimits(slog.New(slog.DiscardHandler), new(metric.Set)), Log: slog.New(slog.DiscardHandler),
 		HTTPClients: func() int { return 11 }, HTTPBodyBytes: func() int64 { return 512 },
 		GossipRefused: func() map[string]int64 { return map[string]int64{"key": 4} },
 		AppDown:       func() bool { return f.appDown },
@@ -209,7 +212,7 @@ func TestAnswers(t *testing.T) {
 		case typ == mesh.TypeStats:
 			return json.Marshal(adminapi.Stats{Name: "bob", Role: "node", State: "ready"})
 		case typ == mesh.TypeHolds && string(question) == "alice":
-			return New(Config{Node: &bob}).ServeHolds(question), nil
+			return (&Endpoint{cfg: Config{Node: &bob}}).ServeHolds(question), nil
 		default:
 			return nil, fmt.Errorf("frame of type %#x", typ)
 		}

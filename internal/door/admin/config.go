@@ -2,9 +2,11 @@ package admin
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -35,6 +37,9 @@ type Config struct {
 	Events *events.Log
 	// Counters are all that is counted at the member.
 	Counters *metric.Set
+	// Limits are those of all HTTP endpoints of the member.
+	Limits *door.Limits
+	Log    *slog.Logger
 	// Closing is closed when the member's endpoints begin to close, which ends
 	// the streams of events.
 	Closing <-chan struct{}

@@ -67,7 +67,7 @@ func TestEventsOfTheCluster(t *testing.T) {
 		runLog(t, f.events)
 		bob := events.New(func() time.Time { return at(2000) })
 		bob.Add("theirs")
-		there := New(Config{Events: bob})
+		there := &Endpoint{cfg: Config{Events: bob}}
 		var asked []uint64
 		f.ask = func(_ context.Context, asks member.ID, typ byte, question []byte) ([]byte, error) {
 			require.Equal(t, id("bob"), asks)
@@ -85,6 +85,6 @@ func TestEventsOfTheCluster(t *testing.T) {
 		require.Equal(t, 1, strings.Count(text, "event: more\n"))
 		require.Contains(t, text, `"at":"bob","boot":"0000000003e8bob"`)
 	})
-	_, err := New(Config{}).ServeEvents(make([]byte, 7))
+	_, err := new(Endpoint).ServeEvents(make([]byte, 7))
 	require.EqualError(t, err, "question for events of 7 bytes: 8 are accepted")
 }

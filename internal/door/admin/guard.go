@@ -39,7 +39,3 @@ func (e *Endpoint) guarded(next http.Handler) http.Handler {
 func opensDashboard(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.URL.Path == "/" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
-
-// Refused counts the requests refused for their Host, and for the site that
-// they came from.
-func (e *Endpoint) Refused() (hosts, sites int64) { return e.guard.Refused() }

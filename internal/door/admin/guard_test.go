@@ -51,7 +51,7 @@ func TestClosedToWebPages(t *testing.T) {
 	for _, site := range []string{"same-origin", "none", ""} {
 		require.Equal(t, http.StatusOK, serve("/debug/pprof/cmdline", "127.0.0.1:8081", "Sec-Fetch-Site", site).Code, site)
 	}
-	hosts, sites := e.Refused()
+	hosts, sites := e.guard.Refused()
 	require.Positive(t, hosts)
 	require.Positive(t, sites)
 }

@@ -68,6 +68,16 @@ func New(cfg Config) *Pin {
 	return p
 }
 
+// Down says whether the sidecar of this node does not answer.
+func (p *Pin) Down() bool { return p.cfg.Routes.Sidecar.Down() }
+
+// Watch looks after the sidecar, where there is one. It ends with ctx.
+func (p *Pin) Watch(ctx context.Context) {
+	if s := p.cfg.Routes.Sidecar; s != nil {
+		s.watch(ctx)
+	}
+}
+
 func (p *Pin) set(app http.Handler) { p.app.Store(&app) }
 
 // none answers where there is no application.

@@ -59,7 +59,7 @@ type Sidecar struct {
 	wake wait.Wake // a request was refused
 }
 
-// NewSidecar returns the sidecar of a node. [Sidecar.Watch] looks at it.
+// NewSidecar returns the sidecar of a node. [Pin.Watch] looks at it.
 func NewSidecar(cfg SidecarConfig) (*Sidecar, error) {
 	at, err := parse(cfg.At)
 	if err != nil {
@@ -116,9 +116,9 @@ func (s *Sidecar) Refused() {
 	s.wake.Kick()
 }
 
-// Watch looks at the sidecar again and again, and tells the cluster when it has
+// watch looks at the sidecar again and again, and tells the cluster when it has
 // gone or come back. It ends with ctx.
-func (s *Sidecar) Watch(ctx context.Context) {
+func (s *Sidecar) watch(ctx context.Context) {
 	failures, told := 0, false
 	for {
 		err := s.check(ctx)

@@ -76,7 +76,7 @@ func TestSidecarIsWatched(t *testing.T) {
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		var watching sync.WaitGroup
-		watching.Go(func() { s.Watch(ctx) })
+		watching.Go(func() { s.watch(ctx) })
 		time.Sleep(3 * interval)
 		synctest.Wait()
 		require.False(t, s.Down())

@@ -7,11 +7,11 @@ import (
 
 // count puts what the endpoint and its parts count.
 func (e *Endpoint) count(put metric.Put) {
-	rejected, greedy := e.cfg.Gate.Refused()
+	rejected, greedy := e.gate.Refused()
 	put("http_rejected", "Connections refused at the public endpoint, because too many were open.", rejected)
 	put("http_rejected_address", "Connections refused at the public endpoint, because too many were open from their address.", greedy)
-	put("http_bodies_refused", "Times that the body of a request to the session API found no room.", e.cfg.Bodies.Refused())
-	put("http_bodies_evicted", "Large bodies of requests to the session API given up because others needed the room.", e.cfg.Bodies.Evicted())
+	put("http_bodies_refused", "Times that the body of a request to the session API found no room.", e.bodies.Refused())
+	put("http_bodies_evicted", "Large bodies of requests to the session API given up because others needed the room.", e.bodies.Evicted())
 
 	s := e.router.Stats()
 	countRouter(put, s)

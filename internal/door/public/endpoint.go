@@ -47,9 +47,9 @@ type Config struct {
 	// Suspect is told of a member that has refused a connection.
 	Suspect func(id member.ID)
 
-	// Finder tells the user of a request, and Hops prove who has passed it on.
-	Finder *router.Finder
-	Hops   router.Hops
+	// Finder tells the user of a request, and Secrets prove who has passed it on.
+	Finder  *router.Finder
+	Secrets *Secrets
 	// Dial connects to the public address of a member.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// AppRoute names the members whose application serves a user.
@@ -57,12 +57,14 @@ type Config struct {
 	// Sidecar is the application process next to this node. Optional.
 	Sidecar Sidecar
 
-	// Guard says who may ask the session API, and Gate who may connect.
-	Guard *hostcheck.Guard
-	Gate  *admit.Gate
-	// Bodies bounds what the session API reads of bodies, Heads what the heads
-	// of requests take.
-	Bodies, Heads *buffers.Budget
+	// Hosts are the names, as host or host:port, by which clients reach the
+	// session API beside localhost and IP addresses. Empty ones name nothing.
+	Hosts []string
+	// MaxClients bounds the connections to the endpoint, and MaxPerAddress those
+	// from one address.
+	MaxClients, MaxPerAddress int
+	// Limits are those of all HTTP endpoints of the member.
+	Limits *door.Limits
 
 	// Now tells the time of day, and Ahead how far a member's clock is ahead of
 	// it, 0 where that is not known.
@@ -90,12 +92,21 @@ type Sidecar interface {
 	Headers() []router.Header
 }
 
+// bodyBytes bounds what the bodies of requests to the session API take together
+// while they are read and carried out; four of the largest have room in any
+// case.
+const bodyBytes = 64 << 20
+
 // Endpoint is the public endpoint of one member.
 type Endpoint struct {
-	cfg    Config
-	router *router.Router
-	server *http.Server // of a node that is open
-	turn   atomic.Uint64
+	cfg     Config
+	guard   *hostcheck.Guard
+	gate    *admit.Gate
+	bodies  *buffers.Budget
+	tracker *tracker
+	router  *router.Router
+	server  *http.Server // of a node that is open
+	turn    atomic.Uint64
 
 	failovers *metric.Counter
 	visitors  metric.Counter // refused here; refused_visitors adds the router's
@@ -104,7 +115,11 @@ type Endpoint struct {
 // New returns the endpoint of a member. Nothing is open yet. An error names the
 // field that cannot work.
 func New(cfg Config) (*Endpoint, error) {
-	e := &Endpoint{cfg: cfg}
+	e := &Endpoint{
+		cfg: cfg, guard: cfg.Limits.Guard("http-host", cfg.Hosts...), gate: cfg.Limits.Gate(cfg.MaxClients, cfg.MaxPerAddress),
+		bodies: buffers.New(max(bodyBytes, 4*int64(cfg.MaxSession))), tracker: newTracker(cfg.Dial, cfg.Owners.View),
+	}
+	hops := NewHops(HopsConfig{Self: cfg.Self, Secrets: cfg.Secrets, View: cfg.Owners.View, Now: cfg.Now, Ahead: cfg.Ahead})
 	var toApp []router.Header
 	if cfg.Sidecar != nil {
 		toApp = cfg.Sidecar.Headers()
@@ -112,10 +127,10 @@ func New(cfg Config) (*Endpoint, error) {
 	var err error
 	e.router, err = router.New(router.Config{
 		Lookup: cfg.Owners.Route, LookupApp: cfg.AppRoute, Any: e.anyNode,
-		NoAPI: cfg.NoAPI, Guard: cfg.Guard,
-		Finder: cfg.Finder, Failed: e.failed, Fence: e.mark, Hops: cfg.Hops,
+		NoAPI: cfg.NoAPI, Guard: e.guard,
+		Finder: cfg.Finder, Failed: e.failed, Fence: e.mark, Hops: hops,
 		ToApp: toApp, FromApp: e.fromApp,
-		Admit: cfg.Gate.Enter, Answered: cfg.Answered, Dial: e.dial, Logger: cfg.Log,
+		Admit: e.gate.Enter, Answered: cfg.Answered, Dial: e.dial, Logger: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -127,6 +142,29 @@ func New(cfg Config) (*Endpoint, error) {
 
 // Router passes requests on to other members.
 func (e *Endpoint) Router() *router.Router { return e.router }
+
+// Finder tells the user of a request.
+func (e *Endpoint) Finder() *router.Finder { return e.cfg.Finder }
+
+// Clients counts the connections to the endpoint.
+func (e *Endpoint) Clients() int { return e.gate.Open() }
+
+// BodyBytes counts the bytes of bodies that the session API reads at this
+// moment.
+func (e *Endpoint) BodyBytes() int64 { return e.bodies.Used() }
+
+// SetView breaks the connections to members that are gone, and warns of those
+// whose cookies this one does not believe. It is for one goroutine.
+func (e *Endpoint) SetView(view *member.View) {
+	e.tracker.setView(view)
+	self := view.Member(e.cfg.Self)
+	if self == nil || self.Secret == "" {
+		return // no user gets a cookie from this member
+	}
+	for _, name := range e.cfg.Secrets.differing(view) {
+		e.cfg.Log.Warn("-secret-file differs from that of " + name + ": users who change between them get new ids")
+	}
+}
 
 // anyNode names the ready nodes in turn.
 func (e *Endpoint) anyNode() router.Target {
@@ -147,7 +185,7 @@ func (e *Endpoint) dial(ctx context.Context, _, address string) (net.Conn, error
 	if e.cfg.Sidecar != nil && address == e.cfg.Sidecar.Address() {
 		return e.cfg.Sidecar.Dial(ctx)
 	}
-	return e.cfg.Dial(ctx, address)
+	return e.tracker.dial(ctx, address)
 }
 
 // failed is told of a target that refused a request.
@@ -166,7 +204,7 @@ func (e *Endpoint) Open(app http.Handler) (serve func(net.Listener) error) {
 		return e.router.Serve
 	}
 	e.server = door.Server(e.cfg.Measured(e.Handler(app)), e.cfg.Log)
-	return door.Serve(e.server, e.cfg.Gate, e.cfg.Heads)
+	return e.cfg.Limits.Serve(e.server, e.gate)
 }
 
 // Shutdown lets the requests under way end, until ctx does. The router comes

@@ -23,7 +23,7 @@ import (
 
 // proven is a request as another member passes it on to f.
 func (f *fake) proven(r *http.Request, from member.ID) *http.Request {
-	keys, now := f.cfg.Hops.From(from.String())
+	keys, now := NewHops(HopsConfig{f.cfg.Self, f.cfg.Secrets, f.cfg.Owners.View, f.cfg.Now, f.cfg.Ahead}).From(from.String())
 	keys[0].Prove(r, from.String(), now)
 	return r
 }

@@ -16,7 +16,7 @@ import (
 func (e *Endpoint) mayAsk(w http.ResponseWriter, r *http.Request) bool {
 	// No page may load what a session holds as its script or picture.
 	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
-	if refusal := e.cfg.Guard.Check(hostcheck.Of(r)); refusal != nil {
+	if refusal := e.guard.Check(hostcheck.Of(r)); refusal != nil {
 		problem.Write(w, http.StatusForbidden, refusal.Slug, refusal.Title, refusal.Detail)
 		return false
 	}

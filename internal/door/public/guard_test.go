@@ -6,14 +6,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed-95a32959/holdfast/internal/hostcheck"
 )
 
 // guarded is an endpoint that answers in the test.
 func guarded(t *testing.T) (f *fake, ask func(method, path, host string, headers ...string) *httptest.ResponseRecorder) {
 	f = newFake(t, "ada")
-	f.cfg.Guard = hostcheck.New("http-host", "shop.example", "10.0.0.1:8080", "ada.internal", "ada")
+	f.cfg.Hosts = []string{"shop.example", "10.0.0.1:8080", "ada.internal", "ada"}
 	handler := f.endpoint(t).Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	return f, func(method, path, host string, headers ...string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, path, nil)
@@ -58,9 +56,9 @@ func TestSessionAPIIsClosedToStrangePages(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, w.Code, "a page cannot read the answer")
 		require.Equal(t, "same-origin", w.Header().Get("Cross-Origin-Resource-Policy"), "nor load it")
 	}
-	hosts, sites := f.cfg.Guard.Refused()
-	require.EqualValues(t, 12, hosts)
-	require.EqualValues(t, 3, sites)
+	counted := f.cfg.Counters.Values()
+	require.EqualValues(t, 12, counted["refused_hosts"])
+	require.EqualValues(t, 3, counted["refused_sites"])
 }
 
 // A browser adds its cookie to whatever a page asks for. With it, no matter who

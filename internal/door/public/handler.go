@@ -18,7 +18,7 @@ import (
 // Handler is what a node answers: the session API, and by app everything else.
 func (e *Endpoint) Handler(app http.Handler) http.Handler {
 	sessions := api.New(api.Config{
-		Sessions: asArrived{e.cfg.Do}, MaxSession: e.cfg.MaxSession, Bodies: e.cfg.Bodies,
+		Sessions: asArrived{e.cfg.Do}, MaxSession: e.cfg.MaxSession, Bodies: e.bodies,
 		NewID: func() string { return NewID(e.cfg.Owners.Decide) }, SamePartition: SamePartition, Log: e.cfg.Log,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

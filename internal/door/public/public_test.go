@@ -11,10 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-95a32959/holdfast/internal/admit"
 	"github.com/seed-95a32959/holdfast/internal/attempt"
-	"github.com/seed-95a32959/holdfast/internal/buffers"
-	"github.com/seed-95a32959/holdfast/internal/hostcheck"
+	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -71,17 +69,17 @@ func newFake(t *testing.T, name string) *fake {
 		}},
 		InForce: func(int, uint64) bool { return true }, TooLate: func(attempt.Attempt) error { return nil },
 		Do: f.do, AwaitGone: func(_ context.Context, id member.ID) { f.gone = append(f.gone, id) },
-		Suspect:  func(id member.ID) { f.suspected = append(f.suspected, id) },
-		Finder:   &router.Finder{UserHeader: "X-User-ID", Cookie: "holdfast", Secrets: secrets.Cookies(), Trust: Trusted([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})},
-		Hops:     NewHops(HopsConfig{Self: membertest.ID(name, 1), Secrets: secrets, View: view, Now: time.Now, Ahead: ahead}),
-		Dial:     func(context.Context, string) (net.Conn, error) { return nil, net.ErrClosed },
-		AppRoute: func(string) router.Route { return router.Route{} },
-		Guard:    hostcheck.New("http-host"), Gate: admit.New(100, 50, func(netip.Addr, bool) {}),
-		Bodies: buffers.New(1 << 20), Heads: buffers.New(1 << 20),
+		Suspect:    func(id member.ID) { f.suspected = append(f.suspected, id) },
+		Finder:     &router.Finder{UserHeader: "X-User-ID", Cookie: "holdfast", Secrets: secrets.Cookies(), Trust: Trusted([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})},
+		Secrets:    secrets,
+		Dial:       func(context.Context, string) (net.Conn, error) { return nil, net.ErrClosed },
+		AppRoute:   func(string) router.Route { return router.Route{} },
+		MaxClients: 100, MaxPerAddress: 50,
 		Now: time.Now, Ahead: ahead,
 		Answered: func(int, time.Duration) {}, Measured: func(h http.Handler) http.Handler { return h },
 		Log: slog.New(slog.DiscardHandler), Counters: new(metric.Set), Late: new(metric.Counter),
 	}
+	f.cfg.Limits = door.NewLimits(f.cfg.Log, f.cfg.Counters)
 	return f
 }
 

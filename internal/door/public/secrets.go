@@ -16,7 +16,7 @@ type Secrets struct {
 	shared, own []byte // shared is nil for none; own signs cookies
 	old, gossip [][]byte
 
-	differ map[member.ID]struct{} // named by Differing
+	differ map[member.ID]struct{} // named by differing
 }
 
 // NewSecrets returns the secrets of a member. shared signs; old ones have, and
@@ -49,9 +49,9 @@ func (s *Secrets) believes(tag string) bool {
 	return slices.ContainsFunc(s.Cookies(), func(secret []byte) bool { return tag == tagOf(secret) })
 }
 
-// Differing names the members of a view whose cookies this one does not
+// differing names the members of a view whose cookies this one does not
 // believe, each boot once. It is for one goroutine.
-func (s *Secrets) Differing(view *member.View) (names []string) {
+func (s *Secrets) differing(view *member.View) (names []string) {
 	for id := range s.differ {
 		if view.Member(id) == nil {
 			delete(s.differ, id)

@@ -31,9 +31,9 @@ func TestDifferingSecretsAreNamedOnce(t *testing.T) {
 	self, same, silent, down := up("self"), with("same", newer), up("silent"), with("down", other)
 	down.Up = false
 	view := viewOf(t, self, same, with("before", older), with("differs", other), silent, down)
-	require.Equal(t, []string{"differs"}, s.Differing(view))
-	require.Empty(t, s.Differing(view))
-	require.Empty(t, s.Differing(viewOf(t, self, same)))
+	require.Equal(t, []string{"differs"}, s.differing(view))
+	require.Empty(t, s.differing(view))
+	require.Empty(t, s.differing(viewOf(t, self, same)))
 	require.Empty(t, s.differ, "it is forgotten")
-	require.Equal(t, []string{"differs"}, s.Differing(view), "it is back")
+	require.Equal(t, []string{"differs"}, s.differing(view), "it is back")
 }

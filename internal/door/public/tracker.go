@@ -10,12 +10,12 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/member"
 )
 
-// Tracker makes the connections on which requests are passed on, and breaks
+// tracker makes the connections on which requests are passed on, and breaks
 // those to a member that has ended or is held for dead. A process that is
 // frozen, or a host that is cut off, never breaks a connection itself; its
 // kernel even takes new ones. Breaking them here sends the requests on them to
 // the successor.
-type Tracker struct {
+type tracker struct {
 	open func(ctx context.Context, address string) (net.Conn, error)
 	view func() *member.View
 
@@ -23,16 +23,16 @@ type Tracker struct {
 	conns map[string]map[*trackedConn]struct{}
 }
 
-// NewTracker returns a tracker of connections that open makes to the public
+// newTracker returns a tracker of connections that open makes to the public
 // addresses of members. view returns who takes part now.
-func NewTracker(open func(ctx context.Context, address string) (net.Conn, error), view func() *member.View) *Tracker {
-	return &Tracker{open: open, view: view, conns: make(map[string]map[*trackedConn]struct{})}
+func newTracker(open func(ctx context.Context, address string) (net.Conn, error), view func() *member.View) *tracker {
+	return &tracker{open: open, view: view, conns: make(map[string]map[*trackedConn]struct{})}
 }
 
-// Dial connects to the public address of a member. An address that only
+// dial connects to the public address of a member. An address that only
 // belongs to members that are gone is refused here, as its host would if the
 // process had ended.
-func (t *Tracker) Dial(ctx context.Context, address string) (net.Conn, error) {
+func (t *tracker) dial(ctx context.Context, address string) (net.Conn, error) {
 	if t.view().Lost(address) {
 		return nil, lost(address)
 	}
@@ -58,8 +58,8 @@ func lost(address string) error {
 	return fmt.Errorf("member at %s takes part no more: %w", address, syscall.ECONNREFUSED)
 }
 
-// ViewChanged breaks the connections to members that are gone by view.
-func (t *Tracker) ViewChanged(view *member.View) {
+// setView breaks the connections to members that are gone by view.
+func (t *tracker) setView(view *member.View) {
 	var broken []*trackedConn
 	t.mu.Lock()
 	for address := range view.LostAddresses() {
@@ -75,7 +75,7 @@ func (t *Tracker) ViewChanged(view *member.View) {
 
 type trackedConn struct {
 	net.Conn
-	tracker *Tracker
+	tracker *tracker
 	address string
 	once    sync.Once
 }

@@ -22,14 +22,14 @@ func TestTrackerBreaksConnectionsToTheLost(t *testing.T) {
 	view := viewOf(t, ada, bob, cyd)
 	var far []net.Conn
 	opened := func() {}
-	tracker := NewTracker(func(context.Context, string) (net.Conn, error) {
+	tracker := newTracker(func(context.Context, string) (net.Conn, error) {
 		near, there := net.Pipe()
 		far = append(far, there)
 		opened()
 		return near, nil
 	}, func() *member.View { return view })
 	dial := func(m *member.Member) net.Conn {
-		conn, err := tracker.Dial(t.Context(), m.HTTP)
+		conn, err := tracker.dial(t.Context(), m.HTTP)
 		require.NoError(t, err)
 		require.NotNil(t, conn.(interface{ NetConn() net.Conn }).NetConn())
 		return conn
@@ -46,10 +46,10 @@ func TestTrackerBreaksConnectionsToTheLost(t *testing.T) {
 	gone := *bob
 	gone.Up, gone.Gone = false, true
 	view = viewOf(t, ada, &gone, cyd)
-	tracker.ViewChanged(view)
+	tracker.setView(view)
 	require.True(t, broken(0))
 	require.False(t, broken(1))
-	_, err := tracker.Dial(t.Context(), bob.HTTP)
+	_, err := tracker.dial(t.Context(), bob.HTTP)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	require.Len(t, far, 3, "not even tried")
 	require.NoError(t, kept.Close())
@@ -57,7 +57,7 @@ func TestTrackerBreaksConnectionsToTheLost(t *testing.T) {
 
 	view = viewOf(t, ada, bob, cyd)
 	opened = func() { view = viewOf(t, ada, &gone, cyd) }
-	_, err = tracker.Dial(t.Context(), bob.HTTP)
+	_, err = tracker.dial(t.Context(), bob.HTTP)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED, "it was found dead in the middle of the dial")
 	require.True(t, broken(3))
 	require.Empty(t, tracker.conns)
@@ -67,7 +67,7 @@ func TestTrackerBreaksConnectionsToTheLost(t *testing.T) {
 func TestTrackerPassesErrorsOn(t *testing.T) {
 	t.Parallel()
 	view := viewOf(t, up("ada"))
-	tracker := NewTracker(func(context.Context, string) (net.Conn, error) { return nil, syscall.EHOSTUNREACH }, func() *member.View { return view })
-	_, err := tracker.Dial(t.Context(), "bob:80")
+	tracker := newTracker(func(context.Context, string) (net.Conn, error) { return nil, syscall.EHOSTUNREACH }, func() *member.View { return view })
+	_, err := tracker.dial(t.Context(), "bob:80")
 	require.ErrorIs(t, err, syscall.EHOSTUNREACH)
 }

@@ -13,8 +13,8 @@ import (
 // would be lost, as far as it knows, if it ended now.
 type DrainStatus = drain.Status
 
-// httpGrace bounds how long requests under way may take to end.
-const httpGrace = 3 * time.Second
+// grace bounds how long requests under way may take to end.
+const grace = 3 * time.Second
 
 // Drain takes the node out of the ring and returns when all that it held is
 // confirmed elsewhere, or when ctx ends, with an error that says how much is
@@ -53,57 +53,42 @@ func (n *Node) Shutdown(ctx context.Context) error {
 
 // stop ends the member: first the endpoints, so that what is under way is
 // answered; then gossip, with a good-bye where there is time for one; then the
-// links and every loop. It waits for all of them.
+// links and every loop. It waits for all of them, and a second caller for the
+// first.
 func (n *Node) stop(why error, leave bool) {
-	if n.stopping.Swap(true) {
-		<-n.done // somebody does it
-		return
-	}
-	close(n.closing)
-	if leave {
-		n.closeDoors()
-		n.members.Leave()
-	}
-	n.cancel(why)
-	if n.redis != nil && !leave {
-		n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
-	}
-	for _, l := range n.listeners {
-		l.Close()
-	}
-	if n.admin != nil {
-		n.admin.Close()
-	}
-	if n.endpoint != nil {
+	n.end.Do(func() {
+		close(n.closing)
+		if leave {
+			n.answerLast()
+			n.members.Leave()
+		}
+		n.cancel(why)
+		if n.redis != nil && !leave {
+			_ = n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
+		}
+		n.listeners.close()
+		n.operator.Cut()
 		n.endpoint.Cut()
-	}
-	n.members.Shutdown()
-	if n.endpoint != nil {
+		n.members.Shutdown()
 		n.endpoint.Close()
-	}
-	if n.replicator != nil {
-		n.replicator.Close()
-	}
-	n.group.Wait()
-	n.log.Info("stopped", "name", n.id.Name, "why", why)
-	close(n.done)
+		if n.replicator != nil {
+			n.replicator.Close()
+		}
+		n.group.Wait()
+		n.cfg.Log.Info("stopped", "name", n.id.Name, "why", why)
+		close(n.done)
+	})
 }
 
-// closeDoors lets the requests under way end.
-func (n *Node) closeDoors() {
-	ctx, cancel := context.WithTimeout(context.Background(), httpGrace)
+// answerLast lets the requests under way end.
+func (n *Node) answerLast() {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if n.redis != nil {
 		if err := n.redis.Shutdown(ctx); err != nil {
-			n.log.Debug("commands were cut off", "error", err)
+			n.cfg.Log.Debug("commands were cut off", "error", err)
 		}
 	}
-	if n.endpoint != nil {
-		n.endpoint.Shutdown(ctx)
-	}
-	if n.admin != nil {
-		if err := n.admin.Shutdown(ctx); err != nil {
-			n.log.Debug("requests were cut off", "error", err)
-		}
-	}
+	n.endpoint.Shutdown(ctx)
+	n.operator.Shutdown(ctx)
 }

@@ -8,6 +8,6 @@ import (
 
 func TestAbstractSocketIsRefused(t *testing.T) {
 	t.Parallel()
-	_, err := still(t, "ada").listenUnix(t.Context(), "HTTPUnix", "@door")
+	_, err := listenUnix(t.Context(), "HTTPUnix", "@door")
 	require.ErrorContains(t, err, "Config.HTTPUnix @door: an abstract socket is open to everybody")
 }

@@ -1,6 +1,17 @@
 package node
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/seed-95a32959/holdfast/internal/dispatch"
+)
+
+// Sessions is the way to all sessions of the cluster, on a router too.
+type Sessions = dispatch.Sessions
+
+// Sessions returns the way to all sessions of the cluster. A router has it too,
+// and forwards every operation.
+func (n *Node) Sessions() *Sessions { return n.dispatcher.Sessions() }
 
 // Handler makes app the application of this member, and returns the handler
 // with which to serve it at addresses of the program's own, next to the public
@@ -28,4 +39,13 @@ func (n *Node) Handler(app http.Handler) http.Handler {
 		n.runProgram(app)
 	}
 	return n.pin.Handler()
+}
+
+// runProgram makes a Go program's handler the application, and tells the
+// program what its users will miss without a secret.
+func (n *Node) runProgram(app http.Handler) {
+	if n.cfg.Secret == nil {
+		n.cfg.Log.Warn("no secret: cookies are signed with a random one, so no other member knows the users of this one; give all the same")
+	}
+	n.pin.Run(app)
 }

@@ -1,0 +1,140 @@
+package membership
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
+)
+
+// entering runs f on a member that joins, with the context of all that the
+// member starts; it ends after f, and with it what was started.
+func entering(t *testing.T, f func(m *Members, ctx context.Context)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config("ada")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		cfg.Go = func(f func(context.Context)) { go f(ctx) }
+		m, err := New(cfg, member.Meta{Role: member.RoleNode, State: member.StateJoining})
+		require.NoError(t, err)
+		f(m, ctx)
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// A member takes its place as soon as it has heard all others, and after a
+// second even if one of them is silent.
+func TestEnterWaitsForTheOthersOrASecond(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ heardAfter, enteredAfter time.Duration }{
+		"all are heard":   {0, 0},
+		"one is late":     {290 * time.Millisecond, 300 * time.Millisecond},
+		"one stays quiet": {time.Hour, enterWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entering(t, func(m *Members, ctx context.Context) {
+				began := time.Now()
+				require.NoError(t, m.Enter(ctx, func() bool { return time.Since(began) >= c.heardAfter }))
+				require.Equal(t, c.enteredAfter, time.Since(began))
+				require.Equal(t, member.StateReady, m.State())
+			})
+		})
+	}
+}
+
+func TestEnterEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	entering(t, func(m *Members, ctx context.Context) {
+		why := errors.New("told to stop")
+		ctx, cancel := context.WithCancelCause(ctx)
+		time.AfterFunc(100*time.Millisecond, func() { cancel(why) })
+		require.ErrorIs(t, m.Enter(ctx, func() bool { return false }), why)
+		require.Equal(t, member.StateJoining, m.State())
+	})
+}
+
+// A member that is kept off the ring runs on meanwhile, and takes its place
+// when the time is over, unless it has begun to leave.
+func TestEnterLaterWhereHeldOff(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ meanwhile, then member.State }{
+		"still joining": {member.StateJoining, member.StateReady},
+		"drained":       {member.StateLeaving, member.StateLeaving},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entering(t, func(m *Members, ctx context.Context) {
+				m.counts[membertest.ID("bob", 1)] = flapDeaths
+				hold := m.holdOff()
+				require.Equal(t, 5*time.Second, hold)
+				require.NoError(t, m.Enter(ctx, func() bool { return true }))
+				time.Sleep(hold - time.Millisecond)
+				require.Equal(t, member.StateJoining, m.State())
+				require.NoError(t, m.SetState(c.meanwhile))
+				time.Sleep(2 * time.Millisecond)
+				require.Equal(t, c.then, m.State())
+			})
+		})
+	}
+}
+
+// The end of a member that is held off ends its wait.
+func TestHeldOffMemberEnds(t *testing.T) {
+	t.Parallel()
+	entering(t, func(m *Members, ctx context.Context) {
+		var ended atomic.Bool
+		ctx, cancel := context.WithCancel(ctx)
+		m.cfg.Go = func(f func(context.Context)) { go func() { f(ctx); ended.Store(true) }() }
+		m.counts[membertest.ID("bob", 1)] = flapDeaths
+		require.NoError(t, m.Enter(ctx, func() bool { return true }))
+		synctest.Wait()
+		require.False(t, ended.Load())
+		cancel()
+		synctest.Wait()
+		require.True(t, ended.Load())
+		require.Equal(t, member.StateJoining, m.State())
+	})
+}
+
+// Only a router that was told of nobody is warned, and only while it is alone.
+func TestWarnIfAlone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		role   member.Role
+		seeds  []string
+		warned int
+	}{
+		"a router told of nobody": {member.RoleRouter, nil, 1},
+		"a router told of one":    {member.RoleRouter, []string{"127.0.0.1:1"}, 0},
+		"a node":                  {member.RoleNode, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cfg := config("ada")
+				cfg.Seeds = c.seeds
+				var said bytes.Buffer
+				cfg.Log = slog.New(slog.NewTextHandler(&said, nil))
+				m, err := New(cfg, member.Meta{Role: c.role, State: member.StateJoining})
+				require.NoError(t, err)
+				began := time.Now()
+				m.WarnIfAlone(t.Context())
+				require.Equal(t, c.warned, strings.Count(said.String(), "no node is known"))
+				require.Equal(t, time.Duration(c.warned)*aloneWarn, time.Since(began))
+			})
+		})
+	}
+}

@@ -1,0 +1,164 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/door/public"
+	"github.com/seed-95a32959/holdfast/internal/door/redis"
+	"github.com/seed-95a32959/holdfast/internal/pubsub"
+	"github.com/seed-95a32959/holdfast/internal/repair"
+	"github.com/seed-95a32959/holdfast/internal/visits"
+)
+
+// open starts everything, in the order in which others can make use of it: a
+// member that gossip tells of must answer on its peer port, and one that owns
+// partitions must answer at its endpoints.
+func (n *Node) open(ctx context.Context) error {
+	if err := n.members.Start(); err != nil {
+		return err
+	}
+	if n.peer != nil {
+		n.group.Go(func() { n.mesh.Accept(n.ctx, n.peer) })
+	}
+	if err := n.members.Join(ctx); err != nil {
+		return err
+	}
+	n.members.Update()
+	n.serve("http", n.operator.Serve, n.admin)
+	n.setApplication()
+	n.serve("http", n.endpoint.Open(n.pin), n.http...)
+	if n.redis != nil {
+		n.serve("redis", n.redis.Serve, n.resp...)
+	}
+	n.run()
+	if err := n.members.Enter(ctx, n.mesh.HeardAll); err != nil {
+		return err
+	}
+	own := n.View().Member(n.id)
+	n.cfg.Log.Info("started", "name", n.id.Name, "boot", n.id.Boot, "role", own.Role, "http", own.HTTP, "admin", own.Admin, "resp", own.RESP, "peer", own.Peer, "gossip", n.cfg.Gossip)
+	n.events.Add("started", "member", n.id.Name, "boot", n.id.Boot)
+	return nil
+}
+
+// serve has an endpoint answer at its listeners.
+func (n *Node) serve(endpoint string, serve func(net.Listener) error, at ...net.Listener) {
+	for _, l := range at {
+		n.group.Go(func() {
+			err := serve(l)
+			ended := errors.Is(err, http.ErrServerClosed) || errors.Is(err, redis.ErrServerClosed) || errors.Is(err, net.ErrClosed)
+			if !ended && n.ctx.Err() == nil {
+				n.cfg.Log.Error(endpoint+" endpoint closed", "address", l.Addr(), "error", err)
+			}
+		})
+	}
+}
+
+// setApplication makes what the configuration names the application of a node.
+// A router runs none.
+func (n *Node) setApplication() {
+	switch {
+	case n.cfg.Role != RoleNode:
+	case n.cfg.Handler != nil:
+		n.runProgram(n.cfg.Handler)
+	case n.cfg.Demo:
+		n.pin.Run(&visits.Counter{Sessions: n.Sessions(), Refuse: public.Unavailable})
+	}
+}
+
+// run starts the loops.
+func (n *Node) run() {
+	loops := []func(context.Context){
+		n.members.Run,
+		n.members.Rejoin,
+		n.members.Mender,
+		n.members.WarnIfAlone,
+		func(ctx context.Context) { n.members.WatchName(ctx, n.nameTaken) },
+		n.events.Run,
+	}
+	if n.cfg.Role == RoleNode {
+		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.dispatcher.WatchLag, n.pubsub.Run, n.pin.Watch)
+	}
+	for _, loop := range loops {
+		n.goes(loop)
+	}
+	n.group.Go(func() {
+		<-n.ctx.Done()
+		go n.stop(context.Cause(n.ctx), false) // ends the node also when the caller's context did; waits for this group
+	})
+}
+
+// goes runs f in a goroutine of the member, until its ctx ends.
+func (n *Node) goes(f func(ctx context.Context)) { n.group.Go(func() { f(n.ctx) }) }
+
+// nameTaken stops this member: another process has its name.
+func (n *Node) nameTaken(err error) {
+	n.cfg.Log.Error("stopping", "error", err)
+	n.cancel(err)
+}
+
+// viewChanged lets links and ownership follow a view. The membership loop
+// calls it for each one.
+func (n *Node) viewChanged(last, view *View) {
+	n.owner.SetView(view) // before the links: what they hear counts for members that it has
+	n.mesh.Sync(view)
+	if n.cfg.Role == RoleNode {
+		n.syncSenders(view)
+	}
+	n.pubsub.SetView()
+	if last.Table.Fingerprint() != view.Table.Fingerprint() {
+		n.cfg.Log.Info("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
+		n.events.Add("ring", "fingerprint", view.Table.Fingerprint(), "nodes", view.Table.Members())
+	}
+	n.repairer.SetView(view)
+	n.endpoint.SetView(view)
+	n.dispatcher.SetView(last, view)
+	n.owner.Recheck()
+	n.repairer.Recheck()
+}
+
+// syncSenders ships changes to every node that takes part, and to no other.
+func (n *Node) syncSenders(view *View) {
+	for _, m := range view.Members {
+		if l := n.mesh.Link(m.ID); m.Up && l != nil {
+			n.replicator.Attach(n.ctx, m.ID.String(), l)
+			continue
+		}
+		n.replicator.Detach(m.ID.String())
+		n.repairer.Forget(m.ID.String())
+	}
+}
+
+// expire looks after what ends by itself, each second.
+func (n *Node) expire(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	told := -repair.FullAgain
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n.expireSessions()
+			told = n.repairer.TellFull(told)
+			n.dispatcher.Tick()
+		}
+	}
+}
+
+// expireSessions forgets what has ended, and says so of what was served here.
+func (n *Node) expireSessions() {
+	limit := 0
+	if n.pubsub.Wanted() {
+		limit = pubsub.MaxExpired
+	}
+	ended, _ := n.store.Sweep(limit)
+	slices.Sort(ended)
+	for _, key := range ended {
+		n.pubsub.Event("expired", key)
+	}
+}
