@@ -162,7 +162,7 @@ func TestTwoPaused(t *testing.T) {
 		}
 		time.Sleep(readingLasts)
 		owner, _ := pair[0].Node()
-		heir, _ := rest[0].Node()
+		successor, _ := rest[0].Node()
 		key := ""
 		for i := 0; key == ""; i++ {
 			named := fmt.Sprintf("key-%d", i)
@@ -182,7 +182,7 @@ func TestTwoPaused(t *testing.T) {
 			for _, h := range pair {
 				h.Pause()
 			}
-			put(heir, 2*i+1)
+			put(successor, 2*i+1)
 			time.Sleep(time.Duration(i%17) * 23 * time.Millisecond)
 			for _, h := range pair {
 				h.Resume()
