@@ -66,8 +66,8 @@ type Dispatcher struct {
 }
 
 type counters struct {
-	forwarded, relayed, unavailable                                                    *metric.Counter
-	served, degraded, blind, unconfirmed, nowhere, refusedLate, refusedLagging, slowed *metric.Counter
+	forwarded, relayed, unavailable                                                         *metric.Counter
+	served, degraded, unverified, unconfirmed, nowhere, refusedLate, refusedLagging, slowed *metric.Counter
 }
 
 // New returns a Dispatcher.
@@ -85,7 +85,7 @@ func New(cfg Config) *Dispatcher {
 		refusedLagging: nodes.Counter("refused_lagging", "New sessions refused because copies are too far behind."),
 		slowed:         nodes.Counter("slowed", "Writes slowed down because copies are behind."),
 		degraded:       nodes.Counter("degraded", "Operations served without being able to reach any other node."),
-		blind:          nodes.Counter("blind", "Misses that were not answered as such, because all holders were out of reach."),
+		unverified:     nodes.Counter("blind", "Misses that were not answered as such, because all holders were out of reach."),
 	}}
 	nodes.Func(d.countStore)
 	return d
