@@ -58,7 +58,7 @@ func runPause(ctx context.Context, e *env, r *report) error {
 	r.figure("pauses", "%d of %v to %v: %s", e.count, shortestPause, longestPause, spread(pauses))
 	r.figure("one view and all copies after the end of a pause", "%s", spread(whole))
 	r.figure("failed requests per pause", "%s", counts(cost.failed))
-	r.never("writes undone by one that was given up at the frozen node's door", len(g.undone), g.wrote, g.undone[:min(len(g.undone), 5)])
+	r.never("writes undone by one that was given up at the frozen node's endpoint", len(g.undone), g.wrote, g.undone[:min(len(g.undone), 5)])
 	b.lossRows(r, &cost)
 	return nil
 }

@@ -39,7 +39,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.redis, "redis", "", "`address` of a redis-server of version 7 without data, or its program")
-	flag.StringVar(&o.holdfast, "holdfast", "", "`address` of the RESP door of a node in a cluster without data, or the holdfast program")
+	flag.StringVar(&o.holdfast, "holdfast", "", "`address` of the Redis endpoint of a node in a cluster without data, or the holdfast program")
 	flag.BoolVar(&o.write, "write", false, "write the answers of -redis into the scripts instead of comparing them")
 	flag.BoolVar(&o.verbose, "v", false, "list the differences that are explained")
 	flag.Parse()

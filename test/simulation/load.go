@@ -303,7 +303,7 @@ func (w *worker) do(key string, op *session.Op, ack session.Ack, value int) (c C
 		c.Err = err.Error()
 	}
 	if p.Context().Err() != nil {
-		c.Outcome, c.Err = Unknown, "the door crashed"
+		c.Outcome, c.Err = Unknown, "the endpoint crashed"
 	}
 	if c.Outcome == Unknown {
 		c.Ended = forever
