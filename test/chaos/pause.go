@@ -104,8 +104,9 @@ func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration, g *gi
 }
 
 // overtake lets writes wait in a frozen node's sockets, where the router leaves
-// them when it sends them to the successor, and then writes to each field again.
-// When the node goes on it reads what came first, which must undo nothing.
+// them when it sends them to the successor, and then writes to each
+// field again. When the node goes on it reads what came first, which
+// must undo nothing.
 func (b *bench) overtake(ctx context.Context, ledgers []*ledger) *sync.WaitGroup {
 	var group sync.WaitGroup
 	for _, g := range ledgers {

@@ -1,8 +1,8 @@
 // Command respdiff plays scripts of Redis commands to redis-server and to
 // Holdfast, and compares the answers byte for byte with those in the scripts
-// and so with each other. Where Holdfast answers otherwise on purpose the script
-// gives its answer and the reason; any other difference fails. See package
-// internal/exchange for the form of a script.
+// and so with each other. Where Holdfast answers otherwise on purpose the
+// script gives its answer and the reason; any other difference fails. See
+// package internal/exchange for the form of a script.
 //
 //	go run ./test/respdiff -redis redis-server -holdfast bin/holdfast
 //	go run ./test/respdiff -redis 127.0.0.1:6379 -holdfast 127.0.0.1:8092

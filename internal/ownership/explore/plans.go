@@ -16,8 +16,8 @@ var (
 	alone = []string{"start cam", "ready cam", "claim cam", "tick 1s"}
 	// apart begins with a frozen owner whom the others hold for dead.
 	apart = []string{"cluster", "freeze amy", "tick 1s", "view bob amy", "view cam amy"}
-	// lost begins with the owner and its successor killed and started anew, each of
-	// whom does not know yet that the other is back.
+	// lost begins with the owner and its successor killed and started anew,
+	// each of whom does not know yet that the other is back.
 	lost = []string{"cluster", "crash amy", "crash bob", "view cam amy", "view cam bob", "start amy at cam", "start bob at cam", "tick 500ms"}
 	// ownerOff begins behind a cut, with a write that waits for its copy;
 	// successorOff behind another cut, and link behind one of a single link.
@@ -33,14 +33,15 @@ func three(mode ownership.Mode) Config {
 	return Config{Members: 3, Partitions: 1, Mode: mode, Tick: 500 * time.Millisecond, Manual: true}
 }
 
-// Plans are what is tried by default: three members and one partition, each plan
-// with other faults, each in both modes, and then four members and two partitions.
-// Those that are seen whole soonest come first and leave their time to the others.
+// Plans are what is tried by default: three members and one partition, each
+// plan with other faults, each in both modes, and then four members and two
+// partitions. Those that are seen whole soonest come first and leave their time
+// to the others.
 //
-// Ticks are 500 ms: at multiples of that a lease has just ended (1 s), a claim can
-// no longer be settled (after 1.25 s) and a promise has just lapsed (1.5 s), in
-// this order. Ticks of 250 ms have a plan, for processes that stand still for too
-// short to notice.
+// Ticks are 500 ms: at multiples of that a lease has just ended (1 s), a claim
+// can no longer be settled (after 1.25 s) and a promise has just lapsed
+// (1.5 s), in this order. Ticks of 250 ms have a plan, for processes that stand
+// still for too short to notice.
 func Plans() (plans []Plan) {
 	for _, p := range []Plan{
 		{Name: "network", Begin: cluster, Bounds: Bounds{Crashes: 1, Losses: 1, Repeats: 1, Claims: 3, Ticks: 4}},
