@@ -293,15 +293,15 @@ func TestEjection(t *testing.T) {
 
 // The sidecar of a member gets what it needs to know, and none of what
 // members say to each other; when it is down, the successor stands in.
-func TestApplicationBeside(t *testing.T) {
+func TestSidecar(t *testing.T) {
 	app, successor := start(t, "app", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Holdfast-Ring", "forged")
 		fmt.Fprint(w, "app")
 	}), start(t, "successor", nil)
-	beside := app.target
-	beside.Name, beside.Boot, beside.App = "me", "1", true
+	sidecar := app.target
+	sidecar.Name, sidecar.Boot, sidecar.App = "me", "1", true
 	f := open(t, router.Config{
-		Lookup: fixed(beside, successor.target), ToApp: []router.Header{{Name: "Holdfast-Node", Value: "me"}, {Name: "Holdfast-Api", Value: "unix:/run/me"}},
+		Lookup: fixed(sidecar, successor.target), ToApp: []router.Header{{Name: "Holdfast-Node", Value: "me"}, {Name: "Holdfast-Api", Value: "unix:/run/me"}},
 		FromApp: func() []router.Header { return []router.Header{{Name: "Holdfast-Ring", Value: "abc"}} },
 		Fence:   func(string, router.Target) string { return "fence" },
 	})
@@ -324,7 +324,7 @@ func TestApplicationBeside(t *testing.T) {
 	require.Equal(t, "1", h.Get("Holdfast-Hop"))
 	require.True(t, (*f.failed.Load())[0].App)
 	requireProblem(t, f.do(t, "GET", "/", "", "Holdfast-Hop", "2"), http.StatusServiceUnavailable, "application-unreachable")
-	alone := open(t, router.Config{Lookup: fixed(beside, router.Target{})})
+	alone := open(t, router.Config{Lookup: fixed(sidecar, router.Target{})})
 	requireProblem(t, alone.do(t, "GET", "/", ""), http.StatusBadGateway, "application-unreachable")
 	got = alone.do(t, "GET", "/", "", "Holdfast-Hop", "1")
 	requireProblem(t, got, http.StatusServiceUnavailable, "application-unreachable")

@@ -26,10 +26,10 @@ type Env struct {
 	// deleted less than so many ms ago, except those that create on purpose
 	// (NX). 0 refuses none.
 	RefuseRevive int64
-	// Blind makes the run unverified: copies are out of reach that may know
-	// more. A batch that would have to answer that a key is not there fails
-	// with [session.ErrNotFound], and nothing is changed.
-	Blind bool
+	// Unverified says that copies are out of reach that may know more. A batch
+	// that would have to answer that a key is not there fails with
+	// [session.ErrNotFound], and nothing is changed.
+	Unverified bool
 	// Nowhere says that no other member has anything of the keys that the batch
 	// deletes (Buries) and that are not in the store: nothing is left of them.
 	Nowhere bool
@@ -251,7 +251,7 @@ func (c *call) runSome(tx *session.Tx) error {
 		c.refuse(string(errLate))
 		return nil
 	}
-	if c.env.Blind && c.misses() {
+	if c.env.Unverified && c.misses() {
 		return session.ErrNotFound
 	}
 	if c.batch.Multi {

@@ -167,12 +167,12 @@ func TestOutcome(t *testing.T) {
 	require.Contains(t, r.out.Events, Event{"expired", "k"}, "nobody else will say so")
 }
 
-func TestBlindRunAnswersNoMiss(t *testing.T) {
+func TestUnverifiedRunAnswersNoMiss(t *testing.T) {
 	r := newRedis(t)
 	r.do("SET here v")
 	r.do("SET gone v")
 	r.do("DEL gone")
-	r.env.Blind = true
+	r.env.Unverified = true
 	run := func(line string) error {
 		args := words(line)
 		b := &Batch{Commands: [][][]byte{args}, Key: string(args[1]), Proto: 2}

@@ -114,6 +114,6 @@ func TestKeysOfOneCommand(t *testing.T) {
 	require.Equal(t, ":0", r.do("EXISTS "+costKey(0)))
 	b.Multi = false
 	require.Equal(t, maxKeys+1, strings.Count(r.run(b), "+OK"), "independent ones go on in slices")
-	r.env.Blind = true
+	r.env.Unverified = true
 	require.Equal(t, maxKeys+1, strings.Count(r.run(b), "+OK"))
 }

@@ -94,9 +94,9 @@ var (
 	// errOvertaken says that this member has been succeeded while it was out
 	// of touch, and has not run the operation.
 	errOvertaken = fmt.Errorf("%w: this member was out of touch and has been succeeded", session.ErrUnavailable)
-	// errBlind says that a key is not here, and may be on a member that cannot
-	// be reached.
-	errBlind = fmt.Errorf("%w: no member that held the partition can be reached", session.ErrUnavailable)
+	// errUnverified says that a key is not here, and may be on a member that
+	// cannot be reached.
+	errUnverified = fmt.Errorf("%w: no member that held the partition can be reached", session.ErrUnavailable)
 )
 
 // again says whether an operation may succeed elsewhere or later.

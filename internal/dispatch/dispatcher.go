@@ -66,8 +66,8 @@ type Dispatcher struct {
 }
 
 type counters struct {
-	forwarded, relayed, unavailable                                                    *metric.Counter
-	served, degraded, blind, unconfirmed, nowhere, refusedLate, refusedLagging, slowed *metric.Counter
+	forwarded, relayed, unavailable                                                         *metric.Counter
+	served, degraded, unverified, unconfirmed, nowhere, refusedLate, refusedLagging, slowed *metric.Counter
 }
 
 // New returns a Dispatcher.
@@ -85,7 +85,7 @@ func New(cfg Config) *Dispatcher {
 		refusedLagging: nodes.Counter("refused_lagging", "New sessions refused because copies are too far behind."),
 		slowed:         nodes.Counter("slowed", "Writes slowed down because copies are behind."),
 		degraded:       nodes.Counter("degraded", "Operations served without being able to reach any other node."),
-		blind:          nodes.Counter("blind", "Misses that were not answered as such, because all holders were out of reach."),
+		unverified:     nodes.Counter("blind", "Misses that were not answered as such, because all holders were out of reach."),
 	}}
 	nodes.Func(d.countStore)
 	return d
@@ -99,7 +99,7 @@ func (d *Dispatcher) countStore(put metric.Put) {
 	put("tombstones_dropped", "Tombstones forgotten before their time because memory is short: their sessions could come back with a member that was away.", int64(s.Dropped))
 	put("writes_retried", "Runs of a transaction repeated, because another had written first.", int64(s.Retried))
 	put("writes_busy", "Writes to large sessions refused, because others had written first each time.", int64(s.Busy))
-	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", d.attempts.unfenced.Load())
+	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", d.attempts.unlogged.Load())
 }
 
 // Do runs an operation where its key is owned, as that attempt.
@@ -167,7 +167,7 @@ func (d *Dispatcher) SetView(last, view *member.View) {
 }
 
 // Tick forgets attempts whose time is over. It is to be called every second.
-func (d *Dispatcher) Tick() { d.attempts.lower(d.cfg.Clock.Now()) }
+func (d *Dispatcher) Tick() { d.attempts.forget(d.cfg.Clock.Now()) }
 
 // Late counts the requests that came too late to be run.
 func (d *Dispatcher) Late() *metric.Counter { return d.count.refusedLate }

@@ -80,8 +80,8 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 	if !v.Leased {
 		return d.reply(), errLeaseOver
 	}
-	blind := v.Unverified
-	r, err := w.run(ctx, d, at, sight{blind: blind, nowhere: nowhere})
+	unverified := v.Unverified
+	r, err := w.run(ctx, d, at, sight{unverified: unverified, nowhere: nowhere})
 	after := d.cfg.Owner.Decide(p)
 	held := after.Leased
 	if len(r.changed) > 0 {
@@ -90,11 +90,11 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 		// lock. A read that held no lock may have come after that.
 		held = d.cfg.Owner.Leased()
 	}
-	if !held && !planted.Is(planted.LeaseSeenOnce) || !blind && after.Unverified {
+	if !held && !planted.Is(planted.LeaseSeenOnce) || !unverified && after.Unverified {
 		return d.overtaken(p, w, r)
 	}
-	if blind {
-		return d.serveBlind(p, w, r, err)
+	if unverified {
+		return d.serveUnverified(p, w, r, err)
 	}
 	r.Node, r.Ring, r.Degraded = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint(), d.cfg.Owner.Gate().Alone()
 	if err != nil {
@@ -110,16 +110,16 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 	return d.copyOut(ctx, p, w, r, ack)
 }
 
-// serveBlind answers for a partition whose copies are all on members that
+// serveUnverified answers for a partition whose copies are all on members that
 // cannot be reached: nobody knows what they hold, so a miss is no "not found".
-func (d *Dispatcher) serveBlind(p int, w work, r reply, err error) (reply, error) {
+func (d *Dispatcher) serveUnverified(p int, w work, r reply, err error) (reply, error) {
 	r.Node, r.Ring, r.Degraded = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint(), true
 	if len(r.changed) > 0 {
 		d.markAll(p, r)
 		r.Unconfirmed = true
 	}
-	if errors.Is(err, errBlind) {
-		d.count.blind.Add(1)
+	if errors.Is(err, errUnverified) {
+		d.count.unverified.Add(1)
 		return r, fmt.Errorf("%s in partition %d: %w", w.name(), p, err)
 	}
 	if err != nil {
@@ -156,10 +156,10 @@ func (d *Dispatcher) overtaken(p int, w work, r reply) (reply, error) {
 // serveDegraded does the work although no other node can be reached. Its copies
 // follow when one can be.
 func (d *Dispatcher) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
-	blind := d.cfg.Owner.Decide(p).Unverified
-	r, err := w.run(ctx, d, d.cfg.Clock.Now(), sight{blind: blind})
-	if blind {
-		return d.serveBlind(p, w, r, err)
+	unverified := d.cfg.Owner.Decide(p).Unverified
+	r, err := w.run(ctx, d, d.cfg.Clock.Now(), sight{unverified: unverified})
+	if unverified {
+		return d.serveUnverified(p, w, r, err)
 	}
 	r.Node, r.Ring = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint()
 	if err != nil {

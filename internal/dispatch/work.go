@@ -38,8 +38,8 @@ type work interface {
 
 // sight is what is known of copies elsewhere when work is run.
 type sight struct {
-	blind   bool // copies are out of reach that may know more
-	nowhere bool // nobody has what the work deletes and is not here
+	unverified bool // copies are out of reach that may know more
+	nowhere    bool // nobody has what the work deletes and is not here
 }
 
 // reply is what became of one request, and who says so.
@@ -95,14 +95,14 @@ func (w opWork) buries(f func(string)) {
 }
 
 func (w opWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (r reply, err error) {
-	blind := s.blind
+	unverified := s.unverified
 	if s.nowhere {
 		op := *w.Op // the caller's
 		op.Nowhere = true
 		w.Op = &op
 	}
-	if blind && conditional(w.Op) && d.cfg.Store.Peek(w.Key) == nil {
-		return r, errBlind
+	if unverified && conditional(w.Op) && d.cfg.Store.Peek(w.Key) == nil {
+		return r, errUnverified
 	}
 	r.Result, err = d.cfg.Store.DoAsOf(ctx, w.Op, at)
 	if err == nil && r.Changed {
@@ -118,8 +118,8 @@ func (w opWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (
 	}
 	r.deleted = w.mayWait() && len(r.changed) > 0
 	// Of all of a user's sessions, those that are not known here are missed.
-	if all := w.Kind == session.List || w.Kind == session.DeleteAll; blind && (errors.Is(err, session.ErrNotFound) || err == nil && all) {
-		err = errBlind
+	if all := w.Kind == session.List || w.Kind == session.DeleteAll; unverified && (errors.Is(err, session.ErrNotFound) || err == nil && all) {
+		err = errUnverified
 	}
 	return r, err
 }
@@ -176,16 +176,16 @@ func (w *batchWork) creates(store *session.Store) (creates bool) {
 func (w *batchWork) buries(f func(string)) { w.Buries(f) }
 
 func (w *batchWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (r reply, err error) {
-	blind := s.blind
-	env := command.Env{Context: ctx, At: at, RefuseRevive: d.cfg.RefuseRevive.Milliseconds(), Blind: blind, Nowhere: s.nowhere, Events: d.cfg.Events.Wanted(), Changed: w.one[:0]}
+	unverified := s.unverified
+	env := command.Env{Context: ctx, At: at, RefuseRevive: d.cfg.RefuseRevive.Milliseconds(), Unverified: unverified, Nowhere: s.nowhere, Events: d.cfg.Events.Wanted(), Changed: w.one[:0]}
 	out, err := w.Run(d.cfg.Store, w.part, env, w.dst)
 	r.answers, r.commands = out.Reply, true
 	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact
 	for _, e := range out.Events {
 		d.cfg.Events.Event(e.Name, e.Key)
 	}
-	if blind && errors.Is(err, session.ErrNotFound) {
-		err = errBlind
+	if unverified && errors.Is(err, session.ErrNotFound) {
+		err = errUnverified
 	}
 	return r, err
 }

@@ -83,7 +83,7 @@ func TestADeleteDoesNotWaitForLong(t *testing.T) {
 }
 
 // Where all copies are out of reach no miss is answered, and nothing changed.
-func TestBlindPartitionsAnswerNoMissToCommands(t *testing.T) {
+func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
 	for p := range ring.Partitions {

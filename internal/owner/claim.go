@@ -86,8 +86,8 @@ func (o *Owner) Judge(from member.ID, payload []byte) (*Judgement, error) {
 	return j, nil
 }
 
-// Sum takes the sums that are not known yet, waits as long as that for partitions
-// that an operation holds, and says whether all are known.
+// Sum takes the sums that are not known yet, waits as long as that for
+// partitions that an operation holds, and says whether all are known.
 func (j *Judgement) Sum(limit time.Duration) bool {
 	return j.SetSums(Sums(j.owner.cfg.Store, j.Unsummed(), limit))
 }

@@ -17,15 +17,16 @@ const (
 	// then it is asked.
 	AskTimeout = 300 * time.Millisecond
 	askTrips   = 5
-	// recheck is how often an owner that waits for its lease looks all the same.
+	// recheck is how often an owner that waits for its lease looks all
+	// the same.
 	recheck = 20 * time.Millisecond
 )
 
 // ErrNoMajority is why an owner refuses in mode ownership.Majority.
 var ErrNoMajority = fmt.Errorf("%w: the majority of the cluster cannot be reached", session.ErrUnavailable)
 
-// Ask renews the lease by asking the others now. If too few answer, the partition
-// mode decides: serve and say so, or refuse with ErrNoMajority.
+// Ask renews the lease by asking the others now. If too few answer, the
+// partition mode decides: serve and say so, or refuse with ErrNoMajority.
 func (o *Owner) Ask(ctx context.Context) (degraded bool, err error) {
 	should := false
 	o.Look(func(core *ownership.Core, now time.Duration) { should = core.ShouldAsk(now) })

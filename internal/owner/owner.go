@@ -20,8 +20,9 @@ import (
 
 // Copies is what an Owner tells about the copies of what it serves.
 type Copies interface {
-	// Claimed says that a partition is served here from now on, and which boots'
-	// copies of it were found equal. It is called under the Owner's lock.
+	// Claimed says that a partition is served here from now on, and which
+	// boots' copies of it were found equal. It is called under the
+	// Owner's lock.
 	Claimed(p int, equal []string)
 	// Fetch completes partitions that were claimed by an epoch and of which
 	// others have more. It returns when that is done, or ctx ends.
@@ -30,8 +31,8 @@ type Copies interface {
 	Recheck()
 }
 
-// Config is what an Owner needs. All of it is required, but Store and Copies on a
-// router, which owns nothing.
+// Config is what an Owner needs. All of it is required, but Store and Copies on
+// a router, which owns nothing.
 type Config struct {
 	Self   member.ID
 	Params ring.Params
@@ -61,10 +62,10 @@ type Owner struct {
 	unleased, gaps, succeeded, busyClaims, farEpochs *metric.Counter
 
 	// mu guards core. Every heartbeat takes it, and operations now and then, so
-	// its holder waits for nobody: it calls no method of session.Store but Admit
-	// and Shut, which take no lock, and does no I/O. Of other locks it may take
-	// that of Copies. A partition's lock in the store is only ever taken by
-	// itself.
+	// its holder waits for nobody: it calls no method of session.Store but
+	// Admit and Shut, which take no lock, and does no I/O. Of other locks it
+	// may take that of Copies. A partition's lock in the store is only ever
+	// taken by itself.
 	mu   sync.Mutex
 	core *ownership.Core
 }
@@ -149,8 +150,8 @@ func (o *Owner) follow(todo ownership.Todo) {
 // Recheck looks soon whether there is something to claim.
 func (o *Owner) Recheck() { o.wake.Kick() }
 
-// SetView takes in a new view. Recheck is called after it, when the links are as
-// the view wants them.
+// SetView takes in a new view. Recheck is called after it, when the links are
+// as the view wants them.
 func (o *Owner) SetView(view *member.View) {
 	o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
 		todo := core.SetView(now, view)

@@ -22,8 +22,8 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// still is an owner that is told of the others what the test says. Its copies are
-// looked at by nobody.
+// still is an owner that is told of the others what the test says. Its copies
+// are looked at by nobody.
 type still struct {
 	*Owner
 	members *meshtest.Members
@@ -78,7 +78,8 @@ func (s *still) serving(p int, epoch uint64) {
 	s.store.Open(p)
 }
 
-// hold keeps partition p busy, as a slow operation does, until release is called.
+// hold keeps partition p busy, as a slow operation does, until release
+// is called.
 func (s *still) hold(t *testing.T, p int) (release func()) {
 	t.Helper()
 	held, end, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -120,8 +121,8 @@ func ask(t testing.TB, n *still, from member.ID, epoch uint64, parts ...int) []o
 	return answers
 }
 
-// Close, then digest, then answer: what the claimant is told covers all that was
-// answered here, for nothing is applied any more.
+// Close, then digest, then answer: what the claimant is told covers all that
+// was answered here, for nothing is applied any more.
 func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
 	t.Parallel()
 	n, b := begin(t, "a"), membertest.Up("b", 1)
@@ -242,8 +243,8 @@ func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
 	require.ErrorContains(t, err, "0 bytes of claims, 8 are accepted")
 }
 
-// What a process reads in its first moments after it stood still may have waited
-// for it, whether the watch has noticed the gap or has not run yet.
+// What a process reads in its first moments after it stood still may have
+// waited for it, whether the watch has noticed the gap or has not run yet.
 func TestStoodStill(t *testing.T) {
 	t.Parallel()
 	wall := time.UnixMilli(1e12)

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
 
-// Section gives the owner its links, and returns its section of their heartbeats,
-// which tells members of each other's claims and gives leases:
+// Section gives the owner its links, and returns its section of their
+// heartbeats, which tells members of each other's claims and gives leases:
 //
 //	question: u64 hash of the claims that the asker knows
 //	answer:   u8 1 for a lease | the claims known here, if their hash differs

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// gapTick and GapLimit find a process that was stopped or a machine that was
-	// frozen: a tick that comes this late drops the lease.
+	// gapTick and GapLimit find a process that was stopped or a machine that
+	// was frozen: a tick that comes this late drops the lease.
 	gapTick  = 100 * time.Millisecond
 	GapLimit = 500 * time.Millisecond
 	// ResumeTime is for how long after it was resumed such a process may still
@@ -25,13 +25,13 @@ const (
 // it cannot know otherwise where the machine's clocks stood still with it.
 type standstill struct {
 	ticked atomic.Int64 // when Watch last ran, nanoseconds since the process's start; 0 before
-	// resumedAt is when Watch last found that this process had stood still, unix
-	// ns; 0 for never.
+	// resumedAt is when Watch last found that this process had stood still,
+	// unix ns; 0 for never.
 	resumedAt atomic.Int64
 }
 
-// StoodStill says whether this process was not running for a while after sent, or
-// shortly before: what it reads in its first moments may have waited for it.
+// StoodStill says whether this process was not running for a while after sent,
+// or shortly before: what it reads in its first moments may have waited for it.
 func (o *Owner) StoodStill(sent time.Time) bool {
 	if t := o.still.ticked.Load(); t != 0 && o.cfg.Clock.Since()-time.Duration(t) > GapLimit {
 		return true // Watch has not run yet
@@ -61,8 +61,8 @@ func (o *Owner) Watch(ctx context.Context) {
 	}
 }
 
-// OnTick is told that this process runs, and for how long before it is not known
-// to have.
+// OnTick is told that this process runs, and for how long before it is not
+// known to have.
 func (o *Owner) OnTick(gap time.Duration) {
 	if gap >= GapLimit {
 		o.still.resumedAt.Store(o.cfg.Clock.Now().UnixNano())

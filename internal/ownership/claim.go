@@ -46,12 +46,14 @@ func (c Claim) hash(p int) uint64 {
 
 // Request asks the voters for partitions.
 //
-//	u64 epoch | u8 length, fingerprint of the claimant's ring | u8 number of voters | u8 length, voter … | u16 partition …
+//	u64 epoch | u8 length, fingerprint of the claimant's ring |
+//	u8 number of voters | u8 length, voter … | u16 partition …
 type Request struct {
 	Epoch uint64
 	Ring  string
-	// Asked are the voters: all whose consent the claimant waits for. Encoded are
-	// the first 255; the others are taken for not asked, which refuses more.
+	// Asked are the voters: all whose consent the claimant waits for.
+	// Encoded are the first 255; the others are taken for not asked, which
+	// refuses more.
 	Asked []member.ID
 	Parts []int
 }
@@ -81,7 +83,9 @@ func (s Status) String() string {
 
 // Answer is a voter's answer for one partition of a request.
 //
-//	u8 status | u64 epoch | u64 digest | u32 count | u32 ms since the copy was handed over, all ones for never | u8 length, claimant
+//	u8 status | u64 epoch | u64 digest | u32 count |
+//	u32 ms since the copy was handed over, all ones for never |
+//	u8 length, claimant
 type Answer struct {
 	Status   Status
 	Epoch    uint64 // refused: of the claim that stands

@@ -76,8 +76,8 @@ func (c *Core) mayClaim(now time.Duration, part *partition, voters []member.ID) 
 		p := c.peers[holder]
 		return p != nil && p.ring == c.view.Table.Fingerprint()
 	}
-	// Silent: its lease has ended if it cannot reach this member, and gossip must
-	// agree that it is lost.
+	// Silent: its lease has ended if it cannot reach this member, and gossip
+	// must agree that it is lost.
 	return !c.view.Up(holder)
 }
 
@@ -107,8 +107,8 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		moved := false
 		for j, id := range r.Asked {
 			if answers[j] == nil {
-				// Silent. A member that has ended cannot serve; of any other it is
-				// not known, and it may hold the only copy.
+				// Silent. A member that has ended cannot serve; of any other it
+				// is not known, and it may hold the only copy.
 				won = won && !c.view.Up(id)
 				continue
 			}

@@ -49,8 +49,8 @@ type Core struct {
 
 	// peers are the nodes that this member has or had contact with.
 	peers map[member.ID]*peer
-	// granted says when this member last answered a boot's heartbeat, which gave
-	// that boot a lease.
+	// granted says when this member last answered a boot's heartbeat, which
+	// gave that boot a lease.
 	granted map[member.ID]time.Duration
 
 	// lastAsk is when the others were last asked and not all answered; 0 for
@@ -80,14 +80,15 @@ type partition struct {
 	// serves as soon as all voters have agreed; older ones are refused.
 	promised   Claim
 	promisedAt time.Duration
-	// dropped says that a copy was handed over and forgotten here, and droppedAt
-	// when the last one was.
+	// dropped says that a copy was handed over and forgotten here, and
+	// droppedAt when the last one was.
 	dropped   bool
 	droppedAt time.Duration
 	// dropping says that this is happening now: until it is over, this member
 	// does not claim the partition, and does not say what it has of it.
 	dropping bool
-	// sources are the holders whose copies differed when the claim was answered.
+	// sources are the holders whose copies differed when the claim was
+	// answered.
 	sources []member.ID
 	// unverified says that the copies are out of reach: see Decision. unreached
 	// says that it is so because no source could be reached.
@@ -118,18 +119,18 @@ type Todo struct {
 	Open  []Opened
 	// Claim is to be sent to all voters that it names.
 	Claim *Round
-	// Beat lists peers that should be sent a heartbeat now: the answer is waited
-	// for, or brings news.
+	// Beat lists peers that should be sent a heartbeat now: the answer is
+	// waited for, or brings news.
 	Beat []member.ID
 	// Round says that something has changed that may allow a claim: ask for a
-	// round at once. Later says that a claim was refused, or may not be made yet,
-	// and that nothing known here says when it may: ask after a pause.
+	// round at once. Later says that a claim was refused, or may not be made
+	// yet, and that nothing known here says when it may: ask after a pause.
 	Round, Later bool
-	// Succeeded counts partitions that turned out to have been claimed by others
-	// while this member was out of touch. They are among those to close.
+	// Succeeded counts partitions that turned out to have been claimed by
+	// others while this member was out of touch. They are among those to close.
 	Succeeded int
-	// FarEpoch says that an epoch was heard of that is too far above all that are
-	// known to count.
+	// FarEpoch says that an epoch was heard of that is too far above all that
+	// are known to count.
 	FarEpoch bool
 	// Unleased says that nobody answered an owner who asked for its lease.
 	Unleased bool

@@ -63,8 +63,8 @@ func TestUnreached(t *testing.T) {
 	n.Fetched(3, 5)
 	require.False(t, unverified(), "all sources were reached, or have ended")
 
-	// What is unverified because the copies are elsewhere is no more certain when
-	// the sources that there are have been reached.
+	// What is unverified because the copies are elsewhere is no more certain
+	// when the sources that there are have been reached.
 	n.fetching(3, 6, b)
 	n.setUnverified(3, true)
 	require.False(t, n.SetUnreached(3, 6, false))

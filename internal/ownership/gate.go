@@ -30,8 +30,8 @@ func (p Phase) String() string { return [...]string{"away", "claiming", "fetchin
 type Verdict byte
 
 const (
-	// Wait: nobody serves it at this moment, as far as is known here. Look again
-	// when the view or a claim has changed.
+	// Wait: nobody serves it at this moment, as far as is known here. Look
+	// again when the view or a claim has changed.
 	Wait Verdict = iota
 	// Forward: Decision.Owner serves it.
 	Forward
@@ -54,8 +54,9 @@ type Decision struct {
 	// that there is none.
 	Unverified bool
 	// Owner serves it, or should by the ring. It has a name and no boot where
-	// nobody is there to ask yet: the ring names this member, which does not serve
-	// it, or one that is gone. It is the zero ID where the ring names nobody.
+	// nobody is there to ask yet: the ring names this member, which does
+	// not serve it, or one that is gone. It is the zero ID where the ring
+	// names nobody.
 	Owner member.ID
 	// Epoch is that of the claim by which Owner serves it, 0 where the ring
 	// alone says so.
@@ -77,7 +78,8 @@ type Gate struct {
 	view atomic.Pointer[member.View]
 	// lease is until when this member may serve without asking, in nanoseconds.
 	lease atomic.Int64
-	// alone says that this member sees no other node, and that one may be alive.
+	// alone says that this member sees no other node, and that one may
+	// be alive.
 	alone  atomic.Bool
 	claims atomic.Uint64 // hash of the claims in force
 	parts  []atomic.Pointer[standing]
@@ -131,8 +133,8 @@ func (g *Gate) Decide(p int, now time.Duration) Decision {
 }
 
 // InForce says whether a request that was sent to this member as the owner by
-// the claim of an epoch may be run here: not where it serves the partition, or is
-// about to, by another one. Epoch 0 is any.
+// the claim of an epoch may be run here: not where it serves the partition, or
+// is about to, by another one. Epoch 0 is any.
 func (g *Gate) InForce(p int, epoch uint64) bool {
 	s := g.parts[p].Load()
 	return s.phase == Away || epoch == 0 || s.holder.Epoch == epoch

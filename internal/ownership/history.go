@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// provenAfter is how long a ring must stand, with everybody's agreement, for
-	// its copies to be in place.
+	// provenAfter is how long a ring must stand, with everybody's agreement,
+	// for its copies to be in place.
 	provenAfter = 3 * time.Second
 	// maxPast bounds how many past rings are kept.
 	maxPast = 16

@@ -92,7 +92,8 @@ func (c *Core) merge(table *Table) (todo Todo) {
 		if claim.Epoch == 0 || claim.Epoch > limit || !claim.Newer(part.holder) {
 			continue
 		}
-		// First the phase: a reader must not see this member serve by that claim.
+		// First the phase: a reader must not see this member serve by
+		// that claim.
 		if part.serving() && claim.By != c.self {
 			todo.Close = append(todo.Close, p)
 			c.setPhase(p, Away)

@@ -40,8 +40,8 @@ func TestScenarios(t *testing.T) {
 
 func scenario(file string) string { return strings.TrimSuffix(filepath.Base(file), ".txt") }
 
-// caughtBy says for each bug of package planted that lives in this package which
-// scenarios are about it. Others may catch it too.
+// caughtBy says for each bug of package planted that lives in this package
+// which scenarios are about it. Others may catch it too.
 var caughtBy = map[planted.Bug][]string{
 	planted.ExpiredLease:   {"frozen-owner", "cut-majority"},
 	planted.LeaseByOne:     {"two-frozen"},
@@ -52,8 +52,8 @@ var caughtBy = map[planted.Bug][]string{
 	planted.ServesOn:       {"join", "drain"},
 }
 
-// TestEveryBugHasAScenario looks through the source for bugs that the table does
-// not name.
+// TestEveryBugHasAScenario looks through the source for bugs that the table
+// does not name.
 func TestEveryBugHasAScenario(t *testing.T) {
 	bug := regexp.MustCompile(`planted\.Is\(planted\.(\w+)\)`)
 	files, err := filepath.Glob("*.go")

@@ -2,8 +2,8 @@ package ownership
 
 import "time"
 
-// Set and SetLease make things stand as a test of the packages above wants them,
-// whatever has happened before. A running member uses neither.
+// Set and SetLease make things stand as a test of the packages above wants
+// them, whatever has happened before. A running member uses neither.
 
 // Set makes partition p stand in a phase, by a claim in force.
 func (c *Core) Set(p int, ph Phase, holder Claim, unverified bool) {

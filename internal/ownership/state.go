@@ -10,7 +10,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/member"
 )
 
-// Clone returns a Core that is as this one is, and from then on goes its own way.
+// Clone returns a Core that is as this one is, and from then on goes
+// its own way.
 func (c *Core) Clone() *Core {
 	d := *c
 	d.gate = c.gate.clone()
@@ -41,9 +42,10 @@ func (g *Gate) clone() *Gate {
 // Holder is the claim of a partition that is in force as far as is known here.
 func (c *Core) Holder(p int) Claim { return c.parts[p].holder }
 
-// AppendState appends all that what a Core does from now on depends on, its view
-// apart, such that two Cores that append the same do the same. Times are written
-// as ages, up to the one from which on they make no difference. id writes a boot.
+// AppendState appends all that what a Core does from now on depends on, its
+// view apart, such that two Cores that append the same do the same. Times are
+// written as ages, up to the one from which on they make no difference. id
+// writes a boot.
 //
 // The past rings are left out. By them it is told whether what is served is
 // unverified, and whether the membership has settled; nothing that is opened,

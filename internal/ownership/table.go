@@ -19,7 +19,8 @@ const nobody = 255
 
 // Encode writes a table:
 //
-//	u8 number of claimants | u8 length, claimant … | per partition u8 claimant, 255 for none, and u64 epoch
+//	u8 number of claimants | u8 length, claimant … |
+//	per partition u8 claimant, 255 for none, and u64 epoch
 func (t *Table) Encode() []byte {
 	index := make(map[member.ID]byte)
 	var ids []member.ID

@@ -23,7 +23,8 @@ type Judgement struct {
 	answers []Answer
 	open    []int // of answers: accepted, and what is held here is not known yet
 
-	// Yielded counts the partitions that this member served until now, or claimed.
+	// Yielded counts the partitions that this member served until now,
+	// or claimed.
 	Yielded int
 }
 
@@ -68,8 +69,9 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 			j.open = append(j.open, i)
 		}
 	}
-	// It is possible that nobody ever serves by this claim. If the ring gives the
-	// partition to this member, it claims it anew as soon as the promise allows.
+	// It is possible that nobody ever serves by this claim. If the ring
+	// gives the partition to this member, it claims it anew as soon as the
+	// promise allows.
 	todo.Round = true
 	return j, todo
 }

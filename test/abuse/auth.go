@@ -13,8 +13,8 @@ const (
 	// authLimit is by when a connection must have been ended that has not
 	// authenticated, with some time to spare.
 	authLimit = 12 * time.Second
-	// guessLimit is how many guesses a second one address may have looked at, and
-	// wrongPassword how one is answered that was.
+	// guessLimit is how many guesses a second one address may have looked at,
+	// and wrongPassword how one is answered that was.
 	guessLimit    = 100
 	wrongPassword = "-WRONGPASS"
 )

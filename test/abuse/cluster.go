@@ -248,7 +248,8 @@ func (m *member) peak() int64 {
 	return parsePeak(string(b))
 }
 
-// resident is the most memory of any node's process so far, and of the router's.
+// resident is the most memory of any node's process so far, and of the
+// router's.
 func (c *cluster) resident() (node, router int64) {
 	for _, m := range c.nodes() {
 		node = max(node, m.peak())

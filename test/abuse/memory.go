@@ -13,7 +13,8 @@ import (
 )
 
 // ringProven is for how long a ring has to stand before a node takes it for
-// certain that nobody else has a session: until then every delete is remembered.
+// certain that nobody else has a session: until then every delete is
+// remembered.
 const ringProven = 4 * time.Second
 
 // runMemory tries to have the nodes hold more than they may, and to fill them

@@ -34,8 +34,8 @@ func prepareSlow(_ context.Context, s *stage) error {
 }
 
 // runSlow opens connections at a node and the router that do nothing, send
-// nothing of a body, or read nothing of an answer. Beside them one client in the
-// right sends slowly and steadily, and must be served.
+// nothing of a body, or read nothing of an answer. Beside them one client in
+// the right sends slowly and steadily, and must be served.
 func runSlow(ctx context.Context, s *stage) error {
 	const idle, bodies, readers = 1500, 100, 50
 	long := 12 * time.Second
@@ -118,7 +118,8 @@ func (s *stage) deaf(ctx context.Context, name, address string) {
 	s.saw("slow reader at the %s", name)
 }
 
-// upload sends a body slowly and steadily, a part at a time, which must be answered at its end.
+// upload sends a body slowly and steadily, a part at a time, which must be
+// answered at its end.
 func (s *stage) upload(what, address, method, path string, takes, every time.Duration) {
 	const part = 4000 // many of them are more than what is read ahead of a body
 	parts := int(takes / every)

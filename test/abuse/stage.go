@@ -24,7 +24,8 @@ type attack struct {
 	// for the full form.
 	least, leastFull time.Duration
 	// stored says that memory is judged by what the nodes hold, because storing
-	// is the attack. Otherwise it is judged by what their processes had resident.
+	// is the attack. Otherwise it is judged by what their processes had
+	// resident.
 	stored bool
 	// leaves says that the attack is clients who leave, so that the nodes must
 	// soon have nothing to do for them.

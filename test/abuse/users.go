@@ -25,7 +25,8 @@ const (
 	// address meets the attacker and not them.
 	addresses = 50
 	// freshly is how often a user comes over a new connection, one in so many
-	// requests: who only kept old ones would not notice that new ones are refused.
+	// requests: who only kept old ones would not notice that new ones
+	// are refused.
 	freshly = 8
 	// unsureMost bounds the writes without an answer that a user remembers.
 	unsureMost = 32

@@ -118,7 +118,8 @@ func TestDashboardSaysWhatIsWrong(t *testing.T) {
 
 	for _, name := range []string{"node-1", "node-2"} {
 		p.click(fmt.Sprintf(`button[data-verb="kill"][data-node="%s"]`, name))
-		// Until it is drawn anew, the page may take another button from under a click.
+		// Until it is drawn anew, the page may take another button from
+		// under a click.
 		p.until(name+" is down", fmt.Sprintf(`document.querySelector('button[data-verb="start"][data-node="%s"]')`, name))
 	}
 	p.until("no node is there", `document.querySelector("#verdict").innerText === "No node is in the ring"`)

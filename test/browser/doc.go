@@ -4,8 +4,8 @@
 // What happens in one test: [startCluster] runs "holdfast dev" on ports of its
 // own, [openPage] opens a page in headless Chromium with an empty profile, the
 // test acts by the page's own buttons and waits until the page shows what it
-// should, and at the end the page must have reported no error: none of a script,
-// none of the content security policy.
+// should, and at the end the page must have reported no error: none of a
+// script, none of the content security policy.
 //
 // Where no Chromium is installed the tests are skipped, and say so; with
 // REQUIRE_BROWSER=1 that is a failure. Pictures go to $BROWSER_OUT.

@@ -86,7 +86,7 @@ func dial(ctx context.Context, address string) (*conn, error) {
 
 // errResend is why a pipelined request has no answer that came after one with
 // "Connection: close": the door has not looked at it, and says so that way.
-var errResend = errors.New("the door closed the connection before this request's turn")
+var errResend = errors.New("the endpoint closed the connection before this request's turn")
 
 // exchange sends the requests and fills in their answers, in order. After an
 // error the connection is closed, and every request without an answer has the

@@ -192,8 +192,8 @@ func TestDoorOfAFrozenNodeHoldsUpAFew(t *testing.T) {
 	require.ErrorIs(t, a.err, errBusy)
 }
 
-// A request that had chosen the door before its member began to leave dials it all
-// the same. That connection leads to a process that ends soon.
+// A request that had chosen the door before its member began to leave dials it
+// all the same. That connection leads to a process that ends soon.
 func TestDoorKeepsNoConnectionOfTheProcessBefore(t *testing.T) {
 	d := newDoor("node-1", silent(t), false)
 	d.leave()

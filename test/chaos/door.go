@@ -14,7 +14,7 @@ import (
 const doorSlots = 8
 
 // errBusy says that a door has as many requests under way as it may.
-var errBusy = errors.New("all slots of the door are taken")
+var errBusy = errors.New("all slots of the endpoint are taken")
 
 // door is the public HTTP address of one member, with its idle connections.
 type door struct {

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// giveUpAfter is how long the clients of a frozen node's own door wait before
-	// they write elsewhere; by then its partitions have other owners.
+	// giveUpAfter is how long the clients of a frozen node's own door wait
+	// before they write elsewhere; by then its partitions have other owners.
 	giveUpAfter = 1800 * time.Millisecond
 	// giveUpPause is the shortest pause in which they can.
 	giveUpPause = giveUpAfter + 500*time.Millisecond

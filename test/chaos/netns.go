@@ -23,7 +23,8 @@ import (
 // senders an error.
 //
 // All names begin with the lab's own prefix, which has this process's number in
-// it, so that whatever a killed process left behind can be told from what lives.
+// it, so that whatever a killed process left behind can be told from
+// what lives.
 type lab struct {
 	prefix string // of every name: "hf" pid "x" random
 	net    [2]int // second and third byte of the addresses 10.x.y.0/24
@@ -121,7 +122,8 @@ func (l *lab) build(ctx context.Context) error {
 		}
 	}
 	// Forward between the cables, and do not refuse what comes from a host
-	// only because nothing may be sent to it: that would make every cut two-way.
+	// only because nothing may be sent to it: that would make every
+	// cut two-way.
 	const set = "echo 1 > /proc/sys/net/ipv4/ip_forward; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done"
 	return ip(ctx, "netns", "exec", sw, "sh", "-c", set)
 }

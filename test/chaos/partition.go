@@ -15,7 +15,8 @@ import (
 
 const (
 	islandNodes = 3
-	// islandSessions is how many sessions of each kind are written on both sides of a cut.
+	// islandSessions is how many sessions of each kind are written on both
+	// sides of a cut.
 	islandSessions = 100
 	// islandLogouts is how many sessions are ended on each side.
 	islandLogouts = 50

@@ -58,7 +58,7 @@ func runPause(ctx context.Context, e *env, r *report) error {
 	r.figure("pauses", "%d of %v to %v: %s", e.count, shortestPause, longestPause, spread(pauses))
 	r.figure("one view and all copies after the end of a pause", "%s", spread(whole))
 	r.figure("failed requests per pause", "%s", counts(cost.failed))
-	r.never("writes undone by one that was given up at the frozen node's door", len(g.undone), g.wrote, g.undone[:min(len(g.undone), 5)])
+	r.never("writes undone by one that was given up at the frozen node's endpoint", len(g.undone), g.wrote, g.undone[:min(len(g.undone), 5)])
 	b.lossRows(r, &cost)
 	return nil
 }
@@ -104,8 +104,9 @@ func (b *bench) pauseOnce(ctx context.Context, m *member, d time.Duration, g *gi
 }
 
 // overtake lets writes wait in a frozen node's sockets, where the router leaves
-// them when it sends them to the successor, and then writes to each field again.
-// When the node goes on it reads what came first, which must undo nothing.
+// them when it sends them to the successor, and then writes to each
+// field again. When the node goes on it reads what came first, which
+// must undo nothing.
 func (b *bench) overtake(ctx context.Context, ledgers []*ledger) *sync.WaitGroup {
 	var group sync.WaitGroup
 	for _, g := range ledgers {

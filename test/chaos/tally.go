@@ -20,7 +20,7 @@ const (
 )
 
 func (v verdict) String() string {
-	return [...]string{"fine", "absent", "stale", "failed", "door lost"}[v]
+	return [...]string{"fine", "absent", "stale", "failed", "endpoint lost"}[v]
 }
 
 // examples is how many cases of a kind are kept in full.

@@ -17,9 +17,12 @@ import (
 // The files of scripts hold what a library sends and what it expects, for
 // libraries in languages that are not run here. By the beginning of a line:
 //
-//	A>  a command to the first node; B and C are the others, A2 is a further connection to A
-//	A~  one that is sent again, as the library does, while the answer is that the owner died with it
-//	A<  the answer, or a message: +status -error :number "string" nil [elements]; * is anything
+//	A>  a command to the first node; B and C are the others, A2 is a further
+//	    connection to A
+//	A~  one that is sent again, as the library does, while the answer is that
+//	    the owner died with it
+//	A<  the answer, or a message: +status -error :number "string" nil
+//	    [elements]; * is anything
 //	let id B prefix:  makes $id so that the second node owns prefix:$id
 //	kill key, restore  kill the owner of a key; start it again
 //	did text  notes what has been shown

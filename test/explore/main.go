@@ -3,10 +3,11 @@
 //
 //	go run ./test/explore
 //	go run ./test/explore -for 10m -only freeze
-//	go run ./test/explore -try "members=4 mode=majority freezes=2 claims=1 ticks=5"
+//	go run ./test/explore \
+//		-try "members=4 mode=majority freezes=2 claims=1 ticks=5"
 //
-// A promise that broke is printed with the shortest way there, as a scenario for
-// internal/ownership/testdata. It exits with 1 unless all that broke is in
+// A promise that broke is printed with the shortest way there, as a scenario
+// for internal/ownership/testdata. It exits with 1 unless all that broke is in
 // expected.txt, which says why.
 package main
 
@@ -27,8 +28,8 @@ import (
 var expectedText string
 
 const (
-	// memory is from which on memory is spared rather than time, in bytes, and kept
-	// how many states of a depth are kept whole: some gigabyte.
+	// memory is from which on memory is spared rather than time, in bytes, and
+	// kept how many states of a depth are kept whole: some gigabyte.
 	memory = 3 << 30
 	kept   = 100_000
 )

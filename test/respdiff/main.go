@@ -1,8 +1,8 @@
 // Command respdiff plays scripts of Redis commands to redis-server and to
 // Holdfast, and compares the answers byte for byte with those in the scripts
-// and so with each other. Where Holdfast answers otherwise on purpose the script
-// gives its answer and the reason; any other difference fails. See package
-// internal/exchange for the form of a script.
+// and so with each other. Where Holdfast answers otherwise on purpose the
+// script gives its answer and the reason; any other difference fails. See
+// package internal/exchange for the form of a script.
 //
 //	go run ./test/respdiff -redis redis-server -holdfast bin/holdfast
 //	go run ./test/respdiff -redis 127.0.0.1:6379 -holdfast 127.0.0.1:8092
@@ -39,7 +39,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.redis, "redis", "", "`address` of a redis-server of version 7 without data, or its program")
-	flag.StringVar(&o.holdfast, "holdfast", "", "`address` of the RESP door of a node in a cluster without data, or the holdfast program")
+	flag.StringVar(&o.holdfast, "holdfast", "", "`address` of the Redis endpoint of a node in a cluster without data, or the holdfast program")
 	flag.BoolVar(&o.write, "write", false, "write the answers of -redis into the scripts instead of comparing them")
 	flag.BoolVar(&o.verbose, "v", false, "list the differences that are explained")
 	flag.Parse()

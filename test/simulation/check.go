@@ -113,9 +113,9 @@ func (w *writes) pending(read Call) bool {
 	return open && began <= read.Ended
 }
 
-// floor is the least that a read must find. What was acknowledged in the instant in
-// which it began may have been written after it: when a pause ends, everything
-// that has waited goes on at once.
+// floor is the least that a read must find. What was acknowledged in the
+// instant in which it began may have been written after it: when a pause ends,
+// everything that has waited goes on at once.
 func (w *writes) floor(read Call) int {
 	floor := w.acked.upTo(read.Began - 1)
 	for _, l := range w.frail {
@@ -152,8 +152,8 @@ func (s steps) upTo(at time.Duration) int {
 
 // lostAt is from when on a write may be lost, for ever if it may not be: one
 // with ack=async may, when its owner crashed or froze within the replication
-// lag. What it acknowledges when it goes on after a pause may not, but an answer
-// of before may have been on its way.
+// lag. What it acknowledges when it goes on after a pause may not, but an
+// answer of before may have been on its way.
 func (h *History) lostAt(w Call) time.Duration {
 	if !strings.HasPrefix(w.Key, asyncs) {
 		return forever

@@ -122,7 +122,8 @@ func (c *Cluster) StartAll(n int) {
 	}
 }
 
-// Node returns the node that runs on the host, nil if none does, and its process.
+// Node returns the node that runs on the host, nil if none does, and
+// its process.
 func (h *Host) Node() (*node.Node, *Process) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

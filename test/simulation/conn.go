@@ -253,7 +253,8 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// dropLocked closes this end: the other one reads what was written, then io.EOF.
+// dropLocked closes this end: the other one reads what was written,
+// then io.EOF.
 func (c *conn) dropLocked() {
 	c.closed = true
 	if !c.out.ended {

@@ -144,9 +144,10 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestTwoPaused stops an owner and another member together, as where a hypervisor
-// stands still, and lets them go on. The two hear from each other sooner than from
-// those who have gone on without them, and neither knows what these did.
+// TestTwoPaused stops an owner and another member together, as where a
+// hypervisor stands still, and lets them go on. The two hear from each other
+// sooner than from those who have gone on without them, and neither knows what
+// these did.
 func TestTwoPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 5, Copies: 3})
@@ -162,7 +163,7 @@ func TestTwoPaused(t *testing.T) {
 		}
 		time.Sleep(readingLasts)
 		owner, _ := pair[0].Node()
-		heir, _ := rest[0].Node()
+		successor, _ := rest[0].Node()
 		key := ""
 		for i := 0; key == ""; i++ {
 			named := fmt.Sprintf("key-%d", i)
@@ -182,7 +183,7 @@ func TestTwoPaused(t *testing.T) {
 			for _, h := range pair {
 				h.Pause()
 			}
-			put(heir, 2*i+1)
+			put(successor, 2*i+1)
 			time.Sleep(time.Duration(i%17) * 23 * time.Millisecond)
 			for _, h := range pair {
 				h.Resume()
@@ -206,8 +207,9 @@ func TestTwoPaused(t *testing.T) {
 // readingLasts is for how long a member holds on to a short round trip.
 const readingLasts = 10 * time.Second
 
-// TestPauseFarAway stops owners whose peers are some 100 ms away: the connections
-// of before are given up meanwhile, and it takes a while to ask over new ones.
+// TestPauseFarAway stops owners whose peers are some 100 ms away: the
+// connections of before are given up meanwhile, and it takes a while to ask
+// over new ones.
 func TestPauseFarAway(t *testing.T) {
 	for _, d := range []time.Duration{25 * time.Millisecond, 65 * time.Millisecond, 80 * time.Millisecond} {
 		t.Run(fmt.Sprint(d), func(t *testing.T) {
@@ -256,8 +258,9 @@ func TestPauseInside(t *testing.T) {
 	}
 }
 
-// TestBackDuringTakeover ends the pause of an owner at about the moment at which
-// the others agree to its succession, which takes a while on a slow network.
+// TestBackDuringTakeover ends the pause of an owner at about the moment
+// at which the others agree to its succession, which takes a while on a
+// slow network.
 func TestBackDuringTakeover(t *testing.T) {
 	scenario{options: Options{Hosts: 4}, nodes: 4, faults: func(c *Cluster) {
 		c.shape(func(p *Path) { p.Delay = 25 * time.Millisecond })

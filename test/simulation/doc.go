@@ -9,9 +9,10 @@
 // crashes. Workers (load.go) put sessions through every node's door and write
 // down what they asked and were told (history.go). Meanwhile a schedule of
 // faults, drawn from a seed (schedule.go), is played. Watch (watch.go) looks
-// every few milliseconds whether two nodes serve one partition. In the end the faults
-// stop, the cluster has a bounded time to agree on one ring and equal copies
-// ([Cluster.Agree]), and the history is held against the promises (check.go).
+// every few milliseconds whether two nodes serve one partition. In the end the
+// faults stop, the cluster has a bounded time to agree on one ring and equal
+// copies ([Cluster.Agree]), and the history is held against the promises
+// (check.go).
 //
 // # What a seed means
 //

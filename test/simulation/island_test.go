@@ -157,8 +157,8 @@ func TestIslandAfterMove(t *testing.T) {
 	}
 }
 
-// TestIslandWhileFetching cuts a node off that has joined and is fetching what it
-// has claimed, and lets it back.
+// TestIslandWhileFetching cuts a node off that has joined and is fetching what
+// it has claimed, and lets it back.
 func TestIslandWhileFetching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 4}, 3, 2000)
@@ -186,8 +186,8 @@ func TestIslandWhileFetching(t *testing.T) {
 	})
 }
 
-// TestIslandOfOneSaysSo: once gossip has given up everybody else, a lone node has a
-// lease without asking, and still says that it is on its own.
+// TestIslandOfOneSaysSo: once gossip has given up everybody else, a lone node
+// has a lease without asking, and still says that it is on its own.
 func TestIslandOfOneSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 3}, 3, 10)

@@ -36,8 +36,8 @@ type state struct {
 
 // pasts returns what a register may have become since it was seen: nothing
 // else, or what the loss of its owner has made of it. The successor of an owner
-// that was only frozen may go on with the session that a logout had ended there,
-// until that arrives.
+// that was only frozen may go on with the session that a logout had ended
+// there, until that arrives.
 func (s state) pasts() []state {
 	all := []state{s}
 	if s.undone {

@@ -89,7 +89,8 @@ func (c *Cluster) Load(o LoadOptions) *Load {
 	return l
 }
 
-// Rest leaves the cluster alone for so long: no faults, and clients call seldom.
+// Rest leaves the cluster alone for so long: no faults, and clients
+// call seldom.
 func (c *Cluster) Rest(d time.Duration) {
 	c.quiet.Store(true)
 	c.load.eased.Store(true)
@@ -181,7 +182,8 @@ func fields(n int) []session.Field {
 	return []session.Field{{Name: valueField, Value: strconv.Itoa(n)}}
 }
 
-// count reads a counter of any worker, or writes the next value of one of its own.
+// count reads a counter of any worker, or writes the next value of one
+// of its own.
 func (w *worker) count(family string, each int, ack session.Ack) {
 	owner := w.random.IntN(w.load.Workers)
 	write := w.random.IntN(2) == 0
@@ -303,7 +305,7 @@ func (w *worker) do(key string, op *session.Op, ack session.Ack, value int) (c C
 		c.Err = err.Error()
 	}
 	if p.Context().Err() != nil {
-		c.Outcome, c.Err = Unknown, "the door crashed"
+		c.Outcome, c.Err = Unknown, "the endpoint crashed"
 	}
 	if c.Outcome == Unknown {
 		c.Ended = forever

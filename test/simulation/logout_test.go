@@ -13,8 +13,9 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// TestLogoutAskedAgain: who asks again after an answer that no copy had confirmed
-// is not told that the logout is done, while it still is at its owner alone.
+// TestLogoutAskedAgain: who asks again after an answer that no copy had
+// confirmed is not told that the logout is done, while it still is at its
+// owner alone.
 func TestLogoutAskedAgain(t *testing.T) {
 	const key = "{ann}1"
 	for name, op := range map[string]session.Op{
@@ -46,8 +47,9 @@ func TestLogoutAskedAgain(t *testing.T) {
 	}
 }
 
-// TestRotationEndsTheOldID: when a session has been given a new id, the end of the
-// old one does not hang on its owner's life, even where writes are not waited for.
+// TestRotationEndsTheOldID: when a session has been given a new id, the end of
+// the old one does not hang on its owner's life, even where writes are not
+// waited for.
 func TestRotationEndsTheOldID(t *testing.T) {
 	const was, is = "{ann}1", "{ann}2"
 	synctest.Test(t, func(t *testing.T) {

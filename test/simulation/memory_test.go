@@ -14,10 +14,11 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// TestAClusterStaysBelowItsMemory: more sessions than the nodes have room for are
-// refused, and so is the growth of those that there are; no node ever holds much
-// more than its limit, a copy's or its own, also when one is lost and the others
-// would have to take its share. Logouts work all the time, and make room.
+// TestAClusterStaysBelowItsMemory: more sessions than the nodes have room for
+// are refused, and so is the growth of those that there are; no node ever
+// holds much more than its limit, a copy's or its own, also when one is lost
+// and the others would have to take its share. Logouts work all the time, and
+// make room.
 func TestAClusterStaysBelowItsMemory(t *testing.T) {
 	const limit = 300_000
 	synctest.Test(t, func(t *testing.T) {
@@ -84,9 +85,9 @@ func TestAClusterStaysBelowItsMemory(t *testing.T) {
 	})
 }
 
-// TestTombstonesBeyondTheirRoom: when there are more logouts than tombstones have
-// room for, the copies become equal all the same and stay so, those that were last
-// stick, and nobody is kept from logging in.
+// TestTombstonesBeyondTheirRoom: when there are more logouts than tombstones
+// have room for, the copies become equal all the same and stay so, those that
+// were last stick, and nobody is kept from logging in.
 func TestTombstonesBeyondTheirRoom(t *testing.T) {
 	const limit = 70_000
 	synctest.Test(t, func(t *testing.T) {

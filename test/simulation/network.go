@@ -23,7 +23,8 @@ const (
 	// accepted; with more, dials wait as when their SYNs are dropped.
 	backlog = 128
 	// keepAlive is after how long a cut ends a connection that has nothing
-	// under way: Go's default of 15 s idle, and three of node's probes 5 s apart.
+	// under way: Go's default of 15 s idle, and three of node's probes
+	// 5 s apart.
 	keepAlive = 30 * time.Second
 )
 

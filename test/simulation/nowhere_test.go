@@ -39,8 +39,8 @@ func logOut(t *testing.T, n *node.Node, key string) session.Result {
 }
 
 // TestDeletesOfWhatNeverWasLeaveNothing: in a cluster that is well they cost no
-// memory, at whatever node they come in, and after changes of the ring too. What
-// there was leaves its tombstone.
+// memory, at whatever node they come in, and after changes of the ring too.
+// What there was leaves its tombstone.
 func TestDeletesOfWhatNeverWasLeaveNothing(t *testing.T) {
 	for _, nodes := range []int{1, 3, 5} {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
@@ -79,9 +79,9 @@ func TestDeletesOfWhatNeverWasLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestLogoutOfWhatAnotherMemberHas: a session that its owner knows nothing of is
-// ended wherever it is: at a member that should not hold it any more and has not
-// handed it over, or on the other side of a cut, however long that lasts.
+// TestLogoutOfWhatAnotherMemberHas: a session that its owner knows nothing of
+// is ended wherever it is: at a member that should not hold it any more and has
+// not handed it over, or on the other side of a cut, however long that lasts.
 func TestLogoutOfWhatAnotherMemberHas(t *testing.T) {
 	const key = "{ann}1"
 	t.Run("left behind", func(t *testing.T) {

@@ -131,8 +131,8 @@ func TestCrash(t *testing.T) {
 		must(c, c.AwaitSettled(agreeWithin))
 		after := n.View().Table
 		for p := range ring.Partitions {
-			if heir := after.Owner(p); !slices.Contains(before.Holders(p), heir) {
-				c.history.Break("failover: partition %d is now of %s, and was held by %v", p, heir, before.Holders(p))
+			if successor := after.Owner(p); !slices.Contains(before.Holders(p), successor) {
+				c.history.Break("failover: partition %d is now of %s, and was held by %v", p, successor, before.Holders(p))
 			}
 		}
 		must(c, c.Hosts[1].Start())

@@ -93,7 +93,8 @@ func (t *transport) Shutdown() error {
 	return nil
 }
 
-// WriteTo implements memberlist.Transport. It never waits: packets may get lost.
+// WriteTo implements memberlist.Transport. It never waits: packets may
+// get lost.
 func (t *transport) WriteTo(b []byte, address string) (time.Time, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {

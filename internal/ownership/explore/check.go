@@ -15,32 +15,32 @@ type Violation struct {
 
 func (v Violation) String() string { return v.Promise + ": " + v.What }
 
-// The promises that a World is held to. The last two are about what follows once
-// faults stop: see Recover.
+// The promises that a World is held to. The last two are about what follows
+// once faults stop: see Recover.
 const (
-	// OneOwner: no two members serve a partition with a lease; in mode available
-	// only two sides of a cut may.
+	// OneOwner: no two members serve a partition with a lease; in mode
+	// available only two sides of a cut may.
 	OneOwner = "one-owner"
-	// PastSilent is OneOwner where one of the two has claimed although a voter had not
-	// answered that gossip held for dead and that had not ended.
+	// PastSilent is OneOwner where one of the two has claimed although a voter
+	// had not answered that gossip held for dead and that had not ended.
 	PastSilent = "one-owner-past-the-silent"
 	// PastEnded is the same with a voter that had ended.
 	PastEnded = "one-owner-past-the-ended"
-	// ByMinority is OneOwner in mode majority where one of the two has claimed with
-	// the consent of less than a majority.
+	// ByMinority is OneOwner in mode majority where one of the two has claimed
+	// with the consent of less than a majority.
 	ByMinority = "one-owner-claimed-by-a-minority"
 	// ByEarly is OneOwner where one of the two has its lease by the answer to a
 	// heartbeat that it sent before it opened the partition.
 	ByEarly = "one-owner-by-an-early-heartbeat"
 	// Shut: the driver lets in what the Gate says, no more and no less.
 	Shut = "shut"
-	// Reads: who serves under a lease, and does not say that it is unverified, has
-	// all that was confirmed, or fetches it.
+	// Reads: who serves under a lease, and does not say that it is unverified,
+	// has all that was confirmed, or fetches it.
 	Reads = "reads"
 	// Uncopied is Reads where all that is missing was confirmed with no copy.
 	Uncopied = "reads-uncopied"
-	// Late is Reads where all that is missing was confirmed by a member that served
-	// under no lease any more.
+	// Late is Reads where all that is missing was confirmed by a member that
+	// served under no lease any more.
 	Late = "reads-confirmed-late"
 	// ServedAgain: one member serves each partition again.
 	ServedAgain = "served-again"
@@ -101,7 +101,8 @@ func (w *World) twoOwners(p, q *proc, part int) string {
 	}
 }
 
-// excused says whether two members may both serve: they are on two sides of a cut.
+// excused says whether two members may both serve: they are on two sides
+// of a cut.
 func (w *World) excused(i, j int) bool {
 	return w.cfg.Mode == ownership.Available && (w.parted[i]&(1<<j) != 0 || w.parted[j]&(1<<i) != 0)
 }

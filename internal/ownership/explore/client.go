@@ -19,9 +19,9 @@ func (w *World) serves(i, part int) (here, leased bool) {
 	return d.Here(), d.Here() && d.Leased
 }
 
-// sight of a client: what it can read at a member that serves, which is what that
-// holds, and while it fetches what the sources hold too. ok is false if a source
-// does not answer.
+// sight of a client: what it can read at a member that serves, which is what
+// that holds, and while it fetches what the sources hold too. ok is false if a
+// source does not answer.
 func (w *World) readable(i, part int) (set uint16, ok bool) {
 	p := w.procs[i]
 	set, ok = p.store[part], true
@@ -38,8 +38,8 @@ func (w *World) readable(i, part int) (set uint16, ok bool) {
 	return set, ok
 }
 
-// Write makes the next write at a member that serves, and sends its copies. It is
-// confirmed at once if nobody waits for a copy.
+// Write makes the next write at a member that serves, and sends its copies. It
+// is confirmed at once if nobody waits for a copy.
 func (w *World) Write(i, part int, replica bool) error {
 	here, leased := w.serves(i, part)
 	if _, ok := w.readable(i, part); !here || !ok || w.writes >= 16 || !leased && w.cfg.Mode == ownership.Majority {
@@ -169,7 +169,8 @@ func (w *World) Fetch(i, part int) error {
 	return nil
 }
 
-// mayRepair says whether a member that serves a partition sees a copy that differs.
+// mayRepair says whether a member that serves a partition sees a copy
+// that differs.
 func (w *World) mayRepair(i, h, part int) bool {
 	p, q := w.procs[i], w.procs[h]
 	return i != h && w.talks(i, h) && p.core.Gate().Phase(part) == ownership.Warm && p.sees[h].boot == q.boot &&
@@ -188,8 +189,8 @@ func (w *World) Repair(i, h, part int) error {
 	return nil
 }
 
-// mayHandOver says whether a member holds a copy that it should not, and can give
-// it to all that should.
+// mayHandOver says whether a member holds a copy that it should not, and can
+// give it to all that should.
 func (w *World) mayHandOver(i, part int) bool {
 	p := w.procs[i]
 	if !p.running() || p.store[part] == 0 || p.core.Gate().Phase(part) != ownership.Away || slices.Contains(p.core.View().Table.Holders(part), Names[i]) {

@@ -10,13 +10,13 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
 
-// appendTo appends all that what may happen in a World from now on depends on, in
-// one form for all Worlds that are alike: times are ages, up to where they make no
-// difference; boots are counted from the newest one of their name; the order in
-// which messages were sent is left out.
+// appendTo appends all that what may happen in a World from now on depends on,
+// in one form for all Worlds that are alike: times are ages, up to where they
+// make no difference; boots are counted from the newest one of their name; the
+// order in which messages were sent is left out.
 //
-// Members are not exchanged for each other, though three of them look alike: the
-// ring ranks them, and claims of one epoch go by name.
+// Members are not exchanged for each other, though three of them look alike:
+// the ring ranks them, and claims of one epoch go by name.
 func (w *World) appendTo(b []byte) []byte {
 	for _, i := range w.members() {
 		p := w.procs[i]

@@ -179,8 +179,8 @@ func (w *World) arrive(m *message) {
 	}
 }
 
-// Beat sends a heartbeat from i to j, and brings it and its answer at once as far
-// as they get.
+// Beat sends a heartbeat from i to j, and brings it and its answer at once as
+// far as they get.
 func (w *World) Beat(i, j int) {
 	p := w.procs[i]
 	s := p.sees[j]
@@ -250,8 +250,8 @@ func (w *World) ponged(p *proc, m *message) {
 	w.do(p, p.core.Ponged(w.now, m.at, m.from.id(), m.ring, table, m.lease))
 }
 
-// met notes that i has heard from j, and sees it: what i did not know of the other
-// side of a cut it knows now.
+// met notes that i has heard from j, and sees it: what i did not know of the
+// other side of a cut it knows now.
 func (w *World) met(i, j int) {
 	if w.linked(i, j) && w.procs[i].sees[j].standing == up {
 		w.parted[i] &^= 1 << j
@@ -400,8 +400,8 @@ func (w *World) lacked(r *round) (l lack) {
 	return l
 }
 
-// size is of how many the cluster consists: those that started and have not said
-// good-bye.
+// size is of how many the cluster consists: those that started and have not
+// said good-bye.
 func (w *World) size() (n int) {
 	for _, p := range w.procs {
 		if p.boot > 0 && !p.left && p.state != member.StateLeaving {

@@ -16,31 +16,32 @@ var (
 	alone = []string{"start cam", "ready cam", "claim cam", "tick 1s"}
 	// apart begins with a frozen owner whom the others hold for dead.
 	apart = []string{"cluster", "freeze amy", "tick 1s", "view bob amy", "view cam amy"}
-	// lost begins with the owner and its successor killed and started anew, each of
-	// whom does not know yet that the other is back.
+	// lost begins with the owner and its successor killed and started anew,
+	// each of whom does not know yet that the other is back.
 	lost = []string{"cluster", "crash amy", "crash bob", "view cam amy", "view cam bob", "start amy at cam", "start bob at cam", "tick 500ms"}
-	// ownerOff begins behind a cut, with a write that waits for its copy; heirOff
-	// behind another cut, and link behind one of a single link.
-	ownerOff = []string{"cluster", "write amy", "cut amy", "tick 1s"}
-	heirOff  = []string{"cluster", "cut bob", "tick 1s"}
-	link     = []string{"cluster", "hold amy bob", "hold bob amy", "tick 1s"}
+	// ownerOff begins behind a cut, with a write that waits for its copy;
+	// successorOff behind another cut, and link behind one of a single link.
+	ownerOff     = []string{"cluster", "write amy", "cut amy", "tick 1s"}
+	successorOff = []string{"cluster", "cut bob", "tick 1s"}
+	link         = []string{"cluster", "hold amy bob", "hold bob amy", "tick 1s"}
 )
 
 // begins are these by the names that ParsePlan knows.
-var begins = map[string][]string{"alone": alone, "apart": apart, "lost": lost, "owner-off": ownerOff, "heir-off": heirOff, "link": link}
+var begins = map[string][]string{"alone": alone, "apart": apart, "lost": lost, "owner-off": ownerOff, "successor-off": successorOff, "link": link}
 
 func three(mode ownership.Mode) Config {
 	return Config{Members: 3, Partitions: 1, Mode: mode, Tick: 500 * time.Millisecond, Manual: true}
 }
 
-// Plans are what is tried by default: three members and one partition, each plan
-// with other faults, each in both modes, and then four members and two partitions.
-// Those that are seen whole soonest come first and leave their time to the others.
+// Plans are what is tried by default: three members and one partition, each
+// plan with other faults, each in both modes, and then four members and two
+// partitions. Those that are seen whole soonest come first and leave their time
+// to the others.
 //
-// Ticks are 500 ms: at multiples of that a lease has just ended (1 s), a claim can
-// no longer be settled (after 1.25 s) and a promise has just lapsed (1.5 s), in
-// this order. Ticks of 250 ms have a plan, for processes that stand still for too
-// short to notice.
+// Ticks are 500 ms: at multiples of that a lease has just ended (1 s), a claim
+// can no longer be settled (after 1.25 s) and a promise has just lapsed
+// (1.5 s), in this order. Ticks of 250 ms have a plan, for processes that stand
+// still for too short to notice.
 func Plans() (plans []Plan) {
 	for _, p := range []Plan{
 		{Name: "network", Begin: cluster, Bounds: Bounds{Crashes: 1, Losses: 1, Repeats: 1, Claims: 3, Ticks: 4}},
@@ -48,7 +49,7 @@ func Plans() (plans []Plan) {
 		{Name: "owner returns", Begin: apart, Bounds: Bounds{Claims: 2, Ticks: 5}},
 		{Name: "freeze", Begin: cluster, Bounds: Bounds{Freezes: 1, Claims: 2, Ticks: 6}},
 		{Name: "owner cut off", Begin: ownerOff, Bounds: Bounds{Claims: 2, Ticks: 3}},
-		{Name: "heir cut off", Begin: heirOff, Bounds: Bounds{Claims: 2, Ticks: 3}},
+		{Name: "successor cut off", Begin: successorOff, Bounds: Bounds{Claims: 2, Ticks: 3}},
 		{Name: "cut link", Begin: link, Bounds: Bounds{Freezes: 1, Claims: 1, Ticks: 4}},
 		{Name: "crash", Begin: cluster, Bounds: Bounds{Crashes: 1, Starts: 1, Claims: 2, Writes: 1, Ticks: 3}},
 		{Name: "two start", Begin: alone, Bounds: Bounds{Starts: 2, Claims: 3, Ticks: 3}},

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
 
-// recoverTime is within which a World must be whole again once faults stop: some
-// leases, promises and claims that time out, one after the other.
+// recoverTime is within which a World must be whole again once faults stop:
+// some leases, promises and claims that time out, one after the other.
 const recoverTime = 12 * ownership.LeaseTime
 
 // Recover lets faults stop: links are mended, messages are delivered, gossip
@@ -51,8 +51,8 @@ func (w *World) Settledown() {
 	}
 }
 
-// settleStep does everything once that can be done now, and says whether there was
-// anything.
+// settleStep does everything once that can be done now, and says whether there
+// was anything.
 func (w *World) settleStep() (any bool) {
 	for _, i := range w.members() {
 		for _, x := range w.members() {
@@ -109,8 +109,8 @@ func (w *World) deliverAll() (any bool) {
 	return any
 }
 
-// whole returns what is missing for each partition to be served by one member that
-// has all that was confirmed. A minority need not serve.
+// whole returns what is missing for each partition to be served by one member
+// that has all that was confirmed. A minority need not serve.
 func (w *World) whole() (found []Violation) {
 	running, frozen := 0, false
 	for _, i := range w.members() {

@@ -12,7 +12,8 @@ import (
 )
 
 // Play runs a scenario and returns it with the answers that there were. A
-// scenario is blocks of commands, each with its answer behind ---, and comments:
+// scenario is blocks of commands, each with its answer behind ---, and
+// comments:
 //
 //	# What is shown.
 //
@@ -116,8 +117,8 @@ func at(args []string, i int) string {
 	return ""
 }
 
-// commands are what a line of a scenario can say. Members are named; what stands
-// in brackets can be left out.
+// commands are what a line of a scenario can say. Members are named; what
+// stands in brackets can be left out.
 var commands = map[string]func(w *World, args []string) error{
 	"cluster":  func(w *World, _ []string) error { w.Cluster(); return w.show(nil) }, // all run, and have for long
 	"start":    doStart,                                                              // start MEMBER … [at MEMBER]: it knows what that one knows, or the last one
@@ -171,8 +172,8 @@ func (w *World) say(s string) {
 	}
 }
 
-// seed is who tells a member that starts of the others: the last that runs, for it
-// is the one that knows most of those that started.
+// seed is who tells a member that starts of the others: the last that runs, for
+// it is the one that knows most of those that started.
 func (w *World) seed(i int) int {
 	for j := w.cfg.Members - 1; j >= 0; j-- {
 		if j != i && w.procs[j].running() && w.linked(i, j) {
@@ -395,8 +396,8 @@ func doRecover(w *World, args []string) error {
 	return nil
 }
 
-// Cluster starts all members and lets them be, until everything is served and has
-// been for long.
+// Cluster starts all members and lets them be, until everything is served and
+// has been for long.
 func (w *World) Cluster() {
 	log := w.log
 	w.log = nil

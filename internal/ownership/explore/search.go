@@ -9,7 +9,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Plan is what a Search tries: how a World begins, and how often what may happen.
+// Plan is what a Search tries: how a World begins, and how often what
+// may happen.
 type Plan struct {
 	Name   string
 	Config Config
@@ -28,7 +29,8 @@ type Search struct {
 	// Sample says that one state in so many is looked at for what follows when
 	// faults stop. 0 looks at none.
 	Sample int
-	// Enough says of a promise that broke whether to stop there; nil never stops.
+	// Enough says of a promise that broke whether to stop there; nil
+	// never stops.
 	Enough func(promise string) bool
 	// Worlds bounds how many states are kept whole; others are found again by
 	// their way.

@@ -27,8 +27,8 @@ func TestSearchSeesAll(t *testing.T) {
 	require.Equal(t, r.Steps, again.Steps)
 }
 
-// TestWayIsAScenario finds two owners near the first state, in a way that today's
-// rules let happen, and plays the way there.
+// TestWayIsAScenario finds two owners near the first state, in a way that
+// today's rules let happen, and plays the way there.
 func TestWayIsAScenario(t *testing.T) {
 	p, err := ParsePlan("cuts=1 claims=1 ticks=0")
 	require.NoError(t, err)
@@ -42,8 +42,9 @@ func TestWayIsAScenario(t *testing.T) {
 	require.Equal(t, way, Play(way))
 }
 
-// TestStatesThatLookAlikeAre holds states that count as one, as they were reached
-// by different ways, against each other: the same steps must lead to the same.
+// TestStatesThatLookAlikeAre holds states that count as one, as they were
+// reached by different ways, against each other: the same steps must lead to
+// the same.
 func TestStatesThatLookAlikeAre(t *testing.T) {
 	for _, text := range []string{
 		"freezes=1 claims=1 ticks=4 writes=1", "crashes=1 starts=1 claims=2 ticks=2", "cuts=1 claims=1 ticks=4", "alone starts=2 claims=2 ticks=2",

@@ -39,15 +39,15 @@ const (
 	verbs
 )
 
-// step is one line of a scenario, in brief. What a and b are depends on the verb:
-// members, partitions, places in the list of messages.
+// step is one line of a scenario, in brief. What a and b are depends on the
+// verb: members, partitions, places in the list of messages.
 type step struct {
 	verb verb
 	a, b uint8
 }
 
-// Bounds say how often each fault, and what else could go on for ever, may happen
-// on one way.
+// Bounds say how often each fault, and what else could go on for ever, may
+// happen on one way.
 type Bounds struct {
 	Crashes, Starts, Drains, Freezes int
 	Losses, Repeats                  int
@@ -228,7 +228,8 @@ func (w *World) procSteps(into []step, i int) []step {
 	return w.clientSteps(into, i)
 }
 
-// claims says whether the ring gives a process something that it has not claimed.
+// claims says whether the ring gives a process something that it has
+// not claimed.
 func (w *World) claims(p *proc) bool {
 	for part := range w.cfg.Partitions {
 		if p.core.View().Table.Owner(part) == Names[p.name] && p.core.Gate().Phase(part) == ownership.Away {

@@ -13,7 +13,8 @@ import (
 )
 
 // Names are those of the members. They are chosen so that by the ring of any of
-// them partition 0 belongs to the first one by name, and its copy to the second.
+// them partition 0 belongs to the first one by name, and its copy to
+// the second.
 var Names = [...]string{"amy", "bob", "cam", "dan", "ella"}
 
 const (
@@ -27,13 +28,13 @@ const (
 	beatTimeout = time.Second
 	// settleLimit is until when a claim may be settled: ownership's settleTime.
 	settleLimit = ownership.ClaimTimeout + 250*time.Millisecond
-	// askTime is how long an owner without a lease waits for answers, 300 ms and
-	// some round trips, in whole ticks.
+	// askTime is how long an owner without a lease waits for answers, 300 ms
+	// and some round trips, in whole ticks.
 	askTime = 500 * time.Millisecond
 	// gapLimit is how long a process must stand still to find that it did.
 	gapLimit = 500 * time.Millisecond
-	// gossipTime is how long a process must be silent to be held for dead: a probe
-	// of 200 ms and then 800 ms of suspicion at least.
+	// gossipTime is how long a process must be silent to be held for dead: a
+	// probe of 200 ms and then 800 ms of suspicion at least.
 	gossipTime = time.Second
 	// enterWait is how long a member that starts waits for all to answer.
 	enterWait = time.Second
@@ -46,15 +47,16 @@ type Config struct {
 	Members, Partitions int
 	Mode                ownership.Mode
 	Tick                time.Duration
-	// Manual says that nothing happens by itself: a heartbeat that is due, a gap
-	// that is noticed and a claim that times out are steps of their own. So a
-	// Search can put other things between. Owners without a lease ask at once.
+	// Manual says that nothing happens by itself: a heartbeat that is due,
+	// a gap that is noticed and a claim that times out are steps of their
+	// own. So a Search can put other things between. Owners without a lease
+	// ask at once.
 	Manual bool
-	// Ordered says that what one member sends another comes in the order in which
-	// it was sent, as on one connection. Otherwise it comes in any order.
+	// Ordered says that what one member sends another comes in the order in
+	// which it was sent, as on one connection. Otherwise it comes in any order.
 	Ordered bool
-	// Gossip is how long a process must be silent to be held for dead, gossipTime
-	// by default.
+	// Gossip is how long a process must be silent to be held for dead,
+	// gossipTime by default.
 	Gossip time.Duration
 }
 
@@ -68,12 +70,13 @@ type World struct {
 	// msgs are in flight, in the order in which they were sent.
 	msgs []*message
 	sent int // messages so far
-	// stalled has a bit for each member to which messages of another do not come.
+	// stalled has a bit for each member to which messages of another do
+	// not come.
 	stalled [maxMembers]uint8
 	// stalledAt is when that last began for some.
 	stalledAt time.Duration
-	// parted has a bit for each member that another was cut off from, until they
-	// have exchanged a heartbeat both ways.
+	// parted has a bit for each member that another was cut off from, until
+	// they have exchanged a heartbeat both ways.
 	parted [maxMembers]uint8
 	// writes were tried; those in must were confirmed and not lost with all who
 	// had them.
@@ -134,13 +137,13 @@ type proc struct {
 
 	core *ownership.Core
 	sees [maxMembers]sight
-	// open are the partitions that the driver lets operations into, and busy those
-	// that an operation holds, of which no sum is known.
+	// open are the partitions that the driver lets operations into, and busy
+	// those that an operation holds, of which no sum is known.
 	open, busy uint8
 	// lacked says of the open ones whose consent was missing.
 	lacked [maxPartitions]lack
-	// opened is when it last opened one. early says that it has its lease by the
-	// answer to a heartbeat that was sent before.
+	// opened is when it last opened one. early says that it has its lease by
+	// the answer to a heartbeat that was sent before.
 	opened  time.Duration
 	early   bool
 	store   [maxPartitions]uint16 // the writes that it holds
@@ -186,8 +189,8 @@ func New(cfg Config) *World {
 	return w
 }
 
-// Clone returns a World that goes its own way. Processes are shared until one of
-// the two changes them.
+// Clone returns a World that goes its own way. Processes are shared until one
+// of the two changes them.
 func (w *World) Clone() *World {
 	x := *w
 	w.fresh, x.fresh = 0, 0
@@ -289,8 +292,8 @@ func (w *World) Start(i, seed int) error {
 	return nil
 }
 
-// mayReady says whether a process that joins may take its place on the ring: all
-// others have answered it, or it has waited for long.
+// mayReady says whether a process that joins may take its place on the ring:
+// all others have answered it, or it has waited for long.
 func (w *World) mayReady(p *proc) bool {
 	if !p.running() || p.state != member.StateJoining {
 		return false

@@ -159,7 +159,8 @@ func (s *side) held(ctx context.Context) (keys, bytes int64, err error) {
 		bytes, err = number(info, "used_memory:")
 		return keys, bytes, err
 	}
-	// gc=1 collects before it looks, and debug=1 ends with the runtime's figures.
+	// gc=1 collects before it looks, and debug=1 ends with the
+	// runtime's figures.
 	heap, err := get(ctx, "http://"+s.admin+"/debug/pprof/heap?gc=1&debug=1")
 	if err != nil {
 		return 0, 0, err

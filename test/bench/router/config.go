@@ -14,7 +14,8 @@ request = function()
 end
 `
 
-// nginxConfig is a whole configuration around its servers. Access logs are off, as nobody else writes any.
+// nginxConfig is a whole configuration around its servers. Access logs are off,
+// as nobody else writes any.
 func nginxConfig(workers int, servers string) string {
 	return fmt.Sprintf(`daemon off;
 pid %s.pid;

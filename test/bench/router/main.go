@@ -66,7 +66,8 @@ func run(ctx context.Context) error {
 	return b.measure(ctx, *rounds)
 }
 
-// serveRouter is the router as a member runs it, on a ring that does not change.
+// serveRouter is the router as a member runs it, on a ring that does
+// not change.
 func serveRouter(ctx context.Context, address string, backends []string) error {
 	table, err := ring.New(backends, ring.Params{VirtualNodes: 100, Load: 1.25, Copies: 2})
 	if err != nil {

@@ -62,7 +62,8 @@ func (b *bench) load(ctx context.Context, p *proxy, d time.Duration) (int, error
 	return strconv.Atoi(string(m[1]))
 }
 
-// processorTime is what a process and its children have used, in user and system mode.
+// processorTime is what a process and its children have used, in user and
+// system mode.
 func processorTime(pid int) (total time.Duration, err error) {
 	pids := []int{pid}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
@@ -78,7 +79,8 @@ func processorTime(pid int) (total time.Duration, err error) {
 		if err != nil {
 			return 0, err
 		}
-		// Behind the name, which may hold spaces: state is the first field, utime and stime the 12th and 13th (proc(5)), in hundredths.
+		// Behind the name, which may hold spaces: state is the first field,
+		// utime and stime the 12th and 13th (proc(5)), in hundredths.
 		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 		for _, f := range fields[11:13] {
 			ticks, err := strconv.Atoi(f)

@@ -42,8 +42,8 @@ func (c goRedis) get(ctx context.Context, key string) (string, error) {
 
 func (c goRedis) close() { _ = c.Close() } // its connections are to nodes that end too
 
-// ruei is rueidis. It sends a write once only, unless the write is marked as one
-// that may be repeated.
+// ruei is rueidis. It sends a write once only, unless the write is marked as
+// one that may be repeated.
 type ruei struct {
 	rueidis.Client
 	repeat bool

@@ -2,9 +2,10 @@
 // a second on 1,000 keys, half GET, half SET EX, at three real nodes, one of
 // which is killed after some seconds. It prints a table, and fails if a bar is
 // missed: with a cluster client's default settings no command may fail (but
-// writes that the client sends once only), and none may take over a second, with a plain client at a surviving node none over
-// 300 ms, and no acknowledged write may be lost but those of the last moments
-// before the kill, which copies were still to be made of.
+// writes that the client sends once only), and none may take over a second,
+// with a plain client at a surviving node none over 300 ms, and no acknowledged
+// write may be lost but those of the last moments before the kill, which copies
+// were still to be made of.
 //
 //	go run ./failover -runs 3
 package main
@@ -28,8 +29,8 @@ type bar struct {
 	writes  bool // may fail, for the client sends them once only
 }
 
-// rueidis waits up to a second, at random, before it asks who owns what now, and
-// each time that it repeats a command twice as long as the time before.
+// rueidis waits up to a second, at random, before it asks who owns what now,
+// and each time that it repeats a command twice as long as the time before.
 const rueidisSlowest = 2100 * time.Millisecond
 
 var (

@@ -1,6 +1,6 @@
 // Package nursery is what programs that test holdfast from outside have in
-// common: their flags and exit codes, the command lines of the members that they
-// start, and processes that cannot outlive this one.
+// common: their flags and exit codes, the command lines of the members that
+// they start, and processes that cannot outlive this one.
 package nursery
 
 import (
@@ -48,7 +48,8 @@ type Process struct {
 	log  *os.File
 }
 
-// Start starts args, writing all it prints to the file log, which is appended to.
+// Start starts args, writing all it prints to the file log, which is
+// appended to.
 func (n *Nursery) Start(args []string, env []string, log string) (*Process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
