@@ -111,7 +111,7 @@ func (m *Mesh) peerConfig() peer.Config {
 			if who.Cluster != self.Cluster {
 				return fmt.Errorf("cluster %q here, %q there: give both the same -cluster", self.Cluster, who.Cluster)
 			}
-			if _, err := member.Speak(who.OldestWire, who.Wire); err != nil {
+			if err := member.CheckWire(who.OldestWire, who.Wire); err != nil {
 				return err
 			}
 			return member.CheckParams(self.Params, who.Params, who.Name)
