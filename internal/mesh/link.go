@@ -305,7 +305,7 @@ func (l *Link) heartbeats(ctx context.Context, main *peer.Link) {
 func (l *Link) heartbeat(ctx context.Context, main *peer.Link, sent time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
-	answer, err := main.Call(ctx, TypeBeat, l.mesh.question(l.id))
+	answer, err := main.Call(ctx, TypeBeat, l.mesh.question())
 	if err != nil {
 		return err
 	}

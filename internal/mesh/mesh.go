@@ -197,11 +197,11 @@ func (m *Mesh) Beat(id member.ID) {
 // BeatAll sends a heartbeat to all members that take part, and returns when they
 // know what it says, or ctx ends.
 func (m *Mesh) BeatAll(ctx context.Context) {
-	view := m.cfg.Members.View()
+	view, question := m.cfg.Members.View(), m.question()
 	var wg sync.WaitGroup
 	for _, l := range m.Links() {
 		if view.Up(l.id) {
-			wg.Go(func() { _, _ = l.Call(ctx, TypeBeat, m.question(l.id)) }) // the answer is that it knows
+			wg.Go(func() { _, _ = l.Call(ctx, TypeBeat, question) }) // the answer is that it knows
 		}
 	}
 	wg.Wait()
