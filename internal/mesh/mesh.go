@@ -225,7 +225,8 @@ func (m *Mesh) CallOnceConnected(ctx context.Context, id member.ID, typ byte, pa
 	return answer, errors.Join(err, ended)
 }
 
-// HeardAll says whether every other node that takes part has answered once.
+// HeardAll says whether every other node that takes part has answered a
+// heartbeat with a lease, once at least. See Link.LastHeard.
 func (m *Mesh) HeardAll() bool {
 	return !slices.ContainsFunc(m.cfg.Members.View().Members, func(who *member.Member) bool {
 		if who.ID == m.id || !who.Up || who.Role != member.RoleNode {

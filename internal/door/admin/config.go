@@ -57,7 +57,7 @@ type Config struct {
 type Links interface {
 	// Link returns how the link to a node stands; not ok if there is none.
 	Link(id member.ID) (l Link, ok bool)
-	// Heard returns the nodes that have lately answered a heartbeat.
+	// Heard returns the nodes that have lately answered a heartbeat with a lease.
 	Heard() []member.ID
 	// Ask sends a node a question, in a frame of a type that package mesh lists,
 	// and returns the answer.
@@ -69,7 +69,8 @@ type Link struct {
 	Connected bool
 	Ring      string // the fingerprint that the node last said it has
 	// ClockOffset is how far its clock is ahead of the member's, and LastHeard
-	// how long ago it last answered a heartbeat; negative for never.
+	// how long ago the newest heartbeat was sent that it has answered with a
+	// lease; negative for never.
 	ClockOffset, LastHeard time.Duration
 }
 
