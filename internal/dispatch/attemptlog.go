@@ -20,7 +20,7 @@ import (
 // is as good as always empty.
 type attemptLog struct {
 	size     atomic.Int32 // of ids, so that the usual case takes no lock
-	unfenced atomic.Int64 // repetitions that found no room in ids
+	unlogged atomic.Int64 // repetitions that found no room in ids
 
 	mu  sync.Mutex // guards ids
 	ids map[uint64]*attempts
@@ -49,63 +49,64 @@ func (o *outcome) to(w work) (reply, error) {
 	return rep, o.err
 }
 
-// maxFence bounds the ids kept. Beyond it attempts are let through, as they
-// would be without a log.
-const maxFence = 1 << 16
+// maxOperations bounds the ids kept. Beyond it attempts are let through, as
+// they would be without a log.
+const maxOperations = 1 << 16
 
-// raise lets no attempt of an operation pass any more that is not a repetition.
-// It stands until the deadline of everything that was sent before it is over.
-func (f *attemptLog) raise(a attempt.Attempt, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ids == nil {
-		f.ids = make(map[uint64]*attempts)
+// add takes in a repetition: from here on no attempt of its operation passes
+// that is not one. It stays until the deadline of everything that was sent
+// before it is over.
+func (l *attemptLog) add(a attempt.Attempt, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ids == nil {
+		l.ids = make(map[uint64]*attempts)
 	}
-	if len(f.ids) >= maxFence {
-		f.lowerLocked(now)
+	if len(l.ids) >= maxOperations {
+		l.forgetLocked(now)
 	}
 	switch {
-	case f.ids[a.ID] != nil:
-	case len(f.ids) < maxFence:
-		f.ids[a.ID] = &attempts{until: now.Add(attempt.Lifetime)}
+	case l.ids[a.ID] != nil:
+	case len(l.ids) < maxOperations:
+		l.ids[a.ID] = &attempts{until: now.Add(attempt.Lifetime)}
 	default:
-		f.unfenced.Add(1)
+		l.unlogged.Add(1)
 	}
-	f.size.Store(int32(len(f.ids)))
+	l.size.Store(int32(len(l.ids)))
 }
 
 // stops says whether an attempt comes too late.
-func (f *attemptLog) stops(a attempt.Attempt) bool {
-	if f.size.Load() == 0 {
+func (l *attemptLog) stops(a attempt.Attempt) bool {
+	if l.size.Load() == 0 {
 		return false
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, raised := f.ids[a.ID]
-	return raised
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, found := l.ids[a.ID]
+	return found
 }
 
-// lower forgets operations whose time is over.
-func (f *attemptLog) lower(now time.Time) {
-	if f.size.Load() == 0 {
+// forget drops operations whose time is over.
+func (l *attemptLog) forget(now time.Time) {
+	if l.size.Load() == 0 {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lowerLocked(now)
-	f.size.Store(int32(len(f.ids)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgetLocked(now)
+	l.size.Store(int32(len(l.ids)))
 }
 
-func (f *attemptLog) lowerLocked(now time.Time) {
-	for id, a := range f.ids {
+func (l *attemptLog) forgetLocked(now time.Time) {
+	for id, a := range l.ids {
 		if now.After(a.until) {
-			delete(f.ids, id)
+			delete(l.ids, id)
 		}
 	}
 }
 
 // note keeps what became of a repetition, if that is final.
-func (f *attemptLog) note(r *request, rep reply, err error) {
+func (l *attemptLog) note(r *request, rep reply, err error) {
 	if !r.Repeat || !r.work.writes() || again(err) || errors.Is(err, session.ErrUncertain) || errors.Is(err, session.ErrUnavailable) {
 		return
 	}
@@ -113,22 +114,22 @@ func (f *attemptLog) note(r *request, rep reply, err error) {
 		rep.answers = bytes.Clone(rep.answers[len(b.dst):])
 	}
 	rep.changed = nil // its copies are seen to, and it is the work's
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if a := f.ids[r.ID]; a != nil && a.done == nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.ids[r.ID]; a != nil && a.done == nil {
 		a.done = &outcome{rep, err}
 	}
 }
 
 // outcome returns what became of an earlier repetition of r, nil if none is
 // known of.
-func (f *attemptLog) outcome(r *request) *outcome {
-	if !r.Repeat || !r.work.writes() || f.size.Load() == 0 || planted.Is(planted.LateRepeat) {
+func (l *attemptLog) outcome(r *request) *outcome {
+	if !r.Repeat || !r.work.writes() || l.size.Load() == 0 || planted.Is(planted.LateRepeat) {
 		return nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if a := f.ids[r.ID]; a != nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.ids[r.ID]; a != nil {
 		return a.done
 	}
 	return nil
@@ -142,7 +143,7 @@ func (d *Dispatcher) TooLate(a attempt.Attempt) error {
 	case now.After(a.Deadline):
 		return fmt.Errorf("%w by %v", attempt.ErrTooLate, now.Sub(a.Deadline).Round(time.Millisecond))
 	case a.Repeat:
-		d.attempts.raise(a, now)
+		d.attempts.add(a, now)
 	case d.attempts.stops(a):
 		return fmt.Errorf("%w: its repetition has come before it", attempt.ErrTooLate)
 	}

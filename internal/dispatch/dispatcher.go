@@ -91,7 +91,7 @@ func New(cfg Config) *Dispatcher {
 	return d
 }
 
-// countStore puts what the store and the log of attempts count.
+// countStore puts what the store and the attempt log count.
 func (d *Dispatcher) countStore(put metric.Put) {
 	s := d.cfg.Store.Counted()
 	put("refused_full", "Writes refused because memory is short, here or at another holder of a copy.", int64(s.RefusedFull))
@@ -99,7 +99,7 @@ func (d *Dispatcher) countStore(put metric.Put) {
 	put("tombstones_dropped", "Tombstones forgotten before their time because memory is short: their sessions could come back with a member that was away.", int64(s.Dropped))
 	put("writes_retried", "Runs of a transaction repeated, because another had written first.", int64(s.Retried))
 	put("writes_busy", "Writes to large sessions refused, because others had written first each time.", int64(s.Busy))
-	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", d.attempts.unfenced.Load())
+	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", d.attempts.unlogged.Load())
 }
 
 // Do runs an operation where its key is owned, as that attempt.
@@ -167,7 +167,7 @@ func (d *Dispatcher) SetView(last, view *member.View) {
 }
 
 // Tick forgets attempts whose time is over. It is to be called every second.
-func (d *Dispatcher) Tick() { d.attempts.lower(d.cfg.Clock.Now()) }
+func (d *Dispatcher) Tick() { d.attempts.forget(d.cfg.Clock.Now()) }
 
 // Late counts the requests that came too late to be run.
 func (d *Dispatcher) Late() *metric.Counter { return d.count.refusedLate }

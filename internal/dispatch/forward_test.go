@@ -196,7 +196,7 @@ func FuzzDecodeRequest(f *testing.F) {
 // Every attempt of a batch has a buffer of its own, with other answers in it
 // already. What was answered in one is the answer in another, whatever has
 // become of the first buffer.
-func TestFenceAnswersInEachAttemptsBuffer(t *testing.T) {
+func TestAttemptLogAnswersInEachAttemptsBuffer(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
 	n.serving(ring.Partition("k"), 1)
@@ -218,7 +218,7 @@ func TestFenceAnswersInEachAttemptsBuffer(t *testing.T) {
 
 // An attempt that a cut network has held back must not be run after what has
 // replaced it.
-func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
+func TestAttemptLogStopsWhatComesAfterItsRepetition(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
 	n := begin(t, "a", func(c *Config) { c.Clock = clock.New(func() time.Time { return now }) })
@@ -244,24 +244,24 @@ func TestFenceStopsWhatComesAfterItsRepetition(t *testing.T) {
 
 	now = now.Add(serveTimeout + time.Millisecond)
 	require.ErrorIs(t, n.TooLate(other.Attempt), attempt.ErrTooLate, "its writer has given up")
-	n.attempts.lower(now)
+	n.attempts.forget(now)
 	require.NotEmpty(t, n.attempts.ids, "what a router has sent lives longer")
 	now = now.Add(attempt.Lifetime - serveTimeout)
-	n.attempts.lower(now)
+	n.attempts.forget(now)
 	require.Empty(t, n.attempts.ids)
 }
 
-func TestFenceIsBounded(t *testing.T) {
+func TestAttemptLogIsBounded(t *testing.T) {
 	t.Parallel()
-	var f attemptLog
+	var l attemptLog
 	now := time.UnixMilli(1e12)
-	for i := range uint64(maxFence + 10) {
-		f.raise(attempt.Attempt{ID: i}, now)
+	for i := range uint64(maxOperations + 10) {
+		l.add(attempt.Attempt{ID: i}, now)
 	}
-	f.raise(attempt.Attempt{ID: 1}, now)
-	require.Len(t, f.ids, maxFence)
-	require.Equal(t, int64(10), f.unfenced.Load())
-	require.True(t, f.stops(attempt.Attempt{ID: 1}))
-	f.raise(attempt.Attempt{ID: maxFence + 5000}, now.Add(attempt.Lifetime+1))
-	require.Len(t, f.ids, 1, "there is room again when the deadlines are over")
+	l.add(attempt.Attempt{ID: 1}, now)
+	require.Len(t, l.ids, maxOperations)
+	require.Equal(t, int64(10), l.unlogged.Load())
+	require.True(t, l.stops(attempt.Attempt{ID: 1}))
+	l.add(attempt.Attempt{ID: maxOperations + 5000}, now.Add(attempt.Lifetime+1))
+	require.Len(t, l.ids, 1, "there is room again when the deadlines are over")
 }
