@@ -53,7 +53,7 @@ var rules = []ruling{
 	rule("internal/costtest"),
 	rule("internal/dispatch", "session", "ring", "internal/replication", "internal/command", "internal/peer", "internal/attempt", "internal/member", "internal/mesh", "internal/owner", "internal/ownership", "internal/repair", "internal/clock", "internal/metric", "internal/wait", "internal/planted"),
 	rule("internal/door", "internal/admit", "internal/buffers", "internal/steady"),
-	rule("internal/door/admin", "session", "ring", "internal/web", "internal/adminapi", "internal/member", "internal/mesh", "internal/events", "internal/metric", "internal/hostcheck", "internal/problem", prometheus),
+	rule("internal/door/admin", "session", "ring", "internal/web", "internal/adminapi", "internal/member", "internal/mesh", "internal/events", "internal/drain", "internal/metric", "internal/hostcheck", "internal/problem", prometheus),
 	rule("internal/door/api", "session", "internal/header", "internal/problem", "internal/buffers"),
 	rule("internal/door/app", module, "router", "ring", "session", "internal/door/public", "internal/attempt", "internal/member", "internal/header", "internal/problem", "internal/metric", "internal/events", "internal/wait"),
 	rule("internal/door/public", "router", "ring", "session", "internal/door", "internal/door/api", "internal/attempt", "internal/member", "internal/ownership", "internal/header", "internal/problem", "internal/hostcheck", "internal/admit", "internal/buffers", "internal/metric"),

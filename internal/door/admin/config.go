@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -119,10 +120,9 @@ type Gate interface {
 // Drain takes the node out of the ring.
 type Drain struct {
 	// Start begins to hand over all that the node holds, or joins a drain that
-	// is under way, and returns at once. It tells progress how many partitions
-	// are left and how many records in them, and ended how it went. A client
-	// that leaves does not end it.
-	Start func(progress func(partitions, unsynced int)) (ended <-chan error)
+	// is under way, and returns at once. It tells progress how far it is, and
+	// ended how it went. A client that leaves does not end it.
+	Start func(progress func(drain.Status)) (ended <-chan error)
 	// Unsynced counts the records that are not handed over.
 	Unsynced func() int
 	// Stop ends the node, once all its answers are written, and returns at
