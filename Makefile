@@ -59,9 +59,10 @@ bench: ## run all benchmarks, or those that BENCH=regexp names
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 cost: ## measure what each command and operation costs by the field, at 100 to 100,000 fields; it must stay flat
-	@go test -run '^$$' -bench '^BenchmarkCost' -benchtime 1x ./session ./internal/command >bench.out 2>&1 || { cat bench.out; rm bench.out; exit 1; }
-	@awk 'BEGIN { print "| ns a field | 100 | 1,000 | 10,000 | 100,000 |"; print "| --- | --: | --: | --: | --: |" } \
-		/^BenchmarkCost/ { name = $$1; sub(/^BenchmarkCost\//, "", name); sub(/-[0-9]+$$/, "", name); gsub(/_/, " ", name); printf "| %s | %.3g | %.3g | %.3g | %s |\n", name, $$3, $$5, $$7, $$9 == "" ? "" : sprintf("%.3g", $$9) }' bench.out; rm bench.out
+	@set -e; out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
+	go test -run '^$$' -bench '^BenchmarkCost' -benchtime 1x ./session ./internal/command >"$$out" 2>&1 || { cat "$$out"; exit 1; }; \
+	awk 'BEGIN { print "| ns a field | 100 | 1,000 | 10,000 | 100,000 |"; print "| --- | --: | --: | --: | --: |" } \
+		/^BenchmarkCost/ { name = $$1; sub(/^BenchmarkCost\//, "", name); sub(/-[0-9]+$$/, "", name); gsub(/_/, " ", name); printf "| %s | %.3g | %.3g | %.3g | %s |\n", name, $$3, $$5, $$7, $$9 == "" ? "" : sprintf("%.3g", $$9) }' "$$out"
 
 router-vectors: ## send the router's table of odd and hostile requests, and count
 	@go test -count=1 -run '^TestVectors$$' -v ./router | awk '/^(=== |    --- PASS)/ { next } { print } /^FAIL/ { bad = 1 } END { exit bad }'
@@ -82,10 +83,10 @@ browser-test: ## watch a failover in headless Chromium; REQUIRE_BROWSER=1 fails 
 	cd test/browser && go vet ./... && go test -count=1
 
 resp-diff: build ## compare answers with those of redis-server 7, byte for byte (it must be installed)
-	go run ./test/respdiff -redis redis-server -holdfast $(CURDIR)/bin/holdfast
+	go run ./test/respdiff -redis redis-server -holdfast $(abspath $(OUT))
 
 bench-resp: build ## CPU time of Redis commands beside redis-server 7, one node and three (it and redis-benchmark must be installed)
-	go run ./test/bench/resp -holdfast $(CURDIR)/bin/holdfast
+	go run ./test/bench/resp -holdfast $(abspath $(OUT))
 
 abuse: build ## what one client or stranger can do to 500 others: ten attacks on real processes, about 6 minutes; ONLY=1,4 picks
 	go run ./test/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT)

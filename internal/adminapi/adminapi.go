@@ -73,8 +73,9 @@ type SeenMember struct {
 	Link string `json:"link"`
 	// Ring is the fingerprint that the member last said it has.
 	Ring string `json:"ring,omitempty"`
-	// LastHeard is how long ago it last answered a heartbeat, in milliseconds; -1
-	// never.
+	// LastHeard is how long ago the newest heartbeat was sent that it has answered
+	// with a lease, in milliseconds; 0 for the answering member itself, -1 for
+	// never, a router, or not since the answering member's process stood still.
 	LastHeard float64 `json:"last_heard_ms"`
 	// ClockOffset is how far its clock is ahead of the answering member's, in
 	// milliseconds. Over 2 s ahead, what it writes is not taken.

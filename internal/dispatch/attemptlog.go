@@ -49,25 +49,25 @@ func (o *outcome) to(w work) (reply, error) {
 	return rep, o.err
 }
 
-// maxLogged bounds the ids kept. Beyond it attempts are let through, as they
-// would be without a log.
-const maxLogged = 1 << 16
+// maxOperations bounds the ids kept. Beyond it attempts are let through, as
+// they would be without a log.
+const maxOperations = 1 << 16
 
-// enter lets no attempt of an operation pass any more that is not a repetition.
-// Its entry stands until the deadline of everything that was sent before it is
-// over.
-func (l *attemptLog) enter(a attempt.Attempt, now time.Time) {
+// add takes in a repetition: from here on no attempt of its operation passes
+// that is not one. It stays until the deadline of everything that was sent
+// before it is over.
+func (l *attemptLog) add(a attempt.Attempt, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ids == nil {
 		l.ids = make(map[uint64]*attempts)
 	}
-	if len(l.ids) >= maxLogged {
+	if len(l.ids) >= maxOperations {
 		l.forgetLocked(now)
 	}
 	switch {
 	case l.ids[a.ID] != nil:
-	case len(l.ids) < maxLogged:
+	case len(l.ids) < maxOperations:
 		l.ids[a.ID] = &attempts{until: now.Add(attempt.Lifetime)}
 	default:
 		l.unlogged.Add(1)
@@ -82,8 +82,8 @@ func (l *attemptLog) stops(a attempt.Attempt) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, entered := l.ids[a.ID]
-	return entered
+	_, found := l.ids[a.ID]
+	return found
 }
 
 // forget drops operations whose time is over.
@@ -143,7 +143,7 @@ func (d *Dispatcher) TooLate(a attempt.Attempt) error {
 	case now.After(a.Deadline):
 		return fmt.Errorf("%w by %v", attempt.ErrTooLate, now.Sub(a.Deadline).Round(time.Millisecond))
 	case a.Repeat:
-		d.attempts.enter(a, now)
+		d.attempts.add(a, now)
 	case d.attempts.stops(a):
 		return fmt.Errorf("%w: its repetition has come before it", attempt.ErrTooLate)
 	}

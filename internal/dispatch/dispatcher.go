@@ -91,7 +91,7 @@ func New(cfg Config) *Dispatcher {
 	return d
 }
 
-// countStore puts what the store and the log of attempts count.
+// countStore puts what the store and the attempt log count.
 func (d *Dispatcher) countStore(put metric.Put) {
 	s := d.cfg.Store.Counted()
 	put("refused_full", "Writes refused because memory is short, here or at another holder of a copy.", int64(s.RefusedFull))

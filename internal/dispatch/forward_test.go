@@ -255,13 +255,13 @@ func TestAttemptLogIsBounded(t *testing.T) {
 	t.Parallel()
 	var l attemptLog
 	now := time.UnixMilli(1e12)
-	for i := range uint64(maxLogged + 10) {
-		l.enter(attempt.Attempt{ID: i}, now)
+	for i := range uint64(maxOperations + 10) {
+		l.add(attempt.Attempt{ID: i}, now)
 	}
-	l.enter(attempt.Attempt{ID: 1}, now)
-	require.Len(t, l.ids, maxLogged)
+	l.add(attempt.Attempt{ID: 1}, now)
+	require.Len(t, l.ids, maxOperations)
 	require.Equal(t, int64(10), l.unlogged.Load())
 	require.True(t, l.stops(attempt.Attempt{ID: 1}))
-	l.enter(attempt.Attempt{ID: maxLogged + 5000}, now.Add(attempt.Lifetime+1))
+	l.add(attempt.Attempt{ID: maxOperations + 5000}, now.Add(attempt.Lifetime+1))
 	require.Len(t, l.ids, 1, "there is room again when the deadlines are over")
 }

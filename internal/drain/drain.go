@@ -155,12 +155,12 @@ func (d *Drainer) begin(ctx context.Context) error {
 // Start drains the node for an operator, who may leave: it goes on as long as
 // Config.Timeout allows. What ended is told says what has become of the node
 // where that failed.
-func (d *Drainer) Start(progress func(partitions, unsynced int)) (ended <-chan error) {
+func (d *Drainer) Start(progress func(Status)) (ended <-chan error) {
 	end := make(chan error, 1)
 	d.cfg.Go(func() {
 		ctx, cancel := context.WithTimeout(d.cfg.Context, d.cfg.Timeout)
 		defer cancel()
-		end <- d.advise(d.Run(ctx, func(s Status) { progress(s.Partitions, s.Unsynced) }))
+		end <- d.advise(d.Run(ctx, progress))
 	})
 	return end
 }

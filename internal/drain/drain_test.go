@@ -165,15 +165,15 @@ func TestStartAdvises(t *testing.T) {
 			if c.end {
 				time.AfterFunc(100*time.Millisecond, f.cancel)
 			}
-			partitions, unsynced := 0, 0
-			ended := f.Start(func(p, u int) { partitions, unsynced = p, u })
+			var last Status
+			ended := f.Start(func(s Status) { last = s })
 			require.EqualError(t, <-ended, c.want)
-			require.Equal(t, []int{2, 1}, []int{partitions, unsynced})
+			require.Equal(t, Status{Partitions: 2, Unsynced: 1}, last)
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
 		f := begin(t, membertest.Up("b", 1))
 		time.AfterFunc(time.Second, f.handOver)
-		require.NoError(t, <-f.Start(func(int, int) {}))
+		require.NoError(t, <-f.Start(func(Status) {}))
 	})
 }

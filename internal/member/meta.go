@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// A member states which versions of the messages between members it speaks, and
-// two members speak the highest that both know: see Speak.
+// A member states which versions of the messages between members it speaks.
+// Two members go together if their ranges meet: see CheckWire.
 const (
 	// Wire is the newest version that this build speaks, WireOldest the oldest.
 	Wire       = 6
 	WireOldest = 6
 )
 
-// Speak returns the version that this build speaks with one whose range is from
-// oldest to newest. Its error says that there is none, with both ranges.
-func Speak(oldest, newest int) (version int, err error) {
+// CheckWire says whether this build speaks a version that is in a range from
+// oldest to newest. Its error has both ranges.
+func CheckWire(oldest, newest int) error {
 	if oldest > Wire || newest < WireOldest {
-		return 0, fmt.Errorf("wire version %s there, %s here: run versions that go together", wires(oldest, newest), wires(WireOldest, Wire))
+		return fmt.Errorf("wire version %s there, %s here: run versions that go together", wires(oldest, newest), wires(WireOldest, Wire))
 	}
-	return min(newest, Wire), nil
+	return nil
 }
 
 func wires(oldest, newest int) string {
@@ -129,8 +129,7 @@ func DecodeMeta(b []byte) (Meta, error) {
 	}
 	newest := int(b[0])
 	if newest < WireOldest {
-		_, err := Speak(newest, newest) // what it says beside that may be written otherwise
-		return m, err
+		return m, CheckWire(newest, newest) // what it says beside that may be written otherwise
 	}
 	sections, err := readSections(b[1:])
 	if err != nil {
@@ -140,7 +139,7 @@ func DecodeMeta(b []byte) (Meta, error) {
 	if b, ok := sections[metaOldest]; ok && len(b) == 1 {
 		oldest = int(b[0])
 	}
-	if _, err := Speak(oldest, newest); err != nil {
+	if err := CheckWire(oldest, newest); err != nil {
 		return m, err
 	}
 	return m, m.read(sections)

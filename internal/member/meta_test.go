@@ -103,9 +103,7 @@ func TestMetaOfAnotherWireVersion(t *testing.T) {
 	b[0] = Wire + 2 // whose oldest is ours
 	_, err = DecodeMeta(b)
 	require.NoError(t, err)
-	version, err := Speak(WireOldest, Wire+2)
-	require.NoError(t, err)
-	require.Equal(t, Wire, version)
+	require.NoError(t, CheckWire(WireOldest, Wire+2))
 
 	b[3] = Wire + 1 // its oldest
 	_, err = DecodeMeta(b)

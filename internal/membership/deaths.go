@@ -81,7 +81,7 @@ func (m *Members) StateSection() mesh.Section {
 	}
 	return mesh.Section{
 		Type: mesh.SectionState,
-		Ask:  func(member.ID) []byte { return []byte{byte(m.State())} },
+		Ask:  func() []byte { return []byte{byte(m.State())} },
 		Asked: func(from member.ID, said []byte) ([]byte, error) {
 			err := heard(from, said)
 			return []byte{byte(m.State()), byte(m.DeathsOf(from.Name))}, err

@@ -35,7 +35,7 @@ func TestNameThatDiesOftenIsHeldOff(t *testing.T) {
 	require.NoError(t, err)
 	asked, heard := voter.StateSection(), m.StateSection()
 	hold := func() time.Duration {
-		answer, err := asked.Asked(m.cfg.Self, heard.Ask(voter.cfg.Self))
+		answer, err := asked.Asked(m.cfg.Self, heard.Ask())
 		require.NoError(t, err)
 		require.NoError(t, heard.Answered(voter.cfg.Self, 0, answer))
 		return m.holdOff()

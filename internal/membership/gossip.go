@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/time/rate"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/wait"
@@ -111,7 +112,7 @@ func (g *gossip) config(cfg *Config) (*memberlist.Config, error) {
 	mc.PushPullInterval, mc.GossipInterval, mc.TCPTimeout = pushPull, gossipInterval, gossipTCP
 	mc.EnableCompression = false
 	mc.Delegate, mc.Events, mc.Alive, mc.Merge = g, g, g, g
-	mc.Logger = log.New(&logWriter{log: g.log, cluster: cfg.Cluster, refused: &g.refused}, "", 0)
+	mc.Logger = log.New(newLogWriter(g.log, cfg.Cluster, &g.refused), "", 0)
 	if len(cfg.Keys) > 0 {
 		if mc.Keyring, err = memberlist.NewKeyring(cfg.Keys[1:], cfg.Keys[0]); err != nil {
 			return nil, fmt.Errorf("gossip keys: %w", err)
@@ -274,9 +275,11 @@ type logWriter struct {
 	log     *slog.Logger
 	cluster string
 	refused *gossipRefusals
+	warn    rate.Sometimes // of a member of another cluster
+}
 
-	mu     sync.Mutex // guards what follows
-	warned time.Time
+func newLogWriter(log *slog.Logger, cluster string, refused *gossipRefusals) *logWriter {
+	return &logWriter{log: log, cluster: cluster, refused: refused, warn: rate.Sometimes{Interval: strangerWarn}}
 }
 
 func (w *logWriter) Write(p []byte) (int, error) {
@@ -302,18 +305,11 @@ func (w *logWriter) stranger(who string) {
 	if err != nil || quoted == `""` {
 		return // every cluster has a name: this was no member
 	}
-	w.mu.Lock()
-	due := w.warned.IsZero() || time.Since(w.warned) >= strangerWarn
-	if due {
-		w.warned = time.Now()
-	}
-	w.mu.Unlock()
-	if !due {
-		return
-	}
 	theirs, _ := strconv.Unquote(quoted) // it is a prefix that is quoted
-	w.log.Warn("a member of another cluster tried to join and was refused; members of one cluster have the same -cluster",
-		"cluster", w.cluster, "theirs", theirs, "address", strings.TrimPrefix(who[len(quoted):], ": from="))
+	w.warn.Do(func() {
+		w.log.Warn("a member of another cluster tried to join and was refused; members of one cluster have the same -cluster",
+			"cluster", w.cluster, "theirs", theirs, "address", strings.TrimPrefix(who[len(quoted):], ": from="))
+	})
 }
 
 var _ io.Writer = (*logWriter)(nil)

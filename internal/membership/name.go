@@ -13,19 +13,6 @@ import (
 // gossip knows of one.
 const nameCheck = time.Second
 
-// NameTaken says that a running process has this member's name.
-type NameTaken struct {
-	Name string
-	By   member.ID
-	Peer string // its address
-	Pid  int
-}
-
-func (e *NameTaken) Error() string {
-	return fmt.Sprintf("name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
-		e.Name, e.Peer, e.By.Boot, e.Pid)
-}
-
 // goesBefore says whether another boot of this member's name keeps it: one that
 // takes part already goes before one that is about to, and of two alike the
 // newer one does, so that never both stop.
@@ -39,7 +26,7 @@ func (m *Members) goesBefore(other heard) bool {
 
 // CheckName makes sure that no running process keeps this member's name from it.
 // A boot that gossip still knows but that does not answer is this member's own
-// past. Its error is a *NameTaken.
+// past.
 func (m *Members) CheckName(ctx context.Context) error {
 	if planted.Is(planted.SameName) {
 		return nil
@@ -49,7 +36,8 @@ func (m *Members) CheckName(ctx context.Context) error {
 			continue
 		}
 		if m.cfg.Answers(ctx, h.ID, h.Meta.Peer) {
-			return &NameTaken{h.ID.Name, h.ID, h.Meta.Peer, h.Meta.Pid}
+			return fmt.Errorf("name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
+				h.ID.Name, h.Meta.Peer, h.ID.Boot, h.Meta.Pid)
 		}
 	}
 	return nil

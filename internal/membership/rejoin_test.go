@@ -17,7 +17,7 @@ func TestWarningsOfStrangersAreRare(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		w := &logWriter{log: slog.New(slog.NewTextHandler(&log, nil)), cluster: "prod", refused: new(gossipRefusals)}
+		w := newLogWriter(slog.New(slog.NewTextHandler(&log, nil)), "prod", new(gossipRefusals))
 		call := func(label string) int {
 			fmt.Fprintf(w, "[ERR] memberlist: discarding stream with unacceptable label %q: from=192.0.2.1:7\n", label)
 			return strings.Count(log.String(), "another cluster")

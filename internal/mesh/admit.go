@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/peer"
 )
@@ -49,17 +51,20 @@ type gate struct {
 	mesh    *Mesh
 	budget  *peer.Budget
 	refused map[member.Refusal]*atomic.Int64
+	warn    rate.Sometimes // of a member from another address
 
 	mu        sync.Mutex // guards what follows
 	greetings int        // connections whose peer is not known yet
 	strangers int        // of these, those from an address that no member has
 	members   map[member.ID][]*visit
 	admitted  int
-	warned    time.Time // of a member from another address
 }
 
 func newGate(m *Mesh) *gate {
-	g := &gate{mesh: m, budget: peer.NewBudget(peerBudget), refused: make(map[member.Refusal]*atomic.Int64), members: make(map[member.ID][]*visit)}
+	g := &gate{
+		mesh: m, budget: peer.NewBudget(peerBudget), refused: make(map[member.Refusal]*atomic.Int64),
+		warn: rate.Sometimes{Interval: warnAgain}, members: make(map[member.ID][]*visit),
+	}
 	for _, why := range refusals {
 		g.refused[why] = new(atomic.Int64)
 	}
@@ -187,16 +192,10 @@ func (v *visit) admit(who peer.Identity, _ net.Addr) error {
 // where gossip tells that it is: a stranger has its name, or the member has
 // more addresses than it tells.
 func (g *gate) warnOfAddress(id member.ID, from netip.Addr) {
-	g.mu.Lock()
-	due := g.warned.IsZero() || time.Since(g.warned) >= warnAgain
-	if due {
-		g.warned = time.Now()
-	}
-	g.mu.Unlock()
-	if due {
+	g.warn.Do(func() {
 		g.mesh.cfg.Log.Warn("refused at the peer port: a member's name from an address that is not its own; if it is the member, give it -peer with the address that it reaches others from",
 			"member", id.Name, "boot", id.Boot, "from", from)
-	}
+	})
 }
 
 // leave gives the connection's place back, and counts why it was refused, if it

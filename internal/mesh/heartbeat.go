@@ -20,8 +20,8 @@ import (
 // members of different versions understand each other.
 type Section struct {
 	Type byte
-	// Ask returns what a question says to a boot.
-	Ask func(to member.ID) []byte
+	// Ask returns what a question says, whoever is asked.
+	Ask func() []byte
 	// Asked hears a question, and returns what the answer says.
 	Asked func(from member.ID, question []byte) (answer []byte, err error)
 	// Answered hears the answer of a question that was sent at a time since the
@@ -47,7 +47,7 @@ const (
 func Tell(typ byte, say func() []byte, heard func(from member.ID, said []byte) error) Section {
 	return Section{
 		Type: typ,
-		Ask:  func(member.ID) []byte { return say() },
+		Ask:  say,
 		Asked: func(from member.ID, said []byte) ([]byte, error) {
 			err := heard(from, said)
 			return say(), err
@@ -65,11 +65,11 @@ var (
 	order = binary.BigEndian
 )
 
-// question is the heartbeat that is sent to a boot.
-func (m *Mesh) question(to member.ID) []byte {
+// question is a heartbeat as it is sent.
+func (m *Mesh) question() []byte {
 	var b []byte
 	for _, s := range m.sections {
-		b = appendSection(b, s.Type, s.Ask(to))
+		b = appendSection(b, s.Type, s.Ask())
 	}
 	return b
 }
@@ -151,7 +151,7 @@ func (m *Mesh) Serve(r *peer.Request) {
 func (m *Mesh) ClockSection() Section {
 	return Section{
 		Type: SectionClock,
-		Ask:  func(member.ID) []byte { return nil },
+		Ask:  func() []byte { return nil },
 		Asked: func(member.ID, []byte) ([]byte, error) {
 			return order.AppendUint64(nil, uint64(m.cfg.Clock.Now().UnixMilli())), nil
 		},

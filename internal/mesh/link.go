@@ -305,7 +305,7 @@ func (l *Link) heartbeats(ctx context.Context, main *peer.Link) {
 func (l *Link) heartbeat(ctx context.Context, main *peer.Link, sent time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
-	answer, err := main.Call(ctx, TypeBeat, l.mesh.question(l.id))
+	answer, err := main.Call(ctx, TypeBeat, l.mesh.question())
 	if err != nil {
 		return err
 	}
@@ -347,17 +347,20 @@ func (l *Link) ClockOffset() time.Duration { return time.Duration(l.offset.Load(
 func (l *Link) RoundTrip() time.Duration { return time.Duration(l.trip.Load()) }
 
 // LastHeard is when the newest heartbeat was sent that the peer has answered
-// with a lease, since the process's start; 0 for never.
+// with a lease, since the process's start; 0 for never, or not since this
+// process stood still. A peer answers without one while it knows of a claim
+// that may succeed this member somewhere, and counts as silent meanwhile.
 func (l *Link) LastHeard() time.Duration { return time.Duration(l.heard.Load()) }
 
-// HeardLately says whether the peer has answered within the last second.
+// HeardLately says whether the peer has answered a heartbeat with a lease that
+// was sent within the last second.
 func (l *Link) HeardLately() bool {
 	heard := l.LastHeard()
 	return heard > 0 && l.mesh.cfg.Clock.Since()-heard < lately
 }
 
-// SilentFor says whether the peer has answered no heartbeat that was sent within
-// the last d.
+// SilentFor says whether the peer has answered no heartbeat with a lease that was
+// sent within the last d, and the link is older than that.
 func (l *Link) SilentFor(d time.Duration) bool {
 	return l.mesh.cfg.Clock.Since()-max(l.made, l.LastHeard()) > d
 }

@@ -112,7 +112,7 @@ func (m *Mesh) peerConfig() peer.Config {
 			if who.Cluster != self.Cluster {
 				return fmt.Errorf("cluster %q here, %q there: give both the same -cluster", self.Cluster, who.Cluster)
 			}
-			if _, err := member.Speak(who.OldestWire, who.Wire); err != nil {
+			if err := member.CheckWire(who.OldestWire, who.Wire); err != nil {
 				return err
 			}
 			return member.CheckParams(self.Params, who.Params, who.Name)
@@ -198,11 +198,11 @@ func (m *Mesh) Beat(id member.ID) {
 // BeatAll sends a heartbeat to all members that take part, and returns when they
 // know what it says, or ctx ends.
 func (m *Mesh) BeatAll(ctx context.Context) {
-	view := m.cfg.Members.View()
+	view, question := m.cfg.Members.View(), m.question()
 	var wg sync.WaitGroup
 	for _, l := range m.Links() {
 		if view.Up(l.id) {
-			wg.Go(func() { _, _ = l.Call(ctx, TypeBeat, m.question(l.id)) }) // the answer is that it knows
+			wg.Go(func() { _, _ = l.Call(ctx, TypeBeat, question) }) // the answer is that it knows
 		}
 	}
 	wg.Wait()
@@ -226,7 +226,8 @@ func (m *Mesh) CallOnceConnected(ctx context.Context, id member.ID, typ byte, pa
 	return answer, errors.Join(err, ended)
 }
 
-// HeardAll says whether every other node that takes part has answered once.
+// HeardAll says whether every other node that takes part has answered a
+// heartbeat with a lease, once at least. See Link.LastHeard.
 func (m *Mesh) HeardAll() bool {
 	return !slices.ContainsFunc(m.cfg.Members.View().Members, func(who *member.Member) bool {
 		if who.ID == m.id || !who.Up || who.Role != member.RoleNode {

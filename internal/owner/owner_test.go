@@ -209,7 +209,7 @@ func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
 	n.stand(7, ownership.Away, 4, b.ID)
 	section := n.section()
 	answered := func(who *member.Member) (leased bool, claims []byte) {
-		answer, err := section.Asked(who.ID, section.Ask(who.ID))
+		answer, err := section.Asked(who.ID, section.Ask())
 		require.NoError(t, err)
 		return answer[0] == lease, answer[1:]
 	}
@@ -232,7 +232,7 @@ func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
 	other.link(membertest.Up("a", 1))
 	other.pass(time.Minute)
 	theirs := other.section()
-	answer, err := section.Asked(b.ID, theirs.Ask(n.id))
+	answer, err := section.Asked(b.ID, theirs.Ask())
 	require.NoError(t, err)
 	require.False(t, other.Leased())
 	require.NoError(t, theirs.Answered(n.id, other.cfg.Clock.Since(), answer))
@@ -272,7 +272,7 @@ func TestWhoToldOfASuccessionIsSaid(t *testing.T) {
 	other.see(t, a)
 	other.stand(7, ownership.Away, 2, membertest.ID("c", 1))
 	theirs, ours := other.section(), n.section()
-	answer, err := theirs.Asked(n.id, ours.Ask(b.ID))
+	answer, err := theirs.Asked(n.id, ours.Ask())
 	require.NoError(t, err)
 	require.NoError(t, ours.Answered(b.ID, n.cfg.Clock.Since(), answer))
 	require.NotEqual(t, ownership.Serve, n.Decide(7).Verdict)

@@ -22,7 +22,7 @@ func (o *Owner) Section(m *mesh.Mesh) mesh.Section {
 	o.mesh = m
 	return mesh.Section{
 		Type: mesh.SectionClaims,
-		Ask:  func(member.ID) []byte { return binary.BigEndian.AppendUint64(nil, o.gate.ClaimsHash()) },
+		Ask:  func() []byte { return binary.BigEndian.AppendUint64(nil, o.gate.ClaimsHash()) },
 		Asked: func(from member.ID, said []byte) ([]byte, error) {
 			if len(said) != 8 {
 				return nil, fmt.Errorf("%d bytes of claims, 8 are accepted", len(said))

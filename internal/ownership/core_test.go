@@ -1,7 +1,6 @@
 package ownership
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -17,15 +16,8 @@ import (
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
-// id is the given boot of a member: a later one has the larger number.
-func id(name string, boot int) member.ID {
-	return member.ID{Name: name, Boot: fmt.Sprintf("%012x%08x", boot, 7)}
-}
-
-// up is a ready node as another one sees it.
-func up(name string, boot int) *member.Member {
-	return &member.Member{ID: id(name, boot), Meta: member.Meta{Role: member.RoleNode, State: member.StateReady}, Up: true}
-}
+// The tests are made of these two, so they have short names.
+var id, up = membertest.ID, membertest.Up
 
 // dead is a node that gossip has given up: it may be frozen, and come back.
 func dead(name string, boot int) *member.Member {

@@ -194,7 +194,7 @@ func TestHeartbeatsTellOfSubscribers(t *testing.T) {
 	s.mesh.AddIdle(b, "b:83")
 	s.mesh.AddIdle(c, "c:83")
 	require.Equal(t, mesh.SectionPubsub, s.section.Type)
-	require.Equal(t, []byte{0}, s.section.Ask(b))
+	require.Equal(t, []byte{0}, s.section.Ask())
 	require.False(t, s.Wanted())
 
 	answer, err := s.section.Asked(b, []byte{1})
@@ -219,7 +219,7 @@ func TestHeartbeatsTellOfSubscribers(t *testing.T) {
 
 	s.subscribe("news", 1)
 	require.True(t, s.Wanted(), "its own count too")
-	require.Equal(t, []byte{1}, s.section.Ask(b))
+	require.Equal(t, []byte{1}, s.section.Ask())
 	s.hear(t, "b", []byte{0})
 	require.True(t, s.Wanted())
 	s.leave()

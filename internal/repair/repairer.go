@@ -166,6 +166,9 @@ func (r *Repairer) SetView(view *member.View) {
 	}
 }
 
+// SetSynced records that a member's copy of partition p has been equal to the
+// one here. It does nothing for a member that is not to hold one, since nobody
+// would send it what changes.
 func (r *Repairer) SetSynced(id string, p int) {
 	if !slices.Contains(r.cfg.View().CopyHolders(p), id) {
 		return
@@ -183,6 +186,8 @@ func (r *Repairer) setBehind(id string, p int) {
 	r.entryLocked(id)[p] = false
 }
 
+// IsSynced says whether a member's copy of partition p has been equal to the one
+// here since this node serves p: it lacks no more than what is on its way.
 func (r *Repairer) IsSynced(id string, p int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -38,7 +38,7 @@ func TestAFullHolder(t *testing.T) {
 		return err
 	}
 	say := func(full bool) {
-		require.Equal(t, []byte{0}, n.RoomSection().Ask(b.ID))
+		require.Equal(t, []byte{0}, n.RoomSection().Ask())
 		said := map[bool][]byte{false: {0}, true: {1}}[full]
 		_, err := n.RoomSection().Asked(b.ID, said)
 		require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestTheHeartbeatSaysWhetherThereIsRoom(t *testing.T) {
 	n := begin(t, "a", 2000)
 	n.openAll()
 	full := func() bool {
-		return n.RoomSection().Ask(n.cfg.Self)[0] == 1
+		return n.RoomSection().Ask()[0] == 1
 	}
 	require.False(t, full())
 	_, err := n.cfg.Store.Do(&session.Op{Kind: session.Put, Key: "k", Fields: []session.Field{{Name: "f", Value: string(make([]byte, 1750))}}})

@@ -22,6 +22,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/door"
+	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -48,7 +49,7 @@ type fake struct {
 	appDown           bool
 	drained           int // calls of Drain.Start
 	stopped           bool
-	drainLines        [][2]int
+	drainLines        []drain.Status
 	drainErr          error
 	closing           chan struct{}
 	events            *events.Log
@@ -131,12 +132,12 @@ func (f *fake) Counts() (warm, cold int)                    { return f.warm, f.c
 func (f *fake) Lag() (dirty int, age time.Duration)         { return 3, 2500 * time.Microsecond }
 func (f *fake) LagOf(string) (dirty int, age time.Duration) { return 2, 1250 * time.Microsecond }
 
-func (f *fake) startDrain(progress func(partitions, unsynced int)) <-chan error {
+func (f *fake) startDrain(progress func(drain.Status)) <-chan error {
 	f.drained++
 	ended := make(chan error)
 	go func() {
 		for _, line := range f.drainLines {
-			progress(line[0], line[1])
+			progress(line)
 			time.Sleep(time.Millisecond) // in a bubble: until the line is written
 		}
 		ended <- f.drainErr

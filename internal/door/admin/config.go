@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/door"
+	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
@@ -62,7 +63,7 @@ type Config struct {
 type Links interface {
 	// Link returns how the link to a node stands; not ok if there is none.
 	Link(id member.ID) (l Link, ok bool)
-	// Heard returns the nodes that have lately answered a heartbeat.
+	// Heard returns the nodes that have lately answered a heartbeat with a lease.
 	Heard() []member.ID
 	// Ask sends a node a question, in a frame of a type that package mesh lists,
 	// and returns the answer.
@@ -74,7 +75,8 @@ type Link struct {
 	Connected bool
 	Ring      string // the fingerprint that the node last said it has
 	// ClockOffset is how far its clock is ahead of the member's, and LastHeard
-	// how long ago it last answered a heartbeat; negative for never.
+	// how long ago the newest heartbeat was sent that it has answered with a
+	// lease; negative for never.
 	ClockOffset, LastHeard time.Duration
 }
 
@@ -123,10 +125,9 @@ type Gate interface {
 // Drain takes the node out of the ring.
 type Drain struct {
 	// Start begins to hand over all that the node holds, or joins a drain that
-	// is under way, and returns at once. It tells progress how many partitions
-	// are left and how many records in them, and ended how it went. A client
-	// that leaves does not end it.
-	Start func(progress func(partitions, unsynced int)) (ended <-chan error)
+	// is under way, and returns at once. It tells progress how far it is, and
+	// ended how it went. A client that leaves does not end it.
+	Start func(progress func(drain.Status)) (ended <-chan error)
 	// Unsynced counts the records that are not handed over.
 	Unsynced func() int
 	// Stop ends the node, once all its answers are written, and returns at

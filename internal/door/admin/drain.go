@@ -6,12 +6,10 @@ import (
 	"net/http"
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
+	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/problem"
 )
-
-// left is what a drain has still to hand over.
-type left struct{ partitions, unsynced int }
 
 // drain drains the node and stops it, and tells how it goes, a line of JSON
 // each time something has changed. It goes on when the client leaves.
@@ -19,7 +17,6 @@ func (e *Endpoint) drain(w http.ResponseWriter, r *http.Request) {
 	if !e.mayDrain(w, r) {
 		return
 	}
-	drain := e.cfg.Node.Drain
 	out, enc := http.NewResponseController(w), json.NewEncoder(w)
 	tell := func(line adminapi.Drain) {
 		_ = enc.Encode(line) // fails only when the client has left
@@ -27,28 +24,28 @@ func (e *Endpoint) drain(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	w.WriteHeader(http.StatusAccepted)
-	lines := make(chan left, 1)
-	ended := drain.Start(func(partitions, unsynced int) {
+	lines := make(chan drain.Status, 1)
+	ended := e.cfg.Node.Drain.Start(func(now drain.Status) {
 		select {
-		case lines <- left{partitions, unsynced}:
+		case lines <- now:
 		default: // the client is slow, and the next line is as good
 		}
 	})
-	last := left{-1, -1}
+	last := drain.Status{Partitions: -1}
 	for {
 		select {
 		case now := <-lines:
 			if now != last {
 				last = now
-				tell(adminapi.Drain{Partitions: new(now.partitions), Unsynced: now.unsynced})
+				tell(adminapi.Drain{Partitions: &now.Partitions, Unsynced: now.Unsynced})
 			}
 		case err := <-ended:
 			if err != nil {
-				tell(adminapi.Drain{Error: err.Error(), Unsynced: drain.Unsynced()})
+				tell(adminapi.Drain{Error: err.Error(), Unsynced: e.cfg.Node.Drain.Unsynced()})
 				return
 			}
 			tell(adminapi.Drain{Done: true})
-			drain.Stop()
+			e.cfg.Node.Drain.Stop()
 			return
 		}
 	}

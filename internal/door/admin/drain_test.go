@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/member"
 )
 
@@ -43,7 +44,7 @@ func TestDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.drainLines = [][2]int{{4, 30}, {4, 30}, {1, 2}, {0, 0}}
+		f.drainLines = []drain.Status{{Partitions: 4, Unsynced: 30}, {Partitions: 4, Unsynced: 30}, {Partitions: 1, Unsynced: 2}, {}}
 		w := ask(New(f.config()), "POST", "/admin/drain")
 		require.Equal(t, http.StatusAccepted, w.Code)
 		require.Equal(t, "application/jsonl", w.Header().Get("Content-Type"))

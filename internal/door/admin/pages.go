@@ -8,7 +8,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/web"
 )
 
-const indexText = `holdfast: the operator's endpoint of %s %q; a browser gets the dashboard here
+const indexText = `holdfast: the admin endpoint of %s %q; a browser gets the dashboard here
 
 GET  /admin/cluster         every member with its own figures, gathered here
 GET  /admin/ring            members, and the owner and successors of each partition

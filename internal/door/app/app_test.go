@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +16,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -24,12 +24,8 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-func id(name string) member.ID { return member.ID{Name: name, Boot: fmt.Sprintf("%012x%08x", 1, 7)} }
-
-// up is a ready node.
-func up(name string) *member.Member {
-	return &member.Member{ID: id(name), Up: true, Meta: member.Meta{Role: member.RoleNode, State: member.StateReady, HTTP: name + ":80"}}
-}
+func id(name string) member.ID      { return membertest.ID(name, 1) }
+func up(name string) *member.Member { return membertest.Up(name, 1) }
 
 func viewOf(t testing.TB, members ...*member.Member) *member.View {
 	t.Helper()

@@ -77,8 +77,6 @@ func (p *Pin) run(w http.ResponseWriter, r *http.Request, pass router.Passage) {
 	r.Header.Set(header.Key, pass.User)
 	if pass.Made {
 		r.Header.Set(header.New, "1")
-	} else {
-		r.Header.Del(header.New)
 	}
 	r.Header.Set(header.Node, p.cfg.Self.Name)
 	w.Header().Set(header.Node, p.cfg.Self.Name)

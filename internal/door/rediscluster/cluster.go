@@ -117,8 +117,8 @@ func (c *Cluster) Confirm(ctx context.Context) {
 	_ = c.cfg.Pulse.Until(ctx, waitPoll, func() bool { return c.heardSince(asked) }) // in time, or not
 }
 
-// heardSince says whether every other node on the ring has answered something
-// that it was asked after a time.
+// heardSince says whether every other node on the ring has answered a heartbeat
+// with a lease that was sent after a time.
 func (c *Cluster) heardSince(asked time.Duration) bool {
 	return !slices.ContainsFunc(c.cfg.View().Nodes(), func(m *member.Member) bool {
 		l := c.cfg.Mesh.Link(m.ID)

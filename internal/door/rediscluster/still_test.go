@@ -41,6 +41,8 @@ type still struct {
 	members  *meshtest.Members
 	repairer *repair.Repairer
 
+	hear func(r *peer.Request) // sees what others ask, and may change it; nil for nothing
+
 	mu    sync.Mutex // guards waits
 	waits int        // that others have forwarded
 }
@@ -103,6 +105,9 @@ func begin(t testing.TB, name string, s setting) *still {
 
 // Serve implements peer.Handler.
 func (n *still) Serve(r *peer.Request) {
+	if n.hear != nil {
+		n.hear(r)
+	}
 	switch r.Type {
 	case mesh.TypeRequest:
 		n.cfg.Dispatcher.Serve(r)

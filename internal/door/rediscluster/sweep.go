@@ -53,8 +53,11 @@ func (c *Cluster) Count(ctx context.Context, local bool) (int, error) {
 	total := 0
 	err := c.each(ctx, local, func(ctx context.Context, p int) error {
 		v, err := c.ask(ctx, command.CountBatch(p))
-		if err != nil || len(v.Elems) != 2 {
-			return errors.Join(err, ctx.Err())
+		if err == nil && len(v.Elems) != 2 {
+			err = fmt.Errorf("count of partition %d: %d numbers, 2 are accepted: %w", p, len(v.Elems), session.ErrMalformed)
+		}
+		if err != nil {
+			return err
 		}
 		mu.Lock()
 		total += int(v.Elems[0].Int)

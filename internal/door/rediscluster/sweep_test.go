@@ -1,6 +1,7 @@
 package rediscluster
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/command"
 	"github.com/seed-95a32959/holdfast/internal/door/redis"
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -213,6 +215,22 @@ func TestSweepsAskTheOwners(t *testing.T) {
 		for _, key := range all {
 			require.False(t, a.has(key) || b.has(key))
 		}
+	})
+}
+
+// What is no count of a partition does not pass for an empty one.
+func TestCountOfAnotherShape(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := together(t, 2)
+		a, b := nodes[0], nodes[1]
+		b.hear = func(r *peer.Request) {
+			// Which is answered with one number.
+			r.Payload = bytes.Replace(r.Payload, []byte(command.Count), []byte(command.Flush), 1)
+		}
+		count, err := a.Count(t.Context(), false)
+		require.ErrorIs(t, err, session.ErrMalformed, "%d keys", count)
+		_, err = a.Count(t.Context(), true)
+		require.NoError(t, err, "nobody else is asked")
 	})
 }
 

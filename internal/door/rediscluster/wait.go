@@ -51,8 +51,9 @@ func (c *Cluster) Wait(ctx context.Context, partitions []int, copies int) int {
 
 // askCopied asks an owner until it has reached so many copies, for a short time
 // each: an answer that is long in coming takes the place of others on the link.
+// An owner that ends answers at once, so it is not asked again at once.
 func askCopied(ctx context.Context, l *mesh.Link, partitions []int, copies int) (reached int) {
-	for ctx.Err() == nil {
+	for pause := waitPoll; ctx.Err() == nil; pause = min(2*pause, waitPollMost) {
 		answer, err := l.Call(ctx, mesh.TypeWait, encodeWait(partitions, copies))
 		if err == nil && len(answer) == 2 {
 			reached = int(binary.BigEndian.Uint16(answer))
@@ -61,6 +62,10 @@ func askCopied(ctx context.Context, l *mesh.Link, partitions []int, copies int) 
 		}
 		if reached >= copies {
 			return reached
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
 		}
 	}
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -13,7 +13,9 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -148,6 +150,36 @@ func TestWaitEndsWithTheNode(t *testing.T) {
 		reached, took := n.wait(t, time.Minute, 1, membertest.OwnedBy(t, v, "a"))
 		require.Zero(t, reached)
 		require.Equal(t, time.Second, took)
+	})
+}
+
+// An owner that ends answers at once that it has not got so far. It is asked
+// again only so often.
+func TestWaitDoesNotPressAnOwnerThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := together(t, 2)
+		a, b := nodes[0], nodes[1]
+		ended, end := context.WithCancel(t.Context())
+		end()
+		b.cfg.Context = ended
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		// All of the first pauses, and one as long as they get from then on.
+		asked, most := 0, 10+int(time.Second/waitPollMost)
+		b.hear = func(r *peer.Request) {
+			if r.Type != mesh.TypeWait {
+				return
+			}
+			if asked++; asked > most {
+				cancel() // time stands still here while members ask and answer
+			}
+		}
+		p := membertest.OwnedBy(t, a.cfg.View(), "b")
+		b.behind(t, a.cfg.Self, membertest.KeyIn(p))
+		begin := time.Now()
+		require.Zero(t, a.Wait(ctx, []int{p}, 1))
+		require.LessOrEqual(t, asked, most)
+		require.Equal(t, time.Second, time.Since(begin), "it may go on and reach more")
 	})
 }
 

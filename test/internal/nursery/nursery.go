@@ -1,6 +1,7 @@
 // Package nursery is what programs that test holdfast from outside have in
-// common: their flags and exit codes, the command lines of the members that
-// they start, and processes that cannot outlive this one.
+// common: their flags and exit codes, the command lines of the members that they
+// start, and processes that cannot outlive this one, where the system can see
+// to that.
 package nursery
 
 import (
@@ -8,12 +9,12 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
-	"syscall"
 )
 
 // Nursery starts processes that cannot outlive this one: Linux kills a child
 // when the thread that forked it ends, so all are forked by one goroutine that
-// keeps its thread for as long as the nursery is open.
+// keeps its thread for as long as the nursery is open. Other systems cannot do
+// that: there, a process that is killed leaves its children behind.
 type Nursery struct {
 	births chan birth
 	done   chan struct{} // closed when the thread has been given up
@@ -48,8 +49,7 @@ type Process struct {
 	log  *os.File
 }
 
-// Start starts args, writing all it prints to the file log, which is
-// appended to.
+// Start starts args, writing all it prints to the file log, which is appended to.
 func (n *Nursery) Start(args []string, env []string, log string) (*Process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -57,7 +57,7 @@ func (n *Nursery) Start(args []string, env []string, log string) (*Process, erro
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.Env = f, f, env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = bound()
 	b := birth{cmd, make(chan error, 1)}
 	n.births <- b
 	if err := <-b.result; err != nil {
