@@ -1,19 +1,19 @@
 package node
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/door/app"
+	"github.com/seed-95a32959/holdfast/internal/fields"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -201,57 +201,30 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		c.Name = host
 	}
-	def := func(s *string, value string) {
-		if *s == "" {
-			*s = value
-		}
-	}
-	def(&c.Cluster, "holdfast")
-	def((*string)(&c.Role), string(RoleNode))
-	def((*string)(&c.PartitionMode), string(PartitionAvailable))
-	def(&c.HTTP, "127.0.0.1:8080")
-	def(&c.Admin, "127.0.0.1:8081")
-	def(&c.Gossip, "127.0.0.1:8084")
-	def(&c.UserHeader, "X-User-ID")
-	def(&c.Cookie, "holdfast")
+	c.Cluster = cmp.Or(c.Cluster, "holdfast")
+	c.Role = cmp.Or(c.Role, RoleNode)
+	c.PartitionMode = cmp.Or(c.PartitionMode, PartitionAvailable)
+	c.HTTP = cmp.Or(c.HTTP, "127.0.0.1:8080")
+	c.Admin = cmp.Or(c.Admin, "127.0.0.1:8081")
+	c.Gossip = cmp.Or(c.Gossip, "127.0.0.1:8084")
 	if c.Role == RoleNode {
-		def(&c.Peer, "127.0.0.1:8083")
+		c.Peer = cmp.Or(c.Peer, "127.0.0.1:8083")
 	}
-	if c.Copies == 0 {
-		c.Copies = 2
-	}
-	if c.VirtualNodes == 0 {
-		c.VirtualNodes = 100
-	}
-	if c.Load == 0 {
-		c.Load = 1.25
-	}
-	if c.Ack == session.AckDefault {
-		c.Ack = session.AckAsync
-	}
-	if c.TTL == 0 {
-		c.TTL = 30 * time.Minute
-	}
-	if c.MaxSession == 0 {
-		c.MaxSession = 1 << 20
-	}
-	if c.HTTPMaxClients == 0 {
-		c.HTTPMaxClients = 10_000
-	}
-	if c.HTTPMaxPerAddress == 0 {
-		c.HTTPMaxPerAddress = max(1, c.HTTPMaxClients/2)
-	}
-	if c.DrainTimeout == 0 {
-		c.DrainTimeout = time.Minute
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	}
+	c.UserHeader = cmp.Or(c.UserHeader, "X-User-ID")
+	c.Cookie = cmp.Or(c.Cookie, "holdfast")
+	c.Copies = cmp.Or(c.Copies, 2)
+	c.VirtualNodes = cmp.Or(c.VirtualNodes, 100)
+	c.Load = cmp.Or(c.Load, 1.25)
+	c.Ack = cmp.Or(c.Ack, session.AckAsync)
+	c.TTL = cmp.Or(c.TTL, 30*time.Minute)
+	c.MaxSession = cmp.Or(c.MaxSession, 1<<20)
+	c.HTTPMaxClients = cmp.Or(c.HTTPMaxClients, 10_000)
+	c.HTTPMaxPerAddress = cmp.Or(c.HTTPMaxPerAddress, max(1, c.HTTPMaxClients/2))
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, time.Minute)
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	c.Network = cmp.Or[Network](c.Network, network.Host{})
 	if c.Trust == nil {
 		c.Trust = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	}
-	if c.Network == nil {
-		c.Network = network.Host{}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -259,165 +232,76 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// nameRule is what [member.ValidName] accepts.
+const nameRule = "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last"
+
 // validate reports everything that is wrong at once, so that one run is enough
 // to mend a command line. Its errors are [FieldError]s.
 func (c Config) validate() error {
-	var errs []error
-	bad := func(field string, value any, accepted string) {
-		errs = append(errs, fieldError(field, value, accepted))
+	isNode := c.Role == RoleNode
+	problems := slices.Concat(
+		fields.Check(member.ValidName(c.Name), "Name", c.Name, nameRule),
+		fields.Check(member.ValidName(c.Cluster), "Cluster", c.Cluster, nameRule),
+		fields.Either("Role", c.Role, RoleNode, RoleRouter),
+		fields.Either("PartitionMode", c.PartitionMode, PartitionAvailable, PartitionMajority),
+		fields.Range("Copies", c.Copies, 1, 16),
+		fields.Range("VirtualNodes", c.VirtualNodes, 1, 1000),
+		fields.Check(c.Load > 1 && !math.IsInf(c.Load, 0), "Load", c.Load, "must be over 1, such as 1.25"),
+		fields.AtLeast("TTL", c.TTL, time.Second),
+		fields.Check(c.MaxSession >= 1 && c.MaxSession <= 16<<20, "MaxSession", c.MaxSession, "must be 1 byte to 16 MiB"),
+		fields.NotNegative("MemoryLimit", c.MemoryLimit),
+		fields.Check(c.RESPRefuseRevive >= 0 && c.RESPRefuseRevive <= time.Hour, "RESPRefuseRevive", c.RESPRefuseRevive, "must be 0 (off) to 1h"),
+		fields.NotNegative("HTTPMaxClients", c.HTTPMaxClients),
+		fields.Check(c.HTTPMaxPerAddress >= 0 && c.HTTPMaxPerAddress <= c.HTTPMaxClients, "HTTPMaxPerAddress", c.HTTPMaxPerAddress,
+			fmt.Sprintf("must be 1 to {HTTPMaxClients}, which is %d", c.HTTPMaxClients)),
+		fields.NotNegative("RESPMaxClients", c.RESPMaxClients),
+		fields.NotNegative("RESPMaxClientsPerAddress", c.RESPMaxClientsPerAddress),
+		fields.NotNegative("RESPIdleTimeout", c.RESPIdleTimeout),
+		fields.NotNegative("DrainTimeout", c.DrainTimeout),
+		fields.Token("Cookie", c.Cookie, "cookie"),
+		fields.Token("UserHeader", c.UserHeader, "header"),
+		fields.Each("TrustHeaders", c.TrustHeaders, proxyHeader),
+		fields.Host("Advertise", c.Advertise),
+		fields.MaxBytes("Zone", c.Zone, 32),
+		fields.Each("GossipKeys", c.GossipKeys, fields.AESKey),
+		fields.Hidden(c.Handler == nil || c.App == "" && !c.Demo, "Handler", "cannot be used with {App} or {Demo}, which take the same requests"),
+		fields.If(c.App != "", fields.By("App", c.App, app.CheckAddress)),
+		fields.Hidden(!c.Demo || c.App == "", "Demo", "cannot be used with {App}, which takes the same requests"),
+		fields.Check(c.AppHealth == "" || c.App != "" && strings.HasPrefix(c.AppHealth, "/"), "AppHealth", c.AppHealth,
+			"must be a path such as /healthz, beside {App}"),
+		fields.Address("HTTP", c.HTTP),
+		fields.Address("Admin", c.Admin),
+		fields.Address("Gossip", c.Gossip),
+		fields.If(isNode, fields.Address("Peer", c.Peer)),
+		fields.If(isNode && c.RESP != "", fields.Address("RESP", c.RESP)),
+		fields.Each("Join", c.Join, fields.Address),
+	)
+	for _, e := range c.exposures() {
+		problems = append(problems, fields.Check(c.Insecure, e.field, e.address, e.why+", or {Insecure} if the network is trusted")...)
 	}
-	if !member.ValidName(c.Name) {
-		bad("Name", c.Name, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
-	}
-	if !member.ValidName(c.Cluster) {
-		bad("Cluster", c.Cluster, "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first and last")
-	}
-	if c.Role != RoleNode && c.Role != RoleRouter {
-		bad("Role", c.Role, "must be node or router")
-	}
-	if c.PartitionMode != PartitionAvailable && c.PartitionMode != PartitionMajority {
-		bad("PartitionMode", c.PartitionMode, "must be available or majority")
-	}
-	if c.Copies < 1 || c.Copies > 16 {
-		bad("Copies", c.Copies, "must be 1 to 16")
-	}
-	if c.VirtualNodes < 1 || c.VirtualNodes > 1000 {
-		bad("VirtualNodes", c.VirtualNodes, "must be 1 to 1000")
-	}
-	if !(c.Load > 1) || math.IsInf(c.Load, 0) {
-		bad("Load", c.Load, "must be over 1, such as 1.25")
-	}
-	if c.TTL < time.Second {
-		bad("TTL", c.TTL, "must be at least 1s")
-	}
-	if c.MaxSession < 1 || c.MaxSession > 16<<20 {
-		bad("MaxSession", c.MaxSession, "must be 1 byte to 16 MiB")
-	}
-	if c.MemoryLimit < 0 {
-		bad("MemoryLimit", c.MemoryLimit, "must not be negative")
-	}
-	if c.RESPRefuseRevive < 0 || c.RESPRefuseRevive > time.Hour {
-		bad("RESPRefuseRevive", c.RESPRefuseRevive, "must be 0 (off) to 1h")
-	}
-	if c.HTTPMaxClients < 0 {
-		bad("HTTPMaxClients", c.HTTPMaxClients, "must not be negative")
-	}
-	if c.HTTPMaxPerAddress < 0 || c.HTTPMaxPerAddress > c.HTTPMaxClients {
-		bad("HTTPMaxPerAddress", c.HTTPMaxPerAddress, fmt.Sprintf("must be 1 to {HTTPMaxClients}, which is %d", c.HTTPMaxClients))
-	}
-	if c.RESPMaxClients < 0 {
-		bad("RESPMaxClients", c.RESPMaxClients, "must not be negative")
-	}
-	if c.RESPMaxClientsPerAddress < 0 {
-		bad("RESPMaxClientsPerAddress", c.RESPMaxClientsPerAddress, "must not be negative")
-	}
-	if c.RESPIdleTimeout < 0 {
-		bad("RESPIdleTimeout", c.RESPIdleTimeout, "must not be negative")
-	}
-	if c.DrainTimeout < 0 {
-		bad("DrainTimeout", c.DrainTimeout, "must not be negative")
-	}
-	if !token(c.Cookie) {
-		bad("Cookie", c.Cookie, "must be a cookie name: letters, digits and !#$%&'*+-.^_`|~")
-	}
-	if !token(c.UserHeader) {
-		bad("UserHeader", c.UserHeader, "must be a header name: letters, digits and !#$%&'*+-.^_`|~")
-	}
-	for _, name := range c.TrustHeaders {
-		if !token(name) || strings.HasPrefix(strings.ToLower(name), "holdfast-") {
-			bad("TrustHeaders", name, "must be a header name, and none of Holdfast's own")
-		}
-	}
-	if strings.ContainsAny(c.Advertise, " /[]") || len(c.Advertise) > 253 {
-		bad("Advertise", c.Advertise, "must be a host name or an IP address, without a port")
-	}
-	if len(c.Zone) > 32 {
-		bad("Zone", c.Zone, "must be 32 bytes at most")
-	}
-	for _, key := range c.GossipKeys {
-		if n := len(key); n != 16 && n != 24 && n != 32 {
-			errs = append(errs, &FieldError{Field: "GossipKeys", Reason: fmt.Sprintf("a key has %d bytes, accepted are 16, 24 or 32", n)})
-		}
-	}
-	if c.Handler != nil && (c.App != "" || c.Demo) {
-		errs = append(errs, &FieldError{Field: "Handler", Reason: "cannot be used with {App} or {Demo}, which take the same requests"})
-	}
-	if c.App != "" {
-		if err := app.CheckAddress(c.App); err != nil {
-			bad("App", c.App, err.Error())
-		}
-		if c.Demo {
-			errs = append(errs, &FieldError{Field: "Demo", Reason: "cannot be used with {App}, which takes the same requests"})
-		}
-	}
-	if c.AppHealth != "" && (c.App == "" || !strings.HasPrefix(c.AppHealth, "/")) {
-		bad("AppHealth", c.AppHealth, "must be a path such as /healthz, beside {App}")
-	}
-	for _, a := range c.addresses() {
-		if err := checkAddress(a.value); err != nil {
-			bad(a.field, a.value, err.Error())
-		}
-	}
-	for _, seed := range c.Join {
-		if err := checkAddress(seed); err != nil {
-			bad("Join", seed, err.Error())
-		}
-	}
-	errs = append(errs, c.validateExposure()...)
-	return errors.Join(errs...)
+	return fieldErrors(problems)
 }
 
-// token says whether s is one in the sense of RFC 9110, section 5.6.2.
-func token(s string) bool {
-	for _, c := range []byte(s) {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-type address struct{ field, value string }
-
-func (c Config) addresses() []address {
-	list := []address{{"HTTP", c.HTTP}, {"Admin", c.Admin}, {"Gossip", c.Gossip}}
-	if c.Role == RoleNode {
-		list = append(list, address{"Peer", c.Peer})
-		if c.RESP != "" {
-			list = append(list, address{"RESP", c.RESP})
-		}
-	}
-	return list
-}
-
-func checkAddress(s string) error {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return errors.New("must be host:port, such as 127.0.0.1:8080")
-	}
-	n, err := net.LookupPort("tcp", port)
-	if err != nil || n < 0 || n > math.MaxUint16 {
-		return errors.New("the port must be 0 to 65535")
-	}
-	if len(host) > 253 {
-		return errors.New("the host must be 253 bytes at most")
-	}
-	return nil
+// proxyHeader accepts the name of a header, but none by which members speak to
+// each other: no proxy may set those.
+func proxyHeader(field, name string) []fields.Problem {
+	own := strings.HasPrefix(strings.ToLower(name), "holdfast-")
+	return fields.Check(fields.IsToken(name) && !own, field, name, "must be a header name, and none of Holdfast's own")
 }
 
 // exposure is an address that strangers could reach and misuse.
 type exposure struct {
-	address
-	why string // what it lacks and what would protect it
+	field, address string
+	why            string // what it lacks and what would protect it
 }
 
 // exposures lists the addresses that nothing protects: who can gossip can move
 // sessions, who reaches the peer or the Redis port can read them, and the admin
 // port can drain the node.
 func (c Config) exposures() (list []exposure) {
-	add := func(protected bool, field, value, why string) {
-		if !protected && !loopback(value) {
-			list = append(list, exposure{address{field, value}, why})
+	add := func(protected bool, field, address, why string) {
+		if !protected && !fields.IsLoopback(address) {
+			list = append(list, exposure{field, address, why})
 		}
 	}
 	isNode := c.Role == RoleNode
@@ -428,38 +312,15 @@ func (c Config) exposures() (list []exposure) {
 	return list
 }
 
-// validateExposure refuses them without the operator's word.
-func (c Config) validateExposure() (errs []error) {
-	if c.Insecure {
-		return nil
-	}
-	for _, e := range c.exposures() {
-		errs = append(errs, fieldError(e.field, e.value, e.why+", or {Insecure} if the network is trusted"))
-	}
-	return errs
-}
-
 // warnOfExposure names what the operator's word has left open.
 func (c Config) warnOfExposure() {
 	var open []string
 	for _, e := range c.exposures() {
-		open = append(open, strings.ToLower(e.field)+" "+e.value)
+		open = append(open, strings.ToLower(e.field)+" "+e.address)
 	}
 	if len(open) > 0 {
 		c.Log.Warn("insecure: open to everybody who reaches them: " + strings.Join(open, ", "))
 	}
-}
-
-func loopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }
 
 // givesCookies says whether users get their cookies from this member. A node

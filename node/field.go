@@ -1,8 +1,10 @@
 package node
 
 import (
-	"fmt"
+	"errors"
 	"regexp"
+
+	"github.com/seed-95a32959/holdfast/internal/fields"
 )
 
 // FieldError says that a field of a [Config] cannot work. [Start] returns one
@@ -15,9 +17,13 @@ type FieldError struct {
 	Err    error // the cause, which Reason tells; nil for none
 }
 
-// fieldError quotes the value of a field that was wrong.
-func fieldError(field string, value any, reason string) error {
-	return &FieldError{Field: field, Value: fmt.Sprintf("%q", fmt.Sprint(value)), Reason: reason}
+// fieldErrors joins a [FieldError] for each problem; nil for none.
+func fieldErrors(problems []fields.Problem) error {
+	var errs []error
+	for _, p := range problems {
+		errs = append(errs, &FieldError{Field: p.Field, Value: p.Value, Reason: p.Reason})
+	}
+	return errors.Join(errs...)
 }
 
 // Error calls the fields by their Go names, as in Config.MaxSession.
