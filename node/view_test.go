@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 
@@ -24,4 +25,25 @@ func TestAddressesOfMembersAreNotTrusted(t *testing.T) {
 	}
 	n = still(t, "a")
 	require.True(t, n.endpoint.Finder().Trust(netip.MustParseAddr("127.0.0.1")), "the default")
+}
+
+// Nobody waits for the copies of a member that died.
+func TestNothingIsOwedToTheDead(t *testing.T) {
+	t.Parallel()
+	ada := begin(t, loopbackConfig("ada"))
+	ctx, die := context.WithCancel(context.Background())
+	defer die()
+	bob, err := Start(ctx, loopbackConfig("bob", ada))
+	require.NoError(t, err)
+	agree(t, ada, bob)
+	owed := func() int {
+		ada.replicator.Mark([]string{bob.id.String()}, "alice") // passed over where nothing is shipped to bob
+		n, _ := ada.replicator.LagOf(bob.id.String())
+		return n
+	}
+	put(t, ada, "alice", "a session to ship")
+	eventually(t, "a copy is owed to bob", func() bool { return owed() > 0 })
+	die()
+	<-bob.Done()
+	eventually(t, "nothing is owed to bob", func() bool { return owed() == 0 })
 }

@@ -59,8 +59,9 @@ func benchAt(t *testing.T, url string, args ...string) (result, benchResult) {
 }
 
 func TestBenchCountsAnswers(t *testing.T) {
-	var writes, reads int
+	users, writes, reads := make(map[string]bool), 0, 0
 	url := memory(t, func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		users[r.URL.Path] = true
 		if r.Method == http.MethodPut {
 			writes++
 			require.Equal(t, "replica", r.Header.Get("Holdfast-Ack"))
@@ -77,8 +78,11 @@ func TestBenchCountsAnswers(t *testing.T) {
 	require.Zero(t, told.Missing+told.Old+len(told.Failed))
 	require.Positive(t, told.P50)
 	require.GreaterOrEqual(t, told.Max, told.P99)
-	require.Equal(t, 5, writes, "each user's first")
-	require.Equal(t, 195, reads)
+	// A connection has users of its own, and a slow one may not come to all.
+	require.Len(t, users, writes, "each user's first")
+	require.LessOrEqual(t, writes, 5)
+	require.Greater(t, writes, 1)
+	require.Equal(t, 200, writes+reads)
 }
 
 // A cluster that forgets is found out, and that is a failure where it was asked
