@@ -153,9 +153,10 @@ func (s *Session) Renew() error {
 }
 
 // Destroy logs the session out at once: when it has returned nil no node serves
-// the session again, unless a copy that could be reached did not confirm in time
-// and the owner dies before it does. What the request has changed is dropped. The client gets a new id; what is set from here on begins
-// a new session under it.
+// the session again, unless a copy that could be reached did not confirm in
+// time and the owner dies before it does. What the request has changed is
+// dropped. The client gets a new id; what is set from here on begins a new
+// session under it.
 func (s *Session) Destroy() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

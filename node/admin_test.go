@@ -182,8 +182,8 @@ func askAdmin(n *Node, path string) *httptest.ResponseRecorder {
 	return w
 }
 
-// The endpoint goes by the names that the member is configured with, and what it
-// refuses is counted.
+// The endpoint goes by the names that the member is configured with, and what
+// it refuses is counted.
 func TestAdminEndpointGoesByTheNamesOfItsMember(t *testing.T) {
 	t.Parallel()
 	n := still(t, "ada", func(c *Config) {

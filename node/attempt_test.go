@@ -50,8 +50,8 @@ func markOf(epoch uint64, deadline time.Time) string {
 }
 
 // A request that a router sent to an owner by its claim is not run by that
-// member under another claim: somebody else was the owner in between. Nor is one
-// whose time is over, or whose repetition is here already.
+// member under another claim: somebody else was the owner in between. Nor is
+// one whose time is over, or whose repetition is here already.
 func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)
@@ -116,7 +116,8 @@ func TestRepetitionsAreRunOnce(t *testing.T) {
 	value, _ := rec.Opaque()
 	require.Equal(t, "new", value)
 
-	// A request that has a condition reads first. The one is not answered with the other.
+	// A request that has a condition reads first. The one is not answered with
+	// the other.
 	for _, id := range []uint64{0x1f, 0x30} {
 		rep, err := n.dispatcher.Do(t.Context(), &session.Op{Kind: session.Get, Key: "k"}, session.AckDefault, attempt.Attempt{ID: id, Repeat: true})
 		require.NoError(t, err)
@@ -125,8 +126,8 @@ func TestRepetitionsAreRunOnce(t *testing.T) {
 	require.NotEqual(t, second, put("30/1", "newest"))
 }
 
-// What a process reads when it goes on after it has stood still is not passed on
-// to the application either.
+// What a process reads when it goes on after it has stood still is not passed
+// on to the application either.
 func TestApplicationIsNotGivenWhatWaitedForAStandstill(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)

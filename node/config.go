@@ -46,12 +46,13 @@ type Config struct {
 	// Zone is shown beside the member; placement does not depend on it.
 	Zone string
 
-	// HTTP is the public endpoint, Admin the operator's, Peer the members' own and
-	// Gossip the address of membership (UDP and TCP), each as host:port.
-	// Defaults: 127.0.0.1 with ports 8080, 8081, 8083 and 8084. A router has
-	// no Peer.
+	// HTTP is the public endpoint, Admin the operator's, Peer the members' own
+	// and Gossip the address of membership (UDP and TCP), each as host:port.
+	// Defaults: 127.0.0.1 with ports 8080, 8081, 8083 and 8084. A router has no
+	// Peer.
 	HTTP, Admin, Peer, Gossip string
-	// RESP is the address of the Redis endpoint. Default: none, and it is closed.
+	// RESP is the address of the Redis endpoint. Default: none, and it is
+	// closed.
 	RESP string
 	// Advertise is the host that others are told to use for every address
 	// whose own host is a wildcard. Default: the host of Peer, or of Gossip,
@@ -85,20 +86,21 @@ type Config struct {
 	// (debug.SetMemoryLimit) is the program's to set.
 	MemoryLimit int64
 
-	// HTTPUnix is the path of a Unix socket on which the public endpoint is open
-	// too, for programs on this host. Default: none.
+	// HTTPUnix is the path of a Unix socket on which the public endpoint is
+	// open too, for programs on this host. Default: none.
 	HTTPUnix string
-	// HTTPMaxClients bounds the connections to the public endpoint. Default 10,000.
+	// HTTPMaxClients bounds the connections to the public endpoint. Default
+	// 10,000.
 	HTTPMaxClients int
 	// HTTPMaxPerAddress bounds those of them that come from one address, or one
-	// IPv6 network of 64 bits: a client, or the routers or the proxy before many.
-	// Default: half of HTTPMaxClients.
+	// IPv6 network of 64 bits: a client, or the routers or the proxy before
+	// many. Default: half of HTTPMaxClients.
 	HTTPMaxPerAddress int
 	// RESPUnix is the path of a Unix socket on which the Redis endpoint is open
 	// too, for programs on this host. Default: none.
 	RESPUnix string
-	// RESPPassword is what clients of the Redis endpoint must AUTH with. Default:
-	// none is asked for.
+	// RESPPassword is what clients of the Redis endpoint must AUTH with.
+	// Default: none is asked for.
 	RESPPassword string
 	// RESPRedirect answers MOVED for keys that other nodes own, where the Redis
 	// endpoint would forward.
@@ -106,18 +108,19 @@ type Config struct {
 	// RESPAllowFlush runs FLUSHDB and FLUSHALL, which end every session and are
 	// refused otherwise.
 	RESPAllowFlush bool
-	// RESPRefuseRevive refuses commands that would bring a string or a hash back
-	// that was deleted less than so long ago, unless they are to create it (NX).
-	// Default 0: as in Redis, they create whatever was there.
+	// RESPRefuseRevive refuses commands that would bring a string or a hash
+	// back that was deleted less than so long ago, unless they are to create it
+	// (NX). Default 0: as in Redis, they create whatever was there.
 	RESPRefuseRevive time.Duration
-	// RESPMaxClients bounds the connections to the Redis endpoint. Default 10,000.
+	// RESPMaxClients bounds the connections to the Redis endpoint. Default
+	// 10,000.
 	RESPMaxClients int
-	// RESPMaxClientsPerAddress bounds the connections to the Redis endpoint from
-	// one address (of IPv6: from one network of 64 bits). Default: a quarter of
-	// RESPMaxClients, at least 64.
+	// RESPMaxClientsPerAddress bounds the connections to the Redis endpoint
+	// from one address (of IPv6: from one network of 64 bits). Default: a
+	// quarter of RESPMaxClients, at least 64.
 	RESPMaxClientsPerAddress int
-	// RESPIdleTimeout closes connections to the Redis endpoint that send nothing.
-	// Default 0: none.
+	// RESPIdleTimeout closes connections to the Redis endpoint that send
+	// nothing. Default 0: none.
 	RESPIdleTimeout time.Duration
 
 	// App is where the application listens that gets every request outside
@@ -141,9 +144,9 @@ type Config struct {
 	// count. Default: loopback. Members prove what they pass on by Secret, or
 	// by the gossip key, and not by their addresses.
 	Trust []netip.Prefix
-	// TrustHeaders are further headers that Trust may set, of those that say who
-	// a client is, such as X-Forwarded-Email or True-Client-IP. Without being
-	// named here they reach the application from nobody.
+	// TrustHeaders are further headers that Trust may set, of those that say
+	// who a client is, such as X-Forwarded-Email or True-Client-IP. Without
+	// being named here they reach the application from nobody.
 	TrustHeaders []string
 	// NoAPI makes a router answer 404 under /v1/. Whoever reaches the session
 	// API may read and write every session whose id they know, and users know
@@ -152,10 +155,11 @@ type Config struct {
 	// CookieSecure says that users come over TLS: the cookie is marked Secure
 	// and bound to its host by the prefix __Host-.
 	CookieSecure bool
-	// Secret signs the affinity cookie, and the requests that members pass on to
-	// each other: all members have the same, or none has one. 16 bytes or more.
-	// Default: random for cookies, so they end with the process; and what members
-	// pass on is signed by the gossip key or, without one, by what gossip tells.
+	// Secret signs the affinity cookie, and the requests that members pass on
+	// to each other: all members have the same, or none has one. 16 bytes or
+	// more. Default: random for cookies, so they end with the process; and what
+	// members pass on is signed by the gossip key or, without one, by what
+	// gossip tells.
 	Secret []byte
 	// OldSecrets have signed cookies that are still believed, and replaced by
 	// ones that Secret signs.
@@ -164,8 +168,8 @@ type Config struct {
 	// GossipKeys encrypts gossip: the first key encrypts, all of them decrypt.
 	// 16, 24 or 32 bytes each.
 	GossipKeys [][]byte
-	// Insecure allows gossip, peer, Redis and admin addresses that others can reach
-	// although nothing protects them.
+	// Insecure allows gossip, peer, Redis and admin addresses that others can
+	// reach although nothing protects them.
 	Insecure bool
 
 	// HTTPHosts lists further names by which clients reach the session API at

@@ -151,7 +151,8 @@ func TestExposedAddressesAreRefused(t *testing.T) {
 	require.NoError(t, checked(t, Config{Name: "r", Role: RoleRouter, Peer: "0.0.0.0:1"}), "a router has no peer port")
 }
 
-// With the operator's word there is a warning, of what is open and nothing else.
+// With the operator's word there is a warning, of what is open and nothing
+// else.
 func TestWarningOfExposure(t *testing.T) {
 	t.Parallel()
 	key := [][]byte{make([]byte, 32)}

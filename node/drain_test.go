@@ -106,7 +106,8 @@ func TestShutdownTwice(t *testing.T) {
 	require.ErrorIs(t, n.Drain(context.Background(), nil), ErrStopped)
 }
 
-// Shutdown keeps to its context also while somebody else's drain takes its time, which then ends too.
+// Shutdown keeps to its context also while somebody else's drain takes its
+// time, which then ends too.
 func TestShutdownDuringADrain(t *testing.T) {
 	t.Parallel()
 	n := begin(t, loopbackConfig("ada"))

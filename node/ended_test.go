@@ -101,8 +101,9 @@ func TestEndedIDIsNotBegunAgain(t *testing.T) {
 		})
 	}
 
-	// A request that only looks may have been sent beside the login that has moved
-	// the session to another id. It must not take that away from the browser.
+	// A request that only looks may have been sent beside the login that has
+	// moved the session to another id. It must not take that away from the
+	// browser.
 	nodes := begun["handler"].nodes
 	h := hold(nodes[0])
 	put(t, nodes[0], h.id, "v")
@@ -125,8 +126,8 @@ func TestNamedUsersBeginAgain(t *testing.T) {
 	}
 }
 
-// Of two cookies that are both genuine one may have been planted, and nobody can
-// tell which. Neither counts, here as at the router.
+// Of two cookies that are both genuine one may have been planted, and nobody
+// can tell which. Neither counts, here as at the router.
 func TestTwoCookiesAreNone(t *testing.T) {
 	t.Parallel()
 	nodes := three(t, func(c *Config) {

@@ -12,9 +12,9 @@ import (
 	"github.com/seed-95a32959/holdfast/node"
 )
 
-// A web application that knows who is logged in. Run on several nodes (with Join
-// and one Secret for all), any of them can be asked: the handler runs where its
-// user's session is.
+// A web application that knows who is logged in. Run on several nodes (with
+// Join and one Secret for all), any of them can be asked: the handler runs
+// where its user's session is.
 func ExampleNode_Handler() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {

@@ -6,8 +6,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/network"
 )
 
-// Network makes every connection of a member. Tests put a network of their own in
-// its place, with delays, cuts and losses.
+// Network makes every connection of a member. Tests put a network of their own
+// in its place, with delays, cuts and losses.
 type Network = network.Network
 
 // Refused says whether a dial failed because the host answered that no process

@@ -7,9 +7,9 @@ import (
 )
 
 // Of the memory limit the store gets what the member does not need for itself:
-// a 16th is for the records that are on their way, in the queues of links and of
-// senders, and where that is little, an eighth, of which 8 MiB are enough: the
-// tables of 1,024 partitions and the rest of a member without sessions.
+// a 16th is for the records that are on their way, in the queues of links and
+// of senders, and where that is little, an eighth, of which 8 MiB are enough:
+// the tables of 1,024 partitions and the rest of a member without sessions.
 const (
 	workShare  = 16
 	bareShare  = 8

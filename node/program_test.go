@@ -196,8 +196,8 @@ func TestFirstRequestRenews(t *testing.T) {
 	require.NotZero(t, forwarded)
 }
 
-// Strangers without a session who log out, again and again, leave nothing behind;
-// who was logged in does.
+// Strangers without a session who log out, again and again, leave nothing
+// behind; who was logged in does.
 func TestAnonymousLogoutsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	nodes := programs(t)

@@ -91,7 +91,8 @@ func everyKeyAtEveryRedisDoor(t *testing.T, nodes []*Node, clients []*redisClien
 	require.Equal(t, ":3", clients[2].do("DEL k1 k2 k3 k4"))
 }
 
-// Whoever owns what was written, the answer at the end of the time is how many copies there are.
+// Whoever owns what was written, the answer at the end of the time is how many
+// copies there are.
 func waitForMoreCopiesThanThereAre(t *testing.T, nodes []*Node, c *redisClient) {
 	owners := make(map[string]string)
 	for i := 0; len(owners) < len(nodes); i++ {

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Members whose cookies others do not believe are named, once; nodes that give users none are not.
+// Members whose cookies others do not believe are named, once; nodes that give
+// users none are not.
 func TestOtherSecretsAreNamed(t *testing.T) {
 	t.Parallel()
 	older, newer := []byte("sixteen bytes, older"), []byte("sixteen bytes, newer")

@@ -51,7 +51,8 @@ func everyKeyAtEveryDoor(t *testing.T, nodes []*Node) {
 	require.Equal(t, http.StatusNotFound, resp.StatusCode)
 }
 
-// Visits at all doors at once: each is counted once, or refused and not counted.
+// Visits at all doors at once: each is counted once, or refused and not
+// counted.
 func visitsAreCountedExactly(t *testing.T, nodes []*Node) {
 	const parallel, each = 6, 15
 	var mu sync.Mutex

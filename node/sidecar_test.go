@@ -16,7 +16,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/app"
 )
 
-// testApp is an application that says who it is, what it was told, and can end and come back at its address.
+// testApp is an application that says who it is, what it was told, and can end
+// and come back at its address.
 type testApp struct {
 	name, network, address string
 	server                 *http.Server
@@ -71,8 +72,9 @@ func (n *Node) ask(t *testing.T, user string) (*http.Response, string) {
 	return send(t, "GET", n.public("/"), "", "X-User-ID", user)
 }
 
-// While the application beside the owner is down its users go to the first successor, whose member forwards nothing back; their sessions stay where
-// they are. When it is back, so are they.
+// While the application beside the owner is down its users go to the first
+// successor, whose member forwards nothing back; their sessions stay where they
+// are. When it is back, so are they.
 func TestUsersOfAnApplicationThatIsDown(t *testing.T) {
 	t.Parallel()
 	nodes, apps := sidecarEach(t, func(*Config) {}, "ada", "bob", "eve")
@@ -146,7 +148,8 @@ func TestApplicationHealth(t *testing.T) {
 	})
 }
 
-// A member that is asked to stand in does so whatever its own view says, if a member asks; a stranger cannot choose who serves whom.
+// A member that is asked to stand in does so whatever its own view says, if a
+// member asks; a stranger cannot choose who serves whom.
 func TestStandIn(t *testing.T) {
 	t.Parallel()
 	nodes, _ := sidecarEach(t, func(*Config) {}, "ada", "bob")
@@ -220,7 +223,8 @@ func TestUnixSockets(t *testing.T) {
 	require.ErrorContains(t, err, "Config.HTTPUnix "+doorPath, "somebody answers there")
 }
 
-// What is no socket at the path of one stays there: a mistyped path must not cost a file.
+// What is no socket at the path of one stays there: a mistyped path must not
+// cost a file.
 func TestUnixSocketInPlaceOfAFile(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "hf")

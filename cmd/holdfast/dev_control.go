@@ -19,7 +19,8 @@ import (
 
 // The dashboard's buttons do what dev's terminal does. The way of one click:
 //
-//	page ─ POST /admin/dev/kill?node=node-2 ─▶ a child's admin endpoint ─ the same, with the token ─▶ dev's control ─▶ its loop
+//	page ─ POST /admin/dev/kill?node=node-2 ─▶ a child's admin endpoint
+//	     ─ the same, with the token ─▶ dev's control ─▶ its loop
 //
 // The admin endpoint has made sure that the click came from its own page. dev's
 // control believes only a sender that knows the token, which is made anew at

@@ -21,8 +21,9 @@ type Member struct {
 	Name string `json:"name"`
 	Boot string `json:"boot"`
 	Role string `json:"role"` // node or router
-	// State is what the member says of itself: joining, ready or leaving; or gone,
-	// or superseded by a later boot. The last two stay listed for a while.
+	// State is what the member says of itself: joining, ready or leaving; or
+	// gone, or superseded by a later boot. The last two stay listed for a
+	// while.
 	State  string `json:"state"`
 	Zone   string `json:"zone"`
 	HTTP   string `json:"http"`
@@ -31,8 +32,8 @@ type Member struct {
 	Peer   string `json:"peer"`
 	Gossip string `json:"gossip"`
 	Pid    int    `json:"pid"`
-	// Partitions is how many it owns, and Share which part of all they are, from 0
-	// to 1.
+	// Partitions is how many it owns, and Share which part of all they are,
+	// from 0 to 1.
 	Partitions int     `json:"partitions"`
 	Share      float64 `json:"share"`
 }
@@ -52,7 +53,8 @@ type Key struct {
 	Owner       string   `json:"owner"` // empty without a node
 	Successors  []string `json:"successors"`
 	Fingerprint string   `json:"fingerprint"`
-	// Holders has every node on the ring, whether it should hold the key or not.
+	// Holders has every node on the ring, whether it should hold the key or
+	// not.
 	Holders []Holding `json:"holders"`
 }
 
@@ -73,15 +75,16 @@ type SeenMember struct {
 	Link string `json:"link"`
 	// Ring is the fingerprint that the member last said it has.
 	Ring string `json:"ring,omitempty"`
-	// LastHeard is how long ago the newest heartbeat was sent that it has answered
-	// with a lease, in milliseconds; 0 for the answering member itself, -1 for
-	// never, a router, or not since the answering member's process stood still.
+	// LastHeard is how long ago the newest heartbeat was sent that it has
+	// answered with a lease, in milliseconds; 0 for the answering member
+	// itself, -1 for never, a router, or not since the answering member's
+	// process stood still.
 	LastHeard float64 `json:"last_heard_ms"`
 	// ClockOffset is how far its clock is ahead of the answering member's, in
 	// milliseconds. Over 2 s ahead, what it writes is not taken.
 	ClockOffset float64 `json:"clock_offset_ms"`
-	// Dirty counts the answering node's writes that it lacks, and Lag is the age
-	// of the oldest in milliseconds.
+	// Dirty counts the answering node's writes that it lacks, and Lag is the
+	// age of the oldest in milliseconds.
 	Dirty int     `json:"dirty"`
 	Lag   float64 `json:"lag_ms"`
 }
@@ -97,27 +100,30 @@ type Stats struct {
 	Sessions   int   `json:"sessions"`
 	Tombstones int   `json:"tombstones"`
 	Bytes      int64 `json:"bytes"`
-	// TombstoneBytes are those of Bytes that tombstones take, compacted ones too,
-	// which Tombstones does not have. MemoryLimit is that of the sessions, 0 for
-	// none. Full says that other members are asked to send no more copies.
+	// TombstoneBytes are those of Bytes that tombstones take, compacted ones
+	// too, which Tombstones does not have. MemoryLimit is that of the sessions,
+	// 0 for none. Full says that other members are asked to send no more
+	// copies.
 	TombstoneBytes int64      `json:"tombstone_bytes"`
 	Compacted      int        `json:"tombstones_compacted"`
 	MemoryLimit    int64      `json:"memory_limit"` // bytes
 	Full           bool       `json:"full"`
 	Partitions     Partitions `json:"partitions"`
-	// BelowTarget counts the keys served here of which there are too few copies.
+	// BelowTarget counts the keys served here of which there are too few
+	// copies.
 	BelowTarget int `json:"below_target"`
-	// Lag is the age in milliseconds of the oldest change that a copy lacks, and
-	// Dirty how many changes copies lack.
+	// Lag is the age in milliseconds of the oldest change that a copy lacks,
+	// and Dirty how many changes copies lack.
 	Lag   float64 `json:"lag_ms"`
 	Dirty int     `json:"dirty"`
 	// Split is set while under half of the last stable membership is there.
 	Split bool `json:"split_suspected"`
-	// LongestHold is for how long one partition was held at most, in milliseconds,
-	// within the last minute or two: everybody else who needed it waited.
+	// LongestHold is for how long one partition was held at most, in
+	// milliseconds, within the last minute or two: everybody else who needed it
+	// waited.
 	LongestHold float64 `json:"longest_hold_ms"`
-	// Connections to the public endpoint, and the bytes of bodies that the session
-	// API reads.
+	// Connections to the public endpoint, and the bytes of bodies that the
+	// session API reads.
 	HTTPClients   int   `json:"http_clients"`
 	HTTPBodyBytes int64 `json:"http_body_bytes"`
 	// Connections to the Redis endpoint, those of them that subscribe, and the
@@ -125,9 +131,9 @@ type Stats struct {
 	RedisClients     int   `json:"redis_clients"`
 	RedisBufferBytes int64 `json:"redis_buffer_bytes"`
 	RedisSubscribers int   `json:"redis_subscribers"`
-	// Counters count since the member's start. /metrics has them too, each under
-	// its name with "holdfast_" before it and "_total" behind, and says what they
-	// count.
+	// Counters count since the member's start. /metrics has them too, each
+	// under its name with "holdfast_" before it and "_total" behind, and says
+	// what they count.
 	Counters map[string]int64 `json:"counters"`
 }
 
@@ -167,10 +173,10 @@ type Drain struct {
 	Done bool `json:"done,omitempty"`
 	// Error is why the drain has failed, and what has become of the node.
 	Error string `json:"error,omitempty"`
-	// Partitions are those that the node still serves, or holds something of; nil
-	// in the last line.
+	// Partitions are those that the node still serves, or holds something of;
+	// nil in the last line.
 	Partitions *int `json:"partitions,omitempty"`
-	// Unsynced counts the records in them: what would be lost, as far as the node
-	// knows, if it ended now.
+	// Unsynced counts the records in them: what would be lost, as far as the
+	// node knows, if it ended now.
 	Unsynced int `json:"unsynced"`
 }

@@ -5,9 +5,9 @@
 // One command: the endpoint looks it up ([Lookup]), checks its number of
 // arguments, and finds its keys ([Spec.Keys]). It goes as a [Batch], alone or
 // with the others of its transaction, to the owner of its partition (package
-// dispatch), as the bytes that the client sent. There [Batch.Run] runs it in one
-// hold of the partition ([session.Store.Update], or View if it only reads) and
-// appends its answer, which travels back as it is.
+// dispatch), as the bytes that the client sent. There [Batch.Run] runs it in
+// one hold of the partition ([session.Store.Update], or View if it only reads)
+// and appends its answer, which travels back as it is.
 //
 // # The data
 //

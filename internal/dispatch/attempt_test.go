@@ -77,8 +77,9 @@ func TestApplicationWaitsForTheLease(t *testing.T) {
 	})
 }
 
-// An owner that finds out while it asks that it has been succeeded runs no write
-// any more that somebody may have sent elsewhere since. A read goes to the successor.
+// An owner that finds out while it asks that it has been succeeded runs no
+// write any more that somebody may have sent elsewhere since. A read goes to
+// the successor.
 func TestOwnerSucceededWhileItAsks(t *testing.T) {
 	for name, c := range map[string]struct {
 		work work
@@ -106,7 +107,8 @@ func TestOwnerSucceededWhileItAsks(t *testing.T) {
 }
 
 // What a process reads when it goes on after it has stood still may have waited
-// for it, and been done by another since. It is not passed on as if it were new.
+// for it, and been done by another since. It is not passed on as if it were
+// new.
 func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1e12)

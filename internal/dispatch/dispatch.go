@@ -55,8 +55,8 @@ func (d *Dispatcher) do(ctx context.Context, w work, ack session.Ack, a attempt.
 }
 
 // dispatch is where local or forward is decided, for every endpoint and every
-// kind of work. It goes round until the work has been done somewhere or its time
-// is up, for ownership may move while it is on its way.
+// kind of work. It goes round until the work has been done somewhere or its
+// time is up, for ownership may move while it is on its way.
 func (d *Dispatcher) dispatch(ctx context.Context, r *request) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()

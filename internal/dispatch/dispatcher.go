@@ -124,8 +124,8 @@ func (d *Dispatcher) Get(ctx context.Context, key string) (*session.Record, erro
 // batches saves an allocation a command.
 var batches = sync.Pool{New: func() any { return new(batchWork) }}
 
-// Batch runs Redis commands where their keys are owned, and appends their answers
-// to dst.
+// Batch runs Redis commands where their keys are owned, and appends their
+// answers to dst.
 func (d *Dispatcher) Batch(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error) {
 	w := batches.Get().(*batchWork)
 	*w = batchWork{Batch: b, dst: dst, part: partitionOf(b)}
@@ -142,8 +142,8 @@ func (d *Dispatcher) Batch(ctx context.Context, b *command.Batch, dst []byte) ([
 	}
 }
 
-// AwaitOwner says whether this node serves a key, and waits a little while nobody
-// does. Without a lease it asks the others first.
+// AwaitOwner says whether this node serves a key, and waits a little while
+// nobody does. Without a lease it asks the others first.
 func (d *Dispatcher) AwaitOwner(ctx context.Context, key string) (here bool, err error) {
 	p := ring.Partition(key)
 	if v := d.cfg.Owner.Decide(p); v.Verdict == ownership.Serve && v.Leased {

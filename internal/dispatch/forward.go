@@ -139,14 +139,15 @@ func (d *Dispatcher) forward(ctx context.Context, v ownership.Decision, r *reque
 }
 
 // relayAfter is how long a member must not have answered before requests for it
-// go through a third one. A member that has crashed is gone or taken over sooner
-// or soon after.
+// go through a third one. A member that has crashed is gone or taken over
+// sooner or soon after.
 const relayAfter = 700 * time.Millisecond
 
 // relay returns the link by which to reach the member that owner leads to: that
-// one, or, if it has not answered for a while, the link to a third member, which
-// passes the operation on. A cut between two members makes nothing unreachable
-// that others reach. Whoever was asked to pass on goes straight to the owner.
+// one, or, if it has not answered for a while, the link to a third member,
+// which passes the operation on. A cut between two members makes nothing
+// unreachable that others reach. Whoever was asked to pass on goes straight to
+// the owner.
 func (d *Dispatcher) relay(owner *mesh.Link, r *request) *mesh.Link {
 	if r.hops > 0 || !owner.SilentFor(relayAfter) || planted.Is(planted.NoRelay) {
 		return owner

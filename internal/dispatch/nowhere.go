@@ -10,11 +10,11 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
-// This file says whether a delete has to leave a tombstone where the owner knows
-// nothing of the session. It has to if a copy may be somewhere and come: with a
-// holder that is cut off or frozen, or over a link on its way here. If all others
-// can be asked and none has anything, nothing can come back, and a flood of
-// deletes of what never was costs no memory.
+// This file says whether a delete has to leave a tombstone where the owner
+// knows nothing of the session. It has to if a copy may be somewhere and come:
+// with a holder that is cut off or frozen, or over a link on its way here. If
+// all others can be asked and none has anything, nothing can come back, and a
+// flood of deletes of what never was costs no memory.
 
 // keepAbsent is how long a node that vanished is waited for. It is as long as a
 // tombstone lives that would have been made because of it.
@@ -29,8 +29,8 @@ const nowhereTimeout = time.Second
 const maxAbsent = 1024
 
 // absent remembers the nodes that fell silent, have not been seen to end, and
-// that gossip has forgotten since. With what they have they may come back from a
-// cut of any length.
+// that gossip has forgotten since. With what they have they may come back from
+// a cut of any length.
 type absent struct {
 	mu    sync.Mutex // guards what follows
 	since map[member.ID]time.Duration

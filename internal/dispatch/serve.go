@@ -12,8 +12,8 @@ import (
 )
 
 // serveOnce is serveLeased for work of which other attempts may be under way:
-// this one may have waited here, or gone astray and come back, while another was
-// run and answered.
+// this one may have waited here, or gone astray and come back, while another
+// was run and answered.
 func (d *Dispatcher) serveOnce(ctx context.Context, r *request) (reply, error) {
 	if done := d.attempts.outcome(r); done != nil {
 		return done.to(r.work)
@@ -85,9 +85,9 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 	after := d.cfg.Owner.Decide(p)
 	held := after.Leased
 	if len(r.changed) > 0 {
-		// The partition may have been given up since, to a claimant who was told
-		// of this write: the digest that it got was taken behind the partition's
-		// lock. A read that held no lock may have come after that.
+		// The partition may have been given up since, to a claimant who was
+		// told of this write: the digest that it got was taken behind the
+		// partition's lock. A read that held no lock may have come after that.
 		held = d.cfg.Owner.Leased()
 	}
 	if !held && !planted.Is(planted.LeaseSeenOnce) || !unverified && after.Unverified {

@@ -52,9 +52,9 @@ func (s *Sessions) Touch(ctx context.Context, key string) error {
 }
 
 // Delete logs the session out. Once it has returned nil no member serves the
-// session again, unless a copy that could be reached did not confirm in time and
-// the owner dies before it does: Do says so, by Reply.Unconfirmed. Deleting what
-// is not there is no error.
+// session again, unless a copy that could be reached did not confirm in time
+// and the owner dies before it does: Do says so, by Reply.Unconfirmed. Deleting
+// what is not there is no error.
 func (s *Sessions) Delete(ctx context.Context, key string) error {
 	_, err := s.Do(ctx, &session.Op{Kind: session.Delete, Key: key}, session.AckDefault)
 	return err
@@ -65,8 +65,8 @@ func (s *Sessions) Delete(ctx context.Context, key string) error {
 // or not. After an error there is nothing more: what was yielded before is not
 // everything.
 //
-// It reads the whole cluster, a page at a time: it is for the operator's and the
-// administrator's page, not for a request of a user.
+// It reads the whole cluster, a page at a time: it is for the operator's and
+// the administrator's page, not for a request of a user.
 func (s *Sessions) All(ctx context.Context) iter.Seq2[*session.Record, error] {
 	return func(yield func(*session.Record, error) bool) {
 		for _, key := range partitionKeys() {

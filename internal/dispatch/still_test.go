@@ -101,7 +101,7 @@ func putOf(key string) *session.Op {
 	return &session.Op{Kind: session.Put, Key: key, Fields: []session.Field{{Name: "f", Value: "1"}}}
 }
 
-// Tests that draw values do not run in parallel: a generator of rapid writes its
-// own name when another one first asks for it, without a lock, and the library's
-// own are shared by all tests.
+// Tests that draw values do not run in parallel: a generator of rapid writes
+// its own name when another one first asks for it, without a lock, and the
+// library's own are shared by all tests.
 var anyName = rapid.StringMatching(`[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?`)

@@ -24,14 +24,15 @@ import (
 const (
 	// headerTimeout bounds how long a client may take to send its headers.
 	headerTimeout = 10 * time.Second
-	// standStill is how long a client may send nothing of a body, or take nothing
-	// of an answer. It is that of routers, see router.Config.BodyTimeout.
+	// standStill is how long a client may send nothing of a body, or take
+	// nothing of an answer. It is that of routers, see
+	// router.Config.BodyTimeout.
 	standStill = time.Minute
 	// idleTimeout closes unused client connections; it is longer than routers
 	// keep theirs, so that it is they who let go.
 	idleTimeout = 2 * time.Minute
-	// headBytes bounds what the heads of requests take together, at all endpoints
-	// of a member, as far as they are not small.
+	// headBytes bounds what the heads of requests take together, at all
+	// endpoints of a member, as far as they are not small.
 	headBytes = 64 << 20
 )
 

@@ -56,7 +56,8 @@ func TestMistakesAreNamedByTheirLine(t *testing.T) {
 	}
 }
 
-// oneAnswer serves connections that answer every command alike, QUIT by closing.
+// oneAnswer serves connections that answer every command alike, QUIT by
+// closing.
 func oneAnswer(answer string) func() (net.Conn, error) {
 	return func() (net.Conn, error) {
 		ours, theirs := net.Pipe()

@@ -112,7 +112,8 @@ func (c *connection) send(s *Step) error {
 	return err
 }
 
-// Same reports whether two answers are the same as far as the step is concerned.
+// Same reports whether two answers are the same as far as the step is
+// concerned.
 func (s *Step) Same(a, b string) bool {
 	switch s.Order {
 	case Kind:
@@ -131,7 +132,8 @@ func kindOf(answer string) string {
 	return answer[:1]
 }
 
-// ordered is an answer with its elements in order, pairs kept together in a map.
+// ordered is an answer with its elements in order, pairs kept together in a
+// map.
 func ordered(answer string) string {
 	v, err := resp.NewReplyReader(bytes.NewReader([]byte(answer)), resp.ReplyLimits{}).Read()
 	if err != nil {

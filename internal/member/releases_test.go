@@ -13,8 +13,8 @@ import (
 
 var releaseLine = regexp.MustCompile(`^v\d+\.\d+\.\d+  (\d+-\d+)  (\(this\)|[0-9a-f]{7,40})$`)
 
-// checkReleases says which line is wrong of a file of releases: each states what
-// it speaks, and the one that is being made speaks what this build does.
+// checkReleases says which line is wrong of a file of releases: each states
+// what it speaks, and the one that is being made speaks what this build does.
 func checkReleases(text string) error {
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSuffix(line, "\n"); strings.HasPrefix(line, "#") {

@@ -9,9 +9,9 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 )
 
-// A name whose boots ended flapDeaths times within flapWindow without a good-bye
-// is kept off the ring for flapHold, doubled for each death more, flapMost at
-// most: its partitions shall not move to and fro each time.
+// A name whose boots ended flapDeaths times within flapWindow without a
+// good-bye is kept off the ring for flapHold, doubled for each death more,
+// flapMost at most: its partitions shall not move to and fro each time.
 const (
 	flapWindow = time.Minute
 	flapDeaths = 3
@@ -19,8 +19,8 @@ const (
 	flapMost   = time.Minute
 )
 
-// holdOff returns how long this member has to wait for its place on the ring, by
-// what the others say of its name's past.
+// holdOff returns how long this member has to wait for its place on the ring,
+// by what the others say of its name's past.
 func (m *Members) holdOff() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -34,8 +34,8 @@ func (m *Members) holdOff() time.Duration {
 	return min(flapMost, flapHold<<min(deaths-flapDeaths, 8))
 }
 
-// DeathsOf returns how many boots of a name have ended without a good-bye within
-// the last minute, as this member saw it.
+// DeathsOf returns how many boots of a name have ended without a good-bye
+// within the last minute, as this member saw it.
 func (m *Members) DeathsOf(name string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -51,8 +51,8 @@ func (m *Members) noteDeath(name string) {
 	m.pruneDeathsLocked()
 }
 
-// pruneDeathsLocked forgets the deaths that count no more, of all names: one that
-// never comes back is asked for by nobody.
+// pruneDeathsLocked forgets the deaths that count no more, of all names: one
+// that never comes back is asked for by nobody.
 func (m *Members) pruneDeathsLocked() {
 	now := m.cfg.Clock.Since()
 	for name, ends := range m.deaths {
@@ -66,7 +66,10 @@ func (m *Members) pruneDeathsLocked() {
 
 // StateSection tells others what this member says of itself, ahead of gossip:
 //
-//	u8 state | in an answer u8, how many boots of the asker's name have ended within the last minute
+//	u8 state | in an answer: u8 deaths
+//
+// where deaths are the boots of the asker's name that have ended within the
+// last minute.
 func (m *Members) StateSection() mesh.Section {
 	heard := func(from member.ID, said []byte) error {
 		if len(said) == 0 {

@@ -9,7 +9,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/member"
 )
 
-// In a cluster whose members have ever new names, those of the dead do not pile up.
+// In a cluster whose members have ever new names, those of the dead do not pile
+// up.
 func TestDeathsAreForgotten(t *testing.T) {
 	t.Parallel()
 	m, err := New(config("ada"), member.Meta{})

@@ -19,9 +19,10 @@ const (
 
 // Enter takes this member's place on the ring. Before that it waits until
 // heardAll says that all other nodes have been heard, so that its first ring is
-// the one that they have, and until they let it in: where boots of its name have
-// ended too often it returns, and takes the place later, unless ctx ends. It
-// fails with the cause of ctx, and where another process has this member's name.
+// the one that they have, and until they let it in: where boots of its name
+// have ended too often it returns, and takes the place later, unless ctx ends.
+// It fails with the cause of ctx, and where another process has this member's
+// name.
 func (m *Members) Enter(ctx context.Context, heardAll func() bool) error {
 	deadline := m.cfg.Clock.Since() + enterWait
 	if m.cfg.Pulse.Until(ctx, recheck, func() bool { return heardAll() || m.cfg.Clock.Since() >= deadline }) != nil {

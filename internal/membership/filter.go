@@ -61,7 +61,8 @@ type filter struct {
 // filter, what has another key or the name of another cluster by memberlist.
 type gossipRefusals struct{ compressed, malformed, large, streams, key, cluster atomic.Int64 }
 
-// logged takes in a line of memberlist's log, which is all that it says of them.
+// logged takes in a line of memberlist's log, which is all that it says of
+// them.
 func (r *gossipRefusals) logged(line string) {
 	switch {
 	case strings.Contains(line, "unacceptable label"):
@@ -80,7 +81,8 @@ func (r *gossipRefusals) byReason() map[string]int64 {
 	}
 }
 
-// newFilter opens the transport of a member's gossip. It may set the port in mc.
+// newFilter opens the transport of a member's gossip. It may set the port in
+// mc.
 func newFilter(mc *memberlist.Config, cfg *Config, refused *gossipRefusals) (*filter, error) {
 	inner, err := cfg.Transport(cfg.Address)
 	if err == nil && inner == nil {
@@ -361,8 +363,8 @@ const maxListed = 4096
 
 // memberListHead reads what a list of members begins with, as far as it has
 // come: a map in MessagePack of how many there are, how many bytes of another
-// kind follow, and whether it is for a join. memberlist takes memory for as many
-// as it says. Members send nothing of another kind.
+// kind follow, and whether it is for a join. memberlist takes memory for as
+// many as it says. Members send nothing of another kind.
 func memberListHead(b []byte) (whole, ok bool) {
 	const entries = 3
 	if b[0] != 0x80|entries {

@@ -31,7 +31,8 @@ type Config struct {
 	Advertise string   // the host that others reach it at, where Address is a wildcard
 	Keys      [][]byte // of gossip: the first one encrypts, all decrypt; none for plain text
 	Seeds     []string // gossip addresses of members to join
-	// Transport opens the network of gossip; its result is nil for memberlist's.
+	// Transport opens the network of gossip; its result is nil for
+	// memberlist's.
 	Transport func(address string) (memberlist.Transport, error)
 	// CannotListen says what is wrong with Address where it cannot be opened.
 	CannotListen func(err error) error
@@ -42,8 +43,8 @@ type Config struct {
 	Answers   func(ctx context.Context, id member.ID, address string) bool
 	// Changed is told of each new view, by the loop: one after the other.
 	Changed func(last, view *member.View)
-	// Go runs f, until its ctx ends, in a goroutine that whoever made the members
-	// waits for.
+	// Go runs f, until its ctx ends, in a goroutine that whoever made the
+	// members waits for.
 	Go func(f func(ctx context.Context))
 
 	Clock    clock.Clock
@@ -53,8 +54,8 @@ type Config struct {
 	Counters *metric.Set
 }
 
-// Members joins what gossip says with what the links see, and publishes the view.
-// Its loop is the only writer of views.
+// Members joins what gossip says with what the links see, and publishes the
+// view. Its loop is the only writer of views.
 type Members struct {
 	cfg    Config
 	gossip *gossip // nil until Start
@@ -72,7 +73,8 @@ type Members struct {
 	counts map[member.ID]int          // how many deaths of this member's name a boot has seen
 }
 
-// New returns the members of a cluster that this one has not joined yet: itself.
+// New returns the members of a cluster that this one has not joined yet:
+// itself.
 func New(cfg Config, own member.Meta) (*Members, error) {
 	m := &Members{
 		cfg: cfg, own: own, wake: wait.NewWake(), mends: make(chan member.ID, 1),
@@ -122,8 +124,8 @@ func (m *Members) Run(ctx context.Context) {
 // Recheck looks at all facts anew, soon.
 func (m *Members) Recheck() { m.wake.Kick() }
 
-// Update computes the view from the newest facts and, if it differs, publishes it
-// and lets all else follow.
+// Update computes the view from the newest facts and, if it differs, publishes
+// it and lets all else follow.
 func (m *Members) Update() {
 	last := m.view.Load()
 	members := m.collect()
@@ -231,8 +233,8 @@ func (m *Members) noteChanges(last, view *member.View) {
 	}
 }
 
-// SetGone records that a boot's process has ended: its link broke or could not be
-// made, and a dial was refused, or its address answers as another boot.
+// SetGone records that a boot's process has ended: its link broke or could not
+// be made, and a dial was refused, or its address answers as another boot.
 func (m *Members) SetGone(id member.ID, why string) {
 	m.mu.Lock()
 	_, already := m.gone[id]

@@ -24,9 +24,9 @@ func (m *Members) goesBefore(other heard) bool {
 	return other.ID.Boot > m.cfg.Self.Boot
 }
 
-// CheckName makes sure that no running process keeps this member's name from it.
-// A boot that gossip still knows but that does not answer is this member's own
-// past.
+// CheckName makes sure that no running process keeps this member's name from
+// it. A boot that gossip still knows but that does not answer is this member's
+// own past.
 func (m *Members) CheckName(ctx context.Context) error {
 	if planted.Is(planted.SameName) {
 		return nil
@@ -43,10 +43,10 @@ func (m *Members) CheckName(ctx context.Context) error {
 	return nil
 }
 
-// WatchName calls taken when this member meets another process with its name that
-// goes before it: one that was started at the same moment, or on the other side
-// of a cut. Two with one name would take each other's partitions for ever. It
-// returns after that, or when ctx ends.
+// WatchName calls taken when this member meets another process with its name
+// that goes before it: one that was started at the same moment, or on the other
+// side of a cut. Two with one name would take each other's partitions for ever.
+// It returns after that, or when ctx ends.
 func (m *Members) WatchName(ctx context.Context, taken func(error)) {
 	tick := time.NewTicker(nameCheck)
 	defer tick.Stop()

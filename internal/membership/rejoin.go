@@ -14,9 +14,9 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
-// Join contacts the seeds and refuses to go on where this member does not fit in:
-// other parameters, or a name that a running member has. The first member of a
-// cluster finds no seed that answers, so that is no error.
+// Join contacts the seeds and refuses to go on where this member does not fit
+// in: other parameters, or a name that a running member has. The first member
+// of a cluster finds no seed that answers, so that is no error.
 func (m *Members) Join(ctx context.Context) error {
 	for _, seed := range m.cfg.Seeds {
 		if m.gossip.isSelf(seed) {
@@ -37,7 +37,8 @@ func (m *Members) Rejoin(ctx context.Context) { m.gossip.rejoin(ctx, m.cfg.Seeds
 
 // rejoin contacts, every few seconds, the seeds and every member ever seen
 // that gossip does not know as alive. memberlist itself forgets the dead after
-// 30 s and would never mend a longer partition. Seeds are resolved anew each time.
+// 30 s and would never mend a longer partition. Seeds are resolved anew each
+// time.
 func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 	if planted.Is(planted.NoRejoin) {
 		return

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// One that tries for ever fills no log, and what is no member is none of another cluster.
+// One that tries for ever fills no log, and what is no member is none of
+// another cluster.
 func TestWarningsOfStrangersAreRare(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -44,9 +44,9 @@ const (
 var refusals = []member.Refusal{member.Stranger, member.OtherAddress, member.Ended, otherBoot, otherParams, noGreeting, tooMany}
 
 // gate decides who may connect to the peer port: the boots that gossip tells
-// of, from the addresses that it tells. Until there are certificates that is all
-// that can be known of a peer; with a gossip key it is as much as the key is
-// worth to whoever is not on a member's host.
+// of, from the addresses that it tells. Until there are certificates that is
+// all that can be known of a peer; with a gossip key it is as much as the key
+// is worth to whoever is not on a member's host.
 type gate struct {
 	mesh    *Mesh
 	budget  *peer.Budget

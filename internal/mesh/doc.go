@@ -1,6 +1,6 @@
-// Package mesh holds the connections between this member and all nodes: for each
-// boot of each node a [Link] that dials, and at the peer port those that dial
-// here.
+// Package mesh holds the connections between this member and all nodes: for
+// each boot of each node a [Link] that dials, and at the peer port those that
+// dial here.
 //
 // The life of a request from one member to another: Link.Call puts it on the
 // link's main connection, or Bulk().Call on the second one, so that a transfer
@@ -10,6 +10,6 @@
 //
 // A link also is what finds a crash (link.go): its connection breaks the moment
 // the process dies, and the dial that follows at once is refused. Every 200 ms,
-// and whenever something has changed, it sends a heartbeat (heartbeat.go): a list
-// of sections, each written and read by the package that it belongs to.
+// and whenever something has changed, it sends a heartbeat (heartbeat.go): a
+// list of sections, each written and read by the package that it belongs to.
 package mesh

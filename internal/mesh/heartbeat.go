@@ -170,8 +170,8 @@ func (m *Mesh) ClockSection() Section {
 	}
 }
 
-// RingSection lets members know each other's ring. Rings that stay different for
-// over a second are the mark of partial views: a join exchanges them whole.
+// RingSection lets members know each other's ring. Rings that stay different
+// for over a second are the mark of partial views: a join exchanges them whole.
 func (m *Mesh) RingSection() Section {
 	say := func() []byte { return []byte(m.cfg.Members.View().Table.Fingerprint()) }
 	return Tell(SectionRing, say, func(from member.ID, said []byte) error {

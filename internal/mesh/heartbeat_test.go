@@ -153,7 +153,8 @@ func FuzzReadSections(f *testing.F) {
 }
 
 // Members of different versions understand each other: what one says and the
-// other does not know is skipped, and what one does not say is heard as missing.
+// other does not know is skipped, and what one does not say is heard as
+// missing.
 func TestUnknownSectionsAreSkippedAndMissingOnesHeardAsNil(t *testing.T) {
 	t.Parallel()
 	type heard struct {

@@ -30,7 +30,8 @@ const (
 	// always taken, and readingLasts for how long one keeps worse ones out.
 	goodTrip     = 50 * time.Millisecond
 	readingLasts = 10 * time.Second
-	// recheck is how often a wait for a connection, or for its end, looks all the same.
+	// recheck is how often a wait for a connection, or for its end, looks all
+	// the same.
 	recheck = 20 * time.Millisecond
 )
 
@@ -44,14 +45,14 @@ type Link struct {
 	beat wait.Wake // send a heartbeat now
 	stop context.CancelFunc
 	made time.Duration // since the process's start
-	// heard is when the newest heartbeat that the peer has answered with a lease
-	// was sent, in nanoseconds since the process's start, 0 for never.
+	// heard is when the newest heartbeat that the peer has answered with a
+	// lease was sent, in nanoseconds since the process's start, 0 for never.
 	heard atomic.Int64
 	// offset is how far the peer's clock is ahead, in nanoseconds, give or take
 	// half a round trip.
 	offset atomic.Int64
-	// trip is the round trip by which offset was found, in nanoseconds, and readAt
-	// when, since the process's start, which is the heartbeats' own.
+	// trip is the round trip by which offset was found, in nanoseconds, and
+	// readAt when, since the process's start, which is the heartbeats' own.
 	trip   atomic.Int64
 	readAt time.Duration
 
@@ -132,7 +133,8 @@ func (l *Link) connectBulk(ctx context.Context) (*peer.Link, error) {
 	}
 }
 
-// dialBulk makes the second connection. dialing closes when it is there, or not.
+// dialBulk makes the second connection. dialing closes when it is there, or
+// not.
 func (l *Link) dialBulk(ctx context.Context, dialing chan struct{}) (*peer.Link, error) {
 	bulk, err := l.connect(ctx)
 	l.mu.Lock()
@@ -359,8 +361,8 @@ func (l *Link) HeardLately() bool {
 	return heard > 0 && l.mesh.cfg.Clock.Since()-heard < lately
 }
 
-// SilentFor says whether the peer has answered no heartbeat with a lease that was
-// sent within the last d, and the link is older than that.
+// SilentFor says whether the peer has answered no heartbeat with a lease that
+// was sent within the last d, and the link is older than that.
 func (l *Link) SilentFor(d time.Duration) bool {
 	return l.mesh.cfg.Clock.Since()-max(l.made, l.LastHeard()) > d
 }

@@ -18,8 +18,8 @@ func TestBulkConnectionOfALinkThatIsDown(t *testing.T) {
 	t.Parallel()
 	bob := begin(t, "bob", noSections)
 	ada := begin(t, "ada", noSections, bob.listen(t))
-	// Once it is shut, the first dial waits for one thing, and those of the link's
-	// own loop for another.
+	// Once it is shut, the first dial waits for one thing, and those of the
+	// link's own loop for another.
 	var shut atomic.Bool
 	var held atomic.Int32
 	first, later := make(chan struct{}), make(chan struct{})

@@ -195,8 +195,8 @@ func (m *Mesh) Beat(id member.ID) {
 	}
 }
 
-// BeatAll sends a heartbeat to all members that take part, and returns when they
-// know what it says, or ctx ends.
+// BeatAll sends a heartbeat to all members that take part, and returns when
+// they know what it says, or ctx ends.
 func (m *Mesh) BeatAll(ctx context.Context) {
 	view, question := m.cfg.Members.View(), m.question()
 	var wg sync.WaitGroup
@@ -216,8 +216,8 @@ func (m *Mesh) Call(ctx context.Context, id member.ID, typ byte, payload []byte)
 	return nil, fmt.Errorf("%s: %w", id.Name, ErrNoLink)
 }
 
-// CallOnceConnected is Call that waits for a connection first: a member that has
-// just been seen is asked as soon as it can be.
+// CallOnceConnected is Call that waits for a connection first: a member that
+// has just been seen is asked as soon as it can be.
 func (m *Mesh) CallOnceConnected(ctx context.Context, id member.ID, typ byte, payload []byte) (answer []byte, err error) {
 	ended := m.cfg.Pulse.Until(ctx, recheck, func() bool {
 		answer, err = m.Call(ctx, id, typ, payload)

@@ -47,17 +47,17 @@ func Advertised(bound net.Addr, advertise string) string {
 	return net.JoinHostPort(advertise, port)
 }
 
-// Advertise finds the host that others can reach this member at where it listens
-// on a wildcard: the one at which it listens for the other members, if that is
-// told, for of several networks this is the one that they are on.
+// Advertise finds the host that others can reach this member at where it
+// listens on a wildcard: the one at which it listens for the other members, if
+// that is told, for of several networks this is the one that they are on.
 func Advertise(between ...string) (string, error) {
 	for _, address := range between {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
 			continue
 		}
-		// Only addresses, as gossip takes no name; and none that means something
-		// on this host alone.
+		// Only addresses, as gossip takes no name; and none that means
+		// something on this host alone.
 		ip, err := netip.ParseAddr(host)
 		if err == nil && ip.Zone() == "" && !ip.IsUnspecified() && !ip.Unmap().IsLoopback() {
 			return ip.Unmap().String(), nil

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Where there are several networks, others are told of the one that -peer or -gossip is on.
+// Where there are several networks, others are told of the one that -peer or
+// -gossip is on.
 func TestAdvertise(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

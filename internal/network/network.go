@@ -1,5 +1,5 @@
-// Package network makes the connections of a member, and knows by which addresses
-// others reach it.
+// Package network makes the connections of a member, and knows by which
+// addresses others reach it.
 package network
 
 import (
@@ -19,8 +19,8 @@ import (
 type Network interface {
 	// Listen opens a TCP address.
 	Listen(ctx context.Context, address string) (net.Listener, error)
-	// Dial connects to a TCP address. An error that package mesh recognises means
-	// that the host answered and no process listens there.
+	// Dial connects to a TCP address. An error that package mesh recognises
+	// means that the host answered and no process listens there.
 	Dial(ctx context.Context, address string) (net.Conn, error)
 	// Gossip opens the transport of membership; nil is memberlist's own.
 	Gossip(address string) (memberlist.Transport, error)
@@ -55,8 +55,8 @@ func WithSource(ctx context.Context, source netip.Addr) context.Context {
 // Gossip implements Network.
 func (Host) Gossip(string) (memberlist.Transport, error) { return nil, nil }
 
-// DialFrom connects to a peer port, from the address that others know this member
-// by, own, where that can reach it.
+// DialFrom connects to a peer port, from the address that others know this
+// member by, own, where that can reach it.
 func DialFrom(ctx context.Context, n Network, own, address string) (net.Conn, error) {
 	from, to := member.IPOf(own), member.IPOf(address)
 	if from.IsValid() && !from.IsUnspecified() && from.Is4() == to.Is4() && from.IsLoopback() == to.IsLoopback() {

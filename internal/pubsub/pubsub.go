@@ -1,11 +1,11 @@
 // Package pubsub brings messages to the subscribers of every member: what a
 // client publishes, and what happens to keys.
 //
-// The life of a message. PubSub.Publish hands it to this member's subscribers and
-// sends it to every other member, whose PubSub.Serve hands it to theirs; the
-// client is answered when all have told theirs, or had the time to. A keyspace
-// event is queued by PubSub.Event, and goes the same way, in batches, to members
-// that have subscribers: their heartbeats say so (PubSub.Section).
+// The life of a message. PubSub.Publish hands it to this member's subscribers
+// and sends it to every other member, whose PubSub.Serve hands it to theirs;
+// the client is answered when all have told theirs, or had the time to. A
+// keyspace event is queued by PubSub.Event, and goes the same way, in batches,
+// to members that have subscribers: their heartbeats say so (PubSub.Section).
 package pubsub
 
 import (
@@ -61,8 +61,8 @@ type PubSub struct {
 	dropped, untold *metric.Counter
 }
 
-// New returns a PubSub of a member that sees the others by view. It needs a mesh
-// before it is used: see Section.
+// New returns a PubSub of a member that sees the others by view. It needs a
+// mesh before it is used: see Section.
 func New(view func() *member.View, counters *metric.Set) *PubSub {
 	return &PubSub{
 		view: view, events: make(chan Message, maxEvents), at: make(map[member.ID]struct{}),
@@ -137,7 +137,8 @@ func (p *PubSub) tell(ctx context.Context, messages []Message, want func(member.
 }
 
 // Announce tells all other members, by a heartbeat out of turn, that there are
-// subscribers here. The next one in turn tells those that do not answer in time.
+// subscribers here. The next one in turn tells those that do not answer in
+// time.
 func (p *PubSub) Announce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -175,8 +176,8 @@ func (p *PubSub) Serve(frame []byte) ([]byte, error) {
 	return binary.BigEndian.AppendUint32(nil, uint32(p.deliver(messages))), nil
 }
 
-// Section gives the messages their links, and returns their section of heartbeats,
-// which tells members of each other's subscribers: u8 1 for some.
+// Section gives the messages their links, and returns their section of
+// heartbeats, which tells members of each other's subscribers: u8 1 for some.
 func (p *PubSub) Section(m *mesh.Mesh) mesh.Section {
 	p.mesh = m
 	say := func() []byte {

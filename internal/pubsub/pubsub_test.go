@@ -277,7 +277,8 @@ func TestEventsBeyondTheQueueAreCounted(t *testing.T) {
 // Serve answers for a PubSub what others ask.
 type handler struct {
 	*PubSub
-	// silent members take a frame and say nothing; odd ones answer something else.
+	// silent members take a frame and say nothing; odd ones answer something
+	// else.
 	silent, odd bool
 
 	mu     sync.Mutex // guards frames

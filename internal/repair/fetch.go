@@ -15,9 +15,10 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
-// Fetch implements owner.Copies: it completes partitions that were claimed with holders whose copies
-// differ: it merges each holder's copy, partition by partition, and makes the
-// partition warm. Requests do not wait for it, see FetchThrough.
+// Fetch implements owner.Copies: it completes partitions that were claimed with
+// holders whose copies differ: it merges each holder's copy, partition by
+// partition, and makes the partition warm. Requests do not wait for it, see
+// FetchThrough.
 func (r *Repairer) Fetch(ctx context.Context, epoch uint64, parts []int) {
 	begin := r.cfg.Clock.Since()
 	left := parts
@@ -67,8 +68,8 @@ func (r *Repairer) fetchEach(ctx context.Context, epoch uint64, parts []int) (fa
 	return failed
 }
 
-// pull is what was fetched, by single keys, of a partition that is being fetched
-// by the claim of an epoch.
+// pull is what was fetched, by single keys, of a partition that is being
+// fetched by the claim of an epoch.
 type pull struct {
 	epoch   uint64
 	fetched map[string]struct{}
@@ -116,8 +117,9 @@ func (r *Repairer) sourcesOf(p int, epoch uint64) (sources []member.ID) {
 }
 
 // fetchPartition merges what the sources of p hold and makes it warm. A source
-// whose process has ended is given up: what it alone had is lost with it. While no
-// source is heard from, and one of them may come back, the partition stays cold.
+// whose process has ended is given up: what it alone had is lost with it. While
+// no source is heard from, and one of them may come back, the partition stays
+// cold.
 func (r *Repairer) fetchPartition(ctx context.Context, p int, epoch uint64) error {
 	var got sourced
 	for _, id := range r.sourcesOf(p, epoch) {
@@ -163,8 +165,9 @@ func (r *Repairer) note(s *sourced, source member.ID, err error) {
 	}
 }
 
-// unreached says whether nothing was heard of a partition that is being fetched,
-// though there may be something, and takes note of that: see ownership.Decision.
+// unreached says whether nothing was heard of a partition that is being
+// fetched, though there may be something, and takes note of that: see
+// ownership.Decision.
 func (r *Repairer) unreached(p int, epoch uint64, got *sourced) (unreached bool) {
 	r.owner.Look(func(core *ownership.Core, _ time.Duration) {
 		unreached = core.SetUnreached(p, epoch, got.err != nil && !got.some)
@@ -172,10 +175,11 @@ func (r *Repairer) unreached(p int, epoch uint64, got *sourced) (unreached bool)
 	return unreached
 }
 
-// FetchThrough makes sure that the copies here of what some work looks at are as
-// new as any that the holders of its cold partition have. It never lets a miss
-// be answered before they were asked. keys calls f with each key that the work
-// looks at; whole says that it looks at everything in the partition instead.
+// FetchThrough makes sure that the copies here of what some work looks at are
+// as new as any that the holders of its cold partition have. It never lets a
+// miss be answered before they were asked. keys calls f with each key that the
+// work looks at; whole says that it looks at everything in the partition
+// instead.
 func (r *Repairer) FetchThrough(ctx context.Context, p int, keys func(f func(key string)) (whole bool)) (err error) {
 	whole := keys(func(key string) {
 		if err == nil {

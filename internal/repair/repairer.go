@@ -50,8 +50,9 @@ type Config struct {
 
 // Repairer sees to it that the right members hold copies, by comparison. It
 // fills the copies of a new successor, finds and mends what the stream of
-// changes has missed, hands over what this node holds and should not, and fetches
-// what this node serves and others have more of. It implements owner.Copies.
+// changes has missed, hands over what this node holds and should not, and
+// fetches what this node serves and others have more of. It implements
+// owner.Copies.
 type Repairer struct {
 	cfg   Config
 	owner *owner.Owner // with mesh, set by Bind
@@ -186,8 +187,8 @@ func (r *Repairer) setBehind(id string, p int) {
 	r.entryLocked(id)[p] = false
 }
 
-// IsSynced says whether a member's copy of partition p has been equal to the one
-// here since this node serves p: it lacks no more than what is on its way.
+// IsSynced says whether a member's copy of partition p has been equal to the
+// one here since this node serves p: it lacks no more than what is on its way.
 func (r *Repairer) IsSynced(id string, p int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

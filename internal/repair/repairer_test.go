@@ -127,8 +127,8 @@ func TestAccountOfCopiesStartsAnew(t *testing.T) {
 	require.False(t, n.IsSynced(c.String(), p), "no holder now")
 }
 
-// What was fetched key by key counts for the claim that asked, and for no longer
-// than that.
+// What was fetched key by key counts for the claim that asked, and for no
+// longer than that.
 func TestFetchedKeysAreOfOneClaim(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a", 0)

@@ -17,7 +17,8 @@ type room struct {
 	full map[member.ID]struct{}
 }
 
-// RoomSection tells members whether there is room for copies here: u8 1 for none.
+// RoomSection tells members whether there is room for copies here: u8 1 for
+// none.
 func (r *Repairer) RoomSection() mesh.Section {
 	say := func() []byte {
 		if r.cfg.Store != nil && r.cfg.Store.Full() {

@@ -63,10 +63,11 @@ type Config struct {
 type Links interface {
 	// Link returns how the link to a node stands; not ok if there is none.
 	Link(id member.ID) (l Link, ok bool)
-	// Heard returns the nodes that have lately answered a heartbeat with a lease.
+	// Heard returns the nodes that have lately answered a heartbeat with a
+	// lease.
 	Heard() []member.ID
-	// Ask sends a node a question, in a frame of a type that package mesh lists,
-	// and returns the answer.
+	// Ask sends a node a question, in a frame of a type that package mesh
+	// lists, and returns the answer.
 	Ask(ctx context.Context, id member.ID, typ byte, question []byte) ([]byte, error)
 }
 

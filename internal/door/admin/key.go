@@ -65,7 +65,8 @@ func (e *Endpoint) holdsAt(ctx context.Context, id member.ID, key string) (holdi
 }
 
 // ServeHolds answers what this node holds of a key, to an endpoint elsewhere
-// that asks with mesh.TypeHolds. It waits for an operation that holds the partition.
+// that asks with mesh.TypeHolds. It waits for an operation that holds the
+// partition.
 func (e *Endpoint) ServeHolds(key []byte) []byte { return e.holds(string(key)).encode() }
 
 func (e *Endpoint) holds(key string) holding {

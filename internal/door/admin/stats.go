@@ -14,7 +14,8 @@ func (e *Endpoint) Stats() adminapi.Stats {
 }
 
 // ServeStats answers with the figures of this node, to an endpoint elsewhere
-// that asks with mesh.TypeStats. It may wait for operations that hold partitions.
+// that asks with mesh.TypeStats. It may wait for operations that hold
+// partitions.
 func (e *Endpoint) ServeStats() ([]byte, error) { return json.Marshal(e.Stats()) }
 
 // figures are the stats without the counters.

@@ -30,8 +30,8 @@ import (
 // node after one forward. It is safe for concurrent use.
 //
 // Errors are those of package session, or wrap [session.ErrUnavailable] or
-// [session.ErrUncertain], or are the context's. The Node and Ring of the reply are read with an error as well,
-// for a 404 has an author too.
+// [session.ErrUncertain], or are the context's. The Node and Ring of the reply
+// are read with an error as well, for a 404 has an author too.
 type Sessions interface {
 	Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error)
 }

@@ -149,8 +149,8 @@ func TestOverTheWire(t *testing.T) {
 	require.Contains(t, body, `"{carol}:a/b"`)
 }
 
-// Where nobody can say whether there is a session, one with a condition is refused.
-// A new id has no need of one.
+// Where nobody can say whether there is a session, one with a condition is
+// refused. A new id has no need of one.
 func TestPostMakesNoCondition(t *testing.T) {
 	door, node := newDoor(t)
 	asked := 0

@@ -96,8 +96,9 @@ var outcomes = []struct {
 	{context.Canceled, uncertain}, // the client is gone, or the node is stopping
 }
 
-// Only what certainly ran nowhere is offered to the successor: a request of unknown
-// outcome may be sent again by the client alone, who knows what that means.
+// Only what certainly ran nowhere is offered to the successor: a request of
+// unknown outcome may be sent again by the client alone, who knows what that
+// means.
 var (
 	unavailable = refusal{status: http.StatusServiceUnavailable, slug: "unavailable", title: "Owner unavailable",
 		detail: "the session's owner cannot be reached just now; nothing was changed", retryAfter: 1, elsewhere: true}

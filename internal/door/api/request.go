@@ -267,7 +267,8 @@ func (e *exchange) linger() {
 	if e.r.Header.Get("Expect") != "" || e.r.ContentLength > lingerBytes {
 		return
 	}
-	// Without deadlines, as in a test's recorder, the bytes alone are the bound.
+	// Without deadlines, as in a test's recorder, the bytes alone are the
+	// bound.
 	_ = http.NewResponseController(e.w).SetReadDeadline(time.Now().Add(lingerTime))
 	_, _ = io.CopyN(io.Discard, e.r.Body, lingerBytes) // however it ends, the refusal is next
 }

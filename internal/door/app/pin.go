@@ -17,7 +17,8 @@ func (p *Pin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	pass := p.passage(r, arrival.Hop)
 	sidecar := p.cfg.Routes.Sidecar
 	if sidecar != nil && arrival.Hop != nil && r.Header.Get(header.StandIn) != "" {
-		// The owner's application is down, of which gossip may not have told yet.
+		// The owner's application is down, of which gossip may not have told
+		// yet.
 		pass.Lookup = p.cfg.Routes.own
 		p.replaceEnded(r, &pass)
 		p.cfg.Router.Forward(w, r, pass)

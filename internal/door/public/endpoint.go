@@ -47,7 +47,8 @@ type Config struct {
 	// Suspect is told of a member that has refused a connection.
 	Suspect func(id member.ID)
 
-	// Finder tells the user of a request, and Secrets prove who has passed it on.
+	// Finder tells the user of a request, and Secrets prove who has passed it
+	// on.
 	Finder  *router.Finder
 	Secrets *Secrets
 	// Dial connects to the public address of a member.
@@ -60,8 +61,8 @@ type Config struct {
 	// Hosts are the names, as host or host:port, by which clients reach the
 	// session API beside localhost and IP addresses. Empty ones name nothing.
 	Hosts []string
-	// MaxClients bounds the connections to the endpoint, and MaxPerAddress those
-	// from one address.
+	// MaxClients bounds the connections to the endpoint, and MaxPerAddress
+	// those from one address.
 	MaxClients, MaxPerAddress int
 	// Limits are those of all HTTP endpoints of the member.
 	Limits *door.Limits

@@ -15,7 +15,8 @@ type HopsConfig struct {
 	View    func() *member.View
 	// Now tells the time of day.
 	Now func() time.Time
-	// Ahead is how far a member's clock is ahead of Now; 0 where it is not known.
+	// Ahead is how far a member's clock is ahead of Now; 0 where it is not
+	// known.
 	Ahead func(member.ID) time.Duration
 }
 

@@ -62,8 +62,8 @@ func (c *conn) login(user, password []byte) refusal {
 	return none
 }
 
-// mayGuess lets an attempt wait that comes after wrong ones from its address. It
-// returns false if the attempt is not to be looked at.
+// mayGuess lets an attempt wait that comes after wrong ones from its address.
+// It returns false if the attempt is not to be looked at.
 func (c *conn) mayGuess() bool {
 	wait, ok := c.server.guesses.attempt(c.origin, time.Now())
 	if !ok {

@@ -17,7 +17,8 @@ type Cluster interface {
 	// dst. The batch and all in it may be used again when Do has returned. On
 	// an error dst is returned as it was given.
 	Do(ctx context.Context, b *command.Batch, dst []byte) ([]byte, error)
-	// Prefetch says that these keys, or some of them, are about to be asked for.
+	// Prefetch says that these keys, or some of them, are about to be asked
+	// for.
 	Prefetch(keys []string)
 	// Watch returns the key with the version that it has at its owner.
 	Watch(ctx context.Context, key string) (command.Watch, error)

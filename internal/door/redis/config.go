@@ -9,7 +9,8 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
-// Config is what the door needs. A zero field means the default named beside it.
+// Config is what the door needs. A zero field means the default named beside
+// it.
 type Config struct {
 	// Cluster runs the commands on keys. Required.
 	Cluster Cluster
@@ -25,9 +26,9 @@ type Config struct {
 	// AllowFlush runs FLUSHDB and FLUSHALL, which are refused otherwise.
 	AllowFlush bool
 
-	// Buffers bounds what the connections hold together: what they have sent and
-	// is not answered, what they have queued in transactions, and what they have
-	// not read. Default: 64 MiB.
+	// Buffers bounds what the connections hold together: what they have sent
+	// and is not answered, what they have queued in transactions, and what they
+	// have not read. Default: 64 MiB.
 	Buffers *buffers.Budget
 
 	// MaxValue bounds one argument, in bytes. Default 1 MiB.

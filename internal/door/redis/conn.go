@@ -193,8 +193,8 @@ func (c *conn) runBuffered() {
 	}
 }
 
-// prefetch has the memory that a pipeline's commands will look at be brought all
-// at once. One after the other, each would wait for its own.
+// prefetch has the memory that a pipeline's commands will look at be brought
+// all at once. One after the other, each would wait for its own.
 func (c *conn) prefetch(commands [][][]byte) {
 	if len(commands) == 1 {
 		return

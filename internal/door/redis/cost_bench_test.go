@@ -9,8 +9,9 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/resp"
 )
 
-// BenchmarkCostPerArgument shows what an argument of the endpoint's own commands
-// costs, and of those that it takes apart. It must not grow with their number.
+// BenchmarkCostPerArgument shows what an argument of the endpoint's own
+// commands costs, and of those that it takes apart. It must not grow with their
+// number.
 func BenchmarkCostPerArgument(b *testing.B) {
 	numbered := func(words ...string) func(i int) []string {
 		return func(i int) []string {

@@ -183,7 +183,8 @@ func TestListsAreMadeOneAtATime(t *testing.T) {
 }
 
 // TestLongPipelineOfAClientThatHasGoneEnds: none of its commands is slow, so it
-// is by the answers, which cannot be sent, that the rest is known to be in vain.
+// is by the answers, which cannot be sent, that the rest is known to be in
+// vain.
 func TestLongPipelineOfAClientThatHasGoneEnds(t *testing.T) {
 	s, f := open(t)
 	c := serveTCP(t, s)()

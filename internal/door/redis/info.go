@@ -16,8 +16,8 @@ var infoVerbs = []verb{
 	{name: "role", arity: 1, flags: noScript | loading | stale | fast, run: (*conn).role},
 }
 
-// infoCache keeps what the node says of itself for a tick: it counts the keys for
-// it, and INFO is two words.
+// infoCache keeps what the node says of itself for a tick: it counts the keys
+// for it, and INFO is two words.
 type infoCache struct {
 	asking atomic.Bool
 	last   atomic.Pointer[infoOf]

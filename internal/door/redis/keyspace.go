@@ -18,7 +18,8 @@ const (
 	// scanRounds bounds the requests that one SCAN makes, as its COUNT bounds
 	// the keys: most partitions of a small cluster are empty.
 	scanRounds = 64
-	// sweepTimeout bounds a command that looks at all keys, or at all of a slot.
+	// sweepTimeout bounds a command that looks at all keys, or at all of a
+	// slot.
 	sweepTimeout = 30 * time.Second
 	// maxSweeps bounds those of all clients that are under way at once. Others
 	// wait for their turn: what is about one key must not wait behind them.

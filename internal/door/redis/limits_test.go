@@ -39,8 +39,8 @@ func TestAChannelsNameIsBounded(t *testing.T) {
 	require.Contains(t, c.do("PUBLISH "+strings.Repeat("x", maxChannel+1)+" m"), "-ERR name of 1025 bytes is too long")
 }
 
-// Every message is matched with every pattern, so there are not too many, of one
-// client and of all.
+// Every message is matched with every pattern, so there are not too many, of
+// one client and of all.
 func TestPatternsOfAllAreBounded(t *testing.T) {
 	s, _ := open(t)
 	c := dial(t, s)

@@ -258,7 +258,8 @@ func (s *Server) Deliver(channel string, payload []byte) (receivers int) {
 // HasSubscribers reports whether any client here has subscribed to anything.
 func (s *Server) HasSubscribers() bool { return s.hub.subscribers.Load() > 0 }
 
-// Subscribed reports whether a message on the channel would reach a client here.
+// Subscribed reports whether a message on the channel would reach a client
+// here.
 func (s *Server) Subscribed(channel string) bool {
 	return s.HasSubscribers() && (len(s.hub.of(channel)) > 0 || len(s.hub.fitting(channel)) > 0)
 }

@@ -144,7 +144,8 @@ func (q *queue) finish() {
 	<-q.ended
 }
 
-// run sends what is queued until the queue is finished or the connection broken.
+// run sends what is queued until the queue is finished or the connection
+// broken.
 func (q *queue) run() {
 	defer close(q.ended)
 	for range q.wake {

@@ -55,8 +55,8 @@ func (c *conn) room(bytes int) bool {
 	return true
 }
 
-// lend takes bytes for as long as the command runs that asks for them. It may be
-// called by several goroutines of that command.
+// lend takes bytes for as long as the command runs that asks for them. It may
+// be called by several goroutines of that command.
 func (c *conn) lend(bytes int) error {
 	if !c.holder.Take(int64(bytes)) {
 		return errBuffers

@@ -58,7 +58,8 @@ func normal(text string) string {
 	return strings.ReplaceAll(strings.Join(strings.Fields(text), ""), "'", `"`)
 }
 
-// scripts are those that have been sent, by the SHA1 of the text as it was sent.
+// scripts are those that have been sent, by the SHA1 of the text as it was
+// sent.
 type scripts struct {
 	known map[string]*script // by normal text
 

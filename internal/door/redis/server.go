@@ -264,7 +264,8 @@ func (s *Server) dropTheGone() {
 	}
 }
 
-// slow returns the connections that are at the same command as at the last call.
+// slow returns the connections that are at the same command as at the last
+// call.
 func (s *Server) slow() (list []*conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -277,8 +278,9 @@ func (s *Server) slow() (list []*conn) {
 			list = append(list, c)
 		}
 		if step >= 0 && c.lastStep >= 0 {
-			// A long pipeline: whoever has closed its half still reads the answers, and to
-			// whoever has gone none can be sent, which ends the rest of it.
+			// A long pipeline: whoever has closed its half still reads the
+			// answers, and to whoever has gone none can be sent, which ends the
+			// rest of it.
 			c.due.Store(true)
 		}
 		c.lastStep = step

@@ -122,10 +122,10 @@ func hostPort(address string) (host string, port int64) {
 
 // told returns the ring that the client is told of, and will go by. Many ask
 // because a node has just refused them, and that node's end may not have been
-// noticed here yet: a map that still names it sends them back there, for as long
-// as they take to ask again. So every node named has been heard of since they
-// asked.
-// After a change all clients ask at once, and are answered together.
+// noticed here yet: a map that still names it sends them back there, for as
+// long as they take to ask again. So every node named has been heard of since
+// they asked. After a change all clients ask at once, and are answered
+// together.
 func (c *conn) told() Topology {
 	c.server.confirm.join(c.ctx, c.server.group.Go)
 	t := c.server.cfg.Cluster.Topology()

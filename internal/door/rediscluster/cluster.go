@@ -102,8 +102,8 @@ func (c *Cluster) Publish(ctx context.Context, channel, payload []byte) (int, er
 // Listening implements redis.Cluster.
 func (c *Cluster) Listening(ctx context.Context) { c.cfg.PubSub.Announce(ctx) }
 
-// confirmTopology is how long a client waits for a ring whose nodes are there: for
-// a node that has fallen silent, until it is taken off.
+// confirmTopology is how long a client waits for a ring whose nodes are there:
+// for a node that has fallen silent, until it is taken off.
 const confirmTopology = 1500 * time.Millisecond
 
 // Confirm implements redis.Cluster.

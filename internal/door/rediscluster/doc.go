@@ -1,4 +1,5 @@
-// Package rediscluster is the cluster as the Redis endpoint of one node sees it.
+// Package rediscluster is the cluster as the Redis endpoint of one node sees
+// it.
 //
 // A command on keys goes through the dispatcher to its owner (Cluster.Do). What
 // concerns all keys, as SCAN and FLUSHALL, asks each partition at its owner

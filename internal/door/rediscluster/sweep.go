@@ -80,8 +80,8 @@ func (c *Cluster) Flush(ctx context.Context, local bool) error {
 }
 
 // Scan implements redis.Cluster. As most partitions of a small cluster hold
-// little, it asks several at a time, and takes their pages in order until it has
-// seen as many keys as it was to.
+// little, it asks several at a time, and takes their pages in order until it
+// has seen as many keys as it was to.
 func (c *Cluster) Scan(ctx context.Context, r redis.ScanRequest) (redis.ScanResult, error) {
 	found := redis.ScanResult{Next: r.From}
 	end := cmp.Or(r.Until, ring.Partitions)

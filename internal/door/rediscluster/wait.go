@@ -71,8 +71,8 @@ func askCopied(ctx context.Context, l *mesh.Link, partitions []int, copies int) 
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return reached
 	}
-	// Time is up while the owner waits for more copies: how many it has reached it
-	// says at once if it is asked for none.
+	// Time is up while the owner waits for more copies: how many it has reached
+	// it says at once if it is asked for none.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitSlice)
 	defer cancel()
 	if answer, err := l.Call(ctx, mesh.TypeWait, encodeWait(partitions, 0)); err == nil && len(answer) == 2 {
@@ -82,8 +82,8 @@ func askCopied(ctx context.Context, l *mesh.Link, partitions []int, copies int) 
 }
 
 // copied waits until what this member has to bring to the holders of partitions
-// now is at so many of each, and returns the least number reached. A member that
-// serves none of them says the most.
+// now is at so many of each, and returns the least number reached. A member
+// that serves none of them says the most.
 func (c *Cluster) copied(ctx context.Context, partitions []int, copies int) int {
 	begin := time.Now()
 	reached := maxCopies // of those partitions that have got to so many
@@ -113,8 +113,8 @@ func (c *Cluster) copied(ctx context.Context, partitions []int, copies int) int 
 const (
 	maxCopies = 1<<16 - 1
 	// waitPoll is after what time WAIT looks again for the first time, and
-	// waitPollMost how long the pauses get. waitSlice is how long it keeps a member
-	// waiting that asks.
+	// waitPollMost how long the pauses get. waitSlice is how long it keeps a
+	// member waiting that asks.
 	waitPoll     = time.Millisecond
 	waitPollMost = 32 * time.Millisecond
 	waitSlice    = 250 * time.Millisecond

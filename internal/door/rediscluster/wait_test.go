@@ -216,8 +216,8 @@ func TestWaitAsksTheOwner(t *testing.T) {
 		require.Zero(t, a.Wait(ctx, []int{theirs}, 1))
 		require.Equal(t, 1, b.asked(), "the client has gone, and nobody is asked for its sake")
 
-		// The last answer came before the copy did. When time is up, it is asked
-		// once more.
+		// The last answer came before the copy did. When time is up, it is
+		// asked once more.
 		time.AfterFunc(waitSlice+waitSlice/4, open)
 		reached, took = a.wait(t, waitSlice+waitSlice/2, 2, theirs)
 		require.Equal(t, 1, reached)

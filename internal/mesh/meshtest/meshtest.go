@@ -1,6 +1,6 @@
 // Package meshtest has what tests of the packages above a mesh need: a view of
-// members that the test makes up, a mesh that connects to nobody, and meshes that are joined
-// by pipes, which a bubble of testing/synctest may have.
+// members that the test makes up, a mesh that connects to nobody, and meshes
+// that are joined by pipes, which a bubble of testing/synctest may have.
 package meshtest
 
 import (
@@ -113,9 +113,9 @@ func (n *Network) dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 }
 
-// Live returns a mesh of these members that takes connections as [membertest.Up] tells of
-// it, and makes them when it is told by Sync. What others ask goes to handler.
-// It ends with the test.
+// Live returns a mesh of these members that takes connections as
+// [membertest.Up] tells of it, and makes them when it is told by Sync. What
+// others ask goes to handler. It ends with the test.
 func (n *Network) Live(t testing.TB, members *Members, clk clock.Clock, sections func(m *mesh.Mesh) []mesh.Section, handler peer.Handler) *mesh.Mesh {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// helpParent starts a process from a nursery, says its number, and waits to be killed.
+// helpParent starts a process from a nursery, says its number, and waits to be
+// killed.
 func helpParent() {
 	p, err := New().Start([]string{"sleep", "600"}, os.Environ(), os.DevNull)
 	if err != nil {

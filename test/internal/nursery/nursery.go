@@ -1,7 +1,7 @@
 // Package nursery is what programs that test holdfast from outside have in
-// common: their flags and exit codes, the command lines of the members that they
-// start, and processes that cannot outlive this one, where the system can see
-// to that.
+// common: their flags and exit codes, the command lines of the members that
+// they start, and processes that cannot outlive this one, where the system can
+// see to that.
 package nursery
 
 import (
@@ -49,7 +49,8 @@ type Process struct {
 	log  *os.File
 }
 
-// Start starts args, writing all it prints to the file log, which is appended to.
+// Start starts args, writing all it prints to the file log, which is appended
+// to.
 func (n *Nursery) Start(args []string, env []string, log string) (*Process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
