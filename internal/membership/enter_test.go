@@ -66,6 +66,19 @@ func TestEnterEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// Another process that has the name, and was started at the same moment, is met
+// here at the latest.
+func TestEnterFailsWhereTheNameIsTaken(t *testing.T) {
+	t.Parallel()
+	entering(t, func(m *Members, ctx context.Context) {
+		first := membertest.ID("ada", 0)
+		m.gossip = &gossip{heard: map[string]heard{first.String(): {ID: first, Alive: true, Meta: member.Meta{Role: member.RoleNode, State: member.StateReady, Peer: "10.0.0.1:83"}}}}
+		m.cfg.Answers = func(context.Context, member.ID, string) bool { return true }
+		require.ErrorContains(t, m.Enter(ctx, func() bool { return true }), "boot "+first.Boot)
+		require.Equal(t, member.StateJoining, m.State())
+	})
+}
+
 // A member that is kept off the ring runs on meanwhile, and takes its place
 // when the time is over, unless it has begun to leave.
 func TestEnterLaterWhereHeldOff(t *testing.T) {
@@ -115,11 +128,14 @@ func TestWarnIfAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		role   member.Role
 		seeds  []string
+		joined bool // a node has joined it
 		warned int
+		waited time.Duration
 	}{
-		"a router told of nobody": {member.RoleRouter, nil, 1},
-		"a router told of one":    {member.RoleRouter, []string{"127.0.0.1:1"}, 0},
-		"a node":                  {member.RoleNode, nil, 0},
+		"a router told of nobody": {member.RoleRouter, nil, false, 1, aloneWarn},
+		"a router told of one":    {member.RoleRouter, []string{"127.0.0.1:1"}, false, 0, 0},
+		"a router joined by one":  {member.RoleRouter, nil, true, 0, aloneWarn},
+		"a node":                  {member.RoleNode, nil, false, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,10 +146,15 @@ func TestWarnIfAlone(t *testing.T) {
 				cfg.Log = slog.New(slog.NewTextHandler(&said, nil))
 				m, err := New(cfg, member.Meta{Role: c.role, State: member.StateJoining})
 				require.NoError(t, err)
+				if c.joined {
+					view, err := member.NewView(m.cfg.Self, []*member.Member{membertest.Up("bob", 1)}, m.cfg.Params, nil)
+					require.NoError(t, err)
+					m.SetView(view)
+				}
 				began := time.Now()
 				m.WarnIfAlone(t.Context())
 				require.Equal(t, c.warned, strings.Count(said.String(), "no node is known"))
-				require.Equal(t, time.Duration(c.warned)*aloneWarn, time.Since(began))
+				require.Equal(t, c.waited, time.Since(began))
 			})
 		})
 	}
