@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/command"
 	"github.com/seed-95a32959/holdfast/internal/door/redis"
+	"github.com/seed-95a32959/holdfast/internal/resp"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -72,6 +73,9 @@ func (c *Cluster) Flush(ctx context.Context, local bool) error {
 	return c.each(ctx, local, func(ctx context.Context, p int) error {
 		for {
 			v, err := c.ask(ctx, command.FlushBatch(p))
+			if err == nil && v.Kind != resp.Int {
+				err = fmt.Errorf("flush of partition %d: answer of kind %q, one number is accepted: %w", p, byte(v.Kind), session.ErrMalformed)
+			}
 			if err != nil || v.Int < command.FlushPage {
 				return err
 			}

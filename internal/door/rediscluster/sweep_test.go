@@ -234,6 +234,21 @@ func TestCountOfAnotherShape(t *testing.T) {
 	})
 }
 
+// What does not say how many keys were deleted does not pass for a partition
+// that was emptied.
+func TestFlushOfAnotherShape(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := together(t, 2)
+		a, b := nodes[0], nodes[1]
+		b.hear = func(r *peer.Request) {
+			// Which is answered with two numbers.
+			r.Payload = bytes.Replace(r.Payload, []byte(command.Flush), []byte(command.Count), 1)
+		}
+		require.ErrorIs(t, a.Flush(t.Context(), false), session.ErrMalformed)
+		require.NoError(t, a.Flush(t.Context(), true), "nobody else is asked")
+	})
+}
+
 // A partition with more keys than one look deletes is looked at again.
 func TestFlushOfAFullPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
