@@ -27,6 +27,14 @@ func TestAddressesOfMembersAreNotTrusted(t *testing.T) {
 	require.True(t, n.endpoint.Finder().Trust(netip.MustParseAddr("127.0.0.1")), "the default")
 }
 
+// It is asked in every request.
+func TestTrustAllocatesNothing(t *testing.T) {
+	trust := still(t, "a").endpoint.Finder().Trust
+	peer := netip.MustParseAddr("127.0.0.1")
+	require.True(t, trust(peer))
+	require.Zero(t, testing.AllocsPerRun(100, func() { trust(peer) }))
+}
+
 // Nobody waits for the copies of a member that died.
 func TestNothingIsOwedToTheDead(t *testing.T) {
 	t.Parallel()

@@ -111,9 +111,9 @@ func (d *Dispatcher) Do(ctx context.Context, op *session.Op, ack session.Ack, a 
 // Get returns a session: at once where it is here.
 func (d *Dispatcher) Get(ctx context.Context, key string) (*session.Record, error) {
 	p := ring.Partition(key)
-	if d.cfg.Owner.Gate().Phase(p) == ownership.Warm && d.cfg.Owner.Decide(p).Verified() { // no clock for what is elsewhere
+	if d.cfg.Owner.Verified(p) {
 		rec, err := d.cfg.Store.Get(key)
-		if !errors.Is(err, session.ErrNotServed) && d.cfg.Owner.Decide(p).Verified() {
+		if !errors.Is(err, session.ErrNotServed) && d.cfg.Owner.Verified(p) {
 			return rec, err
 		}
 	}

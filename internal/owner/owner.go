@@ -94,6 +94,12 @@ func (o *Owner) Gate() *ownership.Gate { return o.gate }
 // Decide says who serves partition p at this moment.
 func (o *Owner) Decide(p int) ownership.Decision { return o.gate.Decide(p, o.cfg.Clock.Since()) }
 
+// Verified says whether a read of partition p may be answered at this moment by
+// what is here. What is elsewhere needs no clock.
+func (o *Owner) Verified(p int) bool {
+	return o.gate.Phase(p) == ownership.Warm && o.gate.Verified(p, o.cfg.Clock.Since())
+}
+
 // Leased says whether this node may serve at this moment without asking.
 func (o *Owner) Leased() bool { return o.gate.Leased(o.cfg.Clock.Since()) }
 

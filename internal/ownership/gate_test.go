@@ -59,6 +59,9 @@ func TestDecide(t *testing.T) {
 		"served here, the copies are not": {sees: all, byRing: "a", phase: Warm, holder: Claim{4, a}, then: func(n *tried, p int) {
 			n.setUnverified(p, true)
 		}, want: Decision{Verdict: Serve, Unverified: true, Owner: a, Epoch: 4}},
+		"served with a lease, the copies are not": {sees: cluster("a"), byRing: "a", phase: Warm, holder: Claim{4, a}, then: func(n *tried, p int) {
+			n.setUnverified(p, true)
+		}, want: Decision{Verdict: Serve, Leased: true, Unverified: true, Owner: a, Epoch: 4}},
 		"it is being fetched":  {sees: all, byRing: "a", phase: Fetching, holder: Claim{4, a}, want: Decision{Verdict: FetchFirst, Owner: a, Epoch: 4}},
 		"fetched with a lease": {sees: cluster("a"), byRing: "a", phase: Fetching, holder: Claim{4, a}, want: Decision{Verdict: FetchFirst, Leased: true, Owner: a, Epoch: 4}},
 		"no source can be reached": {sees: all, byRing: "a", phase: Fetching, holder: Claim{4, a}, then: func(n *tried, p int) {
@@ -85,6 +88,7 @@ func TestDecide(t *testing.T) {
 			n.pass(s.passes)
 			require.Equal(t, s.want, n.gate.Decide(p, n.now))
 			require.Equal(t, s.want.Owner == a, s.want.Here())
+			require.Equal(t, s.want.Verified(), n.gate.Verified(p, n.now))
 		})
 	}
 }

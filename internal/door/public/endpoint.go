@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -242,6 +241,11 @@ func (e *Endpoint) Close() { e.router.Close() }
 func Trusted(networks []netip.Prefix) func(peer netip.Addr) bool {
 	return func(peer netip.Addr) bool {
 		peer = peer.Unmap()
-		return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(peer) })
+		for _, p := range networks { // slices.ContainsFunc would allocate in each request
+			if p.Contains(peer) {
+				return true
+			}
+		}
+		return false
 	}
 }
