@@ -3,6 +3,7 @@ package owner
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -103,6 +104,28 @@ func (s *still) hold(t *testing.T, p int) (release func()) {
 
 func putOf(key string) *session.Op {
 	return &session.Op{Kind: session.Put, Key: key, Fields: []session.Field{{Name: "f", Value: "1"}}}
+}
+
+// A read is answered by what is here while this node serves the partition,
+// whole, and has its lease.
+func TestVerified(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a")
+	n.see(t)
+	const p = 3
+	set := func(ph ownership.Phase, unverified bool, lease time.Duration) bool {
+		n.Step(func(core *ownership.Core, _ time.Duration) ownership.Todo {
+			core.Set(p, ph, ownership.Claim{Epoch: 4, By: n.cfg.Self}, unverified)
+			core.SetLease(lease)
+			return ownership.Todo{}
+		})
+		return n.Verified(p)
+	}
+	require.True(t, set(ownership.Warm, false, math.MaxInt64))
+	require.False(t, set(ownership.Warm, false, 0), "the lease is over")
+	require.False(t, set(ownership.Warm, true, math.MaxInt64), "copies are out of reach")
+	require.False(t, set(ownership.Fetching, false, math.MaxInt64))
+	require.False(t, set(ownership.Away, false, math.MaxInt64))
 }
 
 // ask makes from's claim of partitions, which waits for the consent of all that
