@@ -223,9 +223,6 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	for p := range ring.Partitions {
 		n.serving(t, p, 1)
 	}
-	code, body = ready()
-	require.Equal(t, http.StatusOK, code, body)
-
 	v := n.see(t, membertest.Up("bob", 1))
 	key := "k"
 	p := ring.Partition(key)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -59,9 +60,17 @@ type Config struct {
 	// where it is an IP address that others can use; else the first private
 	// IPv4 address, or the first other one.
 	Advertise string
-	// Join lists gossip addresses of other members, host:port. A host name is
-	// resolved anew at each attempt.
+	// Join lists gossip addresses of members, host:port; it may be the same on
+	// all of them, with their own. A host name is resolved anew at each
+	// attempt. A node that has it owns nothing before it has joined a cluster,
+	// or has founded one: see Expect.
 	Join []string
+	// Expect is how many nodes that see each other found a cluster where none
+	// of them knows of one. It should be more than half of all that there are,
+	// so that two halves do not found two. Default: more than half of the
+	// addresses in Join and this node's own, so 1 without Join. Where Join has
+	// one host name for many nodes, it must be given.
+	Expect int
 
 	// Copies is how many nodes hold each session, the owner among them.
 	// Default 2. It must agree over the cluster, as must VirtualNodes
@@ -279,6 +288,7 @@ func (c Config) validate() error {
 		fields.If(isNode, fields.Address("Peer", c.Peer)),
 		fields.If(isNode && c.RESP != "", fields.Address("RESP", c.RESP)),
 		fields.Each("Join", c.Join, fields.Address),
+		fields.AtLeast("Expect", c.Expect, 0),
 	)
 	for _, e := range c.exposures() {
 		problems = append(problems, fields.Check(c.Insecure, e.field, e.address, e.why+", or {Insecure} if the network is trusted")...)
@@ -336,4 +346,20 @@ func (c Config) givesCookies() bool {
 
 func (c Config) ringParams() ring.Params {
 	return ring.Params{VirtualNodes: c.VirtualNodes, Load: c.Load, Copies: c.Copies}
+}
+
+// expected is how many nodes found a cluster.
+func (c *Config) expected() int {
+	if c.Expect > 0 {
+		return c.Expect
+	}
+	own, port, _ := net.SplitHostPort(c.Gossip)
+	hosts := []string{own, c.Advertise, c.Name}
+	others := make(map[string]bool)
+	for _, address := range c.Join {
+		if host, p, _ := net.SplitHostPort(address); p != port || !slices.Contains(hosts, host) {
+			others[address] = true
+		}
+	}
+	return (len(others)+1)/2 + 1
 }

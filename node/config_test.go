@@ -197,3 +197,22 @@ func TestStartRefusesWhatCannotWork(t *testing.T) {
 	require.ErrorContains(t, err, "Config.Copies")
 	require.Nil(t, n)
 }
+
+// How many nodes found a cluster: more than half of those that this one knows
+// to be meant, itself among them.
+func TestExpected(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[int][]Config{
+		1: {{}, {Join: []string{"10.0.0.1:8084"}}, {Join: []string{"ada:8084"}}, {Join: []string{"10.0.0.2:8084", "10.0.0.3:8084"}, Expect: 1}},
+		2: {
+			{Join: []string{"10.0.0.2:8084"}}, {Join: []string{"10.0.0.1:9"}},
+			{Join: []string{"10.0.0.2:8084", "10.0.0.3:8084"}}, {Join: []string{"10.0.0.1:8084", "10.0.0.2:8084", "10.0.0.3:8084", "10.0.0.3:8084"}},
+		},
+		3: {{Join: []string{"a:1", "b:1", "c:1", "d:1"}}, {Join: []string{"a:1", "b:1", "c:1", "d:1", "10.0.0.1:8084"}}, {Expect: 3}},
+	} {
+		for _, cfg := range c {
+			cfg.Name, cfg.Gossip, cfg.Advertise = "ada", "0.0.0.0:8084", "10.0.0.1"
+			require.Equal(t, want, cfg.expected(), "%v", cfg.Join)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 )
 
 func drainHandsEverythingOver(t *testing.T, nodes []*Node) {
@@ -82,6 +85,68 @@ func TestDrainOfALoneNodeWithSessions(t *testing.T) {
 	require.ErrorContains(t, err, "unsynced=3")
 	require.NotContains(t, err.Error(), "the node stays")
 	<-n.Done()
+}
+
+// A request that runs when its node is drained ends there, however long it
+// takes within the time of the drain; new ones of its user go to another node.
+func TestRunningRequestsEndWhereTheyRun(t *testing.T) {
+	t.Parallel()
+	began, end := make(chan struct{}), make(chan struct{})
+	start := func(name string, others ...*Node) *Node {
+		cfg := loopbackConfig(name, others...)
+		cfg.Demo, cfg.Secret = false, []byte("the secret of all the nodes")
+		cfg.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				close(began)
+				<-end
+			}
+			fmt.Fprint(w, name)
+		})
+		return begin(t, cfg)
+	}
+	ada := start("ada")
+	bob := start("bob", ada)
+	agree(t, ada, bob)
+	user := membertest.KeyIn(membertest.OwnedBy(t, ada.View(), "ada"))
+	ask := func(at *Node, path string) string {
+		req, err := http.NewRequest("GET", at.public(path), nil)
+		require.NoError(t, err)
+		req.Header.Set("X-User-ID", user)
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return string(body)
+	}
+	slow := make(chan string, 1)
+	go func() { slow <- ask(ada, "/slow") }()
+	<-began
+	ended := make(chan error, 1)
+	go func() { ended <- ada.Shutdown(context.Background()) }()
+	eventually(t, "bob serves the user", func() bool { return ask(bob, "/") == "bob" })
+	select {
+	case <-ended:
+		t.Fatal("it ended before its request")
+	default:
+	}
+	close(end)
+	require.Equal(t, "ada", <-slow)
+	require.NoError(t, <-ended)
+}
+
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	require.InDelta(t, time.Hour, patience(ctx), float64(time.Minute), "what the drain has left")
+	cancel()
+	require.Equal(t, grace, patience(ctx))
+	require.Equal(t, grace, patience(context.Background()), "nobody says how long")
+	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	require.Equal(t, grace, patience(soon))
 }
 
 // Calls of Shutdown at once and one after the other: each returns when the

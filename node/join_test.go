@@ -18,20 +18,51 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// A first member finds no other one; it goes on alone and says so, once.
+// A member that was told whom to join does not serve alone: others may hold
+// what it would answer for. It says so, and joins when it can.
 func TestUnreachableSeed(t *testing.T) {
 	t.Parallel()
 	var log journal
 	cfg := loopbackConfig("ada")
-	cfg.Join = []string{freePort(t)}
+	seed := freePort(t)
+	cfg.Join = []string{seed}
 	logTo(&log)(&cfg)
 	n := begin(t, cfg)
-	agree(t, n)
+	resp, body := send(t, "GET", n.office("/readyz"), "")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.Contains(t, body, seed)
+	resp, _ = get(t, n, "k")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, "not 404: the session may be elsewhere")
+	eventually(t, "a warning", func() bool { return log.says("no seed answers") })
+	require.True(t, log.says(seed), "the warning names the seed")
+
+	late := loopbackConfig("bob")
+	late.Gossip = seed
+	agree(t, n, begin(t, late))
 	put(t, n, "k", "v")
-	resp, _ := send(t, "GET", n.office("/readyz"), "")
+	resp, _ = send(t, "GET", n.office("/readyz"), "")
 	require.Equal(t, http.StatusOK, resp.StatusCode)
-	eventually(t, "a warning", func() bool { return log.says("no seed answers; going on alone") })
-	require.True(t, log.says(cfg.Join[0]), "the warning names the seed")
+}
+
+// Nodes that all have the same list of whom to join found one cluster, when
+// more than half of those listed are there.
+func TestSameSeedsForAll(t *testing.T) {
+	t.Parallel()
+	seeds := []string{freePort(t), freePort(t), freePort(t)}
+	start := func(i int) *Node {
+		cfg := loopbackConfig([]string{"ada", "bob", "cyd"}[i])
+		cfg.Gossip, cfg.Join = seeds[i], seeds
+		return begin(t, cfg)
+	}
+	ada := start(0)
+	require.Equal(t, StateJoining, ada.members.State(), "one of three")
+	bob := start(1)
+	agree(t, ada, bob)
+	put(t, ada, "k", "v")
+	cyd := start(2)
+	agree(t, ada, bob, cyd)
+	_, got := get(t, cyd, "k")
+	require.Equal(t, "v", got)
 }
 
 // A member with another key can neither read nor be heard.
@@ -54,8 +85,8 @@ func TestWrongGossipKey(t *testing.T) {
 	cyd := begin(t, right)
 
 	agree(t, ada, cyd)
-	eventually(t, "a warning", func() bool { return log.says("no seed answers; going on alone") })
-	agree(t, bob)
+	eventually(t, "a warning", func() bool { return log.says("no seed answers") })
+	require.Equal(t, StateJoining, bob.members.State())
 	require.Nil(t, ada.View().Named("bob"))
 	require.Nil(t, cyd.View().Named("bob"))
 	eventually(t, "what has another key is counted", func() bool { return ada.members.Refused()["key"] > 0 })
@@ -147,7 +178,9 @@ func TestRouterWithoutJoin(t *testing.T) {
 	known.Role, known.Peer = RoleRouter, ""
 	logTo(&later)(&known)
 	door := begin(t, known)
-	begin(t, loopbackConfig("ada", door))
+	ada := loopbackConfig("ada", door)
+	ada.Expect = 1
+	begin(t, ada)
 	eventually(t, "the router knows the node", func() bool { return len(door.View().Nodes()) == 1 })
 
 	resp, _ := send(t, "GET", gate.public("/"), "")

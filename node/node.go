@@ -85,9 +85,10 @@ type life struct {
 var ErrStopped = errors.New("node has stopped")
 
 // Start runs a member: when it returns, the member listens on all its
-// addresses, has joined the cluster if a seed answered, and takes part. Its
-// errors name the field that was wrong, see [FieldError]. The end of ctx stops
-// the member at once; [Node.Shutdown] hands over first.
+// addresses, and has joined a cluster or founded one. A node that has found
+// none within 5 s goes on looking, and refuses until then; the admin endpoint's
+// /readyz says so. The errors name the field that was wrong, see [FieldError].
+// The end of ctx stops the member at once; [Node.Shutdown] hands over first.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -117,7 +118,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.listeners = l
 	if err := n.open(ctx); err != nil {
-		n.stop(err, false)
+		n.stop(err, nil)
 		return nil, err
 	}
 	return n, nil

@@ -315,7 +315,7 @@ func TestRedisDoorCloses(t *testing.T) {
 	require.Equal(t, "+OK", c.do("AUTH secret"))
 	require.Equal(t, "+OK", c.do("SET k v"))
 	require.Equal(t, "$1 v", c.do("GET k"))
-	n.stop(ErrStopped, true)
+	n.stop(ErrStopped, func() { n.answerLast(t.Context()) })
 	_, err := net.Dial("tcp", n.self().RESP)
 	require.Error(t, err)
 }

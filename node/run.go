@@ -88,7 +88,7 @@ func (n *Node) run() {
 	}
 	n.group.Go(func() {
 		<-n.ctx.Done()
-		go n.stop(context.Cause(n.ctx), false) // ends the node also when the caller's context did; waits for this group
+		go n.stop(context.Cause(n.ctx), nil) // ends the node also when the caller's context did; waits for this group
 	})
 }
 

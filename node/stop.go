@@ -13,7 +13,9 @@ import (
 // would be lost, as far as it knows, if it ended now.
 type DrainStatus = drain.Status
 
-// grace bounds how long requests under way may take to end.
+// grace bounds how long commands under way, and what operators have asked, may
+// take to end. Requests have what a drain has left of its time, and as long as
+// this at least.
 const grace = 3 * time.Second
 
 // Drain takes the node out of the ring and returns when all that it held is
@@ -35,35 +37,36 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 	return nil
 }
 
-// Shutdown drains a node, unless that has been done, and stops the member. It
-// returns what could not be handed over as an error; ctx bounds the whole.
-// Calling it again waits for the first call.
+// Shutdown drains a node, unless that has been done, lets the requests under
+// way end where they run, and stops the member. It returns what could not be
+// handed over as an error; ctx and Config.DrainTimeout bound the whole. Calling
+// it again waits for the first call.
 func (n *Node) Shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
+	defer cancel()
 	var err error
 	if n.ctx.Err() == nil && !(n.drainer != nil && n.drainer.Drained()) {
-		dctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
-		if err = n.Drain(dctx, nil); errors.Is(err, ErrStopped) {
+		if err = n.Drain(ctx, nil); errors.Is(err, ErrStopped) {
 			err = nil
 		}
-		cancel()
 	}
-	n.stop(ErrStopped, true)
+	n.stop(ErrStopped, func() { n.answerLast(ctx) })
 	return err
 }
 
-// stop ends the member: first the endpoints, so that what is under way is
-// answered; then gossip, with a good-bye where there is time for one; then the
-// links and every loop. It waits for all of them, and a second caller for the
-// first.
-func (n *Node) stop(why error, leave bool) {
+// stop ends the member: first the endpoints, last letting what is under way be
+// answered; then gossip, with a good-bye; then the links and every loop. It
+// waits for all of them, and a second caller for the first. Without last it
+// ends at once, and says no good-bye.
+func (n *Node) stop(why error, last func()) {
 	n.end.Do(func() {
 		close(n.closing)
-		if leave {
-			n.answerLast()
+		if last != nil {
+			last()
 			n.members.Leave()
 		}
 		n.cancel(why)
-		if n.redis != nil && !leave {
+		if n.redis != nil && last == nil {
 			_ = n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
 		}
 		n.listeners.close()
@@ -81,14 +84,25 @@ func (n *Node) stop(why error, leave bool) {
 }
 
 // answerLast lets the requests under way end.
-func (n *Node) answerLast() {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+func (n *Node) answerLast(ctx context.Context) {
+	least, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	most, cancel := context.WithTimeout(context.Background(), patience(ctx))
 	defer cancel()
 	if n.redis != nil {
-		if err := n.redis.Shutdown(ctx); err != nil {
+		if err := n.redis.Shutdown(least); err != nil {
 			n.cfg.Log.Debug("commands were cut off", "error", err)
 		}
 	}
-	n.endpoint.Shutdown(ctx)
-	n.operator.Shutdown(ctx)
+	n.endpoint.Shutdown(most)
+	n.operator.Shutdown(least)
+}
+
+// patience is how long requests under way may take to end: until ctx ends, and
+// for grace at least.
+func patience(ctx context.Context) time.Duration {
+	if until, ok := ctx.Deadline(); ok && ctx.Err() == nil {
+		return max(grace, time.Until(until))
+	}
+	return grace
 }

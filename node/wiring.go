@@ -30,7 +30,7 @@ import (
 func (n *Node) membersConfig() membership.Config {
 	cfg := &n.cfg
 	return membership.Config{
-		Self: n.id, Params: cfg.ringParams(), Cluster: cfg.Cluster, Address: cfg.Gossip, Advertise: cfg.Advertise, Keys: cfg.GossipKeys, Seeds: cfg.Join,
+		Self: n.id, Params: cfg.ringParams(), Cluster: cfg.Cluster, Address: cfg.Gossip, Advertise: cfg.Advertise, Keys: cfg.GossipKeys, Seeds: cfg.Join, Expect: cfg.expected(),
 		Transport:    func(address string) (memberlist.Transport, error) { return cfg.Network.Gossip(address) },
 		CannotListen: func(err error) error { return cannotListen("tcp", "Gossip", cfg.Gossip, err) },
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },
@@ -135,7 +135,7 @@ func (n *Node) adminConfig(limits *door.Limits) admin.Config {
 	return admin.Config{
 		Self: n.id, Role: cfg.Role, Zone: cfg.Zone, Cluster: cfg.Cluster, Copies: cfg.Copies,
 		Hosts: slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name}), Control: cfg.Control,
-		View: n.View, State: n.members.State, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since),
+		View: n.View, State: n.members.State, Waiting: n.members.Waiting, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since),
 		Events: n.events, Counters: n.counts, Limits: limits, Log: cfg.Log, Closing: n.closing, GossipRefused: n.members.Refused,
 		HTTPClients: func() int { return n.endpoint.Clients() }, HTTPBodyBytes: func() int64 { return n.endpoint.BodyBytes() },
 		AppDown: func() bool { return n.pin.Down() },
@@ -150,11 +150,11 @@ func (n *Node) adminNode() *admin.Node {
 	}
 	a := &admin.Node{
 		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, PeersRefused: n.mesh.Refusals,
-		SplitSuspected: n.owner.SplitSuspected,
+		SplitSuspected: n.owner.SplitSuspected, NoMajority: n.owner.NoMajority,
 		Drain: admin.Drain{
 			Start:    n.drainer.Start,
 			Unsynced: func() int { return n.drainer.Status().Unsynced },
-			Stop:     func() { go n.stop(ErrStopped, true) }, // which waits for the endpoint's handlers
+			Stop:     func() { go n.Shutdown(context.Background()) }, // which waits for the endpoint's handlers
 		},
 	}
 	if n.redis != nil {

@@ -228,7 +228,7 @@ func (d *dev) args(m *member) []string {
 	role := "router"
 	var join []string
 	for _, other := range d.members {
-		if other.node && other != m {
+		if other.node {
 			join = append(join, other.address(gossipPort))
 		}
 	}

@@ -234,7 +234,7 @@ func TestDevTakesItsUsersNodesAlone(t *testing.T) {
 			"-gossip", at(gossipPort), "-join", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+10+gossipPort)))
 	}
 	stranger := node(2, nil) // it looks elsewhere
-	stranger.await(`no seed answers; going on alone`)
+	stranger.await(`no seed answers`)
 	own := node(3, inTemp)
 	own.await(`using the key of the holdfast dev that runs the member to join`)
 	own.await(`msg=ring .*nodes="\[beside-3 node-1\]"`)

@@ -19,6 +19,7 @@ var flagOfField = map[string]string{
 	"RESP":                     "resp",
 	"Advertise":                "advertise",
 	"Join":                     "join",
+	"Expect":                   "expect",
 	"Copies":                   "copies",
 	"VirtualNodes":             "virtual-nodes",
 	"Load":                     "load",

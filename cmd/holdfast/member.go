@@ -169,8 +169,9 @@ func drainAndStop(life context.Context, n *node.Node, cfg node.Config) error {
 	}
 	if err == nil {
 		cfg.Log.Info("drained", "unsynced", p.last.Unsynced)
+	} else {
+		cancel() // Shutdown drains too: what could not be done is not to be tried again
 	}
-	cancel() // Shutdown drains too: what has been done, or could not be, is not to be tried again
 	if stopErr := n.Shutdown(draining); err == nil {
 		err = stopErr
 	}

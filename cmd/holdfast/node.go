@@ -14,6 +14,8 @@ type nodeCommand struct {
 	Peer hostPort `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8083" help:"Address of the link between nodes: copies, hand-over, forwarded requests."`
 	RESP hostPort `name:"resp" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8082" help:"Address of the Redis protocol, for session libraries that talk to Redis."`
 
+	Expect int `group:"Addresses" placeholder:"N" help:"Nodes that see each other found a cluster where none of them knows of one: more than half of all that there will be. Default: more than half of the addresses of -join and this node's own, so 1 without -join. Where -join has one name for many nodes, give it."`
+
 	Ack           ackMode       `group:"Sessions" placeholder:"MODE" default:"async" help:"What a write waits for where the request does not say (Holdfast-Ack): async, the owner alone; replica, one copy too; all, every copy. Where the ring has fewer other nodes it waits for those that there are, maybe none: Holdfast-Acked in the answer says how many."`
 	PartitionMode partitionMode `group:"Sessions" placeholder:"MODE" default:"available" help:"What an owner does that can reach no other node: available, serve on and say Holdfast-Degraded, to be merged when the network heals; majority, refuse unless it reaches a majority of the nodes that were there last."`
 	TTL           duration      `name:"ttl" group:"Sessions" placeholder:"DURATION" default:"30m" help:"Idle time after which a session expires where its writer gives none."`
@@ -37,19 +39,20 @@ type nodeCommand struct {
 }
 
 func (*nodeCommand) Detail() string {
-	return `The first node joins nobody; every other one joins any that runs:
+	return `All nodes have the same -join, their own -gossip addresses among it. A node owns nothing
+before it has joined a running cluster; where none runs, more than half of those listed found one:
 
-  holdfast node -name a
-  holdfast node -name b -join 127.0.0.1:8084 -http 127.0.0.1:8090 \
-      -admin 127.0.0.1:8091 -resp 127.0.0.1:8092 -peer 127.0.0.1:8093 \
-      -gossip 127.0.0.1:8094
+  holdfast node -name a -join 127.0.0.1:8084,127.0.0.1:8094
+  holdfast node -name b -join 127.0.0.1:8084,127.0.0.1:8094 \
+      -http 127.0.0.1:8090 -admin 127.0.0.1:8091 -resp 127.0.0.1:8092 \
+      -peer 127.0.0.1:8093 -gossip 127.0.0.1:8094
 
-Between hosts, gossip is encrypted with a key that all members have; the peer link is not
+One node without -join founds a cluster by itself, each time that it starts. Between hosts, gossip is encrypted with a key that all members have; the peer link is not
 encrypted, so it belongs on a network of its own, and -insecure says that it is:
 
   head -c 32 /dev/urandom | base64 > gossip.key; chmod 600 gossip.key
   holdfast node -name a -http 10.0.0.1:8080 -peer 10.0.0.1:8083 \
-      -gossip 10.0.0.1:8084 -join 10.0.0.2:8084,10.0.0.3:8084 \
+      -gossip 10.0.0.1:8084 -join 10.0.0.1:8084,10.0.0.2:8084,10.0.0.3:8084 \
       -gossip-key-file gossip.key -insecure
 
 SIGTERM or SIGINT drains: the node leaves the ring, forwards requests, and exits with 0 when
@@ -65,6 +68,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	cfg.Peer, cfg.RESP = string(c.Peer), string(c.RESP)
+	cfg.Expect = c.Expect
 	cfg.Ack = session.Ack(c.Ack)
 	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
 	cfg.TTL = time.Duration(c.TTL)

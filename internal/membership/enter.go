@@ -2,28 +2,95 @@ package membership
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 const (
 	// enterWait bounds how long a node that starts waits to have heard from
 	// every other one before it takes its place on the ring.
 	enterWait = time.Second
+	// clusterWait is how long it waits for a cluster before it goes on waiting
+	// in the background.
+	clusterWait = 5 * time.Second
 	// recheck is how often that wait looks all the same.
 	recheck = 20 * time.Millisecond
 	// aloneWarn is after what time a router warns that it knows no node.
 	aloneWarn = 5 * time.Second
 )
 
-// Enter takes this member's place on the ring. Before that it waits until
-// heardAll says that all other nodes have been heard, so that its first ring is
-// the one that they have, and until they let it in: where boots of its name
-// have ended too often it returns, and takes the place later, unless ctx ends.
-// It fails with the cause of ctx, and where another process has this member's
-// name.
+// Enter takes this member's place on the ring. Before that it waits until there
+// is a cluster to join or to found, and until heardAll says that all other
+// nodes have been heard, so that its first ring is the one that they have.
+// Where there is no cluster for long, or boots of its name have ended too
+// often, it returns, and takes the place later, unless ctx ends. It fails with
+// the cause of ctx, and where another process has this member's name.
 func (m *Members) Enter(ctx context.Context, heardAll func() bool) error {
+	if !m.await(ctx, clusterWait, m.hasCluster) && ctx.Err() == nil {
+		return m.enterLater(heardAll)
+	}
+	return m.enter(ctx, heardAll)
+}
+
+// await waits until something is so, and says whether it is.
+func (m *Members) await(ctx context.Context, limit time.Duration, is func() bool) bool {
+	wctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return m.cfg.Pulse.Until(wctx, recheck, is) == nil
+}
+
+// hasCluster says whether this member has joined a cluster, or is one of so
+// many that may found one.
+func (m *Members) hasCluster() bool {
+	nodes := 1
+	for _, who := range m.View().Members {
+		switch {
+		case !who.Up || who.Role != member.RoleNode || who.ID == m.cfg.Self:
+		case who.State > member.StateJoining:
+			return true
+		default:
+			nodes++
+		}
+	}
+	return planted.Is(planted.FoundsAlone) || m.self().Role == member.RoleRouter || m.cfg.Expect > 0 && nodes >= m.cfg.Expect
+}
+
+// Waiting says why this member has not entered the ring, "" if it has.
+func (m *Members) Waiting() string {
+	seeds := strings.Join(m.cfg.Seeds, ", ")
+	switch {
+	case m.State() != member.StateJoining:
+		return ""
+	case m.hasCluster():
+		return "joining"
+	default:
+		return fmt.Sprintf("no seed lets this node join: %s; do they run, with the same cluster name and gossip key? (%d nodes that see each other found a cluster)", seeds, m.cfg.Expect)
+	}
+}
+
+// enterLater enters when there is a cluster, however long that takes: to serve
+// alone would be to answer for sessions that others hold.
+func (m *Members) enterLater(heardAll func() bool) error {
+	why := m.Waiting()
+	m.cfg.Log.Warn("not serving yet", "why", why)
+	m.cfg.Events.Add("waiting", "member", m.cfg.Self.Name, "why", why)
+	m.cfg.Go(func(ctx context.Context) {
+		if m.cfg.Pulse.Until(ctx, recheck, m.hasCluster) != nil {
+			return
+		}
+		if err := m.enter(ctx, heardAll); err != nil && ctx.Err() == nil {
+			m.cfg.Log.Error("take a place on the ring", "error", err)
+		}
+	})
+	return nil
+}
+
+// enter takes the place when all others were heard.
+func (m *Members) enter(ctx context.Context, heardAll func() bool) error {
 	deadline := m.cfg.Clock.Since() + enterWait
 	if m.cfg.Pulse.Until(ctx, recheck, func() bool { return heardAll() || m.cfg.Clock.Since() >= deadline }) != nil {
 		return context.Cause(ctx)

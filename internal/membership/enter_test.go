@@ -23,6 +23,7 @@ func entering(t *testing.T, f func(m *Members, ctx context.Context)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := config("ada")
+		cfg.Expect = 1
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		cfg.Go = func(f func(context.Context)) { go f(ctx) }
@@ -50,6 +51,56 @@ func TestEnterWaitsForTheOthersOrASecond(t *testing.T) {
 				require.NoError(t, m.Enter(ctx, func() bool { return time.Since(began) >= c.heardAfter }))
 				require.Equal(t, c.enteredAfter, time.Since(began))
 				require.Equal(t, member.StateReady, m.State())
+			})
+		})
+	}
+}
+
+// A node that was told whom to join does not serve before it has joined: it
+// would answer for sessions that others hold.
+func TestEnterWaitsForACluster(t *testing.T) {
+	t.Parallel()
+	joining, ready := membertest.Up("bob", 1), membertest.Up("bob", 1)
+	joining.State = member.StateJoining
+	router := membertest.Up("gate", 1)
+	router.Role = member.RoleRouter
+	for name, c := range map[string]struct {
+		expect int
+		sees   []*member.Member
+		enters bool
+	}{
+		"nobody":                      {0, nil, false},
+		"a router":                    {0, []*member.Member{router}, false},
+		"a node that waits too":       {0, []*member.Member{joining}, false},
+		"fewer than found one":        {3, []*member.Member{joining, router}, false},
+		"as many as found one":        {2, []*member.Member{joining}, true},
+		"a node of a running cluster": {0, []*member.Member{ready}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entering(t, func(m *Members, ctx context.Context) {
+				m.cfg.Expect, m.cfg.Seeds = c.expect, []string{"10.0.0.1:8084"}
+				see := func(others ...*member.Member) {
+					own := membertest.Up("ada", 1)
+					own.State = member.StateJoining
+					view, err := member.NewView(m.cfg.Self, append([]*member.Member{own}, others...), m.cfg.Params, nil)
+					require.NoError(t, err)
+					m.SetView(view)
+				}
+				see(c.sees...)
+				require.NoError(t, m.Enter(ctx, func() bool { return true }))
+				if c.enters {
+					require.Equal(t, member.StateReady, m.State())
+					require.Empty(t, m.Waiting())
+					return
+				}
+				require.Equal(t, member.StateJoining, m.State())
+				require.Contains(t, m.Waiting(), "10.0.0.1:8084")
+				time.Sleep(time.Hour)
+				require.Equal(t, member.StateJoining, m.State())
+				see(ready)
+				time.Sleep(time.Second)
+				require.Equal(t, member.StateReady, m.State(), "it goes on looking")
 			})
 		})
 	}

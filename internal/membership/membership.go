@@ -31,6 +31,9 @@ type Config struct {
 	Advertise string   // the host that others reach it at, where Address is a wildcard
 	Keys      [][]byte // of gossip: the first one encrypts, all decrypt; none for plain text
 	Seeds     []string // gossip addresses of members to join
+	// Expect is how many nodes that see each other found a cluster where none
+	// of them knows of one; 0 founds none.
+	Expect int
 	// Transport opens the network of gossip; its result is nil for
 	// memberlist's.
 	Transport func(address string) (memberlist.Transport, error)

@@ -83,7 +83,7 @@ func (g *gossip) rejoin(ctx context.Context, seeds []string) {
 			pause = min(2*pause, rejoinInterval)
 			if lonely > lonelyWarn && !warned && last != nil {
 				warned = true
-				g.log.Warn("no seed answers; going on alone, and trying again every few seconds: is it a -gossip address, and are -cluster and -gossip-key-file the same there?", "error", last)
+				g.log.Warn("no seed answers; trying again every few seconds: is it a -gossip address, and are -cluster and -gossip-key-file the same there?", "error", last)
 			}
 		default:
 			pause = rejoinInterval

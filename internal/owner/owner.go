@@ -103,6 +103,10 @@ func (o *Owner) Verified(p int) bool {
 // Leased says whether this node may serve at this moment without asking.
 func (o *Owner) Leased() bool { return o.gate.Leased(o.cfg.Clock.Since()) }
 
+// NoMajority says that this node refuses at this moment because it does not
+// reach a majority.
+func (o *Owner) NoMajority() bool { return o.cfg.Mode == ownership.Majority && !o.Leased() }
+
 // Step lets something happen to the core and does what comes of it.
 func (o *Owner) Step(f func(core *ownership.Core, now time.Duration) ownership.Todo) ownership.Todo {
 	o.mu.Lock()

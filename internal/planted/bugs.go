@@ -44,6 +44,7 @@ const (
 	ServesOn         Bug = "serves-after-yielding"
 	MissWhileCold    Bug = "miss-while-cold"
 	DroppedUnchecked Bug = "dropped-unconfirmed"
+	FoundsAlone      Bug = "founds-alone"
 )
 
 // All says of each bug what it does.
@@ -78,4 +79,5 @@ var All = []struct {
 	{ServesOn, "a member goes on serving what it has yielded"},
 	{MissWhileCold, "a miss on a cold partition is answered before the holders were asked"},
 	{DroppedUnchecked, "a copy is dropped before anybody has confirmed it"},
+	{FoundsAlone, "a node that was told whom to join serves though it has reached nobody"},
 }

@@ -48,6 +48,7 @@ type Cluster struct {
 	history *History
 	load    *Load
 	quiet   atomic.Bool    // it is left alone at the moment
+	expect  int            // nodes that found it
 	running sync.WaitGroup // nodes that were killed and have not ended
 }
 
@@ -111,6 +112,7 @@ func (c *Cluster) History() *History { return c.history }
 // StartAll starts the first n hosts at once and waits until all have joined.
 func (c *Cluster) StartAll(n int) {
 	c.t.Helper()
+	c.expect = n/2 + 1
 	var starting sync.WaitGroup
 	errs := make([]error, n)
 	for i, h := range c.Hosts[:n] {
@@ -158,7 +160,7 @@ func (h *Host) Start() error {
 	}
 	n, err := node.Start(p.Context(), node.Config{
 		Name: h.Name, HTTP: address(8080), Admin: address(8081), Peer: address(8083), Gossip: address(8084),
-		Advertise: h.Address.String(), Insecure: true, Join: seeds,
+		Advertise: h.Address.String(), Insecure: true, Join: seeds, Expect: c.expect,
 		Copies: c.options.Copies, PartitionMode: c.options.Mode, MemoryLimit: c.options.MemoryLimit, Secret: make([]byte, 32),
 		Log: c.log.logger(h.Name, c.began), Network: p, Now: func() time.Time { return h.now(p) },
 	})

@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/door"
@@ -39,6 +40,7 @@ type Endpoint struct {
 	metrics *metrics
 	server  *http.Server
 	serve   func(net.Listener) error
+	served  atomic.Bool // it has been ready once
 }
 
 // New returns the endpoint of a member.

@@ -32,6 +32,8 @@ type Config struct {
 	// State what it says of itself.
 	View  func() *member.View
 	State func() member.State
+	// Waiting says why the member has not taken its place yet.
+	Waiting func() string
 	// Uptime is the time since the member's start.
 	Uptime func() time.Duration
 	Links  Links
@@ -92,6 +94,9 @@ type Node struct {
 	// SplitSuspected says whether under half of the last stable membership is
 	// there.
 	SplitSuspected func() bool
+	// NoMajority says that the node refuses because it does not reach a
+	// majority.
+	NoMajority func() bool
 	// PeersRefused counts the connections refused at the peer port, by reason.
 	PeersRefused func() map[string]int64
 	// Redis counts the connections to the Redis endpoint, those of them that

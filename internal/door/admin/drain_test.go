@@ -16,8 +16,10 @@ import (
 func TestReady(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(f *fake, c *Config){
-		"":                                func(*fake, *Config) {},
-		"leaving":                         func(f *fake, _ *Config) { f.state = member.StateLeaving },
+		"":               func(*fake, *Config) {},
+		"leaving":        func(f *fake, _ *Config) { f.state = member.StateLeaving },
+		"no cluster yet": func(f *fake, _ *Config) { f.state = member.StateJoining },
+		"the majority of the cluster cannot be reached": func(f *fake, _ *Config) { f.minority = true },
 		"no node is ready":                func(f *fake, _ *Config) { f.see(t, router("gate")) },
 		"the application does not answer": func(f *fake, _ *Config) { f.appDown = true },
 		"12 partitions are cold":          func(f *fake, _ *Config) { f.cold = 12 },
@@ -38,6 +40,24 @@ func TestReady(t *testing.T) {
 	f := newFake(t)
 	f.cold, f.below = 1, 1
 	require.Equal(t, http.StatusOK, ask(New(f.router()), "GET", "/readyz").Code, "a router holds nothing")
+}
+
+// Another's death makes no survivor unready: copies are missing at all of them.
+func TestOnceReadyANodeIsReadyWhileItServes(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	e := New(f.config())
+	code := func() int { return ask(e, "GET", "/readyz").Code }
+	f.below = 3
+	require.Equal(t, http.StatusServiceUnavailable, code(), "it has just started")
+	f.below = 0
+	require.Equal(t, http.StatusOK, code())
+	f.cold, f.below = 12, 3
+	require.Equal(t, http.StatusOK, code())
+	f.minority = true
+	require.Equal(t, http.StatusServiceUnavailable, code(), "it does not serve")
+	f.minority, f.state = false, member.StateLeaving
+	require.Equal(t, http.StatusServiceUnavailable, code())
 }
 
 func TestDrain(t *testing.T) {
