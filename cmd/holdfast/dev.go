@@ -227,9 +227,11 @@ func (d *dev) start(ctx context.Context, m *member) error {
 func (d *dev) args(m *member) []string {
 	role := "router"
 	var join []string
+	founds := m.node // a cluster by itself, where no other node runs
 	for _, other := range d.members {
 		if other.node {
 			join = append(join, other.address(gossipPort))
+			founds = founds && (other == m || other.process == nil)
 		}
 	}
 	args := []string{"-name", m.name,
@@ -242,6 +244,9 @@ func (d *dev) args(m *member) []string {
 	if m.node {
 		role = "node"
 		ack, _ := d.config.Ack.MarshalText()
+		if founds {
+			args = append(args, "-expect", "1")
+		}
 		args = append(args, "-resp", m.address(respPort), "-peer", m.address(peerPort),
 			"-ack", string(ack), "-memory", d.config.memoryOfOne(), "-ttl", time.Duration(d.config.TTL).String(), "-demo")
 	}

@@ -358,3 +358,21 @@ func TestDevEndsWhenAMemberCannotStart(t *testing.T) {
 	dev.await(`^node-1  \| .*-ttl`)
 	requireNobodyListens(t, base, 1)
 }
+
+// dev knows which nodes run. One that it starts where none does need not wait
+// for others, which may never come.
+func TestDevLetsALoneNodeFound(t *testing.T) {
+	kctx, err := parse([]string{"dev"}, &streams{out: io.Discard, err: io.Discard})
+	require.NoError(t, err)
+	router, one, two := &member{name: "router"}, &member{name: "node-1", node: true}, &member{name: "node-2", node: true}
+	d := &dev{config: kctx.Selected().Target.Addr().Interface().(*devCommand), members: []*member{router, one, two}}
+	founds := func(m *member) bool { return strings.Contains(strings.Join(d.args(m), " "), " -expect 1 ") }
+	router.process = &process{}
+	require.True(t, founds(one))
+	require.False(t, founds(router))
+	one.process = &process{}
+	require.False(t, founds(two))
+	require.True(t, founds(one), "it is another one that counts")
+	one.process = nil
+	require.True(t, founds(two))
+}
