@@ -218,6 +218,7 @@ func TestAskRefusesOrServesDegraded(t *testing.T) {
 		}
 		require.ErrorIs(t, err, session.ErrUnavailable)
 		require.ErrorIs(t, err, ErrNoMajority)
+		require.True(t, n.NoMajority())
 		require.False(t, degraded)
 	}
 }
