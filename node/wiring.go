@@ -50,7 +50,7 @@ func (n *Node) nodeCounters() *metric.Set {
 
 func (n *Node) ownerConfig() owner.Config {
 	return owner.Config{
-		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Store: n.store, Copies: n.repairer,
+		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Expect: n.cfg.expected(), Store: n.store, Copies: n.repairer,
 		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
 	}
 }
@@ -75,7 +75,7 @@ func (n *Node) drainConfig() drain.Config {
 	return drain.Config{
 		Name: n.id.Name, Context: n.ctx, Stopped: ErrStopped, State: n.members.State,
 		Leave: func() error { return n.members.SetState(StateLeaving) },
-		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck,
+		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck, MayLeave: n.owner.MayLeave,
 		Timeout: n.cfg.DrainTimeout, Log: n.cfg.Log, Events: n.events, Go: func(f func()) { n.group.Go(f) },
 	}
 }
@@ -116,7 +116,7 @@ func (n *Node) dialPeer(ctx context.Context, address string) (net.Conn, error) {
 // be used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
-		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.owner.Section(m),
+		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.owner.RosterSection(), n.owner.Section(m),
 	}
 }
 

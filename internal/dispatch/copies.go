@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -13,9 +14,15 @@ import (
 // answer where the writer wants it, or where the answer would be a promise that
 // a crash could break. A logout stays, and of two who asked for a lock (NX) at
 // most one has it.
-func (d *Dispatcher) copyOut(ctx context.Context, p int, w work, r reply, ack session.Ack) (reply, error) {
+//
+// What was copied is known to a successor only if the holders had it when they
+// agreed to the succession. So the lease is looked at again: the epoch is that
+// of the claim by which the work was run.
+func (d *Dispatcher) copyOut(ctx context.Context, p int, epoch uint64, w work, r reply, ack session.Ack) (reply, error) {
 	if r.deleted {
 		d.copyDeletes(ctx, p, &r)
+		_, unsealed := d.seal(ctx, p, epoch, r)
+		r.Unconfirmed = r.Unconfirmed || unsealed != nil
 		if w.deletes() {
 			return r, nil
 		}
@@ -29,8 +36,39 @@ func (d *Dispatcher) copyOut(ctx context.Context, p int, w work, r reply, ack se
 		return r, nil
 	}
 	var err error
-	r.Acked, err = d.confirm(ctx, p, r.changed, want)
-	return r, err
+	if r.Acked, err = d.confirm(ctx, p, r.changed, want); err != nil {
+		return r, err
+	}
+	return d.seal(ctx, p, epoch, r)
+}
+
+// seal makes sure that a write which has its copies is known to whoever serves
+// the partition now. An owner whose lease has run out meanwhile asks the others
+// once more.
+func (d *Dispatcher) seal(ctx context.Context, p int, epoch uint64, r reply) (reply, error) {
+	if d.cfg.Owner.Kept(p, epoch) {
+		return r, nil
+	}
+	kept := func() bool { return d.cfg.Owner.Kept(p, epoch) }
+	if !d.cfg.Owner.Decide(p).Here() { // given up, and its new owner tells of itself soon
+		wctx, cancel := context.WithTimeout(ctx, sealTimeout)
+		defer cancel()
+		if d.cfg.Pulse.Until(wctx, recheck, kept) == nil {
+			return r, nil
+		}
+	}
+	degraded, err := d.cfg.Owner.Ask(ctx)
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("the write has %d copies, and the lease ran out: %w: %w", r.Acked, session.ErrUncertain, err)
+	case kept():
+		return r, nil
+	case degraded && d.cfg.Owner.Decide(p).Epoch == epoch:
+		r.Degraded, r.Unconfirmed = true, true
+		return r, nil
+	default:
+		return r, fmt.Errorf("the write has %d copies, and another node may serve without them: %w", r.Acked, session.ErrUncertain)
+	}
 }
 
 // confirm copies keys to their partition's other holders and waits until ack
@@ -43,6 +81,9 @@ func (d *Dispatcher) confirm(ctx context.Context, p int, keys []string, ack sess
 	err = d.cfg.Pulse.Until(ctx, recheck, func() bool {
 		holders := d.cfg.View().CopyHolders(p)
 		want = ack.Copies(len(holders))
+		if d.cfg.Owner.IsLost() {
+			want = max(1, want)
+		}
 		acked = d.waitAll(ctx, holders, keys, want)
 		return acked >= want
 	})
@@ -75,13 +116,14 @@ func (d *Dispatcher) waitAll(ctx context.Context, holders, keys []string, want i
 }
 
 // copyDeletes waits for every holder that can be reached, but not for long: a
-// logout must work while a member is silent.
+// logout must work while a member is silent. One that gossip holds for dead and
+// that may be alive may have a copy too, and come back as the only one who has.
 func (d *Dispatcher) copyDeletes(ctx context.Context, p int, r *reply) {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
 	holders := d.cfg.View().CopyHolders(p)
 	r.Acked = d.waitAll(ctx, holders, r.changed, len(holders))
-	r.Unconfirmed = r.Acked < len(holders)
+	r.Unconfirmed = r.Acked < len(holders) || d.cfg.View().Misses(d.cfg.Self) && !planted.Is(planted.LogoutAlone)
 	if r.Unconfirmed {
 		d.count.unconfirmed.Add(1)
 	}

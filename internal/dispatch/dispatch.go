@@ -22,6 +22,9 @@ const (
 	recheck = 20 * time.Millisecond
 	// confirmTimeout bounds the wait of ack=replica and ack=all.
 	confirmTimeout = 2 * time.Second
+	// sealTimeout is how long a write that has its copies waits for news of the
+	// claimant that it was told to: its heartbeats bring them.
+	sealTimeout = 500 * time.Millisecond
 	// deleteTimeout bounds how long a logout waits for the other copies.
 	deleteTimeout = 250 * time.Millisecond
 	// maxHops is how often an operation is forwarded: once by a member whose

@@ -107,7 +107,7 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 	if len(r.changed) == 0 {
 		return r, nil
 	}
-	return d.copyOut(ctx, p, w, r, ack)
+	return d.copyOut(ctx, p, v.Epoch, w, r, ack)
 }
 
 // serveUnverified answers for a partition whose copies are all on members that

@@ -59,6 +59,8 @@ type Config struct {
 	Gate  *ownership.Gate
 	// Recheck has what is held here and should not be looked at soon.
 	Recheck func()
+	// MayLeave says whether no other node waits for this one's vote.
+	MayLeave func() bool
 	// Timeout bounds a drain that an operator has started.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -106,6 +108,7 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 		if status.Partitions == 0 {
 			// A copy may still arrive from a member that has not heard yet.
 			if d.linger(ctx); d.Status().Partitions == 0 {
+				d.awaitLeave(ctx)
 				d.whole.Store(true)
 				return nil
 			}
@@ -183,6 +186,21 @@ func (d *Drainer) linger(ctx context.Context) {
 	case <-ctx.Done():
 	case <-d.cfg.Context.Done():
 	case <-time.After(lingering):
+	}
+}
+
+// awaitLeave waits until the others do not count this node any more, as long as
+// ctx allows: if it ended before, they could be too few to say so.
+func (d *Drainer) awaitLeave(ctx context.Context) {
+	for !d.cfg.MayLeave() {
+		select {
+		case <-ctx.Done():
+			d.cfg.Log.Warn("leaving, though the other nodes count this one still: -partition-mode majority may refuse until they do not", "name", d.cfg.Name)
+			return
+		case <-d.cfg.Context.Done():
+			return
+		case <-time.After(poll):
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,7 @@ var errStopped = errors.New("the node has stopped")
 type fake struct {
 	*Drainer
 	state  member.State
+	counts atomic.Bool // others wait for the node's vote
 	core   *ownership.Core
 	cancel context.CancelFunc
 }
@@ -51,7 +53,7 @@ func begin(t *testing.T, others ...*member.Member) *fake {
 	f.Drainer = New(Config{
 		Name: "a", Context: ctx, Stopped: errStopped, State: func() member.State { return f.state },
 		Leave: func() error { f.state = member.StateLeaving; return nil },
-		View:  func() *member.View { return view }, Store: store, Gate: f.core.Gate(), Recheck: func() {},
+		View:  func() *member.View { return view }, Store: store, Gate: f.core.Gate(), Recheck: func() {}, MayLeave: func() bool { return !f.counts.Load() },
 		Timeout: 3 * time.Second, Log: log, Events: events.New(time.Now), Go: func(g func()) { go g() },
 	})
 	return f
@@ -79,6 +81,24 @@ func TestRunWaitsUntilNothingIsLeft(t *testing.T) {
 		before := len(seen)
 		require.NoError(t, f.Run(t.Context(), func(s Status) { seen = append(seen, s) }))
 		require.Equal(t, []Status{{}}, seen[before:], "there is nothing left to do")
+	})
+}
+
+// A node whose vote the others wait for stays until they do not.
+func TestRunWaitsUntilTheNodeDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, membertest.Up("b", 1))
+		f.handOver()
+		f.counts.Store(true)
+		time.AfterFunc(2*time.Second, func() { f.counts.Store(false) })
+		start := time.Now()
+		require.NoError(t, f.Run(t.Context(), func(Status) {}))
+		require.InDelta(t, 2*time.Second, time.Since(start), float64(2*poll))
+
+		f.counts.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.NoError(t, f.Run(ctx, func(Status) {}), "what it held is safe")
 	})
 }
 

@@ -43,6 +43,8 @@ func (h *Handler) Serve(r *peer.Request) {
 		h.Dispatcher.Serve(r)
 	case mesh.TypeClaim:
 		h.claim(r)
+	case mesh.TypePropose, mesh.TypeGivenUp:
+		h.word(r)
 	case mesh.TypeHolds:
 		free := h.Store.Free(ring.Partition(string(r.Payload)), false)
 		h.Mesh.AtOnce(r, free, func() { r.Reply(h.Operator.ServeHolds(r.Payload)) })
@@ -61,6 +63,20 @@ func (h *Handler) Serve(r *peer.Request) {
 			return
 		}
 		h.Mesh.AtOnce(r, false, func() { mesh.Answer(r)(rest()) })
+	}
+}
+
+// word takes in what nodes say of claims and of who counts. It waits for
+// nothing.
+func (h *Handler) word(r *peer.Request) {
+	from := member.ID{Name: r.From.Name, Boot: r.From.Boot}
+	switch {
+	case r.From.Role != string(member.RoleNode):
+		r.Fail(fmt.Errorf("word of a %s: a node's is accepted", r.From.Role))
+	case r.Type == mesh.TypePropose:
+		mesh.Answer(r)(h.Owner.Vote(from, r.Payload))
+	default:
+		mesh.Answer(r)(nil, h.Owner.GivenUp(from, r.Payload))
 	}
 }
 

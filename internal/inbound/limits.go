@@ -29,11 +29,15 @@ func Limits(typ byte) (request, answer int) {
 	)
 	switch typ {
 	case mesh.TypeBeat:
-		return mesh.MaxQuestion, mesh.MaxQuestion + names + 9*ring.Partitions
+		return mesh.MaxQuestion, mesh.MaxQuestion + 3*names + 9*ring.Partitions
 	case mesh.TypeRequest: // commands of a client, and what they read
 		return all, all
 	case mesh.TypeClaim:
 		return 512 + names + 2*ring.Partitions, ring.Partitions * ownership.MaxAnswer
+	case mesh.TypePropose:
+		return 512 + names, 1024 + names
+	case mesh.TypeGivenUp:
+		return 8 + 2*ring.Partitions, 0
 	case mesh.TypeHolds:
 		return session.MaxKey, 17
 	case mesh.TypePublish:

@@ -12,8 +12,13 @@ import (
 // Two members go together if their ranges meet: see CheckWire.
 const (
 	// Wire is the newest version that this build speaks, WireOldest the oldest.
-	Wire       = 6
+	Wire       = 7
 	WireOldest = 6
+
+	// WireRosters is the first version with mesh.TypePropose and
+	// mesh.TypeGivenUp. Who speaks an older one ends a connection that brings
+	// them.
+	WireRosters = 7
 )
 
 // CheckWire says whether this build speaks a version that is in a range from
@@ -48,7 +53,13 @@ type Meta struct {
 	// Secret is the tag of the secret that signs the member's cookies,
 	// SecretTagSize bytes; empty if it gives users none.
 	Secret string
+	// Older is the newest wire version that the member speaks where that is
+	// older than this build's; else 0.
+	Older int
 }
+
+// Speaks says whether the member speaks a wire version that this build does.
+func (m *Meta) Speaks(version int) bool { return m.Older == 0 || m.Older >= version }
 
 // SecretTagSize is enough to tell secrets apart, and too little to tell
 // anything of them.
@@ -142,7 +153,11 @@ func DecodeMeta(b []byte) (Meta, error) {
 	if err := CheckWire(oldest, newest); err != nil {
 		return m, err
 	}
-	return m, m.read(sections)
+	if newest < Wire {
+		m.Older = newest
+	}
+	err = m.read(sections)
+	return m, err
 }
 
 func readSections(b []byte) (map[byte][]byte, error) {

@@ -105,12 +105,22 @@ func TestMetaOfAnotherWireVersion(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, CheckWire(WireOldest, Wire+2))
 
+	for newest := WireOldest; newest <= Wire+2; newest++ {
+		b[0] = byte(newest)
+		m, err := DecodeMeta(b)
+		require.NoError(t, err)
+		for v := WireOldest; v <= Wire; v++ {
+			require.Equal(t, v <= newest, m.Speaks(v), "one of %d speaks %d", newest, v)
+		}
+	}
+	b[0] = Wire + 2
+
 	b[3] = Wire + 1 // its oldest
 	_, err = DecodeMeta(b)
-	require.EqualError(t, err, fmt.Sprintf("wire version %d to %d there, %d here: run versions that go together", Wire+1, Wire+2, Wire))
+	require.EqualError(t, err, fmt.Sprintf("wire version %d to %d there, %s here: run versions that go together", Wire+1, Wire+2, wires(WireOldest, Wire)))
 	require.True(t, IsMismatch(err))
 	_, err = DecodeMeta([]byte{WireOldest - 1, 1, 2, 3})
-	require.EqualError(t, err, fmt.Sprintf("wire version %d there, %d here: run versions that go together", WireOldest-1, Wire))
+	require.EqualError(t, err, fmt.Sprintf("wire version %d there, %s here: run versions that go together", WireOldest-1, wires(WireOldest, Wire)))
 }
 
 func TestCheckParamsNamesParameterAndBothValues(t *testing.T) {

@@ -163,3 +163,22 @@ func (v *View) HasEnded(id ID) bool {
 		return now != nil && now.Boot > id.Boot
 	}
 }
+
+// Replaced says whether a boot's process has ended for sure: it said good-bye,
+// or a newer boot of its name has its peer address. That an address refuses
+// connections says less, for a firewall refuses them too.
+func (v *View) Replaced(id ID, address string) bool {
+	if m := v.Member(id); m != nil && m.Left {
+		return true
+	}
+	now := v.Named(id.Name)
+	return now != nil && now.Boot > id.Boot && now.Peer == address && address != ""
+}
+
+// Misses says whether a node beside self may be alive that does not take part:
+// frozen, or cut off.
+func (v *View) Misses(self ID) bool {
+	return slices.ContainsFunc(v.Members, func(m *Member) bool {
+		return m.ID != self && m.Role == RoleNode && !m.Up && !v.HasEnded(m.ID)
+	})
+}

@@ -19,6 +19,10 @@ const (
 	TypePublish
 	// TypeWait asks for copies of what was written.
 	TypeWait
+	// TypePropose asks electors for the next roster.
+	TypePropose
+	// TypeGivenUp says that nothing comes of a claim.
+	TypeGivenUp
 )
 
 // Frame types that operators' pages ask with. Their answers are JSON: they are

@@ -41,6 +41,7 @@ const (
 	SectionClaims                 // internal/owner: claims in force, and leases
 	SectionPubsub                 // internal/pubsub: whether there are subscribers
 	SectionRoom                   // internal/repair: whether there is room for copies
+	SectionRoster                 // internal/owner: who counts in mode majority
 )
 
 // Tell makes a section that says the same in questions and answers.

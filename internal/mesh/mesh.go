@@ -226,6 +226,12 @@ func (m *Mesh) CallOnceConnected(ctx context.Context, id member.ID, typ byte, pa
 	return answer, errors.Join(err, ended)
 }
 
+// Speaks says whether a member is known to speak a wire version.
+func (m *Mesh) Speaks(id member.ID, version int) bool {
+	who := m.cfg.Members.View().Member(id)
+	return who != nil && who.Speaks(version)
+}
+
 // HeardAll says whether every other node that takes part has answered a
 // heartbeat with a lease, once at least. See Link.LastHeard.
 func (m *Mesh) HeardAll() bool {

@@ -39,24 +39,24 @@ func (o *Owner) claim(ctx context.Context, r *ownership.Round) {
 	})
 	o.cfg.Pulse.Beat()
 	if len(todo.Open) > 0 {
-		o.claimed(ctx, r, todo.Open)
+		o.claimed(r, todo.Open)
+	}
+	if todo.Over != nil {
+		o.tell(ctx, todo.Over)
 	}
 }
 
-// claimed lets others follow what was opened, and fetches what is incomplete.
-func (o *Owner) claimed(ctx context.Context, r *ownership.Round, opened []ownership.Opened) {
-	var fetch []int
+// claimed tells of what was opened, and lets its copies be looked at.
+func (o *Owner) claimed(r *ownership.Round, opened []ownership.Opened) {
+	fetch := 0
 	for _, opened := range opened {
 		if opened.Fetch {
-			fetch = append(fetch, opened.Partition)
+			fetch++
 		}
 	}
-	o.cfg.Log.Info("claimed", "partitions", len(opened), "epoch", r.Epoch, "to_fetch", len(fetch), "ring", r.Ring)
-	o.cfg.Events.Add("claimed", "partitions", len(opened), "epoch", r.Epoch, "to_fetch", len(fetch))
+	o.cfg.Log.Info("claimed", "partitions", len(opened), "epoch", r.Epoch, "to_fetch", fetch, "ring", r.Ring)
+	o.cfg.Events.Add("claimed", "partitions", len(opened), "epoch", r.Epoch, "to_fetch", fetch)
 	o.cfg.Copies.Recheck()
-	if len(fetch) > 0 {
-		o.cfg.Copies.Fetch(ctx, r.Epoch, fetch)
-	}
 }
 
 // Judgement is what becomes of another member's claim here.

@@ -37,6 +37,9 @@ type Config struct {
 	Self   member.ID
 	Params ring.Params
 	Mode   ownership.Mode
+	// Expect is how many nodes found a cluster in mode Majority: see
+	// ownership.Config.
+	Expect int
 	Store  *session.Store
 	Copies Copies
 
@@ -68,6 +71,7 @@ type Owner struct {
 	// taken by itself.
 	mu   sync.Mutex
 	core *ownership.Core
+	due  due
 }
 
 // New returns an Owner that serves nothing. It needs a mesh before it is used:
@@ -77,7 +81,7 @@ func New(cfg Config) (*Owner, error) {
 	if err != nil {
 		return nil, err
 	}
-	core := ownership.New(ownership.Config{Self: cfg.Self, Mode: cfg.Mode}, empty)
+	core := ownership.New(ownership.Config{Self: cfg.Self, Mode: cfg.Mode, Expect: cfg.Expect}, empty)
 	return &Owner{
 		cfg: cfg, core: core, gate: core.Gate(), wake: wait.NewWake(), later: wait.NewWake(),
 		unleased:   cfg.Counters.Counter("unleased", "Times that nobody answered an owner who asked for its lease."),
@@ -103,9 +107,18 @@ func (o *Owner) Verified(p int) bool {
 // Leased says whether this node may serve at this moment without asking.
 func (o *Owner) Leased() bool { return o.gate.Leased(o.cfg.Clock.Since()) }
 
+// Kept says whether what was written here by the claim of an epoch is known to
+// whoever serves partition p now: see ownership.Gate.
+func (o *Owner) Kept(p int, epoch uint64) bool { return o.gate.Kept(p, epoch, o.cfg.Clock.Since()) }
+
 // NoMajority says that this node refuses at this moment because it does not
 // reach a majority.
 func (o *Owner) NoMajority() bool { return o.cfg.Mode == ownership.Majority && !o.Leased() }
+
+// IsLost says that this node sees no other in mode Majority, and that one may
+// be alive: that nobody is there who should have a copy is no reason to do
+// without.
+func (o *Owner) IsLost() bool { return o.cfg.Mode == ownership.Majority && o.gate.Alone() }
 
 // Step lets something happen to the core and does what comes of it.
 func (o *Owner) Step(f func(core *ownership.Core, now time.Duration) ownership.Todo) ownership.Todo {
@@ -121,6 +134,12 @@ func (o *Owner) Step(f func(core *ownership.Core, now time.Duration) ownership.T
 		}
 		o.cfg.Copies.Claimed(opened.Partition, equal)
 		o.cfg.Store.Admit(opened.Partition)
+		if opened.Fetch {
+			o.due.fetch = append(o.due.fetch, opened.Partition)
+		}
+	}
+	if todo.Propose != nil {
+		o.due.proposal = todo.Propose
 	}
 	o.mu.Unlock()
 	o.follow(todo)
@@ -149,7 +168,7 @@ func (o *Owner) follow(todo ownership.Todo) {
 		o.succeeded.Add(int64(todo.Succeeded))
 		o.cfg.Copies.Recheck()
 	}
-	if todo.Round {
+	if todo.Round || todo.Propose != nil || len(todo.Open) > 0 {
 		o.Recheck()
 	}
 	if todo.Later {
@@ -217,9 +236,10 @@ func (o *Owner) Run(ctx context.Context) {
 	}
 }
 
-// startRound claims what may be claimed now. It reports whether all that the
-// ring gives to this node is served here.
+// startRound does what is due, and claims what may be claimed now. It reports
+// whether all that the ring gives to this node is served here.
 func (o *Owner) startRound(ctx context.Context) (complete bool) {
+	o.doDue(ctx)
 	todo := o.Step(func(core *ownership.Core, now time.Duration) (todo ownership.Todo) {
 		todo, complete = core.Round(now)
 		return todo

@@ -163,6 +163,11 @@ func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
 	require.ErrorIs(t, err, session.ErrNotServed)
 	require.Equal(t, ownership.Decision{Verdict: ownership.Forward, Owner: b.ID, Epoch: 5}, n.Decide(p), "requests go to the claimant")
 
+	require.False(t, n.DropIf(p, n.store.Digest(p)), "nothing may come of the claim")
+	n.Step(func(core *ownership.Core, _ time.Duration) ownership.Todo {
+		core.Set(p, ownership.Away, ownership.Claim{Epoch: 5, By: b.ID}, false)
+		return ownership.Todo{}
+	})
 	require.False(t, n.DropIf(p, n.store.Digest(p)+1), "something has arrived meanwhile")
 	require.True(t, n.DropIf(p, n.store.Digest(p)))
 	require.Equal(t, ownership.Moved, ask(t, n, b.ID, 6, p)[0].Status, "a copy that has just been handed over")
@@ -223,8 +228,8 @@ func TestAskRefusesOrServesDegraded(t *testing.T) {
 	}
 }
 
-// A heartbeat gives a lease, but to a member that is being succeeded; and it
-// brings the claims in force to a member that knows others.
+// A heartbeat gives a lease, but to a member that is being succeeded or knows
+// other claims; to that one it brings those in force.
 func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a")
@@ -250,20 +255,23 @@ func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {
 	leased, _ = answered(b)
 	require.True(t, leased, "what c has got stands in the table that b is given")
 
-	// b, which knows of no claim, hears of all of them, and has a lease.
+	// b, which knows of no claim, hears of all of them, and has a lease when it
+	// asks again.
 	other := begin(t, "b")
 	other.see(t, membertest.Up("a", 1))
 	other.link(membertest.Up("a", 1))
 	other.pass(time.Minute)
 	theirs := other.section()
-	answer, err := section.Asked(b.ID, theirs.Ask())
-	require.NoError(t, err)
-	require.False(t, other.Leased())
-	require.NoError(t, theirs.Answered(n.id, other.cfg.Clock.Since(), answer))
-	require.True(t, other.Leased())
+	for _, leased := range []bool{false, true} {
+		require.False(t, other.Leased())
+		answer, err := section.Asked(b.ID, theirs.Ask())
+		require.NoError(t, err)
+		require.NoError(t, theirs.Answered(n.id, other.cfg.Clock.Since(), answer))
+		require.Equal(t, leased, other.Leased())
+	}
 	require.Equal(t, ownership.Claim{Epoch: 5, By: c.ID}, other.core.Claims()[7])
 	require.Error(t, theirs.Answered(n.id, other.cfg.Clock.Since(), []byte{1, 2, 3}), "half a table")
-	_, err = section.Asked(b.ID, nil)
+	_, err := section.Asked(b.ID, nil)
 	require.ErrorContains(t, err, "0 bytes of claims, 8 are accepted")
 }
 

@@ -69,6 +69,7 @@ func (o *Owner) OnTick(gap time.Duration) {
 	}
 	o.still.ticked.Store(max(1, int64(o.cfg.Clock.Since())))
 	if gap < GapLimit {
+		o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo { return core.Lapse(now) })
 		return
 	}
 	// The lease first: until then this process serves by one that has ended.

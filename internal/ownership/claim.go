@@ -117,12 +117,7 @@ var order = binary.BigEndian
 func (r Request) Encode() []byte {
 	b := order.AppendUint64(make([]byte, 0, 32+2*len(r.Parts)), r.Epoch)
 	b = append(append(b, byte(len(r.Ring))), r.Ring...)
-	asked := r.Asked[:min(len(r.Asked), maxVoters)]
-	b = append(b, byte(len(asked)))
-	for _, id := range asked {
-		s := id.String()
-		b = append(append(b, byte(len(s))), s...)
-	}
+	b = appendIDs(b, r.Asked[:min(len(r.Asked), maxVoters)])
 	for _, p := range r.Parts {
 		b = order.AppendUint16(b, uint16(p))
 	}
@@ -142,20 +137,37 @@ func DecodeRequest(b []byte) (r Request, err error) {
 	if r.Asked, b, err = decodeIDs(b); err != nil {
 		return r, err
 	}
+	r.Parts, err = decodeParts(b)
+	return r, err
+}
+
+// decodeParts reads partitions until the end.
+func decodeParts(b []byte) (parts []int, err error) {
 	if len(b)%2 != 0 || len(b) > 2*ring.Partitions {
-		return r, fmt.Errorf("%d bytes of partitions: %w", len(b), ErrMalformed)
+		return nil, fmt.Errorf("%d bytes of partitions: %w", len(b), ErrMalformed)
 	}
 	for ; len(b) > 0; b = b[2:] {
 		p := int(order.Uint16(b))
 		if p >= ring.Partitions {
-			return r, fmt.Errorf("partition %d: %w", p, ErrMalformed)
+			return nil, fmt.Errorf("partition %d: %w", p, ErrMalformed)
 		}
-		r.Parts = append(r.Parts, p)
+		parts = append(parts, p)
 	}
-	return r, nil
+	return parts, nil
 }
 
-// decodeIDs reads a list of boots: their number, then each behind its length.
+// appendIDs writes a list of at most 255 boots: their number, then each behind
+// its length.
+func appendIDs(b []byte, ids []member.ID) []byte {
+	b = append(b, byte(len(ids)))
+	for _, id := range ids {
+		s := id.String()
+		b = append(append(b, byte(len(s))), s...)
+	}
+	return b
+}
+
+// decodeIDs reads what appendIDs has written.
 func decodeIDs(b []byte) (ids []member.ID, rest []byte, err error) {
 	if len(b) == 0 {
 		return nil, nil, fmt.Errorf("members of no bytes: %w", ErrMalformed)

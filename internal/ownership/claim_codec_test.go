@@ -106,6 +106,27 @@ func TestClaimsTableRefusesWhatIsNone(t *testing.T) {
 	}
 }
 
+func TestOverRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := Over{Epoch: rapid.Uint64().Draw(t, "epoch"), Parts: rapid.SliceOfN(anyPartition, 1, ring.Partitions).Draw(t, "parts")}
+		b := o.Encode()
+		got, err := DecodeOver(b)
+		require.NoError(t, err)
+		require.Equal(t, o, got)
+		_, err = DecodeOver(append(b, 0))
+		require.ErrorIs(t, err, ErrMalformed, "half a partition")
+		_, err = DecodeOver(b[:rapid.IntRange(0, 7).Draw(t, "cut")])
+		require.ErrorIs(t, err, ErrMalformed, "half an epoch")
+	})
+	_, err := DecodeOver(Over{Epoch: 1, Parts: []int{ring.Partitions}}.Encode())
+	require.ErrorIs(t, err, ErrMalformed)
+	_, err = DecodeOver(Over{Epoch: 1, Parts: make([]int, ring.Partitions+1)}.Encode())
+	require.ErrorIs(t, err, ErrMalformed)
+	o, err := DecodeOver(Over{Epoch: 1, Parts: []int{3}, Asked: []member.ID{id("a", 1)}}.Encode())
+	require.NoError(t, err)
+	require.Empty(t, o.Asked, "who is told is not sent")
+}
+
 func TestStatusesAndPhasesHaveNames(t *testing.T) {
 	t.Parallel()
 	for status, name := range map[Status]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early", 0: "status(0)", Early + 1: "status(5)"} {
@@ -131,6 +152,19 @@ func FuzzDecodeClaim(f *testing.F) {
 			return
 		}
 		require.Equal(t, b, r.Encode())
+	})
+}
+
+func FuzzDecodeOver(f *testing.F) {
+	f.Add(Over{Epoch: 7, Parts: []int{0, 1, 1023}}.Encode())
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 1, 255, 255})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := DecodeOver(b)
+		if err != nil {
+			require.ErrorIs(t, err, ErrMalformed)
+			return
+		}
+		require.Equal(t, b, o.Encode())
 	})
 }
 

@@ -54,6 +54,8 @@ func TestClaimIsToldOfACopyThatHasJustMoved(t *testing.T) {
 	const p = 3
 	n.serving(p, 4)
 	require.Equal(t, Accepted, n.ask(t, b, 5, fp, p).Status)
+	require.False(t, n.BeginDrop(p), "if nothing comes of b's claim, this member serves it again")
+	n.setHolder(p, Claim{5, b})
 	require.True(t, n.BeginDrop(p))
 	n.EndDrop(n.now, p, false) // something has arrived meanwhile
 	require.Equal(t, Accepted, n.ask(t, b, 6, fp, p).Status, "it is here still")
@@ -363,7 +365,7 @@ func TestSettle(t *testing.T) {
 			require.Equal(t, s.phase != Away, n.open[p])
 			require.Empty(t, got.Close, "what was not served need not be closed")
 			if s.phase == Away {
-				require.Equal(t, Todo{Later: true}, got, "another round, after a pause, and none at once")
+				require.Equal(t, Todo{Over: &Over{5, []int{p}, []member.ID{b, c}}, Later: true}, got, "another round, after a pause, and none at once")
 				require.NotEqual(t, n.self, n.parts[p].holder.By)
 			} else {
 				require.Equal(t, Todo{Open: []Opened{{Partition: p, Equal: s.equal, Fetch: s.phase == Fetching}}}, got)
@@ -396,7 +398,8 @@ func TestSettleLeavesWhatWasYieldedMeanwhile(t *testing.T) {
 	n.maxEpoch = 4
 	r := n.begin(t, p)
 	require.Equal(t, Accepted, n.ask(t, id("b", 1), 6, view.Table.Fingerprint(), p).Status)
-	require.Equal(t, Todo{Later: true}, n.settle(r, []Answer{{Status: Accepted}}), "if the other does not serve it, it is asked for again")
+	require.Equal(t, Todo{Over: overOf(r), Later: true}, n.settle(r, []Answer{{Status: Accepted}}), "if the other does not serve it, it is asked for again")
+	require.Equal(t, Claim{6, id("b", 1)}, n.parts[p].promised, "what was agreed to stands")
 	require.Equal(t, Away, n.gate.Phase(p))
 	require.False(t, n.open[p])
 }
@@ -412,7 +415,7 @@ func TestSettleLeavesWhatANewerRoundHasWon(t *testing.T) {
 	require.Equal(t, Accepted, n.ask(t, b, older.Epoch+1, view.Table.Fingerprint(), p).Status)
 	newer := n.begin(t, p)
 	require.Len(t, n.settle(newer, []Answer{{Status: Accepted}}).Open, 1)
-	require.Equal(t, Todo{Later: true}, n.settle(older, []Answer{{Status: Accepted}}))
+	require.Equal(t, Todo{Over: overOf(older), Later: true}, n.settle(older, []Answer{{Status: Accepted}}))
 	require.Equal(t, Warm, n.gate.Phase(p))
 	require.Equal(t, Claim{newer.Epoch, n.self}, n.parts[p].holder)
 }
@@ -425,7 +428,7 @@ func TestSettleGivesUpWhatWasClaimedAbove(t *testing.T) {
 	r := n.begin(t, p)
 	n.do(n.Ponged(n.now, n.now, b, "", only(p, Claim{r.Epoch + 1, b}), true))
 	require.Equal(t, Claiming, n.gate.Phase(p))
-	require.Equal(t, Todo{Later: true}, n.settle(r, []Answer{{Status: Accepted}}))
+	require.Equal(t, Todo{Over: overOf(r), Later: true}, n.settle(r, []Answer{{Status: Accepted}}))
 	require.Equal(t, Claim{r.Epoch + 1, b}, n.parts[p].holder)
 	require.Equal(t, Away, n.gate.Phase(p))
 }
@@ -438,7 +441,7 @@ func TestLateClaimIsGivenUp(t *testing.T) {
 	p := membertest.OwnedBy(t, n.see(up("b", 1)), "a")
 	r := n.begin(t, p)
 	n.pass(settleTime + 1)
-	require.Equal(t, Todo{Later: true}, n.settle(r, []Answer{{Status: Accepted}}))
+	require.Equal(t, Todo{Over: overOf(r), Later: true}, n.settle(r, []Answer{{Status: Accepted}}))
 	require.Equal(t, Away, n.gate.Phase(p))
 	require.Less(t, settleTime, PromiseTime, "a promise outlasts the claim that it was made to")
 }

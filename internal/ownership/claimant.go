@@ -38,7 +38,7 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 	var parts []int
 	for p := range c.parts {
 		part := &c.parts[p]
-		if part.serving() || c.view.Table.Owner(p) != c.self.Name {
+		if !c.isMissing(p) {
 			continue
 		}
 		complete = false
@@ -46,7 +46,7 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 			parts = append(parts, p)
 		}
 	}
-	if len(parts) == 0 {
+	if len(parts) == 0 || c.mode == Majority && !c.agreed(now, func(id member.ID) bool { return c.answers(now, id) }) {
 		return Todo{Later: !complete}, complete
 	}
 	c.maxEpoch++
@@ -59,6 +59,22 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 		c.promise(now, p, Claim{r.Epoch, c.self}) // older claims come too late
 	}
 	return Todo{Claim: r, Later: true}, false
+}
+
+// isMissing says whether the ring gives a partition to this member that it does
+// not serve.
+func (c *Core) isMissing(p int) bool {
+	return !c.parts[p].serving() && c.view.Table.Owner(p) == c.self.Name
+}
+
+// IsMissing says whether there is a partition that this member should claim.
+func (c *Core) IsMissing() bool {
+	for p := range c.parts {
+		if c.parts[p].phase == Away && c.isMissing(p) {
+			return true
+		}
+	}
+	return false
 }
 
 // mayClaim says whether this member may ask voters for a partition.
@@ -76,9 +92,14 @@ func (c *Core) mayClaim(now time.Duration, part *partition, voters []member.ID) 
 		p := c.peers[holder]
 		return p != nil && p.ring == c.view.Table.Fingerprint()
 	}
-	// Silent: its lease has ended if it cannot reach this member, and gossip
-	// must agree that it is lost.
-	return !c.view.Up(holder)
+	return c.isLost(now, holder)
+}
+
+// isLost says whether an owner that is silent cannot serve any more: its lease
+// has ended if it reaches nobody, and gossip agrees. One who has just ended may
+// have been reached, and have given it a lease.
+func (c *Core) isLost(now time.Duration, owner member.ID) bool {
+	return !c.vouches(now, owner) && !c.view.Up(owner) && !c.endedLately(now)
 }
 
 // Settle decides by the answers what became of a round. answers[i] are those of
@@ -88,16 +109,20 @@ func (c *Core) mayClaim(now time.Duration, part *partition, voters []member.ID) 
 // soon.
 //
 // A claim comes into force if all voters have agreed, except those that are
-// silent and do not take part any more. Where one has a copy that is not empty
+// silent and do not take part any more; if the owner of before has, or cannot
+// serve any more; and in mode Majority if a majority has. Where one has a copy
+// that is not empty
 // and differs from the one here, the partition is opened to be fetched. Where
 // one has just handed its copy over, any of the others may have got it since it
 // answered, so all are sources.
 func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Sum) (todo Todo) {
 	late := now-r.began > settleTime // such as frozen meanwhile
 	mine := Claim{r.Epoch, c.self}
+	var over []int
 	for i, p := range r.Parts {
 		part := &c.parts[p]
 		if part.phase != Claiming {
+			over = append(over, p)
 			todo.Later = true // a claim with a higher epoch was accepted meanwhile
 			continue
 		}
@@ -126,8 +151,12 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 				sources = append(sources, id)
 			}
 		}
-		if !won {
+		if !won || !c.isFree(now, owner, answered) || c.mode == Majority && !c.agreed(now, in(answered)) {
 			c.setPhase(p, Away)
+			if part.promised == mine && part.sole {
+				c.forgo(p)
+			}
+			over = append(over, p)
 			todo.Later = true
 			continue
 		}
@@ -135,6 +164,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 			sources, equal = answered, nil
 		}
 		c.setHolder(p, mine)
+		part.given = given{}
 		if len(sources) == 0 {
 			c.setPhase(p, Warm)
 		} else {
@@ -144,7 +174,20 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		c.setUnverified(p, c.outOfReach(p, owner, copies))
 		todo.Open = append(todo.Open, Opened{Partition: p, Equal: equal, Fetch: len(sources) > 0})
 	}
+	if len(over) > 0 {
+		todo.Over = &Over{Epoch: r.Epoch, Parts: over, Asked: r.Asked}
+	}
 	return todo
+}
+
+func in(ids []member.ID) func(member.ID) bool {
+	return func(id member.ID) bool { return slices.Contains(ids, id) }
+}
+
+// isFree says whether the owner of a partition has given it up, or cannot serve
+// it any more.
+func (c *Core) isFree(now time.Duration, owner member.ID, agreed []member.ID) bool {
+	return owner == (member.ID{}) || owner == c.self || slices.Contains(agreed, owner) || c.view.HasEnded(owner) || c.isLost(now, owner)
 }
 
 // refused takes in the claim that stands in the way of one's own. It returns

@@ -18,8 +18,8 @@ const (
 	// Available serves on, and marks its answers as degraded. When the network
 	// heals, both sides' writes are merged.
 	Available Mode = "available"
-	// Majority refuses unless it reaches a majority of the nodes that the
-	// cluster last had, so that at most one side serves.
+	// Majority refuses unless it reaches a majority of those who count, so that
+	// at most one side serves: see Roster.
 	Majority Mode = "majority"
 )
 
@@ -27,6 +27,9 @@ const (
 type Config struct {
 	Self member.ID
 	Mode Mode // default Available
+	// Expect is how many members found a cluster in mode Majority: 1 founds
+	// alone, and 0 waits until it is told of a Roster.
+	Expect int
 	// Partitions is how many there are, ring.Partitions by default. With fewer,
 	// as when all that can happen is tried, the first ones count.
 	Partitions int
@@ -44,8 +47,10 @@ type Core struct {
 
 	parts    []partition
 	maxEpoch uint64
-	// promisedAt is the newest of the partitions'.
+	// promisedAt is the newest of the partitions'; open says that some promise
+	// may stand of which nothing has been heard.
 	promisedAt time.Duration
+	open       bool
 
 	// peers are the nodes that this member has or had contact with.
 	peers map[member.ID]*peer
@@ -56,19 +61,26 @@ type Core struct {
 	// lastAsk is when the others were last asked and not all answered; 0 for
 	// never.
 	lastAsk time.Duration
-	// stable are the nodes that count as the whole cluster: those that are in
-	// the view, and those that vanished without a good-bye.
+	// stable are the nodes of which the whole cluster is held to consist: those
+	// that are in the view, and those that vanished without a good-bye.
 	stable map[string]bool
+	// lastEnd is when this member last learned that a node's process had ended:
+	// that one may have given a lease in its last moment.
+	lastEnd time.Duration
+	ended   map[member.ID]bool
 
 	history history
+	quorum  quorum
 }
 
 // peer is another node.
 type peer struct {
-	// heard is when the newest heartbeat that it has answered was sent, 0 for
-	// never.
-	heard time.Duration
-	ring  string // fingerprint of its ring, as it last said
+	// heard is when the newest heartbeat was sent that it has answered with a
+	// lease, 0 for never; answered is the same for any answer.
+	heard, answered time.Duration
+	ring            string        // fingerprint of its ring, as it last said
+	roster          uint64        // version of its Roster, as it last said
+	pulled          time.Duration // when it was last asked for its claims, because they differed
 }
 
 // partition is what this member knows of who serves one partition.
@@ -80,6 +92,14 @@ type partition struct {
 	// serves as soon as all voters have agreed; older ones are refused.
 	promised   Claim
 	promisedAt time.Duration
+	// sole says that no other claimant's promise stood when it was made, which
+	// may come about even if nothing comes of this one.
+	sole bool
+	// kept is the epoch of the newest claim by which this member served the
+	// partition, gave it up to another's, and knows that one to have come into
+	// force.
+	kept  uint64
+	given given
 	// dropped says that a copy was handed over and forgotten here, and
 	// droppedAt when the last one was.
 	dropped   bool
@@ -92,6 +112,16 @@ type partition struct {
 	sources []member.ID
 	// unverified says that the copies are out of reach: see Decision. unreached
 	// says that it is so because no source could be reached.
+	unverified, unreached bool
+}
+
+// given is what a member had of a partition that it gave up to a claimant. It
+// has it again if nothing comes of the claim.
+type given struct {
+	to                    Claim  // none: nothing is given up
+	epoch                 uint64 // of the claim by which it was served
+	phase                 Phase
+	sources               []member.ID
 	unverified, unreached bool
 }
 
@@ -119,6 +149,12 @@ type Todo struct {
 	Open  []Opened
 	// Claim is to be sent to all voters that it names.
 	Claim *Round
+	// Over is a claim that is given up: those that were asked are told, so that
+	// they need not wait until their promise lapses.
+	Over *Over
+	// Propose is to be sent to all electors that it has Asked; their votes go
+	// to Count.
+	Propose *Proposal
 	// Beat lists peers that should be sent a heartbeat now: the answer is
 	// waited for, or brings news.
 	Beat []member.ID
@@ -151,6 +187,11 @@ func New(cfg Config, empty *member.View) *Core {
 	c := &Core{
 		self: cfg.Self, mode: cmp.Or(cfg.Mode, Available), gate: newGate(cfg.Self, n), view: empty, parts: make([]partition, n),
 		peers: make(map[member.ID]*peer), granted: make(map[member.ID]time.Duration), stable: make(map[string]bool),
+		ended:  make(map[member.ID]bool),
+		quorum: quorum{expect: cfg.Expect, lost: make(map[member.ID]lost), seen: make(map[member.ID]seen)},
+	}
+	if c.mode == Majority && cfg.Expect == 1 {
+		c.quorum.now = Roster{1, []member.ID{c.self}}
 	}
 	c.gate.view.Store(empty)
 	return c
@@ -176,11 +217,30 @@ func (c *Core) SetView(now time.Duration, view *member.View) Todo {
 	c.view = view
 	c.gate.view.Store(view)
 	c.syncPeers()
+	c.noteEnds(now)
 	c.history.setView(now, view)
 	c.countStable()
 	c.gate.alone.Store(c.isAlone())
+	c.noteLost(now)
 	c.renew(now)
-	return Todo{Round: true}
+	return Todo{Round: true, Propose: c.propose(now)}
+}
+
+// noteEnds keeps account of nodes whose processes have ended.
+func (c *Core) noteEnds(now time.Duration) {
+	for _, m := range c.view.Members {
+		if m.Role == member.RoleNode && c.view.HasEnded(m.ID) && !c.ended[m.ID] {
+			c.ended[m.ID] = true
+			c.lastEnd = max(now, 1)
+		}
+	}
+	maps.DeleteFunc(c.ended, func(id member.ID, _ bool) bool { return c.view.Member(id) == nil || !c.view.HasEnded(id) })
+}
+
+// endedLately says whether a node has ended so lately that a lease that it gave
+// may not be over.
+func (c *Core) endedLately(now time.Duration) bool {
+	return c.lastEnd != 0 && now-c.lastEnd < LeaseTime
 }
 
 // syncPeers has one peer for each other node that may be running. One that is
@@ -218,7 +278,9 @@ func (c *Core) Tick(now time.Duration) Todo {
 		c.history.setAgreed(now, c.view)
 	}
 	c.settleMembership(now)
-	return Todo{}
+	c.noteLost(now)
+	c.renew(now)
+	return Todo{Propose: c.propose(now)}
 }
 
 // Settled says whether the ring has stood for so long that a member that is not
@@ -233,6 +295,12 @@ func (c *Core) setHolder(p int, claim Claim) {
 	part := &c.parts[p]
 	c.gate.claims.Store(c.gate.claims.Load() ^ part.holder.hash(p) ^ claim.hash(p))
 	part.holder = claim
+	if part.given.to == claim {
+		part.kept = part.given.epoch
+	}
+	if claim.By != c.self {
+		part.given = given{}
+	}
 	if claim.Newer(part.promised) {
 		part.promised = claim
 	}
@@ -242,8 +310,11 @@ func (c *Core) setHolder(p int, claim Claim) {
 
 // promise records that this member has agreed to a claim, or has made it.
 func (c *Core) promise(now time.Duration, p int, claim Claim) {
-	c.promisedAt = now
-	c.parts[p].promised, c.parts[p].promisedAt = claim, now
+	c.promisedAt, c.open = now, true
+	part := &c.parts[p]
+	stands := part.promised.Newer(part.holder) && now-part.promisedAt < PromiseTime
+	part.sole = !stands || part.sole && part.promised.By == claim.By
+	part.promised, part.promisedAt = claim, now
 	c.publish(p)
 }
 
@@ -268,7 +339,7 @@ func (c *Core) setUnverified(p int, yes bool) {
 // publish shows readers how partition p stands.
 func (c *Core) publish(p int) {
 	part := &c.parts[p]
-	c.gate.parts[p].Store(&standing{part.phase, part.unverified, part.holder, part.promised, part.promisedAt})
+	c.gate.parts[p].Store(&standing{part.phase, part.unverified, part.holder, part.promised, part.promisedAt, part.kept})
 }
 
 // epochStep is how far above the highest known epoch one may be that is heard
@@ -315,12 +386,12 @@ func (c *Core) voters(now time.Duration) []member.ID {
 
 // BeginDrop is asked before this member's copy of a partition is forgotten,
 // which the holders by the ring have confirmed. It refuses if this member
-// serves the partition or claims it. After true the driver forgets the copy,
-// unless it has changed, and calls EndDrop. In between a claimant is told that
-// the copy moves.
+// serves the partition or claims it, or may serve it again. After true the
+// driver forgets the copy, unless it has changed, and calls EndDrop. In between
+// a claimant is told that the copy moves.
 func (c *Core) BeginDrop(p int) bool {
 	part := &c.parts[p]
-	may := part.phase == Away && !part.dropping
+	may := part.phase == Away && !part.dropping && part.given.to == (Claim{})
 	part.dropping = part.dropping || may
 	return may
 }

@@ -115,6 +115,22 @@ func still(name string, change ...func(*Config)) *tried {
 
 func majority(c *Config) { c.Mode = Majority }
 
+// founder founds a cluster in mode Majority alone.
+func founder(c *Config) { c.Mode, c.Expect = Majority, 1 }
+
+// counting makes these, and no others, count in mode Majority, and has for
+// long.
+func (n *tried) counting(names string) {
+	r := Roster{Version: n.quorum.now.Version + 1}
+	for _, name := range letters(names) {
+		r.Electors = append(r.Electors, id(name, 1))
+	}
+	n.learn(n.now, Rosters{Now: r})
+	for _, p := range n.peers {
+		p.roster = r.Version
+	}
+}
+
 // pass lets time go by.
 func (n *tried) pass(d time.Duration) { n.now += d }
 
@@ -214,6 +230,9 @@ func (n *tried) begin(t require.TestingT, p int) *Round {
 func (n *tried) settle(r *Round, answers ...[]Answer) Todo {
 	return n.do(n.Settle(n.now, r, answers, n.sumsOf(r.Parts)))
 }
+
+// overOf is what is told of a round that is given up: to all that were asked.
+func overOf(r *Round) *Over { return &Over{Epoch: r.Epoch, Parts: r.Parts, Asked: r.Asked} }
 
 // answered says that a member has answered a heartbeat that was sent so long
 // ago.
@@ -450,7 +469,7 @@ func TestTodoListsExactlyWhatWasGivenUpAndOpened(t *testing.T) {
 					closed = append(closed, p)
 				}
 				require.Equal(t, !before[p].serving() && part.serving(), slices.Contains(opened, p), "%s: partition %d was %s and is %s", name, p, was, part.phase)
-				require.Equal(t, standing{part.phase, part.unverified, part.holder, part.promised, part.promisedAt}, *n.gate.parts[p].Load(), "%s: readers see partition %d as it is", name, p)
+				require.Equal(t, standing{part.phase, part.unverified, part.holder, part.promised, part.promisedAt, part.kept}, *n.gate.parts[p].Load(), "%s: readers see partition %d as it is", name, p)
 				require.False(t, part.holder.Newer(part.promised), "what is in force is the least that is agreed to")
 				require.False(t, before[p].holder.Newer(part.holder), "no older claim comes back into force")
 				require.LessOrEqual(t, part.promised.Epoch, n.maxEpoch)

@@ -91,6 +91,7 @@ type standing struct {
 	unverified       bool
 	holder, promised Claim
 	promisedAt       time.Duration
+	kept             uint64
 }
 
 func newGate(self member.ID, partitions int) *Gate {
@@ -137,6 +138,17 @@ func (g *Gate) Decide(p int, now time.Duration) Decision {
 func (g *Gate) Verified(p int, now time.Duration) bool {
 	s := g.parts[p].Load()
 	return s.phase == Warm && !s.unverified && g.Leased(now)
+}
+
+// Kept says whether what was written here by the claim of an epoch is known to
+// whoever serves partition p now: that is this member, by that claim and under
+// a lease; or a claimant to whom it gave the partition up, saying what it
+// has of it, and that is known to have become the owner. Otherwise there may be
+// a successor that knows nothing of the write, though it was copied: the holder
+// may have agreed to the succession before the copy came.
+func (g *Gate) Kept(p int, epoch uint64, now time.Duration) bool {
+	s := g.parts[p].Load()
+	return planted.Is(planted.ConfirmedLate) || epoch != 0 && s.kept == epoch || s.phase >= Fetching && s.holder.Epoch == epoch && g.Leased(now)
 }
 
 // InForce says whether a request that was sent to this member as the owner by

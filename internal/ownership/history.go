@@ -61,6 +61,13 @@ func (h *history) setAgreed(now time.Duration, view *member.View) {
 	}
 }
 
+// distrust is for a process that stood still: it has not seen what rings there
+// were meanwhile, so where the copies are it does not know.
+func (h *history) distrust(now time.Duration) {
+	h.past = nil
+	h.now.since, h.now.proven, h.agreed = now, false, 0
+}
+
 func (h *history) stands(now time.Duration) bool { return h.agreed != 0 && now-h.agreed > provenAfter }
 
 func (h *history) settled(now time.Duration) bool { return now-h.now.since >= stableAfter }
@@ -81,6 +88,9 @@ type copyOf struct {
 // to owner, or, if none did, the newest proven one: a ring that the partition
 // was never claimed by has moved no copies. A holder that has handed its copy
 // over since has given it to the holders by the ring of that moment.
+//
+// A member that has just started has seen no proven ring. For it the copies may
+// be with any node that may be alive and takes no part.
 func (c *Core) outOfReach(p int, owner member.ID, answered []copyOf) bool {
 	seen := append(slices.Clone(c.history.past), c.history.now)
 	base := -1
@@ -90,7 +100,10 @@ func (c *Core) outOfReach(p int, owner member.ID, answered []copyOf) bool {
 		}
 	}
 	if base < 0 {
-		return false
+		return slices.ContainsFunc(c.view.Members, func(m *member.Member) bool {
+			here := slices.ContainsFunc(answered, func(c copyOf) bool { return c.holder == m.ID })
+			return m.Role == member.RoleNode && !m.Up && !here && !c.view.HasEnded(m.ID)
+		})
 	}
 	silent := false
 	looked := make([]bool, len(seen))

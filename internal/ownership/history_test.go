@@ -46,7 +46,9 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 		"none that has answered has":           {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "d": never}, beyond: true},
 		"those that had have ended":            {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}, ended: "bc"},
 		"one of them may be alive":             {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}, ended: "b", beyond: true},
-		"the ring has not stood":               {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}},
+		"no ring has stood":                    {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never, "c": never}, beyond: true},
+		"none has, and all have answered":      {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never, "c": never, "d": never}},
+		"none has, and the others have ended":  {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never}, ended: "cd"},
 		"handed over out of reach":             {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": 60*time.Second + 500*time.Millisecond}, beyond: true},
 		"handed over within reach":             {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": 60*time.Second + 500*time.Millisecond, "d": never}},
 		"not handed over yet":                  {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "b", left: map[string]time.Duration{"a": never}},
@@ -83,6 +85,18 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 			require.Equal(t, c.beyond, n.outOfReach(p, id(c.owner, 1), answered))
 		})
 	}
+}
+
+// A router has no copies, so who has just started need not hear of it.
+func TestRoutersHaveNoCopies(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	router := dead("r", 1)
+	router.Role = member.RoleRouter
+	n.see(router)
+	require.False(t, n.outOfReach(3, member.ID{}, []copyOf{{n.self, -NeverLeft}}))
+	n.see(router, dead("b", 1))
+	require.True(t, n.outOfReach(3, member.ID{}, []copyOf{{n.self, -NeverLeft}}))
 }
 
 // A ring counts as proven when all in it have seen it so for a while. What one
@@ -131,6 +145,28 @@ func TestRingStandsSinceItWasFirstAgreedOn(t *testing.T) {
 		n.Tick(n.now)
 		n.pass(step)
 	}
+}
+
+// A process that stood still does not know where the copies are.
+func TestRingIsNotProvenToOneThatStoodStill(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	fingerprint := n.glance(cluster("ab")...).Table.Fingerprint()
+	stand := func() {
+		n.answered(id("b", 1), 0, fingerprint)
+		n.Tick(n.now)
+		n.pass(provenAfter + 1)
+	}
+	stand()
+	require.True(t, n.Stands(n.now))
+	n.Resumed(n.now)
+	require.False(t, n.Stands(n.now))
+	n.glance(cluster("a")...)
+	require.False(t, n.history.past[len(n.history.past)-1].proven)
+	require.Len(t, n.history.past, 1)
+	n.glance(cluster("ab")...)
+	stand()
+	require.True(t, n.Stands(n.now), "it is again when it has stood for as long")
 }
 
 // The table is taken over where the names are the same: a restart is no change

@@ -17,6 +17,10 @@ import (
 // compared, each on one member's monotonic clock.
 const LeaseTime = time.Second
 
+// pullEvery is how often a peer is asked for its claims, at most, because they
+// differ.
+const pullEvery = 50 * time.Millisecond
+
 // stableAfter is how long a majority must see one membership before what counts
 // as the whole cluster shrinks to it.
 const stableAfter = 30 * time.Second
@@ -37,8 +41,22 @@ const stableAfter = 30 * time.Second
 // matters: a lease must not be used before what has been claimed meanwhile is
 // known.
 func (c *Core) Ponged(now, sent time.Duration, from member.ID, ring string, claims *Table, lease bool) Todo {
+	before := c.gate.ClaimsHash()
 	todo := c.hear(from, ring, claims)
-	if p := c.peers[from]; p != nil && lease {
+	p := c.peers[from]
+	if p == nil {
+		return todo
+	}
+	if c.gate.ClaimsHash() != before && !lease {
+		todo.Beat = append(todo.Beat, from) // which may give it now
+	}
+	p.answered = max(sent, 1)
+	if c.quorum.now.Has(from) {
+		s := c.quorum.seen[from]
+		s.answered = p.answered
+		c.quorum.seen[from] = s
+	}
+	if lease {
 		p.heard = max(sent, 1)
 		c.renew(now)
 	}
@@ -47,22 +65,32 @@ func (c *Core) Ponged(now, sent time.Duration, from member.ID, ring string, clai
 
 // Pinged takes in a heartbeat of a peer, whose claims have the given hash, and
 // says how to answer it: with a lease or without, and with the claims known
-// here or, if the peer knows the same, without.
+// here or, if the peer knows the same, without. In mode Majority what the
+// heartbeat says of the Roster is taken in before, by SetRoster.
 //
 // First the promise is made, then this member looks at those that it has made
 // to others: from now on it does not agree to a succession of the peer for
 // LeaseTime, and if it has agreed to one before, it gives no lease.
+// It gives none either while the two do not know the same claims: the peer may
+// serve what this member has agreed to a claim of, or has given another one a
+// lease for. The answer tells the peer what it does not know, and this member
+// asks for the rest; then the next heartbeat has its lease.
 func (c *Core) Pinged(now time.Duration, from member.ID, ring string, hash uint64) (lease, claims bool, todo Todo) {
+	claims = hash != c.gate.ClaimsHash()
 	c.granted[from] = now
 	maps.DeleteFunc(c.granted, func(_ member.ID, at time.Duration) bool { return now-at >= LeaseTime })
 	claimants := c.succeeding(now, from)
 	todo = c.hear(from, ring, nil)
+	if p := c.peers[from]; claims && p != nil && now-p.pulled >= pullEvery {
+		p.pulled = now
+		todo.Beat = append(todo.Beat, from) // whose answer tells its claims
+	}
 	for _, id := range claimants {
 		if c.peers[id] != nil { // its answer says what became of the claim
 			todo.Beat = append(todo.Beat, id)
 		}
 	}
-	return len(claimants) == 0, hash != c.gate.ClaimsHash(), todo
+	return !claims && len(claimants) == 0 && c.counts(from), claims, todo
 }
 
 // hear takes in what a peer says of its ring and of the claims that it knows.
@@ -108,54 +136,73 @@ func (c *Core) merge(table *Table) (todo Todo) {
 // succeeding returns who is about to succeed holder in some partition with this
 // member's consent. Until it is known whether that came about, this member must
 // not give holder a lease: holder would not learn from the answer that it has
-// been succeeded. A promise lapses when its claim must have been settled.
+// been succeeded. A promise of which nothing is heard stands until Lapse; one
+// to itself lapses when its claim must have been settled.
 func (c *Core) succeeding(now time.Duration, holder member.ID) (claimants []member.ID) {
-	if now-c.promisedAt >= PromiseTime || planted.Is(planted.LeaseDespite) {
-		return nil // the usual case: all have lapsed
+	if !c.open && now-c.promisedAt >= PromiseTime || planted.Is(planted.LeaseDespite) {
+		return nil // the usual case: none stands
 	}
 	for p := range c.parts {
 		part := &c.parts[p]
 		open := part.holder.By == holder && part.promised.By != holder && part.promised.Newer(part.holder)
-		if open && now-part.promisedAt < PromiseTime && !slices.Contains(claimants, part.promised.By) {
+		stands := part.promised.By != c.self || now-part.promisedAt < PromiseTime
+		if open && stands && !slices.Contains(claimants, part.promised.By) {
 			claimants = append(claimants, part.promised.By)
 		}
 	}
 	return claimants
 }
 
-// renew computes the lease from what was heard.
+// renew computes the lease from what was heard. While this member has accepted
+// a Roster that is not known to be in force, it stands as it is, and ends.
 func (c *Core) renew(now time.Duration) {
+	others := c.others()
+	lease := time.Duration(0)
+	switch {
+	case c.mode == Majority && c.quorum.accepted.Version > 0:
+		return
+	case c.mode == Majority:
+		lease = c.leasedUntil(now)
+	case len(others) == 0:
+		lease = forever
+	default:
+		lease = c.heardBy(others, 1)
+	}
+	if lease > 0 && len(others) > 0 && !c.gate.Leased(now) && !c.lastAskFailed(now) && !planted.Is(planted.LeaseByOne) {
+		lease = min(lease, c.heardBy(others, len(others)))
+	}
+	c.gate.lease.Store(int64(lease))
+}
+
+// others are the other nodes that take part. One that is not ready yet may
+// claim what is here as soon as it is.
+func (c *Core) others() (ids []member.ID) {
+	for id := range c.peers {
+		if c.view.Up(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// forever is a lease that nobody has to give.
+const forever = time.Duration(math.MaxInt64)
+
+// heardBy is until when so many of others have given a lease, 0 if they have
+// not.
+func (c *Core) heardBy(others []member.ID, need int) time.Duration {
 	var heard []time.Duration
-	for _, m := range c.view.Nodes() {
-		if p := c.peers[m.ID]; p != nil {
+	for _, id := range others {
+		if p := c.peers[id]; p.heard > 0 {
 			heard = append(heard, p.heard)
 		}
 	}
+	if len(heard) < need {
+		return 0
+	}
 	slices.Sort(heard)
-	slices.Reverse(heard)
-	need := c.quorum()
-	if need > 0 && !c.gate.Leased(now) && !c.lastAskFailed(now) && !planted.Is(planted.LeaseByOne) {
-		need = max(need, len(c.view.Others(c.self)))
-	}
-	switch {
-	case need == 0:
-		c.gate.lease.Store(math.MaxInt64)
-	case need > len(heard) || heard[need-1] == 0:
-		c.gate.lease.Store(0)
-	default:
-		c.gate.lease.Store(int64(heard[need-1] + LeaseTime))
-	}
+	return heard[len(heard)-need] + LeaseTime
 }
-
-// quorum returns how many other nodes must have answered for a lease to go on.
-func (c *Core) quorum() int {
-	if c.mode == Majority {
-		return c.majority() - 1
-	}
-	return min(1, len(c.view.Others(c.self)))
-}
-
-func (c *Core) majority() int { return max(len(c.stable), 1)/2 + 1 }
 
 // lastAskFailed says whether the others were asked a moment ago and not all
 // answered.
@@ -179,10 +226,11 @@ func (c *Core) AskFailed(now time.Duration) Todo {
 }
 
 // Resumed says that this process was not running for a while: whatever it heard
-// before is too old to serve by.
+// before is too old to serve by, and copies may have moved.
 func (c *Core) Resumed(now time.Duration) Todo {
 	c.gate.lease.Store(0)
 	c.lastAsk = 0
+	c.history.distrust(now)
 	var todo Todo
 	for id, p := range c.peers {
 		p.heard = 0

@@ -50,6 +50,9 @@ var caughtBy = map[planted.Bug][]string{
 	planted.AliveIgnored:   {"claim-refused", "cut-link"},
 	planted.UnaskedIgnored: {"unasked", "promise-lapses"},
 	planted.ServesOn:       {"join", "drain"},
+	planted.OldRoster:      {"roster-behind-a-cut"},
+	planted.NotGivenBack:   {"busy"},
+	planted.ConfirmedLate:  {"confirmed-late"},
 }
 
 // TestEveryBugHasAScenario looks through the source for bugs that the table

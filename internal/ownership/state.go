@@ -23,6 +23,8 @@ func (c *Core) Clone() *Core {
 	}
 	d.granted = maps.Clone(c.granted)
 	d.stable = maps.Clone(c.stable)
+	d.ended = maps.Clone(c.ended)
+	d.quorum.lost, d.quorum.seen = maps.Clone(c.quorum.lost), maps.Clone(c.quorum.seen)
 	d.history.past = slices.Clone(c.history.past)
 	return &d
 }
@@ -56,21 +58,31 @@ func (c *Core) AppendState(b []byte, now time.Duration, id func([]byte, member.I
 	for i := range c.parts {
 		p := &c.parts[i]
 		b = append(b, byte(p.phase), flags(p.dropping, p.unreached))
-		b = claim(claim(b, p.holder), p.promised)
+		b = binary.AppendUvarint(claim(claim(b, p.holder), p.promised), p.kept)
+		b = append(b, flags(p.sole, false))
 		b = appendAge(b, now-p.promisedAt, PromiseTime)
 		b = appendAge(b, now-p.leftAt(), settleTime)
-		b = append(b, byte(len(p.sources)))
-		for _, s := range p.sources {
-			b = id(b, s)
+		for _, sources := range [...][]member.ID{p.sources, p.given.sources} {
+			b = append(b, byte(len(sources)))
+			for _, s := range sources {
+				b = id(b, s)
+			}
 		}
+		b = append(binary.AppendUvarint(claim(b, p.given.to), p.given.epoch), byte(p.given.phase))
 	}
-	b = appendAge(binary.AppendUvarint(b, c.maxEpoch), now-c.promisedAt, PromiseTime)
+	b = append(appendAge(binary.AppendUvarint(b, c.maxEpoch), now-c.promisedAt, PromiseTime), flags(c.open, false))
 	for _, who := range slices.SortedFunc(maps.Keys(c.peers), member.ID.Compare) {
-		heard, ring := LeaseTime, c.peers[who].ring
-		if p := c.peers[who]; heardLately(p, now) {
+		p := c.peers[who]
+		heard, answered := LeaseTime, LeaseTime
+		if heardLately(p, now) {
 			heard = now - p.heard
 		}
-		b = append(appendAge(id(b, who), heard, LeaseTime), ring[:min(len(ring), 8)]...)
+		if c.mode == Majority && c.answers(now, who) {
+			answered = now - p.answered
+		}
+		b = appendAge(appendAge(id(b, who), heard, LeaseTime), answered, LeaseTime)
+		b = appendAge(b, now-p.pulled, pullEvery)
+		b = append(binary.AppendUvarint(b, p.roster), p.ring[:min(len(p.ring), 8)]...)
 	}
 	b = append(b, 0xff)
 	for _, who := range slices.SortedFunc(maps.Keys(c.granted), member.ID.Compare) {
@@ -87,11 +99,48 @@ func (c *Core) AppendState(b []byte, now time.Duration, id func([]byte, member.I
 	for _, name := range slices.Sorted(maps.Keys(c.stable)) {
 		b = append(append(b, name...), 0)
 	}
+	sinceEnd := LeaseTime
+	if c.endedLately(now) {
+		sinceEnd = now - c.lastEnd
+	}
+	b = appendAge(b, sinceEnd, LeaseTime)
+	if c.mode == Majority {
+		b = c.appendQuorum(b, now, id)
+	}
 	lease := time.Duration(c.gate.lease.Load())
 	if lease != math.MaxInt64 {
 		lease = max(0, lease-now)
 	}
 	return binary.AppendUvarint(b, uint64(lease))
+}
+
+func (c *Core) appendQuorum(b []byte, now time.Duration, id func([]byte, member.ID) []byte) []byte {
+	q := &c.quorum
+	for _, r := range [...]Roster{q.now, q.before, q.accepted} {
+		b = binary.AppendUvarint(b, r.Version)
+		for _, e := range r.Electors {
+			b = id(b, e)
+		}
+	}
+	for _, x := range [...]Ballot{q.promised, q.by} {
+		b = id(binary.AppendUvarint(b, x.Round), x.By)
+	}
+	b = append(binary.AppendUvarint(b, q.round), flags(q.asking, q.wants != 0))
+	b = appendAge(b, now-q.since, PromiseTime)
+	b = appendAge(b, now-q.acceptedAt, PromiseTime)
+	if q.wants != 0 {
+		b = appendAge(b, now-q.wants, LeaseTime*time.Duration(len(q.now.Electors)))
+	}
+	b = appendAge(b, max(0, q.retry-now), retryAfter)
+	for _, who := range slices.SortedFunc(maps.Keys(q.lost), member.ID.Compare) {
+		l := q.lost[who]
+		b = append(appendAge(id(b, who), now-l.since, stableAfter), flags(l.ended, l.near))
+	}
+	for _, who := range slices.SortedFunc(maps.Keys(q.seen), member.ID.Compare) {
+		s := q.seen[who]
+		b = append(appendAge(id(b, who), now-s.answered, touchTime), flags(s.address != "", s.answered > 0))
+	}
+	return b
 }
 
 func appendAge(b []byte, age, most time.Duration) []byte {

@@ -37,12 +37,7 @@ func (t *Table) Encode() []byte {
 		}
 		body = order.AppendUint64(append(body, i), c.Epoch)
 	}
-	b := []byte{byte(len(ids))}
-	for _, id := range ids {
-		s := id.String()
-		b = append(append(b, byte(len(s))), s...)
-	}
-	return append(b, body...)
+	return append(appendIDs(nil, ids), body...)
 }
 
 // DecodeTable reads what Table.Encode has written.

@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -40,7 +41,8 @@ type Sum struct {
 // this member agrees that from becomes the owner. To agree is to promise: this
 // member stops serving the partition, and refuses all older claims of it. It
 // refuses while an owner that may be alive has not been asked or sees another
-// ring, and while another claimant may be about to become the owner.
+// ring, while another claimant may be about to become the owner, and a claimant
+// that does not know of a Roster that this member has agreed to.
 func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, Todo) {
 	same := c.view.Table.Fingerprint() == r.Ring
 	j := &Judgement{claim: Claim{r.Epoch, from}, parts: r.Parts, answers: make([]Answer, len(r.Parts))}
@@ -50,7 +52,7 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 	for i, p := range r.Parts {
 		part, a := &c.parts[p], &j.answers[i]
 		switch {
-		case !near:
+		case !near, !c.counts(from):
 			*a = Answer{Status: Early, Epoch: c.maxEpoch}
 		case part.promised.Newer(j.claim):
 			*a = Answer{Status: Stale, Epoch: part.promised.Epoch, Claimant: part.promised.By.String()}
@@ -63,6 +65,9 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 			c.promise(now, p, j.claim)
 			if part.phase != Away && !planted.Is(planted.ServesOn) {
 				todo.Close = append(todo.Close, p)
+				if part.serving() {
+					part.given = given{j.claim, part.holder.Epoch, part.phase, part.sources, part.unverified, part.unreached}
+				}
 				c.setPhase(p, Away)
 				j.Yielded++
 			}
@@ -74,6 +79,97 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 	// promise allows.
 	todo.Round = true
 	return j, todo
+}
+
+// Over says that nothing comes of a claim: its claimant will not serve by it.
+//
+//	u64 epoch | u16 partition …
+type Over struct {
+	Epoch uint64
+	Parts []int
+	// Asked are to be told. It is not sent.
+	Asked []member.ID
+}
+
+// Encode writes an Over.
+func (o Over) Encode() []byte {
+	b := order.AppendUint64(make([]byte, 0, 8+2*len(o.Parts)), o.Epoch)
+	for _, p := range o.Parts {
+		b = order.AppendUint16(b, uint16(p))
+	}
+	return b
+}
+
+// DecodeOver reads what Over.Encode has written.
+func DecodeOver(b []byte) (o Over, err error) {
+	if len(b) < 8 {
+		return o, fmt.Errorf("claim given up, of %d bytes: %w", len(b), ErrMalformed)
+	}
+	o.Epoch = order.Uint64(b)
+	o.Parts, err = decodeParts(b[8:])
+	return o, err
+}
+
+// GivenUp takes in that a claimant has given its claim up. What this member
+// gave up to it, it serves again, unless it had agreed to another claimant's
+// just before: that one may have everybody's consent, so the promise stands
+// until both have lapsed.
+func (c *Core) GivenUp(now time.Duration, from member.ID, o Over) (todo Todo) {
+	for _, p := range o.Parts {
+		if part := &c.parts[p]; part.promised == (Claim{o.Epoch, from}) && part.promised.Newer(part.holder) && part.sole {
+			c.forgo(p)
+			c.takeBack(p, &todo)
+		}
+	}
+	todo.Round = true
+	return todo
+}
+
+// forgo forgets a claim that was agreed to, and by which nobody will serve.
+func (c *Core) forgo(p int) {
+	part := &c.parts[p]
+	part.promised, part.sole = part.holder, false
+	c.publish(p)
+}
+
+// takeBack serves a partition again that was given up.
+func (c *Core) takeBack(p int, todo *Todo) {
+	part := &c.parts[p]
+	back := part.given
+	if planted.Is(planted.NotGivenBack) || back.to == (Claim{}) || part.phase != Away || part.holder.By != c.self {
+		return
+	}
+	part.given, part.sources = given{}, back.sources
+	c.setPhase(p, back.phase)
+	part.unreached = back.unreached
+	c.setUnverified(p, back.unverified)
+	todo.Open = append(todo.Open, Opened{Partition: p, Fetch: back.phase == Fetching})
+}
+
+// Lapse is to be called every 100 ms. A claim that this member has agreed to,
+// and of which it has heard nothing for as long as a promise lasts, counts as
+// in force from then on. Its claimant may have been the owner, and have ended
+// or been cut off before it could tell; so nobody serves by an older claim, but
+// claims anew. If nothing had come of it, that costs the owner of before a
+// moment.
+func (c *Core) Lapse(now time.Duration) (todo Todo) {
+	if !c.open {
+		return todo
+	}
+	c.open = false
+	for p := range c.parts {
+		part := &c.parts[p]
+		switch {
+		case !part.promised.Newer(part.holder) || part.promised.By == c.self:
+		case now-part.promisedAt < PromiseTime:
+			c.open = true
+		default:
+			part.given = given{} // whether it came into force is not known
+			c.setHolder(p, part.promised)
+			todo.Round = true
+		}
+	}
+	return todo
 }
 
 // Unsummed lists the partitions whose sums the answer waits for.

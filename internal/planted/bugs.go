@@ -44,7 +44,11 @@ const (
 	ServesOn         Bug = "serves-after-yielding"
 	MissWhileCold    Bug = "miss-while-cold"
 	DroppedUnchecked Bug = "dropped-unconfirmed"
+	OldRoster        Bug = "old-roster-counts"
 	FoundsAlone      Bug = "founds-alone"
+	NotGivenBack     Bug = "not-given-back"
+	ConfirmedLate    Bug = "confirmed-late"
+	LogoutAlone      Bug = "logout-alone"
 )
 
 // All says of each bug what it does.
@@ -79,5 +83,9 @@ var All = []struct {
 	{ServesOn, "a member goes on serving what it has yielded"},
 	{MissWhileCold, "a miss on a cold partition is answered before the holders were asked"},
 	{DroppedUnchecked, "a copy is dropped before anybody has confirmed it"},
+	{OldRoster, "who does not know of a roster that others have agreed to still gets leases and consent"},
 	{FoundsAlone, "a node that was told whom to join serves though it has reached nobody"},
+	{NotGivenBack, "what was given up to a claimant that gives its claim up is not served again"},
+	{ConfirmedLate, "a write is confirmed by its copies though a successor may have been let in before they came"},
+	{LogoutAlone, "a logout is confirmed though a holder is silent that may come back"},
 }

@@ -334,6 +334,34 @@ func TestClockSkew(t *testing.T) {
 	}}.run(t)
 }
 
+// TestLogoutWithoutItsCopySaysSo: of two nodes one stands still, and is held
+// for dead. A logout at the other is not confirmed, for the one that stands
+// still may come back as the only one that has the session.
+func TestLogoutWithoutItsCopySaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{Hosts: 2})
+		c.StartAll(2)
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		n, _ := c.Hosts[0].Node()
+		end := func(key string) session.Reply {
+			_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(1)}, session.AckDefault)
+			require.NoError(t, err)
+			rep, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Delete, Key: key}, session.AckDefault)
+			require.NoError(t, err)
+			return rep
+		}
+		require.False(t, end("alice").Unconfirmed)
+		c.Hosts[1].Pause()
+		time.Sleep(5 * time.Second)
+		require.Len(t, n.View().Nodes(), 1)
+		require.True(t, end("bob").Unconfirmed)
+		c.Hosts[1].Kill()
+		require.NoError(t, c.Hosts[1].Start())
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		require.False(t, end("carol").Unconfirmed)
+	})
+}
+
 // TestLogoutSticks ends sessions while owners crash, drain and return, with
 // late saves all the time.
 func TestLogoutSticks(t *testing.T) {

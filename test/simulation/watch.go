@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/inspect"
+	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -15,9 +16,10 @@ const (
 )
 
 // Watch looks until the returned function is called that no partition is served
-// by two nodes at one moment. While the network is cut that is not promised,
-// and not looked at. Nothing takes less than defaultDelay from one host to
-// another, so all that is read in one instant of virtual time is of one moment.
+// by two nodes at one moment. While the network is cut that is promised in mode
+// majority alone, and not looked at in the other. Nothing takes less than
+// defaultDelay from one host to another, so all that is read in one instant of
+// virtual time is of one moment.
 func (c *Cluster) Watch() (stop func()) {
 	ending, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -32,7 +34,7 @@ func (c *Cluster) Watch() (stop func()) {
 				return
 			case <-time.After(every):
 			}
-			if !c.history.splitNow() {
+			if c.options.Mode == node.PartitionMajority || !c.history.splitNow() {
 				c.countOwners()
 			}
 		}

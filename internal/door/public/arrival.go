@@ -43,8 +43,8 @@ func ArrivalOf(ctx context.Context) Arrival {
 //
 //	<partition>/<epoch>/<deadline>
 //
-// The epoch is that of the member's claim, 0 if it has none, and the deadline is
-// in unix ms by the member's clock.
+// The epoch is that of the member's claim, 0 if it has none, and the deadline
+// is in unix ms by the member's clock.
 func (e *Endpoint) mark(key string, t router.Target) string {
 	p, to := ring.Partition(key), member.ID{Name: t.Name, Boot: t.Boot}
 	epoch := uint64(0)

@@ -52,12 +52,12 @@ func (w *World) Write(i, part int, replica bool) error {
 	holders := p.holders(part)
 	w.sayf("%s makes write %s, copies go to %s", Names[i], setOf(set), orNobody(spelled(holders)))
 	if leased && replica {
-		p.waiting = append(p.waiting, waiting{part, set, w.now})
+		p.waiting = append(p.waiting, waiting{part, set, p.core.Holder(part).Epoch, w.now})
 	}
 	for _, h := range holders {
 		w.send(message{kind: copied, from: p.who, to: who{uint8(h), p.sees[h].boot}, part: part, set: set})
 	}
-	if len(holders) == 0 && leased && replica {
+	if leased && replica && w.needsNoCopy(p, part) {
 		w.confirm(p, part, set)
 	}
 	return nil
@@ -74,7 +74,7 @@ func spelled(members []int) (names []string) {
 func (w *World) copyAgain(p *proc) {
 	for _, x := range slices.Clone(p.waiting) {
 		holders := p.holders(x.part)
-		if len(holders) == 0 {
+		if w.needsNoCopy(p, x.part) {
 			w.confirm(p, x.part, x.set)
 		}
 		for _, h := range holders {
@@ -88,16 +88,28 @@ func (w *World) copyAgain(p *proc) {
 	}
 }
 
-// confirm tells a writer that a copy has its write.
+// confirm tells a writer that a copy has its write, or that it is not known
+// what has become of it.
 func (w *World) confirm(p *proc, part int, set uint16) {
 	for i, x := range p.waiting {
-		if x.part == part && x.set == set {
-			p.waiting = slices.Delete(p.waiting, i, i+1)
-			w.confirmed(p, part, set)
-			w.sayf("%s confirms write %s", Names[p.name], setOf(set))
+		if x.part != part || x.set != set {
+			continue
+		}
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+		if !p.core.Gate().Kept(part, x.epoch, w.now) {
+			w.sayf("%s has copies of write %s, and does not know whether its successor has it", Names[p.name], setOf(set))
 			return
 		}
+		w.confirmed(p, part, set)
+		w.sayf("%s confirms write %s", Names[p.name], setOf(set))
+		return
 	}
+}
+
+// needsNoCopy says whether a write is confirmed with no copy: there is nobody
+// who should have one. In mode majority that must be the whole cluster.
+func (w *World) needsNoCopy(p *proc, part int) bool {
+	return len(p.holders(part)) == 0 && !(w.cfg.Mode == ownership.Majority && p.core.Gate().Alone())
 }
 
 // confirmed keeps the account of what was confirmed, and how.

@@ -72,6 +72,7 @@ func flags(all ...bool) (b byte) {
 
 func (w *World) appendProc(b []byte, p *proc) []byte {
 	b = append(b, flags(p.up, p.left, p.frozen, p.gap, p.wants, p.boot == 0, p.asking != 0))
+	b = appendAge(b, w.now-p.ended, anewTime)
 	if !p.up {
 		return b
 	}
@@ -98,8 +99,18 @@ func (w *World) appendProc(b []byte, p *proc) []byte {
 	for _, r := range p.rounds {
 		b = w.appendRound(b, r)
 	}
+	if r := p.proposal; r != nil {
+		b = appendAge(w.appendProposal(append(b, 0xf9), r.Proposal), w.now-r.began, ownership.ClaimTimeout)
+		for _, v := range r.votes {
+			if v == nil {
+				b = append(b, 0)
+				continue
+			}
+			b = w.appendVote(append(b, 1), *v)
+		}
+	}
 	for _, x := range p.waiting {
-		b = append(b, 0xfc, byte(x.part))
+		b = binary.AppendUvarint(append(b, 0xfc, byte(x.part)), x.epoch)
 		b = appendAge(binary.BigEndian.AppendUint16(b, x.set), w.now-x.since, confirmTime)
 	}
 	return p.core.AppendState(append(b, 0xfb), w.now, w.appendID)
@@ -137,18 +148,50 @@ func (w *World) appendAnswers(b []byte, answers []ownership.Answer) []byte {
 	return b
 }
 
+func (w *World) appendRoster(b []byte, r ownership.Roster) []byte {
+	b = binary.AppendUvarint(b, r.Version)
+	for _, id := range r.Electors {
+		b = w.appendID(b, id)
+	}
+	return b
+}
+
+func (w *World) appendBallot(b []byte, x ownership.Ballot) []byte {
+	return w.appendID(binary.AppendUvarint(b, x.Round), x.By)
+}
+
+func (w *World) appendProposal(b []byte, p *ownership.Proposal) []byte {
+	return w.appendRoster(w.appendBallot(append(binary.AppendUvarint(b, p.Version), byte(p.Step)), p.Ballot), p.Roster)
+}
+
+func (w *World) appendVote(b []byte, v ownership.Vote) []byte {
+	b = w.appendBallot(w.appendBallot(append(b, flags(v.Yes)), v.Promised), v.By)
+	return w.appendRoster(b, v.Accepted)
+}
+
 func (w *World) appendMessage(b []byte, m *message) []byte {
 	b = w.appendWho(w.appendWho(append(b, byte(m.kind)), m.from), m.to)
 	switch m.kind {
 	case ping:
 		b = binary.BigEndian.AppendUint64(append(appendAge(b, w.now-m.at, beatTimeout+time.Millisecond), m.ring[:8]...), m.hash)
+		b = binary.AppendUvarint(b, m.roster)
 	case pong:
 		b = append(append(appendAge(b, w.now-m.at, beatTimeout+time.Millisecond), m.ring[:8]...), flags(m.lease, m.claims != nil))
+		b = w.appendRoster(w.appendRoster(binary.AppendUvarint(b, m.roster), m.known.Now), m.known.Before)
 		for _, c := range m.claims {
 			b = w.appendID(binary.AppendUvarint(b, c.Epoch), c.By)
 		}
 	case claim:
 		b = w.appendRequest(b, m.request)
+	case over:
+		b = binary.AppendUvarint(b, m.over.Epoch)
+		for _, part := range m.over.Parts {
+			b = append(b, byte(part))
+		}
+	case propose:
+		b = w.appendProposal(b, &m.proposal)
+	case vote:
+		b = w.appendVote(w.appendBallot(append(b, byte(m.step)), m.ballot), m.vote)
 	case answer:
 		b = w.appendAnswers(binary.AppendUvarint(b, m.epoch), m.answers)
 	default:

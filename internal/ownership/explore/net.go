@@ -20,6 +20,9 @@ const (
 	answer
 	copied    // a write, on its way to a holder
 	confirmed // that the holder has it
+	propose
+	vote
+	over // a claim was given up
 )
 
 // message is on its way. It is not changed.
@@ -33,6 +36,8 @@ type message struct {
 	hash   uint64            // ping
 	claims []ownership.Claim // pong; nil if the asker knows the same
 	lease  bool              // pong
+	roster uint64            // ping and pong: the version known
+	known  ownership.Rosters // pong; none if the asker knows the same
 
 	request ownership.Request  // claim
 	epoch   uint64             // answer
@@ -40,6 +45,13 @@ type message struct {
 
 	part int    // copied and confirmed
 	set  uint16 // copied and confirmed
+
+	over ownership.Over // over
+
+	proposal ownership.Proposal // propose
+	ballot   ownership.Ballot   // vote
+	step     ownership.Step     // vote
+	vote     ownership.Vote     // vote
 }
 
 func (w *World) String() string { return w.Messages() }
@@ -77,6 +89,12 @@ func (m *message) String() string {
 		return fmt.Sprintf("claim of %s, epoch %d of %v, asked are %s", route, m.request.Epoch, m.request.Parts, strings.Join(asked, ", "))
 	case answer:
 		return fmt.Sprintf("answer of %s to epoch %d: %s", route, m.epoch, spell(m.answers))
+	case over:
+		return fmt.Sprintf("word of %s that epoch %d is given up", route, m.over.Epoch)
+	case propose:
+		return fmt.Sprintf("proposal of %s, %s", route, spellProposal(&m.proposal))
+	case vote:
+		return fmt.Sprintf("vote of %s on ballot %d: %s", route, m.ballot.Round, spellVote(m.vote))
 	case copied:
 		return fmt.Sprintf("copy of %s, writes %s", route, setOf(m.set))
 	default:
@@ -99,6 +117,36 @@ func spell(answers []ownership.Answer) string {
 		all = append(all, s)
 	}
 	return strings.Join(all, "; ")
+}
+
+func spellProposal(p *ownership.Proposal) string {
+	what := "to prepare"
+	if p.Step != ownership.Prepare {
+		what = spellRoster(p.Roster)
+	}
+	return fmt.Sprintf("ballot %d, %s", p.Ballot.Round, what)
+}
+
+func spellRoster(r ownership.Roster) string {
+	return fmt.Sprintf("roster %d of %s", r.Version, strings.Join(spellIDs(r.Electors), ", "))
+}
+
+func spellIDs(ids []member.ID) (all []string) {
+	for _, id := range ids {
+		all = append(all, id.String())
+	}
+	return all
+}
+
+func spellVote(v ownership.Vote) string {
+	switch {
+	case !v.Yes:
+		return fmt.Sprintf("no, ballot %d stands", v.Promised.Round)
+	case v.Accepted.Version > 0:
+		return "yes, and has accepted " + spellRoster(v.Accepted)
+	default:
+		return "yes"
+	}
 }
 
 // setOf writes a set of writes.
@@ -176,6 +224,15 @@ func (w *World) arrive(m *message) {
 		w.send(message{kind: confirmed, from: m.to, to: m.from, part: m.part, set: m.set})
 	case confirmed:
 		w.confirm(to, m.part, m.set)
+	case over:
+		w.do(to, to.core.GivenUp(w.now, m.from.id(), m.over))
+	case propose:
+		v, todo := to.core.Vote(w.now, m.from.id(), m.proposal)
+		w.sayf("%s votes on %s's ballot %d: %s", Names[to.name], Names[m.from.name], m.proposal.Ballot.Round, spellVote(v))
+		w.do(to, todo)
+		w.send(message{kind: vote, from: m.to, to: m.from, ballot: m.proposal.Ballot, step: m.proposal.Step, vote: v})
+	case vote:
+		w.voted(to, m)
 	}
 }
 
@@ -189,7 +246,7 @@ func (w *World) Beat(i, j int) {
 		p.due &^= 1 << j
 	}
 	waits := func(m *message) bool {
-		return m.kind == ping && int(m.from.name) == i && int(m.to.name) == j || m.kind == pong && int(m.to.name) == i && int(m.from.name) == j
+		return m.kind == ping && m.from == p.who && int(m.to.name) == j || m.kind == pong && m.to == p.who && int(m.from.name) == j
 	}
 	q := w.procs[j]
 	ended := s.standing == unknown || s.standing == left || q.boot != s.boot || !q.up
@@ -197,7 +254,7 @@ func (w *World) Beat(i, j int) {
 		return
 	}
 	gate := p.core.Gate()
-	m := w.send(message{kind: ping, from: p.who, to: who{uint8(j), s.boot}, at: w.now, ring: p.core.View().Table.Fingerprint(), hash: gate.ClaimsHash()})
+	m := w.send(message{kind: ping, from: p.who, to: who{uint8(j), s.boot}, at: w.now, ring: p.core.View().Table.Fingerprint(), hash: gate.ClaimsHash(), roster: p.core.RosterVersion()})
 	if !w.mayArrive(m) {
 		if w.stalled[i]&(1<<j) == 0 && !q.frozen && !(w.cfg.Ordered && w.behind(m)) {
 			w.take(m) // there is no connection
@@ -221,15 +278,20 @@ func (w *World) flush() {
 }
 
 func (w *World) pinged(p *proc, m *message) {
+	first := p.core.SetRoster(w.now, m.from.id(), m.roster, ownership.Rosters{})
 	lease, differ, todo := p.core.Pinged(w.now, m.from.id(), m.ring, m.hash)
-	w.do(p, todo)
-	a := message{kind: pong, from: m.to, to: m.from, at: m.at, ring: p.core.View().Table.Fingerprint(), lease: lease}
+	a := message{kind: pong, from: m.to, to: m.from, at: m.at, ring: p.core.View().Table.Fingerprint(), lease: lease, roster: p.core.RosterVersion()}
+	if a.roster > m.roster {
+		a.known = p.core.Rosters()
+	}
 	if differ {
 		for part := range w.cfg.Partitions {
 			a.claims = append(a.claims, p.core.Holder(part))
 		}
 	}
 	w.send(a)
+	w.do(p, first)
+	w.do(p, todo)
 }
 
 func (w *World) ponged(p *proc, m *message) {
@@ -238,13 +300,18 @@ func (w *World) ponged(p *proc, m *message) {
 		return // nobody waits for it any more
 	}
 	w.met(int(i), int(j))
+	before := p.core.RosterVersion()
+	w.do(p, p.core.SetRoster(w.now, m.from.id(), m.roster, m.known))
+	if r := p.core.Rosters().Now; r.Version != before {
+		w.sayf("%s learns of %s", Names[i], spellRoster(r))
+	}
 	var table *ownership.Table
 	if m.claims != nil {
 		table = &w.views.table // whose other partitions nobody looks at
 		copy(table[:], m.claims)
 	}
+	p.heard |= 1 << j
 	if m.lease {
-		p.heard |= 1 << j
 		p.early = m.at < p.opened
 	}
 	w.do(p, p.core.Ponged(w.now, m.at, m.from.id(), m.ring, table, m.lease))
@@ -344,9 +411,7 @@ func (w *World) maySettle(p *proc, r *round) bool {
 		return p.running()
 	}
 	for k, id := range r.Asked {
-		voter := w.procs[whoIs(id).name]
-		lost := !w.talks(int(p.name), int(voter.name)) && !p.core.View().Up(id)
-		if r.answers[k] == nil && voter.up && voter.id() == id && !lost {
+		if r.answers[k] == nil && !w.isLost(p, id) {
 			return false
 		}
 	}
@@ -411,6 +476,84 @@ func (w *World) size() (n int) {
 	return n
 }
 
+// startProposal sends a proposal to those that it asks.
+func (w *World) startProposal(p *proc, prop *ownership.Proposal) {
+	w.sayf("%s proposes, %s", Names[p.name], spellProposal(prop))
+	for _, id := range prop.Asked {
+		w.send(message{kind: propose, from: p.who, to: whoIs(id), proposal: *prop})
+	}
+	p.proposal = &proposal{Proposal: prop, began: w.now, votes: make([]*ownership.Vote, len(prop.Asked))}
+	w.countIf(p)
+}
+
+// voted takes in a vote; the last one decides.
+func (w *World) voted(p *proc, m *message) {
+	r := p.proposal
+	if r == nil || r.Ballot != m.ballot || r.Step != m.step {
+		return
+	}
+	at := slices.Index(r.Asked, m.from.id())
+	if at < 0 || r.votes[at] != nil {
+		return
+	}
+	s := *r
+	s.votes = slices.Clone(r.votes)
+	s.votes[at] = &m.vote
+	p.proposal = &s
+	w.countIf(p)
+}
+
+// countIf counts the votes if all are there.
+func (w *World) countIf(p *proc) {
+	if !slices.Contains(p.proposal.votes, nil) {
+		w.count(p)
+	}
+}
+
+// mayCount says whether the proposer waits for nobody any more.
+func (w *World) mayCount(p *proc) bool {
+	r := p.proposal
+	if r == nil || !p.running() || w.now-r.began >= ownership.ClaimTimeout {
+		return r != nil && p.running()
+	}
+	for k, id := range r.Asked {
+		if r.votes[k] == nil && !w.isLost(p, id) {
+			return false
+		}
+	}
+	return true
+}
+
+// isLost says whether a member waits no more for a boot: it has ended, or has
+// no connection and is given up by gossip.
+func (w *World) isLost(p *proc, id member.ID) bool {
+	q := w.procs[whoIs(id).name]
+	return !q.up || q.id() != id || !w.talks(int(p.name), int(q.name)) && !p.core.View().Up(id)
+}
+
+func (w *World) count(p *proc) {
+	r := p.proposal
+	p.proposal = nil
+	before := p.core.RosterVersion()
+	todo := p.core.Count(w.now, r.Proposal, r.votes)
+	switch now := p.core.Rosters().Now; {
+	case now.Version != before:
+		w.sayf("%s has decided %s", Names[p.name], spellRoster(now))
+	case todo.Propose == nil:
+		w.sayf("%s gives ballot %d up", Names[p.name], r.Ballot.Round)
+	}
+	w.do(p, todo)
+}
+
+// Count counts the votes of a proposal that not all have answered.
+func (w *World) Count(i int) error {
+	if !w.mayCount(w.procs[i]) {
+		return w.not("count %s's votes", Names[i])
+	}
+	w.count(w.edit(i))
+	return nil
+}
+
 // do does what a Core wants done.
 func (w *World) do(p *proc, t ownership.Todo) {
 	for _, part := range t.Close {
@@ -434,6 +577,14 @@ func (w *World) do(p *proc, t ownership.Todo) {
 	}
 	if t.Claim != nil {
 		w.startRound(p, t.Claim)
+	}
+	if t.Over != nil {
+		for _, id := range t.Over.Asked {
+			w.send(message{kind: over, from: p.who, to: whoIs(id), over: ownership.Over{Epoch: t.Over.Epoch, Parts: t.Over.Parts}})
+		}
+	}
+	if t.Propose != nil {
+		w.startProposal(p, t.Propose)
 	}
 	if !w.cfg.Manual {
 		w.beatDue(p)

@@ -2,6 +2,7 @@ package explore
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,10 +25,39 @@ var (
 	ownerOff     = []string{"cluster", "write amy", "cut amy", "tick 1s"}
 	successorOff = []string{"cluster", "cut bob", "tick 1s"}
 	link         = []string{"cluster", "hold amy bob", "hold bob amy", "tick 1s"}
+	// drifted begins with three of five members for whom the other two do not
+	// count any more, and one of the three on their side of the next cut.
+	drifted = slices.Concat([]string{"cluster", "cut dan ella"}, calm(2*time.Second, 32*time.Second, 3*time.Second),
+		[]string{"cut cam", "release cam dan", "release dan cam", "release cam ella", "release ella cam"})
+	// rolled begins when all were restarted, one after the other, and then the
+	// first of them is cut off.
+	rolled = slices.Concat([]string{"cluster"}, restart("amy"), restart("bob"), restart("cam"), []string{"cut amy"})
+	// growing begins with two members that start beside three, and grown with
+	// two that start beside one that is cut off from its two others.
+	growing = slices.Concat([]string{"start cam", "ready cam", "claim cam", "start amy", "start bob"}, calm(time.Second, 3*time.Second),
+		[]string{"start dan", "start ella"})
+	grown = slices.Concat([]string{"start cam", "ready cam", "claim cam", "start amy", "start bob"}, calm(time.Second, 3*time.Second),
+		[]string{"cut amy", "start dan at amy", "start ella at amy"})
+	// replaced begins with a member that is cut off and started anew on the
+	// other side.
+	replaced = slices.Concat([]string{"cluster", "write amy", "cut amy"}, calm(2*time.Second))
 )
 
+// calm lets time pass and all happen that can.
+func calm(times ...time.Duration) (lines []string) {
+	for _, d := range times {
+		lines = append(lines, "tick "+d.String(), "calm")
+	}
+	return lines
+}
+
+// restart lets a member drain, say good-bye and start anew.
+func restart(name string) []string {
+	return slices.Concat([]string{"drain " + name, "calm"}, calm(2*time.Second), []string{"leave " + name, "calm", "start " + name}, calm(2*time.Second, 2*time.Second))
+}
+
 // begins are these by the names that ParsePlan knows.
-var begins = map[string][]string{"alone": alone, "apart": apart, "lost": lost, "owner-off": ownerOff, "successor-off": successorOff, "link": link}
+var begins = map[string][]string{"alone": alone, "apart": apart, "lost": lost, "owner-off": ownerOff, "successor-off": successorOff, "link": link, "drifted": drifted, "rolled": rolled, "growing": growing, "grown": grown, "replaced": replaced}
 
 func three(mode ownership.Mode) Config {
 	return Config{Members: 3, Partitions: 1, Mode: mode, Tick: 500 * time.Millisecond, Manual: true}
@@ -81,8 +111,8 @@ func ParsePlan(text string) (Plan, error) {
 	p := Plan{Name: "of your own", Config: three(ownership.Available), Begin: cluster, Bounds: Bounds{Claims: 2, Ticks: 5}}
 	bounds := map[string]*int{
 		"members": &p.Config.Members, "partitions": &p.Config.Partitions, "crashes": &p.Bounds.Crashes, "starts": &p.Bounds.Starts,
-		"drains": &p.Bounds.Drains, "freezes": &p.Bounds.Freezes, "losses": &p.Bounds.Losses, "repeats": &p.Bounds.Repeats,
-		"holds": &p.Bounds.Holds, "cuts": &p.Bounds.Cuts, "claims": &p.Bounds.Claims, "writes": &p.Bounds.Writes, "ticks": &p.Bounds.Ticks,
+		"drains": &p.Bounds.Drains, "leaves": &p.Bounds.Leaves, "freezes": &p.Bounds.Freezes, "losses": &p.Bounds.Losses, "repeats": &p.Bounds.Repeats,
+		"holds": &p.Bounds.Holds, "cuts": &p.Bounds.Cuts, "halves": &p.Bounds.Halves, "claims": &p.Bounds.Claims, "writes": &p.Bounds.Writes, "ticks": &p.Bounds.Ticks,
 	}
 	for _, word := range strings.Fields(text) {
 		key, value, _ := strings.Cut(word, "=")

@@ -2,6 +2,7 @@ package explore
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -16,10 +17,11 @@ const recoverTime = 12 * ownership.LeaseTime
 // still go on. It returns what does not hold when recoverTime is over.
 func (w *World) Recover(thaw bool) []Violation {
 	w.mend(thaw)
+	must := w.mustServe()
 	var found []Violation
 	for passed := recoverTime * 0; passed < recoverTime; passed += w.cfg.Tick {
 		w.Settledown()
-		if found = w.whole(); len(found) == 0 {
+		if found = w.whole(must); len(found) == 0 {
 			return nil
 		}
 		w.Tick()
@@ -78,6 +80,7 @@ func (w *World) settleStep() (any bool) {
 				break
 			}
 		}
+		any = w.Count(i) == nil || any
 		any = w.copySteps(i) || any
 	}
 	return any
@@ -110,23 +113,60 @@ func (w *World) deliverAll() (any bool) {
 }
 
 // whole returns what is missing for each partition to be served by one member
-// that has all that was confirmed. A minority need not serve.
-func (w *World) whole() (found []Violation) {
-	running, frozen := 0, false
+// that has all that was confirmed, if one must serve.
+func (w *World) whole(must bool) (found []Violation) {
+	running, frozen := false, false
 	for _, i := range w.members() {
 		p := w.procs[i]
 		frozen = frozen || p.frozen
-		if p.running() && p.state == member.StateReady {
-			running++
-		}
+		running = running || p.running() && p.state == member.StateReady
 	}
-	if running == 0 || w.cfg.Mode == ownership.Majority && 2*running <= w.size() {
+	if !running || !must {
 		return nil
 	}
 	for part := range w.cfg.Partitions {
 		found = append(found, w.wholePart(part, frozen)...)
 	}
 	return found
+}
+
+// anewTime is within how long of their end those who count must be back for
+// the others to go on without them: ownership's touchTime, and what it takes to
+// see that.
+const anewTime = 5 * time.Second
+
+// mustServe says whether there must be an owner when faults have stopped. In
+// mode majority that is if most of those who count run; or if all others were
+// started anew soon, in the middle of no proposal.
+func (w *World) mustServe() bool {
+	if w.cfg.Mode == ownership.Available {
+		return true
+	}
+	var newest ownership.Roster
+	for _, p := range w.procs {
+		if !p.running() {
+			continue
+		}
+		if r := p.core.Rosters().Now; r.Version > newest.Version {
+			newest = r
+		}
+	}
+	all, running, anew, undecided := 0, 0, 0, false
+	for _, id := range newest.Electors {
+		p := w.procs[whoIs(id).name]
+		if p.up && p.id() == id && p.state == member.StateLeaving {
+			continue // its vote is the last that it does
+		}
+		all++
+		switch {
+		case p.running() && p.id() == id:
+			running++
+			undecided = undecided || p.core.Undecided()
+		case p.running() && w.now-p.ended <= anewTime:
+			anew++
+		}
+	}
+	return 2*running > all || running > 0 && running+anew == all && !undecided
 }
 
 func (w *World) wholePart(part int, frozen bool) (found []Violation) {

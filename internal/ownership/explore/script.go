@@ -132,6 +132,7 @@ var commands = map[string]func(w *World, args []string) error{
 	"claim":    each((*World).Claim),
 	"view":     doView,                                                                        // view MEMBER|all [MEMBER [unknown|up|joining|leaving|dead|refused|left]]: learn the truth, or that
 	"settle":   two(func(w *World, i, epoch int) error { return w.Settle(i, uint64(epoch)) }), // settle MEMBER EPOCH: without those that are missing
+	"count":    each((*World).Count),                                                          // the votes of a proposal, without those that are missing
 	"messages": func(w *World, _ []string) error { w.say(w.Messages()); return nil },
 	"deliver":  doDeliver, // deliver NUMBER …|all: in that order
 	"lose":     numbered(func(w *World, m *message) { w.take(m) }),
@@ -433,6 +434,9 @@ func (w *World) showOne(p *proc) {
 	}
 	if p.core.Gate().Leased(w.now) {
 		said += ", leased"
+	}
+	if r := p.core.Rosters().Now; r.Version > 0 {
+		said += ", " + spellRoster(r)
 	}
 	for part := range w.cfg.Partitions {
 		said += fmt.Sprintf("; %d %v", part, p.core.Gate().Phase(part))

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
 
 // verb is a kind of step.
@@ -19,6 +18,7 @@ const (
 	stepRepeat
 	stepClaim
 	stepSettle
+	stepCount
 	stepView
 	stepBeat
 	stepReady
@@ -28,11 +28,13 @@ const (
 	stepCrash
 	stepStart
 	stepDrain
+	stepLeave
 	stepFetch
 	stepHandOver
 	stepRepair
 	stepWrite
 	stepCut
+	stepHalve
 	stepHold
 	stepRelease
 	stepHeal
@@ -49,12 +51,13 @@ type step struct {
 // Bounds say how often each fault, and what else could go on for ever, may
 // happen on one way.
 type Bounds struct {
-	Crashes, Starts, Drains, Freezes int
-	Losses, Repeats                  int
-	// Holds stall a link in one direction; Cuts separate one member from all.
-	Holds, Cuts   int
-	Claims        int
-	Writes, Ticks int
+	Crashes, Starts, Drains, Leaves, Freezes int
+	Losses, Repeats                          int
+	// Holds stall a link in one direction; Cuts separate one member from all,
+	// and Halves two of four or more.
+	Holds, Cuts, Halves int
+	Claims              int
+	Writes, Ticks       int
 }
 
 // bounded lists the bounds by what they bound.
@@ -63,8 +66,8 @@ func (b Bounds) bounded() (most [verbs]uint8) {
 		most[v] = 255
 	}
 	for v, n := range map[verb]int{
-		stepCrash: b.Crashes, stepStart: b.Starts, stepDrain: b.Drains, stepFreeze: b.Freezes, stepLose: b.Losses, stepRepeat: b.Repeats,
-		stepHold: b.Holds, stepCut: b.Cuts, stepClaim: b.Claims, stepWrite: b.Writes, stepTick: b.Ticks,
+		stepCrash: b.Crashes, stepStart: b.Starts, stepDrain: b.Drains, stepLeave: b.Leaves, stepFreeze: b.Freezes, stepLose: b.Losses, stepRepeat: b.Repeats,
+		stepHold: b.Holds, stepCut: b.Cuts, stepHalve: b.Halves, stepClaim: b.Claims, stepWrite: b.Writes, stepTick: b.Ticks,
 	} {
 		most[v] = uint8(n)
 	}
@@ -88,6 +91,14 @@ func (s step) line(w *World) string {
 		return fmt.Sprintf("%s %s %s", verb, name(a), name(b))
 	case stepStart:
 		return fmt.Sprintf("start %s at %s", name(a), name(b))
+	case stepHalve:
+		var names []string
+		for _, i := range w.members() {
+			if a&(1<<i) != 0 {
+				names = append(names, name(i))
+			}
+		}
+		return "cut " + strings.Join(names, " ")
 	case stepHeal:
 		return "heal"
 	case stepFetch, stepHandOver, stepWrite:
@@ -95,8 +106,8 @@ func (s step) line(w *World) string {
 		return strings.TrimSuffix(fmt.Sprintf("%s %s %d", verb, name(a), b), " 0")
 	default:
 		verb := map[verb]string{
-			stepClaim: "claim", stepReady: "ready", stepNotice: "notice", stepFreeze: "freeze", stepResume: "resume",
-			stepCrash: "crash", stepDrain: "drain", stepCut: "cut",
+			stepClaim: "claim", stepCount: "count", stepReady: "ready", stepNotice: "notice", stepFreeze: "freeze", stepResume: "resume",
+			stepCrash: "crash", stepDrain: "drain", stepLeave: "leave", stepCut: "cut",
 		}[s.verb]
 		return verb + " " + name(a)
 	}
@@ -120,6 +131,8 @@ func (s step) take(w *World) {
 		_ = w.Claim(a)
 	case stepSettle:
 		w.settle(w.edit(a), w.procs[a].rounds[b])
+	case stepCount:
+		_ = w.Count(a)
 	case stepView:
 		_ = w.Learn(a, b)
 	case stepBeat:
@@ -128,6 +141,8 @@ func (s step) take(w *World) {
 		_ = w.Become(a, member.StateReady)
 	case stepDrain:
 		_ = w.Become(a, member.StateLeaving)
+	case stepLeave:
+		_ = w.End(a, true)
 	case stepNotice:
 		_ = w.Notice(a)
 	case stepFreeze:
@@ -148,6 +163,8 @@ func (s step) take(w *World) {
 		_ = w.Write(a, b, true)
 	case stepCut:
 		w.cut(1 << a)
+	case stepHalve:
+		w.cut(s.a)
 	case stepHold:
 		w.Stall(a, b)
 	case stepRelease:
@@ -209,12 +226,18 @@ func (w *World) procSteps(into []step, i int) []step {
 	if p.state == member.StateReady {
 		into = append(into, step{stepDrain, a, 0})
 	}
+	if w.mayLeave(p) {
+		into = append(into, step{stepLeave, a, 0})
+	}
 	for k, r := range p.rounds {
 		if w.maySettle(p, r) {
 			into = append(into, step{stepSettle, a, uint8(k)})
 		}
 	}
-	if p.wants && w.claims(p) {
+	if w.mayCount(p) {
+		into = append(into, step{stepCount, a, 0})
+	}
+	if p.wants && p.core.IsMissing() {
 		into = append(into, step{stepClaim, a, 0})
 	}
 	for _, j := range w.members() {
@@ -228,15 +251,9 @@ func (w *World) procSteps(into []step, i int) []step {
 	return w.clientSteps(into, i)
 }
 
-// claims says whether the ring gives a process something that it has
-// not claimed.
-func (w *World) claims(p *proc) bool {
-	for part := range w.cfg.Partitions {
-		if p.core.View().Table.Owner(part) == Names[p.name] && p.core.Gate().Phase(part) == ownership.Away {
-			return true
-		}
-	}
-	return false
+// mayLeave says whether a process that drains has given all away.
+func (w *World) mayLeave(p *proc) bool {
+	return p.state == member.StateLeaving && p.open == 0 && p.store == [maxPartitions]uint16{} && p.core.MayLeave()
 }
 
 func (w *World) clientSteps(into []step, i int) []step {
@@ -268,6 +285,11 @@ func (w *World) linkSteps(into []step) []step {
 	for _, i := range w.members() {
 		if w.procs[i].up {
 			into = append(into, step{stepCut, uint8(i), 0})
+		}
+		for j := range i {
+			if w.cfg.Members > 3 && w.procs[i].up && w.procs[j].up {
+				into = append(into, step{stepHalve, 1<<i | 1<<j, 0})
+			}
 		}
 		for _, j := range w.members() {
 			if i != j && w.procs[i].up && w.procs[j].up && w.stalled[i]&(1<<j) == 0 {

@@ -133,7 +133,8 @@ type proc struct {
 	stopped time.Duration
 	gap     bool
 	started time.Duration
-	heard   uint8 // who has answered it since it started
+	ended   time.Duration // when the last boot did
+	heard   uint8         // who has answered it since it started
 
 	core *ownership.Core
 	sees [maxMembers]sight
@@ -144,14 +145,16 @@ type proc struct {
 	lacked [maxPartitions]lack
 	// opened is when it last opened one. early says that it has its lease by
 	// the answer to a heartbeat that was sent before.
-	opened  time.Duration
-	early   bool
-	store   [maxPartitions]uint16 // the writes that it holds
-	due     uint8                 // whom it should send a heartbeat now
-	wants   bool                  // it should try to claim
-	rounds  []*round
-	asking  time.Duration // since when it asks for a lease, 0 if it does not
-	waiting []waiting
+	opened time.Duration
+	early  bool
+	store  [maxPartitions]uint16 // the writes that it holds
+	due    uint8                 // whom it should send a heartbeat now
+	wants  bool                  // it should try to claim
+	rounds []*round
+	// proposal of the next Roster is under way.
+	proposal *proposal
+	asking   time.Duration // since when it asks for a lease, 0 if it does not
+	waiting  []waiting
 
 	encoded []byte // cache of appendTo
 }
@@ -172,10 +175,18 @@ type round struct {
 	answers [][]ownership.Answer // nil: none yet
 }
 
+// proposal is a proposal under way. It is not changed.
+type proposal struct {
+	*ownership.Proposal
+	began time.Duration
+	votes []*ownership.Vote // nil: none yet
+}
+
 // waiting is a write whose writer waits for a copy.
 type waiting struct {
 	part  int
 	set   uint16
+	epoch uint64 // of the claim by which it was made
 	since time.Duration
 }
 
@@ -281,9 +292,13 @@ func (w *World) Start(i, seed int) error {
 		w.edit(j) // boots are encoded by which is the newest
 	}
 	p := w.edit(i)
-	*p = proc{who: who{p.name, p.boot + 1}, up: true, state: member.StateJoining, started: w.now}
+	*p = proc{who: who{p.name, p.boot + 1}, up: true, state: member.StateJoining, started: w.now, ended: p.ended}
 	empty := w.views.of(i, [maxMembers]sight{})
-	p.core = ownership.New(ownership.Config{Self: p.id(), Mode: w.cfg.Mode, Partitions: w.cfg.Partitions}, empty)
+	cfg := ownership.Config{Self: p.id(), Mode: w.cfg.Mode, Partitions: w.cfg.Partitions}
+	if seed == i {
+		cfg.Expect = 1 // it was told of nobody
+	}
+	p.core = ownership.New(cfg, empty)
 	if seed != i {
 		p.sees = w.procs[seed].sees
 	}
@@ -333,7 +348,7 @@ func (w *World) End(i int, bye bool) error {
 		w.must[p] &^= only
 	}
 	p := w.edit(i)
-	*p = proc{who: p.who, left: bye}
+	*p = proc{who: p.who, left: bye, ended: w.now}
 	w.msgs = slices.DeleteFunc(w.msgs, func(m *message) bool { return int(m.to.name) == i })
 	w.part()
 	w.sayf("%v ends", p.who)
@@ -414,13 +429,14 @@ func (w *World) part() {
 func (w *World) Tick() {
 	w.now += w.cfg.Tick
 	for _, i := range w.members() {
-		w.procs[i] = w.retime(i)
+		w.edit(i) // its ages change
 	}
 	w.expire()
 	w.flush()
 	for _, i := range w.members() {
 		if p := w.procs[i]; p.running() {
-			p.core.Tick(w.now)
+			w.do(w.edit(i), p.core.Tick(w.now))
+			w.do(w.edit(i), p.core.Lapse(w.now))
 			for _, j := range w.members() {
 				w.Beat(i, j)
 			}
@@ -431,14 +447,6 @@ func (w *World) Tick() {
 			w.passed(w.procs[i])
 		}
 	}
-}
-
-// retime makes a process's own copy, as its ages change.
-func (w *World) retime(i int) *proc {
-	if !w.procs[i].up {
-		return w.procs[i]
-	}
-	return w.edit(i)
 }
 
 // expire drops answers to heartbeats that nobody waits for any more.
@@ -465,6 +473,9 @@ func (w *World) passed(p *proc) {
 		if w.now-r.began >= ownership.ClaimTimeout {
 			w.settle(p, r)
 		}
+	}
+	if w.mayCount(p) {
+		w.count(p)
 	}
 }
 
