@@ -1,8 +1,11 @@
 // Command explore tries every order of messages, faults and time for a few
-// members, within bounds, and says whether what claims and leases promise held:
+// members, within bounds, and says whether what claims and leases promise held.
+// In the last quarter of its time it walks far at random, with members, faults
+// and beginnings drawn by a seed:
 //
 //	go run ./test/explore
 //	go run ./test/explore -for 10m -only freeze
+//	go run ./test/explore -walks -seed 1000 -for 10m
 //	go run ./test/explore \
 //		-try "members=4 mode=majority freezes=2 claims=1 ticks=5"
 //
@@ -50,6 +53,8 @@ func main() {
 	depth := flag.Int("depth", 0, "the most steps of a way, 0 for any")
 	sample := flag.Int("sample", 20, "look at one state in so many for what follows when faults stop")
 	ways := flag.Bool("ways", false, "print the ways to what is expected to break too")
+	walks := flag.Bool("walks", false, "only walk at random")
+	seed := flag.Uint64("seed", 1, "of the first walk; the others follow")
 	stop := flag.Bool("stop", false, "stop at the first promise that breaks and is not expected to")
 	flag.Parse()
 	runtime.GOMAXPROCS(1) // others use the machine
@@ -61,19 +66,30 @@ func main() {
 		os.Exit(2)
 	}
 	rep := &report{expected: reasons(expectedText), broke: make(map[string]int), steps: make(map[string]int), ways: *ways}
+	whole := *only == "" && *try == "" && !*walks
 	end := time.Now().Add(*all)
+	searched := end
+	switch {
+	case *walks:
+		plans = nil
+	case whole:
+		searched = end.Add(-*all / 4)
+	}
 	for i, p := range plans {
 		if rep.bad && *stop {
 			break
 		}
-		share := time.Until(end) / time.Duration(len(plans)-i)
+		share := time.Until(searched) / time.Duration(len(plans)-i)
 		s := &explore.Search{Plan: p, Until: time.Now().Add(share), Depth: *depth, Sample: *sample, Worlds: kept}
 		if *stop {
 			s.Enough = func(promise string) bool { return rep.expected[promise] == "" }
 		}
 		rep.add(p, s.Run())
 	}
-	rep.close(*only == "" && *try == "")
+	if whole || *walks {
+		rep.walk(*seed, end, *stop)
+	}
+	rep.close(whole)
 	if rep.bad {
 		os.Exit(1)
 	}
@@ -114,17 +130,34 @@ func (rep *report) add(p explore.Plan, r explore.Result) {
 	fmt.Printf("%-17s %-9s %8d states, %8d steps, depth %2d%s, %.0f states/s, %d recoveries, %v\n", p.Name, p.Config.Mode,
 		r.States, r.Steps, r.Depth, whole, float64(r.States)/r.Took.Seconds(), r.Recoveries, r.Took.Round(100*time.Millisecond))
 	for _, f := range r.Found {
-		rep.broke[f.Promise]++
-		if least := rep.steps[f.Promise]; least == 0 || f.Steps < least {
-			rep.steps[f.Promise] = f.Steps
-		}
-		_, known := rep.expected[f.Promise]
-		rep.bad = rep.bad || !known
-		fmt.Printf("    broke after %d steps: %v\n", f.Steps, f.Violation)
-		if !known || rep.ways {
-			fmt.Printf("\n%s\n", f.Way)
+		rep.found("", f)
+	}
+}
+
+// found takes in what broke, where that is to be said.
+func (rep *report) found(where string, f explore.Found) {
+	rep.broke[f.Promise]++
+	if least := rep.steps[f.Promise]; least == 0 || f.Steps < least {
+		rep.steps[f.Promise] = f.Steps
+	}
+	_, known := rep.expected[f.Promise]
+	rep.bad = rep.bad || !known
+	fmt.Printf("    %s broke after %d steps: %v\n", where, f.Steps, f.Violation)
+	if !known || rep.ways {
+		fmt.Printf("\n%s\n", f.Way)
+	}
+}
+
+// walk takes walks one seed after the other until the time is up.
+func (rep *report) walk(seed uint64, end time.Time, stop bool) {
+	first, steps, began := seed, 0, time.Now()
+	for ; time.Now().Before(end) && !(rep.bad && stop); seed++ {
+		found, n := explore.NewWalk(seed).Run()
+		if steps += n; found != nil {
+			rep.found(fmt.Sprintf("walk %d", seed), *found)
 		}
 	}
+	fmt.Printf("%d walks from seed %d on, %d steps, %.0f steps/s, %v\n", seed-first, first, steps, float64(steps)/time.Since(began).Seconds(), time.Since(began).Round(100*time.Millisecond))
 }
 
 // close tells of each promise whether it held. With all plans run, an expected
@@ -139,9 +172,9 @@ func (rep *report) close(all bool) {
 		case n == 0:
 			fmt.Printf("%-32s held\n", promise)
 		case known:
-			fmt.Printf("%-32s broke in %d plans, first after %d steps, as expected: %s\n", promise, n, rep.steps[promise], why)
+			fmt.Printf("%-32s broke %d times, first after %d steps, as expected: %s\n", promise, n, rep.steps[promise], why)
 		default:
-			fmt.Printf("%-32s BROKE in %d plans, first after %d steps\n", promise, n, rep.steps[promise])
+			fmt.Printf("%-32s BROKE %d times, first after %d steps\n", promise, n, rep.steps[promise])
 		}
 	}
 }
