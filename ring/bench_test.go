@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -36,7 +38,7 @@ func BenchmarkOwner(b *testing.B) {
 
 func BenchmarkNew(b *testing.B) {
 	for _, copies := range []int{2, 3} {
-		for _, n := range []int{3, 10, 50} {
+		for _, n := range []int{3, 10, 50, 100} {
 			b.Run(fmt.Sprintf("copies=%d/members=%d", copies, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
@@ -44,5 +46,33 @@ func BenchmarkNew(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	for _, n := range []int{10, 100} {
+		var members []ring.Member
+		for i, name := range nodes(n) {
+			members = append(members, ring.Member{Name: name, Weight: 50 * (1 + i%4), Zone: fmt.Sprint("zone-", i%3)})
+		}
+		b.Run(fmt.Sprintf("members=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := ring.Build(members, ring.Params{})
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+// BenchmarkLibrary does what BenchmarkNew does for two copies, by the library.
+func BenchmarkLibrary(b *testing.B) {
+	for _, n := range []int{3, 10, 50, 100} {
+		b.Run(fmt.Sprintf("members=%d", n), func(b *testing.B) {
+			params := build(b, ring.Params{}).Params()
+			for b.Loop() {
+				newLibrary(params, nodes(n)...).successors()
+			}
+		})
 	}
 }

@@ -3,167 +3,159 @@ package ring
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"slices"
-
-	"github.com/buraksezer/consistent"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
-// builder places partitions on a set of members, which it knows by their index
-// in names. Placement must depend on the set alone; two things see to that:
-// names is sorted, and no ring outlives the call that made it.
+// builder decides who holds each partition. It knows the members by their index
+// in members. Placement must depend on the set of members alone; two things see
+// to that: members is sorted, and no circle outlives the call that made it.
 type builder struct {
-	names  []string // sorted, distinct, at least one
-	params Params
-	sum    func([]byte) uint64 // xxhash; tests put in a poor hash instead
+	members []Member // in normal form, at least one
+	params  Params
+	sum     hash64
 }
 
-// placement is the index of one member for each partition.
-type placement [Partitions]int
+// plan is who holds each partition.
+type plan struct {
+	owners *placement
+	// next has the first successors: for each partition its owner on the circle
+	// without the owner that it has. nil if there is one member.
+	next *placement
+	// afar has the zone successors: for each partition its owner on the circle
+	// without the whole zone of the owner that it has. nil if no zones count.
+	afar *placement
+}
 
-// place returns the owner and the first successor of each partition. With one
-// member there is no first successor, and next is nil.
-func (b builder) place() (owners, next *placement) {
-	hash := &watchedHash{sum: b.sum, watching: true}
-	circle := b.circle(hash, noMember)
-	owners = read(circle)
-	if len(b.names) == 1 {
-		return owners, nil
+// place reads one circle for the set of all members and for each set that lacks
+// one member, or one zone.
+func (b builder) place() plan {
+	circle := newCircle(b.members, b.params, b.sum)
+	all := plan{owners: circle.owners(func(int32) bool { return false })}
+	if len(b.members) == 1 {
+		return all
 	}
-
-	// The first successors: for each member, the owners on a circle without it.
-	// Taking the member out and putting it back is what the library does
-	// fastest, and leaves no trace, since each change places all partitions
-	// anew. Only where two points have one hash does the circle remember which
-	// member came last, and it panics when that member goes; then each circle
-	// is built afresh.
-	distinct := hash.distinct()
-	next = new(placement)
-	for m, name := range b.names {
-		var without *placement
-		if distinct {
-			circle.Remove(name)
-			without = read(circle)
-			circle.Add(&point{name, m})
-		} else {
-			without = read(b.circle(hash, m))
-		}
-		for p, owner := range owners {
-			if owner == m {
-				next[p] = without[p]
-			}
-		}
+	all.next = new(placement)
+	for m := range int32(len(b.members)) {
+		all.next.succeed(circle, all.owners, func(other int32) bool { return other == m })
 	}
 	if planted.Is(planted.ClosestN) {
-		next = closest(circle)
+		all.next = b.closest(all.owners)
 	}
-	return owners, next
-}
-
-// noMember is the index of no member.
-const noMember = -1
-
-// circle builds the library's ring of all members but the one left out.
-func (b builder) circle(hash consistent.Hasher, leftOut int) *consistent.Consistent {
-	points := make([]consistent.Member, 0, len(b.names))
-	for i, name := range b.names {
-		if i != leftOut {
-			points = append(points, &point{name, i})
+	if b.members[0].Zone != "" {
+		all.afar = new(placement)
+		for _, zone := range b.zones() {
+			all.afar.succeed(circle, all.owners, func(other int32) bool { return b.members[other].Zone == zone })
 		}
 	}
-	return consistent.New(points, consistent.Config{
-		Hasher:            hash,
-		PartitionCount:    Partitions,
-		ReplicationFactor: b.params.VirtualNodes,
-		Load:              b.params.Load,
+	return all
+}
+
+// succeed takes down who owns the partitions of members that are gone.
+func (successors *placement) succeed(c *circle, owners *placement, gone func(m int32) bool) {
+	after := c.owners(gone)
+	for p, owner := range owners {
+		if gone(owner) {
+			successors[p] = after[p]
+		}
+	}
+}
+
+// zones returns the zones of the members, each once.
+func (b builder) zones() []string {
+	var zones []string
+	for _, m := range b.members {
+		zones = append(zones, m.Zone)
+	}
+	slices.Sort(zones)
+	return slices.Compact(zones)
+}
+
+// closest is what planted.ClosestN takes for the first successors: the next
+// member on a circle that has one point of each.
+func (b builder) closest(owners *placement) *placement {
+	order := make([]int32, len(b.members))
+	for m := range order {
+		order[m] = int32(m)
+	}
+	slices.SortFunc(order, func(x, y int32) int {
+		return cmp.Compare(b.sum([]byte(b.members[x].Name)), b.sum([]byte(b.members[y].Name)))
 	})
-}
-
-// closest is what planted.ClosestN takes for the first successors.
-func closest(circle *consistent.Consistent) *placement {
 	var next placement
-	for p := range next {
-		two, err := circle.GetClosestNForPartition(p, 2)
-		if err != nil {
-			panic(err)
-		}
-		next[p] = two[1].(*point).index
+	for p, owner := range owners {
+		next[p] = order[(slices.Index(order, owner)+1)%len(order)]
 	}
 	return &next
 }
 
-// read returns the owner of each partition on a ring that is not empty.
-func read(circle *consistent.Consistent) *placement {
-	var owners placement
-	for p := range owners {
-		owners[p] = circle.GetPartitionOwner(p).(*point).index
+// further appends further members to the holders of partition p until there are
+// n: those that rank highest in weighted rendezvous hashing (Thaler and
+// Ravishankar 1998; Schindelhauer and Schomaker 2005), one of a zone that has no
+// holder yet first. When a member goes, the rest keep their rank, so that most
+// copies stay where they are.
+func (b builder) further(p, n int, holders []int32) []int32 {
+	if len(holders) >= n {
+		return holders
 	}
-	return &owners
-}
-
-// followers returns the n members that rank highest for partition p, those
-// taken left out: rendezvous hashing (Thaler and Ravishankar 1998). When a
-// member goes, the rest keep their rank, so that most copies stay where they
-// are.
-func (b builder) followers(p, n int, taken ...int) []int {
 	type ranked struct {
-		member int
-		weight uint64
+		member int32
+		cost   uint64 // the lowest comes first
+		hash   uint64
 	}
-	ranking := make([]ranked, 0, len(b.names))
+	ranking := make([]ranked, 0, len(b.members))
 	var key []byte
-	for m, name := range b.names {
-		if slices.Contains(taken, m) {
-			continue
-		}
+	for m, member := range b.members {
 		key = binary.BigEndian.AppendUint64(key[:0], uint64(p))
-		key = append(key, name...)
-		ranking = append(ranking, ranked{m, b.sum(key)})
+		key = append(key, member.Name...)
+		hash := b.sum(key)
+		ranking = append(ranking, ranked{int32(m), costOf(hash, member.Weight), hash})
 	}
 	slices.SortFunc(ranking, func(x, y ranked) int {
-		return cmp.Or(cmp.Compare(y.weight, x.weight), cmp.Compare(x.member, y.member))
+		return cmp.Or(cmp.Compare(x.cost, y.cost), cmp.Compare(y.hash, x.hash), cmp.Compare(x.member, y.member))
 	})
 
-	best := make([]int, n)
-	for i := range best {
-		best[i] = ranking[i].member
+	zoned := b.members[0].Zone != ""
+	for _, anyZone := range []bool{!zoned, true} {
+		for _, r := range ranking {
+			holds := func(h int32) bool {
+				return h == r.member || !anyZone && b.members[h].Zone == b.members[r.member].Zone
+			}
+			if len(holders) < n && !slices.ContainsFunc(holders, holds) {
+				holders = append(holders, r.member)
+			}
+		}
 	}
-	return best
+	return holders
 }
 
-// point is a member as the library sees it; it carries the index along.
-type point struct {
-	name  string
-	index int
+// costOf is -log2(hash/2⁶⁴) divided by the weight, the cost by which weighted
+// rendezvous hashing ranks, in units of 2⁻⁵⁸. Members of different processors
+// must agree on every bit, which math.Log2 does not promise.
+func costOf(hash uint64, weight int) uint64 {
+	return (64<<logBits - log2(max(1, hash))) << (58 - logBits) / uint64(weight)
 }
 
-func (p *point) String() string { return p.name }
+// logBits is how many bits of log2 are behind the point.
+const logBits = 32
 
-// watchedHash is the hash that a circle uses. While watching it keeps what it
-// gave out, to tell whether two points of the circle met. For 100 members of
-// 100 points the chance is n²/2⁶⁵ = 3 in a million million, but names come
-// from outside and can be chosen to collide.
-type watchedHash struct {
-	sum      func([]byte) uint64
-	watching bool
-	given    []uint64
-}
-
-// Sum64 implements consistent.Hasher.
-func (h *watchedHash) Sum64(b []byte) uint64 {
-	sum := h.sum(b)
-	if h.watching {
-		h.given = append(h.given, sum)
+// log2 returns the binary logarithm of x > 0 in units of 2⁻³², rounded down. It
+// squares a number from 1 to 2 again and again: each time that the square is 2
+// or more, the next bit of the logarithm is 1.
+func log2(x uint64) uint64 {
+	whole := bits.Len64(x) - 1
+	x <<= 63 - whole // from here on x is a fraction of 2⁶³
+	log := uint64(whole)
+	for range logBits {
+		log <<= 1
+		square, _ := bits.Mul64(x, x)
+		if square >= 1<<63 {
+			log |= 1
+			x = square
+		} else {
+			x = square << 1
+		}
 	}
-	return sum
-}
-
-// distinct says whether all hashes given out so far differ, and ends the watch.
-func (h *watchedHash) distinct() bool {
-	slices.Sort(h.given)
-	n := len(h.given)
-	all := len(slices.Compact(h.given)) == n
-	h.watching, h.given = false, nil
-	return all
+	return log
 }

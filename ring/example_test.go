@@ -22,6 +22,6 @@ func Example() {
 	fmt.Println("partition", p, "owner", table.Owner(p), "successors", table.Successors(p))
 
 	// Output:
+	// partition 46 owner node-1 successors [node-3]
 	// partition 46 owner node-3 successors [node-2]
-	// partition 46 owner node-2 successors [node-1]
 }

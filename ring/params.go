@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	defaultVirtualNodes = 100
-	defaultLoad         = 1.25
+	defaultVirtualNodes = 400
+	defaultLoad         = 1.10
 	defaultCopies       = 2
 
 	// maxVirtualNodes keeps a mistyped number from stalling every view change:

@@ -94,8 +94,8 @@ func TestParamsOutOfRangeAreRefused(t *testing.T) {
 }
 
 func TestZeroParamsAreTheDefaults(t *testing.T) {
-	defaults := ring.Params{VirtualNodes: 100, Load: 1.25, Copies: 2}
-	require.Equal(t, "partitions=1024 vnodes=100 load=1.25 copies=2", ring.Params{}.String())
+	defaults := ring.Params{VirtualNodes: 400, Load: 1.10, Copies: 2}
+	require.Equal(t, "partitions=1024 vnodes=400 load=1.1 copies=2", ring.Params{}.String())
 	require.Equal(t, ring.Params{}.String(), defaults.String())
 	require.Equal(t, "partitions=1024 vnodes=7 load=2 copies=1", ring.Params{VirtualNodes: 7, Load: 2, Copies: 1}.String())
 	require.Equal(t, defaults, build(t, ring.Params{}).Params())

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 // A member states which versions of the messages between members it speaks.
@@ -19,6 +21,9 @@ const (
 	// mesh.TypeGivenUp. Who speaks an older one ends a connection that brings
 	// them.
 	WireRosters = 7
+
+	// WirePlacement is the first version whose rings count weights and zones.
+	WirePlacement = 7
 )
 
 // CheckWire says whether this build speaks a version that is in a range from
@@ -45,6 +50,7 @@ type Meta struct {
 	AppDown bool
 	Pid     int
 	Zone    string
+	Weight  int // on the ring, in hundredths; 0 if it states none
 	HTTP    string
 	Admin   string
 	RESP    string
@@ -87,6 +93,7 @@ const (
 	metaPeer
 	metaParams
 	metaSecret
+	metaWeight // uvarint; 100 if missing
 )
 
 var roles = map[byte]Role{'n': RoleNode, 'r': RoleRouter}
@@ -115,6 +122,10 @@ func (m Meta) Encode() ([]byte, error) {
 	b := []byte{Wire, metaOldest, 1, WireOldest, metaRole, 1, role, metaState, 1, byte(m.State), metaFlags, 1, flags}
 	pid := binary.AppendUvarint(nil, uint64(m.Pid))
 	b = append(append(b, metaPid, byte(len(pid))), pid...)
+	if m.Weight != 0 {
+		weight := binary.AppendUvarint(nil, uint64(m.Weight))
+		b = append(append(b, metaWeight, byte(len(weight))), weight...)
+	}
 	texts := m.texts()
 	for typ := metaZone; typ <= metaSecret; typ++ {
 		s := *texts[typ]
@@ -197,6 +208,11 @@ func (m *Meta) read(sections map[byte][]byte) error {
 		return fmt.Errorf("pid: %w", errMeta)
 	}
 	m.Pid = int(pid)
+	weight, n := binary.Uvarint(sections[metaWeight])
+	if n != len(sections[metaWeight]) || weight != 0 && (weight < ring.LeastWeight || weight > ring.MostWeight) {
+		return fmt.Errorf("weight: %w", errMeta)
+	}
+	m.Weight = int(weight)
 	for typ, text := range m.texts() {
 		*text = string(sections[typ])
 	}

@@ -40,6 +40,10 @@ type View struct {
 	Table *ring.Table
 	// Members has every known boot, by name, the newest first.
 	Members []*Member
+	// Uniform says that weights and zones do not count in Table: a member takes
+	// part that is too old to know of them. A router of its version would send
+	// users elsewhere, so it is not only about nodes.
+	Uniform bool
 
 	lost map[string]bool // public addresses that only members have that are not up
 
@@ -88,7 +92,7 @@ func (v *View) CopyHolders(p int) []string { return v.copies[p] }
 func NewView(self ID, members []*Member, params ring.Params, last *View) (*View, error) {
 	Sort(members)
 	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), lost: make(map[string]bool)}
-	var names []string
+	var nodes []ring.Member
 	for _, m := range members {
 		v.byID[m.ID] = m
 		if !m.Up {
@@ -96,8 +100,9 @@ func NewView(self ID, members []*Member, params ring.Params, last *View) (*View,
 			continue
 		}
 		v.byName[m.Name] = m
+		v.Uniform = v.Uniform || !m.Speaks(WirePlacement)
 		if m.Serves() {
-			names = append(names, m.Name)
+			nodes = append(nodes, ring.Member{Name: m.Name, Weight: m.Weight, Zone: m.Zone})
 			v.nodes = append(v.nodes, m)
 			v.appsDown = v.appsDown || m.AppDown
 		}
@@ -105,10 +110,15 @@ func NewView(self ID, members []*Member, params ring.Params, last *View) (*View,
 	for _, m := range v.byName {
 		delete(v.lost, m.HTTP)
 	}
-	if last != nil && slices.Equal(last.Table.Members(), names) {
-		v.Table = last.Table // placement depends on the names alone
+	if v.Uniform {
+		for i := range nodes {
+			nodes[i] = ring.Member{Name: nodes[i].Name}
+		}
+	}
+	if last != nil && last.Table.IsOf(nodes) {
+		v.Table = last.Table
 	} else {
-		table, err := ring.New(names, params)
+		table, err := ring.Build(nodes, params)
 		if err != nil {
 			return nil, err
 		}
