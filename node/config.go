@@ -44,8 +44,15 @@ type Config struct {
 	Cluster string
 	// Role is RoleNode (default) or RoleRouter.
 	Role Role
-	// Zone is shown beside the member; placement does not depend on it.
+	// Zone is where the member runs, such as a rack or a building that fails as
+	// a whole. Once every node of the cluster states one and two of them
+	// differ, each session has copies in two zones. Default: none stated.
 	Zone string
+	// Weight is the node's share of the sessions beside that of others: one of
+	// weight 2 owns twice as many as one of weight 1. 0.1 to 10 in steps of
+	// 0.01, default 1. It counts once every member is of a version that knows
+	// of it. A router has none.
+	Weight float64
 
 	// HTTP is the public endpoint, Admin the operator's, Peer the members' own
 	// and Gossip the address of membership (UDP and TCP), each as host:port.
@@ -74,7 +81,7 @@ type Config struct {
 
 	// Copies is how many nodes hold each session, the owner among them.
 	// Default 2. It must agree over the cluster, as must VirtualNodes
-	// (default 100) and Load (default 1.25).
+	// (default 400) and Load (default 1.10).
 	Copies       int
 	VirtualNodes int
 	Load         float64
@@ -225,9 +232,10 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.UserHeader = cmp.Or(c.UserHeader, "X-User-ID")
 	c.Cookie = cmp.Or(c.Cookie, "holdfast")
+	c.Weight = cmp.Or(c.Weight, 1)
 	c.Copies = cmp.Or(c.Copies, 2)
-	c.VirtualNodes = cmp.Or(c.VirtualNodes, 100)
-	c.Load = cmp.Or(c.Load, 1.25)
+	c.VirtualNodes = cmp.Or(c.VirtualNodes, 400)
+	c.Load = cmp.Or(c.Load, 1.10)
 	c.Ack = cmp.Or(c.Ack, session.AckAsync)
 	c.TTL = cmp.Or(c.TTL, 30*time.Minute)
 	c.MaxSession = cmp.Or(c.MaxSession, 1<<20)
@@ -257,9 +265,11 @@ func (c Config) validate() error {
 		fields.Check(member.ValidName(c.Cluster), "Cluster", c.Cluster, nameRule),
 		fields.Either("Role", c.Role, RoleNode, RoleRouter),
 		fields.Either("PartitionMode", c.PartitionMode, PartitionAvailable, PartitionMajority),
+		fields.Check(c.hundredths() >= ring.LeastWeight && c.hundredths() <= ring.MostWeight && math.Abs(float64(c.hundredths())-100*c.Weight) < 1e-6,
+			"Weight", c.Weight, "must be 0.1 to 10 in steps of 0.01"),
 		fields.Range("Copies", c.Copies, 1, 16),
 		fields.Range("VirtualNodes", c.VirtualNodes, 1, 1000),
-		fields.Check(c.Load > 1 && !math.IsInf(c.Load, 0), "Load", c.Load, "must be over 1, such as 1.25"),
+		fields.Check(c.Load > 1 && !math.IsInf(c.Load, 0), "Load", c.Load, "must be over 1, such as 1.1"),
 		fields.AtLeast("TTL", c.TTL, time.Second),
 		fields.Check(c.MaxSession >= 1 && c.MaxSession <= 16<<20, "MaxSession", c.MaxSession, "must be 1 byte to 16 MiB"),
 		fields.NotNegative("MemoryLimit", c.MemoryLimit),
@@ -342,6 +352,15 @@ func (c Config) warnOfExposure() {
 // from theirs, and that does not matter.
 func (c Config) givesCookies() bool {
 	return c.Role != RoleNode || c.Secret != nil || c.App != "" || c.Demo || c.Handler != nil
+}
+
+// hundredths is the weight as the ring counts it, 0 for one that is too large to
+// count.
+func (c Config) hundredths() int {
+	if !(math.Abs(c.Weight) <= ring.MostWeight) { // written so that NaN fails too
+		return 0
+	}
+	return int(math.Round(100 * c.Weight))
 }
 
 func (c Config) ringParams() ring.Params {

@@ -27,7 +27,7 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 	require.Equal(t, "holdfast", c.Cluster)
 	require.Equal(t, RoleNode, c.Role)
 	require.Equal(t, []string{"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8083", "127.0.0.1:8084"}, []string{c.HTTP, c.Admin, c.Peer, c.Gossip})
-	require.Equal(t, "vnodes=100 load=1.25 copies=2", c.ringParams().String()[len("partitions=1024 "):])
+	require.Equal(t, "vnodes=400 load=1.1 copies=2", c.ringParams().String()[len("partitions=1024 "):])
 	require.Equal(t, session.AckAsync, c.Ack)
 	require.Equal(t, PartitionAvailable, c.PartitionMode)
 	require.Equal(t, 30*time.Minute, c.TTL)
@@ -62,6 +62,12 @@ func TestValidateNamesFieldValueAndWhatIsAccepted(t *testing.T) {
 		{func(c *Config) { c.PartitionMode = "both" }, []string{"Config.PartitionMode", `"both"`, "available or majority"}},
 		{func(c *Config) { c.Copies = 17 }, []string{"Config.Copies", `"17"`, "1 to 16"}},
 		{func(c *Config) { c.Copies = -1 }, []string{"Config.Copies", `"-1"`, "1 to 16"}},
+		{func(c *Config) { c.Weight = 0.09 }, []string{"Config.Weight", `"0.09"`, "0.1 to 10 in steps of 0.01"}},
+		{func(c *Config) { c.Weight = 10.01 }, []string{"Config.Weight", "0.1 to 10"}},
+		{func(c *Config) { c.Weight = 1.005 }, []string{"Config.Weight", "in steps of 0.01"}},
+		{func(c *Config) { c.Weight = -1 }, []string{"Config.Weight"}},
+		{func(c *Config) { c.Weight = math.NaN() }, []string{"Config.Weight"}},
+		{func(c *Config) { c.Weight = math.Inf(1) }, []string{"Config.Weight"}},
 		{func(c *Config) { c.VirtualNodes = 1001 }, []string{"Config.VirtualNodes", `"1001"`, "1 to 1000"}},
 		{func(c *Config) { c.Load = 1 }, []string{"Config.Load", `"1"`, "over 1"}},
 		{func(c *Config) { c.Load = math.NaN() }, []string{"Config.Load", `"NaN"`, "over 1"}},

@@ -21,6 +21,9 @@ type listeners struct {
 // member tells others of itself and of where they reach it.
 func listen(ctx context.Context, cfg *Config) (l listeners, own Meta, err error) {
 	own = Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String()}
+	if cfg.Role == RoleNode && cfg.Weight != 1 {
+		own.Weight = cfg.hundredths()
+	}
 	tcp := func(field, address string, advertise *string) (opened net.Listener) {
 		if err != nil {
 			return nil

@@ -44,7 +44,7 @@ func (b builder) place() plan {
 	if planted.Is(planted.ClosestN) {
 		all.next = b.closest(all.owners)
 	}
-	if b.members[0].Zone != "" {
+	if b.members[0].Zone != "" && !planted.Is(planted.SuccessorInZone) {
 		all.afar = new(placement)
 		for _, zone := range b.zones() {
 			all.afar.succeed(circle, all.owners, func(other int32) bool { return b.members[other].Zone == zone })

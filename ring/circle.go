@@ -71,7 +71,7 @@ func newCircle(members []Member, p Params, sum hash64) *circle {
 // pointsOf is the number of points of a member: its weight of VirtualNodes,
 // rounded to the nearest, one at least.
 func pointsOf(m Member, p Params) int {
-	return max(1, (p.VirtualNodes*m.Weight+defaultWeight/2)/defaultWeight)
+	return max(1, (p.VirtualNodes*m.Weight+DefaultWeight/2)/DefaultWeight)
 }
 
 // owners returns the owner of each partition where the members that gone names

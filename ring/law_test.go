@@ -128,7 +128,7 @@ func TestSharesOfNodesAreBalanced(t *testing.T) {
 		table := build(t, ring.Params{}, nodes(n)...)
 		mean := ring.Partitions / float64(n)
 		for _, m := range table.Members() {
-			require.LessOrEqual(t, float64(table.Owned(m)), 1.27*mean, "%s of %d", m, n)
+			require.LessOrEqual(t, float64(table.Owned(m)), rounded(n, 1.10)*mean, "%s of %d", m, n)
 		}
 	}
 }
@@ -136,11 +136,11 @@ func TestSharesOfNodesAreBalanced(t *testing.T) {
 // A leaving member hands on its own partitions. The bound on the load moves a
 // few of the others' as well, for as members grow fewer each may own more, and
 // what had spilled over goes back. Measured for node-1 to node-n, n = 3 to 20,
-// each member leaving: none up to 7 members, 0.62 % of the others' partitions
-// on average and 1.13 % at most, both at 20. Over six ways to name nodes and
-// 360 random sets the worst was 1.6 %.
+// each member leaving: none up to 5 members, then 0.4 to 1.0 % of the others'
+// partitions on average, and 1.76 % at most. TestSharesOfMembersOfOneWeight has
+// random names.
 func TestALeavingMemberMovesHardlyAnyPartitionOfOthers(t *testing.T) {
-	for _, n := range []int{3, 7, 12, 20} {
+	for _, n := range []int{3, 5, 7, 12, 20} {
 		members := nodes(n)
 		before := build(t, ring.Params{}, members...)
 		var sum, worst float64
@@ -150,9 +150,9 @@ func TestALeavingMemberMovesHardlyAnyPartitionOfOthers(t *testing.T) {
 			worst = max(worst, share)
 		}
 		t.Logf("%d members: %.2f %% on average, %.2f %% at most", n, 100*sum/float64(n), 100*worst)
-		require.LessOrEqual(t, sum/float64(n), 0.007, "average at %d members", n)
-		require.LessOrEqual(t, worst, 0.012, "worst at %d members", n)
-		if n <= 7 {
+		require.LessOrEqual(t, sum/float64(n), 0.010, "average at %d members", n)
+		require.LessOrEqual(t, worst, 0.018, "worst at %d members", n)
+		if n <= 5 {
 			require.Zero(t, worst, "%d members", n)
 		}
 	}
@@ -207,8 +207,8 @@ func TestALostFurtherSuccessorChangesNoOtherHolder(t *testing.T) {
 
 // When a node dies its load must not fall on one other. The names are fixed, so
 // the figures are too: measured, the largest first successor of any of ten
-// nodes takes 27 % of its partitions, and nobody is the third holder of more
-// than 1.22 times the mean.
+// nodes takes 22 % of its partitions, and nobody is the third holder of more
+// than 1.18 times the mean.
 func TestFirstAndFurtherSuccessorsAreSpread(t *testing.T) {
 	const n = 10
 	table := build(t, ring.Params{Copies: 3}, nodes(n)...)
@@ -219,10 +219,10 @@ func TestFirstAndFurtherSuccessorsAreSpread(t *testing.T) {
 		thirds[table.Holders(p)[2]]++
 	}
 	for pair, count := range next {
-		require.LessOrEqual(t, count, table.Owned(pair[0])*3/10, "%s is first successor of %s", pair[1], pair[0])
+		require.LessOrEqual(t, count, table.Owned(pair[0])/4, "%s is first successor of %s", pair[1], pair[0])
 	}
 	for _, m := range table.Members() {
-		require.LessOrEqual(t, thirds[m], ring.Partitions/n*13/10, "partitions with %s as the third holder", m)
+		require.LessOrEqual(t, thirds[m], ring.Partitions/n*12/10, "partitions with %s as the third holder", m)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// defaultWeight is the weight of a member that states none, in hundredths.
-	defaultWeight = 100
+	// DefaultWeight is the weight of a member that states none, in hundredths.
+	DefaultWeight = 100
 
 	// LeastWeight and MostWeight bound the weight of a member, in hundredths.
 	LeastWeight = 10
@@ -38,7 +38,7 @@ func normal(members []Member) ([]Member, error) {
 	differ := false
 	for i := range sorted {
 		m := &sorted[i]
-		m.Weight = cmp.Or(m.Weight, defaultWeight)
+		m.Weight = cmp.Or(m.Weight, DefaultWeight)
 		switch {
 		case m.Name == "": // Owner's word for nobody
 			return nil, fmt.Errorf("member %q: a name of at least one byte is accepted", m.Name)

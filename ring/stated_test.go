@@ -163,9 +163,9 @@ func TestTheTableDependsOnWhatCountsOnly(t *testing.T) {
 	a, b, c := ring.Member{Name: "a", Zone: "z"}, ring.Member{Name: "b", Zone: "z"}, ring.Member{Name: "c"}
 	plain := build(t, ring.Params{}, "a", "b", "c")
 	for _, same := range [][]ring.Member{
-		{a, b, c}, // c states no zone
-		{c, b, a}, // in any order
-		{a, b, {Name: "c", Zone: "z"}},              // one zone is none
+		{a, b, c},                      // c states no zone
+		{c, b, a},                      // in any order
+		{a, b, {Name: "c", Zone: "z"}}, // one zone is none
 		{a, b, {Name: "c", Zone: "z", Weight: 100}}, // a weight of 1 is none
 	} {
 		require.Equal(t, plain, buildOf(t, ring.Params{}, same))

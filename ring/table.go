@@ -189,7 +189,7 @@ func fingerprint(members []Member, p Params) string {
 	for _, m := range members {
 		parts = append(parts, m.Name)
 	}
-	if slices.ContainsFunc(members, func(m Member) bool { return m.Weight != defaultWeight || m.Zone != "" }) {
+	if slices.ContainsFunc(members, func(m Member) bool { return m.Weight != DefaultWeight || m.Zone != "" }) {
 		parts[0] += " placed"
 		for _, m := range members {
 			parts = append(parts, strconv.Itoa(m.Weight), m.Zone)

@@ -12,6 +12,7 @@ var flagOfField = map[string]string{
 	"Name":                     "name",
 	"Cluster":                  "cluster",
 	"Zone":                     "zone",
+	"Weight":                   "weight",
 	"HTTP":                     "http",
 	"Admin":                    "admin",
 	"Peer":                     "peer",

@@ -34,6 +34,8 @@ func TestWrongCommandLines(t *testing.T) {
 		{`node -copies 99999999999999999999`, []string{`-copies "99999999999999999999"`}},
 		{`node -copies two`, []string{`-copies "two"`, `whole number`}},
 		{`node -virtual-nodes 1001`, []string{`-virtual-nodes "1001"`, `from 1 to 1000`}},
+		{`node -weight 0`, []string{`-weight "0"`, `from 0.1 to 10`}},
+		{`node -weight NaN`, []string{`-weight "NaN"`, `from 0.1 to 10`}},
 		{`node -load 1`, []string{`-load "1"`, `over 1`}},
 		{`node -load NaN`, []string{`-load "NaN"`, `over 1`}},
 		{`node -ack maybe`, []string{`-ack "maybe"`, `async, replica, all`}},

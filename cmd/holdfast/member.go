@@ -18,7 +18,7 @@ import (
 type placeFlags struct {
 	Name    string `group:"Identity" placeholder:"NAME" help:"Name on the ring: unique, and the same after a restart, for it decides which sessions a node owns; a router owns none. Default: this host's name."`
 	Cluster string `group:"Identity" placeholder:"NAME" default:"holdfast" help:"Name of the cluster; members of another one are not spoken to."`
-	Zone    string `group:"Identity" placeholder:"NAME" help:"Where the member runs, shown beside it."`
+	Zone    string `group:"Identity" placeholder:"NAME" help:"Where the member runs, such as a rack or a building that fails as a whole. Once every node states one and two of them differ, each session has a copy in another zone than its owner's, which takes a third copy of some. A router's is shown, and counts for nothing."`
 
 	HTTP      hostPort  `name:"http" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Public address: the session API, and everything else for the application."`
 	HTTPUnix  string    `name:"http-unix" group:"Addresses" placeholder:"PATH" help:"Unix socket on which the public address answers too, for programs on this host."`
@@ -34,8 +34,8 @@ type placeFlags struct {
 // embeds the two around its own, which is the order of its help.
 type memberFlags struct {
 	Copies       copyCount  `group:"Ring (must be the same on every member)" placeholder:"N" default:"2" help:"Nodes that hold each session, its owner among them, 1 to 16."`
-	VirtualNodes pointCount `group:"Ring (must be the same on every member)" placeholder:"N" default:"100" help:"Points of each node on the hash circle, 1 to 1000. More make shares more even, and changes of members dearer."`
-	Load         loadBound  `group:"Ring (must be the same on every member)" placeholder:"FACTOR" default:"1.25" help:"Most that one node may own, as a multiple of the mean share, over 1."`
+	VirtualNodes pointCount `group:"Ring (must be the same on every member)" placeholder:"N" default:"400" help:"Points of a node of weight 1 on the hash circle, 1 to 1000. More make shares more even."`
+	Load         loadBound  `group:"Ring (must be the same on every member)" placeholder:"FACTOR" default:"1.10" help:"Most that one node may own, as a multiple of its share by weight, over 1. The closer to 1, the more even; but when a node comes or goes, some sessions of others move too."`
 
 	UserHeader   string   `group:"Finding the user of a request" placeholder:"NAME" default:"X-User-ID" help:"Header that names the user, believed from the addresses of -trust only."`
 	Trust        prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks of the proxies whose -user-header, X-Forwarded-For, -Proto, -Host, -Port, -Prefix, -Server, -Ssl, -Scheme and X-Real-IP are believed, or none. Such a proxy must take them out of what visitors send. Members need not be named: they prove what they pass on."`

@@ -11,6 +11,8 @@ import (
 type nodeCommand struct {
 	placeFlags
 
+	Weight weight `group:"Identity" placeholder:"NUMBER" default:"1" help:"Share of the sessions beside that of other nodes, 0.1 to 10 in steps of 0.01: with 2 this node owns twice as many as one with 1. Each node may have its own; it counts once every member is of a version that knows of it."`
+
 	Peer hostPort `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8083" help:"Address of the link between nodes: copies, hand-over, forwarded requests."`
 	RESP hostPort `name:"resp" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8082" help:"Address of the Redis protocol, for session libraries that talk to Redis."`
 
@@ -68,7 +70,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	cfg.Peer, cfg.RESP = string(c.Peer), string(c.RESP)
-	cfg.Expect = c.Expect
+	cfg.Expect, cfg.Weight = c.Expect, float64(c.Weight)
 	cfg.Ack = session.Ack(c.Ack)
 	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
 	cfg.TTL = time.Duration(c.TTL)

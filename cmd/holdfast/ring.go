@@ -63,17 +63,20 @@ func writeRing(w io.Writer, r adminapi.Ring, look look) error {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
 	})
 	most, nodes := 0, 0
-	t := table{header: []string{"MEMBER", "ROLE", "STATE", "ZONE", "PARTITIONS", "SHARE"}, right: []int{4, 5}, look: look}
+	t := table{header: []string{"MEMBER", "ROLE", "STATE", "ZONE", "WEIGHT", "PARTITIONS", "SHARE"}, right: []int{4, 5, 6}, look: look}
 	for _, m := range members {
 		most = max(most, m.Partitions)
-		row := []string{m.Name, m.Role, m.State, orDash(m.Zone), "-", "-"}
+		row := []string{m.Name, m.Role, m.State, orDash(m.Zone), weightText(m.Weight), "-", "-"}
 		if m.Partitions > 0 {
 			nodes++
-			row[4], row[5] = strconv.Itoa(m.Partitions), fmt.Sprintf("%.1f%%", 100*float64(m.Partitions)/ring.Partitions)
+			row[5], row[6] = strconv.Itoa(m.Partitions), fmt.Sprintf("%.1f%%", 100*float64(m.Partitions)/ring.Partitions)
 		}
 		t.rows = append(t.rows, row)
 	}
-	if room := t.fit("ZONE", "ROLE", "PARTITIONS") - columnGap; room >= leastBar && most > 0 {
+	if !slices.ContainsFunc(members, func(m adminapi.Member) bool { return weighted(&m) }) {
+		t.remove(4)
+	}
+	if room := t.fit("ZONE", "WEIGHT", "ROLE", "PARTITIONS") - columnGap; room >= leastBar && most > 0 {
 		t.header = append(t.header, "")
 		for i, m := range members {
 			t.rows[i] = append(t.rows[i], bar(m.Partitions, most, room))

@@ -15,10 +15,10 @@ import (
 
 func exampleRing() adminapi.Ring {
 	r := adminapi.Ring{Fingerprint: "0123456789abcdef", Copies: 2, Members: []adminapi.Member{
-		{Name: "node-10", Role: "node", State: "ready", Zone: "b", Partitions: 271},
+		{Name: "node-10", Role: "node", State: "ready", Zone: "b", Weight: 1, Partitions: 271},
 		{Name: "router", Role: "router", State: "ready"},
-		{Name: "node-2", Role: "node", State: "ready", Zone: "a", Partitions: 342},
-		{Name: "node-1", Role: "node", State: "ready", Zone: "a", Partitions: 411},
+		{Name: "node-2", Role: "node", State: "ready", Zone: "a", Weight: 0.75, Partitions: 342},
+		{Name: "node-1", Role: "node", State: "ready", Zone: "a", Weight: 1, Partitions: 411},
 		{Name: "node-3", Role: "node", State: "leaving"},
 	}}
 	r.Partitions = make([]adminapi.Partition, 1024)

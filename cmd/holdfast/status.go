@@ -83,28 +83,31 @@ func asked(m *adminapi.ClusterMember) bool { return present(m.State) && m.Role =
 // writeStatus writes a line for each member and then what needs attention.
 func writeStatus(w io.Writer, cluster adminapi.Cluster, speed map[string]float64, look look) error {
 	t := table{
-		header: []string{"MEMBER", "ROLE", "STATE", "UP", "SESSIONS", "MEMORY", "OWNED", "COLD", "OPS/S", "LAG", "BELOW TARGET", "RING"},
-		right:  []int{3, 4, 5, 6, 7, 8, 9, 10}, look: look,
+		header: []string{"MEMBER", "ROLE", "STATE", "UP", "SESSIONS", "MEMORY", "OWNED", "COLD", "OPS/S", "LAG", "BELOW TARGET", "WEIGHT", "RING"},
+		right:  []int{3, 4, 5, 6, 7, 8, 9, 10, 11}, look: look,
 	}
 	members, most := cluster.Members, 0
 	for _, m := range members {
-		row := []string{m.Name, m.Role, m.State, "-", "-", "-", "-", "-", "-", "-", "-", orDash(m.Ring)}
+		row := []string{m.Name, m.Role, m.State, "-", "-", "-", "-", "-", "-", "-", "-", weightText(m.Weight), orDash(m.Ring)}
 		if s := m.Stats; s != nil {
-			row[3], row[11] = time.Duration(s.Uptime*float64(time.Second)).Truncate(time.Second).String(), s.Fingerprint
+			row[3], row[12] = time.Duration(s.Uptime*float64(time.Second)).Truncate(time.Second).String(), s.Fingerprint
 			if m.Role == "node" {
 				most = max(most, s.Sessions)
 				row = append(row[:4], strconv.Itoa(s.Sessions), byteText(s.Bytes), strconv.Itoa(s.Partitions.Owned),
-					strconv.Itoa(s.Partitions.Cold), fmt.Sprintf("%.0f", speed[m.Boot]), lagText(s.Lag), strconv.Itoa(s.BelowTarget), s.Fingerprint)
+					strconv.Itoa(s.Partitions.Cold), fmt.Sprintf("%.0f", speed[m.Boot]), lagText(s.Lag), strconv.Itoa(s.BelowTarget), row[11], s.Fingerprint)
 			}
 		} else if asked(&m) {
 			row[2] = "no answer"
 		}
 		t.rows = append(t.rows, row)
 	}
+	if !slices.ContainsFunc(members, func(m adminapi.ClusterMember) bool { return weighted(&m.Member) }) {
+		t.remove(11)
+	}
 	if len(speed) == 0 {
 		t.remove(8)
 	}
-	room := t.fit("RING", "MEMORY", "UP", "ROLE", "OWNED", "COLD") - columnGap
+	room := t.fit("RING", "WEIGHT", "MEMORY", "UP", "ROLE", "OWNED", "COLD") - columnGap
 	if room = min(room, mostBar); room >= leastBar && most > 0 {
 		t.header = append(t.header, "")
 		for i, m := range members {
@@ -121,6 +124,16 @@ func writeStatus(w io.Writer, cluster adminapi.Cluster, speed map[string]float64
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", verdict(cluster))
 	return err
+}
+
+// weighted says whether a member is a node of another weight than 1.
+func weighted(m *adminapi.Member) bool { return m.Weight != 0 && m.Weight != 1 }
+
+func weightText(w float64) string {
+	if w == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(w, 'f', -1, 64)
 }
 
 // mostBar is the widest column of bars beside other figures.
@@ -150,13 +163,14 @@ func statusColours(members []adminapi.ClusterMember, header []string) func(row, 
 func verdict(cluster adminapi.Cluster) string {
 	sessions, below, cold, silent, split := 0, 0, 0, 0, false
 	ready, owned := 0, 0 // nodes in the ring, and the partitions that they own
-	rings := map[string]bool{}
+	rings, stated := map[string]bool{}, false
 	for _, m := range cluster.Members {
 		if !present(m.State) {
 			continue
 		}
 		if asked(&m) && m.State == "ready" {
 			ready++
+			stated = stated || weighted(&m.Member) || m.Zone != ""
 		}
 		if m.Stats == nil {
 			if asked(&m) {
@@ -191,6 +205,8 @@ func verdict(cluster adminapi.Cluster) string {
 		return text + fmt.Sprintf("%d nodes for %d copies: each session has at most %d", ready, cluster.Copies, ready)
 	case below > 0:
 		return text + fmt.Sprintf("%d below target: copies are being made", below)
+	case cluster.Uniform && stated:
+		return text + "one ring, every copy in place; weights and zones do not count while a member of an older version runs"
 	default:
 		return text + "one ring, every copy in place"
 	}

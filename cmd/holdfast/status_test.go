@@ -34,7 +34,8 @@ func TestWriteStatus(t *testing.T) {
 			m[0].State, m[0].Stats = "gone", nil
 			m[1].Stats.Partitions.Owned, m[1].Stats.Partitions.Warm = 1024, 1024
 		},
-		"silent": func(m []adminapi.ClusterMember) { m[1].Stats, m[1].Error = nil, "connection refused" },
+		"weights": func(m []adminapi.ClusterMember) { m[0].Weight, m[1].Weight = 1, 2.5 },
+		"silent":  func(m []adminapi.ClusterMember) { m[1].Stats, m[1].Error = nil, "connection refused" },
 	} {
 		cluster := exampleStatus()
 		change(cluster.Members)
@@ -68,6 +69,10 @@ func TestVerdictOnTooFewNodes(t *testing.T) {
 			c.Members[0].Stats.Partitions.Owned = 1024
 		}},
 		{"2 nodes for 3 copies: each session has at most 2", func(c *adminapi.Cluster) { c.Copies = 3 }},
+		{"one ring, every copy in place; weights and zones do not count while", func(c *adminapi.Cluster) {
+			c.Uniform, c.Members[0].Zone = true, "x"
+		}},
+		{"one ring, every copy in place", func(c *adminapi.Cluster) { c.Uniform = true }}, // nobody states any
 		{"512 partitions without an owner", func(c *adminapi.Cluster) { c.Members = c.Members[:1] }},
 	} {
 		cluster := exampleStatus()

@@ -78,12 +78,23 @@ type port int
 
 func (n *port) UnmarshalText(text []byte) error { return setWhole(n, text, 1, math.MaxUint16) }
 
+type weight float64
+
+func (w *weight) UnmarshalText(text []byte) error {
+	v, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(v >= 0.1 && v <= 10) { // written so that NaN fails too
+		return refuse(text, "a number from 0.1 to 10, such as 2 or 0.5")
+	}
+	*w = weight(v)
+	return nil
+}
+
 type loadBound float64
 
 func (f *loadBound) UnmarshalText(text []byte) error {
 	v, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || !(v > 1) || v > 100 { // written so that NaN fails too
-		return refuse(text, "a number over 1 and up to 100, such as 1.25")
+		return refuse(text, "a number over 1 and up to 100, such as 1.1")
 	}
 	*f = loadBound(v)
 	return nil

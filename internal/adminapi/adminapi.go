@@ -24,14 +24,17 @@ type Member struct {
 	// State is what the member says of itself: joining, ready or leaving; or
 	// gone, or superseded by a later boot. The last two stay listed for a
 	// while.
-	State  string `json:"state"`
-	Zone   string `json:"zone"`
-	HTTP   string `json:"http"`
-	Admin  string `json:"admin"`
-	RESP   string `json:"resp"`
-	Peer   string `json:"peer"`
-	Gossip string `json:"gossip"`
-	Pid    int    `json:"pid"`
+	State string `json:"state"`
+	Zone  string `json:"zone"`
+	// Weight is a node's share of the partitions beside that of others, 1 if it
+	// states none; 0 for a router.
+	Weight float64 `json:"weight"`
+	HTTP   string  `json:"http"`
+	Admin  string  `json:"admin"`
+	RESP   string  `json:"resp"`
+	Peer   string  `json:"peer"`
+	Gossip string  `json:"gossip"`
+	Pid    int     `json:"pid"`
 	// Partitions is how many it owns, and Share which part of all they are,
 	// from 0 to 1.
 	Partitions int     `json:"partitions"`
@@ -152,6 +155,9 @@ type Cluster struct {
 	Boot        string `json:"boot"`
 	Fingerprint string `json:"fingerprint"`
 	Copies      int    `json:"copies"`
+	// Uniform says that no weight and no zone counts, for a member takes part
+	// whose version knows of neither.
+	Uniform bool `json:"uniform"`
 	// Dev says that the member is a child of "holdfast dev" and takes
 	// POST /admin/dev/….
 	Dev     bool            `json:"dev"`

@@ -29,6 +29,6 @@ func TestClusterMemberIsFlat(t *testing.T) {
 	m := ClusterMember{SeenMember: SeenMember{Member: Member{Name: "a", Role: "node", Share: 0.5}, Link: "self"}}
 	b, err := json.Marshal(m)
 	require.NoError(t, err)
-	require.Equal(t, `{"name":"a","boot":"","role":"node","state":"","zone":"","http":"","admin":"","resp":"","peer":"","gossip":"",`+
+	require.Equal(t, `{"name":"a","boot":"","role":"node","state":"","zone":"","weight":0,"http":"","admin":"","resp":"","peer":"","gossip":"",`+
 		`"pid":0,"partitions":0,"share":0.5,"link":"self","last_heard_ms":0,"clock_offset_ms":0,"dirty":0,"lag_ms":0,"stats":null}`, string(b))
 }

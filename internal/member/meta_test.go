@@ -28,7 +28,8 @@ func TestMetaRoundTrip(t *testing.T) {
 			AppDown: rapid.Bool().Draw(t, "app down"),
 			Pid:     rapid.IntRange(0, 1<<31).Draw(t, "pid"), Zone: short.Draw(t, "zone"),
 			HTTP: short.Draw(t, "http"), Admin: short.Draw(t, "admin"), RESP: short.Draw(t, "resp"),
-			Peer: short.Draw(t, "peer"), Params: short.Draw(t, "params"),
+			Weight: rapid.SampledFrom([]int{0, ring.LeastWeight, 100, ring.MostWeight}).Draw(t, "weight"),
+			Peer:   short.Draw(t, "peer"), Params: short.Draw(t, "params"),
 			Secret: rapid.SampledFrom([]string{"", "\x00\x01\xfe\xff"}).Draw(t, "secret"),
 		}
 		b, err := m.Encode()
@@ -76,10 +77,13 @@ func TestMetaBounds(t *testing.T) {
 	_, err = Meta{Zone: strings.Repeat("z", 256)}.Encode()
 	require.ErrorContains(t, err, "accepted are 255")
 
-	odd, err := Meta{Role: RoleNode, State: StateReady, Secret: "abc"}.Encode()
-	require.NoError(t, err)
-	_, err = DecodeMeta(odd)
-	require.ErrorIs(t, err, errMeta)
+	for _, odd := range []Meta{{Secret: "abc"}, {Weight: ring.LeastWeight - 1}, {Weight: ring.MostWeight + 1}} {
+		odd.Role, odd.State = RoleNode, StateReady
+		b, err := odd.Encode()
+		require.NoError(t, err)
+		_, err = DecodeMeta(b)
+		require.ErrorIs(t, err, errMeta, "%+v", odd)
+	}
 }
 
 // The longest that the configuration lets through must fit beside the longest
@@ -88,7 +92,7 @@ func TestMetaOfLongestConfigurationFits(t *testing.T) {
 	t.Parallel()
 	address := "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535"
 	_, err := Meta{
-		Role: RoleNode, State: StateReady, Pid: 1 << 31, Zone: strings.Repeat("z", 32), HTTP: address, Admin: address, RESP: address, Peer: address,
+		Role: RoleNode, State: StateReady, Pid: 1 << 31, Weight: ring.MostWeight, Zone: strings.Repeat("z", 32), HTTP: address, Admin: address, RESP: address, Peer: address,
 		Params: ring.Params{VirtualNodes: 1000, Load: 1.2345678901234567, Copies: 16}.String(),
 		Secret: strings.Repeat("x", SecretTagSize),
 	}.Encode()
@@ -173,8 +177,20 @@ func TestLaterBootIsLarger(t *testing.T) {
 	})
 }
 
+// A member of a version without the section, and one that states nothing, are
+// of one weight; their bytes are those of v0.2.0, but for the version.
+func TestMetaOfAMemberThatStatesNoWeight(t *testing.T) {
+	t.Parallel()
+	b, err := Meta{Role: RoleNode, State: StateReady}.Encode()
+	require.NoError(t, err)
+	sections, err := readSections(b[1:])
+	require.NoError(t, err)
+	require.NotContains(t, sections, metaWeight)
+	require.EqualValues(t, 13, metaWeight, "part of the wire format")
+}
+
 func FuzzDecodeMeta(f *testing.F) {
-	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2", Secret: "\x01\x02\x03\x04"}.Encode()
+	b, err := Meta{Role: RoleRouter, State: StateReady, Pid: 300, Weight: 250, Zone: "eu", HTTP: "127.0.0.1:8080", Params: "copies=2", Secret: "\x01\x02\x03\x04"}.Encode()
 	require.NoError(f, err)
 	f.Add(b)
 	f.Add([]byte{Wire, metaRole, 1, 'n', metaState, 1, 1, metaPid, 1, 0x80})

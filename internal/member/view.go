@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -100,7 +101,7 @@ func NewView(self ID, members []*Member, params ring.Params, last *View) (*View,
 			continue
 		}
 		v.byName[m.Name] = m
-		v.Uniform = v.Uniform || !m.Speaks(WirePlacement)
+		v.Uniform = v.Uniform || !m.Speaks(WirePlacement) && !planted.Is(planted.WeighedEarly)
 		if m.Serves() {
 			nodes = append(nodes, ring.Member{Name: m.Name, Weight: m.Weight, Zone: m.Zone})
 			v.nodes = append(v.nodes, m)

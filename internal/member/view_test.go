@@ -127,3 +127,64 @@ func TestRestartKeepsTheTableAndMovesTheCopies(t *testing.T) {
 	require.Equal(t, []string{id("b", 2).String()}, v.CopyHolders(0))
 	require.NotSame(t, v.Table, seen(t, v).Table)
 }
+
+func viewOf(t *testing.T, last *View, members ...*Member) *View {
+	v, err := NewView(members[0].ID, members, params, last)
+	require.NoError(t, err)
+	return v
+}
+
+// Who knows nothing of weights and zones would build another ring, so they
+// count only where everybody who takes part knows: a router too, and a member
+// that is still joining.
+func TestWeightsAndZonesCountOnceEveryMemberKnowsOfThem(t *testing.T) {
+	stated := func() []*Member {
+		a, b, c := up("a", 1), up("b", 1), up("c", 1)
+		a.Weight, a.Zone, b.Zone, c.Zone = 300, "x", "x", "y"
+		return []*Member{a, b, c}
+	}
+	plain := viewOf(t, nil, up("a", 1), up("b", 1), up("c", 1))
+	counted := viewOf(t, nil, stated()...)
+	require.False(t, counted.Uniform)
+	require.Greater(t, counted.Table.Owned("a"), plain.Table.Owned("a")+100)
+	for p := range ring.Partitions {
+		require.Contains(t, counted.Table.Holders(p), "c", "the only one of its zone")
+	}
+
+	for what, change := range map[string]func(old *Member){
+		"a node": func(*Member) {}, "a router": func(old *Member) { old.Role = RoleRouter },
+		"one that joins": func(old *Member) { old.State = StateJoining }, "one that leaves": func(old *Member) { old.State = StateLeaving },
+	} {
+		old := up("d", 1)
+		old.Older = WirePlacement - 1
+		change(old)
+		v := viewOf(t, counted, append(stated(), old)...)
+		require.True(t, v.Uniform, what)
+		if !old.Serves() {
+			require.Equal(t, plain.Table.Fingerprint(), v.Table.Fingerprint(), what)
+			require.Equal(t, plain.Table, v.Table, what)
+		}
+
+		old.Up = false
+		v = viewOf(t, v, append(stated(), old)...)
+		require.False(t, v.Uniform, "%s that has gone", what)
+		require.Equal(t, counted.Table.Fingerprint(), v.Table.Fingerprint(), what)
+	}
+}
+
+// What counts for nothing makes no new table: others take a new one for a
+// change of the ring.
+func TestTheTableIsKeptWhileItsMembersStateTheSame(t *testing.T) {
+	a, b := up("a", 1), up("b", 1)
+	first := viewOf(t, nil, a, b)
+	again := up("b", 2) // a new boot that states a zone, which a does not
+	again.Zone, again.Weight = "x", 100
+	b.Up = false
+	second := viewOf(t, first, a, b, again)
+	require.Same(t, first.Table, second.Table)
+
+	heavy := up("b", 3)
+	heavy.Weight = 200
+	again.Up = false
+	require.NotSame(t, first.Table, viewOf(t, second, a, b, again, heavy).Table)
+}

@@ -34,6 +34,8 @@ const (
 	AckBeforeApply   Bug = "ack-before-apply"
 	NotRebuilt       Bug = "copies-not-rebuilt"
 	ClosestN         Bug = "closest-n"
+	SuccessorInZone  Bug = "successor-in-zone"
+	WeighedEarly     Bug = "weighed-early"
 	BootIgnored      Bug = "boot-ignored"
 	NoRejoin         Bug = "no-rejoin"
 	NoRelay          Bug = "no-relay"
@@ -73,6 +75,8 @@ var All = []struct {
 	{AckBeforeApply, "a successor confirms a copy a second before it has it"},
 	{NotRebuilt, "copies are not compared, so lost ones are not rebuilt"},
 	{ClosestN, "successors are the library's GetClosestN"},
+	{SuccessorInZone, "all copies of a partition may lie in the zone of its owner"},
+	{WeighedEarly, "weights and zones count for who knows of them, while a member takes part that does not"},
 	{BootIgnored, "a restarted process is taken for the one before"},
 	{NoRejoin, "lost members are not contacted again"},
 	{NoRelay, "one cut link makes what is behind it unreachable"},

@@ -25,6 +25,9 @@ type Options struct {
 	Hosts  int // how many there are; each is down until it is started
 	Copies int
 	Mode   node.PartitionMode
+	// Zones and Weights are what the hosts state, the first host first.
+	Zones   []string
+	Weights []float64
 	// MemoryLimit is each node's, bytes.
 	MemoryLimit int64
 	// Seed feeds the network's chances, and whatever else is drawn.
@@ -57,6 +60,8 @@ type Cluster struct {
 type Host struct {
 	Name    string
 	Address netip.Addr
+	Zone    string
+	Weight  float64 // 0 for the default
 
 	cluster *Cluster
 	offset  atomic.Int64 // of its wall clock, nanoseconds
@@ -81,11 +86,18 @@ func New(t testing.TB, o Options) *Cluster {
 	}
 	c.history = newHistory(c.began)
 	for i := range o.Hosts {
-		c.Hosts = append(c.Hosts, &Host{
+		h := &Host{
 			Name:    fmt.Sprintf("node-%d", i+1),
 			Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}),
 			cluster: c,
-		})
+		}
+		if i < len(o.Zones) {
+			h.Zone = o.Zones[i]
+		}
+		if i < len(o.Weights) {
+			h.Weight = o.Weights[i]
+		}
+		c.Hosts = append(c.Hosts, h)
 	}
 	t.Cleanup(c.stop)
 	return c
@@ -159,7 +171,7 @@ func (h *Host) Start() error {
 		seeds = append(seeds, netip.AddrPortFrom(other.Address, 8084).String())
 	}
 	n, err := node.Start(p.Context(), node.Config{
-		Name: h.Name, HTTP: address(8080), Admin: address(8081), Peer: address(8083), Gossip: address(8084),
+		Name: h.Name, Zone: h.Zone, Weight: h.Weight, HTTP: address(8080), Admin: address(8081), Peer: address(8083), Gossip: address(8084),
 		Advertise: h.Address.String(), Insecure: true, Join: seeds, Expect: c.expect,
 		Copies: c.options.Copies, PartitionMode: c.options.Mode, MemoryLimit: c.options.MemoryLimit, Secret: make([]byte, 32),
 		Log: c.log.logger(h.Name, c.began), Network: p, Now: func() time.Time { return h.now(p) },

@@ -232,6 +232,19 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestWeightsAreShownAsTheyAreStated(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	for _, c := range []struct {
+		role   member.Role
+		weight int
+		shown  float64
+	}{{member.RoleNode, 0, 1}, {member.RoleNode, 250, 2.5}, {member.RoleNode, 10, 0.1}, {member.RoleRouter, 0, 0}} {
+		m := &member.Member{Meta: member.Meta{Role: c.role, Weight: c.weight}}
+		require.InDelta(t, c.shown, onRing(f.view, m).Weight, 0, "%+v", c)
+	}
+}
+
 func TestRingOfNobody(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
@@ -52,12 +53,15 @@ func onRing(view *member.View, m *member.Member) adminapi.Member {
 	case !m.Up:
 		state = superseded
 	}
-	owned := 0
+	owned, weight := 0, 0
 	if m.Serves() {
 		owned = view.Table.Owned(m.Name)
 	}
+	if m.Role == member.RoleNode {
+		weight = cmp.Or(m.Weight, ring.DefaultWeight)
+	}
 	return adminapi.Member{
-		Name: m.Name, Boot: m.Boot, Role: string(m.Role), State: state, Zone: m.Zone, HTTP: m.HTTP, Admin: m.Admin, RESP: m.RESP,
+		Name: m.Name, Boot: m.Boot, Role: string(m.Role), State: state, Zone: m.Zone, Weight: float64(weight) / ring.DefaultWeight, HTTP: m.HTTP, Admin: m.Admin, RESP: m.RESP,
 		Peer: m.Peer, Gossip: m.Gossip, Pid: m.Pid, Partitions: owned, Share: float64(owned) / ring.Partitions,
 	}
 }

@@ -56,6 +56,10 @@ type viewKey struct {
 	sees [maxMembers]sight
 }
 
+// placing gives partition 0 to amy if she is there, with its copy at bob, by
+// any ring of these names: the scenarios tell of those two.
+var placing = ring.Params{VirtualNodes: 100, Load: 1.25}
+
 func newViews(cfg Config) *views {
 	return &views{cfg: cfg, known: make(map[viewKey]*member.View), rings: make(map[uint8]*member.View)}
 }
@@ -80,7 +84,7 @@ func (v *views) of(self int, sees [maxMembers]sight) *member.View {
 		}
 		members = append(members, m)
 	}
-	view, err := member.NewView(ids[self][sees[self].boot], members, ring.Params{}, v.rings[ready])
+	view, err := member.NewView(ids[self][sees[self].boot], members, placing, v.rings[ready])
 	if err != nil {
 		panic(err) // the names are ours
 	}
