@@ -19,7 +19,6 @@ const module = "github.com/seed-95a32959/holdfast"
 
 // Modules that are named more than once below.
 const (
-	consistent = "github.com/buraksezer/consistent"
 	prometheus = "github.com/prometheus/client_golang/prometheus"
 	memberlist = "github.com/hashicorp/memberlist"
 	xxhash     = "github.com/cespare/xxhash/v2"
@@ -94,7 +93,7 @@ var rules = []ruling{
 	rule("internal/wait"),
 	rule("internal/web"),
 	rule("node", "session", "ring", "internal/peer", "internal/replication", "router", "internal/buffers", "internal/clock", "internal/door", "internal/door/admin", "internal/door/app", "internal/door/public", "internal/drain", "internal/events", "internal/fields", "internal/inbound", "internal/inspect", "internal/member", "internal/membership", "internal/mesh", "internal/metric", "internal/network", "internal/owner", "internal/ownership", "internal/repair", "internal/socket", "internal/visits", "internal/wait", "internal/dispatch", "internal/pubsub", "internal/door/redis", "internal/door/rediscluster", memberlist),
-	rule("ring", consistent, xxhash, "internal/planted"),
+	rule("ring", xxhash, "internal/planted"),
 	rule("router", "ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"),
 	rule("session", xxhash, "internal/planted"),
 	// Sees holdfast from outside, as a user would, and speaks its protocols.
@@ -249,7 +248,7 @@ func of(name string, imports ...string) listed {
 
 func TestRefused(t *testing.T) {
 	for _, good := range []listed{
-		of("ring", "slices", consistent, xxhash),
+		of("ring", "slices", xxhash),
 		of("internal/replication", "sync", module+"/session", module+"/internal/peer"),
 		of("node", module+"/internal/door/public", module+"/ring", memberlist),
 		of("test/simulation", module+"/node", memberlist),
@@ -272,7 +271,7 @@ func TestRefused(t *testing.T) {
 		of("node", module+"/cmd/holdfast"),
 		of("examples/shop", module+"/cmd/holdfast"),
 		of("session", "github.com/stretchr/testify/require"),
-		of("ring", consistent+"x"),
+		of("ring", xxhash+"x"),
 		of("util"),
 	} {
 		require.Len(t, refused(rules, []listed{bad}), 1, bad.ImportPath)
