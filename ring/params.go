@@ -12,7 +12,7 @@ const (
 	defaultCopies       = 2
 
 	// maxVirtualNodes keeps a mistyped number from stalling every view change:
-	// the time New takes grows with the square of the virtual nodes.
+	// every point is hashed and sorted.
 	maxVirtualNodes = 1000
 )
 
@@ -20,18 +20,20 @@ const (
 // use the same ones, or they name different owners for one key; they compare
 // the String form when they meet. A zero field stands for its default.
 type Params struct {
-	// VirtualNodes is the number of points of each member on the hash circle,
-	// 1 to 1000, default 100. More points: smoother shares, slower New.
+	// VirtualNodes is the number of points on the hash circle of a member of
+	// weight 1, 1 to 1000, default 400. More points: smoother shares, slower
+	// New.
 	VirtualNodes int
 
-	// Load bounds the share of the fullest member, as a multiple of the mean
+	// Load bounds what a member owns, as a multiple of its share by weight
 	// (consistent hashing with bounded loads, Mirrokni, Thorup and
-	// Zadimoghaddam 2016). 1 or more, default 1.25. Close to 1 the shares are
+	// Zadimoghaddam 2016). 1 or more, default 1.10. Close to 1 the shares are
 	// even, but a member that comes or goes moves partitions of others too.
 	Load float64
 
 	// Copies is the number of members that hold a partition, its owner
-	// included. 1 or more, default 2. Fewer members than that hold fewer.
+	// included. 1 or more, default 2. Fewer members than that hold fewer. Where
+	// zones count, a partition of two copies may have a third: see Build.
 	Copies int
 }
 
@@ -58,7 +60,7 @@ func (p Params) withDefaults() Params {
 }
 
 // validate checks Params whose defaults are filled in. The bound on Load is no
-// matter of taste: below 1 the partitions do not fit, and the library panics.
+// matter of taste: below 1 the partitions do not fit.
 func (p Params) validate() error {
 	if p.VirtualNodes < 1 || p.VirtualNodes > maxVirtualNodes {
 		return fmt.Errorf("virtual nodes %d: 1 to %d are accepted", p.VirtualNodes, maxVirtualNodes)

