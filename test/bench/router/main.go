@@ -69,7 +69,7 @@ func run(ctx context.Context) error {
 // serveRouter is the router as a member runs it, on a ring that does
 // not change.
 func serveRouter(ctx context.Context, address string, backends []string) error {
-	table, err := ring.New(backends, ring.Params{VirtualNodes: 100, Load: 1.25, Copies: 2})
+	table, err := ring.New(backends, ring.Params{})
 	if err != nil {
 		return err
 	}
