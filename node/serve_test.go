@@ -139,7 +139,7 @@ func otherParametersAreRefused(t *testing.T, nodes []*Node) {
 	for want, change := range map[string]func(*Config){
 		"copies=3 here, copies=2 at ":    func(c *Config) { c.Copies = 3 },
 		"vnodes=50 here, vnodes=400 at ": func(c *Config) { c.VirtualNodes = 50 },
-		"load=1.5 here, load=1.1 at ":   func(c *Config) { c.Load = 1.5 },
+		"load=1.5 here, load=1.1 at ":    func(c *Config) { c.Load = 1.5 },
 	} {
 		cfg := loopbackConfig("dan", nodes[0])
 		change(&cfg)

@@ -65,3 +65,19 @@ func TestZoneLost(t *testing.T) {
 		}
 	})
 }
+
+// TestFaultsInZones has a crash, a join and a drain under load where nodes
+// state zones and weights, so that some partitions have three holders.
+func TestFaultsInZones(t *testing.T) {
+	scenario{options: Options{
+		Hosts: 5, Zones: []string{"north", "north", "south", "south", "north"}, Weights: []float64{1, 2, 1, 0.5, 1},
+	}, nodes: 4, faults: func(c *Cluster) {
+		c.Hosts[1].Kill()
+		must(c, c.AwaitSettled(agreeWithin))
+		must(c, c.Hosts[1].Start())
+		must(c, c.Hosts[4].Start())
+		must(c, c.AwaitSettled(agreeWithin))
+		must(c, c.Hosts[2].Drain(c.t.Context())) // leaves the light one alone in its zone
+		must(c, c.AwaitSettled(agreeWithin))
+	}}.run(t)
+}
