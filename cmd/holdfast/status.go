@@ -163,14 +163,18 @@ func statusColours(members []adminapi.ClusterMember, header []string) func(row, 
 func verdict(cluster adminapi.Cluster) string {
 	sessions, below, cold, silent, split := 0, 0, 0, 0, false
 	ready, owned := 0, 0 // nodes in the ring, and the partitions that they own
-	rings, stated := map[string]bool{}, false
+	rings, weights, zones, unzoned := map[string]bool{}, false, false, ""
 	for _, m := range cluster.Members {
 		if !present(m.State) {
 			continue
 		}
 		if asked(&m) && m.State == "ready" {
 			ready++
-			stated = stated || weighted(&m.Member) || m.Zone != ""
+			weights = weights || weighted(&m.Member)
+			zones = zones || m.Zone != ""
+			if m.Zone == "" {
+				unzoned = m.Name
+			}
 		}
 		if m.Stats == nil {
 			if asked(&m) {
@@ -205,7 +209,9 @@ func verdict(cluster adminapi.Cluster) string {
 		return text + fmt.Sprintf("%d nodes for %d copies: each session has at most %d", ready, cluster.Copies, ready)
 	case below > 0:
 		return text + fmt.Sprintf("%d below target: copies are being made", below)
-	case cluster.Uniform && stated:
+	case zones && unzoned != "":
+		return text + "one ring, every copy in place; zones do not count while " + unzoned + " states none"
+	case cluster.Uniform && (weights || zones):
 		return text + "one ring, every copy in place; weights and zones do not count while a member of an older version runs"
 	default:
 		return text + "one ring, every copy in place"

@@ -70,8 +70,12 @@ func TestVerdictOnTooFewNodes(t *testing.T) {
 		}},
 		{"2 nodes for 3 copies: each session has at most 2", func(c *adminapi.Cluster) { c.Copies = 3 }},
 		{"one ring, every copy in place; weights and zones do not count while", func(c *adminapi.Cluster) {
-			c.Uniform, c.Members[0].Zone = true, "x"
+			c.Uniform, c.Members[0].Zone, c.Members[1].Zone = true, "x", "y"
 		}},
+		{"one ring, every copy in place; weights and zones do not count while", func(c *adminapi.Cluster) {
+			c.Uniform, c.Members[0].Weight = true, 2
+		}},
+		{"one ring, every copy in place; zones do not count while node-2 states none", func(c *adminapi.Cluster) { c.Members[0].Zone = "x" }},
 		{"one ring, every copy in place", func(c *adminapi.Cluster) { c.Uniform = true }}, // nobody states any
 		{"512 partitions without an owner", func(c *adminapi.Cluster) { c.Members = c.Members[:1] }},
 	} {
