@@ -28,6 +28,7 @@ func TestSuccessorsAreRightThoughPointsCollide(t *testing.T) {
 		_, before := place(func(Member) bool { return false })
 		for m := range members {
 			check := func(successors *placement, without func(Member) bool) {
+				require.NotNil(t, successors)
 				rest, after := place(without)
 				for p := range Partitions {
 					if before.owners[p] == int32(m) {
