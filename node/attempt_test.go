@@ -86,9 +86,9 @@ func TestAttemptsThatComeLateAreRefused(t *testing.T) {
 	run("it is another one's", mark, "20/0")
 	run("a router of an earlier version", mark, "")
 
-	now = now.Add(attempt.Lifetime + time.Millisecond)
-	refused("its time is over", "1", mark, "20/0")
-	status, _ := send(passedOn("GET", mark, "20/0"))
+	over := markOf(4, now.Add(-time.Millisecond))
+	refused("its time is over", "1", over, "20/0")
+	status, _ := send(passedOn("GET", over, "20/0"))
 	require.Equal(t, http.StatusNotFound, status, "what a stranger says counts for nothing")
 	require.EqualValues(t, 3, n.dispatcher.Late().Load())
 }

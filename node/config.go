@@ -208,7 +208,8 @@ type Config struct {
 
 	// Network makes every connection of the member. Default: the host's.
 	Network Network
-	// Now tells the time of day, for stamps and expiry. Default: time.Now.
+	// Now is the clock of the host, which tells the time of day. Where it jumps,
+	// the member goes on by the monotonic clock. Default: time.Now.
 	Now func() time.Time
 }
 
@@ -246,9 +247,6 @@ func (c Config) withDefaults() (Config, error) {
 	c.Network = cmp.Or[Network](c.Network, network.Host{})
 	if c.Trust == nil {
 		c.Trust = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	}
-	if c.Now == nil {
-		c.Now = time.Now
 	}
 	return c, nil
 }

@@ -23,7 +23,7 @@ func TestVisitorsAreNoMembers(t *testing.T) {
 	for i, secret := range [][]byte{nil, {}, []byte("a"), shared[:16]} {
 		for _, to := range []string{"a", "a~", "a~" + strings.Repeat("0", 28), n.id.Name, ""} {
 			r := httptest.NewRequest("GET", "/v1/sessions/k", nil)
-			router.NewHopKey(secret, membertest.ID("b", 1).String(), to).Prove(r, membertest.ID("b", 1).String(), n.cfg.Now())
+			router.NewHopKey(secret, membertest.ID("b", 1).String(), to).Prove(r, membertest.ID("b", 1).String(), n.wall.Now())
 			hop, err := n.endpoint.Router().Arrived(r)
 			require.NoError(t, err)
 			require.Nil(t, hop, "secret %d, as if to %q", i, to)

@@ -27,6 +27,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/pubsub"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/replication"
+	"github.com/seed-95a32959/holdfast/internal/timekeeper"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -36,7 +37,9 @@ import (
 type Node struct {
 	cfg    Config
 	id     ID
-	clock  clock.Clock
+	wall   *clock.Wall
+	keeper *timekeeper.Keeper // of wall
+	clock  clock.Clock        // of which the time of day is wall's
 	events *events.Log
 	counts *metric.Set // all that is counted here, for those who show it
 	pulse  wait.Pulse  // the view has changed, or a claim
@@ -111,7 +114,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := newNode(ctx, cfg, member.NewID(cfg.Name, cfg.Now()), own)
+	n, err := newNode(ctx, cfg, member.NewID(cfg.Name, clock.NewWall(cfg.Now).Now()), own)
 	if err != nil {
 		l.close()
 		return nil, err
@@ -127,7 +130,8 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // newNode makes the parts of a member that says own of itself. They are made
 // from the bottom up; what one needs of a later one it is given as a function.
 func newNode(ctx context.Context, cfg Config, id ID, own Meta) (*Node, error) {
-	n := &Node{cfg: cfg, id: id, clock: clock.New(cfg.Now), events: events.New(cfg.Now), counts: new(metric.Set)}
+	wall := clock.NewWall(cfg.Now)
+	n := &Node{cfg: cfg, id: id, wall: wall, clock: clock.New(wall.Now), events: events.New(wall.Now), counts: new(metric.Set)}
 	n.closing, n.done = make(chan struct{}), make(chan struct{})
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
 	n.counts.Func(func(put metric.Put) {
@@ -156,6 +160,7 @@ func newNode(ctx context.Context, cfg Config, id ID, own Meta) (*Node, error) {
 	links.Handler = answers
 	n.mesh = mesh.New(n.ctx, links)
 	n.repairer.Bind(n.owner, n.mesh)
+	n.keeper = timekeeper.New(n.keeperConfig())
 	n.dispatcher = dispatch.New(n.dispatchConfig())
 	if cfg.Role == RoleNode {
 		n.drainer = drain.New(n.drainConfig())
@@ -190,14 +195,14 @@ func (n *Node) openRedis() {
 // openStore makes what holds sessions, and ships the copies of them.
 func (n *Node) openStore() (err error) {
 	n.store, err = session.NewStore(session.Config{
-		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: tagOf, Now: n.cfg.Now,
+		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: tagOf, Now: n.wall.Now,
 		TTL: n.cfg.TTL, MaxSession: n.cfg.MaxSession, MemoryLimit: storeLimit(n.cfg.MemoryLimit),
 	})
 	if err != nil {
 		return err
 	}
 	n.replicator = replication.New(replication.Config{
-		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged,
+		Store: n.store, Partitions: ring.Partitions, Now: time.Now, Merged: n.merged, Refused: func(id, key string) { n.repairer.Refused(id, key) },
 	})
 	return nil
 }

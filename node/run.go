@@ -36,7 +36,7 @@ func (n *Node) open(ctx context.Context) error {
 		n.serve("redis", n.redis.Serve, n.resp...)
 	}
 	n.run()
-	if err := n.members.Enter(ctx, n.mesh.HeardAll); err != nil {
+	if err := n.members.Enter(ctx, n.heardAll); err != nil {
 		return err
 	}
 	own := n.View().Member(n.id)
@@ -79,6 +79,7 @@ func (n *Node) run() {
 		n.members.WarnIfAlone,
 		func(ctx context.Context) { n.members.WatchName(ctx, n.nameTaken) },
 		n.events.Run,
+		n.keeper.Run,
 	}
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.expire, n.dispatcher.WatchLag, n.pubsub.Run, n.pin.Watch)
@@ -90,6 +91,16 @@ func (n *Node) run() {
 		<-n.ctx.Done()
 		go n.stop(context.Cause(n.ctx), nil) // ends the node also when the caller's context did; waits for this group
 	})
+}
+
+// heardAll says whether every other node has been heard, and so also what their
+// clocks say, which this one is then compared with.
+func (n *Node) heardAll() bool {
+	if !n.mesh.HeardAll() {
+		return false
+	}
+	n.keeper.Look()
+	return true
 }
 
 // goes runs f in a goroutine of the member, until its ctx ends.

@@ -24,8 +24,18 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/repair"
+	"github.com/seed-95a32959/holdfast/internal/timekeeper"
 	"github.com/seed-95a32959/holdfast/router"
 )
+
+func (n *Node) keeperConfig() timekeeper.Config {
+	return timekeeper.Config{
+		Wall: n.wall, Others: n.mesh.HostClocks,
+		Serves: func() bool { return n.members.State() != StateJoining },
+		Tell:   func(why string) error { return n.members.SetUnfit("clock", why) },
+		Log:    n.cfg.Log, Events: n.events, Counters: n.counts,
+	}
+}
 
 func (n *Node) membersConfig() membership.Config {
 	cfg := &n.cfg
@@ -99,7 +109,7 @@ func (n *Node) meshConfig() mesh.Config {
 				n.replicator.Retry(id.String())
 			}
 		},
-		Clock: n.clock, Log: n.cfg.Log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: n.nodeCounters(),
+		Clock: n.clock, HostAhead: n.wall.Host, Log: n.cfg.Log, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }
 
@@ -116,7 +126,7 @@ func (n *Node) dialPeer(ctx context.Context, address string) (net.Conn, error) {
 // be used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
-		n.members.StateSection(), m.ClockSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.owner.RosterSection(), n.owner.Section(m),
+		n.members.StateSection(), m.ClockSection(), m.HostSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.owner.RosterSection(), n.owner.Section(m),
 	}
 }
 
@@ -135,7 +145,7 @@ func (n *Node) adminConfig(limits *door.Limits) admin.Config {
 	return admin.Config{
 		Self: n.id, Role: cfg.Role, Zone: cfg.Zone, Cluster: cfg.Cluster, Copies: cfg.Copies,
 		Hosts: slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name}), Control: cfg.Control,
-		View: n.View, State: n.members.State, Waiting: n.members.Waiting, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since),
+		View: n.View, State: n.members.State, Waiting: n.members.Waiting, Unfit: n.members.Unfit, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since),
 		Events: n.events, Counters: n.counts, Limits: limits, Log: cfg.Log, Closing: n.closing, GossipRefused: n.members.Refused,
 		HTTPClients: func() int { return n.endpoint.Clients() }, HTTPBodyBytes: func() int64 { return n.endpoint.BodyBytes() },
 		AppDown: func() bool { return n.pin.Down() },
@@ -150,7 +160,7 @@ func (n *Node) adminNode() *admin.Node {
 	}
 	a := &admin.Node{
 		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, PeersRefused: n.mesh.Refusals,
-		SplitSuspected: n.owner.SplitSuspected, NoMajority: n.owner.NoMajority,
+		SplitSuspected: n.owner.SplitSuspected, NoMajority: n.owner.NoMajority, ClockOff: n.keeper.Off, ClockHost: n.keeper.Host,
 		Drain: admin.Drain{
 			Start:    n.drainer.Start,
 			Unsynced: func() int { return n.drainer.Status().Unsynced },

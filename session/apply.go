@@ -59,7 +59,7 @@ func (c *Config) apply(op *Op, cur held, now int64) (held, error) {
 		if found == deleted || cur.rec == nil && op.Nowhere {
 			return cur, nil
 		}
-		return c.entomb(op.Key, cur.rec, now), nil
+		return c.entomb(op.Key, cur.rec, op.least, now), nil
 	}
 	panic("session: apply of " + op.Kind.String())
 }
@@ -86,7 +86,7 @@ func (op *Op) allowed(rec *Record, found presence) error {
 // put writes a whole value: all fields and base get the write's stamp. If the
 // session is not live, the stamp is also its rank, above whatever was there.
 func (c *Config) put(op *Op, cur held, found presence, now int64) held {
-	stamp := after(now, cur.rec.newest())
+	stamp := after(now, max(op.least, cur.rec.newest()))
 	rank := stamp
 	old := c.unset()
 	if found == live {
@@ -119,7 +119,7 @@ func (c *Config) patch(op *Op, cur held, found presence, now int64) (held, error
 		}
 		return c.put(&whole, cur, found, now), nil
 	}
-	stamp := after(now, old.newest())
+	stamp := after(now, max(op.least, old.newest()))
 	rec, _, err := c.overlay(old, stamped(nil, fields, stamp), stamp, c.slide(op, old.expiry, old.rank, stamp, now))
 	if err != nil {
 		return cur, err
@@ -131,7 +131,7 @@ func (c *Config) patch(op *Op, cur held, found presence, now int64) (held, error
 // until then it is the owner's own knowledge, and costs it no new record.
 func (c *Config) touch(op *Op, cur held, now int64) held {
 	old := cur.rec.expiry
-	stamp := after(now, cur.rec.newest())
+	stamp := after(now, max(op.least, cur.rec.newest()))
 	expiry := c.slide(op, old, cur.rec.rank, stamp, now)
 	if expiry.Idle == old.Idle && expiry.Deadline == old.Deadline {
 		moved := expiry.At - old.At
@@ -146,7 +146,7 @@ func (c *Config) touch(op *Op, cur held, now int64) held {
 // from elsewhere, and must not live. It is kept for TombstoneFor, or longer
 // where the deadline is later. An earlier deadline does not shorten that: on
 // the other side of a cut it may have been moved.
-func (c *Config) entomb(key string, rec *Record, now int64) held {
+func (c *Config) entomb(key string, rec *Record, least Stamp, now int64) held {
 	at := now + c.TombstoneFor.Milliseconds()
 	if rec != nil {
 		at = max(at, rec.expiry.Deadline)
@@ -154,7 +154,7 @@ func (c *Config) entomb(key string, rec *Record, now int64) held {
 	if planted.Is(planted.EarlyForget) {
 		at = now + 1000 - tombstoneSlack
 	}
-	return fresh(newTombstone(strings.Clone(key), after(now, rec.newest()), at+tombstoneSlack))
+	return fresh(newTombstone(strings.Clone(key), after(now, max(least, rec.newest())), at+tombstoneSlack))
 }
 
 // rotate moves a live session to op.NewKey, under which free is held, and makes
@@ -168,14 +168,14 @@ func (c *Config) rotate(op *Op, cur, free held, now int64) (moved, old held, err
 	if free.presence(now) != missing {
 		return cur, cur, fmt.Errorf("rotate: %w: there is or was a session with the new key", ErrPrecondition)
 	}
-	stamp := after(now, max(cur.rec.newest(), free.rec.newest()))
+	stamp := after(now, max(op.least, cur.rec.newest(), free.rec.newest()))
 	var fields []Field
 	for f := range cur.rec.Fields() {
 		fields = append(fields, f)
 	}
 	expiry := c.slide(op, cur.rec.expiry, stamp, stamp, now)
 	moved = fresh(newSession(op.NewKey, stamp, stamp, expiry, stamped(nil, fields, stamp)))
-	return moved, c.entomb(op.Key, cur.rec, now), nil
+	return moved, c.entomb(op.Key, cur.rec, op.least, now), nil
 }
 
 // slide returns the expiry register after a write at now, unix ms, to a session

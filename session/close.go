@@ -1,12 +1,34 @@
 package session
 
+import (
+	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
+)
+
 // This file is the store as the owner's bookkeeping sees it. Nothing in it
 // waits for a partition's lock: an operation may hold that for milliseconds,
 // and the owner's bookkeeping decides for all partitions at once.
 
+// Lead is how far ahead of the clock the writes to a partition begin that this
+// node has just begun to serve. Its owner before may have confirmed a write
+// that nobody else has yet, and may come back with it: by a clock that was
+// ahead, that write would be the later one. It is as much as the clocks of two
+// members that serve may differ by.
+const Lead = 1900 * time.Millisecond
+
 // Admit lets operations on partition p's keys run from now on. Unlike
-// [Store.Open] it does not wait for those that run already.
-func (s *Store) Admit(p int) { s.partitions[p].open.Store(true) }
+// [Store.Open] it does not wait for those that run already. The stamps of what
+// they write are later than those of all whose clocks are right, see [Lead].
+func (s *Store) Admit(p int) {
+	part := &s.partitions[p]
+	if !planted.Is(planted.NoLead) {
+		part.least.Store(uint64(StampAt(s.cfg.Now().Add(Lead))))
+	}
+	part.open.Store(true)
+}
+
+func (p *partition) leastStamp() Stamp { return Stamp(p.least.Load()) }
 
 // Shut refuses operations on partition p's keys that have not begun. Unlike
 // [Store.Close] it does not wait for one that runs: that one may still write.

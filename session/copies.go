@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // This file is the store as replication sees it: partitions that open and
@@ -30,8 +32,9 @@ func (s *Store) IsOpen(p int) bool { return s.partitions[p].open.Load() }
 // Merge brings a copy's record in, whether its partition is open or closed. It
 // reports whether that changed what is held. A record that would only be
 // forgotten again changes nothing. An error wraps [ErrFuture], and the record
-// is then worth another try when this clock has caught up; or [ErrFull]: there
-// is no room for a session, and will be when others have ended. There is always
+// is then worth another try when this clock has caught up; or [ErrPast]: it has
+// ended by this clock, and is not held, or not for long; or [ErrFull]: there is
+// no room for a session, and will be when others have ended. There is always
 // room for a tombstone.
 func (s *Store) Merge(rec *Record) (changed bool, err error) {
 	changed, err = s.merge(rec)
@@ -83,17 +86,30 @@ func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, 
 		next = p.liftedLocked(fresh(merged))
 	case (cur.rec == nil || cur.compact) && p.overLocked(merged, now):
 		s.keepCompactLocked(p, merged, now)
-		return true, false, cur, nil
+		return true, false, cur, past(merged, now)
 	case merged == cur.rec:
-		return true, false, cur, nil
+		return true, false, cur, past(merged, now)
 	}
 	if err := s.admitCopy(cur, next); err != nil {
 		return true, false, cur, err
 	}
 	s.setLocked(p, cur, next)
 	s.sinkLocked(p, next.rec)
-	return true, true, cur, nil
+	return true, true, cur, past(next.rec, now)
 }
+
+// past is the error that a record has ended by this clock: who sent it must
+// not hear that it is held, for it is about to be forgotten.
+func past(rec *Record, now int64) error {
+	if ago := now - rec.keptUntil(); ago >= 0 && !planted.Is(planted.PastConfirmed) {
+		return fmt.Errorf("merge: %w: %d ms ago", ErrPast, ago)
+	}
+	return nil
+}
+
+// Ended says whether a record has ended by this store's clock, so that it only
+// waits to be forgotten.
+func (s *Store) Ended(rec *Record) bool { return rec.keptUntil() <= s.nowMillis() }
 
 // overLocked says whether a record is one that would only be forgotten again.
 func (p *partition) overLocked(rec *Record, now int64) bool {

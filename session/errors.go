@@ -30,6 +30,8 @@ var (
 	ErrNotServed = errors.New("partition not served here")
 	// ErrFuture: a remote record's stamps are more than MaxAhead in the future.
 	ErrFuture = errors.New("stamp too far in the future")
+	// ErrPast: a remote record has ended by the local clock, and is not held.
+	ErrPast = errors.New("record has ended by this clock")
 	// ErrBusy: others wrote to the session each time before this operation,
 	// which is a large one, was done. Nothing was changed; try it again.
 	ErrBusy = errors.New("session is being written by others")
@@ -51,6 +53,7 @@ var wireErrors = [...]error{
 	9:  ErrFuture,
 	10: ErrMalformed,
 	11: ErrBusy,
+	12: ErrPast,
 }
 
 const otherError = 255

@@ -154,7 +154,7 @@ func TestCopyOutlivesAnUncopiedTouch(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotFound)
 	require.Equal(t, 1, owner.Expire())
 	changed, err := owner.Merge(rec)
-	require.NoError(t, err)
+	require.ErrorIs(t, err, ErrPast)
 	require.False(t, changed, "a slow copy does not bring it back")
 	require.Equal(t, 1, successor.Expire())
 	require.Equal(t, uint64(1), successor.Stats().Expired)
@@ -193,14 +193,66 @@ func TestTombstoneEnds(t *testing.T) {
 	_, err := s.Get("k")
 	require.ErrorIs(t, err, ErrNotFound, "before it is reaped")
 	changed, err := s.Merge(gone)
-	require.NoError(t, err)
+	require.ErrorIs(t, err, ErrPast, "it is not held for long")
 	require.False(t, changed)
 	require.Equal(t, 1, s.Expire())
 	require.Zero(t, s.Count(3))
 	require.Equal(t, uint64(1), s.Stats().Forgotten)
 	changed, err = s.Merge(gone)
-	require.NoError(t, err)
+	require.ErrorIs(t, err, ErrPast)
 	require.False(t, changed)
+}
+
+// What has ended by this clock is taken where it replaces what is held, and
+// forgotten soon; whoever sent it must not hear that it is held.
+func TestMergeOfWhatHasEnded(t *testing.T) {
+	s, c := testStore(t)
+	end := c.now().Add(time.Second)
+	rec := newSession("k", StampAt(c.now()), StampAt(c.now()), Expiry{At: end.UnixMilli()}, nil)
+	c.advance(time.Second)
+	require.True(t, s.Ended(rec))
+	changed, err := s.Merge(rec)
+	require.ErrorIs(t, err, ErrPast)
+	require.False(t, changed)
+	require.Nil(t, s.Peek("k"))
+
+	put(t, s, "k")
+	held := s.Peek("k")
+	require.False(t, s.Ended(held))
+	later := newSession("k", held.Rank(), held.Base()+1, Expiry{At: end.UnixMilli(), Stamp: held.Expiry().Stamp + 1}, nil)
+	c.advance(time.Millisecond)
+	for range 2 { // it is the same when it comes again
+		_, err = s.Merge(later)
+		require.ErrorIs(t, err, ErrPast)
+		require.Equal(t, later.Base(), s.Peek("k").Base(), "a later version, that shall not come back")
+	}
+	require.Equal(t, 1, s.Expire())
+	require.Nil(t, s.Peek("k"))
+}
+
+// The writes to a partition that was just admitted are later than those of any
+// clock that is right.
+func TestAdmittedPartitionWritesAhead(t *testing.T) {
+	s, c := testStore(t)
+	s.Shut(3)
+	before := StampAt(c.now().Add(Lead - time.Millisecond))
+	s.Admit(3)
+	for _, write := range []func() Stamp{
+		func() Stamp { return put(t, s, "k").Version() },
+		func() Stamp {
+			return do(t, s, Op{Kind: Patch, Key: "k", Fields: []Field{{Name: "f"}}}).Record.Version()
+		},
+		func() Stamp { return do(t, s, Op{Kind: Rotate, Key: "k", NewKey: "{k}2"}).Record.Version() },
+		func() Stamp { return do(t, s, Op{Kind: Delete, Key: "{k}2"}).Record.Version() },
+		func() Stamp {
+			update(t, s, "k3", func(tx *Tx) error { return tx.Put("k3", nil, nil) })
+			return s.Peek("k3").Version()
+		},
+	} {
+		require.Greater(t, write(), before)
+	}
+	c.advance(2 * Lead)
+	require.Equal(t, c.now().UnixMilli(), put(t, s, "klater3").Version().Time().UnixMilli())
 }
 
 func TestExpireInBatches(t *testing.T) {

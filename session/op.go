@@ -81,7 +81,8 @@ type Op struct {
 	// copy may be on its way. It is the owner's to know, and is not encoded.
 	Nowhere bool
 
-	ctx context.Context // in the store: over when its caller waits no more; nil for never
+	ctx   context.Context // in the store: over when its caller waits no more; nil for never
+	least Stamp           // in the store: what the write's stamp is later than; see Store.Admit
 }
 
 // stopEvery is how many fields are dealt with between two looks at whether the

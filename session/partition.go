@@ -30,9 +30,10 @@ func (t tomb) presence(now int64) presence {
 type partition struct {
 	mu holdLock // guards all below
 
-	open     atomic.Bool // not guarded: see close.go
-	crowded  atomic.Bool // see Store.SetCrowded; not guarded
-	peakDead int32       // the map's largest size since it was made
+	open     atomic.Bool   // not guarded: see close.go
+	crowded  atomic.Bool   // see Store.SetCrowded; not guarded
+	least    atomic.Uint64 // a Stamp, see Store.Admit; not guarded
+	peakDead int32         // the map's largest size since it was made
 	live     table
 	dead     map[string]tomb
 	liveDue  dueHeap[uint64]
@@ -43,7 +44,7 @@ type partition struct {
 	// deadBytes are those of bytes that are the tombstones'.
 	deadBytes int64
 	floor     int64    // unix ms; see tombstones.go
-	_         [56]byte // up to the next cache line
+	_         [48]byte // up to the next cache line
 }
 
 // What a session and a tombstone take beside the bytes of key and body: Record

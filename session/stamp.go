@@ -19,8 +19,9 @@ const (
 
 	// MaxAhead is how far the stamps of a remote record may be ahead of the
 	// local clock. Without a bound a node with a broken clock would win every
-	// later conflict, until real time has caught up with it.
-	MaxAhead = 2 * time.Second
+	// later conflict, until real time has caught up with it. It is more than
+	// the clocks of two members that serve may differ by, and Lead.
+	MaxAhead = 4 * time.Second
 )
 
 // StampAt returns the first stamp of the millisecond that t lies in.

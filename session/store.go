@@ -236,6 +236,7 @@ func resultOf(h held) Result {
 func (tx *Tx) do(op *Op) (Result, error) {
 	d := tx.draft(op.Key)
 	cur := d.cur
+	op.least = tx.part.leastStamp()
 	tx.Spend(op.work(cur.rec))
 	next, err := tx.store.cfg.apply(op, cur, tx.now)
 	if err != nil {
@@ -261,6 +262,7 @@ func (tx *Tx) do(op *Op) (Result, error) {
 
 func (tx *Tx) rotate(op *Op) (Result, error) {
 	d, free := tx.draft(op.Key), tx.draft(op.NewKey)
+	op.least = tx.part.leastStamp()
 	tx.Spend(4 * d.cur.rec.walk())
 	moved, old, err := tx.store.cfg.rotate(op, d.cur, free.cur, tx.now)
 	if err != nil {
@@ -332,7 +334,7 @@ func (s *Store) deleteSome(p *partition, some []held, now int64, res *Result) er
 		if cur.rec == nil || cur.rec.dead {
 			continue
 		}
-		next := p.liftedLocked(s.cfg.entomb(cur.rec.key, cur.rec, now))
+		next := p.liftedLocked(s.cfg.entomb(cur.rec.key, cur.rec, p.leastStamp(), now))
 		s.setLocked(p, cur, next)
 		res.Records = append(res.Records, next.rec)
 	}

@@ -408,7 +408,7 @@ func (tx *Tx) Put(key string, fields []Field, end *Expiry) error {
 		work += len(op.Fields[i].Value) / 64
 	}
 	tx.Spend(work)
-	stamp := after(tx.now, d.newest())
+	stamp := tx.after(d.newest())
 	rank := stamp
 	if d.presence() == live {
 		rank = d.rec.rank
@@ -437,7 +437,7 @@ func (tx *Tx) Patch(key string, fields []Field) error {
 	if err := tx.store.cfg.checkNames(Patch, fields); err != nil {
 		return err
 	}
-	stamp := after(tx.now, d.newest())
+	stamp := tx.after(d.newest())
 	expiry, until := tx.end(d, nil, stamp)
 	if err := d.patch(stamped(nil, sortFields(fields), stamp), stamp); err != nil {
 		return err
@@ -453,7 +453,7 @@ func (tx *Tx) Expire(key string, end Expiry) bool {
 	if d.presence() != live {
 		return false
 	}
-	end.Stamp = after(tx.now, d.newest())
+	end.Stamp = tx.after(d.newest())
 	d.expiry, d.until, d.stored = end, end.end(), true
 	return true
 }
@@ -473,7 +473,7 @@ func (tx *Tx) Delete(key string) bool {
 	if d.rec == nil && tx.nowhere {
 		return false
 	}
-	tx.put(d, tx.store.cfg.entomb(key, d.Record(), tx.now))
+	tx.put(d, tx.store.cfg.entomb(key, d.Record(), tx.part.leastStamp(), tx.now))
 	return found == live
 }
 
@@ -493,7 +493,7 @@ func (tx *Tx) Rename(from, to string) (bool, error) {
 		return true, err
 	}
 	tx.Spend(4 * d.rec.walk())
-	stamp := after(tx.now, max(d.newest(), over.newest()))
+	stamp := tx.after(max(d.newest(), over.newest()))
 	var fields []Field
 	for f := range d.Fields() {
 		fields = append(fields, f)
@@ -502,7 +502,7 @@ func (tx *Tx) Rename(from, to string) (bool, error) {
 	expiry.Stamp = stamp
 	// The session is a new incarnation under the new key, above what was there.
 	moved := held{rec: newSession(to, stamp, stamp, expiry, stamped(nil, fields, stamp)), until: d.until}
-	buried := tx.store.cfg.entomb(from, d.Record(), tx.now)
+	buried := tx.store.cfg.entomb(from, d.Record(), tx.part.leastStamp(), tx.now)
 	if err := tx.admit(liveCost(moved.rec)-over.cost()-d.cost(), func() int { return 0 }); err != nil {
 		return true, err
 	}
@@ -518,6 +518,9 @@ func (tx *Tx) open(key string) (*Draft, error) {
 	}
 	return tx.draft(key), nil
 }
+
+// after returns the stamp of a write by one that has seen seen.
+func (tx *Tx) after(seen Stamp) Stamp { return after(tx.now, max(seen, tx.part.leastStamp())) }
 
 // end returns the expiry register after a write, and when the session ends.
 // What a write does not move it leaves as it is, stamp and all, so that the

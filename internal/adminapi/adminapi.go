@@ -115,6 +115,11 @@ type Stats struct {
 	// BelowTarget counts the keys served here of which there are too few
 	// copies.
 	BelowTarget int `json:"below_target"`
+	// ClockOff is how far the member's time is ahead of the median of all, and
+	// ClockHost how far its host's clock is ahead of that time since it jumped;
+	// in ms.
+	ClockOff  float64 `json:"clock_off_ms"`
+	ClockHost float64 `json:"clock_host_ms"`
 	// Lag is the age in milliseconds of the oldest change that a copy lacks,
 	// and Dirty how many changes copies lack.
 	Lag   float64 `json:"lag_ms"`

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/replication"
@@ -23,6 +24,10 @@ type Node struct {
 	Owner      *owner.Owner
 	Replicator *replication.Replicator
 	Repairer   *repair.Repairer
+	// Wall is the node's time, and Unfit says why it owns nothing though it
+	// could, none if it may.
+	Wall  *clock.Wall
+	Unfit func() []string
 
 	// Counters returns what the node has counted since its start, by the names
 	// that /admin/stats has.

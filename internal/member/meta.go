@@ -24,6 +24,8 @@ const (
 
 	// WirePlacement is the first version whose rings count weights and zones.
 	WirePlacement = 7
+	// WireUnfit is the first version that knows of Meta.Unfit.
+	WireUnfit = 7
 )
 
 // CheckWire says whether this build speaks a version that is in a range from
@@ -48,14 +50,17 @@ type Meta struct {
 	State State
 	// AppDown says that the member's sidecar application does not answer.
 	AppDown bool
-	Pid     int
-	Zone    string
-	Weight  int // on the ring, in hundredths; 0 if it states none
-	HTTP    string
-	Admin   string
-	RESP    string
-	Peer    string
-	Params  string // what must agree, as ring.Params.String gives it
+	// Unfit says that the member takes part, and owns nothing until what is
+	// wrong with it has passed: its clock is off, say.
+	Unfit  bool
+	Pid    int
+	Zone   string
+	Weight int // on the ring, in hundredths; 0 if it states none
+	HTTP   string
+	Admin  string
+	RESP   string
+	Peer   string
+	Params string // what must agree, as ring.Params.String gives it
 	// Secret is the tag of the secret that signs the member's cookies,
 	// SecretTagSize bytes; empty if it gives users none.
 	Secret string
@@ -74,7 +79,10 @@ const SecretTagSize = 4
 // MaxMeta bounds the encoded metadata, in bytes: memberlist's MetaMaxSize.
 const MaxMeta = 512
 
-const flagAppDown byte = 1
+const (
+	flagAppDown byte = 1 << iota
+	flagUnfit
+)
 
 var errMeta = errors.New("malformed metadata")
 
@@ -118,6 +126,9 @@ func (m Meta) Encode() ([]byte, error) {
 	}
 	if m.AppDown {
 		flags |= flagAppDown
+	}
+	if m.Unfit {
+		flags |= flagUnfit
 	}
 	b := []byte{Wire, metaOldest, 1, WireOldest, metaRole, 1, role, metaState, 1, byte(m.State), metaFlags, 1, flags}
 	pid := binary.AppendUvarint(nil, uint64(m.Pid))
@@ -203,6 +214,7 @@ func (m *Meta) read(sections map[byte][]byte) error {
 		return fmt.Errorf("state %d: %w", m.State, errMeta)
 	}
 	m.AppDown = one(metaFlags)&flagAppDown != 0
+	m.Unfit = one(metaFlags)&flagUnfit != 0
 	pid, n := binary.Uvarint(sections[metaPid])
 	if n != len(sections[metaPid]) || pid > 1<<31 {
 		return fmt.Errorf("pid: %w", errMeta)

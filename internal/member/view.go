@@ -32,7 +32,9 @@ type Member struct {
 }
 
 // Serves says whether the member can own partitions.
-func (m *Member) Serves() bool { return m.Up && m.Role == RoleNode && m.State == StateReady }
+func (m *Member) Serves() bool {
+	return m.Up && m.Role == RoleNode && m.State == StateReady && !m.Unfit
+}
 
 // View is one immutable picture of the membership. A change makes a new one,
 // swapped whole; readers take no lock.

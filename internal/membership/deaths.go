@@ -66,10 +66,10 @@ func (m *Members) pruneDeathsLocked() {
 
 // StateSection tells others what this member says of itself, ahead of gossip:
 //
-//	u8 state | in an answer: u8 deaths
+//	u8 state | u8 deaths | u8 flags
 //
-// where deaths are the boots of the asker's name that have ended within the
-// last minute.
+// where deaths are, in an answer, the boots of the asker's name that have ended
+// within the last minute, and the lowest flag says that the member is unfit.
 func (m *Members) StateSection() mesh.Section {
 	heard := func(from member.ID, said []byte) error {
 		if len(said) == 0 {
@@ -79,15 +79,15 @@ func (m *Members) StateSection() mesh.Section {
 		if state < member.StateJoining || state > member.StateLeaving {
 			return fmt.Errorf("state %d: 1 to 3 are accepted", said[0])
 		}
-		m.setTold(from, state)
+		m.setTold(from, told{state: state, unfit: len(said) > 2 && said[2]&stateUnfit != 0})
 		return nil
 	}
 	return mesh.Section{
 		Type: mesh.SectionState,
-		Ask:  func() []byte { return []byte{byte(m.State())} },
+		Ask:  func() []byte { return m.say(0) },
 		Asked: func(from member.ID, said []byte) ([]byte, error) {
 			err := heard(from, said)
-			return []byte{byte(m.State()), byte(m.DeathsOf(from.Name))}, err
+			return m.say(m.DeathsOf(from.Name)), err
 		},
 		Answered: func(from member.ID, _ time.Duration, said []byte) error {
 			if len(said) > 1 {
@@ -97,5 +97,20 @@ func (m *Members) StateSection() mesh.Section {
 			}
 			return heard(from, said)
 		},
+		Lost: func(from member.ID) { // it may be fit again when gossip says so
+			m.setTold(from, told{})
+		},
 	}
+}
+
+const stateUnfit byte = 1
+
+// say is what this member says of itself on its links.
+func (m *Members) say(deaths int) []byte {
+	own := m.self()
+	said := []byte{byte(own.State), byte(deaths), 0}
+	if own.Unfit {
+		said[2] |= stateUnfit
+	}
+	return said
 }

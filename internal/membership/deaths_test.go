@@ -45,8 +45,8 @@ func TestNameThatDiesOftenIsHeldOff(t *testing.T) {
 		voter.noteDeath("ada")
 		require.Equal(t, want, hold())
 	}
-	require.Equal(t, member.StateReady, m.told[voter.cfg.Self])
-	require.Equal(t, member.StateJoining, voter.told[m.cfg.Self])
+	require.Equal(t, told{state: member.StateReady}, m.told[voter.cfg.Self])
+	require.Equal(t, told{state: member.StateJoining}, voter.told[m.cfg.Self])
 	require.NoError(t, heard.Answered(voter.cfg.Self, 0, nil), "an older member says nothing here")
 	require.ErrorContains(t, heard.Answered(voter.cfg.Self, 0, []byte{9}), "state 9: 1 to 3 are accepted")
 }

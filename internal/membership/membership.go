@@ -3,7 +3,9 @@ package membership
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,7 +73,8 @@ type Members struct {
 	mu     sync.Mutex // guards what follows
 	own    member.Meta
 	gone   map[member.ID]string       // why a boot is gone, until gossip forgets it or it answers again
-	told   map[member.ID]member.State // what boots said of themselves on their links, ahead of gossip
+	told   map[member.ID]told         // what boots said of themselves on their links, ahead of gossip
+	unfit  map[string]string          // why this member shall own nothing, by what is wrong
 	deaths map[string][]time.Duration // when boots of a name ended without a good-bye, for a minute
 	counts map[member.ID]int          // how many deaths of this member's name a boot has seen
 }
@@ -81,7 +84,7 @@ type Members struct {
 func New(cfg Config, own member.Meta) (*Members, error) {
 	m := &Members{
 		cfg: cfg, own: own, wake: wait.NewWake(), mends: make(chan member.ID, 1),
-		gone: make(map[member.ID]string), told: make(map[member.ID]member.State), deaths: make(map[string][]time.Duration), counts: make(map[member.ID]int),
+		gone: make(map[member.ID]string), told: make(map[member.ID]told), unfit: make(map[string]string), deaths: make(map[string][]time.Duration), counts: make(map[member.ID]int),
 		mended: cfg.Counters.Counter("mended_views", "Exchanges of members because rings differed, or a member did not know this one."),
 	}
 	cfg.Counters.Func(func(put metric.Put) {
@@ -163,7 +166,9 @@ func (m *Members) collect() []*member.Member {
 		known[h.ID] = true
 		gone := m.gone[h.ID] != ""
 		meta := h.Meta
-		meta.State = max(meta.State, m.told[h.ID]) // states only go forward
+		told := m.told[h.ID]
+		meta.State = max(meta.State, told.state) // states only go forward
+		meta.Unfit = meta.Unfit || told.unfit    // and who is fit again, gossip tells
 		members = append(members, &member.Member{
 			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive, Refused: gone, Left: h.Left && !h.Alive,
 			Up: h.Alive && !gone && newest[h.ID.Name] == h.ID.Boot,
@@ -269,12 +274,19 @@ func (m *Members) isGone(id member.ID) bool {
 	return m.gone[id] != ""
 }
 
+// told is what a boot said of itself on its link.
+type told struct {
+	state member.State
+	unfit bool
+}
+
 // setTold records what a boot said of itself on its link.
-func (m *Members) setTold(id member.ID, state member.State) {
+func (m *Members) setTold(id member.ID, said told) {
 	m.mu.Lock()
-	news := state > m.told[id]
+	said.state = max(said.state, m.told[id].state)
+	news := said != m.told[id]
 	if news {
-		m.told[id] = state
+		m.told[id] = said
 	}
 	m.mu.Unlock()
 	if news {
@@ -291,6 +303,37 @@ func (m *Members) SetState(s member.State) error {
 // SetAppDown changes what this member says of the application beside it.
 func (m *Members) SetAppDown(down bool) error {
 	return m.announce(func(own *member.Meta) { own.AppDown = down })
+}
+
+// SetUnfit takes this member off the ring, because of what is wrong with it, or
+// takes that back where why is "". It does not while some member speaks a
+// version that knows of no such thing, for all must have the same ring; so it is
+// to be called again and again.
+func (m *Members) SetUnfit(what, why string) error {
+	understood := !slices.ContainsFunc(m.View().Members, func(who *member.Member) bool {
+		return who.Up && !who.Speaks(member.WireUnfit)
+	})
+	m.mu.Lock()
+	if why == "" {
+		delete(m.unfit, what)
+	} else {
+		m.unfit[what] = why
+	}
+	unfit := understood && len(m.unfit) > 0
+	said := m.own.Unfit == unfit
+	m.mu.Unlock()
+	if said {
+		return nil
+	}
+	return m.announce(func(own *member.Meta) { own.Unfit = unfit })
+}
+
+// Unfit says why this member owns nothing, by what is wrong; sorted, none if it
+// is fit.
+func (m *Members) Unfit() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Values(m.unfit))
 }
 
 func (m *Members) announce(change func(own *member.Meta)) error {

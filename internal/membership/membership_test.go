@@ -114,9 +114,9 @@ func TestNewerStateCounts(t *testing.T) {
 		return n.View().Member(b).State
 	}
 	require.Equal(t, member.StateReady, see())
-	n.setTold(b, member.StateJoining)
+	n.setTold(b, told{state: member.StateJoining})
 	require.Equal(t, member.StateReady, see())
-	n.setTold(b, member.StateLeaving)
+	n.setTold(b, told{state: member.StateLeaving})
 	require.Equal(t, member.StateLeaving, see())
 	require.Empty(t, n.View().CopyHolders(0), "a leaving node owns nothing")
 
@@ -127,6 +127,69 @@ func TestNewerStateCounts(t *testing.T) {
 	n.Update()
 	require.Empty(t, n.told, "what gossip has forgotten is forgotten here")
 	require.Empty(t, n.gone)
+}
+
+// A member that is unfit takes part and is on nobody's ring, itself included.
+// Its link tells before gossip does; gossip tells when it is fit again.
+func TestUnfitMembersAreOffTheRing(t *testing.T) {
+	t.Parallel()
+	n := gossiping(t, config("a"))
+	b := membertest.ID("b", 1)
+	n.hear(b, true, false)
+	nodes := func() (names []string) {
+		n.Update()
+		for _, m := range n.View().Nodes() {
+			names = append(names, m.Name)
+		}
+		return names
+	}
+	require.NoError(t, n.SetState(member.StateReady))
+	require.Equal(t, []string{"a", "b"}, nodes())
+	section := n.StateSection()
+	for said, want := range map[string][]string{"\x02\x00\x01": {"a"}, "\x02\x00\x00": {"a", "b"}, "\x02": {"a", "b"}} {
+		_, err := section.Asked(b, []byte(said))
+		require.NoError(t, err)
+		require.Equal(t, want, nodes(), "%q", said)
+	}
+	_, err := section.Asked(b, []byte{2, 0, 1})
+	require.NoError(t, err)
+	section.Lost(b)
+	require.Equal(t, []string{"a", "b"}, nodes(), "what it said on a link that is gone is old")
+
+	require.NoError(t, n.SetUnfit("clock", "the clock is wrong"))
+	require.NoError(t, n.SetUnfit("links", "nobody is reached"))
+	require.Equal(t, []string{"b"}, nodes())
+	require.Equal(t, []string{"nobody is reached", "the clock is wrong"}, n.Unfit())
+	require.Equal(t, []byte{byte(member.StateReady), 0, 1}, section.Ask())
+	require.NoError(t, n.SetUnfit("clock", ""))
+	require.Equal(t, []string{"b"}, nodes(), "for another reason still")
+	require.NoError(t, n.SetUnfit("links", ""))
+	require.Equal(t, []string{"a", "b"}, nodes())
+	require.Empty(t, n.Unfit())
+}
+
+// Who speaks a version that knows of no unfit members would keep this one on
+// its ring, and rings that differ stop the cluster.
+func TestUnfitOnlyWhereAllUnderstand(t *testing.T) {
+	t.Parallel()
+	n := gossiping(t, config("a"))
+	b := membertest.ID("b", 1)
+	n.hear(b, true, false)
+	old := func(version int) {
+		n.gossip.mu.Lock()
+		h := n.gossip.heard[b.String()]
+		h.Meta.Older = version
+		n.gossip.heard[b.String()] = h
+		n.gossip.mu.Unlock()
+		n.Update()
+	}
+	old(member.WireUnfit - 1)
+	require.NoError(t, n.SetUnfit("clock", "the clock is wrong"))
+	require.False(t, n.self().Unfit)
+	require.Equal(t, []string{"the clock is wrong"}, n.Unfit(), "it says so all the same")
+	old(0)
+	require.NoError(t, n.SetUnfit("clock", "the clock is wrong"))
+	require.True(t, n.self().Unfit)
 }
 
 // The order of the map in which gossip is kept is random; views must not be.

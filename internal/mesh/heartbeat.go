@@ -42,6 +42,7 @@ const (
 	SectionPubsub                 // internal/pubsub: whether there are subscribers
 	SectionRoom                   // internal/repair: whether there is room for copies
 	SectionRoster                 // internal/owner: who counts in mode majority
+	SectionHost                   // internal/mesh: what the host's clock says
 )
 
 // Tell makes a section that says the same in questions and answers.
@@ -169,6 +170,50 @@ func (m *Mesh) ClockSection() Section {
 			return nil
 		},
 	}
+}
+
+// HostSection tells others how far the clock of this member's host is ahead of
+// the time that it goes by, in ms; see clock.Wall.
+func (m *Mesh) HostSection() Section {
+	return Section{
+		Type: SectionHost,
+		Ask:  func() []byte { return nil },
+		Asked: func(member.ID, []byte) ([]byte, error) {
+			return order.AppendUint64(nil, uint64(m.cfg.HostAhead().Milliseconds())), nil
+		},
+		Answered: func(from member.ID, _ time.Duration, said []byte) error {
+			if len(said) == 0 {
+				return nil // a version that goes by its host's clock
+			}
+			if len(said) != 8 {
+				return fmt.Errorf("host's clock of %d bytes, 8 are accepted: %w", len(said), errHeartbeat)
+			}
+			if l := m.Link(from); l != nil {
+				l.hostAhead.Store(int64(time.Duration(int64(order.Uint64(said))) * time.Millisecond))
+			}
+			return nil
+		},
+	}
+}
+
+// goodReading is the longest round trip by which a clock is read well enough to
+// judge one's own by it.
+const goodReading = 400 * time.Millisecond
+
+// HostClocks returns how far the clocks of the other nodes' hosts are ahead of
+// this member's time, as read in the last few seconds, and whether one of the
+// nodes that were read serves.
+func (m *Mesh) HostClocks() (ahead []time.Duration, serving bool) {
+	view, now := m.cfg.Members.View(), m.cfg.Clock.Since()
+	for _, l := range m.Links() {
+		who, readAt := view.Member(l.id), time.Duration(l.readAt.Load())
+		if who == nil || !who.Up || readAt == 0 || now-readAt > readingLasts || l.RoundTrip() > goodReading {
+			continue
+		}
+		ahead = append(ahead, l.ClockOffset()+l.HostAhead())
+		serving = serving || who.Serves()
+	}
+	return ahead, serving
 }
 
 // RingSection lets members know each other's ring. Rings that stay different

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/wait"
@@ -192,6 +193,55 @@ func TestClockAndRingMayBeMissing(t *testing.T) {
 	require.Zero(t, l.ClockOffset())
 	require.Equal(t, m.members.view.Table.Fingerprint(), l.Ring(), "what it last said")
 	require.ErrorIs(t, m.answered(id("b"), 0, appendSection(nil, SectionClock, []byte{1})), errHeartbeat)
+}
+
+// What another host's clock says is how far it is ahead of its member's time,
+// and that ahead of ours; a version that does not say goes by its host's clock.
+// Old readings, bad ones, and those of members that take no part do not count.
+func TestHostClocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := begin(t, "a", func(m *Mesh) []Section { return []Section{m.ClockSection(), m.HostSection()} })
+		b, joining, down := membertest.Up("b", 1), membertest.Up("c", 1), membertest.Up("d", 1)
+		joining.State, down.Up = member.StateJoining, false
+		view, err := member.NewView(m.id, []*member.Member{membertest.Up("a", 1), b, joining, down}, ring.Params{Copies: 2, VirtualNodes: 10, Load: 1.25}, nil)
+		require.NoError(t, err)
+		m.members.view = view
+		hear := func(who *member.Member, clock, host time.Duration) {
+			said := appendSection(nil, SectionClock, order.AppendUint64(nil, uint64(m.cfg.Clock.Now().Add(clock).UnixMilli())))
+			if host != 0 {
+				said = appendSection(said, SectionHost, order.AppendUint64(nil, uint64(host.Milliseconds())))
+			}
+			if m.Link(who.ID) == nil {
+				m.AddIdle(who.ID, "")
+			}
+			require.NoError(t, m.answered(who.ID, m.cfg.Clock.Since(), said))
+		}
+		read := func() (ahead []time.Duration, serving bool) { return m.HostClocks() }
+		ahead, serving := read()
+		require.Empty(t, ahead)
+		require.False(t, serving)
+		hear(joining, time.Second, 0)
+		hear(down, time.Minute, 0)
+		ahead, serving = read()
+		require.Equal(t, []time.Duration{time.Second}, ahead)
+		require.False(t, serving)
+		hear(b, 2*time.Second, -time.Hour)
+		ahead, serving = read()
+		require.Equal(t, []time.Duration{2*time.Second - time.Hour, time.Second}, ahead)
+		require.True(t, serving)
+		time.Sleep(readingLasts + time.Second)
+		m.Link(b.ID).readClock(m.cfg.Clock.Now(), 2*goodReading)
+		ahead, _ = read()
+		require.Empty(t, ahead)
+		require.ErrorIs(t, m.answered(b.ID, 0, appendSection(nil, SectionHost, []byte{1})), errHeartbeat)
+
+		m.cfg.HostAhead = func() time.Duration { return -3 * time.Second }
+		answer, err := m.answer(b.ID, nil)
+		require.NoError(t, err)
+		said, err := readSections(answer)
+		require.NoError(t, err)
+		require.EqualValues(t, -3000, int64(order.Uint64(said[SectionHost])))
+	})
 }
 
 // Links connect, calls are answered, and heartbeats bring what they say.

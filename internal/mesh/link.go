@@ -51,10 +51,12 @@ type Link struct {
 	// offset is how far the peer's clock is ahead, in nanoseconds, give or take
 	// half a round trip.
 	offset atomic.Int64
-	// trip is the round trip by which offset was found, in nanoseconds, and
-	// readAt when, since the process's start, which is the heartbeats' own.
-	trip   atomic.Int64
-	readAt time.Duration
+	// trip is the round trip by which offset was found, and readAt when, since
+	// the process's start, 0 for never; in nanoseconds.
+	trip, readAt atomic.Int64
+	// hostAhead is how far the clock of the peer's host is ahead of its own, in
+	// nanoseconds.
+	hostAhead atomic.Int64
 
 	mu          sync.Mutex // guards what follows
 	main, bulk  *peer.Link
@@ -327,10 +329,11 @@ func (l *Link) SetHeard(sent time.Duration) { l.heard.Store(int64(sent)) }
 // place of a better one.
 func (l *Link) readClock(clock time.Time, roundTrip time.Duration) {
 	now := l.mesh.cfg.Clock.Since()
-	if l.readAt != 0 && roundTrip > max(goodTrip, 2*time.Duration(l.trip.Load())) && now-l.readAt < readingLasts {
+	readAt := time.Duration(l.readAt.Load())
+	if readAt != 0 && roundTrip > max(goodTrip, 2*time.Duration(l.trip.Load())) && now-readAt < readingLasts {
 		return
 	}
-	l.readAt = now
+	l.readAt.Store(max(int64(now), 1))
 	l.trip.Store(int64(roundTrip))
 	l.offset.Store(int64(clock.Sub(l.mesh.cfg.Clock.Now().Add(-roundTrip / 2))))
 }
@@ -344,6 +347,10 @@ func (l *Link) Connected() bool {
 
 // ClockOffset is how far the peer's clock is ahead of this member's.
 func (l *Link) ClockOffset() time.Duration { return time.Duration(l.offset.Load()) }
+
+// HostAhead is how far the clock of the peer's host is ahead of the peer's own,
+// which is 0 unless that clock jumped.
+func (l *Link) HostAhead() time.Duration { return time.Duration(l.hostAhead.Load()) }
 
 // RoundTrip is that of the last good reading of the peer's clock.
 func (l *Link) RoundTrip() time.Duration { return time.Duration(l.trip.Load()) }

@@ -56,6 +56,8 @@ type Config struct {
 	// Connected is told of a boot whose main connection is up.
 	Connected func(id member.ID)
 	Clock     clock.Clock
+	// HostAhead is how far the host's clock is ahead of Clock.
+	HostAhead func() time.Duration
 	Log       *slog.Logger
 	Pulse     *wait.Pulse
 	// Go runs f in a goroutine that whoever made the mesh waits for.

@@ -254,7 +254,7 @@ func (o *Owner) startRound(ctx context.Context) (complete bool) {
 // nothing has changed in it since its digest was taken.
 func (o *Owner) DropIf(p int, digest uint64) (dropped bool) {
 	may := false
-	o.Look(func(core *ownership.Core, _ time.Duration) { may = core.BeginDrop(p) })
+	o.Look(func(core *ownership.Core, now time.Duration) { may = core.BeginDrop(now, p) })
 	if !may {
 		return false
 	}

@@ -385,13 +385,15 @@ func (c *Core) voters(now time.Duration) []member.ID {
 }
 
 // BeginDrop is asked before this member's copy of a partition is forgotten,
-// which the holders by the ring have confirmed. It refuses if this member
-// serves the partition or claims it, or may serve it again. After true the
+// which Gate.Takers have confirmed. It refuses if this member serves the
+// partition or claims it, or may serve it again, and while it has told a
+// claimant of the copy that has not said what came of its claim. After true the
 // driver forgets the copy, unless it has changed, and calls EndDrop. In between
 // a claimant is told that the copy moves.
-func (c *Core) BeginDrop(p int) bool {
+func (c *Core) BeginDrop(now time.Duration, p int) bool {
 	part := &c.parts[p]
-	may := part.phase == Away && !part.dropping && part.given.to == (Claim{})
+	told := part.promised.Newer(part.holder) && part.promised.By != c.self && now-part.promisedAt < PromiseTime
+	may := part.phase == Away && !part.dropping && part.given.to == (Claim{}) && !told
 	part.dropping = part.dropping || may
 	return may
 }

@@ -328,11 +328,11 @@ func TestCopyIsDroppedOnlyWhereItIsNotServed(t *testing.T) {
 	p := membertest.OwnedBy(t, n.see(), "a")
 	for _, phase := range []Phase{Claiming, Fetching, Warm} {
 		n.setPhase(p, phase)
-		require.False(t, n.BeginDrop(p), "it is %s here again", phase)
+		require.False(t, n.BeginDrop(n.now, p), "it is %s here again", phase)
 	}
 	n.setPhase(p, Away)
-	require.True(t, n.BeginDrop(p))
-	require.False(t, n.BeginDrop(p), "nor is it dropped twice at a time")
+	require.True(t, n.BeginDrop(n.now, p))
+	require.False(t, n.BeginDrop(n.now, p), "nor is it dropped twice at a time")
 	todo, complete := n.Round(n.now)
 	require.NotContains(t, todo.Claim.Parts, p, "nor claimed")
 	require.False(t, complete)
@@ -340,11 +340,11 @@ func TestCopyIsDroppedOnlyWhereItIsNotServed(t *testing.T) {
 
 	n.EndDrop(n.now, p, false)
 	require.Equal(t, -NeverLeft, n.parts[p].leftAt(), "something had arrived: it is here still")
-	require.True(t, n.BeginDrop(p))
+	require.True(t, n.BeginDrop(n.now, p))
 	n.pass(time.Second)
 	n.EndDrop(n.now, p, true)
 	require.Equal(t, n.now, n.parts[p].leftAt())
-	require.True(t, n.BeginDrop(p), "another copy can come")
+	require.True(t, n.BeginDrop(n.now, p), "another copy can come")
 	n.EndDrop(n.now+time.Second, p, false)
 	require.Equal(t, n.now, n.parts[p].leftAt(), "that one stays, the first one is gone all the same")
 	todo, _ = n.Round(n.now)
@@ -444,7 +444,7 @@ func TestTodoListsExactlyWhatWasGivenUpAndOpened(t *testing.T) {
 				return todo
 			},
 			"drop": func(t *rapid.T) (todo Todo) {
-				if p := anyPart.Draw(t, "partition"); n.BeginDrop(p) {
+				if p := anyPart.Draw(t, "partition"); n.BeginDrop(n.now, p) {
 					n.EndDrop(n.now, p, rapid.Bool().Draw(t, "dropped"))
 				}
 				return todo

@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -131,6 +132,21 @@ func (g *Gate) Decide(p int, now time.Duration) Decision {
 		return Decision{Verdict: Forward, Owner: m.ID}
 	}
 	return Decision{Owner: member.ID{Name: name}}
+}
+
+// Takers returns the members that must have all that this one holds of
+// partition p before its copy may be forgotten: those that should hold one by
+// the ring, and who serves the partition by a claim, or may be about to. The
+// latter may be fetching from here, and not be on this member's ring.
+func (g *Gate) Takers(p int) (ids []string) {
+	view, s := g.view.Load(), g.parts[p].Load()
+	ids = slices.Clone(view.CopyHolders(p))
+	for _, c := range [...]Claim{s.promised, s.holder} {
+		if id := c.By.String(); c.By != g.self && view.Up(c.By) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Verified is Decide(p, now).Verified(), without the rest of the Decision: a

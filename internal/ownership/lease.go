@@ -2,7 +2,6 @@ package ownership
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -164,7 +163,7 @@ func (c *Core) renew(now time.Duration) {
 	case c.mode == Majority:
 		lease = c.leasedUntil(now)
 	case len(others) == 0:
-		lease = forever
+		lease = now + LeaseTime // its own tick renews it: it may stand still
 	default:
 		lease = c.heardBy(others, 1)
 	}
@@ -184,9 +183,6 @@ func (c *Core) others() (ids []member.ID) {
 	}
 	return ids
 }
-
-// forever is a lease that nobody has to give.
-const forever = time.Duration(math.MaxInt64)
 
 // heardBy is until when so many of others have given a lease, 0 if they have
 // not.
@@ -215,7 +211,10 @@ func (c *Core) lastAskFailed(now time.Duration) bool {
 // the Gate says that this member has a lease, or calls AskFailed when it has
 // waited for long enough. Without a lease even then, the mode says what to do.
 // If it should not ask, all that was tried a moment ago, and has failed.
-func (c *Core) ShouldAsk(now time.Duration) bool { return !c.lastAskFailed(now) }
+func (c *Core) ShouldAsk(now time.Duration) bool {
+	c.renew(now) // there may be nobody to ask
+	return !c.gate.Leased(now) && !c.lastAskFailed(now)
+}
 
 // AskFailed says that the others were asked, and that not all have answered in
 // time. If as many have as usual, that is a lease.

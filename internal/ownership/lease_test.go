@@ -21,6 +21,14 @@ func TestLeaseOfALoneNodeNeedsNobody(t *testing.T) {
 		n := still("a", mode)
 		n.glance(cluster("a")...)
 		n.pass(time.Hour)
+		require.False(t, n.leased(), "it may have stood still, and others may have followed")
+		n.Lapse(n.now)
+		require.True(t, n.leased())
+		n.pass(LeaseTime - 1)
+		require.True(t, n.leased())
+		n.pass(1)
+		require.False(t, n.leased())
+		require.False(t, n.ShouldAsk(n.now), "whom?")
 		require.True(t, n.leased())
 	}
 	n := still("a", majority)
@@ -89,6 +97,7 @@ func TestHowManyMustAnswer(t *testing.T) {
 			n.counting(c.names)
 			for _, failed := range []bool{false, true} {
 				n.pass(time.Minute)
+				n.Lapse(n.now)
 				least := len(c.names) - 1
 				if failed {
 					require.Equal(t, Todo{Unleased: need > 0}, n.AskFailed(n.now))
@@ -104,6 +113,7 @@ func TestHowManyMustAnswer(t *testing.T) {
 					n.answered(id(c.names[i+1:i+2], 1), 0, "")
 				}
 				n.pass(LeaseTime * 3 / 4)
+				n.Lapse(n.now)
 				require.True(t, n.leased(), "%s: it goes on by the usual number, asked before: %t", c.names, failed)
 			}
 		}

@@ -249,7 +249,7 @@ func (c *Core) agreed(now time.Duration, yes func(member.ID) bool) bool {
 
 // leasedUntil is until when this member has a lease by a majority.
 func (c *Core) leasedUntil(now time.Duration) time.Duration {
-	heard := []time.Duration{forever}
+	heard := []time.Duration{max(now, 1)} // its own word
 	for _, p := range c.peers {
 		heard = append(heard, p.heard)
 	}
@@ -260,9 +260,6 @@ func (c *Core) leasedUntil(now time.Duration) time.Duration {
 			break
 		}
 		if c.agreed(now, func(id member.ID) bool { p := c.peers[id]; return p != nil && p.heard >= since }) {
-			if since == forever {
-				return forever
-			}
 			return since + LeaseTime
 		}
 	}

@@ -152,7 +152,10 @@ func (c *Core) takeBack(p int, todo *Todo) {
 // or been cut off before it could tell; so nobody serves by an older claim, but
 // claims anew. If nothing had come of it, that costs the owner of before a
 // moment.
+//
+// It also renews the lease of a member that nobody has to give one.
 func (c *Core) Lapse(now time.Duration) (todo Todo) {
+	c.renew(now)
 	if !c.open {
 		return todo
 	}

@@ -51,6 +51,10 @@ const (
 	NotGivenBack     Bug = "not-given-back"
 	ConfirmedLate    Bug = "confirmed-late"
 	LogoutAlone      Bug = "logout-alone"
+	PastConfirmed    Bug = "past-confirmed"
+	NoLead           Bug = "no-lead"
+	JumpFollowed     Bug = "jump-followed"
+	WrongClockServes Bug = "wrong-clock-serves"
 )
 
 // All says of each bug what it does.
@@ -92,4 +96,8 @@ var All = []struct {
 	{NotGivenBack, "what was given up to a claimant that gives its claim up is not served again"},
 	{ConfirmedLate, "a write is confirmed by its copies though a successor may have been let in before they came"},
 	{LogoutAlone, "a logout is confirmed though a holder is silent that may come back"},
+	{PastConfirmed, "a copy is confirmed that has ended by its holder's clock, and is not held"},
+	{NoLead, "the stamps of a new owner are those of its clock, whatever the clock of the one before"},
+	{JumpFollowed, "a member's time jumps with its host's clock"},
+	{WrongClockServes, "a member serves whose clock is off that of all others"},
 }

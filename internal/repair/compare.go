@@ -11,6 +11,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/internal/replication"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -61,6 +62,11 @@ func (r *Repairer) each(byMember map[string][]int, f func(l *mesh.Link, parts []
 	return errors.Join(errs...)
 }
 
+// refused says whether a member does not take what it lacks.
+func refused(err error) bool {
+	return errors.Is(err, session.ErrFull) || errors.Is(err, replication.ErrClocks)
+}
+
 // compare makes the copies of parts at one member equal to the ones here.
 func (r *Repairer) compare(ctx context.Context, l *mesh.Link, parts []int) error {
 	id := l.ID().String()
@@ -101,7 +107,7 @@ func (r *Repairer) compare(ctx context.Context, l *mesh.Link, parts []int) error
 	for _, p := range again {
 		if err := r.cfg.Replicator.Sync(ctx, bulk, p); err != nil {
 			errs = append(errs, err)
-			if errors.Is(err, session.ErrFull) {
+			if refused(err) {
 				r.setBehind(id, p)
 			}
 		}

@@ -34,7 +34,7 @@ func (r *Repairer) held(view *member.View) []int {
 }
 
 // handOver offers the partitions that this node should not hold to all that
-// should, and drops a copy only after each of them has confirmed that it has
+// should, or that serve them, and drops a copy only after each of them has confirmed that it has
 // everything in it.
 func (r *Repairer) handOver(ctx context.Context) error {
 	view := r.cfg.View()
@@ -57,7 +57,7 @@ func (r *Repairer) handOver(ctx context.Context) error {
 			continue
 		}
 		before[p] = sum.Digest
-		holders := view.CopyHolders(p)
+		holders := r.owner.Gate().Takers(p)
 		missing[p] = len(holders)
 		for _, id := range holders {
 			byMember[id] = append(byMember[id], p)

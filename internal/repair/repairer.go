@@ -2,7 +2,6 @@ package repair
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -28,7 +27,7 @@ const (
 	// changes before they count as different.
 	secondLook = 50 * time.Millisecond
 	// soon is the pause after a pass that failed, and fullPause where it did so
-	// for want of memory elsewhere.
+	// because a member does not take what it lacks.
 	soon      = 100 * time.Millisecond
 	fullPause = time.Second
 )
@@ -110,7 +109,7 @@ func (r *Repairer) Run(ctx context.Context) {
 		if err := r.pass(ctx); err != nil && ctx.Err() == nil {
 			r.cfg.Log.Debug("copies", "error", err)
 			pause = soon
-			if errors.Is(err, session.ErrFull) {
+			if refused(err) {
 				pause = fullPause
 			}
 		}
@@ -179,8 +178,11 @@ func (r *Repairer) SetSynced(id string, p int) {
 	r.entryLocked(id)[p] = true
 }
 
+// Refused is told that a member has not taken what has changed of a key.
+func (r *Repairer) Refused(id, key string) { r.setBehind(id, ring.Partition(key)) }
+
 // setBehind says that the copy at a member is not equal any more, and that the
-// dirty set does not mend that: the member has no room.
+// dirty set does not mend that: the member has no room, or another time.
 func (r *Repairer) setBehind(id string, p int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -23,7 +23,8 @@ func TestRefusedRecord(t *testing.T) {
 		store := newStore(t, func() time.Time { return time.Now().Add(ahead) })
 		put(t, store, "from the future", "1")
 		ahead = 0
-		r := New(Config{Store: store, Partitions: testPartitions})
+		var refused []string
+		r := New(Config{Store: store, Partitions: testPartitions, Refused: func(id, key string) { refused = append(refused, id+" "+key) }})
 		defer r.Close()
 		replica := newStore(t, time.Now)
 		other := New(Config{Store: replica, Partitions: testPartitions})
@@ -46,7 +47,35 @@ func TestRefusedRecord(t *testing.T) {
 		require.Zero(t, dirty)
 		require.Equal(t, other.Stats.Refused.Load(), r.Stats.Quarantined.Load())
 		require.LessOrEqual(t, r.Stats.Quarantined.Load(), int64(2), "once a mark at most")
+		require.Equal(t, slices.Repeat([]string{"b from the future"}, len(refused)), refused)
+		require.EqualValues(t, r.Stats.Quarantined.Load(), len(refused))
 		require.Zero(t, r.Stats.Failed.Load())
+	})
+}
+
+// A record that has ended by the other side's clock is not held there, so its
+// writer does not hear that it is. One that has ended here is not sent at all.
+func TestRecordThatHasEndedThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(t, time.Now)
+		r := New(Config{Store: store, Partitions: testPartitions})
+		defer r.Close()
+		replica := newStore(t, func() time.Time { return time.Now().Add(2 * time.Second) })
+		other := New(Config{Store: replica, Partitions: testPartitions})
+		r.Attach(t.Context(), "b", newMemory(other))
+		_, err := store.Do(&session.Op{Kind: session.Put, Key: "short", TTL: time.Second})
+		require.NoError(t, err)
+		require.Zero(t, r.Wait(t.Context(), []string{"b"}, "short", 1))
+		require.EqualValues(t, 1, r.Stats.Quarantined.Load())
+		part := store.PartitionOf("short")
+		require.ErrorIs(t, r.Sync(t.Context(), newMemory(other), part), ErrClocks)
+		require.EqualValues(t, 2, r.Stats.Quarantined.Load())
+
+		time.Sleep(1100 * time.Millisecond) // a tenth later than it says, for touches
+		require.NotNil(t, store.Peek("short"), "it is not forgotten yet")
+		r.Wait(t.Context(), []string{"b"}, "short", 1)
+		require.NoError(t, r.Sync(t.Context(), newMemory(other), part))
+		require.EqualValues(t, 2, r.Stats.Quarantined.Load())
 	})
 }
 

@@ -24,6 +24,9 @@ type Config struct {
 	// Merged is told, outside every lock, that a record from a peer changed
 	// the copy here. An owner passes the change on to its own successors.
 	Merged func(key string)
+	// Refused is told, outside every lock, that the member id has refused the
+	// record of key, which it does not hold as it is here.
+	Refused func(id, key string)
 	// BulkBytesPerSecond bounds what comparisons send and fetch, so that a
 	// hand-over does not crowd out requests. Default 64 MiB/s.
 	BulkBytesPerSecond int
@@ -51,6 +54,9 @@ func New(cfg Config) *Replicator {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(string, string) {}
+	}
 	if cfg.BulkBytesPerSecond <= 0 {
 		cfg.BulkBytesPerSecond = 64 << 20
 	}
@@ -72,7 +78,7 @@ func (r *Replicator) Attach(ctx context.Context, id string, p Peer) {
 	if s := r.senders[id]; r.closed || s != nil && s.ctx.Err() == nil {
 		return
 	}
-	s := newSender(ctx, p, r.cfg.Store, r.cfg.Now, &r.Stats)
+	s := newSender(ctx, p, r.cfg.Store, r.cfg.Now, &r.Stats, func(key string) { r.cfg.Refused(id, key) })
 	r.senders[id] = s
 	r.running.Go(s.run)
 }
@@ -283,7 +289,6 @@ func (r *Replicator) merge(rec *session.Record) error {
 	changed, err := r.cfg.Store.Merge(rec)
 	if err != nil {
 		r.Stats.Refused.Add(1)
-		return err
 	}
 	if changed {
 		r.Stats.Merged.Add(1)
@@ -291,7 +296,7 @@ func (r *Replicator) merge(rec *session.Record) error {
 			r.cfg.Merged(rec.Key())
 		}
 	}
-	return nil
+	return err
 }
 
 func (r *Replicator) serveDigests(payload []byte) (answer []byte, rest func() ([]byte, error), err error) {

@@ -61,10 +61,11 @@ type sender struct {
 	store   *session.Store
 	now     func() time.Time
 	stats   *Stats
-	wake    chan struct{}   // one slot: there is something to do
-	hurry   chan struct{}   // one slot: do not wait for more to gather
-	retry   chan struct{}   // one slot: the peer can be reached again
-	ctx     context.Context // ends when the sender is to end
+	refused func(key string) // called outside every lock
+	wake    chan struct{}    // one slot: there is something to do
+	hurry   chan struct{}    // one slot: do not wait for more to gather
+	retry   chan struct{}    // one slot: the peer can be reached again
+	ctx     context.Context  // ends when the sender is to end
 	stop    context.CancelFunc
 	stopped chan struct{}
 
@@ -96,9 +97,9 @@ type Stats struct {
 	Mended      atomic.Int64 // partitions that a comparison found different and made equal
 }
 
-func newSender(ctx context.Context, p Peer, store *session.Store, now func() time.Time, stats *Stats) *sender {
+func newSender(ctx context.Context, p Peer, store *session.Store, now func() time.Time, stats *Stats, refused func(key string)) *sender {
 	s := &sender{
-		peer: p, store: store, now: now, stats: stats,
+		peer: p, store: store, now: now, stats: stats, refused: refused,
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), retry: make(chan struct{}, 1), stopped: make(chan struct{}),
 		limit: batchKeys, dirty: newDirtySet(), waiters: make(map[string][]waiter),
 	}
@@ -243,8 +244,8 @@ func (s *sender) flush() (more bool, err error) {
 
 // encode reads the current records of a batch until the frame is full, and
 // returns how many keys that deals with: it puts them in front of the others. A
-// key that is gone without a tombstone has expired everywhere alike, or has
-// been handed over, and needs no copy. Keys whose partition an operation holds
+// key that has ended, or is gone without a tombstone, has expired everywhere
+// alike, or has been handed over, and needs no copy. Keys whose partition an operation holds
 // are passed over, so that writers of other partitions do not wait for it; it
 // also returns how many these are.
 func (s *sender) encode(batch []*entry) (n, held int) {
@@ -260,7 +261,7 @@ func (s *sender) encode(batch []*entry) (n, held int) {
 			s.held = append(s.held, e)
 			continue
 		}
-		if rec != nil {
+		if rec != nil && !s.store.Ended(rec) {
 			s.payload = rec.Append(s.payload)
 			s.carried = append(s.carried, e)
 		}
@@ -328,8 +329,8 @@ func turnedDown(err error) bool {
 
 // settle answers the writers of the keys that the peer has dealt with and puts
 // the rest of the batch back. A refused record is not sent again: it would be
-// refused again, and the others behind it would wait. The comparison of copies
-// shows it.
+// refused again, and the others behind it would wait. Config.Refused is told,
+// and the comparison of copies sends it until it is taken.
 func (s *sender) settle(done []*entry, refused []int) {
 	bad := make(map[*entry]bool, len(refused))
 	for _, i := range refused {
@@ -357,6 +358,9 @@ func (s *sender) settle(done []*entry, refused []int) {
 	s.mu.Unlock()
 	tell(confirmed, true)
 	tell(unconfirmed, false)
+	for e := range bad {
+		s.refused(e.key)
+	}
 }
 
 func tell(waiting []waiter, ok bool) {

@@ -143,6 +143,10 @@ func (r *Replicator) notHeld(what string, part int) error {
 	return nil
 }
 
+// ErrClocks says that records were refused because they lie in the future or
+// have ended by the clock of the member that should take them.
+var ErrClocks = errors.New("clocks do not agree")
+
 // refusals counts records that one side has not taken.
 type refusals struct {
 	all  int
@@ -160,8 +164,8 @@ func (r refusals) err(what string, part int) error {
 	case r.all == r.full:
 		return fmt.Errorf("%s of partition %d: %d records were refused: %w", what, part, r.all, session.ErrFull)
 	default:
-		return fmt.Errorf("%s of partition %d: %d records were refused: %w; clocks must agree within %v",
-			what, part, r.all-r.full, session.ErrFuture, session.MaxAhead)
+		return fmt.Errorf("%s of partition %d: %d records were refused by their time, so the clocks of members differ: %w",
+			what, part, r.all-r.full, ErrClocks)
 	}
 }
 
@@ -232,6 +236,7 @@ func (r *Replicator) ask(ctx context.Context, p Peer, part int, hashes []uint64)
 		switch err := r.merge(rec); {
 		case err == nil:
 			r.Stats.Pulled.Add(1)
+		case errors.Is(err, session.ErrPast): // nobody here is told that it is held
 		case errors.Is(err, session.ErrFull):
 			refused = refused.plus(refusals{1, 1})
 		default:
@@ -250,7 +255,7 @@ func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64
 	if len(hashes) == 0 {
 		return refused, nil
 	}
-	records := r.cfg.Store.Select(part, hashes)
+	records := slices.DeleteFunc(r.cfg.Store.Select(part, hashes), r.cfg.Store.Ended)
 	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
 	slices.SortStableFunc(records, func(a, b *session.Record) int {
 		switch {

@@ -255,7 +255,7 @@ func TestRefusedByComparison(t *testing.T) {
 
 	t.Run("sync, refused there", func(t *testing.T) {
 		p := build(t, aheadHere)
-		require.ErrorIs(t, p.a.Sync(t.Context(), p.toB, 3), session.ErrFuture)
+		require.ErrorIs(t, p.a.Sync(t.Context(), p.toB, 3), ErrClocks)
 		require.Equal(t, 10, p.here.Count(3))
 		require.Equal(t, 9, p.there.Count(3))
 		require.Zero(t, p.a.Stats.Mended.Load())
@@ -265,21 +265,21 @@ func TestRefusedByComparison(t *testing.T) {
 	})
 	t.Run("sync, refused here", func(t *testing.T) {
 		p := build(t, aheadThere)
-		require.ErrorIs(t, p.a.Sync(t.Context(), p.toB, 3), session.ErrFuture)
+		require.ErrorIs(t, p.a.Sync(t.Context(), p.toB, 3), ErrClocks)
 		require.Equal(t, 9, p.here.Count(3))
 		require.Equal(t, 10, p.there.Count(3))
 	})
 	t.Run("offer", func(t *testing.T) {
 		p := build(t, aheadHere)
-		require.ErrorIs(t, p.a.Offer(t.Context(), p.toB, 3), session.ErrFuture)
+		require.ErrorIs(t, p.a.Offer(t.Context(), p.toB, 3), ErrClocks)
 		require.Equal(t, 9, p.there.Count(3))
 		require.EqualValues(t, 1, p.a.Stats.Quarantined.Load())
 	})
 	t.Run("fetch", func(t *testing.T) {
 		p := build(t, aheadThere)
-		require.ErrorIs(t, p.a.Fetch(t.Context(), p.toB, 3), session.ErrFuture)
+		require.ErrorIs(t, p.a.Fetch(t.Context(), p.toB, 3), ErrClocks)
 		require.Equal(t, 9, p.here.Count(3))
-		require.ErrorIs(t, p.a.FetchKeys(t.Context(), p.toB, 3, future), session.ErrFuture)
+		require.ErrorIs(t, p.a.FetchKeys(t.Context(), p.toB, 3, future), ErrClocks)
 		require.NoError(t, p.a.FetchKeys(t.Context(), p.toB, 3, theirs[0]))
 		require.EqualValues(t, 2, p.a.Stats.Refused.Load())
 	})

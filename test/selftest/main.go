@@ -39,7 +39,7 @@ var packages = []string{
 	"./internal/owner",
 	"./internal/repair",
 	"./internal/member",
-	"./internal/membership",
+	"./internal/membership", "./internal/clock", "./internal/timekeeper",
 	"./internal/replication",
 	"./session",
 	"./ring",

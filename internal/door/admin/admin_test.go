@@ -47,6 +47,7 @@ type fake struct {
 	ask               func(ctx context.Context, id member.ID, typ byte, question []byte) ([]byte, error)
 	warm, cold, below int
 	appDown, minority bool
+	unfit             []string
 	drained           int // calls of Drain.Start
 	stopped           bool
 	drainLines        []drain.Status
@@ -151,6 +152,7 @@ func (f *fake) config() Config {
 		Self: id("ada"), Role: member.RoleNode, Zone: "z", Cluster: "test", Copies: 2, Hosts: []string{"127.0.0.1:8081", "ops.example", "", "proxy.example", "ada"},
 		View: func() *member.View { return f.view }, State: func() member.State { return f.state },
 		Waiting: func() string { return "no cluster yet" },
+		Unfit:   func() []string { return f.unfit },
 		Uptime:  func() time.Duration { return 90 * time.Second },
 		Links:   f, Events: f.events, Counters: &f.counters, Closing: f.closing,
 		Limits: door.NewLimits(slog.New(slog.DiscardHandler), new(metric.Set)), Log: slog.New(slog.DiscardHandler),
@@ -159,6 +161,7 @@ func (f *fake) config() Config {
 		AppDown:       func() bool { return f.appDown },
 		Node: &Node{
 			Store: f, Copies: f, Gate: f, BelowTarget: func() int { return f.below }, SplitSuspected: func() bool { return true }, NoMajority: func() bool { return f.minority },
+			ClockOff: func() time.Duration { return 1500 * time.Microsecond }, ClockHost: func() time.Duration { return -time.Hour },
 			PeersRefused: func() map[string]int64 { return map[string]int64{"stranger": 6} },
 			Redis:        func() (clients, subscribers int, bufferBytes int64) { return 9, 1, 2048 },
 			Drain:        Drain{Start: f.startDrain, Unsynced: func() int { return 8 }, Stop: func() { f.stopped = true }},

@@ -34,6 +34,8 @@ type Config struct {
 	State func() member.State
 	// Waiting says why the member has not taken its place yet.
 	Waiting func() string
+	// Unfit says why the member owns nothing though it has, none if it may.
+	Unfit func() []string
 	// Uptime is the time since the member's start.
 	Uptime func() time.Duration
 	Links  Links
@@ -97,6 +99,9 @@ type Node struct {
 	// NoMajority says that the node refuses because it does not reach a
 	// majority.
 	NoMajority func() bool
+	// ClockOff is how far the member's time is ahead of the median of all, and
+	// ClockHost how far its host's clock is ahead of that time.
+	ClockOff, ClockHost func() time.Duration
 	// PeersRefused counts the connections refused at the peer port, by reason.
 	PeersRefused func() map[string]int64
 	// Redis counts the connections to the Redis endpoint, those of them that

@@ -20,10 +20,11 @@ func TestReady(t *testing.T) {
 		"leaving":        func(f *fake, _ *Config) { f.state = member.StateLeaving },
 		"no cluster yet": func(f *fake, _ *Config) { f.state = member.StateJoining },
 		"the majority of the cluster cannot be reached": func(f *fake, _ *Config) { f.minority = true },
-		"no node is ready":                func(f *fake, _ *Config) { f.see(t, router("gate")) },
-		"the application does not answer": func(f *fake, _ *Config) { f.appDown = true },
-		"12 partitions are cold":          func(f *fake, _ *Config) { f.cold = 12 },
-		"3 keys have too few copies":      func(f *fake, _ *Config) { f.below = 3 },
+		"the clock is 3s ahead":                         func(f *fake, _ *Config) { f.unfit = []string{"the clock is 3s ahead"} },
+		"no node is ready":                              func(f *fake, _ *Config) { f.see(t, router("gate")) },
+		"the application does not answer":               func(f *fake, _ *Config) { f.appDown = true },
+		"12 partitions are cold":                        func(f *fake, _ *Config) { f.cold = 12 },
+		"3 keys have too few copies":                    func(f *fake, _ *Config) { f.below = 3 },
 	} {
 		f := newFake(t)
 		c := f.config()

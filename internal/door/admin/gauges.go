@@ -48,6 +48,8 @@ var (
 		{describe("redis_clients", "Connections to the Redis endpoint."), func(s *adminapi.Stats) float64 { return float64(s.RedisClients) }},
 		{describe("redis_buffer_bytes", "Bytes that connections to the Redis endpoint hold: commands, transactions, answers and messages."), func(s *adminapi.Stats) float64 { return float64(s.RedisBufferBytes) }},
 		{describe("redis_subscribers", "Connections to the Redis endpoint that subscribe to something."), func(s *adminapi.Stats) float64 { return float64(s.RedisSubscribers) }},
+		{describe("clock_off_seconds", "How far this member's time is ahead of the median of all members'."), func(s *adminapi.Stats) float64 { return s.ClockOff / 1000 }},
+		{describe("clock_host_seconds", "How far the host's clock is ahead of this member's time since it jumped."), func(s *adminapi.Stats) float64 { return s.ClockHost / 1000 }},
 		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *adminapi.Stats) float64 { return truth(s.Split) }},
 	}
 )

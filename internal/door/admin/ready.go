@@ -35,6 +35,7 @@ func (e *Endpoint) unready() (why []string) {
 	if e.cfg.AppDown() {
 		why = append(why, "the application does not answer")
 	}
+	why = append(why, e.cfg.Unfit()...)
 	n := e.cfg.Node
 	if n == nil {
 		return why

@@ -52,6 +52,8 @@ func onRing(view *member.View, m *member.Member) adminapi.Member {
 		state = "gone"
 	case !m.Up:
 		state = superseded
+	case m.Unfit && m.State == member.StateReady:
+		state = "unfit"
 	}
 	owned, weight := 0, 0
 	if m.Serves() {

@@ -19,7 +19,7 @@ func (v Violation) String() string { return v.Promise + ": " + v.What }
 // once faults stop: see Recover.
 const (
 	// OneOwner: no two members serve a partition with a lease; in mode
-	// available only two sides of a cut may.
+	// available only two sides of a cut may, and who sees nobody.
 	OneOwner = "one-owner"
 	// PastSilent is OneOwner where one of the two has claimed although a voter
 	// had not answered that gossip held for dead and that had not ended.
@@ -101,10 +101,18 @@ func (w *World) twoOwners(p, q *proc, part int) string {
 	}
 }
 
-// excused says whether two members may both serve: they are on two sides
-// of a cut.
+// excused says whether two members may both serve: they are on two sides of a
+// cut, or one of them sees nobody, and so not the other, as after it stood still
+// alone.
 func (w *World) excused(i, j int) bool {
-	return w.cfg.Mode == ownership.Available && (w.parted[i]&(1<<j) != 0 || w.parted[j]&(1<<i) != 0)
+	if w.cfg.Mode != ownership.Available {
+		return false
+	}
+	island := func(i, j int) bool {
+		v := w.procs[i].core.View()
+		return len(v.Nodes()) <= 1 && w.procs[i].sees[j].boot != w.procs[j].boot
+	}
+	return w.parted[i]&(1<<j) != 0 || w.parted[j]&(1<<i) != 0 || island(i, j) || island(j, i)
 }
 
 func (w *World) checkReads(i, part int) (Violation, bool) {

@@ -115,7 +115,7 @@ func (w *World) needsNoCopy(p *proc, part int) bool {
 // confirmed keeps the account of what was confirmed, and how.
 func (w *World) confirmed(p *proc, part int, set uint16) {
 	w.must[part] |= set & w.held(part)
-	if w.parted != [maxMembers]uint8{} {
+	if w.parted != [maxMembers]uint8{} || p.core.Gate().Alone() { // which the answer says
 		w.aside[part] |= set
 	}
 	_, leased := w.serves(int(p.name), part)
@@ -208,8 +208,8 @@ func (w *World) mayHandOver(i, part int) bool {
 	if !p.running() || p.store[part] == 0 || p.core.Gate().Phase(part) != ownership.Away || slices.Contains(p.core.View().Table.Holders(part), Names[i]) {
 		return false
 	}
-	holders := p.holders(part)
-	return len(holders) > 0 && !slices.ContainsFunc(holders, func(h int) bool { return !w.talks(i, h) || p.sees[h].boot != w.procs[h].boot })
+	holders := p.takers(part)
+	return len(p.holders(part)) > 0 && !slices.ContainsFunc(holders, func(h int) bool { return !w.talks(i, h) || p.sees[h].boot != w.procs[h].boot })
 }
 
 // HandOver gives a copy to those that should have it, and forgets it here.
@@ -218,14 +218,15 @@ func (w *World) HandOver(i, part int) error {
 		return w.not("hand over %d at %s", part, Names[i])
 	}
 	p := w.edit(i)
-	for _, h := range p.holders(part) {
+	takers := p.takers(part)
+	for _, h := range takers {
 		w.edit(h).store[part] |= p.store[part]
 	}
-	if p.core.BeginDrop(part) {
+	if p.core.BeginDrop(w.now, part) {
 		p.store[part] = 0
 		p.core.EndDrop(w.now, part, true)
 	}
-	w.sayf("%s hands its copy of %d over to %s", Names[i], part, strings.Join(spelled(p.holders(part)), ", "))
+	w.sayf("%s hands its copy of %d over to %s", Names[i], part, strings.Join(spelled(takers), ", "))
 	return nil
 }
 

@@ -182,8 +182,13 @@ func (p *proc) admits(x who) bool {
 }
 
 // holders are the members that should have a copy, as a process sees it.
-func (p *proc) holders(part int) (all []int) {
-	for _, s := range p.core.View().CopyHolders(part) {
+func (p *proc) holders(part int) []int { return indexes(p.core.View().CopyHolders(part)) }
+
+// takers are those that must have what a process holds before it forgets it.
+func (p *proc) takers(part int) []int { return indexes(p.core.Gate().Takers(part)) }
+
+func indexes(ids []string) (all []int) {
+	for _, s := range ids {
 		all = append(all, int(s[0]-'a'))
 	}
 	slices.Sort(all)
