@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/door/redis"
+	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/pubsub"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/visits"
@@ -23,7 +24,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	if n.peer != nil {
-		n.group.Go(func() { n.mesh.Accept(n.ctx, n.peer) })
+		n.group.Go(func() { n.mesh.Accept(n.ctx, network.Listener{Listener: n.peer}) })
 	}
 	if err := n.members.Join(ctx); err != nil {
 		return err

@@ -44,6 +44,7 @@ func (n *Node) membersConfig() membership.Config {
 		Transport:    func(address string) (memberlist.Transport, error) { return cfg.Network.Gossip(address) },
 		CannotListen: func(err error) error { return cannotListen("tcp", "Gossip", cfg.Gossip, err) },
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },
+		Linked:       func() (bool, []string) { return n.mesh.Linked() },
 		Answers:      func(ctx context.Context, id ID, address string) bool { return n.mesh.Answers(ctx, id, address) },
 		Changed:      n.viewChanged, Go: n.goes,
 		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Counters: n.counts,
@@ -85,7 +86,7 @@ func (n *Node) drainConfig() drain.Config {
 	return drain.Config{
 		Name: n.id.Name, Context: n.ctx, Stopped: ErrStopped, State: n.members.State,
 		Leave: func() error { return n.members.SetState(StateLeaving) },
-		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck, MayLeave: n.owner.MayLeave,
+		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck, Unconfirmed: n.repairer.Unconfirmed, MayLeave: n.owner.MayLeave,
 		Timeout: n.cfg.DrainTimeout, Log: n.cfg.Log, Events: n.events, Go: func(f func()) { n.group.Go(f) },
 	}
 }

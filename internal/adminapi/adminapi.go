@@ -74,7 +74,8 @@ type Holding struct {
 // how it looks from the one that answers.
 type SeenMember struct {
 	Member
-	// Link is self, up, down, or none for a router.
+	// Link is self, up, relayed where the member is reached through a third one
+	// alone, down, or none for a router.
 	Link string `json:"link"`
 	// Ring is the fingerprint that the member last said it has.
 	Ring string `json:"ring,omitempty"`

@@ -79,8 +79,8 @@ func (d *Dispatcher) confirm(ctx context.Context, p int, keys []string, ack sess
 	defer cancel()
 	want := 0
 	err = d.cfg.Pulse.Until(ctx, recheck, func() bool {
-		holders := d.cfg.View().CopyHolders(p)
-		want = ack.Copies(len(holders))
+		holders := d.holders(p)
+		want = ack.Copies(len(d.cfg.View().CopyHolders(p)))
 		if d.cfg.Owner.IsLost() {
 			want = max(1, want)
 		}
@@ -121,7 +121,7 @@ func (d *Dispatcher) waitAll(ctx context.Context, holders, keys []string, want i
 func (d *Dispatcher) copyDeletes(ctx context.Context, p int, r *reply) {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
-	holders := d.cfg.View().CopyHolders(p)
+	holders := d.holders(p)
 	r.Acked = d.waitAll(ctx, holders, r.changed, len(holders))
 	r.Unconfirmed = r.Acked < len(holders) || d.cfg.View().Misses(d.cfg.Self) && !planted.Is(planted.LogoutAlone)
 	if r.Unconfirmed {

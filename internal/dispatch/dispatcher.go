@@ -66,7 +66,7 @@ type Dispatcher struct {
 }
 
 type counters struct {
-	forwarded, relayed, unavailable                                                         *metric.Counter
+	forwarded, unavailable                                                                  *metric.Counter
 	served, degraded, unverified, unconfirmed, nowhere, refusedLate, refusedLagging, slowed *metric.Counter
 }
 
@@ -75,7 +75,6 @@ func New(cfg Config) *Dispatcher {
 	all, nodes := cfg.Counters, cfg.NodeCounters
 	d := &Dispatcher{cfg: cfg, count: counters{
 		forwarded:   all.Counter("forwarded", "Operations sent to another member."),
-		relayed:     all.Counter("relayed", "Operations sent to a third member because the owner is silent; forwarded has them too."),
 		unavailable: all.Counter("unavailable", "Operations that found no owner in time."),
 
 		served:         nodes.Counter("served", "Operations run on this node's store."),

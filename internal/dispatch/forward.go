@@ -13,7 +13,6 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/peer"
-	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -111,11 +110,10 @@ func decodeWork(b []byte, batch bool) (work, error) {
 
 // forward runs r on the owner that v names.
 func (d *Dispatcher) forward(ctx context.Context, v ownership.Decision, r *request) (reply, error) {
-	to := d.cfg.Mesh.Link(v.Owner)
-	if to == nil {
+	l := d.cfg.Mesh.Link(v.Owner)
+	if l == nil {
 		return d.reply(), errNoOwner
 	}
-	l := d.relay(to, r)
 	d.count.forwarded.Add(1)
 	answer, err := l.Call(ctx, mesh.TypeRequest, encodeRequest(r, d.cfg.Clock.Now(), l.ClockOffset(), v.Epoch))
 	switch {
@@ -136,33 +134,6 @@ func (d *Dispatcher) forward(ctx context.Context, v ownership.Decision, r *reque
 	default: // the peer could not read what this member sent
 		return d.reply(), fmt.Errorf("%s forwarded to %s: %w: %w", r.work.name(), l.ID().Name, session.ErrUnavailable, err)
 	}
-}
-
-// relayAfter is how long a member must not have answered before requests for it
-// go through a third one. A member that has crashed is gone or taken over
-// sooner or soon after.
-const relayAfter = 700 * time.Millisecond
-
-// relay returns the link by which to reach the member that owner leads to: that
-// one, or, if it has not answered for a while, the link to a third member,
-// which passes the operation on. A cut between two members makes nothing
-// unreachable that others reach. Whoever was asked to pass on goes straight to
-// the owner.
-func (d *Dispatcher) relay(owner *mesh.Link, r *request) *mesh.Link {
-	if r.hops > 0 || !owner.SilentFor(relayAfter) || planted.Is(planted.NoRelay) {
-		return owner
-	}
-	var thirds []*mesh.Link
-	for _, l := range d.cfg.Mesh.Links() {
-		if l != owner && l.HeardLately() && l.Connected() && d.cfg.View().Up(l.ID()) {
-			thirds = append(thirds, l)
-		}
-	}
-	if len(thirds) == 0 {
-		return owner
-	}
-	d.count.relayed.Add(1)
-	return thirds[r.ID%uint64(len(thirds))]
 }
 
 func encodeReply(r reply, err error) []byte {

@@ -3,9 +3,12 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -20,8 +23,13 @@ const (
 	slowBy = 5 * time.Millisecond
 )
 
-// lagGauge is the replication lag as it was at the last look.
-type lagGauge struct{ nanos atomic.Int64 }
+// lagGauge is how replication stood at the last look.
+type lagGauge struct {
+	nanos atomic.Int64 // the largest lag of any member
+	// silent are the nodes that take part and that this one does not reach, in
+	// any way; nil for none.
+	silent atomic.Pointer[map[string]bool]
+}
 
 // WatchLag looks at the replication lag until ctx ends.
 func (d *Dispatcher) WatchLag(ctx context.Context) {
@@ -32,19 +40,91 @@ func (d *Dispatcher) WatchLag(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_, age := d.cfg.Replicator.Lag()
-			d.lag.nanos.Store(int64(age))
+			d.look()
 		}
 	}
 }
 
+// look notes how far copies are behind, and which nodes are not reached.
+func (d *Dispatcher) look() {
+	_, age := d.cfg.Replicator.Lag()
+	d.lag.nanos.Store(int64(age))
+	var silent map[string]bool
+	for _, m := range d.cfg.View().Others(d.cfg.Self) {
+		if l := d.cfg.Mesh.Link(m.ID); l == nil || !l.Reached() {
+			if silent == nil {
+				silent = make(map[string]bool)
+			}
+			silent[m.ID.String()] = true
+		}
+	}
+	if silent == nil {
+		d.lag.silent.Store(nil)
+	} else {
+		d.lag.silent.Store(&silent)
+	}
+}
+
+// holders returns the members that are sent copies of partition p, beside this
+// one: those that the ring names, and for each of them that is not reached the
+// next node by name that is. That one keeps its copy until the one that should
+// have it has confirmed it, as any member does with what it should not hold; and
+// as every claim asks it, a successor finds what it has.
+func (d *Dispatcher) holders(p int) []string {
+	view := d.cfg.View()
+	named := view.CopyHolders(p)
+	silent := d.lag.silent.Load()
+	if silent == nil || planted.Is(planted.NoStandIn) {
+		return named
+	}
+	all := slices.Clone(named)
+	for _, id := range named {
+		if (*silent)[id] {
+			if next := d.nextAfter(view, id, all, *silent); next != "" {
+				all = append(all, next)
+			}
+		}
+	}
+	return all
+}
+
+// nextAfter returns the next node by name after one that is silent which is
+// reached and not among others, "" for none.
+func (d *Dispatcher) nextAfter(view *member.View, id string, others []string, silent map[string]bool) string {
+	nodes := view.Nodes()
+	at := slices.IndexFunc(nodes, func(m *member.Member) bool { return m.ID.String() == id })
+	for i := range nodes {
+		m := nodes[(at+1+i)%len(nodes)]
+		if next := m.ID.String(); m.ID != d.cfg.Self && !silent[next] && !slices.Contains(others, next) {
+			return next
+		}
+	}
+	return ""
+}
+
 func (d *Dispatcher) slow() bool { return d.lag.nanos.Load() > int64(lagSlow) }
 
-// admit slows a write down, or refuses a new session, while the copies of
-// others are too far behind. A logout always passes.
-func (d *Dispatcher) admit(ctx context.Context, w work) error {
-	lag := time.Duration(d.lag.nanos.Load())
-	if lag <= lagSlow || w.deletes() {
+// lagOf is how far the best of the copies of partition p is behind: what would
+// be lost with this node.
+func (d *Dispatcher) lagOf(p int) (lag time.Duration) {
+	for i, id := range d.holders(p) {
+		_, age := d.cfg.Replicator.LagOf(id)
+		if i == 0 || age < lag {
+			lag = age
+		}
+	}
+	return lag
+}
+
+// admit slows a write down, or refuses a new session, while all other copies of
+// its partition are too far behind. Those of other partitions do not count. A
+// logout always passes.
+func (d *Dispatcher) admit(ctx context.Context, p int, w work) error {
+	if !d.slow() || w.deletes() {
+		return nil
+	}
+	lag := d.lagOf(p)
+	if lag <= lagSlow {
 		return nil
 	}
 	if lag > lagRefuse && w.creates(d.cfg.Store) {

@@ -64,7 +64,7 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 	var at time.Time // reads take the store's own
 	nowhere := false
 	if w.writes() {
-		if err := d.admit(ctx, w); err != nil {
+		if err := d.admit(ctx, p, w); err != nil {
 			return reply{}, err
 		}
 		nowhere = d.nowhere(ctx, p, w)
@@ -132,7 +132,7 @@ func (d *Dispatcher) serveUnverified(p int, w work, r reply, err error) (reply, 
 
 // markAll says that the other copies of what has been changed are behind.
 func (d *Dispatcher) markAll(p int, r reply) {
-	holders := d.cfg.View().CopyHolders(p)
+	holders := d.holders(p)
 	for _, key := range r.changed {
 		d.cfg.Replicator.Mark(holders, key)
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -103,22 +104,55 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 	require.Equal(t, "$1\r\nv", got)
 }
 
-// While copies are far behind, what exists can be written, and logouts pass.
+// mute is a peer that never answers.
+type mute struct{}
+
+func (mute) Call(ctx context.Context, _ byte, _ []byte) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// While the only copy of a partition is far behind, what exists in it can be
+// written, and logouts pass. Other partitions take new sessions.
 func TestLagRefusesNewKeys(t *testing.T) {
-	t.Parallel()
-	n := serving(t)
-	_, err := n.command("SET old v")
-	require.NoError(t, err)
-	n.lag.nanos.Store(int64(lagRefuse) + 1)
-	slow := func(text string) error {
-		w := line(text)
-		return n.admit(context.Background(), w)
-	}
-	require.ErrorIs(t, slow("SET new v"), session.ErrFull)
-	require.ErrorIs(t, slow("HSET new f v"), session.ErrFull)
-	require.NoError(t, slow("SET old v"))
-	require.NoError(t, slow("EXPIRE new 9"))
-	require.NoError(t, slow("DEL new"))
+	synctest.Test(t, func(t *testing.T) {
+		n := begin(t, "a")
+		view := n.see(t, membertest.Up("b", 1), membertest.Up("c", 1))
+		n.leaseUntil(math.MaxInt64)
+		keys := make(map[string][]string) // of partitions that a owns, by the holder of the copy
+		for p := range ring.Partitions {
+			if view.Table.Owner(p) == "a" {
+				n.serving(p, 1)
+				holder := view.Table.FirstSuccessor(p)
+				keys[holder] = append(keys[holder], membertest.KeyIn(p))
+			}
+		}
+		behind, old := keys["b"][0], keys["b"][1]
+		n.cfg.Replicator.Attach(t.Context(), membertest.ID("b", 1).String(), mute{})
+		defer n.cfg.Replicator.Close()
+		_, err := n.command("SET " + old + " v")
+		require.NoError(t, err)
+		time.Sleep(lagRefuse + time.Second)
+		n.look()
+		n.lag.silent.Store(nil) // the links of this test connect to nobody
+		admit := func(text string) error {
+			w := line(text)
+			return n.admit(t.Context(), w.partition(), w)
+		}
+		require.ErrorIs(t, admit("SET "+behind+" v"), session.ErrFull)
+		require.ErrorIs(t, admit("HSET "+behind+" f v"), session.ErrFull)
+		require.NoError(t, admit("SET "+old+" v"))
+		require.NoError(t, admit("EXPIRE "+behind+" 9"))
+		require.NoError(t, admit("DEL "+behind))
+		require.NoError(t, admit("SET "+keys["c"][0]+" v"), "its copy is elsewhere")
+
+		n.lag.silent.Store(&map[string]bool{membertest.ID("b", 1).String(): true})
+		require.Equal(t, []string{membertest.ID("b", 1).String(), membertest.ID("c", 1).String()}, n.holders(ring.Partition(behind)), "c stands in for b")
+		require.Equal(t, []string{membertest.ID("c", 1).String()}, n.holders(ring.Partition(keys["c"][0])))
+		require.NoError(t, admit("SET "+behind+" v"), "where there is no lag")
+		n.lag.silent.Store(&map[string]bool{membertest.ID("b", 1).String(): true, membertest.ID("c", 1).String(): true})
+		require.ErrorIs(t, admit("SET "+behind+" v"), session.ErrFull, "nobody can hold it")
+	})
 }
 
 // Nothing is run without a lease, and nothing answered that has lost it on the

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,8 @@ const (
 	lingering = 500 * time.Millisecond
 	// alonePatience is how long nobody may be there who could take a record.
 	alonePatience = time.Second
+	// tellSlow is how often the log says whom a drain waits for.
+	tellSlow = 5 * time.Second
 )
 
 var errNobodyThere = errors.New("no other node is there")
@@ -59,6 +62,9 @@ type Config struct {
 	Gate  *ownership.Gate
 	// Recheck has what is held here and should not be looked at soon.
 	Recheck func()
+	// Unconfirmed returns the names of the nodes that have not confirmed what is
+	// held here and should not.
+	Unconfirmed func() []string
 	// MayLeave says whether no other node waits for this one's vote.
 	MayLeave func() bool
 	// Timeout bounds a drain that an operator has started.
@@ -101,10 +107,14 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 			return fmt.Errorf("drain: %w", err)
 		}
 	}
-	alone := time.Now()
+	alone, told := time.Now(), time.Now()
 	for {
 		status := d.Status()
 		progress(status)
+		if time.Since(told) > tellSlow {
+			told = time.Now()
+			d.cfg.Log.Warn("the drain waits for nodes to confirm what they were sent", "nodes", d.cfg.Unconfirmed(), "unsynced", status.Unsynced)
+		}
 		if status.Partitions == 0 {
 			// A copy may still arrive from a member that has not heard yet.
 			if d.linger(ctx); d.Status().Partitions == 0 {
@@ -125,7 +135,7 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 		select {
 		case <-ctx.Done():
 			if d.cfg.Context.Err() == nil { // of which ctx may be a part
-				return fmt.Errorf("drain: unsynced=%d: %w", status.Unsynced, ctx.Err())
+				return fmt.Errorf("drain: %s: %w", d.left(status), ctx.Err())
 			}
 			return d.cfg.Stopped
 		case <-d.cfg.Context.Done():
@@ -133,6 +143,15 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 		case <-time.After(poll):
 		}
 	}
+}
+
+// left says how much is left, and who has not confirmed it.
+func (d *Drainer) left(s Status) string {
+	text := fmt.Sprintf("unsynced=%d", s.Unsynced)
+	if names := d.cfg.Unconfirmed(); len(names) > 0 {
+		text += ", not confirmed by " + strings.Join(names, ", ")
+	}
+	return text
 }
 
 // begin waits until no other drain is under way, as long as ctx allows.

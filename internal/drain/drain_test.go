@@ -27,6 +27,7 @@ type fake struct {
 	*Drainer
 	state  member.State
 	counts atomic.Bool // others wait for the node's vote
+	silent []string    // who has not confirmed what is held
 	core   *ownership.Core
 	cancel context.CancelFunc
 }
@@ -53,7 +54,7 @@ func begin(t *testing.T, others ...*member.Member) *fake {
 	f.Drainer = New(Config{
 		Name: "a", Context: ctx, Stopped: errStopped, State: func() member.State { return f.state },
 		Leave: func() error { f.state = member.StateLeaving; return nil },
-		View:  func() *member.View { return view }, Store: store, Gate: f.core.Gate(), Recheck: func() {}, MayLeave: func() bool { return !f.counts.Load() },
+		View:  func() *member.View { return view }, Store: store, Gate: f.core.Gate(), Recheck: func() {}, Unconfirmed: func() []string { return f.silent }, MayLeave: func() bool { return !f.counts.Load() },
 		Timeout: 3 * time.Second, Log: log, Events: events.New(time.Now), Go: func(g func()) { go g() },
 	})
 	return f
@@ -195,5 +196,18 @@ func TestStartAdvises(t *testing.T) {
 		f := begin(t, membertest.Up("b", 1))
 		time.AfterFunc(time.Second, f.handOver)
 		require.NoError(t, <-f.Start(func(Status) {}))
+	})
+}
+
+// A drain that does not end in time says whom it waited for.
+func TestRunNamesWhoDoesNotConfirm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, membertest.Up("b", 1), membertest.Up("c", 1))
+		f.silent = []string{"b", "c"}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		err := f.Run(ctx, func(Status) {})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "drain: unsynced=1, not confirmed by b, c: ")
 	})
 }

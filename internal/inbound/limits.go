@@ -30,7 +30,8 @@ func Limits(typ byte) (request, answer int) {
 	switch typ {
 	case mesh.TypeBeat:
 		return mesh.MaxQuestion, mesh.MaxQuestion + 3*names + 9*ring.Partitions
-	case mesh.TypeRequest: // commands of a client, and what they read
+	case mesh.TypeRequest, // commands of a client, and what they read
+		mesh.TypeRelay, mesh.TypeRelayed: // the target looks at what is in it
 		return all, all
 	case mesh.TypeClaim:
 		return 512 + names + 2*ring.Partitions, ring.Partitions * ownership.MaxAnswer

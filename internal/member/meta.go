@@ -26,6 +26,8 @@ const (
 	WirePlacement = 7
 	// WireUnfit is the first version that knows of Meta.Unfit.
 	WireUnfit = 7
+	// WireRelays is the first version with mesh.TypeRelay.
+	WireRelays = 7
 )
 
 // CheckWire says whether this build speaks a version that is in a range from

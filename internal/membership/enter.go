@@ -24,13 +24,15 @@ const (
 )
 
 // Enter takes this member's place on the ring. Before that it waits until there
-// is a cluster to join or to found, and until heardAll says that all other
-// nodes have been heard, so that its first ring is the one that they have.
-// Where there is no cluster for long, or boots of its name have ended too
-// often, it returns, and takes the place later, unless ctx ends. It fails with
-// the cause of ctx, and where another process has this member's name.
+// is a cluster to join or to found, until its links work in both directions
+// with most of it, as a node that others cannot ask would hold them up, and
+// until heardAll says that all other nodes have been heard, so that its first
+// ring is the one that they have. Where that takes long, or boots of its name
+// have ended too often, it returns, and takes the place later, unless ctx ends.
+// It fails with the cause of ctx, and where another process has this member's
+// name.
 func (m *Members) Enter(ctx context.Context, heardAll func() bool) error {
-	if !m.await(ctx, clusterWait, m.hasCluster) && ctx.Err() == nil {
+	if !m.await(ctx, clusterWait, m.mayEnter) && ctx.Err() == nil {
 		return m.enterLater(heardAll)
 	}
 	return m.enter(ctx, heardAll)
@@ -59,27 +61,42 @@ func (m *Members) hasCluster() bool {
 	return planted.Is(planted.FoundsAlone) || m.self().Role == member.RoleRouter || m.cfg.Expect > 0 && nodes >= m.cfg.Expect
 }
 
+// mayEnter says whether there is a cluster and this member is linked with it. A
+// router has no peer port, and no place on the ring.
+func (m *Members) mayEnter() bool {
+	if !m.hasCluster() {
+		return false
+	}
+	enough, _ := m.cfg.Linked()
+	return enough || m.self().Role == member.RoleRouter
+}
+
 // Waiting says why this member has not entered the ring, "" if it has.
 func (m *Members) Waiting() string {
 	seeds := strings.Join(m.cfg.Seeds, ", ")
 	switch {
 	case m.State() != member.StateJoining:
 		return ""
-	case m.hasCluster():
+	case m.mayEnter():
 		return "joining"
+	case m.hasCluster():
+		_, broken := m.cfg.Linked()
+		return fmt.Sprintf("the links with %s do not work in both directions: can they reach the peer port of this node, %s, and does it reach theirs?",
+			strings.Join(broken, ", "), m.self().Peer)
 	default:
 		return fmt.Sprintf("no seed lets this node join: %s; do they run, with the same cluster name and gossip key? (%d nodes that see each other found a cluster)", seeds, m.cfg.Expect)
 	}
 }
 
-// enterLater enters when there is a cluster, however long that takes: to serve
-// alone would be to answer for sessions that others hold.
+// enterLater enters when there is a cluster that this member is linked with,
+// however long that takes: to serve alone would be to answer for sessions that
+// others hold.
 func (m *Members) enterLater(heardAll func() bool) error {
 	why := m.Waiting()
 	m.cfg.Log.Warn("not serving yet", "why", why)
 	m.cfg.Events.Add("waiting", "member", m.cfg.Self.Name, "why", why)
 	m.cfg.Go(func(ctx context.Context) {
-		if m.cfg.Pulse.Until(ctx, recheck, m.hasCluster) != nil {
+		if m.cfg.Pulse.Until(ctx, recheck, m.mayEnter) != nil {
 			return
 		}
 		if err := m.enter(ctx, heardAll); err != nil && ctx.Err() == nil {

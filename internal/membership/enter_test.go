@@ -210,3 +210,30 @@ func TestWarnIfAlone(t *testing.T) {
 		})
 	}
 }
+
+// A node whose links do not work in both directions takes its place only when
+// they do, and says so meanwhile. A router has no peer port.
+func TestEnterWaitsForLinksInBothDirections(t *testing.T) {
+	entering(t, func(m *Members, ctx context.Context) {
+		var linked atomic.Bool
+		m.cfg.Linked = func() (bool, []string) { return linked.Load(), []string{"bob", "cyd"} }
+		m.own.Peer = "192.0.2.1:8083"
+		began := time.Now()
+		require.NoError(t, m.Enter(ctx, func() bool { return true }))
+		require.Equal(t, clusterWait, time.Since(began))
+		require.Equal(t, member.StateJoining, m.State())
+		require.Equal(t, "the links with bob, cyd do not work in both directions: can they reach the peer port of this node, 192.0.2.1:8083, and does it reach theirs?", m.Waiting())
+		time.Sleep(time.Hour)
+		require.Equal(t, member.StateJoining, m.State())
+		linked.Store(true)
+		time.Sleep(2 * recheck)
+		require.Equal(t, member.StateReady, m.State())
+		require.Empty(t, m.Waiting())
+	})
+	entering(t, func(m *Members, ctx context.Context) {
+		m.own.Role = member.RoleRouter
+		m.cfg.Linked = func() (bool, []string) { return false, nil }
+		require.NoError(t, m.Enter(ctx, func() bool { return true }))
+		require.Equal(t, member.StateReady, m.State())
+	})
+}

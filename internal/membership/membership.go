@@ -45,7 +45,11 @@ type Config struct {
 	// Connected says whether the link to a boot is up. Answers calls an address
 	// to see whether the process of a boot is there.
 	Connected func(id member.ID) bool
-	Answers   func(ctx context.Context, id member.ID, address string) bool
+	// Linked says whether the links of this node work in both directions with
+	// enough of the others that it may take its place on the ring, and with
+	// whom they do not.
+	Linked  func() (enough bool, broken []string)
+	Answers func(ctx context.Context, id member.ID, address string) bool
 	// Changed is told of each new view, by the loop: one after the other.
 	Changed func(last, view *member.View)
 	// Go runs f, until its ctx ends, in a goroutine that whoever made the

@@ -6,7 +6,9 @@
 // link's main connection, or Bulk().Call on the second one, so that a transfer
 // never stands in a request's way. At the other member the connection has come
 // in at the peer port, where admission (admit.go) lets in only the boots that
-// gossip tells of; the request is answered by Config.Handler.
+// gossip tells of; the request is answered by Config.Handler. While the
+// connection to a member does not answer, requests to it go through a third
+// member (relay.go).
 //
 // A link also is what finds a crash (link.go): its connection breaks the moment
 // the process dies, and the dial that follows at once is refused. Every 200 ms,

@@ -23,6 +23,10 @@ const (
 	TypePropose
 	// TypeGivenUp says that nothing comes of a claim.
 	TypeGivenUp
+	// TypeRelay asks a third member to pass a request on, and TypeRelayed is
+	// what it passes on.
+	TypeRelay
+	TypeRelayed
 )
 
 // Frame types that operators' pages ask with. Their answers are JSON: they are

@@ -137,6 +137,23 @@ func (m *Mesh) answered(from member.ID, sent time.Duration, answer []byte) error
 
 // Serve implements peer.Handler.
 func (m *Mesh) Serve(r *peer.Request) {
+	switch r.Type {
+	case TypeRelay:
+		m.passOn(r)
+	case TypeRelayed:
+		m.deliver(r)
+	case TypeBeat:
+		if l := m.Link(member.ID{Name: r.From.Name, Boot: r.From.Boot}); l != nil {
+			l.asked.Store(int64(max(m.cfg.Clock.Since(), 1)))
+		}
+		m.serve(r)
+	default:
+		m.serve(r)
+	}
+}
+
+// serve answers a request, on whatever way it has come.
+func (m *Mesh) serve(r *peer.Request) {
 	if r.Type != TypeBeat {
 		m.cfg.Handler.Serve(r)
 		return

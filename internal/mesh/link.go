@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/peer"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
@@ -24,6 +25,14 @@ const (
 	// before it is given up. After a cut that lasted long, TCP would try it
 	// again only after as long once more, while a new one works at once.
 	SilentLimit = 2 * time.Second
+	// bulkSilent is for how long nothing may come back on the connection for
+	// bulk transfers, which has no heartbeats, before it is replaced.
+	bulkSilent = 4 * time.Second
+	// callLimit and bulkLimit bound a call whose caller sets no deadline. A
+	// bulk transfer has the time that the longest frame takes on a slow line,
+	// as long as it makes progress.
+	callLimit = 10 * time.Second
+	bulkLimit = 2 * time.Minute
 	// lately is how recently a member must have answered to be held for alive.
 	lately = time.Second
 	// goodTrip is a round trip after which a reading of the peer's clock is
@@ -57,6 +66,17 @@ type Link struct {
 	// hostAhead is how far the clock of the peer's host is ahead of its own, in
 	// nanoseconds.
 	hostAhead atomic.Int64
+	// answered is when the newest heartbeat was sent that the direct connection
+	// has answered, or when that came up, and reached is the same for any way.
+	// asked is when the peer's last heartbeat came over its own connection to
+	// here, 0 for never. All in nanoseconds since the process's start.
+	answered, reached, asked atomic.Int64
+	// noRelay is until when no third member is asked to pass anything on, and
+	// via is the link to the one that did last. relayBeat is beat for the
+	// heartbeats that third members pass on.
+	noRelay   atomic.Int64
+	via       atomic.Pointer[Link]
+	relayBeat wait.Wake
 
 	mu          sync.Mutex // guards what follows
 	main, bulk  *peer.Link
@@ -68,7 +88,7 @@ type Link struct {
 func newLink(m *Mesh, id member.ID, address string) *Link {
 	return &Link{
 		mesh: m, id: id, addr: address, log: m.cfg.Log.With("member", id.Name),
-		beat: wait.NewWake(), made: m.cfg.Clock.Since(),
+		beat: wait.NewWake(), relayBeat: wait.NewWake(), made: m.cfg.Clock.Since(),
 	}
 }
 
@@ -76,10 +96,21 @@ func newLink(m *Mesh, id member.ID, address string) *Link {
 func (l *Link) ID() member.ID { return l.id }
 
 // Beat sends a heartbeat out of turn.
-func (l *Link) Beat() { l.beat.Kick() }
+func (l *Link) Beat() {
+	l.beat.Kick()
+	l.relayBeat.Kick()
+}
 
-// Call implements replication.Peer over the main connection.
+// Call implements replication.Peer over the main connection, or through a third
+// member while that does not answer.
 func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+	ctx, cancel := bounded(ctx, callLimit)
+	defer cancel()
+	return l.call(ctx, typ, payload, false)
+}
+
+// direct asks over the main connection.
+func (l *Link) direct(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
 	l.mu.Lock()
 	main := l.main
 	l.mu.Unlock()
@@ -89,15 +120,31 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 	return main.Call(ctx, typ, payload)
 }
 
+// bounded gives a call a deadline that has none.
+func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
 // Bulk is replication.Peer over the second connection.
 type Bulk struct{ *Link }
 
 // Bulk returns the way for large transfers.
 func (l *Link) Bulk() Bulk { return Bulk{l} }
 
-// Call dials the second connection when it is first needed.
+// Call is Link.Call over the second connection.
 func (b Bulk) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
-	bulk, err := b.connectBulk(ctx)
+	ctx, cancel := bounded(ctx, bulkLimit)
+	defer cancel()
+	return b.call(ctx, typ, payload, true)
+}
+
+// directBulk asks over the second connection, and dials it when it is first
+// needed.
+func (l *Link) directBulk(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+	bulk, err := l.connectBulk(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +176,10 @@ func (l *Link) connectBulk(ctx context.Context) (*peer.Link, error) {
 		old := l.bulk
 		l.mu.Unlock()
 		if old != nil {
+			if errors.Is(old.Err(), peer.ErrStalled) {
+				l.log.Warn("nothing comes back on the connection for bulk transfers, trying a new one", "error", old.Err())
+				l.mesh.linksReplaced.Add(1)
+			}
 			old.Close()
 		}
 		return l.dialBulk(ctx, dialing)
@@ -138,7 +189,11 @@ func (l *Link) connectBulk(ctx context.Context) (*peer.Link, error) {
 // dialBulk makes the second connection. dialing closes when it is there, or
 // not.
 func (l *Link) dialBulk(ctx context.Context, dialing chan struct{}) (*peer.Link, error) {
-	bulk, err := l.connect(ctx)
+	silent := bulkSilent
+	if planted.Is(planted.BulkStalls) {
+		silent = 0
+	}
+	bulk, err := l.connect(ctx, silent)
 	l.mu.Lock()
 	l.bulkDialing = nil
 	lost := l.main == nil // and disconnect has closed all that it knew
@@ -154,8 +209,9 @@ func (l *Link) dialBulk(ctx context.Context, dialing chan struct{}) (*peer.Link,
 	return bulk, err
 }
 
-// connect makes one connection and checks that the right boot answers.
-func (l *Link) connect(ctx context.Context) (*peer.Link, error) {
+// connect makes one connection and checks that the right boot answers. silent
+// is for how long nothing may come back on it, 0 where heartbeats see to that.
+func (l *Link) connect(ctx context.Context, silent time.Duration) (*peer.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := l.mesh.cfg.Dial(ctx, l.addr)
@@ -163,7 +219,7 @@ func (l *Link) connect(ctx context.Context) (*peer.Link, error) {
 		return nil, err
 	}
 	cfg := l.mesh.peerConfig()
-	cfg.Wanted = peer.Identity{Name: l.id.Name, Boot: l.id.Boot}
+	cfg.Wanted, cfg.StallTimeout = peer.Identity{Name: l.id.Name, Boot: l.id.Boot}, silent
 	p, err := peer.Connect(ctx, l.mesh.counted(conn), cfg)
 	switch {
 	case errors.Is(err, peer.ErrOther):
@@ -199,7 +255,7 @@ func (l *Link) run(ctx context.Context) {
 	defer l.disconnect()
 	pause, refusedAt := redialMin, time.Duration(0)
 	for ctx.Err() == nil {
-		main, err := l.connect(ctx)
+		main, err := l.connect(ctx, 0)
 		if err == nil {
 			pause, refusedAt = redialMin, 0
 			l.use(ctx, main)
@@ -208,7 +264,7 @@ func (l *Link) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if l.note(err); turnedAway(err) {
+		if l.note(ctx, err); turnedAway(err) {
 			if refusedAt == 0 {
 				refusedAt = l.mesh.cfg.Clock.Since()
 			}
@@ -225,9 +281,11 @@ func (l *Link) run(ctx context.Context) {
 }
 
 // note says what a dial that failed tells of the member.
-func (l *Link) note(err error) {
+func (l *Link) note(ctx context.Context, err error) {
 	members := l.mesh.cfg.Members
 	switch {
+	case Refused(err) && !planted.Is(planted.RefusedIsEnded) && l.vouched(ctx):
+		l.log.Debug("connection refused, and a third member has an answer", "address", l.addr)
 	case Refused(err):
 		members.SetGone(l.id, "connection refused at "+l.addr)
 	case errors.Is(err, errOtherBoot):
@@ -242,6 +300,7 @@ func (l *Link) note(err error) {
 
 // use has main for the link's main connection until it ends.
 func (l *Link) use(ctx context.Context, main *peer.Link) {
+	l.answered.Store(int64(l.mesh.cfg.Clock.Since()))
 	l.mu.Lock()
 	l.main = main
 	l.mu.Unlock()
@@ -284,9 +343,12 @@ func (l *Link) heartbeats(ctx context.Context, main *peer.Link) {
 		err := l.heartbeat(ctx, main, sent)
 		if err == nil {
 			answered = sent
+			l.answered.Store(int64(sent))
+			l.setReached(sent)
 		}
 		if since()-answered > SilentLimit {
 			l.log.Warn("peer link is silent, trying a new one", "for", since()-answered)
+			l.mesh.linksReplaced.Add(1)
 			return
 		}
 		if err == nil && first {
@@ -318,6 +380,25 @@ func (l *Link) heartbeat(ctx context.Context, main *peer.Link, sent time.Duratio
 	}
 	return nil
 }
+
+// bothWays says whether each of the two members has heartbeats of the other
+// over a connection that it has made itself.
+func (l *Link) bothWays() bool {
+	asked := time.Duration(l.asked.Load())
+	return l.passes() && asked > 0 && l.mesh.cfg.Clock.Since()-asked < lately
+}
+
+func (l *Link) setReached(sent time.Duration) { l.reached.Store(int64(max(sent, 1))) }
+
+// Reached says whether the peer has answered a heartbeat that was sent within
+// the last second, directly or through a third member.
+func (l *Link) Reached() bool {
+	at := time.Duration(l.reached.Load())
+	return at > 0 && l.mesh.cfg.Clock.Since()-at < lately
+}
+
+// Relayed says whether the peer is reached, but through a third member alone.
+func (l *Link) Relayed() bool { return !l.passes() && l.Reached() }
 
 // SetHeard says that the peer has given a lease in its answer to a heartbeat
 // that was sent at a time since the process's start.
@@ -366,12 +447,6 @@ func (l *Link) LastHeard() time.Duration { return time.Duration(l.heard.Load()) 
 func (l *Link) HeardLately() bool {
 	heard := l.LastHeard()
 	return heard > 0 && l.mesh.cfg.Clock.Since()-heard < lately
-}
-
-// SilentFor says whether the peer has answered no heartbeat with a lease that
-// was sent within the last d, and the link is older than that.
-func (l *Link) SilentFor(d time.Duration) bool {
-	return l.mesh.cfg.Clock.Since()-max(l.made, l.LastHeard()) > d
 }
 
 // Ring returns the fingerprint of the peer's ring as it last said.

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/peer"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
@@ -75,7 +76,7 @@ type Mesh struct {
 	sections []Section
 	waiting  chan struct{} // has a place for each request that waits apart
 
-	bytesIn, bytesOut, refusedOps *metric.Counter
+	bytesIn, bytesOut, refusedOps, linksReplaced, relayed *metric.Counter
 
 	mu    sync.RWMutex // guards links
 	links map[member.ID]*Link
@@ -86,6 +87,9 @@ func New(ctx context.Context, cfg Config) *Mesh {
 	m := &Mesh{
 		cfg: cfg, id: member.ID{Name: cfg.Self.Name, Boot: cfg.Self.Boot}, ctx: ctx,
 		waiting: make(chan struct{}, maxWaiting), links: make(map[member.ID]*Link),
+		relayed:       cfg.Counters.Counter("relayed", "Requests to members that went through a third one, because the direct connection does not answer."),
+		linksReplaced: cfg.Counters.Counter("links_replaced", "Connections to members that were given up because nothing came back on them."),
+
 		bytesIn:    cfg.Counters.Counter("peer_bytes_in", "Bytes read from peer connections."),
 		bytesOut:   cfg.Counters.Counter("peer_bytes_out", "Bytes written to peer connections."),
 		refusedOps: cfg.NodeCounters.Counter("refused_ops", "Forwarded operations refused because too many wait."),
@@ -169,6 +173,7 @@ func (m *Mesh) startLocked(who *member.Member) {
 	ctx, l.stop = context.WithCancel(m.ctx)
 	m.links[who.ID] = l
 	m.cfg.Go(func() { l.run(ctx) })
+	m.cfg.Go(func() { l.relayBeats(ctx) })
 }
 
 // Link returns the link to a boot, nil if there is none.
@@ -246,11 +251,38 @@ func (m *Mesh) HeardAll() bool {
 	})
 }
 
+// Linked says whether the direct connections with so many of the nodes that
+// serve work in both directions that these and this one are more than half; the
+// others can be reached through them. Where none serves yet, those count that
+// are about to. broken are the names of those with whom they do not.
+func (m *Mesh) Linked() (enough bool, broken []string) {
+	var serving, joining []*member.Member
+	for _, who := range m.cfg.Members.View().Members {
+		switch {
+		case who.ID == m.id || !who.Up || who.Role != member.RoleNode:
+		case who.State > member.StateJoining:
+			serving = append(serving, who)
+		default:
+			joining = append(joining, who)
+		}
+	}
+	if len(serving) == 0 {
+		serving = joining
+	}
+	for _, who := range serving {
+		if l := m.Link(who.ID); l == nil || !l.bothWays() {
+			broken = append(broken, who.Name)
+		}
+	}
+	linked := 1 + len(serving) - len(broken)
+	return 2*linked > 1+len(serving) || planted.Is(planted.JoinsUnreached), broken
+}
+
 // Answers says whether the process of a boot is at an address: it lets this
 // member in, or turns it away, which it does while gossip of this member is on
 // its way.
 func (m *Mesh) Answers(ctx context.Context, id member.ID, address string) bool {
-	p, err := newLink(m, id, address).connect(ctx)
+	p, err := newLink(m, id, address).connect(ctx, 0)
 	if err == nil {
 		p.Close()
 	}
@@ -261,17 +293,18 @@ func (m *Mesh) Answers(ctx context.Context, id member.ID, address string) bool {
 // crash by itself within a millisecond; this covers a member whose link is not
 // up, and waits for nothing.
 func (m *Mesh) Suspect(id member.ID) {
-	if l := m.Link(id); l != nil && !l.Connected() {
+	if l := m.Link(id); l != nil && !l.Connected() && !l.Reached() {
 		m.cfg.Members.SetGone(id, "connection refused at its public address")
 	}
 }
 
 // AwaitGone waits until this member's view is without another one, until its
-// link to that one is up after all, or until ctx ends.
+// link to that one is up after all, or a third member reaches it, or until ctx
+// ends.
 func (m *Mesh) AwaitGone(ctx context.Context, id member.ID) {
 	_ = m.cfg.Pulse.Until(ctx, recheck, func() bool { // in time, or not
 		l := m.Link(id)
-		return l == nil || l.Connected() || !m.cfg.Members.View().Up(id)
+		return l == nil || l.Connected() || l.Reached() || !m.cfg.Members.View().Up(id)
 	})
 }
 

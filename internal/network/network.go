@@ -6,7 +6,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/hashicorp/memberlist"
 
@@ -37,7 +36,7 @@ func (Host) Listen(ctx context.Context, address string) (net.Listener, error) {
 
 // Dial implements Network.
 func (Host) Dial(ctx context.Context, address string) (net.Conn, error) {
-	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	d := net.Dialer{KeepAliveConfig: keepAlive}
 	if source, ok := ctx.Value(sourceKey{}).(netip.Addr); ok {
 		d.LocalAddr = &net.TCPAddr{IP: source.AsSlice()}
 	}
@@ -62,5 +61,9 @@ func DialFrom(ctx context.Context, n Network, own, address string) (net.Conn, er
 	if from.IsValid() && !from.IsUnspecified() && from.Is4() == to.Is4() && from.IsLoopback() == to.IsLoopback() {
 		ctx = WithSource(ctx, from)
 	}
-	return n.Dial(ctx, address)
+	c, err := n.Dial(ctx, address)
+	if err == nil {
+		FindDead(c)
+	}
+	return c, err
 }

@@ -286,7 +286,7 @@ func TestAllVotersAreAskedHoweverManyTheyAre(t *testing.T) {
 	for i := range maxVoters + 45 {
 		m := up("m", 1)
 		m.Name = string(rune('b'+i%25)) + string(rune('a'+i/25))
-		m.State = member.StateJoining
+		m.State = member.StateLeaving // which has no place on the ring
 		members = append(members, m)
 	}
 	r := n.begin(t, membertest.OwnedBy(t, n.see(members...), "a"))

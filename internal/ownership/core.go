@@ -376,12 +376,32 @@ func heardLately(p *peer, now time.Duration) bool { return p.heard > 0 && now-p.
 
 // voters are the nodes whose consent a claim needs, in a fixed order: those
 // that take part, and those that gossip has given up but that this member has
-// heard.
+// heard. One is left out that awaits its place on the ring: see awaits.
 func (c *Core) voters(now time.Duration) []member.ID {
 	ids := slices.SortedFunc(maps.Keys(c.peers), member.ID.Compare)
 	return slices.DeleteFunc(ids, func(id member.ID) bool {
-		return !c.view.Up(id) && (c.view.HasEnded(id) || !c.vouches(now, id))
+		if !c.view.Up(id) {
+			return c.view.HasEnded(id) || !c.vouches(now, id)
+		}
+		return c.awaits(now, id)
 	})
+}
+
+// awaits says whether a node has not taken its place on the ring, and will not
+// serve without this member's consent: it has said within the last second that
+// it sees the ring as it is here, so it knows that this member has its place.
+// It serves nothing and holds nothing, and while nobody reaches its peer port
+// it must not hold up the claims of others.
+func (c *Core) awaits(now time.Duration, id member.ID) bool {
+	p, at := c.peers[id], c.granted[id]
+	return c.joins(id) && !c.quorum.now.Has(id) && p != nil && p.ring == c.view.Table.Fingerprint() &&
+		at > 0 && now-at < LeaseTime && slices.Contains(c.view.Table.Members(), c.self.Name)
+}
+
+// joins says whether a node has not taken its place on the ring yet.
+func (c *Core) joins(id member.ID) bool {
+	m := c.view.Member(id)
+	return m != nil && m.State == member.StateJoining
 }
 
 // BeginDrop is asked before this member's copy of a partition is forgotten,

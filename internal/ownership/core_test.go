@@ -311,6 +311,16 @@ func TestVoters(t *testing.T) {
 	n := still("a")
 	n.see(members...)
 	require.Equal(t, []member.ID{id("b", 1), id("c", 1), id("d", 1), id("e", 1), joining.ID, leaving.ID}, n.voters(n.now), "whatever they own")
+	n.Pinged(n.now, joining.ID, n.view.Table.Fingerprint(), n.gate.ClaimsHash())
+	require.NotContains(t, n.voters(n.now), joining.ID, "it sees the same ring, and asks this member before it serves")
+	n.Pinged(n.now, joining.ID, "another", n.gate.ClaimsHash())
+	require.Contains(t, n.voters(n.now), joining.ID, "it may not know that this member has its place")
+	n.Pinged(n.now, joining.ID, n.view.Table.Fingerprint(), n.gate.ClaimsHash())
+	n.quorum.now = Roster{1, []member.ID{joining.ID}}
+	require.Contains(t, n.voters(n.now), joining.ID, "an elector")
+	n.quorum.now = Roster{}
+	n.pass(LeaseTime)
+	require.Contains(t, n.voters(n.now), joining.ID, "that was a while ago")
 	n.answered(id("c", 1), 0, "")
 	n.pinged(id("d", 1))
 	n.answered(id("e", 1), 0, "")

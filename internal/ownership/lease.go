@@ -165,7 +165,7 @@ func (c *Core) renew(now time.Duration) {
 	case len(others) == 0:
 		lease = now + LeaseTime // its own tick renews it: it may stand still
 	default:
-		lease = c.heardBy(others, 1)
+		lease = c.heardBy(c.vouchers(others), 1)
 	}
 	if lease > 0 && len(others) > 0 && !c.gate.Leased(now) && !c.lastAskFailed(now) && !planted.Is(planted.LeaseByOne) {
 		lease = min(lease, c.heardBy(others, len(others)))
@@ -182,6 +182,16 @@ func (c *Core) others() (ids []member.ID) {
 		}
 	}
 	return ids
+}
+
+// vouchers are those of others whose lease counts by itself: claimants ask
+// them. One that has not taken its place yet counts where there are no others:
+// then nobody else could claim.
+func (c *Core) vouchers(others []member.ID) []member.ID {
+	if ready := slices.DeleteFunc(slices.Clone(others), c.joins); len(ready) > 0 {
+		return ready
+	}
+	return others
 }
 
 // heardBy is until when so many of others have given a lease, 0 if they have

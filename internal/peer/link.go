@@ -21,6 +21,7 @@ type Link struct {
 	// Of *call. Each link has its own, since a channel must not leave its
 	// synctest bubble.
 	calls sync.Pool
+	debt  *debt // nil without Config.StallTimeout
 
 	mu      sync.Mutex       // guards the fields below
 	pending map[uint64]*call // the calls that wait, by sequence number; nil once the link has ended
@@ -57,12 +58,20 @@ func Connect(ctx context.Context, conn net.Conn, cfg Config) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{conn: conn, peer: peer, cfg: cfg, in: in.grown(conn, cfg), pending: make(map[uint64]*call)}
+	l := &Link{conn: conn, peer: peer, cfg: cfg, pending: make(map[uint64]*call)}
+	if cfg.StallTimeout > 0 {
+		l.debt = new(debt)
+		conn = hearing{conn, l.debt}
+	}
+	l.in = in.grown(conn, cfg)
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.out = newWriter(l.ctx, conn, cfg)
 	l.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	l.tasks.Go(func() { l.end(fmt.Errorf("%w: %w", ErrClosed, l.read())) })
 	l.tasks.Go(func() { l.end(fmt.Errorf("%w: %w", ErrClosed, l.out.run())) })
+	if cfg.StallTimeout > 0 {
+		l.tasks.Go(l.watch)
+	}
 	return l, nil
 }
 
@@ -123,7 +132,9 @@ func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, erro
 	if !ok {
 		return nil, notSent(l.Err())
 	}
+	l.debt.incur(len(payload))
 	if err := l.out.put(ctx, typ, seq, payload); err != nil {
+		l.debt.settle()
 		if !l.forget(seq) {
 			<-c.done
 		}
@@ -229,6 +240,7 @@ func (l *Link) read() error {
 			return fmt.Errorf("read: %w", err)
 		}
 		c, err := l.take(h.seq)
+		l.debt.settle()
 		switch {
 		case err != nil:
 			return err

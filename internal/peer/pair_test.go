@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -132,4 +133,9 @@ func rawClient(t *testing.T, cfg Config, h handlerFunc) (rawPeer, *serving) {
 		require.Error(t, s.wait())
 	})
 	return raw, s
+}
+
+// contextWithin ends after d at the latest.
+func contextWithin(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
 }

@@ -73,6 +73,9 @@ var (
 	// ErrOther: the peer says that it is not Config.Wanted, whose address it
 	// has. It comes beside ErrRefused.
 	ErrOther = errors.New("peer: another process has the address")
+	// ErrStalled: the peer has answered nothing for Config.StallTimeout, though
+	// it was asked. It comes beside ErrClosed: the link has ended.
+	ErrStalled = errors.New("peer: no answer on an open connection")
 	// ErrMalformed: the bytes that arrived are no frame, or not one that may
 	// come here. The link has ended.
 	ErrMalformed = errors.New("peer: malformed frame")
@@ -142,7 +145,17 @@ type Config struct {
 	// WriteTimeout ends a link whose peer takes none of up to 256 KiB for that
 	// long: 10 s by default.
 	WriteTimeout time.Duration
+	// StallTimeout ends a link on which nothing arrives for that long though
+	// requests are unanswered: a firewall or an address translation has
+	// forgotten the connection, which TCP notices after minutes. Requests that
+	// are longer than slowest carries meanwhile have as much more time. 0: no
+	// such bound, for a link whose user has heartbeats.
+	StallTimeout time.Duration
 }
+
+// slowest is the slowest line, in bytes a second, on which a long request is
+// not taken for a stalled link: 1 Mbit/s.
+const slowest = 1_000_000 / 8
 
 const maxMaxFrame = 1 << 30
 
@@ -187,6 +200,7 @@ func (c Config) validate() (Config, error) {
 	}{
 		{"HandshakeTimeout", &c.HandshakeTimeout, time.Second},
 		{"WriteTimeout", &c.WriteTimeout, 10 * time.Second},
+		{"StallTimeout", &c.StallTimeout, 0},
 	}
 	for _, t := range times {
 		if *t.value < 0 {

@@ -55,6 +55,10 @@ const (
 	NoLead           Bug = "no-lead"
 	JumpFollowed     Bug = "jump-followed"
 	WrongClockServes Bug = "wrong-clock-serves"
+	BulkStalls       Bug = "bulk-stalls"
+	RefusedIsEnded   Bug = "refused-is-ended"
+	JoinsUnreached   Bug = "joins-unreached"
+	NoStandIn        Bug = "no-stand-in"
 )
 
 // All says of each bug what it does.
@@ -95,6 +99,10 @@ var All = []struct {
 	{FoundsAlone, "a node that was told whom to join serves though it has reached nobody"},
 	{NotGivenBack, "what was given up to a claimant that gives its claim up is not served again"},
 	{ConfirmedLate, "a write is confirmed by its copies though a successor may have been let in before they came"},
+	{BulkStalls, "a connection for bulk transfers that passes nothing more is waited for"},
+	{RefusedIsEnded, "a process whose address refuses one member has ended, whatever others see of it"},
+	{JoinsUnreached, "a node takes its place on the ring though nobody reaches its peer port"},
+	{NoStandIn, "where the holder of a copy is not reached, nobody else gets it"},
 	{LogoutAlone, "a logout is confirmed though a holder is silent that may come back"},
 	{PastConfirmed, "a copy is confirmed that has ended by its holder's clock, and is not held"},
 	{NoLead, "the stamps of a new owner are those of its clock, whatever the clock of the one before"},

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
@@ -16,50 +16,33 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
-// pass compares every copy once. It returns an error if it has to be repeated
-// soon.
-func (r *Repairer) pass(ctx context.Context) error {
-	return errors.Join(r.repair(ctx), r.handOver(ctx))
+// pass compares every copy that this node and another one have to do with. It
+// returns an error if it has to be repeated soon.
+func (r *Repairer) pass(ctx context.Context, id member.ID) error {
+	l := r.mesh.Link(id)
+	if l == nil {
+		return fmt.Errorf("%s: %w", id.Name, mesh.ErrNoLink)
+	}
+	return errors.Join(r.repair(ctx, l), r.handOver(ctx, l))
 }
 
-// repair compares the partitions that this node serves with their copies.
-func (r *Repairer) repair(ctx context.Context) error {
+// repair compares the partitions that this node serves with their copies at
+// another one.
+func (r *Repairer) repair(ctx context.Context, l *mesh.Link) error {
 	if planted.Is(planted.NotRebuilt) {
 		return nil
 	}
-	view := r.cfg.View()
-	byMember := make(map[string][]int)
+	view, id := r.cfg.View(), l.ID().String()
+	var parts []int
 	for p := range ring.Partitions {
-		if r.owner.Gate().Phase(p) != ownership.Warm {
-			continue
-		}
-		for _, id := range view.CopyHolders(p) {
-			byMember[id] = append(byMember[id], p)
+		if r.owner.Gate().Phase(p) == ownership.Warm && slices.Contains(view.CopyHolders(p), id) {
+			parts = append(parts, p)
 		}
 	}
-	return r.each(byMember, func(l *mesh.Link, parts []int) error { return r.compare(ctx, l, parts) })
-}
-
-// each runs f for every member at once and returns what failed.
-func (r *Repairer) each(byMember map[string][]int, f func(l *mesh.Link, parts []int) error) error {
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	for id, parts := range byMember {
-		wg.Go(func() {
-			err := fmt.Errorf("%s: %w", id, mesh.ErrNoLink)
-			if l := r.linkNamed(id); l != nil {
-				err = f(l, parts)
-			}
-			if err != nil {
-				mu.Lock()
-				errs = append(errs, err)
-				mu.Unlock()
-			}
-		})
+	if len(parts) == 0 {
+		return nil
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return r.compare(ctx, l, parts)
 }
 
 // refused says whether a member does not take what it lacks.

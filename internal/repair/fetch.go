@@ -41,30 +41,43 @@ func (r *Repairer) Fetch(ctx context.Context, epoch uint64, parts []int) {
 	r.Recheck()
 }
 
-// fetchAtOnce is how many partitions are completed at a time: while a source is
-// slow with one, because an operation holds it there, the others go on.
+// fetchAtOnce is how many partitions are completed at a time from the same
+// sources: while one is slow with one, because an operation holds it there, the
+// others go on.
 const fetchAtOnce = 4
 
-// fetchEach returns the partitions that could not be completed.
+// fetchEach returns the partitions that could not be completed. Those that have
+// other sources do not wait for one that is silent.
 func (r *Repairer) fetchEach(ctx context.Context, epoch uint64, parts []int) (failed []int) {
-	var mu sync.Mutex // guards failed
-	var group errgroup.Group
-	group.SetLimit(fetchAtOnce)
+	bySources := make(map[string][]int)
 	for _, p := range parts {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			if err := r.fetchPartition(ctx, p, epoch); err != nil {
-				r.cfg.Log.Debug("fetch", "partition", p, "error", err)
-				mu.Lock()
-				defer mu.Unlock()
-				failed = append(failed, p)
+		sources := fmt.Sprint(r.sourcesOf(p, epoch))
+		bySources[sources] = append(bySources[sources], p)
+	}
+	var mu sync.Mutex // guards failed
+	var all sync.WaitGroup
+	for _, parts := range bySources {
+		all.Go(func() {
+			var group errgroup.Group
+			group.SetLimit(fetchAtOnce)
+			for _, p := range parts {
+				if ctx.Err() != nil {
+					break
+				}
+				group.Go(func() error {
+					if err := r.fetchPartition(ctx, p, epoch); err != nil {
+						r.cfg.Log.Debug("fetch", "partition", p, "error", err)
+						mu.Lock()
+						defer mu.Unlock()
+						failed = append(failed, p)
+					}
+					return nil
+				})
 			}
-			return nil
+			_ = group.Wait() // none returns an error
 		})
 	}
-	_ = group.Wait() // none returns an error
+	all.Wait()
 	return failed
 }
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -14,6 +14,19 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
+
+// confirmLasts is for how long the word of a member counts that it has
+// everything: as long as a few comparisons, so that a copy that is kept for
+// another member is compared with this one again before it is dropped.
+const confirmLasts = 10 * time.Second
+
+// handover is how far a copy is that this node should not hold: who has
+// confirmed, and when, that it has everything in it.
+type handover struct {
+	digest    uint64 // of what it says they have
+	table     *ring.Table
+	confirmed map[string]time.Duration
+}
 
 // held returns the partitions that this node holds something of although it is
 // neither their owner nor a successor, nor serves them still.
@@ -33,12 +46,12 @@ func (r *Repairer) held(view *member.View) []int {
 	return parts
 }
 
-// handOver offers the partitions that this node should not hold to all that
-// should, or that serve them, and drops a copy only after each of them has confirmed that it has
-// everything in it.
-func (r *Repairer) handOver(ctx context.Context) error {
-	view := r.cfg.View()
-	parts := r.held(view)
+// handOver offers the partitions that this node should not hold to one of those
+// that should, or that serve them, and drops each copy that all of these have
+// confirmed by then.
+func (r *Repairer) handOver(ctx context.Context, l *mesh.Link) error {
+	view, id := r.cfg.View(), l.ID().String()
+	parts := slices.DeleteFunc(r.held(view), func(p int) bool { return !slices.Contains(r.owner.Gate().Takers(p), id) })
 	if len(parts) == 0 {
 		return nil
 	}
@@ -47,55 +60,88 @@ func (r *Repairer) handOver(ctx context.Context) error {
 			r.owner.DropIf(p, r.cfg.Store.Digest(p))
 		}
 	}
-	before := make(map[int]uint64, len(parts))
-	missing := make(map[int]int, len(parts)) // confirmations still to come
-	byMember := make(map[string][]int)
+	digests := make(map[int]uint64, len(parts))
+	var known []int
 	for i, sum := range owner.Sums(r.cfg.Store, parts, 0) {
-		p := parts[i]
-		if !sum.Known { // an operation holds it; another pass is soon
-			missing[p] = 1
-			continue
-		}
-		before[p] = sum.Digest
-		holders := r.owner.Gate().Takers(p)
-		missing[p] = len(holders)
-		for _, id := range holders {
-			byMember[id] = append(byMember[id], p)
-		}
-		if len(holders) == 0 {
-			missing[p] = 1 // nobody to hand it to: keep it
+		if sum.Known { // else an operation holds it
+			digests[parts[i]] = sum.Digest
+			known = append(known, parts[i])
 		}
 	}
-	var mu sync.Mutex
-	err := r.each(byMember, func(l *mesh.Link, parts []int) error {
-		return r.offer(ctx, l, parts, func(p int) {
-			mu.Lock()
-			missing[p]--
-			mu.Unlock()
-		})
-	})
-	dropped, kept := 0, 0
-	for _, p := range parts {
-		// Something may have arrived, or the partition come back, meanwhile.
-		if missing[p] == 0 && r.cfg.View().Table == view.Table && r.owner.DropIf(p, before[p]) {
+	dropped, changed := 0, 0
+	err := r.offer(ctx, l, known, func(p int) {
+		switch {
+		case !r.confirm(view, p, id, digests[p]): // others are still to say so
+		case r.cfg.View().Table == view.Table && r.owner.DropIf(p, digests[p]):
 			dropped++
-		} else {
-			kept++
+		default: // something has arrived, or the partition come back, meanwhile
+			changed++
 		}
-	}
+	})
 	if dropped > 0 {
 		r.cfg.Log.Info("handed over", "partitions", dropped)
 		r.cfg.Events.Add("handed-over", "partitions", dropped)
 	}
-	if err == nil && kept > 0 {
+	if kept := len(parts) - len(known) + changed; err == nil && kept > 0 {
 		return fmt.Errorf("%d partitions could not be handed over yet", kept)
 	}
 	return err
 }
 
+// confirm notes that a member has everything of a copy that should not be here,
+// as of a digest, and says whether all have that must.
+func (r *Repairer) confirm(view *member.View, p int, id string, digest uint64) (all bool) {
+	now := r.cfg.Clock.Since()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.handovers[p]
+	if h == nil || h.digest != digest || h.table != view.Table {
+		h = &handover{digest, view.Table, make(map[string]time.Duration)}
+		r.handovers[p] = h
+	}
+	h.confirmed[id] = now
+	if len(view.CopyHolders(p)) == 0 {
+		return false // nobody keeps it up to date
+	}
+	for _, holder := range r.owner.Gate().Takers(p) {
+		if at, has := h.confirmed[holder]; !has || now-at > confirmLasts {
+			return false
+		}
+	}
+	delete(r.handovers, p)
+	return true
+}
+
+// Unconfirmed returns the names of the members that have not confirmed what
+// this node holds and should not.
+func (r *Repairer) Unconfirmed() (names []string) {
+	view, now := r.cfg.View(), r.cfg.Clock.Since()
+	held := r.held(view)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range held {
+		for _, holder := range r.owner.Gate().Takers(p) {
+			h := r.handovers[p]
+			if h != nil && h.table == view.Table {
+				if at, has := h.confirmed[holder]; has && now-at <= confirmLasts {
+					continue
+				}
+			}
+			if id, err := member.ParseID(holder); err == nil {
+				names = append(names, id.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // offer sends one member what it lacks of parts, and calls confirmed for each
 // partition of which it then has everything.
 func (r *Repairer) offer(ctx context.Context, l *mesh.Link, parts []int, confirmed func(p int)) error {
+	if len(parts) == 0 {
+		return nil
+	}
 	bulk := l.Bulk()
 	differ, err := r.cfg.Replicator.Digests(ctx, bulk, parts)
 	if err != nil {

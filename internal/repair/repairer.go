@@ -67,12 +67,14 @@ type Repairer struct {
 	// then on the dirty set keeps it so.
 	synced map[string]*[ring.Partitions]bool
 	pulls  map[int]*pull // of the partitions that are being fetched
+	// handovers are of the partitions that this node should hold no copy of.
+	handovers map[int]*handover
 }
 
 // New returns a Repairer. It needs to be bound before it is used.
 func New(cfg Config) *Repairer {
 	r := &Repairer{
-		cfg: cfg, wake: wait.NewWake(), synced: make(map[string]*[ring.Partitions]bool), pulls: make(map[int]*pull),
+		cfg: cfg, wake: wait.NewWake(), synced: make(map[string]*[ring.Partitions]bool), pulls: make(map[int]*pull), handovers: make(map[int]*handover),
 		fetchedThrough: cfg.Counters.Counter("fetched_through", "Keys fetched from other holders before they were served, in cold partitions."),
 	}
 	if cfg.Replicator != nil { // a router has none
@@ -102,12 +104,55 @@ func (r *Repairer) Bind(o *owner.Owner, m *mesh.Mesh) { r.owner, r.mesh = o, m }
 // Recheck implements owner.Copies: it looks at the copies soon.
 func (r *Repairer) Recheck() { r.wake.Kick() }
 
-// Run compares the copies again and again until ctx ends.
+// Run compares the copies with those of each other node again and again until
+// ctx ends, and waits for what is under way. Each node has a goroutine of its
+// own: one that is slow or silent holds up no other.
 func (r *Repairer) Run(ctx context.Context) {
+	var comparing sync.WaitGroup
+	defer comparing.Wait()
+	with := make(map[member.ID]*comparison)
+	for {
+		others := make(map[member.ID]bool)
+		for _, m := range r.cfg.View().Others(r.cfg.Self) {
+			others[m.ID] = true
+			c := with[m.ID]
+			if c == nil {
+				c = &comparison{wake: wait.NewWake()}
+				var cctx context.Context
+				cctx, c.stop = context.WithCancel(ctx)
+				with[m.ID] = c
+				comparing.Go(func() { r.compareWith(cctx, m.ID, c.wake) })
+			}
+			c.wake.Kick()
+		}
+		for id, c := range with {
+			if !others[id] {
+				c.stop()
+				delete(with, id)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			for _, c := range with {
+				c.stop()
+			}
+			return
+		case <-r.wake:
+		}
+	}
+}
+
+// comparison is the goroutine that compares copies with one other node.
+type comparison struct {
+	wake wait.Wake // look soon
+	stop context.CancelFunc
+}
+
+func (r *Repairer) compareWith(ctx context.Context, id member.ID, wake wait.Wake) {
 	for {
 		pause := interval + rand.N(interval/4)
-		if err := r.pass(ctx); err != nil && ctx.Err() == nil {
-			r.cfg.Log.Debug("copies", "error", err)
+		if err := r.pass(ctx, id); err != nil && ctx.Err() == nil {
+			r.cfg.Log.Debug("copies", "member", id.Name, "error", err)
 			pause = soon
 			if refused(err) {
 				pause = fullPause
@@ -116,7 +161,7 @@ func (r *Repairer) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.wake:
+		case <-wake:
 		case <-time.After(pause):
 		}
 	}
@@ -208,6 +253,25 @@ func (r *Repairer) BelowTarget() (keys int) {
 }
 
 func (r *Repairer) partsBelowTarget() (parts []int) {
+	r.lacking(func(p int, _ string) { parts = append(parts, p) })
+	return slices.Compact(parts)
+}
+
+// Behind returns the names of the members that are not known to hold all
+// copies that they should, of what this node serves.
+func (r *Repairer) Behind() (names []string) {
+	r.lacking(func(_ int, holder string) {
+		if id, err := member.ParseID(holder); err == nil {
+			names = append(names, id.Name)
+		}
+	})
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// lacking calls f, in order, for each partition that this node serves and each
+// holder that is not known to have its copy.
+func (r *Repairer) lacking(f func(p int, holder string)) {
 	view := r.cfg.View()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -215,19 +279,10 @@ func (r *Repairer) partsBelowTarget() (parts []int) {
 		if !r.owner.Decide(p).Here() {
 			continue
 		}
-		lacks := func(id string) bool { synced := r.synced[id]; return synced == nil || !synced[p] }
-		if slices.ContainsFunc(view.CopyHolders(p), lacks) {
-			parts = append(parts, p)
+		for _, id := range view.CopyHolders(p) {
+			if synced := r.synced[id]; synced == nil || !synced[p] {
+				f(p, id)
+			}
 		}
 	}
-	return parts
-}
-
-// linkNamed returns the link to a boot by its whole name, nil if there is none.
-func (r *Repairer) linkNamed(id string) *mesh.Link {
-	parsed, err := member.ParseID(id)
-	if err != nil {
-		return nil
-	}
-	return r.mesh.Link(parsed)
 }

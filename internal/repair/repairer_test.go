@@ -15,6 +15,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/replication"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -28,6 +29,12 @@ type still struct {
 }
 
 func begin(t *testing.T, name string, memory int64) *still {
+	t.Helper()
+	return beginIn(t, nil, name, memory)
+}
+
+// beginIn is begin for one that connects to the others of a network.
+func beginIn(t *testing.T, network *meshtest.Network, name string, memory int64) *still {
 	t.Helper()
 	s := &still{members: meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params)}
 	store, err := session.NewStore(session.Config{
@@ -46,10 +53,18 @@ func begin(t *testing.T, name string, memory int64) *still {
 		Go: func(f func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
 	})
 	require.NoError(t, err)
-	s.Bind(o, meshtest.Idle(t, s.members, cfg.Clock, func(m *mesh.Mesh) []mesh.Section { return []mesh.Section{o.Section(m)} }))
+	sections := func(m *mesh.Mesh) []mesh.Section { return []mesh.Section{o.Section(m)} }
+	if network == nil {
+		s.Bind(o, meshtest.Idle(t, s.members, cfg.Clock, sections))
+	} else {
+		s.Bind(o, network.Live(t, s.members, cfg.Clock, sections, s))
+	}
 	s.see(t)
 	return s
 }
+
+// Serve implements peer.Handler.
+func (s *still) Serve(r *peer.Request) { mesh.Answer(r)(s.cfg.Replicator.Serve(r.Type, r.Payload)) }
 
 // see lets the repairer see these members.
 func (s *still) see(t *testing.T, members ...*member.Member) *member.View {
@@ -84,7 +99,8 @@ func TestHandOverKeepsWhatNobodyHasConfirmed(t *testing.T) {
 	require.NoError(t, err)
 	n.cfg.Store.Close(p)
 	require.Equal(t, []int{p}, n.held(v))
-	require.ErrorIs(t, n.handOver(t.Context()), mesh.ErrNoLink)
+	require.ErrorIs(t, n.pass(t.Context(), b.ID), mesh.ErrNoLink)
+	require.Equal(t, []string{"b"}, n.Unconfirmed())
 	require.Equal(t, 1, n.cfg.Store.Count(p))
 }
 
@@ -97,7 +113,8 @@ func TestHandOverHasNothingToDoWithWhatBelongsHere(t *testing.T) {
 	_, err := n.cfg.Store.Do(putOf(membertest.KeyIn(p)))
 	require.NoError(t, err)
 	require.Empty(t, n.held(v))
-	require.NoError(t, n.handOver(t.Context()))
+	require.NoError(t, n.handOver(t.Context(), n.mesh.AddIdle(membertest.ID("b", 1), "b:83")))
+	require.Empty(t, n.Unconfirmed())
 	require.Equal(t, 1, n.cfg.Store.Count(p))
 }
 

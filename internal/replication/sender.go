@@ -15,8 +15,8 @@ import (
 )
 
 // Peer is a link to one member. Call sends one frame and returns its answer.
-// It fails at once while there is no connection, returns when ctx ends, and
-// keeps nothing of payload.
+// It fails at once while there is no connection, returns when ctx ends, after a
+// while also without that, and keeps nothing of payload.
 type Peer interface {
 	Call(ctx context.Context, typ byte, payload []byte) ([]byte, error)
 }

@@ -38,6 +38,7 @@ var packages = []string{
 	"./internal/dispatch",
 	"./internal/owner",
 	"./internal/repair",
+	"./internal/mesh",
 	"./internal/member",
 	"./internal/membership", "./internal/clock", "./internal/timekeeper",
 	"./internal/replication",

@@ -336,9 +336,33 @@ func (c *Cluster) Reset(a, b *Host) {
 	c.Net.Reset(a.Address, b.Address)
 }
 
+// peerPort is where nodes take the links of others.
+const peerPort = 8083
+
+// Stall lets nothing more through on the newest connection of the link from a
+// to b, which is the one for bulk transfers where there is one. See
+// Network.Stall.
+func (c *Cluster) Stall(a, b *Host, both bool, d time.Duration) {
+	c.history.fault("stall", a.Name, b.Name)
+	if !c.Net.Stall(a.Address, netip.AddrPortFrom(b.Address, peerPort), both, d) {
+		c.t.Fatalf("no connection from %s to %s", a.Name, b.Name)
+	}
+}
+
+// SetPeerPort changes what becomes of a's new connections to b's peer port.
+func (c *Cluster) SetPeerPort(a, b *Host, fault PortFault) {
+	c.history.fault("peer-port", a.Name, fmt.Sprint(b.Name, " ", fault))
+	c.Net.SetPort(a.Address, netip.AddrPortFrom(b.Address, peerPort), fault)
+}
+
 // Heal opens every path again and makes it as it was at first.
 func (c *Cluster) Heal() {
 	c.history.fault("heal", "", "")
+	for _, a := range c.Hosts {
+		for _, b := range c.Hosts {
+			c.Net.SetPort(a.Address, netip.AddrPortFrom(b.Address, peerPort), PortOpen)
+		}
+	}
 	c.shape(func(p *Path) { *p = Path{Delay: defaultDelay} })
 }
 

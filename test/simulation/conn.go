@@ -18,7 +18,9 @@ const buffered = 256 << 10
 type stream struct {
 	net      *Network
 	from, to *Process
-	back     *stream // the other direction
+	// here is the writer's address, and there the reader's.
+	here, there netip.AddrPort
+	back        *stream // the other direction
 
 	chunks []chunk
 	size   int
@@ -168,8 +170,8 @@ type conn struct {
 }
 
 func (n *Network) pairLocked(p, q *Process, here, there netip.AddrPort) (near, far *conn) {
-	up := &stream{net: n, from: p, to: q}
-	down := &stream{net: n, from: q, to: p, back: up}
+	up := &stream{net: n, from: p, to: q, here: here, there: there}
+	down := &stream{net: n, from: q, to: p, here: there, there: here, back: up}
 	up.back = down
 	n.streams[up], n.streams[down] = struct{}{}, struct{}{}
 	return &conn{process: p, in: down, out: up, local: here, remote: there},

@@ -47,16 +47,36 @@ type Network struct {
 	random  *rand.Rand
 	hosts   map[netip.Addr]*Process // what runs there now
 	paths   map[route]*Path
+	ports   map[portRoute]PortFault
 	streams map[*stream]struct{} // every direction of every connection
 	wake    chan struct{}        // closed and replaced when paths or processes change
 }
 
 type route struct{ from, to netip.Addr }
 
+// PortFault is what a firewall on the way to one port does with SYNs, while
+// everything else passes.
+type PortFault byte
+
+const (
+	// PortOpen lets them through.
+	PortOpen PortFault = iota
+	// PortDrops drops them, so that a dial is silent.
+	PortDrops
+	// PortRefuses answers them with a refusal, which looks as if no process
+	// listened there.
+	PortRefuses
+)
+
+type portRoute struct {
+	from netip.Addr
+	to   netip.AddrPort
+}
+
 // NewNetwork returns a network without hosts.
 func NewNetwork(random *rand.Rand) *Network {
 	return &Network{
-		random: random, hosts: make(map[netip.Addr]*Process), paths: make(map[route]*Path),
+		random: random, hosts: make(map[netip.Addr]*Process), paths: make(map[route]*Path), ports: make(map[portRoute]PortFault),
 		streams: make(map[*stream]struct{}), wake: make(chan struct{}),
 	}
 }
@@ -119,6 +139,37 @@ func (n *Network) healLocked(from, to netip.Addr) {
 		}
 		s.cutAt = time.Time{}
 	}
+}
+
+// SetPort changes what becomes of SYNs from one host to a port of another.
+// Connections that are there already stay.
+func (n *Network) SetPort(from netip.Addr, to netip.AddrPort, fault PortFault) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ports[portRoute{from, to}] = fault
+	n.wakeAllLocked()
+}
+
+// Stall lets nothing more through on the newest connection from one host to a
+// port of another, as where a firewall has forgotten it: one way, or both. The
+// others between the two go on. It says whether there is one.
+func (n *Network) Stall(from netip.Addr, to netip.AddrPort, both bool, d time.Duration) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var newest *stream
+	for s := range n.streams {
+		if s.from.host == from && s.there == to && (newest == nil || newest.here.Compare(s.here) < 0) {
+			newest = s
+		}
+	}
+	if newest == nil {
+		return false
+	}
+	newest.back.stalledUntil = time.Now().Add(d) // its answers
+	if both {
+		newest.stalledUntil = time.Now().Add(d)
+	}
+	return true
 }
 
 // Reset breaks the connections between two hosts.
@@ -292,9 +343,13 @@ func (p *Process) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 		p.net.mu.Lock()
 		wake := p.net.wake
 		there, back := *p.net.pathLocked(p.host, to.Addr()), *p.net.pathLocked(to.Addr(), p.host)
+		fault := p.net.ports[portRoute{p.host, to}]
 		p.net.mu.Unlock()
+		if fault == PortRefuses {
+			return nil, syscall.ECONNREFUSED
+		}
 		retry := time.Second // SYNs are sent again
-		if !there.Cut && !back.Cut {
+		if !there.Cut && !back.Cut && fault != PortDrops {
 			if err := sleep(ctx, p.ctx.Done(), there.Delay); err != nil {
 				return nil, err
 			}

@@ -78,6 +78,7 @@ type Links interface {
 // Link is how a link to a node stands.
 type Link struct {
 	Connected bool
+	Relayed   bool   // it is reached through a third member alone
 	Ring      string // the fingerprint that the node last said it has
 	// ClockOffset is how far its clock is ahead of the member's, and LastHeard
 	// how long ago the newest heartbeat was sent that it has answered with a

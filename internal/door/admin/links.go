@@ -23,7 +23,7 @@ func (m meshLinks) Link(id member.ID) (Link, bool) {
 	if l == nil {
 		return Link{}, false
 	}
-	seen := Link{Connected: l.Connected(), Ring: l.Ring(), ClockOffset: l.ClockOffset(), LastHeard: -1}
+	seen := Link{Connected: l.Connected(), Relayed: l.Relayed(), Ring: l.Ring(), ClockOffset: l.ClockOffset(), LastHeard: -1}
 	if heard := l.LastHeard(); heard > 0 {
 		seen.LastHeard = m.since() - heard
 	}

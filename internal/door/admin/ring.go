@@ -89,7 +89,10 @@ func (e *Endpoint) seen(view *member.View, m *member.Member) adminapi.SeenMember
 		return a
 	}
 	a.Link, a.Ring, a.ClockOffset = "down", l.Ring, millis(l.ClockOffset)
-	if l.Connected {
+	switch {
+	case l.Relayed:
+		a.Link = "relayed"
+	case l.Connected:
 		a.Link = "up"
 	}
 	if l.LastHeard >= 0 {

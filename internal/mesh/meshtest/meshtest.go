@@ -34,6 +34,8 @@ type Members struct {
 	Self member.ID
 	// Ring is Params, or what the test wants.
 	Ring ring.Params
+	// Gone, if set, hears of SetGone.
+	Gone func(id member.ID, why string)
 
 	view atomic.Pointer[member.View]
 }
@@ -55,9 +57,15 @@ func (m *Members) See(t testing.TB, members ...*member.Member) *member.View {
 	return view
 }
 
+// SetGone implements mesh.Members.
+func (m *Members) SetGone(id member.ID, why string) {
+	if m.Gone != nil {
+		m.Gone(id, why)
+	}
+}
+
 // View implements mesh.Members, and so do the methods below, which do nothing.
 func (m *Members) View() *member.View                                       { return m.view.Load() }
-func (m *Members) SetGone(member.ID, string)                                {}
 func (m *Members) SetBack(member.ID)                                        {}
 func (m *Members) Mend(member.ID)                                           {}
 func (m *Members) Recheck()                                                 {}
@@ -86,6 +94,10 @@ func config(members *Members, clk clock.Clock, sections func(m *mesh.Mesh) []mes
 
 // Network joins the meshes of one test by pipes. Its zero value is empty.
 type Network struct {
+	// Dialled, if set, is what a connection that a member makes to an address
+	// is to it, which may be an error.
+	Dialled func(by, address string, c net.Conn) (net.Conn, error)
+
 	mu    sync.Mutex               // guards ports
 	ports map[string]chan net.Conn // by the peer addresses of their members
 }
@@ -103,10 +115,13 @@ func (n *Network) port(address string) chan net.Conn {
 	return n.ports[address]
 }
 
-func (n *Network) dial(ctx context.Context, address string) (net.Conn, error) {
+func (n *Network) dial(ctx context.Context, by, address string) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
 	case n.port(address) <- there:
+		if n.Dialled != nil {
+			return n.Dialled(by, address, here)
+		}
 		return here, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -121,7 +136,10 @@ func (n *Network) Live(t testing.TB, members *Members, clk clock.Clock, sections
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	cfg := config(members, clk, sections)
-	cfg.Dial, cfg.Handler, cfg.Go = n.dial, handler, func(f func()) { group.Go(f) }
+	cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+		return n.dial(ctx, members.Self.Name, address)
+	}
+	cfg.Handler, cfg.Go = handler, func(f func()) { group.Go(f) }
 	m := mesh.New(ctx, cfg)
 	group.Go(func() { m.Accept(ctx, &port{n.port(membertest.Up(members.Self.Name, 1).Peer), ctx}) })
 	t.Cleanup(func() {
@@ -155,4 +173,18 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		require.True(t, time.Now().Before(deadline), "not within 15 s: %s", what)
 	}
+}
+
+// Forgetful is a connection that a firewall may forget: what is written to it
+// is lost then, without an error.
+type Forgetful struct {
+	net.Conn
+	Forgot atomic.Bool
+}
+
+func (f *Forgetful) Write(b []byte) (int, error) {
+	if f.Forgot.Load() {
+		return len(b), nil
+	}
+	return f.Conn.Write(b)
 }
