@@ -230,7 +230,7 @@ func TestReadyTellsWhyNot(t *testing.T) {
 	require.NoError(t, err)
 	code, body = ready()
 	require.Equal(t, http.StatusServiceUnavailable, code)
-	require.Contains(t, body, "1 keys have too few copies")
+	require.Contains(t, body, "1 keys lack a copy that can be made")
 	n.repairer.SetSynced(v.CopyHolders(p)[0], p)
 	code, body = ready()
 	require.Equal(t, http.StatusOK, code, body)

@@ -10,7 +10,7 @@ func init() {
 	inspect.Of = func(node any) inspect.Node {
 		n := node.(*Node)
 		return inspect.Node{
-			Store: n.store, Owner: n.owner, Replicator: n.replicator, Repairer: n.repairer, Wall: n.wall, Unfit: n.members.Unfit,
+			Store: n.store, Owner: n.owner, Replicator: n.replicator, Repairer: n.repairer, Census: n.census, Wall: n.wall, Unfit: n.members.Unfit,
 			Counters: n.counts.Values,
 			Told: func(ctx context.Context) []string {
 				n.cluster.Confirm(ctx)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/census"
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door"
@@ -48,6 +49,7 @@ type Node struct {
 	mesh       *mesh.Mesh
 	owner      *owner.Owner
 	repairer   *repair.Repairer
+	census     *census.Census
 	dispatcher *dispatch.Dispatcher
 	pubsub     *pubsub.PubSub
 
@@ -155,6 +157,7 @@ func newNode(ctx context.Context, cfg Config, id ID, own Meta) (*Node, error) {
 	if n.members, err = membership.New(n.membersConfig(), own); err != nil {
 		return nil, err
 	}
+	n.census = census.New(n.censusConfig())
 	answers := new(inbound.Handler)
 	links := n.meshConfig()
 	links.Handler = answers

@@ -79,6 +79,7 @@ func (n *Node) run() {
 		n.members.Mender,
 		n.members.WarnIfAlone,
 		func(ctx context.Context) { n.members.WatchName(ctx, n.nameTaken) },
+		n.census.Run,
 		n.events.Run,
 		n.keeper.Run,
 	}
@@ -116,7 +117,8 @@ func (n *Node) nameTaken(err error) {
 // viewChanged lets links and ownership follow a view. The membership loop
 // calls it for each one.
 func (n *Node) viewChanged(last, view *View) {
-	n.owner.SetView(view) // before the links: what they hear counts for members that it has
+	n.census.SetView(view) // before the links: it asks them when they last heard of who is gone
+	n.owner.SetView(view)  // before the links too: what they hear counts for members that it has
 	n.mesh.Sync(view)
 	if n.cfg.Role == RoleNode {
 		n.syncSenders(view)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/seed-95a32959/holdfast/internal/census"
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
@@ -22,10 +24,12 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/timekeeper"
 	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 func (n *Node) keeperConfig() timekeeper.Config {
@@ -51,6 +55,42 @@ func (n *Node) membersConfig() membership.Config {
 	}
 }
 
+func (n *Node) censusConfig() census.Config {
+	c := census.Config{
+		Self: n.id, Copies: n.cfg.Copies, View: n.View,
+		LastHeard: func(id ID) time.Duration {
+			if l := n.mesh.Link(id); l != nil {
+				return l.LastHeard()
+			}
+			return 0
+		},
+		Beat:  func(id ID) { n.mesh.Beat(id) },
+		Clock: n.clock, Log: n.cfg.Log, Events: n.events,
+	}
+	if n.cfg.Role == RoleNode {
+		c.Partitions = partitions{n.owner.Gate(), n.store}
+	}
+	return c
+}
+
+// partitions are what the census counts of a node.
+type partitions struct {
+	gate  *ownership.Gate
+	store *session.Store
+}
+
+func (p partitions) Serving(i int) (here, complete bool) {
+	phase := p.gate.Phase(i)
+	return phase >= ownership.Fetching, phase == ownership.Warm
+}
+
+func (p partitions) Sessions(i int) (n int, ok bool) {
+	sum, ok := p.store.TrySum(i)
+	return sum.Live, ok
+}
+
+func (p partitions) Memory() (used, limit int64) { return p.store.Memory() }
+
 // nodeCounters is where what nodes alone count is listed: nowhere on a router.
 func (n *Node) nodeCounters() *metric.Set {
 	if n.cfg.Role != RoleNode {
@@ -62,13 +102,14 @@ func (n *Node) nodeCounters() *metric.Set {
 func (n *Node) ownerConfig() owner.Config {
 	return owner.Config{
 		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Expect: n.cfg.expected(), Store: n.store, Copies: n.repairer,
-		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
+		Orphaned: func(p int, holders []ID) bool { return n.census.Orphaned(p, holders) },
+		Clock:    n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
 	}
 }
 
 func (n *Node) repairConfig() repair.Config {
 	return repair.Config{
-		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator,
+		Self: n.id, View: n.View, Copies: n.cfg.Copies, Store: n.store, Replicator: n.replicator,
 		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Counters: n.nodeCounters(),
 	}
 }
@@ -127,7 +168,7 @@ func (n *Node) dialPeer(ctx context.Context, address string) (net.Conn, error) {
 // be used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	return []mesh.Section{
-		n.members.StateSection(), m.ClockSection(), m.HostSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.owner.RosterSection(), n.owner.Section(m),
+		n.members.StateSection(), m.ClockSection(), m.HostSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.census.Section(), n.owner.RosterSection(), n.owner.Section(m),
 	}
 }
 
@@ -146,7 +187,7 @@ func (n *Node) adminConfig(limits *door.Limits) admin.Config {
 	return admin.Config{
 		Self: n.id, Role: cfg.Role, Zone: cfg.Zone, Cluster: cfg.Cluster, Copies: cfg.Copies,
 		Hosts: slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name}), Control: cfg.Control,
-		View: n.View, State: n.members.State, Waiting: n.members.Waiting, Unfit: n.members.Unfit, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since),
+		View: n.View, State: n.members.State, Waiting: n.members.Waiting, Unfit: n.members.Unfit, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since), Census: n.census,
 		Events: n.events, Counters: n.counts, Limits: limits, Log: cfg.Log, Closing: n.closing, GossipRefused: n.members.Refused,
 		HTTPClients: func() int { return n.endpoint.Clients() }, HTTPBodyBytes: func() int64 { return n.endpoint.BodyBytes() },
 		AppDown: func() bool { return n.pin.Down() },
@@ -160,7 +201,7 @@ func (n *Node) adminNode() *admin.Node {
 		return nil
 	}
 	a := &admin.Node{
-		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, PeersRefused: n.mesh.Refusals,
+		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, CopiesDue: n.repairer.CopiesDue, PeersRefused: n.mesh.Refusals,
 		SplitSuspected: n.owner.SplitSuspected, NoMajority: n.owner.NoMajority, ClockOff: n.keeper.Off, ClockHost: n.keeper.Host,
 		Drain: admin.Drain{
 			Start:    n.drainer.Start,

@@ -39,6 +39,9 @@ func (s *Store) Shut(p int) { s.partitions[p].open.Store(false) }
 type Sum struct {
 	Digest  uint64 // see [Store.Digest]
 	Records int    // see [Store.Count]
+	// Live are those of Records that are sessions, one that has just ended and
+	// is not swept yet among them.
+	Live int
 }
 
 // TrySum returns the sum of partition p, or false while an operation holds the
@@ -50,7 +53,7 @@ func (s *Store) TrySum(p int) (Sum, bool) {
 		return Sum{}, false
 	}
 	defer part.mu.RUnlock()
-	return Sum{Digest: part.digest, Records: part.live.size + len(part.dead)}, true
+	return Sum{Digest: part.digest, Records: part.live.size + len(part.dead), Live: part.live.size}, true
 }
 
 // TryPeek is [Store.Peek], or false while an operation that writes holds the

@@ -45,7 +45,7 @@ func TestShutWaitsForNobodyAndSumForAll(t *testing.T) {
 	require.NoError(t, <-done)
 	sum, ok := s.TrySum(0)
 	require.True(t, ok)
-	require.Equal(t, Sum{Digest: s.Digest(0), Records: 1}, sum)
+	require.Equal(t, Sum{Digest: s.Digest(0), Records: 1, Live: 1}, sum)
 	rec, ok := s.TryPeek("0a")
 	require.True(t, ok)
 	require.Equal(t, "0a", rec.Key())

@@ -94,6 +94,10 @@ func presentFields(rec *Record) (n int) {
 
 func (s *Store) sessionBytes() int64 { return s.bytes.Load() - s.deadBytes.Load() }
 
+// Memory returns the bytes that sessions take, tombstones not counted, and the
+// limit, 0 for none. It waits for no lock.
+func (s *Store) Memory() (used, limit int64) { return s.sessionBytes(), s.cfg.MemoryLimit }
+
 // Full reports whether there is no room, or soon none, for more copies: other
 // members should not let sessions grow of which this one holds them.
 func (s *Store) Full() bool {

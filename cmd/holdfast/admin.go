@@ -28,7 +28,9 @@ type adminFlags struct {
 
 // present reports whether a member of a state takes part, and can be asked.
 // Members that are gone, and earlier boots, stay listed for a while.
-func present(state string) bool { return state != "gone" && state != "superseded" }
+func present(state string) bool {
+	return state != "gone" && state != "left" && state != "superseded"
+}
 
 // askAdmin returns the body of a GET.
 func askAdmin(ctx context.Context, base adminURL, path string) ([]byte, error) {

@@ -270,9 +270,9 @@ func (d *dev) status(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 		defer cancel()
 		var text strings.Builder
-		cluster, err := clusterStatus(ctx, adminURL(base))
+		cluster, _, err := clusterStatus(ctx, adminURL(base))
 		if err == nil {
-			err = writeStatus(&text, cluster, nil, lookOf(d.out.w).plain())
+			err = writeStatus(&text, cluster, findingsOf(cluster, nil), nil, lookOf(d.out.w).plain())
 		}
 		if err != nil {
 			fmt.Fprintf(&text, "status: %v", err)

@@ -18,7 +18,8 @@ type commandLine struct {
 	Node    nodeCommand    `cmd:"" help:"Run one node: it holds sessions and serves them."`
 	Router  routerCommand  `cmd:"" help:"Run one router: it pins each user of your application to a node."`
 	Ring    ringCommand    `cmd:"" help:"Show who owns what, or who owns one key."`
-	Status  statusCommand  `cmd:"" help:"Show members, sessions, replication lag and copies below target."`
+	Status  statusCommand  `cmd:"" help:"Show members, sessions, and what is wrong: who is missing, what is lost, which copies are."`
+	Forget  forgetCommand  `cmd:"" help:"Say that a member that died is not coming back, and that what was lost is known."`
 	Drain   drainCommand   `cmd:"" help:"Make a node hand its sessions over and leave."`
 	Bench   benchCommand   `cmd:"" help:"Put a cluster under load, and watch what its users get."`
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -24,7 +24,11 @@ const (
 	exitOK     = 0 // done, or stopped cleanly
 	exitFailed = 1 // the command line was fine, the work was not
 	exitUsage  = 2 // the command line or the environment was wrong
+	exitUnwell = 3 // status: the cluster is not as it should be
 )
+
+// errUnwell says that a command has printed what is wrong with the cluster.
+var errUnwell = errors.New("something is wrong with the cluster")
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -65,8 +69,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kctx.BindTo(ctx, (*context.Context)(nil))
 		err = kctx.Run(s)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		return exitOK
+	case errors.Is(err, errUnwell):
+		return exitUnwell
 	}
 	code := exitFailed
 	if usage, ok := errors.AsType[*usageError](err); ok {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
-	"github.com/seed-95a32959/holdfast/ring"
 )
 
 type statusCommand struct {
@@ -18,42 +17,84 @@ type statusCommand struct {
 	watchFlags
 }
 
+func (*statusCommand) Detail() string {
+	return `What needs attention stands below the table, a line each: "wrong" is what an operator should look at, "note" what
+is as it was asked for, or passes by itself. Where a change is under way it looks twice, two seconds apart, and what has
+not moved is wrong.
+
+The exit code is for scripts, and the same with -json:
+
+  0  nothing is wrong
+  1  the member at -admin does not answer
+  2  the command line is wrong
+  3  something is wrong: a member is missing or does not answer, sessions are
+     lost, nodes are fewer than -copies, a partition is served by nobody, copies
+     are not being made, a node has no room or holds more than its -memory
+
+With -watch it is 0.`
+}
+
+// secondLook is how long after the first one it is looked again whether a
+// change that is under way has moved on.
+const secondLook = 2 * time.Second
+
 func (c *statusCommand) Run(ctx context.Context, s *streams) error {
 	look := lookOf(s.out)
 	var speeds speeds
-	return c.show(ctx, s.out, func(ctx context.Context, w io.Writer) error {
-		body, err := askAdmin(ctx, c.Admin, "/admin/cluster")
+	wrong := false
+	err := c.show(ctx, s.out, func(ctx context.Context, w io.Writer) error {
+		cluster, body, err := clusterStatus(ctx, c.Admin)
 		if err != nil {
 			return err
 		}
+		var before *adminapi.Cluster
+		if !c.Watch && underWay(cluster) {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(secondLook):
+			}
+			first := cluster
+			if cluster, body, err = clusterStatus(ctx, c.Admin); err != nil {
+				return err
+			}
+			before = &first
+		}
+		findings := findingsOf(cluster, before)
+		wrong = slices.ContainsFunc(findings, func(f finding) bool { return f.wrong })
 		if c.JSON {
 			return writeAnswer(w, body, c.Admin)
 		}
-		cluster, err := decodeStatus(body, c.Admin)
-		if err != nil {
-			return err
-		}
-		return writeStatus(w, cluster, speeds.of(cluster.Members), look)
+		return writeStatus(w, cluster, findings, speeds.of(cluster.Members), look)
 	})
+	if err == nil && wrong && !c.Watch {
+		return errUnwell
+	}
+	return err
 }
 
 // clusterStatus asks one member how all of them do, as it has heard from each.
-func clusterStatus(ctx context.Context, base adminURL) (adminapi.Cluster, error) {
-	body, err := askAdmin(ctx, base, "/admin/cluster")
-	if err != nil {
-		return adminapi.Cluster{}, err
+// body is the answer as it came.
+func clusterStatus(ctx context.Context, base adminURL) (cluster adminapi.Cluster, body []byte, err error) {
+	if body, err = askAdmin(ctx, base, "/admin/cluster"); err != nil {
+		return adminapi.Cluster{}, nil, err
 	}
-	return decodeStatus(body, base)
+	cluster, err = decodeStatus(body, base)
+	return cluster, body, err
 }
 
 func decodeStatus(body []byte, base adminURL) (cluster adminapi.Cluster, err error) {
 	if err := decodeAnswer(body, base, &cluster); err != nil {
 		return adminapi.Cluster{}, err
 	}
-	slices.SortFunc(cluster.Members, func(a, b adminapi.ClusterMember) int {
+	sortMembers(cluster.Members)
+	return cluster, nil
+}
+
+func sortMembers(members []adminapi.ClusterMember) {
+	slices.SortStableFunc(members, func(a, b adminapi.ClusterMember) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), naturalCompare(a.Name, b.Name))
 	})
-	return cluster, nil
 }
 
 // speeds tells operations per second between two looks, by the boot that did
@@ -81,12 +122,12 @@ func (s *speeds) of(members []adminapi.ClusterMember) map[string]float64 {
 func asked(m *adminapi.ClusterMember) bool { return present(m.State) && m.Role == "node" }
 
 // writeStatus writes a line for each member and then what needs attention.
-func writeStatus(w io.Writer, cluster adminapi.Cluster, speed map[string]float64, look look) error {
+func writeStatus(w io.Writer, cluster adminapi.Cluster, findings []finding, speed map[string]float64, look look) error {
 	t := table{
 		header: []string{"MEMBER", "ROLE", "STATE", "UP", "SESSIONS", "MEMORY", "OWNED", "COLD", "OPS/S", "LAG", "BELOW TARGET", "WEIGHT", "RING"},
 		right:  []int{3, 4, 5, 6, 7, 8, 9, 10, 11}, look: look,
 	}
-	members, most := cluster.Members, 0
+	members, most := withMissing(cluster), 0
 	for _, m := range members {
 		row := []string{m.Name, m.Role, m.State, "-", "-", "-", "-", "-", "-", "-", "-", weightText(m.Weight), orDash(m.Ring)}
 		if s := m.Stats; s != nil {
@@ -98,6 +139,9 @@ func writeStatus(w io.Writer, cluster adminapi.Cluster, speed map[string]float64
 			}
 		} else if asked(&m) {
 			row[2] = "no answer"
+		}
+		if isMissing(cluster, &m) && !present(m.State) {
+			row[2] = "missing"
 		}
 		t.rows = append(t.rows, row)
 	}
@@ -122,7 +166,7 @@ func writeStatus(w io.Writer, cluster adminapi.Cluster, speed map[string]float64
 	if err := t.write(w); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", verdict(cluster))
+	_, err := fmt.Fprintf(w, "\n%s", summary(cluster, findings))
 	return err
 }
 
@@ -157,74 +201,6 @@ func statusColours(members []adminapi.ClusterMember, header []string) func(row, 
 			return ""
 		}
 	}
-}
-
-// verdict says in one line whether all is as it should be.
-func verdict(cluster adminapi.Cluster) string {
-	sessions, below, cold, silent, split := 0, 0, 0, 0, false
-	ready, owned := 0, 0 // nodes in the ring, and the partitions that they own
-	rings, weights, zones, unzoned := map[string]bool{}, false, false, ""
-	for _, m := range cluster.Members {
-		if !present(m.State) {
-			continue
-		}
-		if asked(&m) && m.State == "ready" {
-			ready++
-			weights = weights || weighted(&m.Member)
-			zones = zones || m.Zone != ""
-			if m.Zone == "" {
-				unzoned = m.Name
-			}
-		}
-		if m.Stats == nil {
-			if asked(&m) {
-				silent++
-			}
-			continue
-		}
-		owned += m.Stats.Partitions.Owned
-		split = split || m.Stats.Split
-		sessions += m.Stats.Sessions
-		below += m.Stats.BelowTarget
-		cold += m.Stats.Partitions.Cold
-		rings[m.Stats.Fingerprint] = true
-	}
-	text := plural(sessions, "session") + " held, copies included; "
-	switch {
-	case silent > 0:
-		return text + plural(silent, "member") + " did not answer: " + silentReason(cluster.Members)
-	case ready == 0:
-		return text + "no node is in the ring"
-	case split:
-		return text + "less than half of the cluster is here: the network may be split"
-	case len(rings) > 1:
-		return text + fmt.Sprintf("members show %d different rings: a change is under way, or a network is cut", len(rings))
-	case owned < ring.Partitions:
-		return text + plural(ring.Partitions-owned, "partition") + " without an owner: nobody serves their sessions"
-	case cold > 0:
-		return text + plural(cold, "partition") + " still cold: their owners ask the other holders first"
-	case ready == 1 && cluster.Copies > 1:
-		return text + fmt.Sprintf("1 node for %d copies: a crash would lose what it holds", cluster.Copies)
-	case ready < cluster.Copies:
-		return text + fmt.Sprintf("%d nodes for %d copies: each session has at most %d", ready, cluster.Copies, ready)
-	case below > 0:
-		return text + fmt.Sprintf("%d below target: copies are being made", below)
-	case zones && unzoned != "":
-		return text + "one ring, every copy in place; zones do not count while " + unzoned + " states none"
-	case cluster.Uniform && (weights || zones):
-		return text + "one ring, every copy in place; weights and zones do not count while a member of an older version runs"
-	default:
-		return text + "one ring, every copy in place"
-	}
-}
-
-func silentReason(members []adminapi.ClusterMember) string {
-	for _, m := range members {
-		if asked(&m) && m.Stats == nil {
-			return m.Name + ": " + m.Error
-		}
-	}
-	return ""
 }
 
 func lagText(ms float64) string {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,7 +28,7 @@ func exampleStatus() adminapi.Cluster {
 func TestWriteStatus(t *testing.T) {
 	for name, change := range map[string]func([]adminapi.ClusterMember){
 		"well":      func([]adminapi.ClusterMember) {},
-		"below":     func(m []adminapi.ClusterMember) { m[1].Stats.BelowTarget = 7 },
+		"below":     func(m []adminapi.ClusterMember) { m[1].Stats.BelowTarget, m[1].Stats.CopiesDue = 7, 7 },
 		"cold":      func(m []adminapi.ClusterMember) { m[0].Stats.Partitions.Cold = 3 },
 		"two-rings": func(m []adminapi.ClusterMember) { m[2].Stats.Fingerprint = "fedcba9876543210" },
 		"gone": func(m []adminapi.ClusterMember) {
@@ -40,48 +41,111 @@ func TestWriteStatus(t *testing.T) {
 		cluster := exampleStatus()
 		change(cluster.Members)
 		var b strings.Builder
-		require.NoError(t, writeStatus(&b, cluster, nil, look{columns: 132}))
+		require.NoError(t, writeStatus(&b, cluster, findingsOf(cluster, nil), nil, look{columns: 132}))
 		golden(t, "status-"+name+".txt", b.String())
 	}
 }
 
-// What would be lost, or is not served, is never called well.
-func TestVerdictOnTooFewNodes(t *testing.T) {
-	for _, c := range []struct {
-		says   string
+// A member that gossip has forgotten is in the table as long as it is missing.
+func TestMissingMembersAreListed(t *testing.T) {
+	cluster := exampleStatus()
+	cluster.Missing = []adminapi.Missing{{Name: "node-3", Role: "node"}}
+	var b strings.Builder
+	require.NoError(t, writeStatus(&b, cluster, findingsOf(cluster, nil), nil, look{columns: 132}))
+	require.Regexp(t, `(?m)^node-3  node    missing `, b.String())
+	require.Contains(t, b.String(), "; 1 thing is wrong\n")
+	require.Len(t, cluster.Members, 3)
+}
+
+// What is lost, would be lost, or is not served is never called well, and each
+// thing is said on a line of its own.
+func TestFindings(t *testing.T) {
+	at := time.Date(2026, 11, 29, 14, 3, 5, 0, time.Local)
+	lone := func(c *adminapi.Cluster) {
+		c.Members = c.Members[:1]
+		c.Members[0].Stats.Partitions.Owned = 1024
+	}
+	for name, c := range map[string]struct {
 		change func(*adminapi.Cluster)
+		before func(*adminapi.Cluster) // how it was two seconds ago
+		wrong  []string
+		notes  []string
 	}{
-		{"one ring, every copy in place", func(*adminapi.Cluster) {}},
-		{"no node is in the ring", func(c *adminapi.Cluster) { c.Members = c.Members[2:] }},
-		{"no node is in the ring", func(c *adminapi.Cluster) { // drained, with nobody to take over
-			c.Members = c.Members[:1]
+		"well":    {change: func(*adminapi.Cluster) {}},
+		"no node": {change: func(c *adminapi.Cluster) { c.Members = c.Members[2:] }, wrong: []string{"no node is in the ring"}},
+		"drained alone": {change: func(c *adminapi.Cluster) {
+			lone(c)
 			c.Members[0].State, c.Members[0].Stats.Partitions.Owned = "leaving", 0
+		}, wrong: []string{"no node is in the ring"}},
+		"one node ever": {change: func(c *adminapi.Cluster) {
+			lone(c)
+			c.Members[0].Stats.MostNodes, c.Members[0].Stats.BelowTarget = 1, 1200
+		},
+			notes: []string{"one node, and no copies: its end loses all that it holds"}},
+		"one node for one copy": {change: func(c *adminapi.Cluster) { lone(c); c.Copies, c.Members[0].Stats.MostNodes = 1, 3 }, notes: []string{"one node, and no copies: its end loses all that it holds"}},
+		"one node of three": {change: func(c *adminapi.Cluster) {
+			lone(c)
+			c.Members[0].Stats.MostNodes, c.Members[0].Stats.BelowTarget = 3, 1200
+		},
+			wrong: []string{"1 node for 2 copies: 1200 sessions below target, and a crash may lose them"}},
+		"two of three died": {change: func(c *adminapi.Cluster) {
+			lone(c)
+			c.Members[0].Stats.MostNodes, c.Members[0].Stats.BelowTarget = 3, 1200
+			c.SessionsLost, c.LostWith = 522, []string{"node-2", "node-3"}
+			c.Missing = []adminapi.Missing{{Name: "node-2", LastSeen: at, Ended: true}, {Name: "node-3", LastSeen: at}}
+		}, wrong: []string{
+			"about 522 sessions lost: no member has a copy left. When this is known: holdfast forget node-2 node-3",
+			"node-2 is missing, last seen 2026-11-29 14:03:05: its process has ended. Start it again, or: holdfast forget node-2",
+			"node-3 is missing, last seen 2026-11-29 14:03:05: it does not answer: frozen, or cut off. Start it again, or: holdfast forget node-3",
+			"1 node for 2 copies: 1200 sessions below target, and a crash may lose them",
 		}},
-		{"1 node for 2 copies: a crash would lose what it holds", func(c *adminapi.Cluster) {
-			c.Members = c.Members[:1]
-			c.Members[0].Stats.Partitions.Owned = 1024
-		}},
-		{"1 node for 2 copies", func(c *adminapi.Cluster) {
-			c.Members[1].State, c.Members[1].Stats.Partitions.Owned, c.Members[0].Stats.Partitions.Owned = "leaving", 0, 1024
-		}},
-		{"one ring, every copy in place", func(c *adminapi.Cluster) {
-			c.Copies, c.Members = 1, c.Members[:1]
-			c.Members[0].Stats.Partitions.Owned = 1024
-		}},
-		{"2 nodes for 3 copies: each session has at most 2", func(c *adminapi.Cluster) { c.Copies = 3 }},
-		{"one ring, every copy in place; weights and zones do not count while", func(c *adminapi.Cluster) {
-			c.Uniform, c.Members[0].Zone, c.Members[1].Zone = true, "x", "y"
-		}},
-		{"one ring, every copy in place; weights and zones do not count while", func(c *adminapi.Cluster) {
-			c.Uniform, c.Members[0].Weight = true, 2
-		}},
-		{"one ring, every copy in place; zones do not count while node-2 states none", func(c *adminapi.Cluster) { c.Members[0].Zone = "x" }},
-		{"one ring, every copy in place", func(c *adminapi.Cluster) { c.Uniform = true }}, // nobody states any
-		{"512 partitions without an owner", func(c *adminapi.Cluster) { c.Members = c.Members[:1] }},
+		"three copies":  {change: func(c *adminapi.Cluster) { c.Copies = 3; c.Members[0].Stats.MostNodes = 3 }, wrong: []string{"2 nodes for 3 copies: 0 sessions below target, and a crash may lose them"}},
+		"silent":        {change: func(c *adminapi.Cluster) { c.Members[1].Stats, c.Members[1].Error = nil, "no answer within 500ms" }, wrong: []string{"node-2 does not answer: no answer within 500ms"}},
+		"split":         {change: func(c *adminapi.Cluster) { c.Members[0].Stats.Split = true }, wrong: []string{"less than half of the cluster is here: the network may be split"}},
+		"unowned":       {change: func(c *adminapi.Cluster) { c.Members[0].Stats.Partitions.Owned = 510 }, wrong: []string{"2 partitions without an owner: nobody serves their sessions"}},
+		"copies coming": {change: func(c *adminapi.Cluster) { c.Members[0].Stats.CopiesDue = 7 }, notes: []string{"7 sessions without a copy that is being made"}},
+		"copies stuck": {change: func(c *adminapi.Cluster) { c.Members[0].Stats.CopiesDue = 7 }, before: func(c *adminapi.Cluster) { c.Members[0].Stats.CopiesDue = 7 },
+			wrong: []string{"7 sessions without a copy that is being made"}},
+		"fewer copies due": {change: func(c *adminapi.Cluster) { c.Members[0].Stats.CopiesDue = 7 }, before: func(c *adminapi.Cluster) { c.Members[0].Stats.CopiesDue = 8 },
+			notes: []string{"7 sessions without a copy that is being made"}},
+		"cold for long": {change: func(c *adminapi.Cluster) { c.Members[0].Stats.Partitions.Cold = 3 }, before: func(c *adminapi.Cluster) { c.Members[0].Stats.Partitions.Cold = 3 },
+			wrong: []string{"3 partitions still cold: their owners ask the other holders first"}},
+		"over the limit": {change: func(c *adminapi.Cluster) { c.Members[0].Stats.OverLimit = 2048 }, wrong: []string{"node-1 holds 2.0 KiB more than its -memory, in copies that it had to take"}},
+		"full": {change: func(c *adminapi.Cluster) { c.Members[1].Stats.Full = true },
+			wrong: []string{"no room for sessions at node-2: those that have a copy there do not grow, and copies are not made there"}},
+		"a wrong clock": {change: func(c *adminapi.Cluster) {
+			c.Members[0].Stats.MostNodes, c.Members[0].Stats.Partitions.Owned = 2, 1024
+			c.Members[1].State, c.Members[1].Stats.Partitions.Owned = "unfit", 0
+		}, wrong: []string{"node-2 owns nothing: its /readyz says why", "1 node for 2 copies: 0 sessions below target, and a crash may lose them"}},
+		"zones, and an old member": {change: func(c *adminapi.Cluster) { c.Uniform, c.Members[0].Zone, c.Members[1].Zone = true, "x", "y" },
+			notes: []string{"weights and zones do not count while a member of an older version runs"}},
+		"weights, and an old member": {change: func(c *adminapi.Cluster) { c.Uniform, c.Members[0].Weight = true, 2 },
+			notes: []string{"weights and zones do not count while a member of an older version runs"}},
+		"one without a zone":   {change: func(c *adminapi.Cluster) { c.Members[0].Zone = "x" }, notes: []string{"zones do not count while node-2 states none"}},
+		"an old member, alike": {change: func(c *adminapi.Cluster) { c.Uniform = true }},
+		"memory short": {change: func(c *adminapi.Cluster) { c.Members[0].Stats.MemoryShort = 2048 },
+			notes: []string{"if a node is lost, the others lack 2.0 KiB of -memory for its sessions' copies: add a node, or memory"}},
 	} {
-		cluster := exampleStatus()
-		c.change(&cluster)
-		require.Contains(t, verdict(cluster), "; "+c.says)
+		t.Run(name, func(t *testing.T) {
+			cluster := exampleStatus()
+			c.change(&cluster)
+			var before *adminapi.Cluster
+			if c.before != nil {
+				was := exampleStatus()
+				c.before(&was)
+				before = &was
+			}
+			var wrong, notes []string
+			for _, f := range findingsOf(cluster, before) {
+				if f.wrong {
+					wrong = append(wrong, f.text)
+				} else {
+					notes = append(notes, f.text)
+				}
+			}
+			require.Equal(t, c.wrong, wrong)
+			require.Equal(t, c.notes, notes)
+		})
 	}
 }
 
@@ -89,7 +153,7 @@ func TestVerdictOnTooFewNodes(t *testing.T) {
 func TestStatusFitsTheTerminal(t *testing.T) {
 	for columns := 50; columns <= 140; columns++ {
 		var b strings.Builder
-		require.NoError(t, writeStatus(&b, exampleStatus(), nil, look{columns: columns}))
+		require.NoError(t, writeStatus(&b, exampleStatus(), nil, nil, look{columns: columns}))
 		tableText, _, _ := strings.Cut(b.String(), "\n\n")
 		for line := range strings.Lines(tableText) {
 			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), columns, line)
@@ -105,13 +169,13 @@ func TestStatusInColours(t *testing.T) {
 	members[0].State, members[0].Stats = "gone", nil
 	members[1].Stats.BelowTarget = 7
 	var b strings.Builder
-	require.NoError(t, writeStatus(&b, cluster, nil, look{columns: 120, coloured: true}))
+	require.NoError(t, writeStatus(&b, cluster, nil, nil, look{columns: 120, coloured: true}))
 	require.Contains(t, b.String(), red+"gone"+resetColour)
 	require.Contains(t, b.String(), green+"ready"+resetColour)
 	require.Contains(t, b.String(), yellow+"7"+resetColour)
 	plain := regexp.MustCompile(`\x1b\[\d*m`).ReplaceAllString(b.String(), "")
 	var without strings.Builder
-	require.NoError(t, writeStatus(&without, cluster, nil, look{columns: 120}))
+	require.NoError(t, writeStatus(&without, cluster, nil, nil, look{columns: 120}))
 	require.Equal(t, without.String(), plain, "colours move nothing")
 }
 
@@ -125,12 +189,13 @@ func TestStatusCommandAsksOneMember(t *testing.T) {
 	defer server.Close()
 
 	r := holdfast(t, "status", "-admin", server.URL)
-	require.Equal(t, exitOK, r.code, r.stderr)
+	require.Equal(t, exitUnwell, r.code, r.stderr)
+	require.Empty(t, r.stderr)
 	require.Regexp(t, `(?m)^node-1 .* 1200 .*\n^node-2 .* 1 .*\n^node-3  node    no answer .*$`, r.stdout)
-	require.Contains(t, r.stdout, "1 member did not answer: node-3: no answer within 500ms")
+	require.Contains(t, r.stdout, "  wrong  node-3 does not answer: no answer within 500ms\n")
 
 	r = holdfast(t, "status", "-json", "-admin", server.URL)
-	require.Equal(t, exitOK, r.code, r.stderr)
+	require.Equal(t, exitUnwell, r.code, r.stderr)
 	var got struct {
 		Cluster string
 		Members []adminapi.ClusterMember

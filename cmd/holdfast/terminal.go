@@ -78,7 +78,7 @@ func stateColour(state string) string {
 		return green
 	case "gone":
 		return red
-	case "superseded":
+	case "superseded", "left":
 		return faint
 	default: // joining, leaving
 		return yellow

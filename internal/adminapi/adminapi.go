@@ -4,6 +4,8 @@
 // stay as they are.
 package adminapi
 
+import "time"
+
 // Ring is the answer of GET /admin/ring.
 type Ring struct {
 	// Fingerprint is equal where members show the same owner and successors for
@@ -22,8 +24,9 @@ type Member struct {
 	Boot string `json:"boot"`
 	Role string `json:"role"` // node or router
 	// State is what the member says of itself: joining, ready or leaving; or
-	// gone, or superseded by a later boot. The last two stay listed for a
-	// while.
+	// left, gone without having left, or superseded by a later boot; or unfit
+	// while it owns nothing for what is wrong with it. Left, gone and superseded
+	// ones stay listed for a while.
 	State string `json:"state"`
 	Zone  string `json:"zone"`
 	// Weight is a node's share of the partitions beside that of others, 1 if it
@@ -113,14 +116,31 @@ type Stats struct {
 	MemoryLimit    int64      `json:"memory_limit"` // bytes
 	Full           bool       `json:"full"`
 	Partitions     Partitions `json:"partitions"`
-	// BelowTarget counts the keys served here of which there are too few
-	// copies.
+	// BelowTarget counts the keys served here of which there are fewer copies
+	// than were asked for: with one node for two copies, all of them. CopiesDue
+	// counts those of them of which a copy can be made, because a member that
+	// should hold it is there; it falls to 0 while members stay the same.
 	BelowTarget int `json:"below_target"`
+	CopiesDue   int `json:"copies_due"`
 	// ClockOff is how far the member's time is ahead of the median of all, and
 	// ClockHost how far its host's clock is ahead of that time since it jumped;
 	// in ms.
 	ClockOff  float64 `json:"clock_off_ms"`
 	ClockHost float64 `json:"clock_host_ms"`
+	// SessionsLost is about how many sessions are lost, in the whole cluster,
+	// because every member that held them has ended. It stays until they are
+	// back, or POST /admin/forget has said that this is known.
+	SessionsLost int `json:"sessions_lost_estimate"`
+	// Missing are the members that took part and ended without leaving, until
+	// they are back or forgotten.
+	Missing []Missing `json:"missing"`
+	// MostNodes is how many nodes this member has seen on the ring at once.
+	MostNodes int `json:"most_nodes"`
+	// OverLimit is by how many bytes the sessions are over MemoryLimit, and
+	// MemoryShort how many bytes the nodes would lack for all copies if the one
+	// were lost whose loss would be the worst; 0 while there is room.
+	OverLimit   int64 `json:"over_limit_bytes"`
+	MemoryShort int64 `json:"memory_short_without_one_bytes"`
 	// Lag is the age in milliseconds of the oldest change that a copy lacks,
 	// and Dirty how many changes copies lack.
 	Lag   float64 `json:"lag_ms"`
@@ -164,6 +184,11 @@ type Cluster struct {
 	// Uniform says that no weight and no zone counts, for a member takes part
 	// whose version knows of neither.
 	Uniform bool `json:"uniform"`
+	// SessionsLost and Missing are as in Stats; LostWith has the names of the
+	// members that held what is lost.
+	SessionsLost int       `json:"sessions_lost_estimate"`
+	LostWith     []string  `json:"lost_with"`
+	Missing      []Missing `json:"missing"`
 	// Dev says that the member is a child of "holdfast dev" and takes
 	// POST /admin/dev/….
 	Dev     bool            `json:"dev"`
@@ -177,6 +202,30 @@ type ClusterMember struct {
 	SeenMember
 	Stats *Stats `json:"stats"`
 	Error string `json:"error,omitempty"`
+}
+
+// Missing is a member that took part and ended without leaving.
+type Missing struct {
+	Name string `json:"name"`
+	Boot string `json:"boot"`
+	Role string `json:"role"`
+	// Since is when it was missed, and LastSeen when it was last heard of.
+	Since    time.Time `json:"since"`
+	LastSeen time.Time `json:"last_seen"`
+	// Ended says that its process is known to have ended. Otherwise it may be
+	// frozen, or cut off.
+	Ended bool `json:"ended"`
+}
+
+// Forget is the answer of POST /admin/forget?name=.
+type Forget struct {
+	Name string `json:"name"`
+	// Sessions is how many of those that were counted as lost do not count any
+	// more.
+	Sessions int `json:"sessions"`
+	// Silent are nodes that did not answer when they were told. They hear of it
+	// from the others.
+	Silent []string `json:"silent"`
 }
 
 // Drain is one line of the answer of POST /admin/drain. There is one each time

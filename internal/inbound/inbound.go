@@ -52,6 +52,8 @@ func (h *Handler) Serve(r *peer.Request) {
 		h.Mesh.AtOnce(r, false, func() { mesh.Answer(r)(h.Operator.ServeStats()) })
 	case mesh.TypeEvents:
 		mesh.Answer(r)(h.Operator.ServeEvents(r.Payload))
+	case mesh.TypeForget:
+		mesh.Answer(r)(h.Operator.ServeForget(r.Payload))
 	case mesh.TypePublish:
 		mesh.Answer(r)(h.PubSub.Serve(r.Payload))
 	case mesh.TypeWait:

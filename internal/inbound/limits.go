@@ -29,7 +29,7 @@ func Limits(typ byte) (request, answer int) {
 	)
 	switch typ {
 	case mesh.TypeBeat:
-		return mesh.MaxQuestion, mesh.MaxQuestion + 3*names + 9*ring.Partitions
+		return mesh.MaxQuestion, mesh.MaxQuestion + 4*names + 9*ring.Partitions
 	case mesh.TypeRequest, // commands of a client, and what they read
 		mesh.TypeRelay, mesh.TypeRelayed: // the target looks at what is in it
 		return all, all
@@ -47,6 +47,8 @@ func Limits(typ byte) (request, answer int) {
 		return 2 + 2*ring.Partitions, 2
 	case mesh.TypeStats, mesh.TypeEvents:
 		return 8, page
+	case mesh.TypeForget:
+		return 64, 5
 	case replication.TypeRecords:
 		return records, 4 * records / leastRecord // a position of each
 	case replication.TypeDigests:

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/census"
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/repair"
@@ -26,8 +27,9 @@ type Node struct {
 	Repairer   *repair.Repairer
 	// Wall is the node's time, and Unfit says why it owns nothing though it
 	// could, none if it may.
-	Wall  *clock.Wall
-	Unfit func() []string
+	Wall   *clock.Wall
+	Unfit  func() []string
+	Census *census.Census
 
 	// Counters returns what the node has counted since its start, by the names
 	// that /admin/stats has.

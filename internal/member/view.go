@@ -36,6 +36,10 @@ func (m *Member) Serves() bool {
 	return m.Up && m.Role == RoleNode && m.State == StateReady && !m.Unfit
 }
 
+// HasLeft says whether the member takes part no more, and went in order: it said
+// good-bye, or that it was leaving.
+func (m *Member) HasLeft() bool { return m.Left || m.Gone && m.State == StateLeaving }
+
 // View is one immutable picture of the membership. A change makes a new one,
 // swapped whole; readers take no lock.
 type View struct {

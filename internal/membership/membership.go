@@ -235,6 +235,7 @@ func (m *Members) noteChanges(last, view *member.View) {
 		case who.Up && !old.Up: // a cut has healed, or a frozen process goes on
 			add("healed", who)
 		case !who.Up && old != nil && old.Up && (who.Left || who.State == member.StateLeaving):
+			m.cfg.Log.Info("member has left", "member", who.Name, "boot", who.Boot, "role", who.Role)
 			add("left", who)
 		case !who.Up && old != nil && old.Up:
 			m.noteDeath(who.Name)
@@ -246,17 +247,23 @@ func (m *Members) noteChanges(last, view *member.View) {
 }
 
 // SetGone records that a boot's process has ended: its link broke or could not
-// be made, and a dial was refused, or its address answers as another boot.
+// be made, and a dial was refused, or its address answers as another boot. One
+// that had said that it was leaving has left, which the next view tells.
 func (m *Members) SetGone(id member.ID, why string) {
+	who := m.View().Member(id)
 	m.mu.Lock()
 	_, already := m.gone[id]
 	m.gone[id] = why
+	left := m.told[id].state == member.StateLeaving || who != nil && (who.State == member.StateLeaving || who.Left)
 	m.mu.Unlock()
-	if !already {
+	if already {
+		return
+	}
+	if !left {
 		m.cfg.Log.Warn("member is gone", "member", id.Name, "boot", id.Boot, "why", why)
 		m.cfg.Events.Add("gone", "member", id.Name, "boot", id.Boot, "why", why)
-		m.Recheck()
 	}
+	m.Recheck()
 }
 
 // SetBack takes SetGone back: the boot has answered.

@@ -209,3 +209,29 @@ func TestSnapshotOrderDoesNotMatter(t *testing.T) {
 		require.Equal(t, first.Table.Fingerprint(), again.Table.Fingerprint())
 	}
 }
+
+// Whose connection is refused is gone, unless it has said that it was leaving:
+// then it has left.
+func TestLeavingIsNoCrash(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(m *Members, id member.ID)
+		told   []string
+	}{
+		"it crashes":                 {before: func(*Members, member.ID) {}, told: []string{"joined", "gone", "ended"}},
+		"it says so on its link":     {before: func(m *Members, id member.ID) { m.setTold(id, told{state: member.StateLeaving}) }, told: []string{"joined", "left"}},
+		"it says so, and all see it": {before: func(m *Members, id member.ID) { m.setTold(id, told{state: member.StateLeaving}); m.Update() }, told: []string{"joined", "leaving", "left"}},
+		"it says good-bye by gossip": {before: func(m *Members, id member.ID) { m.hear(id, false, true); m.Update() }, told: []string{"joined", "left"}},
+	} {
+		n, id := gossiping(t, config("a")), membertest.ID("b", 1)
+		n.hear(id, true, false)
+		n.Update()
+		c.before(n, id)
+		n.SetGone(id, "connection refused")
+		n.Update()
+		var told []string
+		for _, ev := range n.cfg.Events.Since(0) {
+			told = append(told, ev.Kind)
+		}
+		require.Equal(t, c.told, told, name)
+	}
+}

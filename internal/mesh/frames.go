@@ -35,6 +35,9 @@ const (
 	TypeStats byte = 0x40 + iota
 	// TypeEvents asks for the event log: u64 of the last event that is known.
 	TypeEvents
+	// TypeForget says that a member that is missing is expected no more: its
+	// name. The answer is not JSON: see internal/door/admin.
+	TypeForget
 )
 
 // Answer gives a request its reply, or its failure.

@@ -43,6 +43,7 @@ const (
 	SectionRoom                   // internal/repair: whether there is room for copies
 	SectionRoster                 // internal/owner: who counts in mode majority
 	SectionHost                   // internal/mesh: what the host's clock says
+	SectionCensus                 // internal/census: how many sessions there are, and who is missing
 )
 
 // Tell makes a section that says the same in questions and answers.

@@ -48,14 +48,17 @@ func (o *Owner) claim(ctx context.Context, r *ownership.Round) {
 
 // claimed tells of what was opened, and lets its copies be looked at.
 func (o *Owner) claimed(r *ownership.Round, opened []ownership.Opened) {
-	fetch := 0
+	fetch, orphans := 0, 0
 	for _, opened := range opened {
 		if opened.Fetch {
 			fetch++
 		}
+		if len(opened.Absent) > 0 {
+			orphans++
+		}
 	}
-	o.cfg.Log.Info("claimed", "partitions", len(opened), "epoch", r.Epoch, "to_fetch", fetch, "ring", r.Ring)
-	o.cfg.Events.Add("claimed", "partitions", len(opened), "epoch", r.Epoch, "to_fetch", fetch)
+	o.cfg.Log.Info("claimed", "partitions", len(opened), "epoch", r.Epoch, "to_fetch", fetch, "without_a_copy", orphans, "ring", r.Ring)
+	o.cfg.Events.Add("claimed", "partitions", len(opened), "epoch", r.Epoch, "to_fetch", fetch, "without_a_copy", orphans)
 	o.cfg.Copies.Recheck()
 }
 

@@ -31,8 +31,8 @@ type Copies interface {
 	Recheck()
 }
 
-// Config is what an Owner needs. All of it is required, but Store and Copies on
-// a router, which owns nothing.
+// Config is what an Owner needs. All of it is required, but Store, Copies and
+// Orphaned on a router, which owns nothing.
 type Config struct {
 	Self   member.ID
 	Params ring.Params
@@ -42,6 +42,10 @@ type Config struct {
 	Expect int
 	Store  *session.Store
 	Copies Copies
+	// Orphaned is told of a partition that is served here from now on though
+	// none of the holders of its copies has answered, and says whether there
+	// were sessions in it. It is called under the Owner's lock.
+	Orphaned func(p int, holders []member.ID) (some bool)
 
 	Clock  clock.Clock
 	Log    *slog.Logger
@@ -67,8 +71,8 @@ type Owner struct {
 	// mu guards core. Every heartbeat takes it, and operations now and then, so
 	// its holder waits for nobody: it calls no method of session.Store but
 	// Admit and Shut, which take no lock, and does no I/O. Of other locks it
-	// may take that of Copies. A partition's lock in the store is only ever
-	// taken by itself.
+	// may take those of Copies and of Orphaned. A partition's lock in the store
+	// is only ever taken by itself.
 	mu   sync.Mutex
 	core *ownership.Core
 	due  due
@@ -127,12 +131,15 @@ func (o *Owner) Step(f func(core *ownership.Core, now time.Duration) ownership.T
 	for _, p := range todo.Close {
 		o.cfg.Store.Shut(p)
 	}
-	for _, opened := range todo.Open {
+	for i, opened := range todo.Open {
 		equal := make([]string, len(opened.Equal))
 		for i, id := range opened.Equal {
 			equal[i] = id.String()
 		}
 		o.cfg.Copies.Claimed(opened.Partition, equal)
+		if len(opened.Absent) > 0 && !o.cfg.Orphaned(opened.Partition, opened.Absent) {
+			todo.Open[i].Absent = nil // nothing is lost with them
+		}
 		o.cfg.Store.Admit(opened.Partition)
 		if opened.Fetch {
 			o.due.fetch = append(o.due.fetch, opened.Partition)

@@ -333,6 +333,7 @@ func TestSettle(t *testing.T) {
 		phase   Phase
 		equal   []member.ID
 		sources []member.ID
+		absent  []member.ID
 	}{
 		"all agree and have the same":        {answers: [][]Answer{accepted(0, 0), accepted(0, 0)}, phase: Warm, equal: []member.ID{b, c}},
 		"one has more":                       {answers: [][]Answer{accepted(0, 0), accepted(9, 1)}, phase: Fetching, equal: []member.ID{b}, sources: []member.ID{c}},
@@ -341,7 +342,8 @@ func TestSettle(t *testing.T) {
 		"one has handed it over a while ago": {answers: [][]Answer{accepted(0, 0), {{Status: Accepted, Left: time.Second}}}, phase: Warm, equal: []member.ID{b, c}},
 		"silent and alive":                   {answers: [][]Answer{accepted(0, 0), nil}, phase: Away},
 		"silent and ended":                   {answers: [][]Answer{accepted(0, 0), nil}, then: refused("c", 1), phase: Warm, equal: []member.ID{b}},
-		"silent and given up":                {answers: [][]Answer{accepted(0, 0), nil}, then: dead("c", 1), phase: Warm, equal: []member.ID{b}},
+		"silent and given up":                {answers: [][]Answer{accepted(0, 0), nil}, then: dead("c", 1), phase: Warm, equal: []member.ID{b}, absent: []member.ID{c}},
+		"given up, and one has a copy":       {answers: [][]Answer{accepted(9, 1), nil}, then: dead("c", 1), phase: Fetching, sources: []member.ID{b}},
 		"handed over, and the other is gone": {answers: [][]Answer{{{Status: Moved}}, nil}, then: refused("c", 1), phase: Fetching, sources: []member.ID{b}},
 		"a newer claim stands":               {answers: [][]Answer{accepted(0, 0), {{Status: Stale, Epoch: 70, Claimant: b.String()}}}, phase: Away},
 		"too early, the server is told":      {answers: [][]Answer{{{Status: Early, Epoch: 3, Claimant: c.String()}}, accepted(0, 0)}, phase: Away},
@@ -371,7 +373,7 @@ func TestSettle(t *testing.T) {
 				require.Equal(t, Todo{Over: &Over{5, []int{p}, []member.ID{b, c}}, Later: true}, got, "another round, after a pause, and none at once")
 				require.NotEqual(t, n.self, n.parts[p].holder.By)
 			} else {
-				require.Equal(t, Todo{Open: []Opened{{Partition: p, Equal: s.equal, Fetch: s.phase == Fetching}}}, got)
+				require.Equal(t, Todo{Open: []Opened{{Partition: p, Equal: s.equal, Fetch: s.phase == Fetching, Absent: s.absent}}}, got)
 				require.Equal(t, Claim{5, n.self}, n.parts[p].holder)
 			}
 			sources, epoch, fetching := n.Sources(p)

@@ -129,7 +129,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		won := !late && sums[i].Known && !part.promised.Newer(mine)
 		var answered, sources, equal []member.ID
 		copies, owner := []copyOf{{c.self, part.leftAt()}}, part.holder.By
-		moved := false
+		moved, some := false, sums[i].Count > 0
 		for j, id := range r.Asked {
 			if answers[j] == nil {
 				// Silent. A member that has ended cannot serve; of any other it
@@ -144,7 +144,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 				continue
 			}
 			answered, moved = append(answered, id), moved || a.Status == Moved
-			copies = append(copies, copyOf{id, now - a.Left})
+			copies, some = append(copies, copyOf{id, now - a.Left}), some || a.Count > 0
 			if a.Digest == sums[i].Digest {
 				equal = append(equal, id)
 			} else if a.Count > 0 {
@@ -171,8 +171,9 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 			part.sources = sources
 			c.setPhase(p, Fetching)
 		}
-		c.setUnverified(p, c.outOfReach(p, owner, copies))
-		todo.Open = append(todo.Open, Opened{Partition: p, Equal: equal, Fetch: len(sources) > 0})
+		absent, alive := c.absentHolders(p, owner, copies, some)
+		c.setUnverified(p, alive)
+		todo.Open = append(todo.Open, Opened{Partition: p, Equal: equal, Fetch: len(sources) > 0, Absent: absent})
 	}
 	if len(over) > 0 {
 		todo.Over = &Over{Epoch: r.Epoch, Parts: over, Asked: r.Asked}

@@ -179,6 +179,9 @@ type Opened struct {
 	Equal []member.ID
 	// Fetch says that others have more of it: see Core.Sources.
 	Fetch bool
+	// Absent are the members that had the copies, if none of them has answered:
+	// what they held is lost unless one of them comes back.
+	Absent []member.ID
 }
 
 // New returns the Core of a member that knows of nobody.

@@ -78,11 +78,11 @@ type copyOf struct {
 	leftAt time.Duration
 }
 
-// outOfReach says whether the copies of partition p are with members that have
-// not answered a claim of it and may be alive: what they hold is not known
-// then. answered has the members that have, the claimant among them, and owner
-// is who served the partition until now. Members whose processes have ended
-// have nothing left to ask for.
+// absentHolders returns the members that had the copies of partition p, if none
+// of them has answered a claim of it, else nil; and whether one of them may be
+// alive: what they hold is not known then. Members whose processes have ended
+// have nothing left to ask for. answered has the members that have answered,
+// the claimant among them, and owner is who served the partition until now.
 //
 // The copies are where the newest proven ring puts them that gave the partition
 // to owner, or, if none did, the newest proven one: a ring that the partition
@@ -90,8 +90,12 @@ type copyOf struct {
 // over since has given it to the holders by the ring of that moment.
 //
 // A member that has just started has seen no proven ring. For it the copies may
-// be with any node that may be alive and takes no part.
-func (c *Core) outOfReach(p int, owner member.ID, answered []copyOf) bool {
+// be with the owner, and with any node that may be alive and takes no part. some
+// says that one who has answered holds something, which counts as a copy then.
+func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some bool) (absent []member.ID, alive bool) {
+	at := func(id member.ID) int {
+		return slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
+	}
 	seen := append(slices.Clone(c.history.past), c.history.now)
 	base := -1
 	for i := range seen {
@@ -100,12 +104,22 @@ func (c *Core) outOfReach(p int, owner member.ID, answered []copyOf) bool {
 		}
 	}
 	if base < 0 {
-		return slices.ContainsFunc(c.view.Members, func(m *member.Member) bool {
-			here := slices.ContainsFunc(answered, func(c copyOf) bool { return c.holder == m.ID })
-			return m.Role == member.RoleNode && !m.Up && !here && !c.view.HasEnded(m.ID)
-		})
+		if owner != (member.ID{}) && at(owner) < 0 {
+			absent = append(absent, owner)
+		}
+		for _, m := range c.view.Members {
+			if m.Role == member.RoleNode && !m.Up && at(m.ID) < 0 && !c.view.HasEnded(m.ID) {
+				alive = true
+				if m.ID != owner {
+					absent = append(absent, m.ID)
+				}
+			}
+		}
+		if some {
+			absent = nil
+		}
+		return absent, alive
 	}
-	silent := false
 	looked := make([]bool, len(seen))
 	var reached func(i int) bool
 	reached = func(i int) bool {
@@ -115,19 +129,25 @@ func (c *Core) outOfReach(p int, owner member.ID, answered []copyOf) bool {
 		looked[i] = true
 		for _, name := range seen[i].table.Holders(p) {
 			id := seen[i].ids[name]
-			at := slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
-			if at < 0 {
-				silent = silent || !c.view.HasEnded(id)
+			j := at(id)
+			if j < 0 {
+				alive = alive || !c.view.HasEnded(id)
+				if !slices.Contains(absent, id) {
+					absent = append(absent, id)
+				}
 				continue
 			}
-			left := answered[at].leftAt
+			left := answered[j].leftAt
 			if left < seen[i].since || reached(ringAt(seen, left)) {
 				return true
 			}
 		}
 		return false
 	}
-	return !reached(base) && silent
+	if reached(base) {
+		return nil, false
+	}
+	return absent, alive
 }
 
 // ringAt returns which of the rings, in order of time, stood at a time that is

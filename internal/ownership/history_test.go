@@ -39,24 +39,25 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 		owner  string            // by the last claim
 		left   map[string]time.Duration
 		ended  string
-		beyond bool // whether the copies may be out of reach
+		beyond bool   // whether the copies may be out of reach
+		absent string // who had them, if nobody has answered who has
 	}{
 		"this one has a copy":                  {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": never}},
 		"one that has answered has":            {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "c": never}},
-		"none that has answered has":           {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "d": never}, beyond: true},
-		"those that had have ended":            {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}, ended: "bc"},
-		"one of them may be alive":             {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}, ended: "b", beyond: true},
-		"no ring has stood":                    {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never, "c": never}, beyond: true},
+		"none that has answered has":           {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "d": never}, beyond: true, absent: "bc"},
+		"those that had have ended":            {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}, ended: "bc", absent: "bc"},
+		"one of them may be alive":             {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never}, ended: "b", beyond: true, absent: "bc"},
+		"no ring has stood":                    {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never, "c": never}, beyond: true, absent: "d"},
 		"none has, and all have answered":      {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never, "c": never, "d": never}},
 		"none has, and the others have ended":  {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never}, ended: "cd"},
-		"handed over out of reach":             {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": 60*time.Second + 500*time.Millisecond}, beyond: true},
+		"handed over out of reach":             {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": 60*time.Second + 500*time.Millisecond}, beyond: true, absent: "bcd"},
 		"handed over within reach":             {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": 60*time.Second + 500*time.Millisecond, "d": never}},
 		"not handed over yet":                  {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "b", left: map[string]time.Duration{"a": never}},
 		"handed over before that ring":         {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Minute}, on: map[string]string{"abcd": "cd", "ab": "ab"}, owner: "a", left: map[string]time.Duration{"a": time.Second}},
-		"a ring that the owner never knew of":  {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Minute}, on: map[string]string{"abcd": "cd", "ab": "ab"}, owner: "c", left: map[string]time.Duration{"a": never, "b": never}, beyond: true},
-		"handed over while that ring stood":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": time.Second}, beyond: true},
-		"handed over since the last change":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": 2 * time.Minute}, beyond: true},
-		"a ring since that has copied nothing": {rings: []string{"abcd", "abc", "ab"}, stood: []time.Duration{time.Minute, time.Second, time.Second}, on: map[string]string{"abcd": "dc", "ab": "ab"}, owner: "d", left: map[string]time.Duration{"a": never, "b": never}, beyond: true},
+		"a ring that the owner never knew of":  {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Minute}, on: map[string]string{"abcd": "cd", "ab": "ab"}, owner: "c", left: map[string]time.Duration{"a": never, "b": never}, beyond: true, absent: "cd"},
+		"handed over while that ring stood":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": time.Second}, beyond: true, absent: "b"},
+		"handed over since the last change":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": 2 * time.Minute}, beyond: true, absent: "b"},
+		"a ring since that has copied nothing": {rings: []string{"abcd", "abc", "ab"}, stood: []time.Duration{time.Minute, time.Second, time.Second}, on: map[string]string{"abcd": "dc", "ab": "ab"}, owner: "d", left: map[string]time.Duration{"a": never, "b": never}, beyond: true, absent: "cd"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := still("a")
@@ -82,7 +83,13 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 				members = append(members, m)
 			}
 			n.glance(members...)
-			require.Equal(t, c.beyond, n.outOfReach(p, id(c.owner, 1), answered))
+			absent, alive := n.absentHolders(p, id(c.owner, 1), answered, false)
+			require.Equal(t, c.beyond, alive)
+			names := ""
+			for _, id := range slices.SortedFunc(slices.Values(absent), member.ID.Compare) {
+				names += id.Name
+			}
+			require.Equal(t, c.absent, names)
 		})
 	}
 }
@@ -94,9 +101,11 @@ func TestRoutersHaveNoCopies(t *testing.T) {
 	router := dead("r", 1)
 	router.Role = member.RoleRouter
 	n.see(router)
-	require.False(t, n.outOfReach(3, member.ID{}, []copyOf{{n.self, -NeverLeft}}))
+	_, alive := n.absentHolders(3, member.ID{}, []copyOf{{n.self, -NeverLeft}}, false)
+	require.False(t, alive)
 	n.see(router, dead("b", 1))
-	require.True(t, n.outOfReach(3, member.ID{}, []copyOf{{n.self, -NeverLeft}}))
+	_, alive = n.absentHolders(3, member.ID{}, []copyOf{{n.self, -NeverLeft}}, false)
+	require.True(t, alive)
 }
 
 // A ring counts as proven when all in it have seen it so for a while. What one

@@ -59,6 +59,7 @@ const (
 	RefusedIsEnded   Bug = "refused-is-ended"
 	JoinsUnreached   Bug = "joins-unreached"
 	NoStandIn        Bug = "no-stand-in"
+	LossUnseen       Bug = "loss-unseen"
 )
 
 // All says of each bug what it does.
@@ -108,4 +109,5 @@ var All = []struct {
 	{NoLead, "the stamps of a new owner are those of its clock, whatever the clock of the one before"},
 	{JumpFollowed, "a member's time jumps with its host's clock"},
 	{WrongClockServes, "a member serves whose clock is off that of all others"},
+	{LossUnseen, "sessions of which nobody has a copy left are not counted as lost"},
 }

@@ -37,6 +37,7 @@ const (
 type Config struct {
 	Self       member.ID
 	View       func() *member.View
+	Copies     int // of each session, the owner's among them
 	Store      *session.Store
 	Replicator *replication.Replicator
 
@@ -243,35 +244,56 @@ func (r *Repairer) IsSynced(id string, p int) bool {
 	return parts != nil && parts[p]
 }
 
-// BelowTarget counts the keys that fewer members are known to hold than
-// should, of those that this node serves.
+// BelowTarget counts the keys, of those that this node serves, that fewer
+// members are known to hold than were asked for: with one node for two copies,
+// all of them. It says how safe sessions are.
 func (r *Repairer) BelowTarget() (keys int) {
-	for _, p := range r.partsBelowTarget() {
-		keys += r.cfg.Store.Count(p)
-	}
-	return keys
+	return r.keys(func(holders, synced int) bool { return 1+synced < r.cfg.Copies || synced < holders })
 }
 
-func (r *Repairer) partsBelowTarget() (parts []int) {
-	r.lacking(func(p int, _ string) { parts = append(parts, p) })
-	return slices.Compact(parts)
+// CopiesDue counts those of them of which a copy can be made, because a member
+// that should hold it is there and does not. It falls to 0 while members stay
+// the same: whoever waits for copies waits for this.
+func (r *Repairer) CopiesDue() (keys int) {
+	return r.keys(func(holders, synced int) bool { return synced < holders })
+}
+
+// keys counts those of the partitions that are served here of which lack says
+// that they lack a copy, by how many other members should hold one, and how
+// many are known to.
+func (r *Repairer) keys(lack func(holders, synced int) bool) (count int) {
+	for _, p := range r.partsWith(lack) {
+		count += r.cfg.Store.Count(p)
+	}
+	return count
+}
+
+func (r *Repairer) partsWith(lack func(holders, synced int) bool) (parts []int) {
+	r.served(func(p int, holders, lacking []string) {
+		if lack(len(holders), len(holders)-len(lacking)) {
+			parts = append(parts, p)
+		}
+	})
+	return parts
 }
 
 // Behind returns the names of the members that are not known to hold all
 // copies that they should, of what this node serves.
 func (r *Repairer) Behind() (names []string) {
-	r.lacking(func(_ int, holder string) {
-		if id, err := member.ParseID(holder); err == nil {
-			names = append(names, id.Name)
+	r.served(func(_ int, _, lacking []string) {
+		for _, holder := range lacking {
+			if id, err := member.ParseID(holder); err == nil {
+				names = append(names, id.Name)
+			}
 		}
 	})
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-// lacking calls f, in order, for each partition that this node serves and each
-// holder that is not known to have its copy.
-func (r *Repairer) lacking(f func(p int, holder string)) {
+// served calls f, in order, for each partition that this node serves, with the
+// other members that should hold it, and those of them that are not known to.
+func (r *Repairer) served(f func(p int, holders, lacking []string)) {
 	view := r.cfg.View()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -279,10 +301,13 @@ func (r *Repairer) lacking(f func(p int, holder string)) {
 		if !r.owner.Decide(p).Here() {
 			continue
 		}
-		for _, id := range view.CopyHolders(p) {
+		holders := view.CopyHolders(p)
+		var lacking []string
+		for _, id := range holders {
 			if synced := r.synced[id]; synced == nil || !synced[p] {
-				f(p, id)
+				lacking = append(lacking, id)
 			}
 		}
+		f(p, holders, lacking)
 	}
 }

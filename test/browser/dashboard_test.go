@@ -65,7 +65,7 @@ func TestDashboardShowsAFailover(t *testing.T) {
 	p.until("the takeover is in the log", fmt.Sprintf(`document.querySelectorAll('#log [data-kind="claimed"]').length >= 5 && document.querySelector("#log").textContent.includes(%q)`, successor+" took over"))
 	p.until("the user has moved", fmt.Sprintf(`/Owner\s+%s/.test(document.querySelector("#lookup-answer").innerText)`, successor))
 	p.until("the node is shown as stopped", row(owner)+`.querySelector(".state").innerText === "stopped"`)
-	p.until("the sentence says so", fmt.Sprintf(`document.querySelector("#verdict").innerText === %q`, owner+" is gone, every session is in place"))
+	p.until("the sentence says so", fmt.Sprintf(`document.querySelector("#verdict").innerText === %q`, owner+" is missing, every session is in place"))
 	p.pictures("taken-over")
 
 	p.click(fmt.Sprintf(`button[data-verb="start"][data-node="%s"]`, owner))
@@ -126,7 +126,7 @@ func TestDashboardSaysWhatIsWrong(t *testing.T) {
 	p.until("the ring is empty", `document.querySelectorAll(".band .cell.tint-none").length === 1024`)
 	p.pictures("empty")
 	p.click(`button[data-verb="start"][data-node="node-1"]`)
-	p.until("one node is too few", `document.querySelector("#verdict").innerText === "1 node for 2 copies"`)
+	p.until("one node is too few", `document.querySelector("#verdict").innerText === "node-2 is missing"`)
 
 	p.expectSilence(true)
 	c.order(t, 1, "kill", "router")
@@ -135,6 +135,45 @@ func TestDashboardSaysWhatIsWrong(t *testing.T) {
 	c.order(t, 1, "start", "router")
 	p.until("the page is live again", `document.querySelector("#banner").hidden && document.body.dataset.phase === "live"`)
 	p.expectSilence(false)
+}
+
+// The headline names who is missing, how many sessions are lost, and who has
+// left.
+func TestDashboardSaysWhatIsLost(t *testing.T) {
+	c := startCluster(t, basePort(t)+500)
+	for i := range 300 {
+		c.put(t, fmt.Sprintf("user-%d", i))
+	}
+	p := openPage(t, c.admin(1, "/"))
+	p.size(1360, 900, "light")
+	says := func(text, tone string) string {
+		return fmt.Sprintf(`new RegExp(%q).test(document.querySelector("#verdict").innerText) && document.body.dataset.tone === %q`, text, tone)
+	}
+	p.until("all is well", says("^Every session is in place$", "good"))
+	c.order(t, 1, "drain", "node-3")
+	p.until("node-3 has left", says("^node-3 has left, every session is in place$", "good"))
+	c.order(t, 1, "start", "node-3")
+	p.until("node-3 is back", says("^Every session is in place$", "good"))
+	c.order(t, 1, "pause", "node-3")
+	p.until("node-3 is frozen", says("^node-3 is missing, every session is in place$", "warn"))
+	require.Contains(t, p.text("#summary-line"), "node-3 does not answer: frozen, or cut off.")
+	c.order(t, 1, "resume", "node-3")
+	p.until("node-3 goes on", says("^Every session is in place$", "good"))
+
+	c.order(t, 1, "kill", "node-2")
+	c.order(t, 1, "kill", "node-3")
+	p.until("sessions are lost", says(`^About \d+ sessions lost$`, "bad"))
+	require.Contains(t, p.text("#summary-line"), "node-2 and node-3 are missing.")
+	require.Contains(t, p.text("#summary-line"), "holdfast forget node-2 node-3")
+	p.until("the loss is in the log", `document.querySelector('#log [data-kind="lost"]')`)
+	p.pictures("lost")
+	for _, name := range []string{"node-2", "node-3"} {
+		resp, err := http.Post(c.admin(0, "/admin/forget?name="+name), "", nil)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+	}
+	p.until("it is known", says("^1 node for 2 copies$", "warn"))
 }
 
 // By keyboard alone, and in words for those who do not see the ring.

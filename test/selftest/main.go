@@ -39,6 +39,7 @@ var packages = []string{
 	"./internal/owner",
 	"./internal/repair",
 	"./internal/mesh",
+	"./internal/census",
 	"./internal/member",
 	"./internal/membership", "./internal/clock", "./internal/timekeeper",
 	"./internal/replication",

@@ -69,8 +69,8 @@ func (c *Cluster) Settled() error {
 		if cold := inspect.Of(n).Cold(); cold > 0 {
 			return fmt.Errorf("%d partitions are cold at %s", cold, n.ID().Name)
 		}
-		if below := inspect.Of(n).Repairer.BelowTarget(); below > 0 {
-			return fmt.Errorf("%d keys of %s have too few copies", below, n.ID().Name)
+		if due := inspect.Of(n).Repairer.CopiesDue(); due > 0 {
+			return fmt.Errorf("%d keys of %s lack a copy", due, n.ID().Name)
 		}
 	}
 	return c.oneServes(nodes)

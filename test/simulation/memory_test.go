@@ -62,9 +62,19 @@ func TestAClusterStaysBelowItsMemory(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		bounded()
 
+		for _, h := range c.Hosts {
+			n, _ := h.Node()
+			require.Positive(t, inspect.Of(n).Census.MemoryShort(), "two nodes have no room for all of it, which is said before one is lost")
+		}
 		c.Hosts[0].Kill()
 		time.Sleep(30 * time.Second)
 		bounded()
+		due := 0
+		for _, h := range c.Running() {
+			n, _ := h.Node()
+			due += inspect.Of(n).Repairer.CopiesDue()
+		}
+		require.Positive(t, due, "and these copies are due")
 		for _, i := range live {
 			n, _ := c.Running()[0].Node()
 			require.True(t, logOut(t, n, fmt.Sprintf("user-%d", i)).Record.Dead())

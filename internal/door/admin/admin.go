@@ -76,6 +76,7 @@ func (e *Endpoint) Handler() http.Handler {
 	mux.HandleFunc("GET /admin/stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, e.Stats()) })
 	mux.HandleFunc("GET /admin/events", e.events)
 	mux.HandleFunc("POST /admin/drain", e.drain)
+	mux.HandleFunc("POST /admin/forget", e.forget)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})

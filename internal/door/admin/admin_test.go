@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
+	"github.com/seed-95a32959/holdfast/internal/census"
 	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/events"
@@ -45,7 +46,10 @@ type fake struct {
 	state             member.State
 	links             map[member.ID]Link
 	ask               func(ctx context.Context, id member.ID, typ byte, question []byte) ([]byte, error)
-	warm, cold, below int
+	warm, cold        int
+	below, due        int
+	missing           []census.Missing
+	lost              map[string]int // sessions by the name of who held them
 	appDown, minority bool
 	unfit             []string
 	drained           int // calls of Drain.Start
@@ -133,6 +137,33 @@ func (f *fake) Counts() (warm, cold int)                    { return f.warm, f.c
 func (f *fake) Lag() (dirty int, age time.Duration)         { return 3, 2500 * time.Microsecond }
 func (f *fake) LagOf(string) (dirty int, age time.Duration) { return 2, 1250 * time.Microsecond }
 
+func (f *fake) Missing() []census.Missing { return f.missing }
+
+func (f *fake) Lost() (sessions int, with []string) {
+	for name, n := range f.lost {
+		sessions, with = sessions+n, append(with, name)
+	}
+	slices.Sort(with)
+	return sessions, with
+}
+
+func (f *fake) MostNodes() int             { return 3 }
+func (f *fake) MemoryShort() (bytes int64) { return 0 }
+
+func (f *fake) Forget(name string) (sessions int, err error) {
+	before := len(f.missing)
+	f.missing = slices.DeleteFunc(f.missing, func(m census.Missing) bool { return m.Name == name })
+	switch sessions = f.lost[name]; {
+	case sessions > 0 || len(f.missing) < before:
+		delete(f.lost, name)
+		return sessions, nil
+	case f.view.Named(name) != nil:
+		return 0, census.ErrPresent
+	default:
+		return 0, census.ErrUnknown
+	}
+}
+
 func (f *fake) startDrain(progress func(drain.Status)) <-chan error {
 	f.drained++
 	ended := make(chan error)
@@ -154,13 +185,13 @@ func (f *fake) config() Config {
 		Waiting: func() string { return "no cluster yet" },
 		Unfit:   func() []string { return f.unfit },
 		Uptime:  func() time.Duration { return 90 * time.Second },
-		Links:   f, Events: f.events, Counters: &f.counters, Closing: f.closing,
+		Links:   f, Census: f, Events: f.events, Counters: &f.counters, Closing: f.closing,
 		Limits: door.NewLimits(slog.New(slog.DiscardHandler), new(metric.Set)), Log: slog.New(slog.DiscardHandler),
 		HTTPClients: func() int { return 11 }, HTTPBodyBytes: func() int64 { return 512 },
 		GossipRefused: func() map[string]int64 { return map[string]int64{"key": 4} },
 		AppDown:       func() bool { return f.appDown },
 		Node: &Node{
-			Store: f, Copies: f, Gate: f, BelowTarget: func() int { return f.below }, SplitSuspected: func() bool { return true }, NoMajority: func() bool { return f.minority },
+			Store: f, Copies: f, Gate: f, BelowTarget: func() int { return f.below }, CopiesDue: func() int { return f.due }, SplitSuspected: func() bool { return true }, NoMajority: func() bool { return f.minority },
 			ClockOff: func() time.Duration { return 1500 * time.Microsecond }, ClockHost: func() time.Duration { return -time.Hour },
 			PeersRefused: func() map[string]int64 { return map[string]int64{"stranger": 6} },
 			Redis:        func() (clients, subscribers int, bufferBytes int64) { return 9, 1, 2048 },
@@ -209,6 +240,8 @@ func TestAnswers(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	f.put(t, "alice")
+	f.missing = []census.Missing{{Name: "dan", Boot: "0000000003e8dan", Role: member.RoleNode, Since: at(900), LastSeen: at(800), Ended: true}}
+	f.lost = map[string]int{"dan": 522}
 	bob := Node{Store: f}
 	f.ask = func(_ context.Context, asked member.ID, typ byte, question []byte) ([]byte, error) {
 		switch {

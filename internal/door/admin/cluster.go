@@ -25,8 +25,10 @@ func (e *Endpoint) cluster(w http.ResponseWriter, r *http.Request) {
 	a := adminapi.Cluster{
 		Cluster: cfg.Cluster, Self: cfg.Self.Name, Boot: cfg.Self.Boot,
 		Fingerprint: view.Table.Fingerprint(), Copies: cfg.Copies, Uniform: view.Uniform, Dev: cfg.Control != nil,
-		Members: make([]adminapi.ClusterMember, len(view.Members)),
+		Missing: e.missing(), Members: make([]adminapi.ClusterMember, len(view.Members)),
 	}
+	a.SessionsLost, a.LostWith = cfg.Census.Lost()
+	a.LostWith = orEmpty(a.LostWith)
 	ctx, cancel := context.WithTimeout(r.Context(), clusterTimeout)
 	defer cancel()
 	var asking sync.WaitGroup

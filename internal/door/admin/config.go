@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/census"
 	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/events"
@@ -39,6 +40,7 @@ type Config struct {
 	// Uptime is the time since the member's start.
 	Uptime func() time.Duration
 	Links  Links
+	Census Census
 	Events *events.Log
 	// Counters are all that is counted at the member.
 	Counters *metric.Set
@@ -75,6 +77,15 @@ type Links interface {
 	Ask(ctx context.Context, id member.ID, typ byte, question []byte) ([]byte, error)
 }
 
+// Census knows what is lost and who is missing: see package census.
+type Census interface {
+	Missing() []census.Missing
+	Lost() (sessions int, with []string)
+	MostNodes() int
+	MemoryShort() (bytes int64)
+	Forget(name string) (sessions int, err error)
+}
+
 // Link is how a link to a node stands.
 type Link struct {
 	Connected bool
@@ -91,9 +102,10 @@ type Node struct {
 	Store  Store
 	Copies Copies
 	Gate   Gate
-	// BelowTarget counts the keys served here of which there are too few
-	// copies.
-	BelowTarget func() int
+	// BelowTarget counts the keys served here of which there are fewer copies
+	// than were asked for, and CopiesDue those of them of which a copy can be
+	// made.
+	BelowTarget, CopiesDue func() int
 	// SplitSuspected says whether under half of the last stable membership is
 	// there.
 	SplitSuspected func() bool

@@ -24,7 +24,7 @@ func TestReady(t *testing.T) {
 		"no node is ready":                              func(f *fake, _ *Config) { f.see(t, router("gate")) },
 		"the application does not answer":               func(f *fake, _ *Config) { f.appDown = true },
 		"12 partitions are cold":                        func(f *fake, _ *Config) { f.cold = 12 },
-		"3 keys have too few copies":                    func(f *fake, _ *Config) { f.below = 3 },
+		"3 keys lack a copy that can be made":           func(f *fake, _ *Config) { f.due = 3 },
 	} {
 		f := newFake(t)
 		c := f.config()
@@ -39,7 +39,7 @@ func TestReady(t *testing.T) {
 		require.Equal(t, fmt.Sprintf("{\n  \"status\": \"not ready\",\n  \"why\": [\n    %q\n  ]\n}\n", want), w.Body.String())
 	}
 	f := newFake(t)
-	f.cold, f.below = 1, 1
+	f.cold, f.due = 1, 1
 	require.Equal(t, http.StatusOK, ask(New(f.router()), "GET", "/readyz").Code, "a router holds nothing")
 }
 
@@ -49,11 +49,11 @@ func TestOnceReadyANodeIsReadyWhileItServes(t *testing.T) {
 	f := newFake(t)
 	e := New(f.config())
 	code := func() int { return ask(e, "GET", "/readyz").Code }
-	f.below = 3
+	f.due = 3
 	require.Equal(t, http.StatusServiceUnavailable, code(), "it has just started")
-	f.below = 0
+	f.due = 0
 	require.Equal(t, http.StatusOK, code())
-	f.cold, f.below = 12, 3
+	f.cold, f.due = 12, 3
 	require.Equal(t, http.StatusOK, code())
 	f.minority = true
 	require.Equal(t, http.StatusServiceUnavailable, code(), "it does not serve")

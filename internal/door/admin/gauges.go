@@ -30,6 +30,9 @@ var (
 	refusedDesc   = describe("peer_refused_total", "Connections refused at the peer port, by reason.", "reason")
 	clientsDesc   = describe("http_clients", "Connections to the public endpoint.")
 	bodiesDesc    = describe("http_body_bytes", "Bytes of bodies that the session API reads, or holds while it carries them out.")
+	lostDesc      = describe("sessions_lost_estimate", "About how many sessions are lost in the whole cluster, because every member that held them has ended; until they are back, or holdfast forget has said that this is known.")
+	missingDesc   = describe("members_missing", "Members that took part and ended without leaving, until they are back or forgotten.", "role")
+	shortDesc     = describe("memory_short_without_one_bytes", "Bytes that the nodes would lack for all copies if the one were lost whose loss would be the worst; 0 while there is room.")
 	partitionDesc = describe("partitions", "Partitions of this node: owned by the ring, served warm, still cold.", "state")
 
 	// nodeGauges are only a node's; a router holds nothing.
@@ -41,7 +44,9 @@ var (
 		{describe("tombstone_bytes", "Bytes of the tombstones held here; session_bytes has them too."), func(s *adminapi.Stats) float64 { return float64(s.TombstoneBytes) }},
 		{describe("memory_limit_bytes", "What -memory allows for sessions; 0 for no limit."), func(s *adminapi.Stats) float64 { return float64(s.MemoryLimit) }},
 		{describe("memory_full", "1 while sessions take so much of -memory that other members are asked to let none grow of which this one holds the copy."), func(s *adminapi.Stats) float64 { return truth(s.Full) }},
-		{describe("below_target", "Keys served here that fewer members hold than should."), func(s *adminapi.Stats) float64 { return float64(s.BelowTarget) }},
+		{describe("below_target", "Keys served here of which there are fewer copies than -copies asks for."), func(s *adminapi.Stats) float64 { return float64(s.BelowTarget) }},
+		{describe("copies_due", "Keys served here of which a copy can be made and is not there yet."), func(s *adminapi.Stats) float64 { return float64(s.CopiesDue) }},
+		{describe("over_limit_bytes", "Bytes by which sessions are over memory_limit_bytes: copies that had to be taken."), func(s *adminapi.Stats) float64 { return float64(s.OverLimit) }},
 		{describe("replication_lag_seconds", "Age of the oldest change that a copy lacks: what would be lost with this node."), func(s *adminapi.Stats) float64 { return s.Lag / 1000 }},
 		{describe("replication_dirty", "Changes that copies lack."), func(s *adminapi.Stats) float64 { return float64(s.Dirty) }},
 		{describe("longest_hold_seconds", "Longest time that one partition was held within the last minute or two; 0 for less than 0.1 ms."), func(s *adminapi.Stats) float64 { return s.LongestHold / 1000 }},

@@ -60,6 +60,15 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	set(infoDesc, 1, cfg.Self.Name, cfg.Self.Boot, string(cfg.Role), cfg.Zone)
 	set(clientsDesc, float64(s.HTTPClients))
 	set(bodiesDesc, float64(s.HTTPBodyBytes))
+	set(lostDesc, float64(s.SessionsLost))
+	set(shortDesc, float64(s.MemoryShort))
+	missing := map[string]int{string(member.RoleNode): 0, string(member.RoleRouter): 0}
+	for _, m := range s.Missing {
+		missing[m.Role]++
+	}
+	for role, n := range missing {
+		set(missingDesc, float64(n), role)
+	}
 	for key, n := range countMembers(cfg.View()) {
 		set(membersDesc, float64(n), key.role, key.state)
 	}

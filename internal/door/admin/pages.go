@@ -17,6 +17,7 @@ GET  /admin/members         every member known, with its links
 GET  /admin/stats           sessions, lag, keys below target copies, counters
 GET  /admin/events          what happens here, as server-sent events; ?scope=cluster: at every node
 POST /admin/drain           hand everything over and stop
+POST /admin/forget?name=a   expect a member no more that is missing, and what was lost with it is known
 GET  /metrics               the same figures for Prometheus
 GET  /healthz  /readyz      alive; ready to take requests
 GET  /debug/pprof/          profiles

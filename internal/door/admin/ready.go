@@ -9,7 +9,7 @@ import (
 
 // ready answers load balancers and those who restart members one by one: 200
 // for a member that takes requests. One that has just started becomes ready
-// when all that it should serve is here, and no copy of it is missing. From
+// when all that it should serve is here, with every copy that can be made. From
 // then on it is ready while it serves: the death of another, which leaves
 // copies missing at all, makes no survivor unready.
 func (e *Endpoint) ready(w http.ResponseWriter, _ *http.Request) {
@@ -49,8 +49,8 @@ func (e *Endpoint) unready() (why []string) {
 	if _, cold := n.Gate.Counts(); cold > 0 {
 		why = append(why, fmt.Sprintf("%d partitions are cold", cold))
 	}
-	if below := n.BelowTarget(); below > 0 {
-		why = append(why, fmt.Sprintf("%d keys have too few copies", below))
+	if due := n.CopiesDue(); due > 0 {
+		why = append(why, fmt.Sprintf("%d keys lack a copy that can be made", due))
 	}
 	return why
 }

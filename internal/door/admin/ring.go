@@ -48,6 +48,8 @@ const superseded = "superseded"
 func onRing(view *member.View, m *member.Member) adminapi.Member {
 	state := m.State.String()
 	switch {
+	case m.HasLeft():
+		state = "left"
 	case m.Gone:
 		state = "gone"
 	case !m.Up:

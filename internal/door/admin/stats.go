@@ -25,11 +25,22 @@ func (e *Endpoint) figures() adminapi.Stats {
 		Name: cfg.Self.Name, Role: string(cfg.Role), State: cfg.State().String(), Uptime: cfg.Uptime().Seconds(),
 		Fingerprint: view.Table.Fingerprint(), HTTPClients: cfg.HTTPClients(), HTTPBodyBytes: cfg.HTTPBodyBytes(),
 	}
+	a.SessionsLost, _ = cfg.Census.Lost()
+	a.Missing, a.MostNodes, a.MemoryShort = e.missing(), cfg.Census.MostNodes(), cfg.Census.MemoryShort()
 	if cfg.Node != nil {
 		a.Partitions.Owned = view.Table.Owned(cfg.Self.Name)
 		cfg.Node.addTo(&a)
 	}
 	return a
+}
+
+// missing is who is missing, in the form of the answers.
+func (e *Endpoint) missing() []adminapi.Missing {
+	list := []adminapi.Missing{}
+	for _, m := range e.cfg.Census.Missing() {
+		list = append(list, adminapi.Missing{Name: m.Name, Boot: m.Boot, Role: string(m.Role), Since: m.Since, LastSeen: m.LastSeen, Ended: m.Ended})
+	}
+	return list
 }
 
 // addTo adds the figures that only a node has.
@@ -39,7 +50,10 @@ func (n *Node) addTo(a *adminapi.Stats) {
 	a.TombstoneBytes, a.Compacted, a.MemoryLimit, a.Full = s.Dead, s.Compacted, s.Limit, n.Store.Full()
 	a.LongestHold = millis(s.LongestHold)
 	a.Partitions.Warm, a.Partitions.Cold = n.Gate.Counts()
-	a.BelowTarget = n.BelowTarget()
+	a.BelowTarget, a.CopiesDue = n.BelowTarget(), n.CopiesDue()
+	if s.Limit > 0 {
+		a.OverLimit = max(0, s.Bytes-s.Dead-s.Limit)
+	}
 	dirty, age := n.Copies.Lag()
 	a.Dirty, a.Lag = dirty, millis(age)
 	a.Split = n.SplitSuspected()

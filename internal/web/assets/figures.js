@@ -1,7 +1,7 @@
 // The first thing to read: one sentence that says whether all is well, and four
 // figures of the whole cluster.
 
-import { byId, count, el, list, millis, plural, rate, say, svg } from "./dom.js";
+import { byId, bytes, count, el, list, millis, plural, rate, say, svg } from "./dom.js";
 
 const kept = 60; // seconds of the line under operations/s
 const rates = [];
@@ -55,24 +55,43 @@ function drawLine(speed) {
   shown.line.setAttribute("points", rates.map((r, i) => `${from + i + 0.5},${(19 - (18 * r) / top).toFixed(1)}`).join(" "));
 }
 
-// verdict says what matters most.
+// verdict says what matters most, and names every member that is not as it
+// should be.
 function verdict(members, cluster) {
   const nodes = members.filter((m) => m.role === "node");
   const here = nodes.filter((m) => !m.absent);
+  const inRing = here.filter((m) => m.share > 0).length;
   const sum = (of) => here.reduce((total, m) => total + (m.stats ? of(m.stats) : 0), 0);
-  const silent = here.filter((m) => !m.stats).map((m) => m.name);
-  const away = nodes.filter((m) => m.absent && m.tone === "bad").map((m) => m.name);
+  const most = (of) => Math.max(0, ...here.map((m) => (m.stats ? of(m.stats) : 0)));
+  const names = (list) => list.map((m) => m.name);
+  const are = (list) => (list.length === 1 ? "is" : "are");
+  const silent = names(here.filter((m) => !m.stats));
+  const missing = names(cluster.missing);
+  const leaving = names(here.filter((m) => m.state === "leaving"));
+  const left = names(nodes.filter((m) => m.state === "left"));
   const cold = sum((s) => s.partitions.cold);
-  const below = sum((s) => s.below_target);
+  const due = sum((s) => s.copies_due);
   const rings = new Set(here.filter((m) => m.stats).map((m) => m.stats.fingerprint)).add(cluster.fingerprint);
-  const are = (names) => (names.length === 1 ? "is" : "are");
-  if (here.some((m) => m.stats?.split_suspected)) return { tone: "bad", text: "Less than half of the cluster is here", aside: "The network may be split." };
-  if (here.every((m) => m.share === 0)) return { tone: "bad", text: "No node is in the ring", aside: "Sessions are served again when the first one is ready." };
-  if (silent.length > 0) return { tone: "bad", text: `${list(silent)} ${silent.length === 1 ? "does" : "do"} not answer` };
-  if (rings.size > 1) return { tone: "warn", text: "The members are agreeing on a new ring" };
-  if (cold > 0) return { tone: "warn", text: `${plural(cold, "partition")} being taken over` };
-  if (below > 0) return { tone: "warn", text: `${plural(below, "session")} waiting for a copy` };
-  if (here.length < cluster.copies) return { tone: "warn", text: `${plural(here.length, "node")} for ${cluster.copies} copies`, aside: "If it ends as well, sessions are lost." };
-  if (away.length > 0) return { tone: "good", text: `${list(away)} ${are(away)} gone, every session is in place` };
-  return { tone: "good", text: "Every session is in place" };
+  const frozen = names(cluster.missing.filter((m) => !m.ended));
+  const put = (tone, text, ...asides) => ({ tone, text, aside: asides.filter(Boolean).join(" ") });
+  const lack = missing.length > 0 && `${list(missing)} ${are(missing)} missing.`;
+  const how = frozen.length > 0 && `${list(frozen)} ${frozen.length === 1 ? "does" : "do"} not answer: frozen, or cut off.`;
+  const fewer = inRing < cluster.copies && `${plural(inRing, "node")} for ${cluster.copies} copies: another crash may lose sessions.`;
+
+  if (cluster.sessions_lost_estimate > 0) return put("bad", `About ${plural(cluster.sessions_lost_estimate, "session")} lost`, lack, how, "No member has a copy of them. When this is known:", `holdfast forget ${cluster.lost_with.join(" ")}`);
+  if (here.some((m) => m.stats?.split_suspected)) return put("bad", "Less than half of the cluster is here", "The network may be split.", lack);
+  if (inRing === 0) return put("bad", "No node is in the ring", "Sessions are served again when the first one is ready.", lack);
+  if (silent.length > 0) return put("bad", `${list(silent)} ${silent.length === 1 ? "does" : "do"} not answer`, lack);
+  if (missing.length > 0 && fewer) return put("bad", `${list(missing)} ${are(missing)} missing`, how, fewer);
+  if (rings.size > 1) return put("warn", "The members are agreeing on a new ring", lack, how);
+  if (cold > 0) return put("warn", `${plural(cold, "partition")} being taken over`, lack, how);
+  if (leaving.length > 0) return put("warn", `${list(leaving)} ${are(leaving)} leaving and ${leaving.length === 1 ? "hands" : "hand"} over what is there`, lack, how);
+  if (due > 0) return put("warn", `${plural(due, "session")} waiting for a copy`, lack, how);
+  if (missing.length > 0) return put("warn", `${list(missing)} ${are(missing)} missing, every session is in place`, how, `Start ${missing.length === 1 ? "it" : "them"} again, or: holdfast forget ${missing.join(" ")}`);
+  if (inRing === 1 && (cluster.copies === 1 || most((s) => s.most_nodes) <= 1)) return put("warn", "One node, and no copies", "Its end loses all that it holds.");
+  if (fewer) return put("warn", `${plural(inRing, "node")} for ${cluster.copies} copies`, "If it ends as well, sessions are lost.");
+  const short = most((s) => s.memory_short_without_one_bytes);
+  const hint = short > 0 && `If a node is lost, the others lack ${bytes(short)} for its copies.`;
+  if (left.length > 0) return put("good", `${list(left)} ${left.length === 1 ? "has" : "have"} left, every session is in place`, hint);
+  return put("good", "Every session is in place", hint);
 }

@@ -16,10 +16,10 @@ const kinds = {
   ready: ["+", "good", other, () => "is ready and takes its place"],
   healed: ["+", "good", other, () => "answers again"],
   leaving: ["→", "warn", other, () => "is leaving and hands over what it holds"],
-  left: ["→", "warn", other, () => "has drained and left"],
+  left: ["→", "warn", other, () => "has left"],
   gone: ["×", "bad", other, (d) => `is gone: ${d.why}`],
   ended: ["×", "bad", other, () => "does not answer and was given up"],
-  claimed: ["•", "plain", at, (d) => `took over ${plural(d.partitions, "partition")}${d.to_fetch > 0 ? `, ${count(d.to_fetch)} of them to be fetched first` : ", every copy up to date"}`],
+  claimed: ["•", "plain", at, (d) => `took over ${plural(d.partitions, "partition")}${copiesOf(d)}`],
   yielded: ["•", "plain", at, (d) => `gave ${plural(d.partitions, "partition")} to ${d.to}`],
   succeeded: ["•", "warn", at, (d) => `learned from ${d.told_by} that it was succeeded in ${plural(d.partitions, "partition")}`],
   fetched: ["•", "plain", at, (d) => `fetched ${plural(d.partitions, "partition")} in ${millis(d.ms)}`],
@@ -27,18 +27,30 @@ const kinds = {
   "stood-still": ["×", "warn", at, (d) => `stood still for ${millis(d.ms)}`],
   draining: ["→", "warn", at, () => "began to drain"],
   "held-off": ["×", "warn", at, (d) => `waits ${millis(d.ms)}: it has crashed too often`],
+  lost: ["×", "bad", self, (d) => `counts about ${plural(d.sessions, "session")} as lost, of which no member has a copy left`],
+  found: ["+", "good", at, (d) => `has ${plural(d.sessions, "session")} that were counted as lost`],
+  forgotten: ["•", "plain", self, (d) => `was told that ${d.member} does not come back`],
 };
+
+// copiesOf says how the copies of claimed partitions were.
+function copiesOf(d) {
+  const parts = [];
+  if (d.without_a_copy > 0) parts.push(`${count(d.without_a_copy)} of them with no copy left`);
+  if (d.to_fetch > 0) parts.push(`${count(d.to_fetch)} to be fetched first`);
+  return parts.length > 0 ? `, ${parts.join(", ")}` : ", every copy up to date";
+}
 
 function at(ev) { return ev.at; }
 function other(ev) { return ev.data.member; }
+function self(ev) { return ev.at; } // of what all members tell, what this page's own does
 
 let lines = []; // { when, node }, newest first
 const since = performance.now();
 
-export function add(ev, self) {
+export function add(ev, from) {
   const id = `${ev.at} ${ev.boot} ${ev.id}`;
   const kind = kinds[ev.kind];
-  if (known.has(id) || !kind || (kind[2] === other && ev.at !== self)) return;
+  if (known.has(id) || !kind || ((kind[2] === other || kind[2] === self) && ev.at !== from)) return;
   known.add(id);
   if (ev.kind === "gone") gone.add(ev.data.boot);
   if (ev.kind === "ended" && gone.has(ev.data.boot)) return; // told already, and with its reason

@@ -32,7 +32,7 @@ function start() {
 }
 
 const waiting = []; // events that came before the first look
-const changing = new Set(["joined", "ready", "healed", "leaving", "left", "ended", "gone", "ring", "claimed"]);
+const changing = new Set(["joined", "ready", "healed", "leaving", "left", "ended", "gone", "ring", "claimed", "lost", "found", "forgotten"]);
 
 function happened(ev) {
   if (cluster === null) waiting.push(ev);
@@ -92,14 +92,18 @@ function everyMember(answer, dev) {
   for (const m of answer.members) {
     if (m.state === "superseded") continue;
     const before = byName.get(m.name);
-    if (!before || before.state === "gone") byName.set(m.name, m);
+    if (!before || (over(before) && !over(m))) byName.set(m.name, m); // the newest boot comes first
   }
   for (const d of dev ?? []) {
     if (!byName.has(d.name)) byName.set(d.name, { name: d.name, role: d.node ? "node" : "router", state: "stopped", share: 0, stats: null });
   }
+  for (const m of answer.missing) {
+    if (!byName.has(m.name)) byName.set(m.name, { name: m.name, boot: m.boot, role: m.role, state: "gone", share: 0, stats: null });
+  }
+  const missing = new Map(answer.missing.map((m) => [m.name, m]));
   const processes = new Map((dev ?? []).map((d) => [d.name, d.state]));
   return [...byName.values()]
-    .map((m) => ({ ...m, process: processes.get(m.name), rate: rateOf(m), self: m.name === answer.self, tint: lookOf(m.name).tint }))
+    .map((m) => ({ ...m, process: processes.get(m.name), rate: rateOf(m), self: m.name === answer.self, missing: missing.get(m.name), tint: lookOf(m.name).tint }))
     .map((m) => ({ ...m, ...standing(m, answer.fingerprint) }))
     .sort((a, b) => natural(a.role, b.role) || natural(a.name, b.name));
 }
@@ -115,11 +119,16 @@ function rateOf(m) {
   return now.rate;
 }
 
+// over says that a boot takes part no more.
+const over = (m) => m.state === "gone" || m.state === "left";
+
 // standing puts a member's state into a word and a tone.
 function standing(m) {
   if (m.process === "stopped") return { condition: "stopped", tone: "bad", absent: true };
-  if (m.process === "paused") return { condition: "paused", tone: "warn", absent: m.state === "gone" };
-  if (m.state === "gone") return { condition: "gone", tone: "bad", absent: true };
+  if (m.process === "paused") return { condition: "paused", tone: "warn", absent: over(m) };
+  if (m.state === "gone" && m.missing) return { condition: "missing", tone: "bad", absent: true, why: m.missing.ended ? "Its process has ended." : "It does not answer: frozen, or cut off." };
+  if (m.state === "gone") return { condition: "gone", tone: "warn", absent: true };
+  if (m.state === "left") return { condition: "left", tone: "warn", absent: true };
   if (m.state === "stopped") return { condition: "starting", tone: "warn", absent: true };
   if (m.error) return { condition: "silent", tone: "bad", absent: false, why: m.error };
   if (m.state === "leaving") return { condition: "leaving", tone: "warn", absent: false };
