@@ -2,6 +2,7 @@ package holdfast_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -268,9 +269,43 @@ func TestRenewMovesTheSession(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 		require.ErrorIs(t, s.Renew(), holdfast.ErrAnswered)
 	})
-	require.Equal(t, session.ErrDeleted.Error(), m.fields("u"), "the old id is worth nothing")
+	_, err := m.Get(t.Context(), "u")
+	require.ErrorIs(t, err, session.ErrDeleted, "the old id is worth nothing")
 	require.Equal(t, `cart=["book"] user="alice"`, m.fields("u+"))
 	require.Equal(t, []string{"lang=de", "pin=u+"}, w.Result().Header["Set-Cookie"], "one id is told")
+}
+
+// TestOldCookieDoesNotLeadOn: whoever shows the cookie of before a login, right
+// after it, reads nothing of the session and is not told its new id, whatever
+// the handler does. It may be whoever had planted it.
+func TestOldCookieDoesNotLeadOn(t *testing.T) {
+	for name, act := range map[string]func(t *testing.T, s *holdfast.Session){
+		"read": func(t *testing.T, s *holdfast.Session) {
+			_, ok, err := holdfast.Get[string](s, "user")
+			require.NoError(t, err)
+			require.False(t, ok)
+		},
+		"write":   func(t *testing.T, s *holdfast.Session) { require.NoError(t, s.Set("cart", 1)) },
+		"renew":   func(t *testing.T, s *holdfast.Session) { require.NoError(t, s.Renew()) },
+		"destroy": func(t *testing.T, s *holdfast.Session) { require.NoError(t, s.Destroy()) },
+		"reload":  func(t *testing.T, s *holdfast.Session) { require.NoError(t, s.Reload()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory(t)
+			m.put(t, "u", "user", `"alice"`)
+			_, err := m.store.Do(&session.Op{Kind: session.Rotate, Key: "u", NewKey: "secret"})
+			require.NoError(t, err)
+			_, err = m.Get(t.Context(), "u")
+			_, leads := errors.AsType[*session.MovedError](err)
+			require.True(t, leads, "or this shows nothing")
+			w := ask(m.binder(), func(w http.ResponseWriter, r *http.Request, s *holdfast.Session) {
+				act(t, s)
+				require.NotEqual(t, "secret", s.ID())
+			})
+			require.NotContains(t, fmt.Sprint(w.Result().Header), "secret")
+			require.Equal(t, `user="alice"`, m.fields("secret"))
+		})
+	}
 }
 
 func TestRenewOfNothing(t *testing.T) {

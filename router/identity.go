@@ -61,8 +61,23 @@ func (f *Finder) OfAnother(r *http.Request, key string) bool {
 	return false
 }
 
+// Visitor reports whether a request carries a cookie of the Finder's, or what
+// passes for one: whether it comes from a visitor's browser, and not from a
+// program.
+func (f *Finder) Visitor(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header["Cookie"], func(pairs string) bool {
+		return f.names([]byte(pairs), func([]byte) bool { return true })
+	})
+}
+
 // ofAnother is OfAnother for the value of one Cookie field.
 func (f *Finder) ofAnother(pairs []byte, key string) bool {
+	return f.names(pairs, func(id []byte) bool { return string(id) != ring.Tag(key) })
+}
+
+// names reports whether the value of one Cookie field names an id, in a cookie
+// of the Finder's or what passes for one, for which is is true.
+func (f *Finder) names(pairs []byte, is func(id []byte) bool) bool {
 	f.once.Do(f.init)
 	// A router that is reached over TLS says so in its cookie's name, and the
 	// members behind it need not know.
@@ -76,7 +91,7 @@ func (f *Finder) ofAnother(pairs []byte, key string) bool {
 		if dot := bytes.LastIndexByte(id, '.'); dot >= 0 {
 			id = id[:dot]
 		}
-		if string(id) != ring.Tag(key) {
+		if is(id) {
 			return true
 		}
 	}

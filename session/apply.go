@@ -45,7 +45,7 @@ func (h held) presence(now int64) presence {
 // If nothing changes, the record it returns is cur's own. The op is checked.
 func (c *Config) apply(op *Op, cur held, now int64) (held, error) {
 	found := cur.presence(now)
-	if err := op.allowed(cur.rec, found); err != nil {
+	if err := op.allowed(cur.rec, found, now); err != nil {
 		return cur, err
 	}
 	switch op.Kind {
@@ -66,11 +66,11 @@ func (c *Config) apply(op *Op, cur held, now int64) (held, error) {
 
 // allowed holds the op's conditions against what was found. The bare sentinels
 // are common answers, so they cost no allocation.
-func (op *Op) allowed(rec *Record, found presence) error {
+func (op *Op) allowed(rec *Record, found presence, now int64) error {
 	creates := op.Kind == Put && (op.Create || op.Revive) || op.Kind == Patch && op.Revive
 	switch {
 	case found == deleted && op.Kind != Delete && !creates:
-		return ErrDeleted
+		return rec.gone(now)
 	case found == missing && op.Kind != Delete && op.Kind != Put && !creates:
 		return ErrNotFound
 	case found != live && (op.Exists || op.IfVersion != 0):
@@ -81,6 +81,14 @@ func (op *Op) allowed(rec *Record, found presence) error {
 		return fmt.Errorf("%s: %w: the session's version is %d, not %d", op.Kind, ErrPrecondition, rec.Version(), op.IfVersion)
 	}
 	return nil
+}
+
+// gone is what is said of a session of which r is the tombstone.
+func (r *Record) gone(now int64) error {
+	if to := r.moved(now); to != "" {
+		return &MovedError{To: to}
+	}
+	return ErrDeleted
 }
 
 // put writes a whole value: all fields and base get the write's stamp. If the
@@ -158,11 +166,11 @@ func (c *Config) entomb(key string, rec *Record, least Stamp, now int64) held {
 }
 
 // rotate moves a live session to op.NewKey, under which free is held, and makes
-// the tombstone of its old key. It keeps the deadline: a login does not
-// lengthen a session's life.
+// the tombstone of its old key, which leads to the new one for a while. It
+// keeps the deadline: a login does not lengthen a session's life.
 func (c *Config) rotate(op *Op, cur, free held, now int64) (moved, old held, err error) {
 	found := cur.presence(now)
-	if err := op.allowed(cur.rec, found); err != nil {
+	if err := op.allowed(cur.rec, found, now); err != nil {
 		return cur, cur, err
 	}
 	if free.presence(now) != missing {
@@ -175,7 +183,9 @@ func (c *Config) rotate(op *Op, cur, free held, now int64) (moved, old held, err
 	}
 	expiry := c.slide(op, cur.rec.expiry, stamp, stamp, now)
 	moved = fresh(newSession(op.NewKey, stamp, stamp, expiry, stamped(nil, fields, stamp)))
-	return moved, c.entomb(op.Key, cur.rec, op.least, now), nil
+	old = c.entomb(op.Key, cur.rec, op.least, now)
+	old.rec = old.rec.ledTo(strings.Clone(op.NewKey)) // the caller's may lie in a buffer
+	return moved, old, nil
 }
 
 // slide returns the expiry register after a write at now, unix ms, to a session

@@ -314,7 +314,7 @@ func TestLogoutSticks(t *testing.T) {
 	})
 }
 
-func propertyStore(t *rapid.T, c *clock) *Store {
+func propertyStore(t require.TestingT, c *clock) *Store {
 	s, err := NewStore(testConfig(c))
 	require.NoError(t, err)
 	for p := range 4 {

@@ -7,24 +7,29 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // A record is written as
 //
-//	flags u8 (1 = tombstone) | rank u64 |
+//	flags u8 (1 = tombstone, 3 = one that leads on) | rank u64 |
 //	live:      base-rank | at | idle | deadline | expiry stamp-rank |
 //	tombstone: at |
-//	key length | body length (live only) | key | body
+//	key length | body length (not of a plain tombstone) | key | body
 //
-// and a body as its fields in order of name, each once:
+// The body of a tombstone that leads on is the key that a rotation moved the
+// session to. That of a session are its fields in order of name, each once:
 //
 //	name length<<1 | absent, name, stamp-base, and if present: value length, value
 //
 // Numbers but the first two are unsigned varints in their shortest form, so a
-// record has one encoding only, and its hash stands for it.
+// record has one encoding only, and its hash stands for it. The hash of a
+// tombstone that leads on is that of the plain one.
 
 const (
-	flagDead = 1
+	flagDead  = 1
+	flagMoved = 2
 
 	// maxMillis bounds times and durations, so that sums of them cannot
 	// overflow.
@@ -55,9 +60,27 @@ func (r *Record) appendHeader(b []byte) []byte {
 	return binary.AppendUvarint(b, uint64(len(r.body)))
 }
 
-// Append appends the record's encoding to b.
+// Append appends the record's encoding to b, without where a rotation has moved
+// the session.
 func (r *Record) Append(b []byte) []byte {
 	b = r.appendHeader(b)
+	b = append(b, r.key...)
+	if r.dead {
+		return b
+	}
+	return append(b, r.body...)
+}
+
+// AppendMoved is Append with where a rotation has moved the session, for
+// readers that know of it.
+func (r *Record) AppendMoved(b []byte) []byte {
+	if !r.Leads() || planted.Is(planted.RotationUntold) {
+		return r.Append(b)
+	}
+	at := len(b)
+	b = r.appendHeader(b)
+	b[at] |= flagMoved
+	b = binary.AppendUvarint(b, uint64(len(r.body)))
 	b = append(b, r.key...)
 	return append(b, r.body...)
 }
@@ -69,7 +92,9 @@ func (r *Record) digest() uint64 {
 	d.Reset()
 	d.Write(r.appendHeader(array[:0]))
 	d.WriteString(r.key)
-	d.WriteString(r.body)
+	if !r.dead {
+		d.WriteString(r.body)
+	}
 	return d.Sum64()
 }
 
@@ -81,31 +106,39 @@ func KeyHash(key string) uint64 { return xxhash.Sum64String(key) }
 func DecodeRecord(b []byte) (rec *Record, n int, err error) {
 	r := reader[[]byte]{rest: b}
 	flags := r.byte()
+	dead, moved := flags&flagDead != 0, flags == flagDead|flagMoved
 	rank := r.stamp()
 	var base Stamp
 	var expiry Expiry
 	bodyLen := 0
 	switch {
-	case r.bad || flags > flagDead:
+	case r.bad || flags > flagDead && !moved:
 		return nil, 0, malformed("record: bad header")
-	case flags == flagDead:
+	case dead:
 		expiry.At = r.millis()
 	default:
 		base = r.later(rank)
 		expiry = Expiry{At: r.millis(), Idle: r.millis(), Deadline: r.millis(), Stamp: r.later(rank)}
 	}
 	keyLen := r.length()
-	if flags != flagDead {
+	if !dead || moved {
 		bodyLen = r.length()
+	}
+	if dead { // of which the key is kept for longer than the rest
+		rec = newTombstone(string(r.take(keyLen)), rank, expiry.At)
+		rec.body = string(r.take(bodyLen))
+		switch {
+		case r.bad || keyLen == 0 || moved && bodyLen == 0:
+			return nil, 0, malformed("record: bad header or length")
+		case expiry.At == 0:
+			return nil, 0, malformed("record: tombstone without end")
+		}
+		return rec, len(b) - len(r.rest), nil
 	}
 	text := string(r.take(keyLen + bodyLen))
 	switch {
 	case r.bad || keyLen == 0:
 		return nil, 0, malformed("record: bad header or length")
-	case flags == flagDead && expiry.At == 0:
-		return nil, 0, malformed("record: tombstone without end")
-	case flags == flagDead:
-		return newTombstone(text, rank, expiry.At), len(b) - len(r.rest), nil
 	case expiry.Deadline > 0 && (expiry.At == 0 || expiry.At > expiry.Deadline):
 		return nil, 0, malformed("record: end after deadline")
 	}

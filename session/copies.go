@@ -50,6 +50,9 @@ func (s *Store) merge(rec *Record) (changed bool, err error) {
 		s.refusedFuture.Add(1)
 		return false, fmt.Errorf("merge: %w: %d ms, at most %d", ErrFuture, ahead, MaxAhead.Milliseconds())
 	}
+	if rec.Leads() && rec.moved(now) == "" {
+		rec = rec.ledTo("") // its time is over
+	}
 	p := s.partition(rec.key)
 	var cur held
 	var merged *Record

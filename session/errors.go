@@ -1,6 +1,9 @@
 package session
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // The errors of this package. Those returned may wrap one of these with what
 // was wrong; test them with [errors.Is]. They keep their meaning over the wire
@@ -38,6 +41,23 @@ var (
 	// ErrMalformed: bytes or a JSON patch that cannot be read.
 	ErrMalformed = errors.New("malformed")
 )
+
+// MovedFor is for how long after a rotation the old key leads to the new one.
+// Whoever asks with it meanwhile had sent the request when the session still
+// had that key, or does not know better: a browser sends ten in parallel, on
+// slow networks for seconds. A minute would help no more of them, and a thief
+// of the old key all the longer.
+const MovedFor = 10 * time.Second
+
+// MovedError is [ErrDeleted] for a session that has another key since a
+// rotation less than [MovedFor] ago. The key is a bearer secret, and not in the
+// error's text.
+type MovedError struct {
+	To string // the new key
+}
+
+func (e *MovedError) Error() string { return "session was moved to another key" }
+func (e *MovedError) Unwrap() error { return ErrDeleted }
 
 // wireErrors gives each sentinel its code, the index. Codes are part of the
 // wire format: append only.

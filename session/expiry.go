@@ -13,6 +13,8 @@ const (
 	// tombstone lives, ms: more than clocks differ (MaxAhead), and time for a
 	// copy that is on its way.
 	tombstoneSlack = int64(time.Minute / time.Millisecond)
+	// movedFor is MovedFor in ms.
+	movedFor = int64(MovedFor / time.Millisecond)
 	// reapBatch bounds the work done under one hold of a partition's lock.
 	reapBatch = 256
 )
@@ -128,6 +130,7 @@ func (h dueHeap[K]) trimmed() dueHeap[K] {
 func (p *partition) reapLocked(now int64, r *reaped) (more bool) {
 	n := p.liveDue.reap(now, reapBatch, func(tag uint64) int64 { return p.reapLiveLocked(tag, now, r) })
 	n += p.deadDue.reap(max(now, p.floor), reapBatch-n, func(key string) int64 { return p.reapDeadLocked(key, now, r) })
+	n += p.movedDue.reap(now, reapBatch-n, func(key string) int64 { return p.reapMovedLocked(key, now) })
 	compact := p.reapCompactLocked(now, reapBatch-n)
 	r.tombstones += compact
 	n += compact
@@ -236,5 +239,5 @@ func (p *partition) trimLocked() {
 		maps.Copy(dead, p.dead)
 		p.dead, p.peakDead = dead, int32(len(dead))
 	}
-	p.liveDue, p.deadDue = p.liveDue.trimmed(), p.deadDue.trimmed()
+	p.liveDue, p.deadDue, p.movedDue = p.liveDue.trimmed(), p.deadDue.trimmed(), p.movedDue.trimmed()
 }

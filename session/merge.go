@@ -20,8 +20,10 @@ func Merge(a, b *Record) *Record {
 		return pick(a, b, a.newest() > b.newest())
 	case a.rank != b.rank:
 		return pick(a, b, a.rank > b.rank)
+	case a.dead && b.dead && a.expiry.At == b.expiry.At:
+		return pick(a, b, a.body >= b.body) // of one delete; who knows where it leads
 	case a.dead && b.dead:
-		return pick(a, b, a.expiry.At >= b.expiry.At)
+		return pick(a, b, a.expiry.At > b.expiry.At)
 	case a.dead || b.dead:
 		return pick(a, b, a.dead)
 	}

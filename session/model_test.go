@@ -23,6 +23,7 @@ type modelSession struct {
 	until        int64 // unix ms, never
 	deleted      bool
 	deletedUntil int64
+	to           string // of a deleted one: where a rotation has moved it
 }
 
 // model is a store as a client sees it: a plain map, and no stamps.
@@ -127,10 +128,31 @@ func (m *model) run(op *Op, want error) (Result, bool) {
 	res, err := m.store.Do(op)
 	if want != nil {
 		require.ErrorIs(m, err, want)
+		if want == ErrDeleted {
+			require.Equal(m, m.leads(op.Key), leadOf(err))
+		}
 		return res, false
 	}
 	require.NoError(m, err)
 	return res, true
+}
+
+// leads returns where a deleted session's key leads: for ten seconds to its new
+// key, unless memory was short.
+func (m *model) leads(key string) string {
+	s := m.sessions[key]
+	if _, whole := m.store.partition(key).dead[key]; !whole || m.now() >= s.version.millis()+10_000 {
+		return ""
+	}
+	return s.to
+}
+
+// leadOf returns the key that an error leads to, "" for none.
+func leadOf(err error) string {
+	if moved, ok := errors.AsType[*MovedError](err); ok {
+		return moved.To
+	}
+	return ""
 }
 
 // slide moves the session's end as a write does.
@@ -249,7 +271,7 @@ func (m *model) buried(key string, tombstone *Record) {
 	}
 	require.Greater(m, tombstone.Rank(), s.version)
 	end := max(m.now()+(24*time.Hour).Milliseconds(), s.deadline)
-	s.deleted, s.deadline, s.version = true, 0, tombstone.Rank()
+	s.deleted, s.deadline, s.version, s.to = true, 0, tombstone.Rank(), ""
 	s.deletedUntil = m.store.Peek(key).Expiry().At
 	floor := m.store.Floor(m.store.cfg.PartitionOf(key))
 	require.Equal(m, max(end+tombstoneSlack, floor+1), s.deletedUntil)
@@ -261,6 +283,9 @@ func (m *model) delete(t *rapid.T) {
 	if res, ok := m.run(op, m.conditions(t, op)); ok {
 		require.Equal(m, found != deleted, res.Changed)
 		require.Equal(m, found == deleted, slices.Equal(res.Again, []string{op.Key}), res.Again)
+		if found == deleted {
+			require.Equal(m, m.leads(op.Key), res.Moved)
+		}
 		if res.Changed {
 			m.buried(op.Key, res.Record)
 		}
@@ -299,6 +324,7 @@ func (m *model) rotate(t *rapid.T) {
 		m.slide(&s, op)
 		m.written(op.NewKey, res, true)
 		m.buried(op.Key, res.Records[1])
+		m.sessions[op.Key].to = op.NewKey
 	}
 }
 
@@ -339,13 +365,15 @@ func (m *model) list(t *rapid.T) {
 func (m *model) mergeBack(t *rapid.T) {
 	p := rapid.IntRange(0, 3).Draw(t, "partition")
 	for _, rec := range m.store.Records(p) {
-		twin, _, err := DecodeRecord(rec.Append(nil))
-		require.NoError(m, err)
-		changed, err := m.store.Merge(twin)
-		if !errors.Is(err, ErrFuture) && !errors.Is(err, ErrPast) {
+		for _, b := range [][]byte{rec.Append(nil), rec.AppendMoved(nil)} {
+			twin, _, err := DecodeRecord(b)
 			require.NoError(m, err)
+			changed, err := m.store.Merge(twin)
+			if !errors.Is(err, ErrFuture) && !errors.Is(err, ErrPast) {
+				require.NoError(m, err)
+			}
+			require.False(m, changed)
 		}
-		require.False(m, changed)
 	}
 }
 
@@ -375,6 +403,14 @@ func checkInvariants(t require.TestingT, s *Store) {
 				}
 			}
 			require.LessOrEqual(t, earliest, rec.keptUntil(), "nobody will look at this key in time")
+		}
+		for key, to := range p.moved {
+			require.Contains(t, p.dead, key)
+			bytes += movedCost(to)
+			dead += movedCost(to)
+			require.True(t, slices.ContainsFunc(p.movedDue, func(d due[string]) bool {
+				return d.key == key && d.at <= p.dead[key].rank.millis()+movedFor
+			}), "it would lead on for ever")
 		}
 		bytes += p.compactBytes()
 		dead += p.compactBytes()

@@ -130,6 +130,10 @@ type Result struct {
 	// before. The deletes that made them may still wait for their copies, so
 	// they are copied as if they were new. It is not encoded.
 	Again []string
+	// Moved is of a Delete that found what a rotation had moved less than
+	// MovedFor before: the new key, under which the session goes on. It is not
+	// encoded.
+	Moved string
 }
 
 // check refuses an op that no session could take, and returns it with its

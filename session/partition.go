@@ -36,6 +36,8 @@ type partition struct {
 	peakDead int32         // the map's largest size since it was made
 	live     table
 	dead     map[string]tomb
+	moved    map[string]string // of the dead, where they lead; see moved.go
+	movedDue dueHeap[string]
 	liveDue  dueHeap[uint64]
 	deadDue  dueHeap[string]
 	compact  compacted
@@ -44,7 +46,7 @@ type partition struct {
 	// deadBytes are those of bytes that are the tombstones'.
 	deadBytes int64
 	floor     int64    // unix ms; see tombstones.go
-	_         [48]byte // up to the next cache line
+	_         [16]byte // up to the next cache line
 }
 
 // What a session and a tombstone take beside the bytes of key and body: Record
@@ -67,7 +69,7 @@ func (p *partition) heldLocked(key string) held {
 	}
 	if len(p.dead) > 0 {
 		if t, ok := p.dead[key]; ok {
-			return held{rec: newTombstone(key, t.rank, t.at), until: t.at}
+			return held{rec: p.tombstoneLocked(key, t), until: t.at}
 		}
 	}
 	if t, ok := p.compact.find(key); ok {
@@ -92,6 +94,7 @@ func (p *partition) setLocked(cur, next held) {
 		p.digest ^= cur.rec.hash ^ next.rec.hash
 	}
 	p.countLocked(next.rec, 1)
+	p.leadLocked(next.rec)
 	if next.rec.dead {
 		p.live.remove(key)
 		p.dead[key] = tomb{rank: next.rec.rank, at: next.rec.expiry.At}
@@ -127,6 +130,7 @@ func (p *partition) forgetLocked(rec *Record) {
 	if rec.dead {
 		p.peakDead = max(p.peakDead, int32(len(p.dead)))
 		delete(p.dead, rec.key)
+		p.unleadLocked(rec.key)
 	} else {
 		p.live.remove(rec.key)
 	}
@@ -139,7 +143,7 @@ func (p *partition) recordsLocked() []*Record {
 		records = append(records, h.rec)
 	}
 	for key, t := range p.dead {
-		records = append(records, newTombstone(key, t.rank, t.at))
+		records = append(records, p.tombstoneLocked(key, t))
 	}
 	return records
 }
@@ -168,6 +172,7 @@ func (p *partition) clearLocked() (keys int) {
 	keys = p.live.size + len(p.dead)
 	p.live.clear()
 	p.dead, p.peakDead = make(map[string]tomb), 0
+	p.moved, p.movedDue = nil, nil
 	p.liveDue, p.deadDue, p.compact = nil, nil, compacted{}
 	p.digest, p.bytes, p.deadBytes, p.floor = 0, 0, 0, 0
 	return keys

@@ -81,7 +81,7 @@ func (e Expiry) grace() int64 {
 // no cache by then. With that the struct fills its 96-byte size class.
 type Record struct {
 	key    string
-	body   string // packed fields
+	body   string // packed fields; of a tombstone, the key that a rotation moved the session to
 	rank   Stamp
 	base   Stamp
 	expiry Expiry
@@ -115,6 +115,26 @@ func newTombstone(key string, rank Stamp, at int64) *Record {
 	return r
 }
 
+// ledTo is the tombstone r with the key that a rotation moved its session to.
+func (r *Record) ledTo(key string) *Record {
+	led := *r
+	led.body = key
+	return &led
+}
+
+// moved returns the key that a rotation has moved the session to of which r is
+// the tombstone, as long as that is told: "" otherwise. now is unix ms.
+func (r *Record) moved(now int64) string {
+	if !r.dead || now >= r.rank.millis()+movedFor {
+		return ""
+	}
+	return r.body
+}
+
+// Leads reports whether r is a tombstone that says where a rotation has moved
+// its session.
+func (r *Record) Leads() bool { return r.dead && r.body != "" }
+
 // Key returns the session's key.
 func (r *Record) Key() string { return r.key }
 
@@ -134,8 +154,9 @@ func (r *Record) Base() Stamp { return r.base }
 // Idle: see [Result.Until].
 func (r *Record) Expiry() Expiry { return r.expiry }
 
-// Hash returns the xxhash of the record's encoding ([Record.Append]), which is
-// all that [Merge] sees. So equal hashes mean equal copies.
+// Hash returns the xxhash of the record's encoding ([Record.Append]). So equal
+// hashes mean copies that are equal in all that lasts: where a rotation has
+// moved a session is told for seconds, and not by all wire versions.
 func (r *Record) Hash() uint64 { return r.hash }
 
 // Version returns the newest stamp of the content. It is the ETag. A touch
@@ -171,6 +192,9 @@ func (r *Record) newest() Stamp {
 // All yields every field in order of name, removed ones too.
 func (r *Record) All() iter.Seq[Field] {
 	return func(yield func(Field) bool) {
+		if r.dead {
+			return
+		}
 		for body := r.body; body != ""; {
 			var f Field
 			f, body, _ = splitField(body, r.base)

@@ -127,7 +127,7 @@ func (s *Store) nowMillis() int64 { return s.cfg.Now().UnixMilli() }
 // Get returns the live session under key: [ErrNotFound] if there is none or it
 // has expired, [ErrDeleted] if it was deleted, [ErrNotServed] if the partition
 // is closed. It allocates nothing, and takes no lock for a session that is
-// there.
+// there. Of one that a rotation has just moved the error is a [MovedError].
 func (s *Store) Get(key string) (*Record, error) {
 	h, err := s.get(key)
 	return h.rec, err
@@ -155,10 +155,13 @@ func (s *Store) get(key string) (held, error) {
 	if !ok {
 		t, ok = p.compact.find(key)
 	}
-	if ok && t.presence(now) == deleted {
+	switch {
+	case !ok || t.presence(now) != deleted:
+		return held{}, ErrNotFound
+	case p.moved[key] == "":
 		return held{}, ErrDeleted
 	}
-	return held{}, ErrNotFound
+	return held{}, p.tombstoneLocked(key, t).gone(now)
 }
 
 // Do runs one operation, atomically, if the key's partition is open. On an
@@ -250,6 +253,7 @@ func (tx *Tx) do(op *Op) (Result, error) {
 	res.Created = !next.rec.dead && cur.presence(tx.now) != live
 	if op.Kind == Delete && !res.Changed {
 		res.Again = []string{op.Key}
+		res.Moved = cur.rec.moved(tx.now)
 	}
 	if err := tx.admit(growth(cur, next), func() int { return lostFields(cur.rec, next.rec) }); err != nil {
 		return Result{}, fmt.Errorf("%s: %w", op.Kind, err)

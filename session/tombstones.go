@@ -34,7 +34,7 @@ func (tx *Tx) NothingElsewhere() { tx.nowhere = true }
 // once.
 func (p *partition) liftedLocked(tombstone held) held {
 	if rec := tombstone.rec; rec.expiry.At <= p.floor {
-		return fresh(newTombstone(rec.key, rec.rank, p.floor+1))
+		return fresh(newTombstone(rec.key, rec.rank, p.floor+1).ledTo(rec.body))
 	}
 	return tombstone
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/command"
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/owner"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -25,7 +26,11 @@ import (
 //
 // and its answer
 //
-//	u8 error code, 0 for none | u8 flags | u8 acked | u8 length, node | u8 length, ring | result, answers, or the error's text
+//	u8 error code, 0 for none | u8 flags | u8 acked | u8 length, node | u8 length, ring | moved | result, answers, or the error's text
+//
+// where moved is there if the flags say so: u16 length, and the key that the
+// session has since a rotation. Members of wire version member.WireMoved alone
+// are told.
 
 const (
 	requestRepeat = 1 << iota
@@ -37,6 +42,7 @@ const (
 	replyDegraded = 1 << iota
 	replyUnconfirmed
 	replyCommands
+	replyMoved
 )
 
 // Error codes of an answer beside session.ErrorCode's, which are below 0xf0.
@@ -136,6 +142,25 @@ func (d *Dispatcher) forward(ctx context.Context, v ownership.Decision, r *reque
 	}
 }
 
+// answer answers a forwarded request.
+func (d *Dispatcher) answer(to *peer.Request, r reply, err error) {
+	if r.Moved = movedTo(r, err); r.Moved != "" && !d.cfg.Mesh.Speaks(member.ID{Name: to.From.Name, Boot: to.From.Boot}, member.WireMoved) {
+		r.Moved = ""
+	}
+	to.Reply(encodeReply(r, err))
+}
+
+// movedTo is the key that a rotation has given to the session that was asked
+// for, if that is to be told.
+func movedTo(r reply, err error) string {
+	if moved, ok := errors.AsType[*session.MovedError](err); ok {
+		return moved.To
+	}
+	return r.Moved
+}
+
+// encodeReply writes an answer. It tells where a session was moved by r.Moved
+// alone.
 func encodeReply(r reply, err error) []byte {
 	b := make([]byte, 3, 64+len(r.answers))
 	b[0] = errorCode(err)
@@ -151,6 +176,10 @@ func encodeReply(r reply, err error) []byte {
 	b[2] = byte(r.Acked)
 	b = append(append(b, byte(len(r.Node))), r.Node...)
 	b = append(append(b, byte(len(r.Ring))), r.Ring...)
+	if r.Moved != "" {
+		b[1] |= replyMoved
+		b = append(order.AppendUint16(b, uint16(len(r.Moved))), r.Moved...)
+	}
 	if err != nil {
 		return append(b, err.Error()...)
 	}
@@ -180,14 +209,26 @@ func decodeReply(b []byte) (r reply, err error) {
 		*s = string(rest[1 : 1+int(rest[0])])
 		rest = rest[1+int(rest[0]):]
 	}
-	if code != 0 {
+	if flags&replyMoved != 0 {
+		if len(rest) < 2 || len(rest) < 2+int(order.Uint16(rest)) {
+			return short()
+		}
+		r.Moved = string(rest[2 : 2+int(order.Uint16(rest))])
+		rest = rest[2+len(r.Moved):]
+	}
+	switch {
+	case code != 0 && r.Moved != "":
+		return r, &session.MovedError{To: r.Moved}
+	case code != 0:
 		return r, errorOf(code, string(rest))
 	}
 	if r.commands {
 		r.answers = rest
 		return r, nil
 	}
+	moved := r.Moved
 	r.Result, _, err = session.DecodeResult(rest)
+	r.Moved = moved
 	return r, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,8 @@ func TestReplyRoundTrip(t *testing.T) {
 		want.Result, err = n.cfg.Store.Do(&session.Op{Kind: session.Put, Key: anyName.Draw(t, "key"), Fields: []session.Field{{Name: "f", Value: value}}})
 		require.NoError(t, err)
 
+		want.Moved = rapid.SampledFrom([]string{"", "", "{a}new", strings.Repeat("k", session.MaxKey)}).Draw(t, "moved")
+
 		got, err := decodeReply(encodeReply(want, nil))
 		require.NoError(t, err)
 		require.Equal(t, want.Record.Hash(), got.Record.Hash())
@@ -66,6 +69,46 @@ func TestReplyKeepsTheMeaningOfErrors(t *testing.T) {
 	}
 	_, err := decodeReply(encodeReply(reply{}, errors.New("something else")))
 	require.EqualError(t, err, "something else")
+}
+
+// An owner tells where a session was moved, with an error and without, a member
+// that asked for somebody passes it on, and an older version is told nothing.
+func TestReplyTellsWhereASessionWasMoved(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a")
+	for p := range ring.Partitions {
+		n.cfg.Store.Open(p)
+	}
+	do := func(op *session.Op) (r reply, err error) {
+		r.Result, err = n.cfg.Store.Do(op)
+		return r, err
+	}
+	_, err := do(&session.Op{Kind: session.Put, Key: "{a}was"})
+	require.NoError(t, err)
+	_, err = do(&session.Op{Kind: session.Rotate, Key: "{a}was", NewKey: "{a}is"})
+	require.NoError(t, err)
+	for _, op := range []*session.Op{{Kind: session.Get, Key: "{a}was"}, {Kind: session.Rotate, Key: "{a}was", NewKey: "{a}3"}, {Kind: session.Delete, Key: "{a}was"}} {
+		for range 2 { // the second time as whoever passes it on
+			rep, err := do(op)
+			rep.Moved = movedTo(rep, err)
+			frame := encodeReply(rep, err)
+			rep, err = decodeReply(frame)
+			require.Equal(t, "{a}is", movedTo(rep, err), "%s", op.Kind)
+			require.Equal(t, op.Kind != session.Delete, errors.Is(err, session.ErrDeleted))
+			for cut := range frame[:len(frame)-1] {
+				_, err := decodeReply(frame[:cut])
+				require.Error(t, err, "%s, %d of %d bytes", op.Kind, cut, len(frame))
+			}
+
+			rep, err = do(op)
+			rep.Moved = ""
+			frame = encodeReply(rep, err)
+			require.NotContains(t, string(frame), "{a}is", "%s: for an older version", op.Kind)
+			rep, err = decodeReply(frame)
+			require.Empty(t, movedTo(rep, err))
+			require.Equal(t, op.Kind != session.Delete, errors.Is(err, session.ErrDeleted))
+		}
+	}
 }
 
 // Who refuses for want of a majority is unavailable too, and says which.

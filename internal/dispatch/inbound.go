@@ -20,13 +20,13 @@ func (d *Dispatcher) Serve(r *peer.Request) {
 	}
 	if err := d.late(in); err != nil {
 		d.count.refusedLate.Add(1)
-		r.Reply(encodeReply(d.reply(), err))
+		d.answer(r, d.reply(), err)
 		return
 	}
 	if !in.Repeat && d.light(in, len(r.Payload)) && d.cfg.Store.Free(in.part, in.work.writes()) && d.servesAtOnce(in) && !d.waits(in.work, in.ack) {
 		rep, err := d.serve(r.Context(), in.part, in.work, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
-			r.Reply(encodeReply(rep, err))
+			d.answer(r, rep, err)
 			return
 		}
 	}
@@ -39,10 +39,10 @@ func (d *Dispatcher) Serve(r *peer.Request) {
 		if rep.Node == "" {
 			rep.Node, rep.Ring = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint()
 		}
-		r.Reply(encodeReply(rep, err))
+		d.answer(r, rep, err)
 	})
 	if !started {
-		r.Reply(encodeReply(d.reply(), fmt.Errorf("%w: %w", mesh.ErrBusy, errNoOwner)))
+		d.answer(r, d.reply(), fmt.Errorf("%w: %w", mesh.ErrBusy, errNoOwner))
 	}
 }
 

@@ -107,6 +107,8 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 // mute is a peer that never answers.
 type mute struct{}
 
+func (mute) ReadsMoved() bool { return true }
+
 func (mute) Call(ctx context.Context, _ byte, _ []byte) ([]byte, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()

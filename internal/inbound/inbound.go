@@ -59,7 +59,7 @@ func (h *Handler) Serve(r *peer.Request) {
 	case mesh.TypeWait:
 		h.Mesh.AtOnce(r, false, func() { mesh.Answer(r)(h.Cluster.ServeWait(r.Context(), r.Payload)) })
 	default:
-		reply, rest, err := h.Replicator.ServeNow(r.Type, r.Payload)
+		reply, rest, err := h.Replicator.ServeNow(asker{h.Mesh, member.ID{Name: r.From.Name, Boot: r.From.Boot}}, r.Type, r.Payload)
 		if rest == nil {
 			mesh.Answer(r)(reply, err)
 			return
@@ -67,6 +67,15 @@ func (h *Handler) Serve(r *peer.Request) {
 		h.Mesh.AtOnce(r, false, func() { mesh.Answer(r)(rest()) })
 	}
 }
+
+// asker is who has sent a frame.
+type asker struct {
+	mesh *mesh.Mesh
+	id   member.ID
+}
+
+// ReadsMoved implements replication.Reader.
+func (a asker) ReadsMoved() bool { return a.mesh.Speaks(a.id, member.WireMoved) }
 
 // word takes in what nodes say of claims and of who counts. It waits for
 // nothing.

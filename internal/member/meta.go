@@ -28,6 +28,11 @@ const (
 	WireUnfit = 7
 	// WireRelays is the first version with mesh.TypeRelay.
 	WireRelays = 7
+	// WireMoved is the first version that says of a tombstone where a rotation
+	// has moved the session (session.Record.AppendMoved), and in an answer to
+	// who asks for it. Who speaks an older one cannot read the rest of a batch
+	// behind such a record.
+	WireMoved = 7
 )
 
 // CheckWire says whether this build speaks a version that is in a range from

@@ -101,6 +101,9 @@ func (l *Link) Beat() {
 	l.relayBeat.Kick()
 }
 
+// ReadsMoved implements replication.Peer.
+func (l *Link) ReadsMoved() bool { return l.mesh.Speaks(l.id, member.WireMoved) }
+
 // Call implements replication.Peer over the main connection, or through a third
 // member while that does not answer.
 func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {

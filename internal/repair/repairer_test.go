@@ -64,7 +64,10 @@ func beginIn(t *testing.T, network *meshtest.Network, name string, memory int64)
 }
 
 // Serve implements peer.Handler.
-func (s *still) Serve(r *peer.Request) { mesh.Answer(r)(s.cfg.Replicator.Serve(r.Type, r.Payload)) }
+func (s *still) Serve(r *peer.Request) { mesh.Answer(r)(s.cfg.Replicator.Serve(s, r.Type, r.Payload)) }
+
+// ReadsMoved implements replication.Reader.
+func (s *still) ReadsMoved() bool { return true }
 
 // see lets the repairer see these members.
 func (s *still) see(t *testing.T, members ...*member.Member) *member.View {

@@ -80,10 +80,16 @@ func overTCP(b *testing.B, to *atomic.Pointer[Replicator]) *peer.Link {
 	return link
 }
 
+// tcpPeer is a link as a Peer.
+type tcpPeer struct {
+	*peer.Link
+	older
+}
+
 type servedBy struct{ to *atomic.Pointer[Replicator] }
 
 func (s servedBy) Serve(r *peer.Request) {
-	answer, err := s.to.Load().Serve(r.Type, r.Payload)
+	answer, err := s.to.Load().Serve(older{}, r.Type, r.Payload)
 	if err != nil {
 		r.Fail(err)
 		return
@@ -106,7 +112,7 @@ func BenchmarkReplicate(b *testing.B) {
 			var to atomic.Pointer[Replicator]
 			reset := func() { to.Store(New(Config{Store: benchStore(b), Partitions: benchPartitions})) }
 			reset()
-			r.Attach(b.Context(), "b", overTCP(b, &to))
+			r.Attach(b.Context(), "b", tcpPeer{overTCP(b, &to), older{}})
 			ship := func() {
 				for _, key := range keys {
 					r.Mark([]string{"b"}, key)

@@ -73,12 +73,12 @@ func TestServeNowWaitsForNoOperation(t *testing.T) {
 	rests := make(map[string]func() ([]byte, error))
 	busy(t, store, 1, func() {
 		for name, q := range questions {
-			_, rest, err := r.ServeNow(q.typ, q.payload)
+			_, rest, err := r.ServeNow(older{}, q.typ, q.payload)
 			require.NoError(t, err, name)
 			require.NotNil(t, rest, name)
 			rests[name] = rest
 		}
-		_, rest, err := r.ServeNow(TypeList, slices.Concat(all[4:6], make([]byte, 8)))
+		_, rest, err := r.ServeNow(older{}, TypeList, slices.Concat(all[4:6], make([]byte, 8)))
 		require.NoError(t, err)
 		require.Nil(t, rest, "nothing holds that one")
 		require.NotNil(t, store.Peek(inFree), "what came before the held one in the batch has been merged")
@@ -93,7 +93,7 @@ func TestServeNowWaitsForNoOperation(t *testing.T) {
 	for _, name := range []string{"records", "digests", "list", "pull"} {
 		got, err := rests[name]()
 		require.NoError(t, err, name)
-		want, rest, err := r.ServeNow(questions[name].typ, questions[name].payload)
+		want, rest, err := r.ServeNow(older{}, questions[name].typ, questions[name].payload)
 		require.NoError(t, err, name)
 		require.Nil(t, rest, name)
 		require.Equal(t, want, got, name)

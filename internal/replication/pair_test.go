@@ -66,6 +66,8 @@ func decodeAll(t require.TestingT, payload []byte) (records []*session.Record) {
 // peerFunc is a Peer in one function.
 type peerFunc func(ctx context.Context, typ byte, payload []byte) ([]byte, error)
 
+func (peerFunc) ReadsMoved() bool { return false }
+
 func (f peerFunc) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
 	return f(ctx, typ, payload)
 }
@@ -79,8 +81,16 @@ type memory struct {
 
 	mu      sync.Mutex // guards what follows
 	calls   map[byte]int
-	largest int // bytes of a payload or an answer
+	largest int  // bytes of a payload or an answer
+	old     bool // both sides are of an older version
 }
+
+func (m *memory) ReadsMoved() bool { return !m.old }
+
+// older is a Reader of an older version.
+type older struct{}
+
+func (older) ReadsMoved() bool { return false }
 
 func newMemory(to *Replicator) *memory { return &memory{to: to, calls: make(map[byte]int)} }
 
@@ -91,7 +101,7 @@ func (m *memory) Call(ctx context.Context, typ byte, payload []byte) ([]byte, er
 		return nil, err
 	}
 	lent := bytes.Clone(payload)
-	answer, err := m.to.Serve(typ, lent)
+	answer, err := m.to.Serve(m, typ, lent)
 	for i := range lent {
 		lent[i] = 0xff
 	}
@@ -106,7 +116,10 @@ func (m *memory) Call(ctx context.Context, typ byte, payload []byte) ([]byte, er
 }
 
 // held is a Peer whose calls wait until the test answers them.
-type held struct{ calls chan *heldCall }
+type held struct {
+	older
+	calls chan *heldCall
+}
 
 type heldCall struct {
 	payload []byte

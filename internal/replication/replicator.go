@@ -218,10 +218,10 @@ func (r *Replicator) LagOf(id string) (dirty int, age time.Duration) {
 	return dirty, age
 }
 
-// Serve answers a peer's frame of one of this package's types. It waits for
-// operations that hold a partition which the frame is about.
-func (r *Replicator) Serve(typ byte, payload []byte) ([]byte, error) {
-	answer, rest, err := r.ServeNow(typ, payload)
+// Serve answers a frame of one of this package's types, which from has sent. It
+// waits for operations that hold a partition which the frame is about.
+func (r *Replicator) Serve(from Reader, typ byte, payload []byte) ([]byte, error) {
+	answer, rest, err := r.ServeNow(from, typ, payload)
 	if rest != nil {
 		return rest()
 	}
@@ -230,7 +230,7 @@ func (r *Replicator) Serve(typ byte, payload []byte) ([]byte, error) {
 
 // ServeNow is Serve for a goroutine that must not wait. Where it would have to,
 // it returns rest instead, which does what is left and answers.
-func (r *Replicator) ServeNow(typ byte, payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
+func (r *Replicator) ServeNow(from Reader, typ byte, payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
 	switch typ {
 	case TypeRecords:
 		batch := incoming{from: r, payload: payload}
@@ -243,7 +243,7 @@ func (r *Replicator) ServeNow(typ byte, payload []byte) (answer []byte, rest fun
 	case TypeList:
 		return r.serveList(payload)
 	case TypePull:
-		return r.servePull(payload)
+		return r.servePull(from, payload)
 	default:
 		return nil, nil, fmt.Errorf("frame type %#x: not one of replication: %w", typ, session.ErrMalformed)
 	}
@@ -371,7 +371,7 @@ func (r *Replicator) takeFloor(part int, b []byte) error {
 // servePull answers how many of the asked hashes it has dealt with, u32, and
 // their records: it stops when the answer is large enough, and the peer asks
 // on.
-func (r *Replicator) servePull(payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
+func (r *Replicator) servePull(from Reader, payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
 	if len(payload) < 2 {
 		return nil, nil, malformed("pull request", len(payload))
 	}
@@ -383,10 +383,10 @@ func (r *Replicator) servePull(payload []byte) (answer []byte, rest func() ([]by
 	if err != nil {
 		return nil, nil, err
 	}
-	return r.unlessHeld(parts[0], func() ([]byte, error) { return r.pulled(parts[0], hashes), nil })
+	return r.unlessHeld(parts[0], func() ([]byte, error) { return r.pulled(from, parts[0], hashes), nil })
 }
 
-func (r *Replicator) pulled(part int, hashes []uint64) []byte {
+func (r *Replicator) pulled(from Reader, part int, hashes []uint64) []byte {
 	held := make(map[uint64][]*session.Record, len(hashes))
 	for _, rec := range r.cfg.Store.Select(part, hashes) {
 		hash := session.KeyHash(rec.Key())
@@ -396,7 +396,7 @@ func (r *Replicator) pulled(part int, hashes []uint64) []byte {
 	consumed := 0
 	for consumed < len(hashes) && len(answer) < chunkBytes {
 		for _, rec := range held[hashes[consumed]] {
-			answer = rec.Append(answer)
+			answer = appendRecord(answer, rec, from)
 		}
 		consumed++
 	}

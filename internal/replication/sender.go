@@ -18,7 +18,22 @@ import (
 // It fails at once while there is no connection, returns when ctx ends, after a
 // while also without that, and keeps nothing of payload.
 type Peer interface {
+	Reader
 	Call(ctx context.Context, typ byte, payload []byte) ([]byte, error)
+}
+
+// Reader is a member that reads records. ReadsMoved says whether it reads them
+// as session.Record.AppendMoved writes them.
+type Reader interface {
+	ReadsMoved() bool
+}
+
+// appendRecord appends a record as a member can read it.
+func appendRecord(b []byte, rec *session.Record, to Reader) []byte {
+	if rec.Leads() && to.ReadsMoved() {
+		return rec.AppendMoved(b)
+	}
+	return rec.Append(b)
 }
 
 const (
@@ -262,7 +277,7 @@ func (s *sender) encode(batch []*entry) (n, held int) {
 			continue
 		}
 		if rec != nil && !s.store.Ended(rec) {
-			s.payload = rec.Append(s.payload)
+			s.payload = appendRecord(s.payload, rec, s.peer)
 			s.carried = append(s.carried, e)
 		}
 		s.dealt = append(s.dealt, e)

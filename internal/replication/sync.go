@@ -271,7 +271,7 @@ func (r *Replicator) push(ctx context.Context, p Peer, part int, hashes []uint64
 		chunk = chunk[:0]
 		n := 0
 		for n < len(records) && len(chunk) < chunkBytes {
-			chunk = records[n].Append(chunk)
+			chunk = appendRecord(chunk, records[n], p)
 			n++
 		}
 		if err := r.pace(ctx, len(chunk)); err != nil {

@@ -11,7 +11,8 @@ import (
 // integers are big endian.
 const (
 	// TypeRecords carries records one after another, as session.Record.Append
-	// writes them; the answer lists the positions that were refused, u32 each,
+	// writes them, or AppendMoved to a Reader of that, as answers to TypePull
+	// do; the answer lists the positions that were refused, u32 each,
 	// in rising order, with the highest bit set where there is no room.
 	TypeRecords byte = 0x10 + iota
 	// TypeDigests carries partitions, u16 each; the answer has the digest of

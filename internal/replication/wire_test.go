@@ -86,7 +86,7 @@ func TestServeRefusesMalformedFrames(t *testing.T) {
 		{"pull of too many", TypePull, make([]byte, 2+8*(pullKeys+1))},
 		{"pull of a partition that is none", TypePull, []byte{0, testPartitions, 0, 0, 0, 0, 0, 0, 0, 0}},
 	} {
-		_, err := p.b.Serve(c.typ, c.payload)
+		_, err := p.b.Serve(older{}, c.typ, c.payload)
 		require.ErrorIs(t, err, session.ErrMalformed, c.name)
 	}
 	require.NotNil(t, p.there.Peek("k"), "what came before the malformed record is merged")
@@ -139,7 +139,7 @@ func FuzzServe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, typ byte, payload []byte) {
 		p := newPair(t)
 		put(t, p.there, "k", "2")
-		answer, err := p.b.Serve(typ, payload)
+		answer, err := p.b.Serve(older{}, typ, payload)
 		if err != nil {
 			require.ErrorIs(t, err, session.ErrMalformed)
 			require.Nil(t, answer)

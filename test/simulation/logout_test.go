@@ -1,6 +1,10 @@
 package simulation
 
 import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +67,89 @@ func TestRotationEndsTheOldID(t *testing.T) {
 			require.Equal(t, key == was, rec.Dead())
 			require.True(t, c.copied(n.ID().Name, rec), "no copy knows of the change of %s", key)
 		}
+	})
+}
+
+// TestRotationIsTold: for ten seconds whoever asks with the old id, at any
+// node, is told the new one, also if the node that made it dies meanwhile and a
+// new one takes its place. Then nobody is.
+func TestRotationIsTold(t *testing.T) {
+	const was, is = "{ann}1", "{ann}2"
+	synctest.Test(t, func(t *testing.T) {
+		c, n := ownedCluster(t, was)
+		_, err := n.Sessions().Put(t.Context(), was, fields(1), 0)
+		require.NoError(t, err)
+		_, err = n.Sessions().Do(t.Context(), &session.Op{Kind: session.Rotate, Key: was, NewKey: is}, session.AckAsync)
+		require.NoError(t, err)
+		rotated := time.Now()
+		told := func(want string) {
+			for _, h := range c.Running() {
+				n, _ := h.Node()
+				for _, op := range []session.Op{{Kind: session.Get}, {Kind: session.Rotate, NewKey: "{ann}3"}, {Kind: session.Put}, {Kind: session.Touch}} {
+					op.Key = was
+					_, err := n.Sessions().Do(t.Context(), &op, session.AckDefault)
+					require.ErrorIs(t, err, session.ErrDeleted)
+					require.Equal(t, want, movedTo(err), "%s at %s after %v", op.Kind, h.Name, time.Since(rotated))
+				}
+				rep, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Delete, Key: was}, session.AckDefault)
+				require.NoError(t, err)
+				require.Equal(t, want, rep.Moved, "%s after %v", h.Name, time.Since(rotated))
+			}
+		}
+		told(is)
+		for _, h := range c.Hosts {
+			if h.Name == n.ID().Name {
+				h.Kill()
+				told(is)
+				require.NoError(t, h.Start())
+			}
+		}
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		require.Less(t, time.Since(rotated), 9*time.Second, "there is nothing left to show")
+		told(is)
+		time.Sleep(time.Until(rotated.Add(session.MovedFor + time.Second)))
+		told("")
+	})
+}
+
+func movedTo(err error) string {
+	if moved, ok := errors.AsType[*session.MovedError](err); ok {
+		return moved.To
+	}
+	return ""
+}
+
+// TestParallelRotations: of rotations at all nodes at once one makes the new
+// id, and those that come second are told it.
+func TestParallelRotations(t *testing.T) {
+	const was = "{ann}0"
+	synctest.Test(t, func(t *testing.T) {
+		c, n := ownedCluster(t, was)
+		_, err := n.Sessions().Put(t.Context(), was, fields(1), 0)
+		require.NoError(t, err)
+		ids := make([]string, 12)
+		var made atomic.Int32
+		var wg sync.WaitGroup
+		for i := range ids {
+			n, _ := c.Hosts[i%len(c.Hosts)].Node()
+			wg.Go(func() {
+				key := fmt.Sprintf("{ann}%d", i+1)
+				_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Rotate, Key: was, NewKey: key}, session.AckReplica)
+				if ids[i] = movedTo(err); err == nil {
+					ids[i] = key
+					made.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 1, made.Load())
+		for _, id := range ids {
+			require.Equal(t, ids[0], id)
+		}
+		rec, err := n.Sessions().Get(t.Context(), ids[0])
+		require.NoError(t, err)
+		_, ok := rec.Value(valueField)
+		require.True(t, ok)
 	})
 }
 

@@ -72,7 +72,7 @@ func (e *exchange) represent(reply session.Reply) {
 
 // located answers that a session is now found under id.
 func (e *exchange) located(id string) {
-	e.w.Header().Set("Location", "/v1/sessions/"+url.PathEscape(id))
+	e.w.Header().Set("Location", pathOf(id))
 	body, err := json.Marshal(struct {
 		ID string `json:"id"`
 	}{id})
@@ -82,9 +82,23 @@ func (e *exchange) located(id string) {
 	e.answer(http.StatusCreated, "application/json", string(body))
 }
 
+// pathOf is where a session is found.
+func pathOf(id string) string { return "/v1/sessions/" + url.PathEscape(id) }
+
+// lead notes in the header under which id a session goes on since a rotation,
+// if the client may know, and reports whether it does now.
+func (e *exchange) lead(to string) bool {
+	if to == "" || e.Untold(e.r) {
+		return false
+	}
+	e.w.Header().Set("Link", "<"+pathOf(to)+`>; rel="successor-version"`) // RFC 5829
+	return true
+}
+
 // deleted answers a delete: done, or done here while a copy that could be
 // reached has still to say so.
 func (e *exchange) deleted(reply session.Reply) {
+	e.lead(reply.Moved)
 	if reply.Unconfirmed {
 		e.bare(http.StatusAccepted)
 	} else {

@@ -65,6 +65,11 @@ type Config struct {
 	// change under one lock. Required.
 	SamePartition func(id string) string
 
+	// Untold says of a request that it is not told where a rotation has moved
+	// a session: it may come from whoever had the old id first. Default: none
+	// is.
+	Untold func(r *http.Request) bool
+
 	// Log receives panics and errors that have no better place; default none.
 	// Keys are bearer secrets and are logged as hashes only.
 	Log *slog.Logger
@@ -92,6 +97,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.NewID == nil {
 		c.NewID = rand.Text
+	}
+	if c.Untold == nil {
+		c.Untold = func(*http.Request) bool { return false }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -96,6 +96,13 @@ var outcomes = []struct {
 	{context.Canceled, uncertain}, // the client is gone, or the node is stopping
 }
 
+// rotated is deleted for a session that lives on under a new id. It is as much
+// of a refusal, to a rotation that comes second too: who follows gives the new
+// id to whoever had the old one, and has to mean that. A success or a redirect
+// would be followed by clients that do not know what they do.
+var rotated = refusal{status: http.StatusGone, slug: "rotated", title: "Session rotated",
+	detail: fmt.Sprintf("this session has a new id, to which Location leads for %v from its rotation on; the old id is as good as deleted", session.MovedFor)}
+
 // Only what certainly ran nowhere is offered to the successor: a request of
 // unknown outcome may be sent again by the client alone, who knows what that
 // means.
@@ -114,6 +121,10 @@ var internalError = refusal{status: http.StatusInternalServerError, slug: "inter
 func (e *exchange) refuse(err error) {
 	r := e.refusalOf(err)
 	h := e.w.Header()
+	if moved, ok := errors.AsType[*session.MovedError](err); ok && e.lead(moved.To) {
+		h.Set("Location", pathOf(moved.To))
+		r = rotated
+	}
 	if r.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(r.retryAfter))
 	}

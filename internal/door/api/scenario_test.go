@@ -81,7 +81,8 @@ func newPlay(t *testing.T) *play {
 	return &play{t: t, node: node, door: New(Config{
 		Sessions: node, MaxSession: testMaxSession, MaxKey: testMaxKey,
 		NewID: node.newID, SamePartition: node.samePartition,
-		Log: slog.New(slog.NewTextHandler(&node.log, nil)),
+		Untold: func(r *http.Request) bool { return r.Header.Get("Visitor") != "" },
+		Log:    slog.New(slog.NewTextHandler(&node.log, nil)),
 	})}
 }
 

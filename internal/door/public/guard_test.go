@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // guarded is an endpoint that answers in the test.
@@ -91,4 +93,32 @@ func TestCookieIsNoRightToSessionsOfOthers(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, ask("GET", "/v1/sessions/alice", host, "Cookie", mine.String()).Code)
 	require.Equal(t, http.StatusNoContent, ask("DELETE", "/v1/sessions/alice", host).Code, "a program")
 	require.Equal(t, http.StatusNoContent, ask("DELETE", "/v1/sessions/bob", host, "Cookie", "theme=dark").Code)
+}
+
+// Who comes with a visitor's cookie, no matter who has signed it, is not told
+// where a rotation has moved a session, their own neither: the cookie may be
+// the one that was stolen, or planted, before the login.
+func TestVisitorIsNotToldTheNewID(t *testing.T) {
+	t.Parallel()
+	f, ask := guarded(t)
+	const host = "127.0.0.1:8080"
+	_, err := f.store.Do(&session.Op{Kind: session.Put, Key: "me"})
+	require.NoError(t, err)
+	w := ask("POST", "/v1/sessions/me/rotate", host)
+	require.Equal(t, http.StatusCreated, w.Code)
+	is := w.Header().Get("Location")
+	mine := f.cfg.Finder.CookieFor("me").String()
+	for _, cookie := range []string{mine, "theme=dark; " + mine, "__Host-" + mine, "holdfast=me.AAAAAAAAAAAAAAAAAAAAAA"} {
+		for _, call := range []struct {
+			method, suffix string
+			code           int
+		}{{"GET", "", 410}, {"POST", "/rotate", 410}, {"POST", "/touch", 410}, {"DELETE", "", 204}} {
+			w := ask(call.method, "/v1/sessions/me"+call.suffix, host, "Cookie", cookie)
+			require.Equal(t, call.code, w.Code, "%s %s", call.method, cookie)
+			require.Empty(t, w.Header().Get("Location"))
+			require.Empty(t, w.Header().Get("Link"))
+			require.NotContains(t, w.Body.String(), "rotated")
+		}
+	}
+	require.Equal(t, is, ask("GET", "/v1/sessions/me", host, "Cookie", "theme=dark").Header().Get("Location"), "a program")
 }

@@ -19,7 +19,8 @@ import (
 func (e *Endpoint) Handler(app http.Handler) http.Handler {
 	sessions := api.New(api.Config{
 		Sessions: asArrived{e.cfg.Do}, MaxSession: e.cfg.MaxSession, Bodies: e.bodies,
-		NewID: func() string { return NewID(e.cfg.Owners.Decide) }, SamePartition: SamePartition, Log: e.cfg.Log,
+		NewID: func() string { return NewID(e.cfg.Owners.Decide) }, SamePartition: SamePartition,
+		Untold: e.cfg.Finder.Visitor, Log: e.cfg.Log,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ofAPI := r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/")

@@ -27,10 +27,12 @@ type gated struct {
 	open chan struct{}
 }
 
+func (*gated) ReadsMoved() bool { return true }
+
 func (g *gated) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
 	select {
 	case <-g.open:
-		return g.to.Serve(typ, payload)
+		return g.to.Serve(g, typ, payload)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
