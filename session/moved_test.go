@@ -69,6 +69,9 @@ func TestCopyLeads(t *testing.T) {
 		}
 		require.Equal(t, s.Digest(s.cfg.PartitionOf("{a}2"))^s.Peek("{a}2").Hash(), to.Digest(to.cfg.PartitionOf("{a}1")), "copies are equal to the digest")
 		checkInvariants(t, to)
+		if c.now().UnixMilli() >= rec.Rank().millis()+10_000 {
+			require.Empty(t, to.partition("{a}1").moved, "what comes late takes no memory")
+		}
 		_, err = to.Get("{a}1")
 		require.ErrorIs(t, err, ErrDeleted)
 		return leadOf(err)
@@ -132,5 +135,20 @@ func TestRotationsInAFlood(t *testing.T) {
 	s.Expire()
 	require.Nil(t, p.moved)
 	require.LessOrEqual(t, cap(p.movedDue), minTrim)
+	checkInvariants(t, s)
+}
+
+// TestRotationBelowTheFloor: where memory was short, tombstones that end early
+// are kept whole if they are made here, and lead on.
+func TestRotationBelowTheFloor(t *testing.T) {
+	c := newClock()
+	s := propertyStore(t, c)
+	_, err := s.Do(&Op{Kind: Put, Key: "{a}1"})
+	require.NoError(t, err)
+	require.NoError(t, s.RaiseFloor(s.cfg.PartitionOf("{a}1"), c.now().Add(48*time.Hour).UnixMilli()))
+	_, err = s.Do(&Op{Kind: Rotate, Key: "{a}1", NewKey: "{a}2"})
+	require.NoError(t, err)
+	_, err = s.Get("{a}1")
+	require.Equal(t, "{a}2", leadOf(err))
 	checkInvariants(t, s)
 }

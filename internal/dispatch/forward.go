@@ -144,10 +144,15 @@ func (d *Dispatcher) forward(ctx context.Context, v ownership.Decision, r *reque
 
 // answer answers a forwarded request.
 func (d *Dispatcher) answer(to *peer.Request, r reply, err error) {
-	if r.Moved = movedTo(r, err); r.Moved != "" && !d.cfg.Mesh.Speaks(member.ID{Name: to.From.Name, Boot: to.From.Boot}, member.WireMoved) {
+	to.Reply(encodeReply(d.told(member.ID{Name: to.From.Name, Boot: to.From.Boot}, r, err), err))
+}
+
+// told returns an answer as a member may be told it.
+func (d *Dispatcher) told(to member.ID, r reply, err error) reply {
+	if r.Moved = movedTo(r, err); r.Moved != "" && !d.cfg.Mesh.Speaks(to, member.WireMoved) {
 		r.Moved = ""
 	}
-	to.Reply(encodeReply(r, err))
+	return r
 }
 
 // movedTo is the key that a rotation has given to the session that was asked

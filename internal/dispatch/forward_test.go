@@ -14,6 +14,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/command"
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/owner"
@@ -108,6 +109,22 @@ func TestReplyTellsWhereASessionWasMoved(t *testing.T) {
 			require.Empty(t, movedTo(rep, err))
 			require.Equal(t, op.Kind != session.Delete, errors.Is(err, session.ErrDeleted))
 		}
+	}
+}
+
+// Only members that can read it are told where a session was moved.
+func TestOlderMembersAreNotTold(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a")
+	newer, older := membertest.Up("b", 1), membertest.Up("c", 1)
+	older.Older = member.WireMoved - 1
+	n.see(t, newer, older)
+	for _, c := range []struct {
+		to   member.ID
+		want string
+	}{{newer.ID, "is"}, {older.ID, ""}, {membertest.ID("stranger", 1), ""}} {
+		require.Equal(t, c.want, n.told(c.to, reply{}, &session.MovedError{To: "is"}).Moved, c.to.Name)
+		require.Equal(t, c.want, n.told(c.to, reply{Reply: session.Reply{Result: session.Result{Moved: "is"}}}, nil).Moved, c.to.Name)
 	}
 }
 
