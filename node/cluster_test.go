@@ -48,7 +48,7 @@ func (j *journal) counts(text string) int {
 func loopbackConfig(name string, seeds ...*Node) Config {
 	c := Config{
 		Name: name, HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", Demo: true,
-		DrainTimeout: 10 * time.Second,
+		DrainTimeout: 10 * time.Second, FoundAfter: -1,
 	}
 	for _, s := range seeds {
 		c.Join = append(c.Join, s.self().Gossip)

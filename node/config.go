@@ -78,6 +78,14 @@ type Config struct {
 	// addresses in Join and this node's own, so 1 without Join. Where Join has
 	// one host name for many nodes, it must be given.
 	Expect int
+	// FoundAfter is how long a node that sees nobody, and that is enough to
+	// found a cluster, waits before it does. It may have been started anew in
+	// its place, and the others know its address, to which they come back
+	// within that time if it was away for less than a minute; alone it would
+	// answer that there are no sessions. It answers 503 meanwhile. Default 1 s
+	// where Expect is not given, otherwise none, for it was said that one
+	// node suffices; below 0 none.
+	FoundAfter time.Duration
 
 	// Copies is how many nodes hold each session, the owner among them.
 	// Default 2. It must agree over the cluster, as must VirtualNodes
@@ -363,6 +371,14 @@ func (c Config) hundredths() int {
 
 func (c Config) ringParams() ring.Params {
 	return ring.Params{VirtualNodes: c.VirtualNodes, Load: c.Load, Copies: c.Copies}
+}
+
+// foundAfter is how long a node waits before it founds a cluster alone.
+func (c *Config) foundAfter() time.Duration {
+	if c.FoundAfter == 0 && c.Expect == 0 {
+		return time.Second
+	}
+	return max(0, c.FoundAfter)
 }
 
 // expected is how many nodes found a cluster.

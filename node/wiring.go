@@ -44,7 +44,8 @@ func (n *Node) keeperConfig() timekeeper.Config {
 func (n *Node) membersConfig() membership.Config {
 	cfg := &n.cfg
 	return membership.Config{
-		Self: n.id, Params: cfg.ringParams(), Cluster: cfg.Cluster, Address: cfg.Gossip, Advertise: cfg.Advertise, Keys: cfg.GossipKeys, Seeds: cfg.Join, Expect: cfg.expected(),
+		Self: n.id, Params: cfg.ringParams(), Cluster: cfg.Cluster, Address: cfg.Gossip, Advertise: cfg.Advertise, Keys: cfg.GossipKeys, Seeds: cfg.Join,
+		Expect: cfg.expected(), FoundAfter: cfg.foundAfter(),
 		Transport:    func(address string) (memberlist.Transport, error) { return cfg.Network.Gossip(address) },
 		CannotListen: func(err error) error { return cannotListen("tcp", "Gossip", cfg.Gossip, err) },
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },

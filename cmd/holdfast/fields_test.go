@@ -26,7 +26,7 @@ func TestFieldsHaveFlags(t *testing.T) {
 			}
 		}
 	}
-	inProgram := []string{"Role", "Handler", "Control", "Log", "Network", "Now"} // the commands set them, or Go programs
+	inProgram := []string{"Role", "Handler", "Control", "FoundAfter", "Log", "Network", "Now"} // the commands set them, or Go programs
 	for f := range reflect.TypeFor[node.Config]().Fields() {
 		flag, ok := flagOfField[f.Name]
 		require.NotEqual(t, slices.Contains(inProgram, f.Name), ok, f.Name)

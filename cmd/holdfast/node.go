@@ -16,7 +16,7 @@ type nodeCommand struct {
 	Peer hostPort `group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8083" help:"Address of the link between nodes: copies, hand-over, forwarded requests."`
 	RESP hostPort `name:"resp" group:"Addresses" placeholder:"HOST:PORT" default:"127.0.0.1:8082" help:"Address of the Redis protocol, for session libraries that talk to Redis."`
 
-	Expect int `group:"Addresses" placeholder:"N" help:"Nodes that see each other found a cluster where none of them knows of one: more than half of all that there will be. Default: more than half of the addresses of -join and this node's own, so 1 without -join. Where -join has one name for many nodes, give it."`
+	Expect int `group:"Addresses" placeholder:"N" help:"Nodes that see each other found a cluster where none of them knows of one: more than half of all that there will be. Default: more than half of the addresses of -join and this node's own, so 1 without -join; such a node, unless -expect says 1, waits a second for a cluster that knows its address. Where -join has one name for many nodes, give it."`
 
 	Ack           ackMode       `group:"Sessions" placeholder:"MODE" default:"async" help:"What a write waits for where the request does not say (Holdfast-Ack): async, the owner alone; replica, one copy too; all, every copy. Where the ring has fewer other nodes it waits for those that there are, maybe none: Holdfast-Acked in the answer says how many."`
 	PartitionMode partitionMode `group:"Sessions" placeholder:"MODE" default:"available" help:"What an owner does that can reach no other node: available, serve on and say Holdfast-Degraded, to be merged when the network heals; majority, refuse unless it reaches a majority of the nodes that count (docs/OWNERSHIP.md)."`

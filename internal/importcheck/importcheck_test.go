@@ -73,7 +73,7 @@ var rules = []ruling{
 	rule("internal/inspect", "session", "ring", "internal/census", "internal/clock", "internal/replication", "internal/owner", "internal/repair"),
 	rule("internal/member", "ring", "internal/planted"),
 	rule("internal/member/membertest", "ring", "internal/member"),
-	rule("internal/membership", "ring", "internal/member", "internal/mesh", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted", memberlist, xsync, xtime),
+	rule("internal/membership", "ring", "internal/member", "internal/mesh", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted", memberlist, xtime),
 	rule("internal/mesh", "internal/peer", "internal/member", "internal/clock", "internal/metric", "internal/planted", "internal/wait", xtime),
 	rule("internal/mesh/meshtest", "internal/peer", "ring", "internal/member", "internal/member/membertest", "internal/mesh", "internal/clock", "internal/metric", "internal/wait", "github.com/stretchr/testify/require"),
 	rule("internal/metric"),

@@ -9,7 +9,7 @@
 // another view than the last one, publishes it whole and tells Config.Changed,
 // which lets all else follow.
 //
-// Members that gossip has lost are contacted again for ever (rejoin.go). Of two
+// Members that gossip has lost are contacted again (rejoin.go, lost.go). Of two
 // processes with one name only one stays (name.go). What no member sends is
 // kept from memberlist (filter.go).
 package membership

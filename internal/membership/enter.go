@@ -58,7 +58,10 @@ func (m *Members) hasCluster() bool {
 			nodes++
 		}
 	}
-	return planted.Is(planted.FoundsAlone) || m.self().Role == member.RoleRouter || m.cfg.Expect > 0 && nodes >= m.cfg.Expect
+	if planted.Is(planted.FoundsAlone) || m.self().Role == member.RoleRouter {
+		return true
+	}
+	return m.cfg.Expect > 0 && nodes >= m.cfg.Expect && (nodes > 1 || m.cfg.Clock.Since() >= m.cfg.FoundAfter)
 }
 
 // mayEnter says whether there is a cluster and this member is linked with it. A
@@ -83,6 +86,8 @@ func (m *Members) Waiting() string {
 		_, broken := m.cfg.Linked()
 		return fmt.Sprintf("the links with %s do not work in both directions: can they reach the peer port of this node, %s, and does it reach theirs?",
 			strings.Join(broken, ", "), m.self().Peer)
+	case m.cfg.Expect == 1:
+		return fmt.Sprintf("a cluster that knows this node's address may reach it; if none does within %v of its start, it founds one", m.cfg.FoundAfter)
 	default:
 		return fmt.Sprintf("no seed lets this node join: %s; do they run, with the same cluster name and gossip key? (%d nodes that see each other found a cluster)", seeds, m.cfg.Expect)
 	}

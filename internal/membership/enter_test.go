@@ -106,6 +106,45 @@ func TestEnterWaitsForACluster(t *testing.T) {
 	}
 }
 
+// A node that may found a cluster alone gives others, which may know its
+// address of a boot before, the time to reach it.
+func TestEnterLetsAClusterComeFirst(t *testing.T) {
+	t.Parallel()
+	joining, ready := membertest.Up("bob", 1), membertest.Up("bob", 1)
+	joining.State = member.StateJoining
+	for name, c := range map[string]struct {
+		comes *member.Member // after 390 ms
+		after time.Duration
+	}{
+		"nobody comes":      {nil, time.Second},
+		"a cluster comes":   {ready, 400 * time.Millisecond},
+		"another one waits": {joining, 400 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entering(t, func(m *Members, ctx context.Context) {
+				m.cfg.FoundAfter = time.Second
+				began := time.Now()
+				m.cfg.Go(func(context.Context) {
+					time.Sleep(390 * time.Millisecond)
+					if c.comes == nil {
+						return
+					}
+					own := membertest.Up("ada", 1)
+					own.State = member.StateJoining
+					view, err := member.NewView(m.cfg.Self, []*member.Member{own, c.comes}, m.cfg.Params, nil)
+					require.NoError(t, err)
+					m.SetView(view)
+				})
+				require.Contains(t, m.Waiting(), "within 1s of its start")
+				require.NoError(t, m.Enter(ctx, func() bool { return true }))
+				require.Equal(t, c.after, time.Since(began))
+				require.Equal(t, member.StateReady, m.State())
+			})
+		})
+	}
+}
+
 func TestEnterEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	entering(t, func(m *Members, ctx context.Context) {

@@ -24,18 +24,15 @@ import (
 // defaults need 5 to 7 s, and faster settings declare frozen members dead too
 // often. Failover does not wait for it, see internal/mesh.
 const (
-	probeInterval   = 200 * time.Millisecond
-	probeTimeout    = 100 * time.Millisecond
-	suspicionMult   = 4
-	suspicionMax    = 6
-	pushPull        = 5 * time.Second
-	gossipInterval  = 50 * time.Millisecond
-	gossipTCP       = 2 * time.Second
-	rejoinFirst     = 100 * time.Millisecond
-	rejoinInterval  = 3 * time.Second
-	lonelyWarn      = 2 * time.Second
-	rememberedPeers = 1024
-	rejoinAtOnce    = 8
+	probeInterval  = 200 * time.Millisecond
+	probeTimeout   = 100 * time.Millisecond
+	suspicionMult  = 4
+	suspicionMax   = 6
+	pushPull       = 5 * time.Second
+	gossipInterval = 50 * time.Millisecond
+	gossipTCP      = 2 * time.Second
+	lonelyWarn     = 2 * time.Second
+	rejoinAtOnce   = 8
 )
 
 // heard is the newest that gossip said of one boot of a member.

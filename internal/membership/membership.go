@@ -36,6 +36,9 @@ type Config struct {
 	// Expect is how many nodes that see each other found a cluster where none
 	// of them knows of one; 0 founds none.
 	Expect int
+	// FoundAfter is how long, from its start on, a node that sees nobody waits
+	// for a cluster that knows its address, before it founds one alone.
+	FoundAfter time.Duration
 	// Transport opens the network of gossip; its result is nil for
 	// memberlist's.
 	Transport func(address string) (memberlist.Transport, error)
@@ -70,6 +73,7 @@ type Members struct {
 	gossip *gossip // nil until Start
 	view   atomic.Pointer[member.View]
 	wake   wait.Wake
+	moved  wait.Wake // there is a new view: an address may have been lost
 	mends  chan member.ID
 
 	mended *metric.Counter
@@ -87,7 +91,7 @@ type Members struct {
 // itself.
 func New(cfg Config, own member.Meta) (*Members, error) {
 	m := &Members{
-		cfg: cfg, own: own, wake: wait.NewWake(), mends: make(chan member.ID, 1),
+		cfg: cfg, own: own, wake: wait.NewWake(), moved: wait.NewWake(), mends: make(chan member.ID, 1),
 		gone: make(map[member.ID]string), told: make(map[member.ID]told), unfit: make(map[string]string), deaths: make(map[string][]time.Duration), counts: make(map[member.ID]int),
 		mended: cfg.Counters.Counter("mended_views", "Exchanges of members because rings differed, or a member did not know this one."),
 	}
@@ -151,6 +155,7 @@ func (m *Members) Update() {
 	m.noteChanges(last, view)
 	m.cfg.Changed(last, view)
 	m.cfg.Pulse.Beat()
+	m.moved.Kick()
 }
 
 // collect returns all members, sorted as a View has them.

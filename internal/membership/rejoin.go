@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
@@ -32,88 +30,101 @@ func (m *Members) Join(ctx context.Context) error {
 	return m.CheckName(ctx)
 }
 
-// Rejoin contacts lost members and the seeds until ctx ends.
-func (m *Members) Rejoin(ctx context.Context) { m.gossip.rejoin(ctx, m.cfg.Seeds) }
-
-// rejoin contacts, every few seconds, the seeds and every member ever seen
-// that gossip does not know as alive. memberlist itself forgets the dead after
-// 30 s and would never mend a longer partition. Seeds are resolved anew each
-// time.
-func (g *gossip) rejoin(ctx context.Context, seeds []string) {
+// Rejoin contacts the seeds, and members that were lost, until ctx ends.
+// memberlist itself forgets the dead after 30 s and would never mend a longer
+// partition. Seeds are resolved anew each time. It waits for the attempts under
+// way, which take some seconds.
+func (m *Members) Rejoin(ctx context.Context) {
 	if planted.Is(planted.NoRejoin) {
 		return
 	}
-	seen := make(map[string]struct{})
-	var last error
-	lonely, warned := time.Duration(0), false
-	for pause := rejoinFirst; ; {
+	seeds := slices.DeleteFunc(slices.Clone(m.cfg.Seeds), m.gossip.isSelf)
+	r := rejoiner{m: m, lost: newLost(m.cfg.Clock.Since(), seeds), ended: make(chan attempt, rejoinAtOnce)}
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		r.lost.see(m.cfg.Clock.Since(), m.addresses())
+		for _, at := range r.lost.due(m.cfg.Clock.Since(), rejoinAtOnce-r.running) {
+			r.running++
+			running.Go(func() {
+				_, err := m.gossip.join([]string{at})
+				r.ended <- attempt{at, err}
+			})
+		}
+		timer := time.NewTimer(r.pause())
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-time.After(pause + rand.N(pause/2)):
+		case a := <-r.ended:
+			r.end(a)
+		case <-m.moved:
+		case <-timer.C:
 		}
-		lonely += pause
-		alive := make(map[string]bool)
-		for _, h := range g.snapshot() {
-			alive[h.Gossip] = alive[h.Gossip] || h.Alive
-			if len(seen) < rememberedPeers {
-				seen[h.Gossip] = struct{}{}
-			}
-		}
-		var missing []string
-		for address := range seen {
-			if !alive[address] {
-				missing = append(missing, address)
-			}
-		}
-		for _, seed := range seeds {
-			if !alive[seed] && !g.isSelf(seed) {
-				missing = append(missing, seed)
-			}
-		}
-		if err := g.joinEach(ctx, missing); err != nil {
-			last = err
-		}
-		// A member that knows nobody tries often at first: the seeds may be
-		// starting at this moment.
-		switch {
-		case slices.ContainsFunc(g.snapshot(), func(h heard) bool { return h.Alive }):
-			pause, lonely, warned = rejoinInterval, 0, false
-		case len(seeds) > 0:
-			pause = min(2*pause, rejoinInterval)
-			if lonely > lonelyWarn && !warned && last != nil {
-				warned = true
-				g.log.Warn("no seed answers; trying again every few seconds: is it a -gossip address, and are -cluster and -gossip-key-file the same there?", "error", last)
-			}
-		default:
-			pause = rejoinInterval
-		}
+		timer.Stop()
 	}
 }
 
-// joinEach contacts every address by itself, for one that is dead costs two
-// seconds: a few at a time. It returns the last error.
-func (g *gossip) joinEach(ctx context.Context, addresses []string) (last error) {
-	var mu sync.Mutex // guards last
-	var group errgroup.Group
-	group.SetLimit(rejoinAtOnce)
-	for _, address := range addresses {
-		if ctx.Err() != nil {
-			break
+// rejoiner is the state of Rejoin's loop.
+type rejoiner struct {
+	m       *Members
+	lost    *lost
+	running int          // attempts
+	ended   chan attempt // has room for all that run
+	last    error        // of an attempt
+	lonely  time.Duration
+	warned  bool
+}
+
+// attempt is one that has ended.
+type attempt struct {
+	at  string
+	err error
+}
+
+// addresses returns those of all other members that are known, and whether one
+// takes part there.
+func (m *Members) addresses() map[string]bool {
+	all := make(map[string]bool)
+	for _, who := range m.View().Members {
+		if who.ID != m.cfg.Self && who.Gossip != m.gossip.addr {
+			all[who.Gossip] = all[who.Gossip] || who.Up
 		}
-		group.Go(func() error {
-			n, err := g.join([]string{address})
-			switch {
-			case n > 0 && err == nil:
-				g.log.Debug("rejoined", "address", address)
-			case err != nil:
-				mu.Lock()
-				defer mu.Unlock()
-				last = err
-			}
-			return nil
-		})
 	}
-	_ = group.Wait() // none returns an error
-	return last
+	return all
+}
+
+// pause is for how long there is nothing to do, unless something happens.
+func (r *rejoiner) pause() time.Duration {
+	at, ok := r.lost.next()
+	if !ok || r.running == rejoinAtOnce {
+		return rejoinPeer
+	}
+	return max(0, at-r.m.cfg.Clock.Since())
+}
+
+func (r *rejoiner) end(a attempt) {
+	r.running--
+	r.lost.tried(r.m.cfg.Clock.Since(), a.at, a.err == nil, rand.Float64())
+	if a.err == nil {
+		r.m.cfg.Log.Debug("rejoined", "address", a.at)
+	} else {
+		r.last = a.err
+	}
+	r.warnIfLonely()
+}
+
+// warnIfLonely warns, once, where none of the seeds has answered for a while.
+func (r *rejoiner) warnIfLonely() {
+	now := r.m.cfg.Clock.Since()
+	for _, up := range r.m.addresses() {
+		if up {
+			r.lonely, r.warned = now, false
+			return
+		}
+	}
+	if len(r.m.cfg.Seeds) > 0 && now-r.lonely > lonelyWarn && !r.warned && r.last != nil {
+		r.warned = true
+		r.m.cfg.Log.Warn("no seed answers; trying again every few seconds: is it a -gossip address, and are -cluster and -gossip-key-file the same there?", "error", r.last)
+	}
 }

@@ -62,6 +62,7 @@ type Host struct {
 	Address netip.Addr
 	Zone    string
 	Weight  float64 // 0 for the default
+	Alone   bool    // its nodes are told of nobody to join
 
 	cluster *Cluster
 	offset  atomic.Int64 // of its wall clock, nanoseconds
@@ -170,9 +171,13 @@ func (h *Host) Start() error {
 	for _, other := range c.Hosts[:min(3, len(c.Hosts))] {
 		seeds = append(seeds, netip.AddrPortFrom(other.Address, 8084).String())
 	}
+	expect := c.expect
+	if h.Alone {
+		seeds, expect = nil, 0
+	}
 	n, err := node.Start(p.Context(), node.Config{
 		Name: h.Name, Zone: h.Zone, Weight: h.Weight, HTTP: address(8080), Admin: address(8081), Peer: address(8083), Gossip: address(8084),
-		Advertise: h.Address.String(), Insecure: true, Join: seeds, Expect: c.expect,
+		Advertise: h.Address.String(), Insecure: true, Join: seeds, Expect: expect,
 		Copies: c.options.Copies, PartitionMode: c.options.Mode, MemoryLimit: c.options.MemoryLimit, Secret: make([]byte, 32),
 		Log: c.log.logger(h.Name, c.began), Network: p, Now: func() time.Time { return h.now(p) },
 	})
