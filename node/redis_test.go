@@ -297,6 +297,19 @@ func TestRedisThroughACrash(t *testing.T) {
 		require.Equal(t, "+OK", c.do("SET {"+key+"}gone x"))
 		require.Equal(t, ":1", c.do("DEL {"+key+"}gone"))
 	}
+	// What a lock was renewed for outlives it too: it is at the successor when
+	// that is answered.
+	for i, key := range locks {
+		renew := []string{"PEXPIRE " + key + " 900000", "SET " + key + " me XX PX 900000", "GETEX " + key + " PX 900000"}[i%3]
+		require.NotContains(t, c.do(renew), "-ERR", renew)
+		p := ring.Partition(key)
+		held := nodes[1].store.Peek(key)
+		for _, n := range nodes {
+			if slices.Contains(nodes[1].View().CopyHolders(p), n.id.String()) {
+				require.Equal(t, held.Hash(), n.store.Peek(key).Hash(), "%s: the copy would end early", renew)
+			}
+		}
+	}
 	nodes[1].cancel(nil) // hands nothing over
 	<-nodes[1].Done()
 	for i := range locks {

@@ -64,6 +64,21 @@ func (b *Batch) MayWait() bool {
 	return false
 }
 
+// Renews reports whether the batch has to wait for a copy because it renews a
+// lock among the sessions of store. It is a guess about what is there when the
+// batch is run, and spares most commands, which sessions get with each request
+// of their users, what waiting takes.
+func (b *Batch) Renews(store *session.Store) bool {
+	for i, args := range b.Commands {
+		if s := b.spec(i); s != nil && s.Flags.Has(renews) && s.Fits(len(args)) {
+			if rec, err := store.Get(view(args[1])); err == nil && isLockRecord(rec) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Deletes reports whether the batch does nothing but delete keys. It must work
 // where other writes wait or are refused.
 func (b *Batch) Deletes() bool {

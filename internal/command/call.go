@@ -46,8 +46,9 @@ type Outcome struct {
 	Events  []Event
 	Work    int  // what it took, in units of [session.Tx.Spend], about 10 ns
 	Deleted bool // there are tombstones among the changed
-	// Exact says that a write was made only because there was nothing before
-	// (NX). It decides which client holds a lock, so it should not be lost.
+	// Exact says that a write decides which client holds a lock, or for how
+	// long, and so should not be lost: it was made only because there was
+	// nothing before (NX), or renewed what was made so.
 	Exact bool
 }
 

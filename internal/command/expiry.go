@@ -129,6 +129,7 @@ func (c *call) expireAt(key string, at int64, fromNow bool) {
 		}
 	}
 	c.Expire(key, end)
+	c.renewed(rec)
 	c.event("expire", key)
 }
 
@@ -141,6 +142,7 @@ func (c *call) persistKey(key string) bool {
 		return false
 	}
 	c.Expire(key, session.Expiry{})
+	c.renewed(rec)
 	c.event("persist", key)
 	return true
 }

@@ -96,6 +96,12 @@ func (c *call) renamenx() error {
 		return err
 	}
 	c.out.Exact = true
+	to, _ = c.Get(view(c.args[2]))
+	if value, ok := to.Opaque(); ok && !isLock(to) {
+		if err := c.setAs(true, to.Key(), value, nil); err != nil {
+			return err
+		}
+	}
 	return c.num(1)
 }
 

@@ -23,10 +23,13 @@ const (
 	idempotent
 	// overwrites: it does not look at what it writes over.
 	overwrites
-	// waits: it may delete, or decide who was first, and so wait for a copy.
+	// waits: it may delete, or decide who has a lock, and so wait for a copy.
 	waits
 	// timed: it deletes where its second argument is a time that has passed.
 	timed
+	// renews: it gives a key another end, and waits for a copy if that is a
+	// lock.
+	renews
 )
 
 // Has reports whether all of want are set.

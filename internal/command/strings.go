@@ -144,10 +144,9 @@ func (c *call) store(value string, o setOptions) error {
 			return err
 		}
 	}
-	if err := c.setString(key, value, end); err != nil {
+	if err := c.setAs(o.nx || o.xx && isLock(rec), key, value, end); err != nil {
 		return err
 	}
-	c.out.Exact = c.out.Exact || o.nx
 	c.event("set", key)
 	if o.unit != "" {
 		c.event("expire", key)
@@ -164,10 +163,9 @@ func (c *call) setnx() error {
 	if rec != nil {
 		return c.num(0)
 	}
-	if err := c.setString(c.key(), view(c.args[2]), nil); err != nil {
+	if err := c.setAs(true, c.key(), view(c.args[2]), nil); err != nil {
 		return err
 	}
-	c.out.Exact = true
 	c.event("set", c.key())
 	return c.num(1)
 }
@@ -236,7 +234,7 @@ func (c *call) mset() error {
 			return err
 		}
 	}
-	return c.setAll(c.ok)
+	return c.setAll(false, c.ok)
 }
 
 func (c *call) msetnx() error {
@@ -248,15 +246,14 @@ func (c *call) msetnx() error {
 			return c.num(0)
 		}
 	}
-	c.out.Exact = true
-	return c.setAll(func() error { return c.num(1) })
+	return c.setAll(true, func() error { return c.num(1) })
 }
 
 // setAll sets the pairs of a command.
-func (c *call) setAll(done func() error) error {
+func (c *call) setAll(locks bool, done func() error) error {
 	for i := 1; i < len(c.args); i += 2 {
 		key := view(c.args[i])
-		if err := c.setString(key, view(c.args[i+1]), new(session.Expiry)); err != nil {
+		if err := c.setAs(locks, key, view(c.args[i+1]), new(session.Expiry)); err != nil {
 			return err
 		}
 		c.event("set", key)

@@ -74,5 +74,5 @@ func (d *Dispatcher) waits(w work, ack session.Ack) bool {
 	if !w.writes() {
 		return false
 	}
-	return w.mayWait() || d.ackOf(ack) != session.AckAsync || d.slow()
+	return w.mayWait() || d.ackOf(ack) != session.AckAsync || d.slow() || w.renews(d.cfg.Store)
 }

@@ -19,9 +19,10 @@ type work interface {
 	name() string // for errors
 	partition() int
 	writes() bool
-	deletes() bool    // it does nothing but delete, and must always pass
-	repeatable() bool // run twice it ends as run once
-	mayWait() bool    // for copies, however its writer wants its writes acknowledged
+	deletes() bool              // it does nothing but delete, and must always pass
+	repeatable() bool           // run twice it ends as run once
+	mayWait() bool              // for copies, however its writer wants its writes acknowledged
+	renews(*session.Store) bool // a lock, and so waits for copies too
 	// creates says whether it would add a session to those of the store.
 	creates(*session.Store) bool
 	// keys calls f with those that it looks at. whole says that it looks at
@@ -64,6 +65,8 @@ func (w opWork) encode(b []byte) []byte { return w.Append(b) }
 func (w opWork) deletes() bool          { return w.Kind == session.Delete || w.Kind == session.DeleteAll }
 func (w opWork) mayWait() bool          { return w.deletes() || w.Kind == session.Rotate }
 func (w opWork) repeatable() bool       { return repeatable(w.Op) }
+
+func (w opWork) renews(*session.Store) bool { return false }
 
 func (w opWork) keys(f func(string)) (whole bool) {
 	if w.Kind == session.List || w.Kind == session.DeleteAll || w.Kind == session.Scan {
@@ -160,6 +163,8 @@ func (w *batchWork) repeatable() bool       { return w.Repeatable() }
 func (w *batchWork) mayWait() bool          { return w.MayWait() }
 func (w *batchWork) encode(b []byte) []byte { return w.Append(b) }
 func (w *batchWork) partition() int         { return w.part }
+
+func (w *batchWork) renews(store *session.Store) bool { return w.Renews(store) }
 
 func (w *batchWork) keys(f func(string)) (whole bool) {
 	w.Keys(f)

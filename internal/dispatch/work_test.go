@@ -62,6 +62,22 @@ func TestOnlyAnExactWriteWaitsForACopy(t *testing.T) {
 		_, err := n.command(text)
 		require.NoError(t, err, text)
 	}
+	// To renew a lock is a promise as well; but not to write what is none, or
+	// is none any more.
+	for _, text := range []string{
+		"PEXPIRE lock 9000", "EXPIRE lock 9", "EXPIRE lock 99 GT", "EXPIREAT lock 4000000000", "PEXPIREAT lock2 4000000000000", "GETEX lock PX 9000",
+		"PERSIST lock", "SET lock mine XX PX 9000", "SET lock mine XX GET", "SET lock mine XX KEEPTTL",
+	} {
+		_, err := n.command(text)
+		require.ErrorIs(t, err, session.ErrUncertain, text)
+	}
+	for _, text := range []string{
+		"PEXPIRE k 9000", "GETEX k PX 9000", "PERSIST k", "SET k v XX PX 9000", "GETEX lock", "TTL lock", "SET lock mine XX NX", "EXPIRE none 9",
+		"SET lock mine PX 9000", "PEXPIRE lock 9000", "SET lock mine XX", "INCR lock2n", "SET counter 0",
+	} {
+		_, err := n.command(text)
+		require.NoError(t, err, text)
+	}
 	n.see(t)
 	got, err := n.command("SET alone mine NX")
 	require.NoError(t, err, "there is nobody to wait for")
