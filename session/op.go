@@ -18,7 +18,7 @@ const (
 	Touch                     // slide the expiry
 	Delete                    // log out: leave a tombstone
 	Rotate                    // move to NewKey and delete Key, in one step (login)
-	List                      // read all live sessions whose key was written with Key's {tag}
+	List                      // read live sessions whose key was written with Key's {tag}: all, or those after NewKey, a page at a time
 	DeleteAll                 // delete these
 	// Read live sessions of Key's partition, in order of key, those after
 	// NewKey; a page at a time.
@@ -49,7 +49,8 @@ type Op struct {
 	Kind Kind
 	Key  string // List, DeleteAll: any key with the tag
 	// Rotate: a free key of the same partition; Scan: where the page before
-	// ended, "" to begin.
+	// ended, "" to begin; List: the same, FirstPage to begin, "" for all at
+	// once, which may be too much for one answer.
 	NewKey string
 
 	// Fields are the whole value (Put; absent ones are left out), or what to

@@ -294,6 +294,10 @@ func (s *Store) sameTag(key string) func(string) bool {
 
 // Only the look at what is there is done under the lock, not the choice by tag.
 func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
+	if op.NewKey != "" {
+		res.Records, err = p.page(op.NewKey, now, s.sameTag(op.Key), listRecords, listBytes)
+		return res, err
+	}
 	all, _, err := p.everything()
 	if err != nil {
 		return res, err

@@ -1,10 +1,10 @@
 package api
 
 import (
-	"cmp"
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,32 +28,91 @@ type listed struct {
 }
 
 // list names the live sessions whose id carries the user as its tag: {alice}
-// in {alice}:laptop. All of them have one owner, so one operation sees all.
+// in {alice}:laptop. All of them have one owner, who gives them a page at a
+// time. What fits on one page is of one moment. Of more, sessions that begin or
+// end meanwhile may be in the answer or not, and it is written as it comes.
 func (e *exchange) list() error {
 	tag, err := e.userTag()
 	if err != nil {
 		return err
 	}
-	reply, err := e.do(&session.Op{Kind: session.List, Key: tag})
+	op := &session.Op{Kind: session.List, Key: tag, NewKey: session.FirstPage}
+	sessions, next, err := e.page(op)
 	if err != nil {
 		return err
 	}
-	answer := listing{User: e.key, Sessions: make([]listed, 0, len(reply.Records))}
-	for _, rec := range reply.Records {
+	if next == "" {
+		body, err := json.Marshal(listing{User: e.key, Sessions: sessions})
+		if err != nil {
+			return err
+		}
+		e.answer(http.StatusOK, "application/json", string(body))
+		return nil
+	}
+	return e.listLong(op, sessions, next)
+}
+
+// page asks for one page of a listing, and returns also where the next begins,
+// "" for nowhere.
+func (e *exchange) page(op *session.Op) (sessions []listed, next string, err error) {
+	reply, err := e.do(op)
+	if err != nil {
+		return nil, "", err
+	}
+	records, next := op.Page(reply.Result)
+	sessions = make([]listed, 0, len(records))
+	for _, rec := range records {
 		expiry := rec.Expiry()
-		answer.Sessions = append(answer.Sessions, listed{
+		sessions = append(sessions, listed{
 			ID:       rec.Key(),
 			ETag:     etag(rec.Version()),
 			Expires:  moment(expiry.At),
 			Deadline: moment(expiry.Deadline),
 		})
 	}
-	slices.SortFunc(answer.Sessions, func(a, b listed) int { return cmp.Compare(a.ID, b.ID) })
-	body, err := json.Marshal(answer)
+	return sessions, next, nil
+}
+
+// listLong writes a listing of several pages, of which it has the first. If a
+// later one cannot be had, it breaks the connection, so that no client takes
+// the half for the whole.
+func (e *exchange) listLong(op *session.Op, sessions []listed, next string) error {
+	head, err := json.Marshal(listing{User: e.key, Sessions: []listed{}})
 	if err != nil {
 		return err
 	}
-	e.answer(http.StatusOK, "application/json", string(body))
+	e.w.Header().Set("Content-Type", "application/json")
+	e.bare(http.StatusOK)
+	if e.r.Method == http.MethodHead {
+		return nil
+	}
+	out := bufio.NewWriter(e.w)
+	out.Write(bytes.TrimSuffix(head, []byte("]}"))) // its errors are kept, and Flush returns them
+	for first := true; ; first = false {
+		for i := range sessions {
+			entry, err := json.Marshal(sessions[i])
+			if err != nil {
+				panic(err) // strings and times always have a JSON form
+			}
+			if !first || i > 0 {
+				out.WriteByte(',')
+			}
+			out.Write(entry)
+		}
+		if next == "" {
+			break
+		}
+		if out.Flush() != nil {
+			return nil // the client is gone
+		}
+		op.NewKey = next
+		if sessions, next, err = e.page(op); err != nil {
+			e.log("listing broken off", "err", e.redact(err.Error()))
+			panic(http.ErrAbortHandler)
+		}
+	}
+	out.WriteString("]}")
+	_ = out.Flush() // the client is gone if this fails
 	return nil
 }
 
