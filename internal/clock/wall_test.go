@@ -118,9 +118,9 @@ func TestWallMovesByNothingElse(t *testing.T) {
 		})
 		for range 20 {
 			off = some.Draw(t, "host")
-			before := w.Now().Sub(time.Now())
+			before := time.Until(w.Now())
 			s := w.Keep(rapid.SliceOfN(some, 0, 4).Draw(t, "others"), rapid.Bool().Draw(t, "trusted"))
-			after := w.Now().Sub(time.Now())
+			after := time.Until(w.Now())
 			const slack = 100 * time.Millisecond // real time passes between two readings
 			moved := (after - before).Abs() > slack
 			require.True(t, !moved || (after-off).Abs() < slack, "from %v to %v, the host is at %v", before, after, off)
