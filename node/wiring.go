@@ -50,6 +50,8 @@ func (n *Node) membersConfig() membership.Config {
 		CannotListen: func(err error) error { return cannotListen("tcp", "Gossip", cfg.Gossip, err) },
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },
 		Linked:       func() (bool, []string) { return n.mesh.Linked() },
+		Isolated:     func() (bool, []string) { return n.mesh.Isolated() },
+		Unreached:    func(id ID) bool { return n.mesh.Unreached(id) },
 		Answers:      func(ctx context.Context, id ID, address string) bool { return n.mesh.Answers(ctx, id, address) },
 		Changed:      n.viewChanged, Go: n.goes,
 		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Counters: n.counts,
@@ -102,7 +104,7 @@ func (n *Node) nodeCounters() *metric.Set {
 
 func (n *Node) ownerConfig() owner.Config {
 	return owner.Config{
-		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Expect: n.cfg.expected(), Store: n.store, Copies: n.repairer,
+		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Expect: n.cfg.expected(), Store: n.store, Copies: n.repairer, Isolated: func() bool { return n.members.IsIsolated() },
 		Orphaned: func(p int, holders []ID) bool { return n.census.Orphaned(p, holders) },
 		Clock:    n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
 	}

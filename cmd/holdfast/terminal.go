@@ -76,7 +76,7 @@ func stateColour(state string) string {
 	switch state {
 	case "ready":
 		return green
-	case "gone":
+	case "gone", "unfit", "unreached":
 		return red
 	case "superseded", "left":
 		return faint

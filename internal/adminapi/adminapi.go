@@ -25,8 +25,9 @@ type Member struct {
 	Role string `json:"role"` // node or router
 	// State is what the member says of itself: joining, ready or leaving; or
 	// left, gone without having left, or superseded by a later boot; or unfit
-	// while it owns nothing for what is wrong with it. Left, gone and superseded
-	// ones stay listed for a while.
+	// while it owns nothing for what is wrong with it, or unreached while gossip
+	// knows it as alive and nothing else comes through to it. Left, gone and
+	// superseded ones stay listed for a while.
 	State string `json:"state"`
 	Zone  string `json:"zone"`
 	// Weight is a node's share of the partitions beside that of others, 1 if it

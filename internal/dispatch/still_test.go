@@ -59,7 +59,8 @@ func begin(t testing.TB, name string, change ...func(*Config)) *still {
 		Self: cfg.Self, View: cfg.View, Store: cfg.Store, Replicator: cfg.Replicator, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse, Counters: new(metric.Set),
 	})
 	cfg.Owner, err = owner.New(owner.Config{
-		Self: cfg.Self, Params: meshtest.Params, Store: cfg.Store, Copies: cfg.Repairer, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse,
+		Isolated: func() bool { return false },
+		Self:     cfg.Self, Params: meshtest.Params, Store: cfg.Store, Copies: cfg.Repairer, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse,
 		Orphaned: func(int, []member.ID) bool { return false }, Go: func(func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
 	})
 	require.NoError(t, err)

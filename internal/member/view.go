@@ -16,12 +16,15 @@ type Member struct {
 	ID
 	Meta
 	Gossip string // host:port
-	// Up says that the member takes part: gossip knows it as alive, it is not
-	// gone, and no newer boot has its name.
+	// Up says that the member takes part: gossip knows it as alive, it is
+	// reached, it is not gone, and no newer boot has its name.
 	Up bool
 	// Gone says that it takes part no more: Refused, Left, or found dead by
 	// gossip.
 	Gone bool
+	// Unreached says that gossip knows it as alive, and that no heartbeat has
+	// come through to it for some seconds, by whatever way.
+	Unreached bool
 	// Refused says that its process has ended: its address refused a
 	// connection, or answers as another boot.
 	Refused bool

@@ -51,8 +51,13 @@ type Config struct {
 	// Linked says whether the links of this node work in both directions with
 	// enough of the others that it may take its place on the ring, and with
 	// whom they do not.
-	Linked  func() (enough bool, broken []string)
-	Answers func(ctx context.Context, id member.ID, address string) bool
+	Linked func() (enough bool, broken []string)
+	// Isolated says whether they work with so few nodes that these and this one
+	// are no majority of those on the ring; broken is as for Linked. Unreached
+	// says whether nothing has come through to a boot for some seconds.
+	Isolated  func() (isolated bool, broken []string)
+	Unreached func(id member.ID) bool
+	Answers   func(ctx context.Context, id member.ID, address string) bool
 	// Changed is told of each new view, by the loop: one after the other.
 	Changed func(last, view *member.View)
 	// Go runs f, until its ctx ends, in a goroutine that whoever made the
@@ -161,8 +166,9 @@ func (m *Members) Update() {
 // collect returns all members, sorted as a View has them.
 func (m *Members) collect() []*member.Member {
 	all := m.gossip.snapshot()
-	answers := make(map[member.ID]bool)
+	answers, unreached := make(map[member.ID]bool), make(map[member.ID]bool)
 	for _, h := range all {
+		unreached[h.ID] = h.Meta.Role == member.RoleNode && m.cfg.Unreached(h.ID)
 		answers[h.ID] = m.cfg.Connected(h.ID) // which it is not after two seconds of silence
 	}
 	m.mu.Lock()
@@ -180,7 +186,7 @@ func (m *Members) collect() []*member.Member {
 		meta.Unfit = meta.Unfit || told.unfit    // and who is fit again, gossip tells
 		members = append(members, &member.Member{
 			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive, Refused: gone, Left: h.Left && !h.Alive,
-			Up: h.Alive && !gone && newest[h.ID.Name] == h.ID.Boot,
+			Up: h.Alive && !gone && !unreached[h.ID] && newest[h.ID.Name] == h.ID.Boot, Unreached: h.Alive && !gone && unreached[h.ID],
 		})
 	}
 	m.forgetLocked(known)

@@ -32,6 +32,8 @@ func config(name string) Config {
 		CannotListen: func(err error) error { return err },
 		Connected:    func(member.ID) bool { return false },
 		Linked:       func() (bool, []string) { return true, nil },
+		Isolated:     func() (bool, []string) { return false, nil },
+		Unreached:    func(member.ID) bool { return false },
 		Answers:      func(context.Context, member.ID, string) bool { return false },
 		Changed:      func(_, _ *member.View) {},
 		Clock:        clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Events: events.New(time.Now), Pulse: new(wait.Pulse), Counters: new(metric.Set),

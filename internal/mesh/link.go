@@ -71,6 +71,8 @@ type Link struct {
 	// asked is when the peer's last heartbeat came over its own connection to
 	// here, 0 for never. All in nanoseconds since the process's start.
 	answered, reached, asked atomic.Int64
+	// missed counts the heartbeats since reached that nothing came of.
+	missed atomic.Int64
 	// noRelay is until when no third member is asked to pass anything on, and
 	// via is the link to the one that did last. relayBeat is beat for the
 	// heartbeats that third members pass on.
@@ -391,7 +393,28 @@ func (l *Link) bothWays() bool {
 	return l.passes() && asked > 0 && l.mesh.cfg.Clock.Since()-asked < lately
 }
 
-func (l *Link) setReached(sent time.Duration) { l.reached.Store(int64(max(sent, 1))) }
+func (l *Link) setReached(sent time.Duration) {
+	l.reached.Store(int64(max(sent, 1)))
+	if l.missed.Swap(0) >= unreachedAfter {
+		l.mesh.cfg.Members.Recheck()
+	}
+}
+
+// unreachedAfter is how many heartbeats in a row must have come to nothing for
+// a member to be unreached: 5 s. They are counted, and time is not, for a
+// process that stood still has not tried.
+const unreachedAfter = int64(5 * time.Second / heartbeatInterval)
+
+// miss records that a heartbeat came to nothing, by whatever way.
+func (l *Link) miss() {
+	if l.missed.Add(1) == unreachedAfter {
+		l.log.Warn("unreached for 5 s, while gossip passes or has not found out: does a firewall stand in front of its peer port?", "address", l.addr)
+		l.mesh.cfg.Members.Recheck()
+	}
+}
+
+// Unreached says whether nothing has come through to the peer for 5 s.
+func (l *Link) Unreached() bool { return l.missed.Load() >= unreachedAfter }
 
 // Reached says whether the peer has answered a heartbeat that was sent within
 // the last second, directly or through a third member.

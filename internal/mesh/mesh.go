@@ -278,6 +278,35 @@ func (m *Mesh) Linked() (enough bool, broken []string) {
 	return 2*linked > 1+len(serving) || planted.Is(planted.JoinsUnreached), broken
 }
 
+// Unreached says whether nothing has come through to a member for 5 s, directly
+// or through a third one.
+func (m *Mesh) Unreached(id member.ID) bool {
+	l := m.Link(id)
+	return l != nil && l.Unreached()
+}
+
+// Isolated says whether the direct connections with the nodes on the ring work
+// in both directions with so few that these and this one are no majority of
+// those whom gossip knows as alive. Of two halves the one with the first name
+// is none. broken are the names of those with whom they do not work.
+func (m *Mesh) Isolated() (isolated bool, broken []string) {
+	least, linked, all := m.id.Name, 1, 1
+	for _, who := range m.cfg.Members.View().Members {
+		if who.ID == m.id || !who.Up && !who.Unreached || who.Role != member.RoleNode || who.State != member.StateReady || who.Unfit {
+			continue
+		}
+		all++
+		if l := m.Link(who.ID); l == nil || !l.bothWays() {
+			broken = append(broken, who.Name)
+			continue
+		}
+		linked++
+		least = min(least, who.Name)
+	}
+	half := 2*linked == all && (len(broken) == 0 || least < slices.Min(broken))
+	return 2*linked <= all && !half, broken
+}
+
 // Answers says whether the process of a boot is at an address: it lets this
 // member in, or turns it away, which it does while gossip of this member is on
 // its way.

@@ -250,6 +250,9 @@ func (l *Link) relayBeats(ctx context.Context) {
 		}
 		sent := l.mesh.cfg.Clock.Since()
 		err := l.beatThroughThird(ctx, sent)
+		if err != nil && !l.passes() {
+			l.miss()
+		}
 		if err != nil && ctx.Err() == nil {
 			l.log.Debug("no heartbeat through a third member", "error", err)
 		}

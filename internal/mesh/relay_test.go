@@ -229,3 +229,33 @@ func TestMalformedRelay(t *testing.T) {
 		require.True(t, l.Connected())
 	})
 }
+
+// A node whose links work with too few is isolated. Of two halves the one with
+// the first name is not. What gossip alone knows as alive counts.
+func TestIsolatedAndUnreached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := connected(t) // ada, bob, cyd
+		is := func(name string) bool {
+			isolated, _ := x.meshes[name].Isolated()
+			return isolated
+		}
+		for name := range x.meshes {
+			require.False(t, is(name), name)
+		}
+		x.cut("ada", "cyd", context.DeadlineExceeded)
+		x.cut("bob", "cyd", context.DeadlineExceeded)
+		time.Sleep(4 * time.Second)
+		require.False(t, x.link("ada", "cyd").Unreached())
+		time.Sleep(6 * time.Second)
+		require.True(t, x.link("ada", "cyd").Unreached())
+		require.True(t, x.meshes["ada"].Unreached(x.link("ada", "cyd").ID()))
+		require.False(t, x.link("cyd", "ada").Unreached(), "the other direction works")
+		require.Equal(t, []bool{false, false, true}, []bool{is("ada"), is("bob"), is("cyd")})
+		_, broken := x.meshes["cyd"].Isolated()
+		require.Equal(t, []string{"ada", "bob"}, broken)
+
+		x.cut("ada", "bob", context.DeadlineExceeded)
+		time.Sleep(10 * time.Second)
+		require.True(t, is("ada"), "with nobody, of three")
+	})
+}

@@ -25,6 +25,9 @@ const (
 // ErrNoMajority is why an owner refuses in mode ownership.Majority.
 var ErrNoMajority = fmt.Errorf("%w: the majority of the cluster cannot be reached", session.ErrUnavailable)
 
+// errIsolated is why a node refuses that is off the ring because of its links.
+var errIsolated = fmt.Errorf("%w: the links of this node with the others do not work", session.ErrUnavailable)
+
 // Ask renews the lease by asking the others now. If too few answer, the
 // partition mode decides: serve and say so, or refuse with ErrNoMajority.
 func (o *Owner) Ask(ctx context.Context) (degraded bool, err error) {
@@ -43,6 +46,8 @@ func (o *Owner) Ask(ctx context.Context) (degraded bool, err error) {
 		return false, nil
 	case o.cfg.Mode == ownership.Majority:
 		return false, ErrNoMajority
+	case o.cfg.Isolated():
+		return false, errIsolated
 	default:
 		return true, nil
 	}

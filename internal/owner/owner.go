@@ -42,6 +42,9 @@ type Config struct {
 	Expect int
 	Store  *session.Store
 	Copies Copies
+	// Isolated says whether this node is off the ring because its links do not
+	// work; then it serves nothing without a lease.
+	Isolated func() bool
 	// Orphaned is told of a partition that is served here from now on though
 	// none of the holders of its copies has answered, and says whether there
 	// were sessions in it. It is called under the Owner's lock.

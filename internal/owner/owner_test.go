@@ -59,7 +59,8 @@ func begin(t *testing.T, name string, change ...func(*Config)) *still {
 	s.store, err = session.NewStore(session.Config{Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }})
 	require.NoError(t, err)
 	cfg := Config{
-		Self: s.id, Params: meshtest.Params, Store: s.store, Copies: copies{s}, Clock: clock.New(time.Now), Log: slog.New(slog.DiscardHandler),
+		Isolated: func() bool { return false },
+		Self:     s.id, Params: meshtest.Params, Store: s.store, Copies: copies{s}, Clock: clock.New(time.Now), Log: slog.New(slog.DiscardHandler),
 		Events: events.New(time.Now), Pulse: new(wait.Pulse), Go: func(f func()) { s.group.Go(f) }, Counters: new(metric.Set),
 	}
 	for _, f := range change {

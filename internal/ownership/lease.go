@@ -73,9 +73,14 @@ func (c *Core) Ponged(now, sent time.Duration, from member.ID, ring string, clai
 // It gives none either while the two do not know the same claims: the peer may
 // serve what this member has agreed to a claim of, or has given another one a
 // lease for. The answer tells the peer what it does not know, and this member
-// asks for the rest; then the next heartbeat has its lease.
+// asks for the rest; then the next heartbeat has its lease. And it gives none to
+// a peer that it does not reach, whose consent no claimant can ask for: the
+// answer tells the peer when it has been succeeded.
 func (c *Core) Pinged(now time.Duration, from member.ID, ring string, hash uint64) (lease, claims bool, todo Todo) {
 	claims = hash != c.gate.ClaimsHash()
+	if who := c.view.Member(from); who != nil && who.Unreached {
+		return false, claims, c.hear(from, ring, nil)
+	}
 	c.granted[from] = now
 	maps.DeleteFunc(c.granted, func(_ member.ID, at time.Duration) bool { return now-at >= LeaseTime })
 	claimants := c.succeeding(now, from)

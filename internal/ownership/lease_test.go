@@ -390,3 +390,22 @@ func TestAlone(t *testing.T) {
 		})
 	}
 }
+
+// A peer that no heartbeat reaches has no lease from here: nobody could ask it
+// for its consent. It is told of what was claimed all the same.
+func TestNoLeaseForWhoIsNotReached(t *testing.T) {
+	t.Parallel()
+	n, b := still("a"), up("b", 1)
+	fp := n.see(b).Table.Fingerprint()
+	lease, _, _ := n.Pinged(n.now, b.ID, fp, n.Gate().ClaimsHash())
+	require.True(t, lease)
+	n.pass(LeaseTime)
+	unreached := *b
+	unreached.Up, unreached.Unreached = false, true
+	n.see(&unreached)
+	n.setHolder(3, Claim{Epoch: 7, By: n.self})
+	lease, claims, _ := n.Pinged(n.now, b.ID, fp, 1)
+	require.False(t, lease)
+	require.True(t, claims)
+	require.False(t, n.vouches(n.now, b.ID), "so a claim need not wait for it")
+}

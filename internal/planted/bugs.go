@@ -60,6 +60,7 @@ const (
 	JoinsUnreached   Bug = "joins-unreached"
 	NoStandIn        Bug = "no-stand-in"
 	LossUnseen       Bug = "loss-unseen"
+	ServesUnreached  Bug = "serves-unreached"
 	RotationUntold   Bug = "rotation-untold"
 )
 
@@ -111,5 +112,6 @@ var All = []struct {
 	{JumpFollowed, "a member's time jumps with its host's clock"},
 	{WrongClockServes, "a member serves whose clock is off that of all others"},
 	{LossUnseen, "sessions of which nobody has a copy left are not counted as lost"},
+	{ServesUnreached, "a node stays on the ring though nobody reaches its peer port"},
 	{RotationUntold, "the copies are not told where a rotation has moved a session"},
 }

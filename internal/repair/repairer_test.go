@@ -49,7 +49,8 @@ func beginIn(t *testing.T, network *meshtest.Network, name string, memory int64)
 	}
 	s.Repairer = New(cfg)
 	o, err := owner.New(owner.Config{
-		Self: cfg.Self, Params: meshtest.Params, Store: store, Copies: s, Clock: cfg.Clock, Log: cfg.Log, Events: cfg.Events, Pulse: cfg.Pulse,
+		Isolated: func() bool { return false },
+		Self:     cfg.Self, Params: meshtest.Params, Store: store, Copies: s, Clock: cfg.Clock, Log: cfg.Log, Events: cfg.Events, Pulse: cfg.Pulse,
 		Orphaned: func(int, []member.ID) bool { return false }, Go: func(f func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
 	})
 	require.NoError(t, err)

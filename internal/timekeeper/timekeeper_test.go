@@ -128,8 +128,8 @@ func TestRun(t *testing.T) {
 		k := newKept()
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { k.Run(ctx) })
 		k.others = []time.Duration{3 * time.Second, 3 * time.Second}
+		running.Go(func() { k.Run(ctx) })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		cancel()

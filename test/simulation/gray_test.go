@@ -300,3 +300,74 @@ func TestSilentHolder(t *testing.T) {
 		require.Zero(t, c.missing(c.Hosts[1], written))
 	})
 }
+
+// TestServerThatNobodyReaches breaks every connection to the peer port of a node
+// that serves, in one direction or in both, while gossip passes. It leaves the
+// ring and says why; what it owned is served by the others, and by itself where
+// it still reaches them. When its links work again it is back, and nothing that
+// was acknowledged is lost.
+func TestServerThatNobodyReaches(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode node.PartitionMode
+		both bool
+	}{
+		"one way":             {node.PartitionAvailable, false},
+		"both ways":           {node.PartitionAvailable, true},
+		"one way, majority":   {node.PartitionMajority, false},
+		"both ways, majority": {node.PartitionMajority, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { serverThatNobodyReaches(t, c.mode, c.both) })
+		})
+	}
+}
+
+func serverThatNobodyReaches(t *testing.T, mode node.PartitionMode, both bool) {
+	c := New(t, Options{Hosts: 4, Mode: mode})
+	c.StartAll(4)
+	require.NoError(t, c.AwaitSettled(agreeWithin))
+	time.Sleep(5 * time.Second)
+	bad, rest := c.Hosts[3], c.Hosts[:3]
+	keys := c.fill(200)
+	set := func(fault PortFault) {
+		for _, h := range rest {
+			c.SetPeerPort(h, bad, fault)
+			if both {
+				c.SetPeerPort(bad, h, fault)
+			}
+			if fault == PortDrops {
+				c.Reset(h, bad)
+			}
+		}
+	}
+	set(PortDrops)
+	time.Sleep(12 * time.Second)
+	served := func(when string) {
+		for _, h := range rest {
+			require.Len(t, nodeOf(h).View().Nodes(), 3, "%s: the ring of %s", when, h.Name)
+			require.Zero(t, c.missing(h, keys), "%s: at %s", when, h.Name)
+			a := c.create(h, 40, session.AckReplica)
+			require.True(t, a.all(), "%s: at %s: %+v", when, h.Name, a)
+		}
+		require.Len(t, look(bad).Unfit(), 1, when)
+	}
+	served("at once")
+	if !both {
+		require.Zero(t, c.missing(bad, keys), "it reaches the others, and passes requests on")
+	}
+	time.Sleep(time.Minute)
+	served("a minute later")
+	rest[0].Kill()
+	rest = rest[1:]
+	time.Sleep(5 * time.Second)
+	for _, h := range rest {
+		require.Zero(t, c.missing(h, keys), "after another one has died")
+	}
+	rest = c.Hosts[:3]
+	set(PortOpen)
+	time.Sleep(10 * time.Second)
+	require.Empty(t, look(bad).Unfit())
+	require.Len(t, nodeOf(bad).View().Nodes(), 3)
+	require.Zero(t, c.missing(bad, keys))
+	require.NoError(t, c.AwaitSettled(agreeWithin))
+}

@@ -52,6 +52,8 @@ func onRing(view *member.View, m *member.Member) adminapi.Member {
 		state = "left"
 	case m.Gone:
 		state = "gone"
+	case m.Unreached:
+		state = "unreached"
 	case !m.Up:
 		state = superseded
 	case m.Unfit && m.State == member.StateReady:

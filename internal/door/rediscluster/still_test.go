@@ -80,7 +80,8 @@ func begin(t testing.TB, name string, s setting) *still {
 		Self: cfg.Self, View: cfg.View, Store: cfg.Store, Replicator: cfg.Replicator, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse, Counters: new(metric.Set),
 	})
 	cfg.Owner, err = owner.New(owner.Config{
-		Self: cfg.Self, Params: s.params, Mode: s.mode, Store: cfg.Store, Copies: n.repairer, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse,
+		Isolated: func() bool { return false },
+		Self:     cfg.Self, Params: s.params, Mode: s.mode, Store: cfg.Store, Copies: n.repairer, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse,
 		Orphaned: func(int, []member.ID) bool { return false }, Go: func(func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
 	})
 	require.NoError(t, err)

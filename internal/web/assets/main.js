@@ -132,6 +132,8 @@ function standing(m) {
   if (m.state === "stopped") return { condition: "starting", tone: "warn", absent: true };
   if (m.error) return { condition: "silent", tone: "bad", absent: false, why: m.error };
   if (m.state === "leaving") return { condition: "leaving", tone: "warn", absent: false };
+  if (m.state === "unfit") return { condition: "unfit", tone: "bad", absent: false, why: "It owns nothing: its /readyz says why." };
+  if (m.state === "unreached") return { condition: "unreached", tone: "bad", absent: false, why: "Gossip knows it as alive, and nothing else comes through to it." };
   if (m.state !== "ready") return { condition: m.state, tone: "warn", absent: false };
   if (m.stats?.partitions.cold > 0) return { condition: "warming up", tone: "warn", absent: false };
   return { condition: "ready", tone: "good", absent: false };
