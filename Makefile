@@ -37,7 +37,7 @@ reproducible: ## build in two folders, and compare what comes out byte for byte
 	cd "$$work"; sha256sum one/holdfast another/folder/holdfast; cmp one/holdfast another/folder/holdfast; echo "the same bytes"
 
 test: ## run all tests
-	go test ./...
+	go test -timeout 20m ./...
 
 check: ## format, vet, staticcheck, modules, direction of imports, tests under the race detector
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
@@ -46,7 +46,7 @@ check: ## format, vet, staticcheck, modules, direction of imports, tests under t
 	go mod verify
 	go mod tidy -diff
 	go test -count=1 ./internal/importcheck/
-	go test -race ./...
+	go test -race -timeout 30m ./...
 
 # Modules of their own, so that these libraries are no dependencies of Holdfast:
 # go test ./... at the root does not come here.
