@@ -51,7 +51,7 @@ func (n *Node) membersConfig() membership.Config {
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },
 		Linked:       func() (bool, []string) { return n.mesh.Linked() },
 		Isolated:     func() (bool, []string) { return n.mesh.Isolated() },
-		Unreached:    func(id ID) bool { return n.mesh.Unreached(id) },
+		Unreached:    func(id ID) (time.Duration, bool) { return n.mesh.Unreached(id) },
 		Answers:      func(ctx context.Context, id ID, address string) bool { return n.mesh.Answers(ctx, id, address) },
 		Changed:      n.viewChanged, Go: n.goes,
 		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Counters: n.counts,

@@ -43,6 +43,7 @@ type heard struct {
 	Alive  bool
 	Left   bool // it said good-bye; otherwise it was found dead
 	Since  time.Time
+	Pinged time.Duration // when it last answered a packet, since the process's start; 0 for never
 }
 
 // gossip is this member's part in memberlist. Its callbacks run under
@@ -56,6 +57,7 @@ type gossip struct {
 	self    member.ID
 	addr    string // this member's own gossip address
 	now     func() time.Time
+	since   func() time.Duration
 	wake    wait.Wake
 
 	mu     sync.Mutex // guards what follows
@@ -70,7 +72,7 @@ func startGossip(cfg *Config, meta member.Meta) (*gossip, error) {
 		return nil, err
 	}
 	g := &gossip{
-		log: cfg.Log, self: cfg.Self, now: cfg.Clock.Now, wake: wait.NewWake(),
+		log: cfg.Log, self: cfg.Self, now: cfg.Clock.Now, since: cfg.Clock.Since, wake: wait.NewWake(),
 		meta: encoded, params: meta.Params, heard: make(map[string]heard),
 	}
 	mc, err := g.config(cfg)
@@ -108,7 +110,7 @@ func (g *gossip) config(cfg *Config) (*memberlist.Config, error) {
 	mc.SuspicionMult, mc.SuspicionMaxTimeoutMult = suspicionMult, suspicionMax
 	mc.PushPullInterval, mc.GossipInterval, mc.TCPTimeout = pushPull, gossipInterval, gossipTCP
 	mc.EnableCompression = false
-	mc.Delegate, mc.Events, mc.Alive, mc.Merge = g, g, g, g
+	mc.Delegate, mc.Events, mc.Alive, mc.Merge, mc.Ping = g, g, g, g, g
 	mc.Logger = log.New(newLogWriter(g.log, cfg.Cluster, &g.refused), "", 0)
 	if len(cfg.Keys) > 0 {
 		if mc.Keyring, err = memberlist.NewKeyring(cfg.Keys[1:], cfg.Keys[0]); err != nil {
@@ -227,9 +229,23 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 	if h.Meta, err = member.DecodeMeta(n.Meta); err != nil {
 		h.Meta = g.heard[n.Name].Meta
 	}
+	h.Pinged = g.heard[n.Name].Pinged
 	g.heard[n.Name] = h
 	g.mu.Unlock()
 	g.wake.Kick()
+}
+
+// AckPayload implements memberlist.PingDelegate; nothing travels by it.
+func (g *gossip) AckPayload() []byte { return nil }
+
+// NotifyPingComplete implements memberlist.PingDelegate: gossip passes.
+func (g *gossip) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if h, known := g.heard[n.Name]; known {
+		h.Pinged = g.since()
+		g.heard[n.Name] = h
+	}
 }
 
 // join contacts the given addresses once and returns how many answered.

@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ func (m *Members) WatchLinks(ctx context.Context) {
 			continue
 		}
 		isolated, broken := m.cfg.Isolated()
+		isolated = isolated && m.gossipPasses(broken)
 		if isolated == m.IsIsolated() || !isolated && m.yields() {
 			looks = 0
 			continue
@@ -55,6 +57,15 @@ func (m *Members) WatchLinks(ctx context.Context) {
 			looks = 0
 		}
 	}
+}
+
+// gossipPasses says whether one of the nodes of these names has answered a
+// packet of gossip lately: else it is no port that is closed.
+func (m *Members) gossipPasses(names []string) bool {
+	now := m.cfg.Clock.Since()
+	return slices.ContainsFunc(m.gossip.snapshot(), func(h heard) bool {
+		return h.Pinged > 0 && now-h.Pinged < pingedLate && slices.Contains(names, h.ID.Name)
+	})
 }
 
 // yields says whether another node goes first: where none is on the ring this

@@ -23,6 +23,15 @@ func watched(t *testing.T, name string) (m *Members, isolated *atomic.Bool) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { m.WatchLinks(ctx) })
+	running.Go(func() { // gossip passes
+		for ctx.Err() == nil {
+			m.pinged(membertest.ID("bob", 1))
+			select {
+			case <-ctx.Done():
+			case <-time.After(probeInterval):
+			}
+		}
+	})
 	t.Cleanup(func() { cancel(); running.Wait() })
 	return m, isolated
 }
@@ -86,13 +95,19 @@ func TestUnreachedTakesNoPart(t *testing.T) {
 	bob := membertest.ID("bob", 1)
 	m.hear(bob, true, false)
 	unreached := true
-	m.cfg.Unreached = func(id member.ID) bool { return id == bob && unreached }
+	m.cfg.Unreached = func(id member.ID) (time.Duration, bool) { return 1 - pingedLate, id == bob && unreached }
+	m.Update()
+	require.True(t, m.View().Member(bob).Up, "gossip has had no answer either: a cut, or a standstill of this process")
+	m.pinged(bob)
 	m.Update()
 	who := m.View().Member(bob)
 	require.False(t, who.Up)
 	require.True(t, who.Unreached)
 	require.False(t, m.View().HasEnded(bob))
 	require.True(t, m.View().Misses(m.cfg.Self), "it may have what nobody else has")
+	m.cfg.Unreached = func(member.ID) (time.Duration, bool) { return m.cfg.Clock.Since(), true }
+	m.Update()
+	require.True(t, m.View().Member(bob).Up, "the answer is older than that")
 	unreached = false
 	m.Update()
 	require.True(t, m.View().Member(bob).Up)

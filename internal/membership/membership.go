@@ -23,6 +23,11 @@ import (
 // keepDead is how long a member that has ended is still shown.
 const keepDead = time.Minute
 
+// pingedLate is how long after a boot was last reached gossip must have had an
+// answer of it, for the boot to be unreached while it is alive. Where neither
+// comes through there is a cut, or this process stood still.
+const pingedLate = 3 * time.Second
+
 // Config is what Members needs. All of it is required but Keys and Seeds.
 type Config struct {
 	Self   member.ID
@@ -54,9 +59,10 @@ type Config struct {
 	Linked func() (enough bool, broken []string)
 	// Isolated says whether they work with so few nodes that these and this one
 	// are no majority of those on the ring; broken is as for Linked. Unreached
-	// says whether nothing has come through to a boot for some seconds.
+	// says whether nothing has come through to a boot for some seconds, and when
+	// the last did, since the process's start.
 	Isolated  func() (isolated bool, broken []string)
-	Unreached func(id member.ID) bool
+	Unreached func(id member.ID) (since time.Duration, unreached bool)
 	Answers   func(ctx context.Context, id member.ID, address string) bool
 	// Changed is told of each new view, by the loop: one after the other.
 	Changed func(last, view *member.View)
@@ -168,7 +174,8 @@ func (m *Members) collect() []*member.Member {
 	all := m.gossip.snapshot()
 	answers, unreached := make(map[member.ID]bool), make(map[member.ID]bool)
 	for _, h := range all {
-		unreached[h.ID] = h.Meta.Role == member.RoleNode && m.cfg.Unreached(h.ID)
+		since, is := m.cfg.Unreached(h.ID)
+		unreached[h.ID] = is && h.Meta.Role == member.RoleNode && h.Pinged >= since+pingedLate
 		answers[h.ID] = m.cfg.Connected(h.ID) // which it is not after two seconds of silence
 	}
 	m.mu.Lock()

@@ -33,7 +33,7 @@ func config(name string) Config {
 		Connected:    func(member.ID) bool { return false },
 		Linked:       func() (bool, []string) { return true, nil },
 		Isolated:     func() (bool, []string) { return false, nil },
-		Unreached:    func(member.ID) bool { return false },
+		Unreached:    func(member.ID) (time.Duration, bool) { return 0, false },
 		Answers:      func(context.Context, member.ID, string) bool { return false },
 		Changed:      func(_, _ *member.View) {},
 		Clock:        clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Events: events.New(time.Now), Pulse: new(wait.Pulse), Counters: new(metric.Set),
@@ -53,7 +53,12 @@ func gossiping(t *testing.T, cfg Config) *Members {
 func (m *Members) hear(id member.ID, alive, left bool) {
 	m.gossip.mu.Lock()
 	defer m.gossip.mu.Unlock()
-	m.gossip.heard[id.String()] = heard{ID: id, Meta: member.Meta{Role: member.RoleNode, State: member.StateReady}, Alive: alive, Left: left, Since: time.Now()}
+	m.gossip.heard[id.String()] = heard{ID: id, Meta: member.Meta{Role: member.RoleNode, State: member.StateReady}, Alive: alive, Left: left, Since: time.Now(), Pinged: m.gossip.heard[id.String()].Pinged}
+}
+
+// pinged has a boot answer a packet of gossip.
+func (m *Members) pinged(id member.ID) {
+	m.gossip.NotifyPingComplete(&memberlist.Node{Name: id.String()}, 0, nil)
 }
 
 // One boot of each name takes part at most: the newest that gossip knows as

@@ -279,10 +279,13 @@ func (m *Mesh) Linked() (enough bool, broken []string) {
 }
 
 // Unreached says whether nothing has come through to a member for 5 s, directly
-// or through a third one.
-func (m *Mesh) Unreached(id member.ID) bool {
+// or through a third one, and when the last did, since the process's start.
+func (m *Mesh) Unreached(id member.ID) (since time.Duration, unreached bool) {
 	l := m.Link(id)
-	return l != nil && l.Unreached()
+	if l == nil || !l.Unreached() {
+		return 0, false
+	}
+	return max(time.Duration(l.reached.Load()), l.made), true
 }
 
 // Isolated says whether the direct connections with the nodes on the ring work

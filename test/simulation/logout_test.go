@@ -58,6 +58,7 @@ func TestRotationEndsTheOldID(t *testing.T) {
 	const was, is = "{ann}1", "{ann}2"
 	synctest.Test(t, func(t *testing.T) {
 		c, n := ownedCluster(t, was)
+		time.Sleep(session.Lead) // after which its stamps are those of its clock
 		_, err := n.Sessions().Put(t.Context(), was, fields(1), 0)
 		require.NoError(t, err)
 		_, err = n.Sessions().Do(t.Context(), &session.Op{Kind: session.Rotate, Key: was, NewKey: is}, session.AckAsync)
@@ -107,7 +108,7 @@ func TestRotationIsTold(t *testing.T) {
 		require.NoError(t, c.AwaitSettled(agreeWithin))
 		require.Less(t, time.Since(rotated), 9*time.Second, "there is nothing left to show")
 		told(is)
-		time.Sleep(time.Until(rotated.Add(session.MovedFor + time.Second)))
+		time.Sleep(time.Until(rotated.Add(session.MovedFor + 2*time.Second))) // it is looked for once a second
 		told("")
 	})
 }
