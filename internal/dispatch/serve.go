@@ -94,7 +94,15 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 		return d.overtaken(p, w, r)
 	}
 	if unverified {
-		return d.serveUnverified(p, w, r, err)
+		r, err = d.serveUnverified(p, w, r, err)
+		if err != nil || len(r.changed) == 0 {
+			return r, err
+		}
+		// What others hold is not known, but those who are reached can take a
+		// copy of this.
+		r, err = d.copyOut(ctx, p, v.Epoch, w, r, ack)
+		r.Degraded, r.Unconfirmed = true, true
+		return r, err
 	}
 	r.Node, r.Ring, r.Degraded = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint(), d.cfg.Owner.Gate().Alone()
 	if err != nil {

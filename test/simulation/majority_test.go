@@ -179,6 +179,30 @@ func TestMajorityHeals(t *testing.T) {
 	}
 }
 
+// What is written where the copies of a session are out of reach is copied
+// among those who are there: it lasts when its owner dies.
+func TestMajorityCopiesWhatItCannotVerify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := majorityOf(t, Options{Hosts: 5}, 5)
+		time.Sleep(5 * time.Second)
+		n, _ := c.Hosts[2].Node()
+		var keys []string
+		for i := range 400 {
+			keys = append(keys, fmt.Sprintf("{user-%d}", i))
+		}
+		keys = elsewhere(n, keys, c.Hosts[2:]...)
+		require.NotEmpty(t, keys)
+		c.Cut(c.Hosts[:2], c.Hosts[2:])
+		time.Sleep(6 * time.Second)
+		for _, key := range keys {
+			rep, err := put(t, c.Hosts[2], key, 1, false)
+			require.NoError(t, err)
+			require.True(t, rep.Degraded, "the copies of before are out of reach")
+			require.Equal(t, 1, rep.Acked, "a copy was asked for")
+		}
+	})
+}
+
 // Two nodes: a planned restart of each is not noticed; when one has crashed the
 // other serves as soon as that one's process is known to have ended for sure,
 // by the next one in its place; and neither side of a cut serves.
