@@ -205,7 +205,7 @@ func (n *Node) adminNode() *admin.Node {
 	}
 	a := &admin.Node{
 		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, CopiesDue: n.repairer.CopiesDue, PeersRefused: n.mesh.Refusals,
-		SplitSuspected: n.owner.SplitSuspected, NoMajority: n.owner.NoMajority, ClockOff: n.keeper.Off, ClockHost: n.keeper.Host,
+		SplitSuspected: n.owner.SplitSuspected, NoMajority: n.owner.NoMajority, Electors: n.owner.Electors, ClockOff: n.keeper.Off, ClockHost: n.keeper.Host,
 		Drain: admin.Drain{
 			Start:    n.drainer.Start,
 			Unsynced: func() int { return n.drainer.Status().Unsynced },

@@ -148,6 +148,10 @@ type Stats struct {
 	Dirty int     `json:"dirty"`
 	// Split is set while under half of the last stable membership is there.
 	Split bool `json:"split_suspected"`
+	// Electors names the nodes that count in mode majority, as far as this one
+	// knows. A node that has been started anew is not among them before it has
+	// been added again. None in mode available.
+	Electors []string `json:"electors,omitempty"`
 	// LongestHold is for how long one partition was held at most, in
 	// milliseconds, within the last minute or two: everybody else who needed it
 	// waited.

@@ -74,6 +74,19 @@ func (o *Owner) rosters() (r ownership.Rosters) {
 // Roster returns who counts in mode Majority; none in mode Available.
 func (o *Owner) Roster() ownership.Roster { return o.rosters().Now }
 
+// Electors names the nodes that count in mode Majority, less those whose
+// processes have ended; none in mode Available.
+func (o *Owner) Electors() (names []string) {
+	o.Look(func(core *ownership.Core, _ time.Duration) {
+		for _, id := range core.Rosters().Now.Electors {
+			if !core.View().HasEnded(id) {
+				names = append(names, id.Name)
+			}
+		}
+	})
+	return names
+}
+
 // MayLeave says whether this node can end without leaving others behind that
 // wait for its vote.
 func (o *Owner) MayLeave() (may bool) {

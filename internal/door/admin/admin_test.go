@@ -192,6 +192,7 @@ func (f *fake) config() Config {
 		AppDown:       func() bool { return f.appDown },
 		Node: &Node{
 			Store: f, Copies: f, Gate: f, BelowTarget: func() int { return f.below }, CopiesDue: func() int { return f.due }, SplitSuspected: func() bool { return true }, NoMajority: func() bool { return f.minority },
+			Electors: func() []string { return []string{"ada", "bob"} },
 			ClockOff: func() time.Duration { return 1500 * time.Microsecond }, ClockHost: func() time.Duration { return -time.Hour },
 			PeersRefused: func() map[string]int64 { return map[string]int64{"stranger": 6} },
 			Redis:        func() (clients, subscribers int, bufferBytes int64) { return 9, 1, 2048 },

@@ -112,6 +112,9 @@ type Node struct {
 	// NoMajority says that the node refuses because it does not reach a
 	// majority.
 	NoMajority func() bool
+	// Electors names the nodes that count in mode majority; none in mode
+	// available.
+	Electors func() []string
 	// ClockOff is how far the member's time is ahead of the median of all, and
 	// ClockHost how far its host's clock is ahead of that time.
 	ClockOff, ClockHost func() time.Duration

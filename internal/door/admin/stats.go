@@ -57,6 +57,7 @@ func (n *Node) addTo(a *adminapi.Stats) {
 	dirty, age := n.Copies.Lag()
 	a.Dirty, a.Lag = dirty, millis(age)
 	a.Split = n.SplitSuspected()
+	a.Electors = n.Electors()
 	a.ClockOff, a.ClockHost = millis(n.ClockOff()), millis(n.ClockHost())
 	if n.Redis != nil {
 		a.RedisClients, a.RedisSubscribers, a.RedisBufferBytes = n.Redis()
