@@ -222,6 +222,7 @@ func (c *Core) SetView(now time.Duration, view *member.View) Todo {
 	c.syncPeers()
 	c.noteEnds(now)
 	c.history.setView(now, view)
+	c.noteMinority(now)
 	c.countStable()
 	c.gate.alone.Store(c.isAlone())
 	c.noteLost(now)
@@ -277,6 +278,7 @@ func (c *Core) Tick(now time.Duration) Todo {
 		p := c.peers[m.ID]
 		return p != nil && heardLately(p, now) && p.ring == c.view.Table.Fingerprint()
 	}
+	c.noteMinority(now)
 	if !slices.ContainsFunc(c.view.Others(c.self), func(m *member.Member) bool { return !agrees(m) }) {
 		c.history.setAgreed(now, c.view)
 	}
@@ -284,6 +286,14 @@ func (c *Core) Tick(now time.Duration) Todo {
 	c.noteLost(now)
 	c.renew(now)
 	return Todo{Propose: c.propose(now)}
+}
+
+// noteMinority has a member that does not reach a majority forget what it knows
+// of where the copies are: the others may have moved them.
+func (c *Core) noteMinority(now time.Duration) {
+	if c.mode == Majority && c.leasedUntil(now) <= now {
+		c.history.distrust(now)
+	}
 }
 
 // Settled says whether the ring has stood for so long that a member that is not

@@ -61,8 +61,9 @@ func (h *history) setAgreed(now time.Duration, view *member.View) {
 	}
 }
 
-// distrust is for a process that stood still: it has not seen what rings there
-// were meanwhile, so where the copies are it does not know.
+// distrust is for a process that stood still, and for one in a minority: it has
+// not seen what rings there were meanwhile, so where the copies are it does not
+// know.
 func (h *history) distrust(now time.Duration) {
 	h.past = nil
 	h.now.since, h.now.proven, h.agreed = now, false, 0

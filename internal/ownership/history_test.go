@@ -142,6 +142,47 @@ func TestRingIsProvenByAgreement(t *testing.T) {
 	}
 }
 
+// In mode Majority the members of a minority have not seen what rings there
+// were on the other side, and where these have moved the copies. They know
+// nothing of that by the rings from before the cut, and nothing by their own,
+// however long they have agreed on it.
+func TestMinorityDoesNotKnowWhereCopiesAre(t *testing.T) {
+	t.Parallel()
+	for seen, knows := range map[string]bool{"ab": false, "abc": true} {
+		n := elector("a", "abcde")
+		stand := func(names string) {
+			fingerprint := n.glance(cluster(names)...).Table.Fingerprint()
+			for since := time.Duration(0); since <= 2*provenAfter; since += LeaseTime / 2 {
+				for _, name := range letters(names)[1:] {
+					n.answered(id(name, 1), 0, fingerprint)
+				}
+				n.Tick(n.now)
+				n.pass(LeaseTime / 2)
+			}
+		}
+		proven := func() (rings int) {
+			for _, r := range append(slices.Clone(n.history.past), n.history.now) {
+				if r.proven {
+					rings++
+				}
+			}
+			return rings
+		}
+		stand("abcde")
+		n.glance(cluster("abcd")...)
+		require.Equal(t, 1, proven(), "the ring from before the cut")
+		for range 4 { // the cut is noticed
+			n.touch(seen)
+			n.pass(LeaseTime / 2)
+		}
+		stand(seen)
+		require.Equal(t, knows, n.Stands(n.now), seen)
+		n.glance(cluster("abcde")...)
+		require.Equal(t, knows, proven() == 2, seen)
+		require.Equal(t, knows, proven() != 0, seen)
+	}
+}
+
 // It stands since they first agreed, however often they have said so since.
 func TestRingStandsSinceItWasFirstAgreedOn(t *testing.T) {
 	t.Parallel()
