@@ -66,6 +66,7 @@ func (f *memberFlags) config(role node.Role, place *placeFlags, stderr io.Writer
 		Copies: int(f.Copies), VirtualNodes: int(f.VirtualNodes), Load: float64(f.Load),
 		UserHeader: f.UserHeader, Trust: []netip.Prefix(f.Trust), TrustHeaders: f.TrustHeaders, Cookie: f.Cookie, CookieSecure: f.CookieSecure,
 		HTTPHosts: f.HTTPHost, AdminHosts: f.AdminHost, Insecure: f.Insecure, DrainTimeout: time.Duration(f.DrainTimeout), Log: log,
+		Now: hostClock(),
 	}
 	var err error
 	if cfg.GossipKeys, err = f.gossipKeys(role, place, log); err != nil {

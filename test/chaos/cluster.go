@@ -44,11 +44,15 @@ func loopback(base int) place {
 type member struct {
 	nursery.Member
 	prefix []string // words before its command line
+	extra  []string // flags that the scenario gives it
+	env    []string // what it has in its environment besides
+	bin    string   // that it runs; empty for the cluster's
 	door   *door
 	admin  *operator.Client
 
 	process *nursery.Process // nil when none runs
 	frozen  bool
+	outside bool // it runs and is not to be on the ring
 }
 
 func (m *member) running() bool { return m.process != nil && !m.process.Ended() }
@@ -66,12 +70,17 @@ type cluster struct {
 
 // startCluster starts a router and nodes and returns when they agree.
 func startCluster(ctx context.Context, bin, dir string, nodes int, at place) (*cluster, error) {
+	return startClusterWith(ctx, bin, dir, nodes, at, func(*member) {})
+}
+
+// startClusterWith has prepare look at each member before it is started.
+func startClusterWith(ctx context.Context, bin, dir string, nodes int, at place, prepare func(*member)) (*cluster, error) {
 	c := &cluster{bin: bin, dir: dir, nursery: nursery.New(), place: at}
 	if err := os.WriteFile(c.secret(), []byte(strings.Repeat("chaos-", 6)), 0o600); err != nil {
 		return nil, err
 	}
 	for range nodes + 1 {
-		c.add()
+		prepare(c.add())
 	}
 	for _, m := range c.members {
 		if err := c.start(m); err != nil {
@@ -121,9 +130,9 @@ func (c *cluster) doors() []*door {
 
 // start starts a member's process. It does not wait until it is ready.
 func (c *cluster) start(m *member) error {
-	args := append(slices.Clone(m.prefix), m.Command(c.bin, "chaos", c.secret(), c.places())...)
-	args = append(args, "-insecure")
-	p, err := c.nursery.Start(args, nursery.Environment(), filepath.Join(c.dir, m.Name+".log"))
+	args := append(slices.Clone(m.prefix), m.Command(or(m.bin, c.bin), "chaos", c.secret(), c.places())...)
+	args = append(append(args, "-insecure"), m.extra...)
+	p, err := c.nursery.Start(args, append(nursery.Environment(), m.env...), filepath.Join(c.dir, m.Name+".log"))
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
@@ -228,11 +237,27 @@ func (c *cluster) agreed(ctx context.Context) error { return operator.Agreed(ctx
 func (c *cluster) awake() []operator.Member {
 	var list []operator.Member
 	for _, m := range c.members {
-		if m.running() && !m.frozen {
+		if m.running() && !m.frozen && !m.outside {
 			list = append(list, operator.Member{Name: m.Name, Node: m.Node, Pid: m.process.Pid(), Client: m.admin})
 		}
 	}
 	return list
+}
+
+// watchReady asks a member whether it is ready until a moment has come. why is
+// what it said last against that.
+func (c *cluster) watchReady(ctx context.Context, m *member, until time.Time) (why string, ready bool) {
+	for time.Now().Before(until) {
+		reasons, err := m.admin.Unready(ctx)
+		if err == nil {
+			why = strings.Join(reasons, "; ")
+			ready = ready || len(reasons) == 0
+		}
+		if !nursery.Sleep(ctx, 50*time.Millisecond) {
+			break
+		}
+	}
+	return why, ready
 }
 
 // keysOf makes count keys that a node owns by the router's ring.

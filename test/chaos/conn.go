@@ -19,12 +19,14 @@ type request struct {
 	ack          string // Holdfast-Ack, empty for none
 	body         string // JSON, empty for none
 	create       bool   // If-None-Match: *
+	user         string // X-User-ID, empty for none
 }
 
 // answer is what came back, or why nothing did.
 type answer struct {
 	status   int
 	node     string // Holdfast-Node
+	copies   string // Holdfast-Acked: how many copies have the write; empty for a read
 	degraded bool   // Holdfast-Degraded
 	routed   bool   // came through the router
 	body     []byte
@@ -44,6 +46,9 @@ func (a answer) String() string {
 		return fmt.Sprintf("no answer after %v: %v", a.took.Round(time.Millisecond), a.err)
 	}
 	s := fmt.Sprintf("%d after %v from %s", a.status, a.took.Round(10*time.Microsecond), or(a.node, "?"))
+	if a.copies != "" {
+		s += " with " + a.copies + " copies"
+	}
 	if a.degraded {
 		s += " (degraded)"
 	}
@@ -130,6 +135,9 @@ func (c *conn) append(b []byte, r request) []byte {
 	if r.create {
 		b = append(b, "\r\nIf-None-Match: *"...)
 	}
+	if r.user != "" {
+		b = append(append(b, "\r\nX-User-ID: "...), r.user...)
+	}
 	if r.body != "" {
 		b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
 		b = strconv.AppendInt(b, int64(len(r.body)), 10)
@@ -157,7 +165,7 @@ func (c *conn) read() (answer, error) {
 	}
 	c.last = resp.Close
 	return answer{
-		status: resp.StatusCode, node: resp.Header.Get("Holdfast-Node"),
+		status: resp.StatusCode, node: resp.Header.Get("Holdfast-Node"), copies: resp.Header.Get("Holdfast-Acked"),
 		degraded: resp.Header.Get("Holdfast-Degraded") != "", body: body,
 	}, nil
 }

@@ -14,6 +14,10 @@
 //	rolling    every node in turn leaves and comes back
 //	logout     sessions are deleted while nodes die and freeze
 //	partition  hosts in network namespaces, with the links between them cut
+//	majority   the same in mode majority, again and again, after a rolling restart
+//	firewall   peer ports that drop or refuse what comes to them
+//	clock      the clock of a host is set, and a node starts on a wrong one
+//	longdrain  a node leaves whose application works on long requests
 //	bigdrain   a node with 100,000 sessions of 1 KB leaves
 //
 // What happens to one request: a worker of the [load] picks a session's
@@ -24,6 +28,10 @@
 // false "not found". The [tally] counts, and keeps the first cases with the
 // history of their session. Each scenario turns its tally into rows of a
 // [report] and holds them against what was promised.
+//
+// A load shows whether what a cluster says is true. That it says anything is
+// shown by [visits]: new users at every endpoint, of which a share must be
+// served that the scenario states.
 //
 // Each session is either one whose writes wait for a replica or one whose
 // writes do not; both run side by side through the same accidents, because

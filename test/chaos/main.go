@@ -38,14 +38,14 @@ type config struct {
 	scenarios   []scenario
 	duration    time.Duration
 	requireRoot bool
-	checkLab    func(context.Context) error // why there can be no network namespaces here
+	checkLab    func(context.Context, ...string) error // why there can be no network namespaces here
 }
 
 func parse(args []string, stderr io.Writer) (config, error) {
 	c := config{options: options{seed: rand.Uint64N(1e6)}, checkLab: checkLab}
 	f := nursery.Flags("chaos", usage, func() {
 		for _, s := range scenarios {
-			fmt.Fprintf(stderr, "  %-10s %s%s\n", s.name, s.title, map[bool]string{true: " (needs root and iproute2)"}[s.root])
+			fmt.Fprintf(stderr, "  %-10s %s%s\n", s.name, s.title, s.needs())
 		}
 	}, stderr)
 	c.Flags(f)
@@ -55,7 +55,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	f.IntVar(&c.count, "count", 5, "`faults` in each of kill and pause, and at least in join, drain, rolling, restart")
 	f.IntVar(&c.reads, "reads", 50000, "`reads` under each of join, drain, rolling and restart, which go on until there were as many")
 	f.IntVar(&c.logouts, "logouts", 500, "`sessions` ended in logout")
-	f.IntVar(&c.nodes, "nodes", 5, "`nodes` of a cluster; partition and bigdrain have 3")
+	f.IntVar(&c.nodes, "nodes", 5, "`nodes` of a cluster in kill, pause, restart, join, drain, rolling, logout")
 	f.IntVar(&c.sessions, "sessions", 500, "`sessions` of each kind (ack=replica, ack=async) under load")
 	f.IntVar(&c.rate, "rate", 600, "`requests` a second, half of them writes")
 	f.IntVar(&c.readRate, "read-rate", 4000, "`reads` a second, beside -rate, in join, drain, rolling and restart")
@@ -155,8 +155,8 @@ func (c config) round(ctx context.Context, dir string, seed uint64, stdout io.Wr
 		r := newReport(s.name+": "+s.title, c.command(s, seed))
 		e := &env{options: c.options, bin: c.Bin, random: rand.New(rand.NewPCG(seed, uint64(i)))}
 		e.say("%s, seed %d", s.name, seed)
-		if s.root {
-			if err := c.checkLab(ctx); err != nil {
+		if len(s.tools) > 0 {
+			if err := c.checkLab(ctx, s.tools...); err != nil {
 				r.skipped = err.Error()
 				kept = kept && !c.requireRoot
 			}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,19 +39,42 @@ const mostHosts = 63
 // errNoLab says that network namespaces cannot be made here.
 var errNoLab = errors.New("network namespaces cannot be made here")
 
-// checkLab says whether a lab can be made, by making an empty one.
-func checkLab(ctx context.Context) error {
+// packages says where Debian has the programs that a lab needs.
+var packages = map[string]string{"ip": "iproute2", "ss": "iproute2", "nft": "nftables"}
+
+// needs says, for the list of scenarios, what has to be there.
+func (s scenario) needs() string {
+	var list []string
+	for _, t := range s.tools {
+		if p := packages[t]; !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return " (needs root, " + strings.Join(list, ", ") + ")"
+}
+
+// checkLab says whether a lab can be made in which the tools work, by making
+// an empty one.
+func checkLab(ctx context.Context, tools ...string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: that needs root", errNoLab)
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		return fmt.Errorf("%w: the program ip is missing (Debian: apt-get install iproute2): %w", errNoLab, err)
+	for _, t := range tools {
+		if _, err := exec.LookPath(t); err != nil {
+			return fmt.Errorf("%w: the program %s is missing (Debian: apt-get install %s): %w", errNoLab, t, packages[t], err)
+		}
 	}
 	l, err := newLab(ctx, 2)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoLab, err)
 	}
-	return l.close()
+	if slices.Contains(tools, "nft") {
+		err = l.firewall(ctx, 0, "tcp dport 1 drop")
+	}
+	return errors.Join(err, l.close())
 }
 
 // newLab makes hosts 0 to hosts-1. The caller closes the lab, whatever happens.
@@ -155,7 +179,41 @@ func (l *lab) cut(ctx context.Context, from, to int) error { return l.rule(ctx, 
 func (l *lab) heal(ctx context.Context, from, to int) error { return l.rule(ctx, "del", from, to) }
 
 func (l *lab) rule(ctx context.Context, verb string, from, to int) error {
-	return ip(ctx, "-n", l.name("s"), "rule", verb, "from", l.address(from), "to", l.address(to), "blackhole")
+	return ip(ctx, append([]string{"-n", l.name("s")}, l.words(verb, from, to)...)...)
+}
+
+func (l *lab) words(verb string, from, to int) []string {
+	return []string{"rule", verb, "from", l.address(from), "to", l.address(to), "blackhole"}
+}
+
+// way leads from one host to another.
+type way struct{ from, to int }
+
+// change makes new cuts and takes old ones back, with one call of ip: the new
+// ones first, so that no host reaches both those before and those after.
+func (l *lab) change(ctx context.Context, cut, heal []way) error {
+	var lines strings.Builder
+	for _, w := range cut {
+		fmt.Fprintln(&lines, strings.Join(l.words("add", w.from, w.to), " "))
+	}
+	for _, w := range heal {
+		fmt.Fprintln(&lines, strings.Join(l.words("del", w.from, w.to), " "))
+	}
+	return run(ctx, lines.String(), "ip", "-n", l.name("s"), "-batch", "-")
+}
+
+// firewall replaces the rules of a host's firewall for what comes in, none to
+// let everything pass. A rule is as nft writes it. It looks at packets of
+// connections that are there already, too. What the host itself sends passes:
+// a rule against that would tell the sender.
+func (l *lab) firewall(ctx context.Context, host int, rules ...string) error {
+	var script strings.Builder
+	fmt.Fprintln(&script, "table inet chaos\ndelete table inet chaos\ntable inet chaos { chain in { type filter hook input priority 0;")
+	for _, r := range rules {
+		fmt.Fprintln(&script, r)
+	}
+	fmt.Fprintln(&script, "}\n}")
+	return run(ctx, script.String(), "ip", "netns", "exec", l.name(strconv.Itoa(host)), "nft", "-f", "-")
 }
 
 // close removes all of the lab. The cables end with the namespaces that they
@@ -222,8 +280,15 @@ func namespaces() ([]string, error) {
 }
 
 func ip(ctx context.Context, args ...string) error {
-	if out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	return run(ctx, "", append([]string{"ip"}, args...)...)
+}
+
+// run runs a program to its end.
+func run(ctx context.Context, stdin string, words ...string) error {
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(words, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -121,6 +121,46 @@ func TestLabCutsOneWay(t *testing.T) {
 	require.Equal(t, "from outside", got(1))
 }
 
+// A firewall drops what its rules say, also of what goes on already, and
+// nothing else; new rules replace the ones before. Cuts change in one step.
+func TestLabFirewallsAndChanges(t *testing.T) {
+	requireLab(t)
+	if err := checkLab(t.Context(), "ip", "nft"); err != nil {
+		t.Skip(err)
+	}
+	l, err := newLab(t.Context(), 2)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.close()) })
+	at := []*bufio.Scanner{listen(t, l, 0), listen(t, l, 1)}
+	send := func(from, to int, text string) {
+		out, err := on(t.Context(), l, from, "send", addressEnv+"="+l.address(to)+":9999", textEnv+"="+text).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	got := func(host int) string {
+		require.True(t, at[host].Scan())
+		return at[host].Text()
+	}
+	require.NoError(t, l.firewall(t.Context(), 1, "ip saddr "+l.address(0)+" udp dport 9999 drop"))
+	send(0, 1, "dropped")
+	send(1, 0, "against the rule")
+	require.Equal(t, "against the rule", got(0))
+	require.NoError(t, l.firewall(t.Context(), 1, "udp dport 9998 drop"))
+	send(0, 1, "another port")
+	require.Equal(t, "another port", got(1), "the datagram before was to be dropped")
+	require.NoError(t, l.firewall(t.Context(), 1))
+	require.ErrorContains(t, l.firewall(t.Context(), 1, "drop everything"), "syntax error")
+
+	require.NoError(t, l.change(t.Context(), []way{{0, 1}}, nil))
+	send(0, 1, "lost")
+	require.NoError(t, l.change(t.Context(), []way{{1, 0}}, []way{{0, 1}}))
+	send(1, 0, "lost")
+	send(0, 1, "after the change")
+	require.Equal(t, "after the change", got(1), "the datagram before was to be lost")
+	require.NoError(t, l.change(t.Context(), nil, []way{{1, 0}}))
+	send(1, 0, "healed")
+	require.Equal(t, "healed", got(0), "the datagram before was to be lost")
+}
+
 func ours(t *testing.T, prefix string) (list []string) {
 	t.Helper()
 	names, err := namespaces()

@@ -11,20 +11,26 @@ import (
 // scenario is one kind of accident.
 type scenario struct {
 	name, title string
-	root        bool // needs the rights to make network namespaces
-	run         func(ctx context.Context, e *env, r *report) error
+	// tools are the programs that it needs, all of them to make networks of its
+	// own, for which it needs root too; none if it stays on loopback.
+	tools []string
+	run   func(ctx context.Context, e *env, r *report) error
 }
 
 var scenarios = []scenario{
-	{"kill", "kill -9 the owner at load, start it again", false, runKill},
-	{"pause", "freeze a node for 0.5 to 10 s", false, runPause},
-	{"restart", "kill -9 and back at once", false, runRestart},
-	{"join", "a new node joins, and leaves", false, runJoin},
-	{"drain", "a node drains, and comes back", false, runDrain},
-	{"rolling", "rolling restart of all nodes", false, runRolling},
-	{"logout", "log out while nodes die and freeze", false, runLogout},
-	{"partition", "cut the network between hosts, and heal it", true, runPartition},
-	{"bigdrain", "drain a node with 100,000 sessions of 1 KB", false, runBigDrain},
+	{"kill", "kill -9 the owner at load, start it again", nil, runKill},
+	{"pause", "freeze a node for 0.5 to 10 s", nil, runPause},
+	{"restart", "kill -9 and back at once", nil, runRestart},
+	{"join", "a new node joins, and leaves", nil, runJoin},
+	{"drain", "a node drains, and comes back", nil, runDrain},
+	{"rolling", "rolling restart of all nodes", nil, runRolling},
+	{"logout", "log out while nodes die and freeze", nil, runLogout},
+	{"partition", "cut the network between hosts, and heal it", []string{"ip"}, runPartition},
+	{"majority", "cut a cluster in mode majority again and again, after a rolling restart", []string{"ip"}, runMajority},
+	{"firewall", "have a firewall drop or refuse what comes to a peer port", []string{"ip", "ss", "nft"}, runFirewall},
+	{"clock", "set the clock of a node's host, while it serves and before it starts", nil, runClock},
+	{"longdrain", "SIGTERM to a node whose application works on requests of 8 s", nil, runLongDrain},
+	{"bigdrain", "drain a node with 100,000 sessions of 1 KB", nil, runBigDrain},
 }
 
 // options are what the command line says.
@@ -73,7 +79,12 @@ type bench struct {
 
 // newBench starts a cluster and stores the sessions. The load does not run yet.
 func (e *env) newBench(ctx context.Context) (*bench, error) {
-	c, err := startCluster(ctx, e.bin, e.dir, e.nodes, loopback(e.basePort))
+	return e.newBenchAt(ctx, loopback(e.basePort), func(*member) {})
+}
+
+// newBenchAt starts the cluster in a place, as startClusterWith does.
+func (e *env) newBenchAt(ctx context.Context, at place, prepare func(*member)) (*bench, error) {
+	c, err := startClusterWith(ctx, e.bin, e.dir, e.nodes, at, prepare)
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +157,9 @@ func (b *bench) common(r *report) {
 	r.figure("answers older than a write acknowledged with `async`", "%s of %s", thousands(async.by[stale]), thousands(async.total()))
 	failedCases := append(b.tally.examples("replica", "failed"), b.tally.examples("async", "failed")...)
 	r.rows = append(r.rows, row{what: "failed requests", measured: fmt.Sprintf("%s of %s", thousands(all.by[failed]), thousands(all.total())), cases: failedCases})
+	if b.load == nil {
+		return
+	}
 	if n := b.load.missed.Load(); n > 0 {
 		r.figure("requests not sent because all workers waited", "%s", thousands(int(n)))
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -102,7 +103,12 @@ func (h *Holdfast) Build(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	h.Bin = filepath.Join(dir, "holdfast")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", h.Bin, "github.com/seed-95a32959/holdfast/cmd/holdfast")
+	return Build(ctx, h.Bin)
+}
+
+// Build builds the holdfast of this module, with build tags.
+func Build(ctx context.Context, file string, tags ...string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", strings.Join(tags, ","), "-o", file, "github.com/seed-95a32959/holdfast/cmd/holdfast")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build holdfast: %w\n%s", err, out)
 	}

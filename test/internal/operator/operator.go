@@ -81,6 +81,34 @@ func (c *Client) Stats(ctx context.Context) (s adminapi.Stats, err error) {
 // Ready returns nil when the member is ready.
 func (c *Client) Ready(ctx context.Context) error { return c.get(ctx, "/readyz", nil) }
 
+// Unready asks why the member is not ready, and returns nothing when it is.
+func (c *Client) Unready(ctx context.Context) (why []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/readyz", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var body struct {
+		Why []string `json:"why"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		return nil, fmt.Errorf("GET /readyz: %w", err)
+	}
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return nil, nil
+	case resp.StatusCode == http.StatusServiceUnavailable && len(body.Why) > 0:
+		return body.Why, nil
+	}
+	return nil, fmt.Errorf("GET /readyz: %s: %q", resp.Status, body.Why)
+}
+
 // Drain has the member hand everything over, and returns when it says that it
 // has, or why it could not.
 func (c *Client) Drain(ctx context.Context) error {

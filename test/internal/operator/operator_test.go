@@ -72,6 +72,36 @@ func TestSettled(t *testing.T) {
 	}
 }
 
+func TestUnready(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		body   string
+		why    []string
+		says   string
+	}{
+		{200, `{"status":"ready"}`, nil, ""},
+		{503, `{"status":"not ready","why":["leaving","cold"]}`, []string{"leaving", "cold"}, ""},
+		{503, `{"status":"not ready"}`, nil, "503"},
+		{500, `{"why":["broken"]}`, nil, "500"},
+		{503, `<html>`, nil, "GET /readyz"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.status)
+			fmt.Fprint(w, c.body)
+		}))
+		client := New(s.Listener.Addr().String())
+		why, err := client.Unready(t.Context())
+		if c.says == "" {
+			require.NoError(t, err, c.body)
+		} else {
+			require.ErrorContains(t, err, c.says, c.body)
+		}
+		require.Equal(t, c.why, why, c.body)
+		client.Close()
+		s.Close()
+	}
+}
+
 func TestAsks(t *testing.T) {
 	c := serve(t, ringOf("f1", "a"), 200)
 	s, err := c.Stats(t.Context())
