@@ -19,6 +19,9 @@ const asyncLag = time.Second
 // underWay is more than an answer takes from its owner to whoever asked.
 const underWay = 250 * time.Millisecond
 
+// disturbance is for how long faults that overlap may still be felt.
+const disturbance = 3 * time.Second
+
 // Complaint is a promise that a history breaks, and the calls that show it.
 type Complaint struct {
 	Key  string
@@ -37,8 +40,18 @@ func (h *History) Check() (complaints []Complaint) {
 		calls := byKey[key]
 		var text string
 		switch {
-		case strings.HasPrefix(key, counters), strings.HasPrefix(key, asyncs):
+		case strings.HasPrefix(key, counters), strings.HasPrefix(key, asyncs), strings.HasPrefix(key, merges):
 			text = h.checkCounter(calls)
+		case strings.HasPrefix(key, expiries):
+			text = h.checkExpiry(calls)
+		case strings.HasPrefix(key, locks):
+			text = h.checkLock(calls)
+		case strings.HasPrefix(key, swaps):
+			text = h.checkSwap(calls)
+		case strings.HasPrefix(key, rotations):
+			text = h.checkRotation(calls)
+		case strings.HasPrefix(key, lists):
+			text = h.checkList(calls, byKey)
 		case strings.HasPrefix(key, logouts):
 			text = h.checkLogout(calls)
 		}
@@ -95,7 +108,7 @@ func (h *History) writesOf(calls []Call) writes {
 		if c.Outcome != OK || h.inWindow(c) {
 			continue
 		}
-		if at := h.lostAt(c); at < forever {
+		if at := min(h.lostAt(c), h.lostFrom(c.Key, c)); at < forever {
 			w.frail = append(w.frail, lost{at, c.Ended, c.Value})
 		} else {
 			w.acked = append(w.acked, step{c.Ended, c.Value})
@@ -155,8 +168,13 @@ func (s steps) upTo(at time.Duration) int {
 // lag. What it acknowledges when it goes on after a pause may not, but an
 // answer of before may have been on its way.
 func (h *History) lostAt(w Call) time.Duration {
-	if !strings.HasPrefix(w.Key, asyncs) {
+	if !strings.HasPrefix(w.Key, asyncs) && (len(h.disturbed) == 0 || w.Acked > 0) {
 		return forever
+	}
+	for _, d := range h.disturbed { // faults overlap, so which of them matters is not told apart
+		if w.Began <= d.to+disturbance && w.Ended+asyncLag >= d.from {
+			return w.Began
+		}
 	}
 	for _, f := range h.faults { // in order of time
 		near := f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+max(asyncLag, f.Lag+underWay)
@@ -185,7 +203,8 @@ func (h *History) checkLogout(calls []Call) string {
 	for _, c := range calls {
 		// A create that nobody has answered may still come, and it is meant.
 		pending = pending || c.Creates && c.Outcome == Unknown
-		if c.Kind == session.Delete && c.Outcome == OK && !c.Unconfirmed && !c.Degraded && !pending &&
+		ends := c.Kind == session.Delete || c.Kind == session.Rotate
+		if ends && c.Outcome == OK && !c.Unconfirmed && !c.Degraded && !pending && h.lostFrom(c.Key, c) == forever &&
 			!slices.ContainsFunc(deletes, func(d Call) bool { return d.Nothing == c.Nothing && d.Ended <= c.Ended }) {
 			deletes = append(deletes, c)
 		}

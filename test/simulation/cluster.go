@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,13 @@ type Options struct {
 	Weights []float64
 	// MemoryLimit is each node's, bytes.
 	MemoryLimit int64
+	// DeadSeeds makes -join of a host's later starts name hosts that do not
+	// exist, and one that does.
+	DeadSeeds bool
+	// Delay is that of every path. Default: defaultDelay.
+	Delay time.Duration
+	// WatchEvery is how often the owners are counted. Default: watchEvery.
+	WatchEvery time.Duration
 	// Seed feeds the network's chances, and whatever else is drawn.
 	Seed uint64
 }
@@ -51,8 +59,14 @@ type Cluster struct {
 	history *History
 	load    *Load
 	quiet   atomic.Bool    // it is left alone at the moment
+	first   int            // nodes that were started at first
 	expect  int            // nodes that found it
 	running sync.WaitGroup // nodes that were killed and have not ended
+
+	changed     atomic.Int64 // when something was last done to it, see noteChange
+	shaping     sync.Mutex   // guards impairments; taken before any other lock
+	impairments []*impairment
+	deaths      deaths
 }
 
 // Host is one machine with a name and an address that stay, and a clock of its
@@ -67,6 +81,8 @@ type Host struct {
 	cluster *Cluster
 	offset  atomic.Int64 // of its wall clock, nanoseconds
 	trap    atomic.Bool  // the next operation on its store pauses it
+	astray  atomic.Bool  // a node that starts now finds its clock wrong
+	joined  atomic.Int64 // how often a node was started
 
 	mu      sync.Mutex // guards what follows
 	process *Process
@@ -100,6 +116,8 @@ func New(t testing.TB, o Options) *Cluster {
 		}
 		c.Hosts = append(c.Hosts, h)
 	}
+	c.options.Delay = cmp.Or(o.Delay, defaultDelay)
+	c.shape(func(p *Path) { p.Delay = c.options.Delay })
 	t.Cleanup(c.stop)
 	return c
 }
@@ -125,7 +143,7 @@ func (c *Cluster) History() *History { return c.history }
 // StartAll starts the first n hosts at once and waits until all have joined.
 func (c *Cluster) StartAll(n int) {
 	c.t.Helper()
-	c.expect = n/2 + 1
+	c.first, c.expect = n, n/2+1
 	var starting sync.WaitGroup
 	errs := make([]error, n)
 	for i, h := range c.Hosts[:n] {
@@ -167,11 +185,7 @@ func (h *Host) Start() error {
 	h.process = p
 	h.mu.Unlock()
 	address := func(port int) string { return netip.AddrPortFrom(h.Address, uint16(port)).String() }
-	var seeds []string
-	for _, other := range c.Hosts[:min(3, len(c.Hosts))] {
-		seeds = append(seeds, netip.AddrPortFrom(other.Address, 8084).String())
-	}
-	expect := c.expect
+	seeds, expect := h.seeds(), c.expect
 	if h.Alone {
 		seeds, expect = nil, 0
 	}
@@ -196,6 +210,30 @@ func (h *Host) Start() error {
 	}
 	h.past = append(h.past, n)
 	return nil
+}
+
+// seeds is the node's -join: the first three hosts, or with DeadSeeds, for all
+// but the first start, two that there never were and one of the others.
+func (h *Host) seeds() (seeds []string) {
+	c := h.cluster
+	if nth := int(h.joined.Add(1)) - 1; nth > 0 && c.options.DeadSeeds {
+		others := c.others(h)
+		return []string{"10.9.9.1:8084", "10.9.9.2:8084", netip.AddrPortFrom(others[nth%c.expect].Address, gossipPort).String()}
+	}
+	for _, other := range c.Hosts[:min(3, len(c.Hosts))] {
+		seeds = append(seeds, netip.AddrPortFrom(other.Address, gossipPort).String())
+	}
+	return seeds
+}
+
+// members is how many hosts have a node, or are to have one again.
+func (c *Cluster) members() (n int) {
+	for i, h := range c.Hosts {
+		if i < c.first || h.Up() {
+			n++
+		}
+	}
+	return n
 }
 
 // lately returns the nodes that run or ran on the host, the last ones, and says
@@ -246,6 +284,9 @@ func (h *Host) Kill() {
 		return
 	}
 	h.noteStop("kill", n)
+	if n != nil {
+		h.cluster.noteDeath(h, n)
+	}
 	p.Crash()
 	if n != nil {
 		h.cluster.running.Go(func() { <-n.Done() })
@@ -285,6 +326,7 @@ func (h *Host) Drain(ctx context.Context) error {
 	h.cluster.history.fault("drained", h.Name, "")
 	p.Crash()
 	if err != nil {
+		h.cluster.noteDeath(h, n)
 		return fmt.Errorf("drain %s: %w", h.Name, err)
 	}
 	return nil
@@ -368,7 +410,7 @@ func (c *Cluster) Heal() {
 			c.Net.SetPort(a.Address, netip.AddrPortFrom(b.Address, peerPort), PortOpen)
 		}
 	}
-	c.shape(func(p *Path) { *p = Path{Delay: defaultDelay} })
+	c.shape(func(p *Path) { *p = Path{Delay: c.options.Delay} })
 }
 
 // shape changes every path between two hosts.

@@ -38,9 +38,11 @@ type Call struct {
 	Key     string
 	Kind    session.Kind
 	Ack     session.Ack
-	Value   int  // what a write writes; each value of a key is written once
-	Creates bool // a create on purpose, which a tombstone lets through
-	Saves   bool // a put without conditions, which creates what is not known
+	Value   int           // what a write writes; each value of a key is written once
+	TTL     time.Duration // of an expiry or a lock; 0 for the default
+	Match   session.Stamp // the version that it is conditional on
+	Creates bool          // a create on purpose, which a tombstone lets through
+	Saves   bool          // a put without conditions, which creates what is not known
 	Began   time.Duration
 	Ended   time.Duration // since the cluster was made; for ever if Unknown
 
@@ -51,7 +53,10 @@ type Call struct {
 	Created     bool
 	Degraded    bool
 	Unconfirmed bool
-	Nothing     bool // a delete that found no session
+	Nothing     bool     // a delete that found no session
+	Acked       int      // copies that have it, the owner's not counted
+	Answered    bool     // whoever served it said what became of it, if only that it cannot be
+	Keys        []string // what a list has listed
 	Err         string
 }
 
@@ -110,7 +115,11 @@ type History struct {
 	windows []window
 	broken  []string
 	steps   map[string]int // steps of schedules that were played, by kind
-	quiet   time.Duration
+	// lost are the moments at which the newest version of a session was lost
+	// with its last holders, and disturbed the times of faults that overlap.
+	lost      map[string][]time.Duration
+	disturbed []window
+	quiet     time.Duration
 }
 
 // forever is the end of calls of which the answer never came.
@@ -119,7 +128,9 @@ const forever = time.Duration(1<<63 - 1)
 // maxBroken bounds how many broken promises are told of.
 const maxBroken = 10
 
-func newHistory(began time.Time) *History { return &History{began: began, steps: make(map[string]int)} }
+func newHistory(began time.Time) *History {
+	return &History{began: began, steps: make(map[string]int), lost: make(map[string][]time.Duration)}
+}
 
 func (h *History) add(c Call) {
 	h.mu.Lock()
@@ -168,6 +179,32 @@ func (h *History) splitNow() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.windows) > 0 && h.windows[len(h.windows)-1].to == forever
+}
+
+// lose notes that the newest version of a session has gone with its last
+// holders, as was to be expected.
+func (h *History) lose(key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lost[key] = append(h.lost[key], time.Since(h.began))
+}
+
+// lostFrom is when what a call has left may first have been lost with its
+// holders, for ever if it was not.
+func (h *History) lostFrom(key string, c Call) time.Duration {
+	for _, at := range h.lost[wholeKey(key)] {
+		if at >= c.Began {
+			return at
+		}
+	}
+	return forever
+}
+
+// disturb notes a time during which something was wrong.
+func (h *History) disturb(from, to time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.disturbed = append(h.disturbed, window{from, to})
 }
 
 // Break records a broken promise.

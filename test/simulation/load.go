@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,7 +54,13 @@ type LoadOptions struct {
 	Counters  int    // for each worker: 2
 	Asyncs    int    // for each worker: 2
 	Registers int    // in all: 3
-	Family    string // all calls are to keys of this one; empty for all families
+	Family    string // all calls are to keys of this one; empty for the first four families
+	// All lets them call keys of all families, half of the time those of the
+	// first four.
+	All  bool
+	Acks []session.Ack // what calls wait for where it does not matter; default all
+	// Large is how large a value is at most, bytes, and seldom.
+	Large int
 }
 
 // Load is a number of workers, each a client that makes one call after another.
@@ -65,6 +72,8 @@ type Load struct {
 	eased   atomic.Bool
 	stopped chan struct{}
 	running sync.WaitGroup
+
+	served, calls atomic.Int64
 
 	mu    sync.Mutex // guards ended
 	ended []string   // logged out sessions, the last logoutsKept
@@ -111,7 +120,10 @@ func (l *Load) Stop() {
 func (l *Load) ReadAll() {
 	keys := make([]string, 0)
 	for key := range l.cluster.history.Calls() {
-		keys = append(keys, key)
+		// Of those that are not read by their own key: sub-keys, and tags.
+		if key == wholeKey(key) && !strings.HasPrefix(key, lists) {
+			keys = append(keys, key)
+		}
 	}
 	slices.Sort(keys)
 	var reading sync.WaitGroup
@@ -134,6 +146,8 @@ type worker struct {
 	written map[string]int // the newest value written to each key that is this worker's own
 	fresh   int            // logout keys made
 	live    []string       // those that are not deleted yet
+
+	family
 }
 
 func (w *worker) run() {
@@ -153,6 +167,8 @@ func (w *worker) run() {
 		switch draw := w.random.IntN(100); {
 		case w.load.Family == asyncs:
 			w.count(asyncs, w.load.Asyncs, session.AckAsync)
+		case w.load.All && w.random.IntN(2) == 0:
+			w.more()
 		case draw < 30:
 			w.count(counters, w.load.Counters, session.AckReplica)
 		case draw < 55:
@@ -204,7 +220,7 @@ func (w *worker) count(family string, each int, ack session.Ack) {
 		return
 	}
 	w.written[key]++
-	op.Fields = fields(w.written[key])
+	op.Fields = append(fields(w.written[key]), w.padding(op.Kind)...)
 	w.do(key, op, ack, w.written[key])
 }
 
@@ -261,7 +277,11 @@ func (w *worker) late() {
 }
 
 func (w *worker) anyAck() session.Ack {
-	return []session.Ack{session.AckAsync, session.AckReplica, session.AckAll}[w.random.IntN(3)]
+	acks := w.load.Acks
+	if acks == nil {
+		acks = []session.Ack{session.AckAsync, session.AckReplica, session.AckAll}
+	}
+	return acks[w.random.IntN(len(acks))]
 }
 
 func (l *Load) noteEnded(key string) {
@@ -282,31 +302,42 @@ func (l *Load) someEnded(random *rand.Rand) string {
 	return l.ended[random.IntN(len(l.ended))]
 }
 
-// do makes one call through the worker's door and writes it down. A door whose
-// process crashes meanwhile gives no answer; one that is paused gives it late.
-func (w *worker) do(key string, op *session.Op, ack session.Ack, value int) (c Call) {
+// do makes one call through the worker's door and writes it down.
+func (w *worker) do(key string, op *session.Op, ack session.Ack, value int) Call {
+	c, _ := w.ask(key, op, ack, value)
+	w.note(c)
+	return c
+}
+
+// ask makes one call through the worker's door. A door whose process crashes
+// meanwhile gives no answer; one that is paused gives it late. There is no call
+// if the door is down.
+func (w *worker) ask(key string, op *session.Op, ack session.Ack, value int) (c Call, reply session.Reply) {
 	n, p := w.door.Node()
 	if n == nil {
-		return c
+		return c, reply
 	}
 	p.AwaitResume()
 	h := w.load.cluster.history
 	ctx, cancel := context.WithTimeout(p.Context(), callTimeout)
 	defer cancel()
 	c = Call{
-		Worker: w.id, Door: w.door.Name, Key: key, Kind: op.Kind, Ack: ack, Value: value, Began: time.Since(h.began),
+		Worker: w.id, Door: w.door.Name, Key: key, Kind: op.Kind, Ack: ack, Value: value, TTL: op.TTL, Match: op.IfVersion, Began: time.Since(h.began),
 		Creates: op.Create || op.Revive, Saves: op.Kind == session.Put && !op.Create && !op.Exists,
 	}
 	reply, err := n.Sessions().Do(ctx, op, ack)
 	p.AwaitResume()
 	c.Ended = time.Since(h.began)
-	c.Served, c.Created, c.Degraded, c.Unconfirmed = reply.Node, reply.Created, reply.Degraded, reply.Unconfirmed
-	if c.Outcome = outcomeOf(err); err != nil {
+	c.Served, c.Created, c.Degraded, c.Unconfirmed, c.Acked = reply.Node, reply.Created, reply.Degraded, reply.Unconfirmed, reply.Acked
+	c.Outcome = outcomeOf(err)
+	c.Answered = c.Outcome <= Deleted || answered(err)
+	if err != nil {
 		c.Err = err.Error()
 	}
 	if p.Context().Err() != nil {
 		c.Outcome, c.Err = Unknown, "the endpoint crashed"
 	}
+	w.look(op, &c)
 	if c.Outcome == Unknown {
 		c.Ended = forever
 	}
@@ -317,14 +348,27 @@ func (w *worker) do(key string, op *session.Op, ack session.Ack, value int) (c C
 	if c.Outcome == OK && op.Kind == session.Get && reply.Record != nil {
 		text, _ := reply.Record.Value(valueField)
 		c.Got, _ = strconv.Atoi(text)
+		if pad, _ := reply.Record.Value(padField); pad != "" && strings.Trim(pad, pad[:1]) != "" {
+			h.Break("bytes of two writes in one value:\n%s", c)
+		}
 	}
-	h.add(c)
 	if c.Outcome == OK && reply.Acked > 0 && reply.Record != nil && op.Kind.Writes() {
 		if !w.load.cluster.copied(reply.Node, reply.Record) {
 			h.Break("acknowledged by a replica, and none has it:\n%s", c)
 		}
 	}
-	return c
+	return c, reply
+}
+
+// look counts whether a call was served, and complains where it had to be.
+func (w *worker) look(op *session.Op, c *Call) {
+	w.load.calls.Add(1)
+	switch {
+	case c.Answered:
+		w.load.served.Add(1)
+	case w.load.All && w.load.cluster.mustServe(w.door, op.Key, c.Began):
+		w.load.cluster.history.Break("not served, though nothing had changed for %v and a majority is connected: %s: %s", served, c.Key, c)
+	}
 }
 
 // copied says whether another node than owner has all that a record says, or
@@ -345,6 +389,11 @@ func (c *Cluster) copied(owner string, rec *session.Record) bool {
 		}
 	}
 	return false
+}
+
+// answered says whether an error is an answer: that of whoever serves.
+func answered(err error) bool {
+	return errors.Is(err, session.ErrPrecondition) || errors.Is(err, session.ErrFull) || errors.Is(err, session.ErrBusy)
 }
 
 func outcomeOf(err error) Outcome {

@@ -30,8 +30,9 @@ const (
 
 // Path says how one host reaches another, one way.
 type Path struct {
-	// Cut drops packets and holds up connections.
-	Cut bool
+	// Cut drops packets and holds up connections. Refused answers what is
+	// dialled with a refusal at once, where a mere cut is silent.
+	Cut, Refused bool
 	// Delay is added to everything; each packet also gets up to Jitter more,
 	// so that packets overtake each other.
 	Delay, Jitter time.Duration
@@ -86,12 +87,14 @@ func (n *Network) Change(from, to netip.Addr, change func(*Path)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	path := n.pathLocked(from, to)
-	was := path.Cut
+	was := *path
 	change(path)
 	switch {
-	case !was && path.Cut:
+	case *path == was:
+		return
+	case !was.Cut && path.Cut:
 		n.cutLocked(from, to)
-	case was && !path.Cut:
+	case was.Cut && !path.Cut:
 		n.healLocked(from, to)
 	}
 	n.wakeAllLocked()
@@ -146,6 +149,9 @@ func (n *Network) healLocked(from, to netip.Addr) {
 func (n *Network) SetPort(from netip.Addr, to netip.AddrPort, fault PortFault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.ports[portRoute{from, to}] == fault {
+		return
+	}
 	n.ports[portRoute{from, to}] = fault
 	n.wakeAllLocked()
 }
@@ -345,7 +351,7 @@ func (p *Process) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 		there, back := *p.net.pathLocked(p.host, to.Addr()), *p.net.pathLocked(to.Addr(), p.host)
 		fault := p.net.ports[portRoute{p.host, to}]
 		p.net.mu.Unlock()
-		if fault == PortRefuses {
+		if fault == PortRefuses || there.Refused || back.Refused {
 			return nil, syscall.ECONNREFUSED
 		}
 		retry := time.Second // SYNs are sent again

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/inspect"
@@ -25,7 +26,7 @@ func (c *Cluster) Watch() (stop func()) {
 	go func() {
 		defer close(ended)
 		for {
-			every := watchEvery
+			every := cmp.Or(c.options.WatchEvery, watchEvery)
 			if c.quiet.Load() {
 				every = watchQuiet
 			}

@@ -1,0 +1,114 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var swarmsFlag = flag.Int("swarms", fewer(10, 1), "how many seeds TestSwarm runs, from -first on; -run TestSwarm/SEED runs one")
+
+// servedShare is the share of all calls of a run that must be served, whatever
+// happens meanwhile.
+const servedShare = 0.5
+
+// TestSwarm draws a configuration for each seed, and plays mishaps that overlap.
+func TestSwarm(t *testing.T) {
+	first, last := *firstFlag, *firstFlag+uint64(*swarmsFlag)-1
+	if seed, ok := seedOfRun(); ok {
+		first, last = seed, seed
+	}
+	drawn, steps := make(map[[2]string]int), Tally{}
+	least := 1.0
+	began, broken := time.Now(), 0
+	for seed := first; seed <= last; seed++ {
+		if !t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			s := DrawSwarm(seed)
+			for _, draw := range s.draws() {
+				drawn[draw]++
+			}
+			tally, share := runSwarm(t, s)
+			steps.Add(tally)
+			least = min(least, share)
+		}) {
+			broken++
+		}
+		if n := seed - first + 1; seed == last || n%manySeeds == 0 {
+			fmt.Fprintf(os.Stderr, "%d swarms in %v, %d with a broken promise, served at least %.2f: %s\n", n, time.Since(began).Round(time.Second), broken, least, steps)
+		}
+	}
+	t.Logf("drawn:\n%s", table(drawn))
+}
+
+// seedOfRun is the seed that -run names, as in TestSwarm/17, which need not be
+// one of those that run otherwise.
+func seedOfRun() (uint64, bool) {
+	named := regexp.MustCompile(`^\^?TestSwarm\$?/\^?(\d+)\$?$`).FindStringSubmatch(flag.Lookup("test.run").Value.String())
+	if named == nil {
+		return 0, false
+	}
+	seed, err := strconv.ParseUint(named[1], 10, 64)
+	return seed, err == nil
+}
+
+// table writes how often each value was drawn, a line for each name.
+func table(drawn map[[2]string]int) string {
+	lines := make(map[string][]string)
+	for _, draw := range slices.SortedFunc(maps.Keys(drawn), func(a, b [2]string) int { return strings.Compare(a[1], b[1]) }) {
+		lines[draw[0]] = append(lines[draw[0]], fmt.Sprintf("%s: %d", draw[1], drawn[draw]))
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		fmt.Fprintf(&b, "%-12s %s\n", name, strings.Join(lines[name], ", "))
+	}
+	return b.String()
+}
+
+func runSwarm(t *testing.T, s Swarm) (tally Tally, share float64) {
+	rounds := s.Rounds()
+	var history *History
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, s.options())
+		history = c.History()
+		c.StartAll(s.Hosts)
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		stopWatch := c.Watch()
+		stopWindows := c.tendWindows()
+		load := c.Load(LoadOptions{Workers: s.Workers, All: true, Acks: s.Acks, Large: s.Large})
+		time.Sleep(2 * time.Second)
+		c.PlaySwarm(rounds)
+		load.Stop()
+		took, err := c.Agree(agreeWithin + heldOff)
+		if err != nil {
+			c.History().Break("convergence: %v", err)
+		}
+		stopWindows()
+		if c.History().splitNow() {
+			c.History().rejoined()
+		}
+		load.ReadAll()
+		stopWatch()
+		tally = history.Tally()
+		share = float64(load.served.Load()) / float64(load.calls.Load())
+		if share < servedShare {
+			history.Break("of %d calls only %.0f %% were served", load.calls.Load(), 100*share)
+		}
+		t.Logf("%s; %.1f %% served; agreed after %v", history.Summary(), 100*share, took)
+		if len(history.Check())+len(history.Broken()) > 0 {
+			t.Errorf("replay with: go test ./test/simulation -run '^TestSwarm$/^%d$' -count 10\n%s\n%s", s.Seed, s, schedule(rounds))
+		}
+		report(t, history, s.Seed)
+	})
+	checkLinear(t, history, s.Seed)
+	return tally, share
+}
