@@ -226,7 +226,7 @@ func (h *History) backAfter(gone Call, calls []Call) string {
 		if c.Began <= gone.Ended {
 			continue
 		}
-		if c.Saves && h.inWindow(c) {
+		if c.Saves && (c.Degraded || h.inWindow(c)) {
 			return "" // an island that has never heard of a session cannot tell a save from a create
 		}
 		if c.Outcome == OK && c.Kind != session.Delete && !h.inWindow(c) {

@@ -87,3 +87,94 @@ func TestCheck(t *testing.T) {
 		})
 	}
 }
+
+// TestCheckMore holds small histories of the other families against the
+// promises, in seconds.
+func TestCheckMore(t *testing.T) {
+	at := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	call := func(kind session.Kind, began int, outcome Outcome) Call {
+		c := Call{Kind: kind, Began: at(began), Ended: at(began) + time.Millisecond, Outcome: outcome, Acked: 1}
+		if outcome == Unknown {
+			c.Ended = forever
+		}
+		return c
+	}
+	mortal := func(kind session.Kind, began int, outcome Outcome) Call {
+		c := call(kind, began, outcome)
+		c.TTL = at(10)
+		return c
+	}
+	lock := func(began, value int) Call {
+		c := mortal(session.Put, began, OK)
+		c.Value = value
+		return c
+	}
+	unlock := func(began, value int, outcome Outcome) Call {
+		c := call(session.Delete, began, outcome)
+		c.Value = value
+		return c
+	}
+	swap := func(began int, match session.Stamp) Call {
+		c := call(session.Put, began, OK)
+		c.Match = match
+		return c
+	}
+	list := func(began int, keys ...string) Call {
+		c := call(session.List, began, OK)
+		c.Key, c.Keys = lists+"0", keys
+		return c
+	}
+	of := func(key string, c Call) Call { c.Key = key; return c }
+	const listed = "{list-0}:1"
+	uncopied := func(c Call) Call { c.Acked = 0; return c }
+	for name, c := range map[string]struct {
+		key    string
+		calls  []Call
+		lost   time.Duration // 0 for never
+		broken bool
+	}{
+		"there before its end":             {expiries + "k", []Call{mortal(session.Put, 1, OK), call(session.Get, 5, OK)}, 0, false},
+		"gone before its end":              {expiries + "k", []Call{mortal(session.Put, 1, OK), call(session.Get, 5, Missing)}, 0, true},
+		"gone with its holders":            {expiries + "k", []Call{mortal(session.Put, 1, OK), call(session.Get, 5, Missing)}, at(3), false},
+		"gone after its end":               {expiries + "k", []Call{mortal(session.Put, 1, OK), call(session.Get, 12, Missing)}, 0, false},
+		"outlives its end":                 {expiries + "k", []Call{mortal(session.Put, 1, OK), call(session.Get, 17, OK)}, 0, true},
+		"touched":                          {expiries + "k", []Call{mortal(session.Put, 1, OK), mortal(session.Touch, 9, OK), call(session.Get, 17, OK)}, 0, false},
+		"touched, and gone":                {expiries + "k", []Call{mortal(session.Put, 1, OK), mortal(session.Touch, 9, OK), call(session.Get, 14, Missing)}, 0, true},
+		"maybe touched":                    {expiries + "k", []Call{mortal(session.Put, 1, OK), mortal(session.Touch, 9, Unknown), call(session.Get, 99, OK)}, 0, false},
+		"in turn":                          {locks + "k", []Call{lock(1, 1), unlock(2, 1, OK), lock(3, 2)}, 0, false},
+		"at once":                          {locks + "k", []Call{lock(1, 1), lock(3, 2), unlock(4, 1, OK)}, 0, true},
+		"maybe given back":                 {locks + "k", []Call{lock(1, 1), unlock(2, 1, Unknown), lock(3, 2)}, 0, false},
+		"expired":                          {locks + "k", []Call{lock(1, 1), lock(12, 2)}, 0, false},
+		"lost with its holders":            {locks + "k", []Call{lock(1, 1), lock(3, 2)}, at(2), false},
+		"swapped one after the other":      {swaps + "k", []Call{swap(1, 0), swap(2, 7), swap(3, 8)}, 0, false},
+		"both swapped":                     {swaps + "k", []Call{swap(1, 0), swap(2, 7), swap(3, 7)}, 0, true},
+		"created twice":                    {swaps + "k", []Call{swap(1, 0), swap(2, 0)}, 0, true},
+		"a field is old":                   {merges + "k/f1", []Call{{Kind: session.Patch, Value: 1, Outcome: OK, Began: 1, Ended: 2, Acked: 1}, {Kind: session.Get, Outcome: OK, Began: 3, Ended: 4}}, 0, true},
+		"rotated":                          {rotations + "k", []Call{call(session.Put, 1, OK), call(session.Get, 2, OK), call(session.Rotate, 3, OK), call(session.Get, 4, Deleted)}, 0, false},
+		"there after its rotation":         {rotations + "k", []Call{call(session.Put, 1, OK), call(session.Rotate, 3, OK), call(session.Get, 4, OK)}, 0, true},
+		"gone before its rotation":         {rotations + "k", []Call{call(session.Put, 1, OK), call(session.Get, 2, Missing), call(session.Rotate, 3, OK)}, 0, true},
+		"listed":                           {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), list(2, listed)}, 0, false},
+		"not listed":                       {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), list(2)}, 0, true},
+		"not listed, and maybe logged out": {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), of(listed, call(session.Delete, 2, Unknown)), list(3)}, 0, false},
+		"listed after its logout":          {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), of(listed, call(session.Delete, 2, OK)), list(3, listed)}, 0, true},
+		"a counter, lost with its holders": {counters + "k", []Call{{Kind: session.Put, Value: 1, Outcome: OK, Began: at(1), Ended: at(1), Acked: 1}, call(session.Get, 5, Missing)}, at(3), false},
+		"a counter, lost before":           {counters + "k", []Call{{Kind: session.Put, Value: 1, Outcome: OK, Began: at(4), Ended: at(4), Acked: 1}, call(session.Get, 5, Missing)}, at(3), true},
+		"without a copy, in trouble":       {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Outcome: OK, Began: at(51), Ended: at(51)}), call(session.Get, 55, Missing)}, 0, false},
+		"without a copy, and in peace":     {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Outcome: OK, Began: at(1), Ended: at(1)}), call(session.Get, 5, Missing)}, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHistory(time.Now())
+			for _, call := range c.calls {
+				if call.Key == "" {
+					call.Key = c.key
+				}
+				h.add(call)
+			}
+			h.disturbed = []window{{at(50), at(60)}}
+			if c.lost > 0 {
+				h.lost[wholeKey(c.key)] = []time.Duration{c.lost}
+			}
+			require.Equal(t, c.broken, len(h.Check()) > 0, "%v", h.Check())
+		})
+	}
+}

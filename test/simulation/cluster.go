@@ -440,7 +440,8 @@ type logTail struct {
 	lines []string
 }
 
-const tailLines = 400
+// tailLines is how many of these are kept.
+var tailLines = 400
 
 func (l *logTail) Write(b []byte) (int, error) {
 	l.mu.Lock()

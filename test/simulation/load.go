@@ -73,7 +73,8 @@ type Load struct {
 	stopped chan struct{}
 	running sync.WaitGroup
 
-	served, calls atomic.Int64
+	began                 time.Time
+	served, calls, wasted atomic.Int64 // the last one nanoseconds, of calls that were not served
 
 	mu    sync.Mutex // guards ended
 	ended []string   // logged out sessions, the last logoutsKept
@@ -89,7 +90,7 @@ func (c *Cluster) Load(o LoadOptions) *Load {
 			*d.n = d.value
 		}
 	}
-	l := &Load{LoadOptions: o, cluster: c, seed: c.options.Seed, stopped: make(chan struct{})}
+	l := &Load{LoadOptions: o, cluster: c, seed: c.options.Seed, began: time.Now(), stopped: make(chan struct{})}
 	for i := range l.Workers {
 		w := &worker{load: l, id: i, random: rand.New(rand.NewPCG(l.seed, 100+uint64(i))), written: make(map[string]int)}
 		l.running.Go(w.run)
@@ -366,9 +367,18 @@ func (w *worker) look(op *session.Op, c *Call) {
 	switch {
 	case c.Answered:
 		w.load.served.Add(1)
+		return
 	case w.load.All && w.load.cluster.mustServe(w.door, op.Key, c.Began):
 		w.load.cluster.history.Break("not served, though nothing had changed for %v and a majority is connected: %s: %s", served, c.Key, c)
 	}
+	w.load.wasted.Add(int64(c.Ended - c.Began))
+}
+
+// share is how much was served: of the calls, or of the clients' time, which
+// refusals at once and slow ones make small, each its own.
+func (l *Load) share() float64 {
+	calls := float64(l.served.Load()) / float64(l.calls.Load())
+	return min(calls, 1-float64(l.wasted.Load())/float64(time.Since(l.began)*time.Duration(l.Workers)))
 }
 
 // copied says whether another node than owner has all that a record says, or

@@ -54,7 +54,7 @@ var mishaps = []mishap{
 	}},
 	// Its process is started anew while it reaches nobody: it must not serve.
 	{"lonely start", ms(500), 9 * time.Second, 1, true, func(p *player, h, _ *Host, m Mishap) {
-		end := p.isolate(h, m.Draw&1 == 0)
+		end := p.isolate(h, refuses(m))
 		time.Sleep(m.For / 4)
 		h.Kill()
 		p.start(h)
@@ -142,7 +142,7 @@ var mishaps = []mishap{
 	}},
 
 	{"isolate", ms(500), 20 * time.Second, 0, false, func(p *player, h, _ *Host, m Mishap) {
-		end := p.isolate(h, m.Draw&1 == 0)
+		end := p.isolate(h, refuses(m))
 		time.Sleep(m.For)
 		end()
 	}},
@@ -268,9 +268,13 @@ func (p *player) isolate(h *Host, refused bool) (end func()) {
 	return end
 }
 
+// refuses says whether a cut refuses what is dialled through it, and breaks the
+// connections that there are, rather than being silent.
+func refuses(m Mishap) bool { return RefusedByAll && m.Draw&1 == 0 }
+
 // cut cuts what is between hosts, both ways: silently, or by refusing.
 func (p *player) cut(m Mishap, between func(a, b *Host) bool) {
-	refused := m.Draw&1 == 0
+	refused := refuses(m)
 	end := p.c.impair(&impairment{cut: true, path: func(a, b *Host, path *Path) {
 		if between(a, b) {
 			path.Cut, path.Refused = true, path.Refused || refused
@@ -290,7 +294,7 @@ func (p *player) cut(m Mishap, between func(a, b *Host) bool) {
 // port closes a port of a host to another one, or to all (nil).
 func (p *player) port(port int, from, to *Host, m Mishap) {
 	fault := PortDrops
-	if m.Draw&1 == 0 {
+	if m.Draw&1 == 0 && (from != nil || RefusedByAll) {
 		fault = PortRefuses
 	}
 	matches := func(a, b *Host) bool { return b == to && (from == nil || a == from) }

@@ -35,6 +35,11 @@ type Swarm struct {
 	Reckless bool
 }
 
+// RefusedByAll lets every second cut refuse what is dialled through it and break
+// the connections that there are, and so every second host whose peer port is
+// closed to all others.
+var RefusedByAll = false
+
 // swarmRounds is how often a run goes from mishaps to peace.
 const swarmRounds = 3
 

@@ -18,8 +18,12 @@ import (
 
 var swarmsFlag = flag.Int("swarms", fewer(10, 1), "how many seeds TestSwarm runs, from -first on; -run TestSwarm/SEED runs one")
 
-// servedShare is the share of all calls of a run that must be served, whatever
-// happens meanwhile.
+func init() {
+	flag.IntVar(&tailLines, "lines", tailLines, "how many lines of the nodes' logs a failure prints")
+}
+
+// servedShare is the share of a run that must be served, whatever happens
+// meanwhile.
 const servedShare = 0.5
 
 // TestSwarm draws a configuration for each seed, and plays mishaps that overlap.
@@ -76,6 +80,7 @@ func table(drawn map[[2]string]int) string {
 
 func runSwarm(t *testing.T, s Swarm) (tally Tally, share float64) {
 	rounds := s.Rounds()
+	t.Log(s)
 	var history *History
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, s.options())
@@ -99,9 +104,8 @@ func runSwarm(t *testing.T, s Swarm) (tally Tally, share float64) {
 		load.ReadAll()
 		stopWatch()
 		tally = history.Tally()
-		share = float64(load.served.Load()) / float64(load.calls.Load())
-		if share < servedShare {
-			history.Break("of %d calls only %.0f %% were served", load.calls.Load(), 100*share)
+		if share = load.share(); share < servedShare {
+			history.Break("only %.0f %% of the calls, or of the clients' time, were served", 100*share)
 		}
 		t.Logf("%s; %.1f %% served; agreed after %v", history.Summary(), 100*share, took)
 		if len(history.Check())+len(history.Broken()) > 0 {
@@ -111,4 +115,36 @@ func runSwarm(t *testing.T, s Swarm) (tally Tally, share float64) {
 	})
 	checkLinear(t, history, s.Seed)
 	return tally, share
+}
+
+// TestDrawSwarm: every kind of mishap and every mode is drawn, the same for one
+// seed, and rounds that are not reckless end no more processes at once than
+// there are copies to spare.
+func TestDrawSwarm(t *testing.T) {
+	drawn := make(map[[2]string]int)
+	for seed := range uint64(200) {
+		s := DrawSwarm(seed)
+		require.Equal(t, s, DrawSwarm(seed))
+		for _, draw := range s.draws() {
+			drawn[draw]++
+		}
+		for _, round := range s.Rounds() {
+			deaths, mishaps := 0, 0
+			for i, m := range round {
+				require.Contains(t, s.Kinds, m.What)
+				require.LessOrEqual(t, m.At+m.For, roundLength+roundEnd)
+				require.True(t, i == 0 || m.At >= round[i-1].At)
+				if d := mishapOf(m.What).deaths; d > 0 {
+					deaths, mishaps = deaths+d, mishaps+1
+				}
+			}
+			require.True(t, s.Reckless || mishaps <= max(1, s.Copies-1), "%d deaths in %v", deaths, round)
+		}
+	}
+	for _, m := range mishaps {
+		require.NotZero(t, drawn[[2]string{"kind", m.name}], m.name)
+	}
+	for _, draw := range [][2]string{{"mode", "majority"}, {"mode", "available"}, {"hosts", "9"}, {"copies", "1"}, {"copies", "3"}, {"reckless", "true"}} {
+		require.NotZero(t, drawn[draw], draw)
+	}
 }
