@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/census"
@@ -83,7 +84,7 @@ type life struct {
 	group   sync.WaitGroup // every goroutine of the member
 	closing chan struct{}  // closed when the endpoints begin to close
 	done    chan struct{}  // closed when all has ended
-	end     sync.Once
+	ending  atomic.Bool
 }
 
 // ErrStopped is why operations fail on a node that has stopped.

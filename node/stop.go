@@ -59,28 +59,30 @@ func (n *Node) Shutdown(ctx context.Context) error {
 // waits for all of them, and a second caller for the first. Without last it
 // ends at once, and says no good-bye.
 func (n *Node) stop(why error, last func()) {
-	n.end.Do(func() {
-		close(n.closing)
-		if last != nil {
-			last()
-			n.members.Leave()
-		}
-		n.cancel(why)
-		if n.redis != nil && last == nil {
-			_ = n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
-		}
-		n.listeners.close()
-		n.operator.Cut()
-		n.endpoint.Cut()
-		n.members.Shutdown()
-		n.endpoint.Close()
-		if n.replicator != nil {
-			n.replicator.Close()
-		}
-		n.group.Wait()
-		n.cfg.Log.Info("stopped", "name", n.id.Name, "why", why)
-		close(n.done)
-	})
+	if !n.ending.CompareAndSwap(false, true) {
+		<-n.done // not a sync.Once, whose second caller a simulation takes for busy
+		return
+	}
+	close(n.closing)
+	if last != nil {
+		last()
+		n.members.Leave()
+	}
+	n.cancel(why)
+	if n.redis != nil && last == nil {
+		_ = n.redis.Shutdown(n.ctx) // which has ended, so it waits for nobody
+	}
+	n.listeners.close()
+	n.operator.Cut()
+	n.endpoint.Cut()
+	n.members.Shutdown()
+	n.endpoint.Close()
+	if n.replicator != nil {
+		n.replicator.Close()
+	}
+	n.group.Wait()
+	n.cfg.Log.Info("stopped", "name", n.id.Name, "why", why)
+	close(n.done)
 }
 
 // answerLast lets the requests under way end.
