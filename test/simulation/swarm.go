@@ -31,7 +31,9 @@ type Swarm struct {
 	Kinds   []string // of mishaps that are on
 	Overlap int      // how many mishaps of a round begin before the first ends, about
 	// Reckless rounds have mishaps that lose more copies at once than a
-	// cluster survives; what is lost with them is lost by right.
+	// cluster survives; what is lost with them is lost by right. Half of the
+	// electors of mode majority never die in one round: the others would
+	// refuse for good.
 	Reckless bool
 }
 
@@ -68,6 +70,9 @@ func DrawSwarm(seed uint64) Swarm {
 	s.Copies = pick(random, 1, 2, 2, 2, 2, 3, 3)
 	s.Zones = pick(random, 0, 0, 2, 3)
 	s.Workers = pick(random, 3, 4, 6)
+	if s.Hosts > 5 {
+		s.Workers = 3 // it costs time
+	}
 	s.Acks = pick(random, []session.Ack{session.AckAsync}, []session.Ack{session.AckReplica}, []session.Ack{session.AckAll}, nil, nil)
 	s.Large = pick(random, 0, 0, 4<<10, 64<<10, 64<<10, 1_000_000)
 	s.Memory = pick[int64](random, 0, 0, 32<<20)
@@ -123,7 +128,7 @@ func (s Swarm) String() string {
 func (s Swarm) options() Options {
 	o := Options{
 		Hosts: s.Hosts + spares, Copies: s.Copies, Mode: s.Mode, MemoryLimit: s.Memory, Seed: s.Seed,
-		DeadSeeds: s.DeadSeeds, Delay: s.Delay, WatchEvery: 20 * time.Millisecond,
+		DeadSeeds: s.DeadSeeds, Delay: s.Delay, WatchEvery: time.Duration(s.Hosts) * 5 * time.Millisecond,
 	}
 	for i := range o.Hosts {
 		if s.Zones > 0 {
@@ -153,7 +158,7 @@ func (s Swarm) Rounds() (rounds [][]Mishap) {
 	random := rand.New(rand.NewPCG(s.Seed, 4))
 	for range swarmRounds {
 		var round []Mishap
-		deaths := 0
+		deaths, hosts := 0, 0 // that die
 		at := time.Duration(0)
 		for at < roundLength {
 			m := Mishap{At: at.Round(time.Millisecond), What: s.Kinds[random.IntN(len(s.Kinds))], Host: random.IntN(s.Hosts), Draw: random.Uint64()}
@@ -163,11 +168,11 @@ func (s Swarm) Rounds() (rounds [][]Mishap) {
 			m.For = (k.min + time.Duration(share*share*float64(k.max-k.min))).Round(time.Millisecond)
 			m.For = min(m.For, roundLength+roundEnd-m.At)
 			at += time.Duration(random.ExpFloat64() * float64(6*time.Second) / float64(s.Overlap))
-			if k.deaths > 0 && !s.Reckless {
-				if deaths > 0 && deaths+k.deaths > s.Copies-1 {
+			if k.deaths > 0 {
+				if !s.Reckless && deaths > 0 && deaths+k.deaths > s.Copies-1 || s.Mode == node.PartitionMajority && 2*(hosts+1) >= s.Hosts {
 					continue
 				}
-				deaths += k.deaths
+				deaths, hosts = deaths+k.deaths, hosts+1
 			}
 			round = append(round, m)
 		}
