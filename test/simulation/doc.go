@@ -14,6 +14,11 @@
 // copies ([Cluster.Agree]), and the history is held against the promises
 // (check.go).
 //
+// TestSwarm draws more than faults from its seed: the whole configuration
+// (swarm.go) and mishaps that overlap (mishap.go, impair.go), families of
+// operations beside the first ones (families.go, check_more.go), what is lost by
+// right when processes end (loss.go), and what must be served all the same.
+//
 // # What a seed means
 //
 // A seed determines the faults, their times and what the workers ask. It does
@@ -23,6 +28,7 @@
 // played and the history of the key, and why -count helps:
 //
 //	go test ./test/simulation -run TestChaos -seed 17 -count 20
+//	go test ./test/simulation -run TestSwarm/17 -count 20
 //
 // # What the fake differs in
 //
