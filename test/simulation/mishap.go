@@ -169,13 +169,10 @@ var mishaps = []mishap{
 		h.Skew(0)
 	}},
 	{"clock jump", time.Second, 9 * time.Second, 0, false, func(p *player, h, _ *Host, m Mishap) {
-		p.mu.Lock()
-		first := !p.busy[nil] // more than one at a time might be most
-		p.busy[nil] = true
-		p.mu.Unlock()
-		if !first {
+		if !p.take(nil) { // one at a time, for two might be most
 			return
 		}
+		defer p.leave(nil)
 		by := []time.Duration{2 * time.Second, 5 * time.Second, time.Minute, time.Hour, 365 * 24 * time.Hour}[m.Draw>>1%5]
 		if m.Draw&1 == 0 {
 			by = -by
@@ -186,11 +183,11 @@ var mishaps = []mishap{
 		h.Skew(0)
 		h.astray.Store(false)
 		p.c.noteReach()
-		p.leave(nil)
 	}},
 }
 
-// take says whether a host's process is free for a mishap, and takes it.
+// take says whether a host's process is free for a mishap, and takes it. No
+// host at all stands for the clocks.
 func (p *player) take(h *Host) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -270,7 +267,7 @@ func (p *player) isolate(h *Host, refused bool) (end func()) {
 
 // refuses says whether a cut refuses what is dialled through it, and breaks the
 // connections that there are, rather than being silent.
-func refuses(m Mishap) bool { return RefusedByAll && m.Draw&1 == 0 }
+func refuses(m Mishap) bool { return refusedByAll && m.Draw&1 == 0 }
 
 // cut cuts what is between hosts, both ways: silently, or by refusing.
 func (p *player) cut(m Mishap, between func(a, b *Host) bool) {
@@ -294,7 +291,7 @@ func (p *player) cut(m Mishap, between func(a, b *Host) bool) {
 // port closes a port of a host to another one, or to all (nil).
 func (p *player) port(port int, from, to *Host, m Mishap) {
 	fault := PortDrops
-	if m.Draw&1 == 0 && (from != nil || RefusedByAll) {
+	if m.Draw&1 == 0 && (from != nil || refusedByAll) {
 		fault = PortRefuses
 	}
 	matches := func(a, b *Host) bool { return b == to && (from == nil || a == from) }

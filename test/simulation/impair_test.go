@@ -1,0 +1,107 @@
+package simulation
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/node"
+)
+
+func (c *Cluster) pathNow(a, b *Host) Path {
+	c.Net.mu.Lock()
+	defer c.Net.mu.Unlock()
+	return *c.Net.pathLocked(a.Address, b.Address)
+}
+
+// TestImpairmentsOverlap: the end of one impairment leaves the other, and the
+// end of both leaves nothing.
+func TestImpairmentsOverlap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{Hosts: 3, Delay: time.Millisecond})
+		a, b, other := c.Hosts[0], c.Hosts[1], c.Hosts[2]
+		first, second := c.impair(isolation(a, false)), c.impair(isolation(b, true))
+		require.Equal(t, Path{Cut: true, Refused: true, Delay: time.Millisecond}, c.pathNow(a, b))
+		second()
+		require.Equal(t, Path{Cut: true, Delay: time.Millisecond}, c.pathNow(a, b))
+		require.Equal(t, Path{Delay: time.Millisecond}, c.pathNow(b, other))
+		first()
+		require.Equal(t, Path{Delay: time.Millisecond}, c.pathNow(a, b))
+	})
+}
+
+// TestReach: a cut link splits nothing while a third host joins its ends. Once
+// it does not, order is not looked at until all agree again.
+func TestReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{Hosts: 3})
+		c.StartAll(3)
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		defer c.tendWindows()()
+		p := &player{c: c, busy: make(map[*Host]bool)}
+		heal := c.impair(&impairment{cut: true, path: func(a, b *Host, path *Path) {
+			path.Cut = path.Cut || a != c.Hosts[2] && b != c.Hosts[2]
+		}})
+		require.False(t, c.history.splitNow())
+		p.pause(c.Hosts[2])
+		require.True(t, c.history.splitNow())
+		p.resume(c.Hosts[2])
+		heal()
+		time.Sleep(agreeWithin)
+		require.False(t, c.history.splitNow())
+	})
+}
+
+// TestMustServe: who must be served while a host is cut off.
+func TestMustServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := majorityOf(t, Options{Hosts: 3}, 3)
+		_, err := put(t, c.Hosts[0], "user", 1, false)
+		require.NoError(t, err)
+		must := func(h *Host, key string) bool { return c.mustServe(h, key, c.Elapsed()) }
+		c.noteChange()
+		require.False(t, must(c.Hosts[0], "user"), "something has just changed")
+		time.Sleep(served)
+		require.True(t, must(c.Hosts[0], "user"))
+		require.True(t, must(c.Hosts[0], "nobody"))
+		heal := c.impair(isolation(c.Hosts[2], false))
+		time.Sleep(served)
+		held := holds(nodeOf(c.Hosts[0]), "user") || holds(nodeOf(c.Hosts[1]), "user")
+		require.True(t, held, "two of three have it")
+		require.True(t, must(c.Hosts[0], "user"))
+		require.False(t, must(c.Hosts[0], "nobody"), "the copies may be behind the cut")
+		require.False(t, must(c.Hosts[2], "user"), "it is alone")
+		heal()
+	})
+}
+
+// TestLoss: one death loses nothing by right. A second one does, of what only
+// the two had, until all copies are in their places again.
+func TestLoss(t *testing.T) {
+	for _, whole := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(t, Options{Hosts: 3, Mode: node.PartitionAvailable})
+			c.options.Copies = 2
+			c.StartAll(3)
+			require.NoError(t, c.AwaitSettled(agreeWithin))
+			keys := c.fill(200)
+			c.impair(isolation(c.Hosts[2], false)) // so that it gets no new copies
+			c.Hosts[0].Kill()
+			require.Empty(t, c.history.lost)
+			if whole {
+				c.noteWhole()
+			}
+			c.Hosts[1].Kill()
+			lost := 0
+			for _, key := range keys {
+				if len(c.history.lost[key]) > 0 {
+					require.False(t, holds(nodeOf(c.Hosts[2]), key))
+					lost++
+				}
+			}
+			require.Equal(t, whole, lost == 0, "%d lost", lost)
+		})
+	}
+}
