@@ -11,6 +11,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/door/public"
 	"github.com/seed-95a32959/holdfast/internal/door/redis"
 	"github.com/seed-95a32959/holdfast/internal/network"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/internal/pubsub"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/visits"
@@ -108,10 +109,42 @@ func (n *Node) heardAll() bool {
 // goes runs f in a goroutine of the member, until its ctx ends.
 func (n *Node) goes(f func(ctx context.Context)) { n.group.Go(func() { f(n.ctx) }) }
 
-// nameTaken stops this member: another process has its name.
+// nameTaken stops this member: another process has its name, of which the
+// others took this one's place to be empty. What this one acknowledged
+// meanwhile, on its side of a cut, nobody else has; so it hands that over first,
+// and serves nobody any more: it is on no ring.
 func (n *Node) nameTaken(err error) {
 	n.cfg.Log.Error("stopping", "error", err)
+	if n.cfg.Role == RoleNode && !planted.Is(planted.ReplacedDrops) {
+		n.leaveToOther()
+	}
 	n.cancel(err)
+}
+
+// leaveToOther ends what clients ask of a node whose name another process has,
+// and hands over what it holds, for as long as a drain may take.
+func (n *Node) leaveToOther() {
+	n.owner.Resign() // from here on nothing is acknowledged
+	n.events.Add("replaced", "member", n.id.Name, "boot", n.id.Boot)
+	for _, l := range slices.Concat(n.listeners.http, n.listeners.resp) {
+		l.Close()
+	}
+	if n.redis != nil {
+		ended, cancel := context.WithCancel(n.ctx)
+		cancel()
+		_ = n.redis.Shutdown(ended) // its error is only that commands were cut off
+	}
+	n.endpoint.Cut()
+	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.DrainTimeout)
+	defer cancel()
+	switch err := n.drainer.Run(ctx, func(DrainStatus) {}); {
+	case n.ctx.Err() != nil: // it was stopped meanwhile
+	case err != nil:
+		n.cfg.Log.Error("what this node holds could not be handed over before its end; some of it may be lost", "error", err)
+		n.events.Add("replaced-unsynced", "member", n.id.Name, "unsynced", n.drainer.Status().Unsynced)
+	default:
+		n.cfg.Log.Info("all that this node held is with the others", "name", n.id.Name)
+	}
 }
 
 // viewChanged lets links and ownership follow a view. The membership loop

@@ -98,6 +98,13 @@ func (v *View) Others(self ID) []*Member {
 // partition p.
 func (v *View) CopyHolders(p int) []string { return v.copies[p] }
 
+// Holds says whether a boot should have a copy of partition p, or owns it. One
+// whose name another boot goes by holds nothing.
+func (v *View) Holds(id ID, p int) bool {
+	m := v.Named(id.Name)
+	return m != nil && m.ID == id && slices.Contains(v.Table.Holders(p), id.Name)
+}
+
 // NewView computes the view that self has of members.
 func NewView(self ID, members []*Member, params ring.Params, last *View) (*View, error) {
 	Sort(members)
@@ -137,8 +144,8 @@ func NewView(self ID, members []*Member, params ring.Params, last *View) (*View,
 	v.copies = make([][]string, ring.Partitions)
 	for p := range v.copies {
 		for _, name := range v.Table.Holders(p) {
-			if name != self.Name {
-				v.copies[p] = append(v.copies[p], v.byName[name].String())
+			if m := v.byName[name]; m.ID != self {
+				v.copies[p] = append(v.copies[p], m.String())
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -96,6 +97,9 @@ type Members struct {
 	unfit  map[string]string          // why this member shall own nothing, by what is wrong
 	deaths map[string][]time.Duration // when boots of a name ended without a good-bye, for a minute
 	counts map[member.ID]int          // how many deaths of this member's name a boot has seen
+	// replacedBy is the boot that has this member's name instead of it; the
+	// zero ID if none has.
+	replacedBy member.ID
 }
 
 // New returns the members of a cluster that this one has not joined yet:
@@ -182,7 +186,7 @@ func (m *Members) collect() []*member.Member {
 	defer m.mu.Unlock()
 	newest := m.newestLocked(all, answers)
 	self := m.cfg.Self
-	members := []*member.Member{{ID: self, Meta: m.own, Gossip: m.gossip.addr, Up: true, Since: m.cfg.Clock.Started()}}
+	members := []*member.Member{{ID: self, Meta: m.own, Gossip: m.gossip.addr, Up: newest[self.Name] == self.Boot, Since: m.cfg.Clock.Started()}}
 	known := make(map[member.ID]bool, len(all))
 	for _, h := range all {
 		known[h.ID] = true
@@ -204,16 +208,25 @@ func (m *Members) collect() []*member.Member {
 // newestLocked returns which boot goes by each name.
 func (m *Members) newestLocked(all []heard, answers map[member.ID]bool) map[string]string {
 	self := m.cfg.Self
-	newest := map[string]string{self.Name: self.Boot}
+	newest := map[string]string{self.Name: cmp.Or(m.replacedBy, self).Boot}
+	ready := make(map[string]string) // the newest boot that has its place on the ring
+	state := func(h heard) member.State { return max(h.Meta.State, m.told[h.ID].state) }
 	for _, h := range all {
-		if h.Alive && m.gone[h.ID] == "" && h.ID.Boot > newest[h.ID.Name] && h.ID.Name != self.Name {
-			newest[h.ID.Name] = h.ID.Boot
+		if !h.Alive || m.gone[h.ID] != "" || h.ID.Name == self.Name {
+			continue
+		}
+		newest[h.ID.Name] = max(newest[h.ID.Name], h.ID.Boot)
+		if state(h) == member.StateReady {
+			ready[h.ID.Name] = max(ready[h.ID.Name], h.ID.Boot)
 		}
 	}
 	// A boot that answers on its link keeps its name: a newer one with the same
-	// name is an intruder, which will find that out and leave.
+	// name is an intruder, which will find that out and leave. Unless it is
+	// itself leaving, because it has found out that the newer one took its
+	// place on the ring while the two could not see each other.
 	for _, h := range all {
-		if answers[h.ID] && h.Alive && m.gone[h.ID] == "" {
+		replaced := state(h) == member.StateLeaving && ready[h.ID.Name] > h.ID.Boot
+		if answers[h.ID] && h.Alive && m.gone[h.ID] == "" && h.ID.Name != self.Name && !replaced {
 			newest[h.ID.Name] = h.ID.Boot
 		}
 	}

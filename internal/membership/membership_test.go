@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -59,6 +60,57 @@ func (m *Members) hear(id member.ID, alive, left bool) {
 // pinged has a boot answer a packet of gossip.
 func (m *Members) pinged(id member.ID) {
 	m.gossip.NotifyPingComplete(&memberlist.Node{Name: id.String()}, 0, nil)
+}
+
+// A boot whose link answers keeps its name, until it says that it is leaving
+// and a newer one has taken its place on the ring.
+func TestBootThatAnswersKeepsItsName(t *testing.T) {
+	older, newer := membertest.ID("b", 1), membertest.ID("b", 2)
+	cfg := config("a")
+	cfg.Connected = func(id member.ID) bool { return id == older }
+	for _, c := range []struct {
+		older, newer member.State
+		want         member.ID
+	}{
+		{member.StateReady, member.StateReady, older},
+		{member.StateLeaving, member.StateJoining, older},
+		{member.StateLeaving, member.StateReady, newer},
+	} {
+		n := gossiping(t, cfg)
+		n.hear(older, true, false)
+		n.setTold(older, told{state: c.older})
+		n.hear(newer, true, false)
+		h := n.gossip.heard[newer.String()]
+		h.Meta.State = c.newer
+		n.gossip.heard[newer.String()] = h
+		n.Update()
+		require.Equal(t, c.want, n.View().Named("b").ID, "%v and %v", c.older, c.newer)
+	}
+}
+
+// A member whose name another boot has sees that one on the ring, as all others
+// do, and should hold nothing.
+func TestReplacedMemberSeesWhoHasItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, newer := config("a"), membertest.ID("a", 2)
+		cfg.Answers = func(context.Context, member.ID, string) bool { return true }
+		n := gossiping(t, cfg)
+		n.hear(newer, true, false)
+		h := n.gossip.heard[newer.String()]
+		h.Meta.Peer = "127.0.0.1:2"
+		n.gossip.heard[newer.String()] = h
+		n.Update()
+		require.True(t, n.View().Holds(cfg.Self, 0))
+		var taken error
+		n.WatchName(t.Context(), func(err error) { taken = err })
+		require.ErrorContains(t, taken, "taken by a running member at 127.0.0.1:2")
+		n.Update()
+		require.Equal(t, newer, n.View().Named("a").ID)
+		require.False(t, n.View().Holds(cfg.Self, 0))
+		require.Equal(t, []string{newer.String()}, n.View().CopyHolders(0))
+		n.Shutdown()
+		time.Sleep(time.Minute) // memberlist ends some of its goroutines by timers
+	})
 }
 
 // One boot of each name takes part at most: the newest that gossip knows as

@@ -28,25 +28,34 @@ func (m *Members) goesBefore(other heard) bool {
 // it. A boot that gossip still knows but that does not answer is this member's
 // own past.
 func (m *Members) CheckName(ctx context.Context) error {
+	_, err := m.findOther(ctx)
+	return err
+}
+
+// findOther returns the running process that keeps this member's name from it,
+// and an error that says so; none if there is none.
+func (m *Members) findOther(ctx context.Context) (member.ID, error) {
 	if planted.Is(planted.SameName) {
-		return nil
+		return member.ID{}, nil
 	}
 	for _, h := range m.gossip.snapshot() {
 		if !h.Alive || h.ID.Name != m.cfg.Self.Name || h.Meta.Peer == "" || !m.goesBefore(h) {
 			continue
 		}
 		if m.cfg.Answers(ctx, h.ID, h.Meta.Peer) {
-			return fmt.Errorf("name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
+			return h.ID, fmt.Errorf("name %q: taken by a running member at %s (boot %s, pid %d): give each member a name of its own",
 				h.ID.Name, h.Meta.Peer, h.ID.Boot, h.Meta.Pid)
 		}
 	}
-	return nil
+	return member.ID{}, nil
 }
 
 // WatchName calls taken when this member meets another process with its name
 // that goes before it: one that was started at the same moment, or on the other
 // side of a cut. Two with one name would take each other's partitions for ever.
-// It returns after that, or when ctx ends.
+// From then on the other one goes by the name in this member's views, too, so
+// that this one sees who owns and holds what as all others do. It returns after
+// taken has, or when ctx ends.
 func (m *Members) WatchName(ctx context.Context, taken func(error)) {
 	tick := time.NewTicker(nameCheck)
 	defer tick.Stop()
@@ -56,7 +65,11 @@ func (m *Members) WatchName(ctx context.Context, taken func(error)) {
 			return
 		case <-tick.C:
 		}
-		if err := m.CheckName(ctx); err != nil && ctx.Err() == nil {
+		if other, err := m.findOther(ctx); err != nil && ctx.Err() == nil {
+			m.mu.Lock()
+			m.replacedBy = other
+			m.mu.Unlock()
+			m.Recheck()
 			taken(err)
 			return
 		}

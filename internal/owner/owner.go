@@ -186,6 +186,13 @@ func (o *Owner) follow(todo ownership.Todo) {
 	}
 }
 
+// Resign gives up all that this node serves, for good: see ownership.Core. When
+// it returns no operation begins here any more, and those that have begun in a
+// partition are covered by whatever is read of it next.
+func (o *Owner) Resign() {
+	o.Step(func(core *ownership.Core, _ time.Duration) ownership.Todo { return core.Resign() })
+}
+
 // Recheck looks soon whether there is something to claim.
 func (o *Owner) Recheck() { o.wake.Kick() }
 

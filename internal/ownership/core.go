@@ -71,6 +71,8 @@ type Core struct {
 
 	history history
 	quorum  quorum
+
+	resigned bool // it claims nothing any more
 }
 
 // peer is another node.

@@ -62,6 +62,7 @@ const (
 	LossUnseen       Bug = "loss-unseen"
 	ServesUnreached  Bug = "serves-unreached"
 	RotationUntold   Bug = "rotation-untold"
+	ReplacedDrops    Bug = "replaced-drops"
 )
 
 // All says of each bug what it does.
@@ -114,4 +115,5 @@ var All = []struct {
 	{LossUnseen, "sessions of which nobody has a copy left are not counted as lost"},
 	{ServesUnreached, "a node stays on the ring though nobody reaches its peer port"},
 	{RotationUntold, "the copies are not told where a rotation has moved a session"},
+	{ReplacedDrops, "a node whose name another process has taken meanwhile stops with what it alone holds"},
 }

@@ -39,7 +39,7 @@ func (r *Repairer) held(view *member.View) []int {
 		if sum, ok := r.cfg.Store.TrySum(p); ok && sum.Records == 0 {
 			continue
 		}
-		if !slices.Contains(view.Table.Holders(p), r.cfg.Self.Name) {
+		if !view.Holds(r.cfg.Self, p) {
 			parts = append(parts, p)
 		}
 	}
