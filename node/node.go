@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/absence"
 	"github.com/seed-95a32959/holdfast/internal/census"
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
@@ -52,6 +53,7 @@ type Node struct {
 	repairer   *repair.Repairer
 	census     *census.Census
 	dispatcher *dispatch.Dispatcher
+	absence    *absence.Absence
 	pubsub     *pubsub.PubSub
 
 	held
@@ -159,6 +161,7 @@ func newNode(ctx context.Context, cfg Config, id ID, own Meta) (*Node, error) {
 		return nil, err
 	}
 	n.census = census.New(n.censusConfig())
+	n.absence = absence.New(n.absenceConfig())
 	answers := new(inbound.Handler)
 	links := n.meshConfig()
 	links.Handler = answers
@@ -183,7 +186,7 @@ func newNode(ctx context.Context, cfg Config, id ID, own Meta) (*Node, error) {
 	n.pin = app.New(n.appConfig(routes))
 	*answers = inbound.Handler{ // before anything is asked: nothing is accepted yet
 		Mesh: n.mesh, Store: n.store, Owner: n.owner, Dispatcher: n.dispatcher,
-		Replicator: n.replicator, PubSub: n.pubsub, Cluster: n.cluster, Operator: n.operator,
+		Replicator: n.replicator, PubSub: n.pubsub, Cluster: n.cluster, Operator: n.operator, Absence: n.absence,
 	}
 	return n, nil
 }

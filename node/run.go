@@ -85,7 +85,7 @@ func (n *Node) run() {
 		n.keeper.Run,
 	}
 	if n.cfg.Role == RoleNode {
-		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.members.WatchLinks, n.expire, n.dispatcher.WatchLag, n.pubsub.Run, n.pin.Watch)
+		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.members.WatchLinks, n.expire, n.dispatcher.WatchLag, n.pubsub.Run, n.pin.Watch, n.absence.Run)
 	}
 	for _, loop := range loops {
 		n.goes(loop)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/seed-95a32959/holdfast/internal/absence"
 	"github.com/seed-95a32959/holdfast/internal/census"
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door"
@@ -28,6 +29,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/timekeeper"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -110,8 +112,35 @@ func (n *Node) ownerConfig() owner.Config {
 	}
 }
 
+func (n *Node) absenceConfig() absence.Config {
+	return absence.Config{
+		Now: n.wall.Now, HostAhead: n.wall.Host, InTouch: n.owner.InTouch,
+		Others: func() (ids []ID) {
+			for _, m := range n.View().Others(n.id) {
+				ids = append(ids, m.ID)
+			}
+			return ids
+		},
+		Drop: n.dropOld, Log: n.cfg.Log, Events: n.events,
+	}
+}
+
+// dropOld forgets the sessions that were last written before a time. It serves
+// nothing meanwhile, and afterwards what it has claimed anew: a claim finds out
+// what others have that is not here.
+func (n *Node) dropOld(before time.Time) (dropped int) {
+	n.owner.Resign()
+	defer n.owner.Resume()
+	for p := range ring.Partitions {
+		dropped += n.store.DropOld(p, before)
+	}
+	n.repairer.Recheck()
+	return dropped
+}
+
 func (n *Node) repairConfig() repair.Config {
 	return repair.Config{
+		Away: func() bool { return n.absence.Away() },
 		Self: n.id, View: n.View, Copies: n.cfg.Copies, Store: n.store, Replicator: n.replicator,
 		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Counters: n.nodeCounters(),
 	}
@@ -170,9 +199,11 @@ func (n *Node) dialPeer(ctx context.Context, address string) (net.Conn, error) {
 // sections are what heartbeats consist of. The order matters: a lease must not
 // be used before all else that comes with it is known.
 func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
-	return []mesh.Section{
-		n.members.StateSection(), m.ClockSection(), m.HostSection(), m.RingSection(), n.pubsub.Section(m), n.repairer.RoomSection(), n.census.Section(), n.owner.RosterSection(), n.owner.Section(m),
+	all := []mesh.Section{n.members.StateSection(), m.ClockSection(), m.HostSection(), m.RingSection()}
+	if n.cfg.Role == RoleNode {
+		all = append(all, n.absence.Section())
 	}
+	return append(all, n.pubsub.Section(m), n.repairer.RoomSection(), n.census.Section(), n.owner.RosterSection(), n.owner.Section(m))
 }
 
 // redisConfig is what the Redis endpoint needs of this node.

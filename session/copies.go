@@ -217,6 +217,32 @@ func (s *Store) DropIf(p int, digest uint64) bool {
 	return true
 }
 
+// DropOld forgets the sessions in partition p that were last written or
+// touched before a time, without tombstones, and returns how many. It is for a
+// holder of copies that others have ended, and forgotten the end of.
+func (s *Store) DropOld(p int, before time.Time) (dropped int) {
+	part := &s.partitions[p]
+	for rest := s.Records(p); len(rest) > 0; {
+		some := rest[:min(reapBatch, len(rest))]
+		rest = rest[len(some):]
+		dropped += s.dropSomeOld(part, some, before.UnixMilli())
+	}
+	return dropped
+}
+
+func (s *Store) dropSomeOld(p *partition, some []*Record, before int64) (dropped int) {
+	defer p.mu.unlock(p.mu.lock())
+	bytes, dead := p.bytes, p.deadBytes
+	for _, rec := range some {
+		if held := p.heldLocked(rec.key).rec; held != nil && !held.dead && held.newest().millis() < before {
+			p.forgetLocked(held)
+			dropped++
+		}
+	}
+	s.accountLocked(p, bytes, dead)
+	return dropped
+}
+
 // Expire forgets the sessions and tombstones whose time has come, in open and
 // closed partitions, and returns how many. Reads find no expired session even
 // if it is never called; it gives their memory back. It lets go of a

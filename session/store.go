@@ -12,6 +12,10 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
+// TombstoneFor is for how long the end of a session is remembered at least,
+// where nothing else is configured.
+const TombstoneFor = 24 * time.Hour
+
 // MaxKey bounds a session's key, in bytes, where nothing else is configured.
 const MaxKey = 512
 
@@ -55,7 +59,7 @@ func (c *Config) validate() error {
 		c.MaxKey = MaxKey
 	}
 	if c.TombstoneFor == 0 {
-		c.TombstoneFor = 24 * time.Hour
+		c.TombstoneFor = TombstoneFor
 	}
 	switch {
 	case c.Partitions < 1:

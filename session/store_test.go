@@ -213,6 +213,31 @@ func TestCopies(t *testing.T) {
 	checkInvariants(t, s)
 }
 
+// What was written or touched since stays, and so do ends, whenever they came.
+func TestDropOld(t *testing.T) {
+	s, c := testStore(t)
+	for _, key := range []string{"old", "patched", "touched", "ended"} {
+		put(t, s, key, Field{Name: "a", Value: "1"})
+	}
+	do(t, s, Op{Kind: Delete, Key: "ended"})
+	c.advance(20 * time.Minute)
+	before := s.Now()
+	do(t, s, Op{Kind: Patch, Key: "patched", Fields: []Field{{Name: "b", Value: "1"}}})
+	do(t, s, Op{Kind: Touch, Key: "touched"})
+	put(t, s, "new")
+	dropped := 0
+	for p := range s.partitions {
+		dropped += s.DropOld(p, before)
+	}
+	require.Equal(t, 1, dropped)
+	require.Nil(t, s.Peek("old"))
+	for _, key := range []string{"patched", "touched", "new", "ended"} {
+		require.NotNil(t, s.Peek(key), key)
+	}
+	require.Equal(t, 3, s.Stats().Sessions)
+	checkInvariants(t, s)
+}
+
 // TestCloseIsFinal: no operation may be done on a partition after Close has
 // returned, or a write would be lost in the hand-over that follows it.
 func TestCloseIsFinal(t *testing.T) {

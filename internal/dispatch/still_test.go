@@ -56,6 +56,7 @@ func begin(t testing.TB, name string, change ...func(*Config)) *still {
 	t.Cleanup(cfg.Replicator.Close)
 	log, happened := slog.New(slog.DiscardHandler), events.New(cfg.Clock.Now)
 	cfg.Repairer = repair.New(repair.Config{
+		Away: func() bool { return false },
 		Self: cfg.Self, View: cfg.View, Store: cfg.Store, Replicator: cfg.Replicator, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse, Counters: new(metric.Set),
 	})
 	cfg.Owner, err = owner.New(owner.Config{

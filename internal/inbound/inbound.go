@@ -8,8 +8,10 @@
 package inbound
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/seed-95a32959/holdfast/internal/absence"
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/door/admin"
 	"github.com/seed-95a32959/holdfast/internal/door/rediscluster"
@@ -33,6 +35,7 @@ type Handler struct {
 	Replicator *replication.Replicator
 	PubSub     *pubsub.PubSub
 	Cluster    *rediscluster.Cluster
+	Absence    *absence.Absence
 	Operator   *admin.Endpoint
 }
 
@@ -58,14 +61,28 @@ func (h *Handler) Serve(r *peer.Request) {
 		mesh.Answer(r)(h.PubSub.Serve(r.Payload))
 	case mesh.TypeWait:
 		h.Mesh.AtOnce(r, false, func() { mesh.Answer(r)(h.Cluster.ServeWait(r.Context(), r.Payload)) })
-	default:
-		reply, rest, err := h.Replicator.ServeNow(asker{h.Mesh, member.ID{Name: r.From.Name, Boot: r.From.Boot}}, r.Type, r.Payload)
-		if rest == nil {
-			mesh.Answer(r)(reply, err)
+	case replication.TypeList, replication.TypePull:
+		if h.Absence.Away() {
+			r.Fail(errAway)
 			return
 		}
-		h.Mesh.AtOnce(r, false, func() { mesh.Answer(r)(rest()) })
+		h.replicate(r)
+	default:
+		h.replicate(r)
 	}
+}
+
+// errAway is what is said of copies that may be of sessions which have ended.
+var errAway = errors.New("copies of a node that was away for long, and has not asked the others yet which of them are of use")
+
+// replicate gives a frame to the replicator.
+func (h *Handler) replicate(r *peer.Request) {
+	reply, rest, err := h.Replicator.ServeNow(asker{h.Mesh, member.ID{Name: r.From.Name, Boot: r.From.Boot}}, r.Type, r.Payload)
+	if rest == nil {
+		mesh.Answer(r)(reply, err)
+		return
+	}
+	h.Mesh.AtOnce(r, false, func() { mesh.Answer(r)(rest()) })
 }
 
 // asker is who has sent a frame.

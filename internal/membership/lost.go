@@ -12,9 +12,9 @@ const (
 	rememberedPeers = 1024
 	// forgetPeer is for how long an address is remembered that does not answer.
 	// A member that was cut off for longer may have a session that was logged
-	// out meanwhile, whose tombstone the others have forgotten (24 h): it must
-	// not come back by itself. Whoever starts it anew, or knows of it, says
-	// -join.
+	// out meanwhile, whose tombstone the others have forgotten (24 h). It drops
+	// that where it knows of it (package absence), and need not come back by
+	// itself. Whoever starts it anew, or knows of it, says -join.
 	forgetPeer = 25 * time.Hour
 
 	// An address is tried again after a tenth of the time for which it has not

@@ -35,15 +35,16 @@ type Section struct {
 // Types of sections. They are part of the wire format: a number is never used
 // again for something else.
 const (
-	SectionState  byte = 1 + iota // internal/membership: what a member says of itself
-	SectionClock                  // internal/mesh
-	SectionRing                   // internal/mesh: the fingerprint of its ring
-	SectionClaims                 // internal/owner: claims in force, and leases
-	SectionPubsub                 // internal/pubsub: whether there are subscribers
-	SectionRoom                   // internal/repair: whether there is room for copies
-	SectionRoster                 // internal/owner: who counts in mode majority
-	SectionHost                   // internal/mesh: what the host's clock says
-	SectionCensus                 // internal/census: how many sessions there are, and who is missing
+	SectionState   byte = 1 + iota // internal/membership: what a member says of itself
+	SectionClock                   // internal/mesh
+	SectionRing                    // internal/mesh: the fingerprint of its ring
+	SectionClaims                  // internal/owner: claims in force, and leases
+	SectionPubsub                  // internal/pubsub: whether there are subscribers
+	SectionRoom                    // internal/repair: whether there is room for copies
+	SectionRoster                  // internal/owner: who counts in mode majority
+	SectionHost                    // internal/mesh: what the host's clock says
+	SectionCensus                  // internal/census: how many sessions there are, and who is missing
+	SectionAbsence                 // internal/absence: since when a node knows all ends of sessions
 )
 
 // Tell makes a section that says the same in questions and answers.

@@ -186,11 +186,23 @@ func (o *Owner) follow(todo ownership.Todo) {
 	}
 }
 
-// Resign gives up all that this node serves, for good: see ownership.Core. When
-// it returns no operation begins here any more, and those that have begun in a
-// partition are covered by whatever is read of it next.
+// Resign gives up all that this node serves, until Resume: see ownership.Core.
+// When it returns no operation begins here any more, and those that have begun
+// in a partition are covered by whatever is read of it next.
 func (o *Owner) Resign() {
 	o.Step(func(core *ownership.Core, _ time.Duration) ownership.Todo { return core.Resign() })
+}
+
+// Resume takes Resign back.
+func (o *Owner) Resume() {
+	o.Step(func(core *ownership.Core, _ time.Duration) ownership.Todo { return core.Resume() })
+}
+
+// InTouch says whether this node and those that have answered it lately are at
+// least half of the cluster.
+func (o *Owner) InTouch() (in bool) {
+	o.Look(func(core *ownership.Core, now time.Duration) { in = core.InTouch(now) })
+	return in
 }
 
 // Recheck looks soon whether there is something to claim.

@@ -64,7 +64,7 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 // isMissing says whether the ring gives a partition to this member that it does
 // not serve.
 func (c *Core) isMissing(p int) bool {
-	return !c.resigned && !c.parts[p].serving() && c.view.Table.Owner(p) == c.self.Name
+	return !c.resigned && !c.parts[p].serving() && c.view.Table.Owner(p) == c.self.Name && c.view.Named(c.self.Name).ID == c.self
 }
 
 // IsMissing says whether there is a partition that this member should claim.

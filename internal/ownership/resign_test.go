@@ -30,4 +30,26 @@ func TestResignedMemberServesNothing(t *testing.T) {
 	todo, complete := c.Core.Round(c.now)
 	require.True(t, complete)
 	require.Nil(t, todo.Claim)
+
+	c.Resume()
+	require.True(t, c.IsMissing())
+	newer := up("a", 2)
+	older := up("a", 1)
+	older.Up = false
+	c.SetView(c.now, viewOf(c.self, older, newer, up("b", 1)))
+	require.False(t, c.IsMissing(), "the ring means the newer boot of its name")
+}
+
+// A member is in touch while at least half of the cluster answers it.
+func TestInTouch(t *testing.T) {
+	c := still("a")
+	require.True(t, c.InTouch(c.now), "there is nobody else")
+	c.SetView(c.now, viewOf(c.self, cluster("abcd")...))
+	require.False(t, c.InTouch(c.now))
+	c.Ponged(c.now, c.now, id("b", 1), "", nil, false)
+	require.True(t, c.InTouch(c.now), "two of four")
+	c.SetView(c.now, viewOf(c.self, up("a", 1), up("b", 1), dead("c", 1), dead("d", 1)))
+	require.True(t, c.InTouch(c.now))
+	c.pass(LeaseTime)
+	require.False(t, c.InTouch(c.now), "one of four, though the view has two")
 }

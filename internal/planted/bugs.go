@@ -63,6 +63,7 @@ const (
 	ServesUnreached  Bug = "serves-unreached"
 	RotationUntold   Bug = "rotation-untold"
 	ReplacedDrops    Bug = "replaced-drops"
+	GhostsReturn     Bug = "returns-with-ghosts"
 )
 
 // All says of each bug what it does.
@@ -116,4 +117,5 @@ var All = []struct {
 	{ServesUnreached, "a node stays on the ring though nobody reaches its peer port"},
 	{RotationUntold, "the copies are not told where a rotation has moved a session"},
 	{ReplacedDrops, "a node whose name another process has taken meanwhile stops with what it alone holds"},
+	{GhostsReturn, "a node that was away for longer than tombstones live keeps its old copies"},
 }

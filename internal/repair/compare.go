@@ -16,12 +16,17 @@ import (
 	"github.com/seed-95a32959/holdfast/session"
 )
 
+var errAway = errors.New("this node was away for long, and has not asked the others yet which of its copies are of use")
+
 // pass compares every copy that this node and another one have to do with. It
 // returns an error if it has to be repeated soon.
 func (r *Repairer) pass(ctx context.Context, id member.ID) error {
 	l := r.mesh.Link(id)
 	if l == nil {
 		return fmt.Errorf("%s: %w", id.Name, mesh.ErrNoLink)
+	}
+	if r.cfg.Away() {
+		return errAway
 	}
 	return errors.Join(r.repair(ctx, l), r.handOver(ctx, l))
 }

@@ -40,6 +40,9 @@ type Config struct {
 	Copies     int // of each session, the owner's among them
 	Store      *session.Store
 	Replicator *replication.Replicator
+	// Away says that the copies here are not to be passed on: see package
+	// absence.
+	Away func() bool
 
 	Clock    clock.Clock
 	Log      *slog.Logger

@@ -44,6 +44,7 @@ func beginIn(t *testing.T, network *meshtest.Network, name string, memory int64)
 	replicator := replication.New(replication.Config{Store: store, Partitions: ring.Partitions, Now: time.Now})
 	t.Cleanup(replicator.Close)
 	cfg := Config{
+		Away: func() bool { return false },
 		Self: s.members.Self, View: s.members.View, Store: store, Replicator: replicator, Clock: clock.New(time.Now),
 		Log: slog.New(slog.DiscardHandler), Events: events.New(time.Now), Pulse: new(wait.Pulse), Counters: new(metric.Set),
 	}
@@ -106,6 +107,17 @@ func TestHandOverKeepsWhatNobodyHasConfirmed(t *testing.T) {
 	require.ErrorIs(t, n.pass(t.Context(), b.ID), mesh.ErrNoLink)
 	require.Equal(t, []string{"b"}, n.Unconfirmed())
 	require.Equal(t, 1, n.cfg.Store.Count(p))
+}
+
+// Nothing leaves a node that was away for long before it knows what is of use.
+func TestNodeThatWasAwayPassesNothingOn(t *testing.T) {
+	t.Parallel()
+	n, b := begin(t, "a", 0), membertest.Up("b", 1)
+	n.see(t, b)
+	n.mesh.AddIdle(b.ID, b.Peer)
+	require.NoError(t, n.pass(t.Context(), b.ID))
+	n.cfg.Away = func() bool { return true }
+	require.ErrorIs(t, n.pass(t.Context(), b.ID), errAway)
 }
 
 func TestHandOverHasNothingToDoWithWhatBelongsHere(t *testing.T) {
