@@ -171,7 +171,7 @@ func (a *Absence) hear(from member.ID, now, since time.Time) {
 		a.asked[from] = true
 		if !slices.ContainsFunc(others, func(id member.ID) bool { return !a.asked[id] }) {
 			a.settleLocked(a.cfg.Now())
-			a.cfg.Log.Warn("this node was away for longer than the end of a session is remembered, and so was every other: all copies are kept", "since", last)
+			a.cfg.Log.Warn("this node was away for longer than the end of a session is remembered, and none of the others was there all the time: all copies are kept", "since", last)
 		}
 	case now.Sub(last) <= Limit: // it is the clock of this host that has jumped
 		a.settleLocked(a.since)

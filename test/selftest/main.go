@@ -36,6 +36,7 @@ var packages = []string{
 	"./test/simulation",
 	"./internal/ownership",
 	"./internal/dispatch",
+	"./internal/absence",
 	"./internal/owner",
 	"./internal/repair",
 	"./internal/mesh",
