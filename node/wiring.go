@@ -146,11 +146,19 @@ func (n *Node) repairConfig() repair.Config {
 	}
 }
 
+// absentWithin says whether a node that took part within the given time is
+// missing, and may be frozen or cut off.
+func (n *Node) absentWithin(d time.Duration) bool {
+	return slices.ContainsFunc(n.census.Missing(), func(m census.Missing) bool {
+		return m.Role == RoleNode && !m.Ended && n.clock.Now().Sub(m.Since) < d
+	})
+}
+
 func (n *Node) dispatchConfig() dispatch.Config {
 	cfg := &n.cfg
 	return dispatch.Config{
 		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Repairer: n.repairer, Mesh: n.mesh, Events: n.pubsub,
-		Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0,
+		Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0, Absent: n.absentWithin,
 		Clock: n.clock, Pulse: &n.pulse, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }

@@ -49,6 +49,10 @@ type Config struct {
 	RefuseRevive time.Duration
 	// Alone says that this member was told of no other one.
 	Alone bool
+	// Absent says whether a node that took part within the given time is
+	// missing, and not known to have ended, as the members tell each other: one
+	// that joins has never seen it.
+	Absent func(within time.Duration) bool
 
 	Clock clock.Clock
 	Pulse *wait.Pulse

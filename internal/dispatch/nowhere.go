@@ -28,9 +28,9 @@ const nowhereTimeout = time.Second
 // maxAbsent bounds how many such nodes are remembered.
 const maxAbsent = 1024
 
-// absent remembers the nodes that fell silent, have not been seen to end, and
-// that gossip has forgotten since. With what they have they may come back from
-// a cut of any length.
+// absent remembers the nodes that this member saw fall silent, that have not
+// been seen to end, and that gossip has forgotten since. With what they have
+// they may come back from a cut of any length.
 type absent struct {
 	mu    sync.Mutex // guards what follows
 	since map[member.ID]time.Duration
@@ -113,7 +113,7 @@ func (d *Dispatcher) nowhere(ctx context.Context, p int, w work) bool {
 // them answer, and have for a while: those that were lost a moment ago may have
 // left something on its way.
 func (d *Dispatcher) inTouch(view *member.View) (links []*mesh.Link, ok bool) {
-	if d.absent.any() || d.cfg.Owner.Gate().Alone() || !d.cfg.Owner.Leased() {
+	if d.absent.any() || d.cfg.Absent(keepAbsent) || d.cfg.Owner.Gate().Alone() || !d.cfg.Owner.Leased() {
 		return nil, false
 	}
 	if len(view.Members) == 1 && d.cfg.Alone {

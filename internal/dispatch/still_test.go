@@ -40,7 +40,7 @@ func begin(t testing.TB, name string, change ...func(*Config)) *still {
 	t.Helper()
 	n := &still{members: meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params)}
 	cfg := Config{
-		Self: n.members.Self, View: n.members.View, Events: quiet{}, Ack: session.AckAsync, Alone: true,
+		Self: n.members.Self, View: n.members.View, Events: quiet{}, Ack: session.AckAsync, Alone: true, Absent: func(time.Duration) bool { return false },
 		Clock: clock.New(time.Now), Pulse: new(wait.Pulse), Counters: new(metric.Set),
 	}
 	for _, f := range change {

@@ -137,6 +137,40 @@ func TestLogoutOfWhatAnotherMemberHas(t *testing.T) {
 	}
 }
 
+// TestLogoutAtAJoiner: a node that joins while another one is cut off has never
+// seen that one. What it owns may be over there all the same, and a logout of
+// it has to stick.
+func TestLogoutAtAJoiner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{Hosts: 4})
+		c.StartAll(3)
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		there, _ := c.Hosts[2].Node()
+		c.Cut(c.Hosts[2:3], c.others(c.Hosts[2]))
+		awaitAll(there)
+		time.Sleep(3 * time.Second)
+		require.NoError(t, c.Hosts[3].Start())
+		joiner, _ := c.Hosts[3].Node()
+		time.Sleep(10 * time.Second)
+		key := ""
+		for i := 0; key == ""; i++ {
+			if k := fmt.Sprintf("{user-%d}", i); joiner.View().Table.Owner(ring.Partition(k)) == joiner.ID().Name {
+				key = k
+			}
+		}
+		_, err := there.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key, Fields: fields(1)}, session.AckAsync)
+		require.NoError(t, err)
+		rep, err := joiner.Sessions().Do(t.Context(), &session.Op{Kind: session.Delete, Key: key}, session.AckDefault)
+		require.NoError(t, err)
+		require.NotNil(t, rep.Record, "broken: a logout leaves nothing though a member is cut off")
+		require.NoError(t, c.rejoin())
+		for _, n := range []*node.Node{joiner, there} {
+			_, err := n.Sessions().Get(t.Context(), key)
+			require.ErrorIs(t, err, session.ErrDeleted)
+		}
+	})
+}
+
 // sessionOf is a session as a member may hold it.
 func sessionOf(t *testing.T, key string) *session.Record {
 	store, err := session.NewStore(session.Config{Partitions: 1, PartitionOf: func(string) int { return 0 }, TagOf: func(key string) (string, bool) { return key, false }})
