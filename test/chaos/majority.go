@@ -220,6 +220,10 @@ func (t *contest) ask(ctx context.Context, host, session int, write bool) {
 
 // faults restarts the nodes in turn, cuts, and heals.
 func (t *contest) faults(ctx context.Context, e *env, r *report) error {
+	t.tally.during("the start")
+	if !nursery.Sleep(ctx, time.Second) { // a process that has only just become ready may still be starting
+		return ctx.Err()
+	}
 	t.tally.during("the rolling restart")
 	e.say("rolling restart")
 	begun := time.Now()
