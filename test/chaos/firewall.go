@@ -25,8 +25,9 @@ const (
 	// faultLasts is how long a fault stays.
 	faultLasts = 6 * time.Second
 	// youngShare is what is served even while a fault is not noticed, and
-	// allShare what counts as all, on a machine that does other things too.
-	youngShare, allShare = 0.8, 0.99
+	// allShare what counts as all: on a machine that does other things too, a
+	// process may get no time for a second, and refuses what waited for it.
+	youngShare, allShare = 0.8, 0.9
 )
 
 // firewalls are faults that a firewall makes, in one cluster.
