@@ -104,9 +104,9 @@ chaos-selftest: ## plant each bug of internal/planted in turn: the tests of whol
 explore: ## every order of messages, faults and time for three members' claims and leases, within bounds, for FOR=2m
 	go run ./test/explore -for $(FOR)
 
-soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes, then SWARMS=500 drawn configurations; about two hours of one core
+soak-sim: ## a month of simulated cluster life, SEEDS=2000 times 22 minutes, then SWARMS=500 drawn configurations; some hours of one core
 	cd test/simulation && GOMAXPROCS=1 go test -run TestSoak -timeout 24h -seeds $(SEEDS) -length 30s -quiet 21m30s
-	cd test/simulation && GOMAXPROCS=1 go test -run TestSwarm -timeout 24h -swarms $(SWARMS) -v
+	cd test/simulation && GOMAXPROCS=1 go test -run TestSwarm -timeout 24h -swarms $(SWARMS) -rounds 4 -v
 
 soak: ## the same with longer cuts, again and again with other seeds, for DURATION=8h
 	go run ./test/chaos -seed $(SEED) -count 20 -reads 250000 -logouts 2000 -cuts 5s,31s,120s -duration $(DURATION)

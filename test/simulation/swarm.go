@@ -55,7 +55,7 @@ var refusedByAll = false
 var verifiedAfterHeal = false
 
 // swarmRounds is how often a run goes from mishaps to peace.
-const swarmRounds = 3
+var swarmRounds = 2
 
 // DrawSwarm draws the configuration of a seed.
 func DrawSwarm(seed uint64) Swarm {

@@ -21,6 +21,7 @@ import (
 var swarmsFlag = flag.Int("swarms", fewer(10, 1), "how many seeds TestSwarm runs, from -first on; -run TestSwarm/SEED runs one")
 
 func init() {
+	flag.IntVar(&swarmRounds, "rounds", swarmRounds, "how often TestSwarm goes from mishaps to peace")
 	flag.IntVar(&tailLines, "lines", tailLines, "how many lines of the nodes' logs a failure prints")
 }
 
@@ -112,7 +113,7 @@ func runSwarm(t *testing.T, s Swarm) (tally Tally, share float64) {
 		}
 		t.Logf("%s; %.1f %% served; agreed after %v", history.Summary(), 100*share, took)
 		if len(history.Check())+len(history.Broken()) > 0 {
-			t.Errorf("replay with: go test ./test/simulation -run '^TestSwarm$/^%d$' -count 10\n%s\n%s", s.Seed, s, schedule(rounds))
+			t.Errorf("replay with: go test ./test/simulation -run 'TestSwarm/%d' -rounds %d -count 10\n%s\n%s", s.Seed, swarmRounds, s, schedule(rounds))
 		}
 		report(t, history, s.Seed)
 	})
