@@ -27,9 +27,6 @@ func fewer(n, with int) int {
 // manySeeds is from how many on a run tells of its progress, so often.
 const manySeeds = 50
 
-// spares are the hosts beyond those of the start, for joins.
-const spares = 2
-
 // TestChaos plays random schedules of everything but cut networks, so that
 // every promise about order holds throughout.
 func TestChaos(t *testing.T) {

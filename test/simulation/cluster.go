@@ -46,6 +46,9 @@ type Options struct {
 // ends some of its goroutines by timers of up to a minute.
 const settle = 3 * time.Minute
 
+// spares are the hosts beyond those of the start, for joins.
+const spares = 2
+
 // Cluster is a number of hosts, the network between them, and the nodes that
 // run on some.
 type Cluster struct {
