@@ -261,6 +261,9 @@ func (m *Members) noteChanges(last, view *member.View) {
 		old := last.Member(who.ID)
 		switch {
 		case who.ID == m.cfg.Self:
+		case who.Unreached && (old == nil || !old.Unreached):
+			m.cfg.Log.Warn("gossip knows a member as alive, and nothing else comes through to it: does a firewall stand in front of its peer port?", "member", who.Name, "boot", who.Boot, "address", who.Peer)
+			add("unreached", who)
 		case who.Up && old == nil:
 			add("joined", who)
 		case who.Up && !old.Up: // a cut has healed, or a frozen process goes on

@@ -408,7 +408,6 @@ const unreachedAfter = int64(5 * time.Second / heartbeatInterval)
 // miss records that a heartbeat came to nothing, by whatever way.
 func (l *Link) miss() {
 	if l.missed.Add(1) == unreachedAfter {
-		l.log.Warn("unreached for 5 s, while gossip passes or has not found out: does a firewall stand in front of its peer port?", "address", l.addr)
 		l.mesh.cfg.Members.Recheck()
 	}
 }
