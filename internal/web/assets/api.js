@@ -28,6 +28,7 @@ export const order = (verb, node) => ask(`/admin/dev/${verb}?node=${encodeURICom
 const kinds = [
   "started", "joined", "ready", "leaving", "left", "ended", "gone", "healed", "ring", "claimed", "yielded", "succeeded",
   "fetched", "handed-over", "stood-still", "draining", "held-off", "lost", "found", "forgotten",
+  "waiting", "unreached", "isolated", "links-work", "clock-wrong", "clock-right", "clock-jumped", "clock-set",
 ];
 
 // follow calls told for each event of each node, and tells whether the stream is
