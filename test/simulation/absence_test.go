@@ -16,7 +16,7 @@ import (
 // shorter than a tombstone lives: whoever runs and is in touch notes each. A
 // node that is alone follows its host's clock after some minutes.
 func (c *Cluster) hours(n int) {
-	const step = 5
+	const step = 13
 	for ; n > 0; n -= step {
 		for _, h := range c.Hosts {
 			h.Skew(time.Duration(h.offset.Load()) + step*time.Hour)
@@ -69,7 +69,7 @@ func TestAwayForADay(t *testing.T) {
 					require.NoError(t, err)
 					kept = append(kept, "{island}")
 				}
-				c.hours(25)
+				c.hours(26)
 				require.Zero(t, inspect.Of(here).Store.Stats().Tombstones, "they are to be forgotten")
 				c.Heal()
 				away.Resume()
@@ -125,7 +125,7 @@ func TestAllAwayForADay(t *testing.T) {
 						h.Pause()
 					}
 				}
-				c.hours(25)
+				c.hours(26)
 				c.Heal()
 				for _, h := range c.Hosts {
 					h.Resume()
