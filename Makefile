@@ -19,7 +19,7 @@ OUT         ?= bin/holdfast
 RELEASE := CGO_ENABLED=0 go build -trimpath
 
 .DEFAULT_GOAL := help
-.PHONY: help build reproducible test check adapters-test browser-test bench cost fuzz resp-diff bench-resp abuse abuse-short chaos chaos-selftest explore soak soak-sim router-vectors bench-router client-tests failover-clients
+.PHONY: help build reproducible test check race-simulation adapters-test browser-test bench cost fuzz resp-diff bench-resp abuse abuse-short chaos chaos-selftest explore soak soak-sim router-vectors bench-router client-tests failover-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -40,14 +40,22 @@ reproducible: ## build in two folders, and compare what comes out byte for byte
 test: ## run all tests
 	go test -timeout 20m ./...
 
-check: ## format, vet, staticcheck, modules, direction of imports, tests under the race detector
+# Tests of whole clusters take several times as long under the race detector.
+# These have every part of a node run beside every other.
+RACED := TestChaos|TestSwarm|TestServerThatNobodyReaches|TestHostClockJumps|TestSurvivor|TestReplacedIsland|TestCutLink|TestRotation
+
+check: ## format, vet, staticcheck, modules, direction of imports, tests under the race detector; of the simulation some
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go mod verify
 	go mod tidy -diff
 	go test -count=1 ./internal/importcheck/
-	go test -race -timeout 30m ./...
+	go test -race $$(go list ./... | grep -v /test/simulation)
+	go test -race -timeout 20m -run '$(RACED)' ./test/simulation
+
+race-simulation: ## all tests of the simulation under the race detector
+	go test -race -timeout 60m ./test/simulation
 
 # Modules of their own, so that these libraries are no dependencies of Holdfast:
 # go test ./... at the root does not come here.
