@@ -23,8 +23,9 @@ const (
 	// confirmTimeout bounds the wait of ack=replica and ack=all.
 	confirmTimeout = 2 * time.Second
 	// sealTimeout is how long a write that has its copies waits for news of the
-	// claimant that it was told to: its heartbeats bring them.
-	sealTimeout = 500 * time.Millisecond
+	// claimant that it was told to: its heartbeats bring them, late on a busy
+	// machine. A promise of which nothing is heard has lapsed before.
+	sealTimeout = 2 * time.Second
 	// deleteTimeout bounds how long a logout waits for the other copies.
 	deleteTimeout = 250 * time.Millisecond
 	// maxHops is how often an operation is forwarded: once by a member whose
