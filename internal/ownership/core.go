@@ -120,11 +120,24 @@ type partition struct {
 // given is what a member had of a partition that it gave up to a claimant. It
 // has it again if nothing comes of the claim.
 type given struct {
-	to                    Claim  // none: nothing is given up
+	// to are the claims that this member has agreed to since, one of a claimant,
+	// the newest last; none: nothing is given up. A claimant asks again where
+	// it was refused elsewhere, and is told the same.
+	to                    []Claim
 	epoch                 uint64 // of the claim by which it was served
 	phase                 Phase
 	sources               []member.ID
 	unverified, unreached bool
+}
+
+// isTo says whether what was given up went to a claim, and its claimant was told
+// what this member has.
+func (g *given) isTo(claim Claim) bool { return slices.Contains(g.to, claim) }
+
+// again records that this member has agreed to another claim of what it gave up.
+func (g *given) again(claim Claim) {
+	older := func(c Claim) bool { return c.By == claim.By }
+	g.to = append(slices.DeleteFunc(slices.Clone(g.to), older), claim)
 }
 
 // leftAt is when the last copy was handed over; long before all that can be
@@ -310,7 +323,7 @@ func (c *Core) setHolder(p int, claim Claim) {
 	part := &c.parts[p]
 	c.gate.claims.Store(c.gate.claims.Load() ^ part.holder.hash(p) ^ claim.hash(p))
 	part.holder = claim
-	if part.given.to == claim {
+	if part.given.isTo(claim) {
 		part.kept = part.given.epoch
 	}
 	if claim.By != c.self {
@@ -428,7 +441,7 @@ func (c *Core) joins(id member.ID) bool {
 func (c *Core) BeginDrop(now time.Duration, p int) bool {
 	part := &c.parts[p]
 	told := part.promised.Newer(part.holder) && part.promised.By != c.self && now-part.promisedAt < PromiseTime
-	may := part.phase == Away && !part.dropping && part.given.to == (Claim{}) && !told
+	may := part.phase == Away && !part.dropping && len(part.given.to) == 0 && !told
 	part.dropping = part.dropping || may
 	return may
 }

@@ -68,7 +68,11 @@ func (c *Core) AppendState(b []byte, now time.Duration, id func([]byte, member.I
 				b = id(b, s)
 			}
 		}
-		b = append(binary.AppendUvarint(claim(b, p.given.to), p.given.epoch), byte(p.given.phase))
+		b = append(b, byte(len(p.given.to)))
+		for _, to := range p.given.to {
+			b = claim(b, to)
+		}
+		b = append(binary.AppendUvarint(b, p.given.epoch), byte(p.given.phase))
 	}
 	b = append(appendAge(binary.AppendUvarint(b, c.maxEpoch), now-c.promisedAt, PromiseTime), flags(c.open, false))
 	for _, who := range slices.SortedFunc(maps.Keys(c.peers), member.ID.Compare) {

@@ -63,10 +63,13 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 		default:
 			a.Status = Accepted
 			c.promise(now, p, j.claim)
+			if len(part.given.to) > 0 {
+				part.given.again(j.claim)
+			}
 			if part.phase != Away && !planted.Is(planted.ServesOn) {
 				todo.Close = append(todo.Close, p)
 				if part.serving() {
-					part.given = given{j.claim, part.holder.Epoch, part.phase, part.sources, part.unverified, part.unreached}
+					part.given = given{[]Claim{j.claim}, part.holder.Epoch, part.phase, part.sources, part.unverified, part.unreached}
 				}
 				c.setPhase(p, Away)
 				j.Yielded++
@@ -136,7 +139,7 @@ func (c *Core) forgo(p int) {
 func (c *Core) takeBack(p int, todo *Todo) {
 	part := &c.parts[p]
 	back := part.given
-	if planted.Is(planted.NotGivenBack) || back.to == (Claim{}) || part.phase != Away || part.holder.By != c.self {
+	if planted.Is(planted.NotGivenBack) || len(back.to) == 0 || part.phase != Away || part.holder.By != c.self {
 		return
 	}
 	part.given, part.sources = given{}, back.sources
