@@ -111,10 +111,9 @@ func (c *Core) isLost(now time.Duration, owner member.ID) bool {
 // A claim comes into force if all voters have agreed, except those that are
 // silent and do not take part any more; if the owner of before has, or cannot
 // serve any more; and in mode Majority if a majority has. Where one has a copy
-// that is not empty
-// and differs from the one here, the partition is opened to be fetched. Where
-// one has just handed its copy over, any of the others may have got it since it
-// answered, so all are sources.
+// that is not empty and differs from the one here, the partition is opened to be
+// fetched. Where one has just handed its copy over, any of the others may have
+// got it since it answered, so all are sources.
 func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Sum) (todo Todo) {
 	late := now-r.began > settleTime // such as frozen meanwhile
 	mine := Claim{r.Epoch, c.self}
