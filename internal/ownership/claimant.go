@@ -79,7 +79,7 @@ func (c *Core) IsMissing() bool {
 
 // mayClaim says whether this member may ask voters for a partition.
 func (c *Core) mayClaim(now time.Duration, part *partition, voters []member.ID) bool {
-	if c.pending(now, part, c.self) && !slices.Contains(voters, part.promised.By) {
+	if c.pending(now, part, c.self, in(voters)) {
 		return false
 	}
 	holder := part.holder.By
@@ -152,7 +152,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		}
 		if !won || !c.isFree(now, owner, answered) || c.mode == Majority && !c.agreed(now, in(answered)) {
 			c.setPhase(p, Away)
-			if part.promised == mine && part.sole {
+			if part.promised == mine {
 				c.forgo(p)
 			}
 			over = append(over, p)

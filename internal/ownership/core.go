@@ -94,9 +94,10 @@ type partition struct {
 	// serves as soon as all voters have agreed; older ones are refused.
 	promised   Claim
 	promisedAt time.Duration
-	// sole says that no other claimant's promise stood when it was made, which
-	// may come about even if nothing comes of this one.
-	sole bool
+	// rivals are older claims, one of a claimant, that this member has agreed
+	// to, the newest last: one of them may come into force even if nothing
+	// comes of promised. The slice is never changed.
+	rivals []promise
 	// kept is the epoch of the newest claim by which this member served the
 	// partition, gave it up to another's, and knows that one to have come into
 	// force.
@@ -115,6 +116,23 @@ type partition struct {
 	// unverified says that the copies are out of reach: see Decision. unreached
 	// says that it is so because no source could be reached.
 	unverified, unreached bool
+}
+
+// promise is a claim that was agreed to.
+type promise struct {
+	Claim
+	at time.Duration
+}
+
+// promises are all claims that were agreed to and that are newer than the one
+// in force, the newest first.
+func (p *partition) promises() []promise {
+	if !p.promised.Newer(p.holder) {
+		return nil
+	}
+	all := append(slices.Clone(p.rivals), promise{p.promised, p.promisedAt})
+	slices.Reverse(all)
+	return all
 }
 
 // given is what a member had of a partition that it gave up to a claimant. It
@@ -332,6 +350,7 @@ func (c *Core) setHolder(p int, claim Claim) {
 	if claim.Newer(part.promised) {
 		part.promised = claim
 	}
+	part.rivals = slices.DeleteFunc(slices.Clone(part.rivals), func(r promise) bool { return !r.Newer(claim) })
 	c.maxEpoch = max(c.maxEpoch, claim.Epoch)
 	c.publish(p)
 }
@@ -340,8 +359,11 @@ func (c *Core) setHolder(p int, claim Claim) {
 func (c *Core) promise(now time.Duration, p int, claim Claim) {
 	c.promisedAt, c.open = now, true
 	part := &c.parts[p]
-	stands := part.promised.Newer(part.holder) && now-part.promisedAt < PromiseTime
-	part.sole = !stands || part.sole && part.promised.By == claim.By
+	was := part.promises()
+	slices.Reverse(was)
+	part.rivals = slices.DeleteFunc(was, func(r promise) bool {
+		return r.By == claim.By || r.By == c.self && now-r.at >= PromiseTime // it has given that up
+	})
 	part.promised, part.promisedAt = claim, now
 	c.publish(p)
 }
@@ -440,7 +462,7 @@ func (c *Core) joins(id member.ID) bool {
 // a claimant is told that the copy moves.
 func (c *Core) BeginDrop(now time.Duration, p int) bool {
 	part := &c.parts[p]
-	told := part.promised.Newer(part.holder) && part.promised.By != c.self && now-part.promisedAt < PromiseTime
+	told := slices.ContainsFunc(part.promises(), func(r promise) bool { return r.By != c.self && now-r.at < PromiseTime })
 	may := part.phase == Away && !part.dropping && len(part.given.to) == 0 && !told
 	part.dropping = part.dropping || may
 	return may
@@ -479,14 +501,12 @@ func (c *Core) served(now time.Duration, part *partition, from member.ID) bool {
 // yet. To agree to from's claim too would make two owners, unless from asks
 // that one as well: a member that has just started can be known here and not
 // there.
-func (c *Core) pending(now time.Duration, part *partition, from member.ID) bool {
-	claim := part.promised
-	switch {
-	case planted.Is(planted.AliveIgnored), planted.Is(planted.UnaskedIgnored):
+func (c *Core) pending(now time.Duration, part *partition, from member.ID, asks func(member.ID) bool) bool {
+	if planted.Is(planted.AliveIgnored) || planted.Is(planted.UnaskedIgnored) {
 		return false
-	case claim.By == c.self, claim.By.Name == from.Name, !claim.Newer(part.holder):
-		return false
-	default:
-		return now-part.promisedAt < PromiseTime && !c.view.HasEnded(claim.By)
 	}
+	return slices.ContainsFunc(part.promises(), func(r promise) bool {
+		other := r.By != c.self && r.By.Name != from.Name
+		return other && now-r.at < PromiseTime && !c.view.HasEnded(r.By) && !asks(r.By)
+	})
 }

@@ -59,8 +59,11 @@ func (c *Core) AppendState(b []byte, now time.Duration, id func([]byte, member.I
 		p := &c.parts[i]
 		b = append(b, byte(p.phase), flags(p.dropping, p.unreached))
 		b = binary.AppendUvarint(claim(claim(b, p.holder), p.promised), p.kept)
-		b = append(b, flags(p.sole, false))
 		b = appendAge(b, now-p.promisedAt, PromiseTime)
+		b = append(b, byte(len(p.rivals)))
+		for _, r := range p.rivals {
+			b = appendAge(claim(b, r.Claim), now-r.at, PromiseTime)
+		}
 		b = appendAge(b, now-p.leftAt(), settleTime)
 		for _, sources := range [...][]member.ID{p.sources, p.given.sources} {
 			b = append(b, byte(len(sources)))

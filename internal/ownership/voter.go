@@ -58,7 +58,7 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 			*a = Answer{Status: Stale, Epoch: part.promised.Epoch, Claimant: part.promised.By.String()}
 		case c.served(now, part, from) && (!same || !r.asks(part.holder.By, c.self)):
 			*a = Answer{Status: Early, Epoch: part.holder.Epoch, Claimant: part.holder.By.String()}
-		case c.pending(now, part, from) && !r.asks(part.promised.By, c.self):
+		case c.pending(now, part, from, func(id member.ID) bool { return r.asks(id, c.self) }):
 			*a = Answer{Status: Early, Epoch: part.promised.Epoch} // which may never come into force
 		default:
 			a.Status = Accepted
@@ -115,24 +115,36 @@ func DecodeOver(b []byte) (o Over, err error) {
 
 // GivenUp takes in that a claimant has given its claim up. What this member
 // gave up to it, it serves again, unless it had agreed to another claimant's
-// just before: that one may have everybody's consent, so the promise stands
-// until both have lapsed.
+// just before: that one may have everybody's consent, and is waited for.
 func (c *Core) GivenUp(now time.Duration, from member.ID, o Over) (todo Todo) {
+	over := Claim{o.Epoch, from}
 	for _, p := range o.Parts {
-		if part := &c.parts[p]; part.promised == (Claim{o.Epoch, from}) && part.promised.Newer(part.holder) && part.sole {
-			c.forgo(p)
-			c.takeBack(p, &todo)
+		part := &c.parts[p]
+		switch {
+		case part.promised == over && over.Newer(part.holder):
+			if c.forgo(p) {
+				c.takeBack(p, &todo)
+			}
+		case part.promised != over:
+			part.rivals = slices.DeleteFunc(slices.Clone(part.rivals), func(r promise) bool { return r.Claim == over })
 		}
 	}
 	todo.Round = true
 	return todo
 }
 
-// forgo forgets a claim that was agreed to, and by which nobody will serve.
-func (c *Core) forgo(p int) {
+// forgo forgets the newest claim that was agreed to, by which nobody will
+// serve. It says whether no rival is left that may.
+func (c *Core) forgo(p int) (none bool) {
 	part := &c.parts[p]
-	part.promised, part.sole = part.holder, false
+	if n := len(part.rivals); n > 0 {
+		newest := part.rivals[n-1]
+		part.promised, part.promisedAt, part.rivals = newest.Claim, newest.at, part.rivals[:n-1:n-1]
+	} else {
+		part.promised, none = part.holder, true
+	}
 	c.publish(p)
+	return none
 }
 
 // takeBack serves a partition again that was given up.

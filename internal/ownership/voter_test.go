@@ -116,6 +116,47 @@ func TestWhatIsNotServedAgain(t *testing.T) {
 	require.Equal(t, Away, n.gate.Phase(q))
 }
 
+// What becomes of a claim is known by itself, whatever else was agreed to just
+// before it or behind it.
+func TestRivalClaims(t *testing.T) {
+	t.Parallel()
+	b, c := id("b", 1), id("c", 1)
+	const p = 3
+	begin := func() (*tried, string) {
+		n := still("a")
+		fp := n.see(up("b", 1), up("c", 1)).Table.Fingerprint()
+		n.serving(p, 4)
+		require.Equal(t, Accepted, n.ask(t, b, 5, fp, p, c).Status)
+		require.Equal(t, Accepted, n.ask(t, c, 6, fp, p, b).Status)
+		return n, fp
+	}
+	served := Todo{Open: []Opened{{Partition: p}}}
+
+	n, _ := begin()
+	require.Equal(t, Todo{}, n.givenUp(t, b, 5, p), "c may serve it")
+	require.Equal(t, served, n.givenUp(t, c, 6, p), "nobody does")
+
+	n, _ = begin()
+	require.Equal(t, Todo{}, n.givenUp(t, c, 6, p), "b may serve it")
+	require.Equal(t, Claim{5, b}, n.parts[p].promised)
+	require.Equal(t, served, n.givenUp(t, b, 5, p), "nobody does")
+
+	n, fp := begin()
+	n.do(n.Ponged(n.now, n.now, b, "", only(p, Claim{6, c}), true))
+	require.Equal(t, Accepted, n.ask(t, b, 7, fp, p, c).Status)
+	lease, _, _ := n.Pinged(n.now, c, fp, n.gate.ClaimsHash())
+	require.False(t, lease, "b may be about to succeed c")
+	n.givenUp(t, b, 7, p)
+	lease, _, _ = n.Pinged(n.now, c, fp, n.gate.ClaimsHash())
+	require.True(t, lease, "b's first claim is older than that by which c serves")
+
+	n, fp = begin()
+	require.Equal(t, Accepted, n.ask(t, b, 7, fp, p, c).Status)
+	require.Equal(t, Early, n.ask(t, b, 8, fp, p).Status, "c may serve it, and is not asked")
+	n.givenUp(t, b, 7, p)
+	require.Equal(t, Claim{6, c}, n.parts[p].promised, "b's first claim is over since it made another")
+}
+
 // Of many partitions those are served again that were given up.
 func TestPartOfAClaimIsGivenUp(t *testing.T) {
 	t.Parallel()
