@@ -97,7 +97,7 @@ func dead(name string) *member.Member {
 
 func ended(name string) *member.Member {
 	m := dead(name)
-	m.Refused = true
+	m.Ended = true
 	return m
 }
 

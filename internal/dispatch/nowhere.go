@@ -41,7 +41,7 @@ func (a *absent) viewChanged(last, view *member.View, self member.ID, now time.D
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, m := range last.Members {
-		if m.Role == member.RoleNode && m.ID != self && view.Member(m.ID) == nil && !m.Refused && !m.Left {
+		if m.Role == member.RoleNode && m.ID != self && view.Member(m.ID) == nil && !m.Ended && !m.Left {
 			if a.since == nil {
 				a.since = make(map[member.ID]time.Duration)
 			}

@@ -34,7 +34,7 @@ func TestAbsent(t *testing.T) {
 		return &a
 	}
 	require.True(t, vanish(silent).any())
-	require.False(t, vanish(func(m *member.Member) { m.Refused = true }).any(), "its process has ended")
+	require.False(t, vanish(func(m *member.Member) { m.Ended = true }).any(), "its process has ended")
 	require.False(t, vanish(func(m *member.Member) { m.Left = true }).any(), "it said good-bye")
 	router := vanish(func(m *member.Member) { m.Gone, m.Role = true, member.RoleRouter })
 	require.False(t, router.any(), "it holds nothing")

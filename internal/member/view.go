@@ -19,15 +19,16 @@ type Member struct {
 	// Up says that the member takes part: gossip knows it as alive, it is
 	// reached, it is not gone, and no newer boot has its name.
 	Up bool
-	// Gone says that it takes part no more: Refused, Left, or found dead by
-	// gossip.
+	// Gone says that it takes part no more: it has Ended or Left, its address
+	// has refused connections while nothing was heard of it, or gossip has
+	// found it dead.
 	Gone bool
 	// Unreached says that gossip knows it as alive, and that no heartbeat has
 	// come through to it for some seconds, by whatever way.
 	Unreached bool
-	// Refused says that its process has ended: its address refused a
-	// connection, or answers as another boot.
-	Refused bool
+	// Ended says that its process has ended: it has closed its connections and
+	// its address refuses new ones, or answers as another boot.
+	Ended bool
 	// Left says that it said good-bye.
 	Left bool
 	// Since is when its standing last changed.
@@ -167,9 +168,9 @@ func (v *View) Up(id ID) bool {
 	return m != nil && m.Up
 }
 
-// HasEnded says whether a boot's process is known to have ended: its address
-// refused a connection or answers as another boot, or it said good-bye. A
-// member that gossip merely holds for dead may be frozen, and come back.
+// HasEnded says whether a boot's process is known to have ended, or said
+// good-bye. A member that gossip merely holds for dead may be frozen, one whose
+// address refuses connections may be behind a firewall, and both come back.
 func (v *View) HasEnded(id ID) bool {
 	m := v.Member(id)
 	switch {
@@ -183,7 +184,7 @@ func (v *View) HasEnded(id ID) bool {
 			}
 		}
 		return newest == "" || newest > id.Boot
-	case m.Refused || m.Left:
+	case m.Ended || m.Left:
 		return true
 	default:
 		now := v.Named(id.Name)

@@ -79,7 +79,7 @@ func TestHasEnded(t *testing.T) {
 	for _, m := range []*Member{frozen, refused, left, old} {
 		m.Up = false
 	}
-	frozen.Gone, refused.Gone, refused.Refused, left.Gone, left.Left = true, true, true, true, true
+	frozen.Gone, refused.Gone, refused.Ended, left.Gone, left.Left = true, true, true, true, true
 	v, err := NewView(id("a", 1), []*Member{up("a", 1), frozen, refused, left, old, up("e", 2), up("f", 1)}, params, nil)
 	require.NoError(t, err)
 	for id, want := range map[ID]bool{

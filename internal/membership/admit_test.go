@@ -21,10 +21,10 @@ func TestAdmission(t *testing.T) {
 	left.Alive, left.Left = false, true
 	router := heard{Meta: member.Meta{Role: member.RoleRouter}, Gossip: "10.0.0.1:84", Alive: true}
 	for name, c := range map[string]struct {
-		h    heard
-		from string
-		gone bool
-		why  member.Refusal
+		h           heard
+		from        string
+		gone, ended bool
+		why         member.Refusal
 	}{
 		"a node":                            {h: node("10.0.0.1:83", "10.0.0.1:84"), from: "10.0.0.1"},
 		"mapped into IPv6":                  {h: node("[::ffff:10.0.0.1]:83", ""), from: "10.0.0.1"},
@@ -33,8 +33,9 @@ func TestAdmission(t *testing.T) {
 		"which advertises a name":           {h: node("ada.example:83", "10.0.0.1:84"), from: "10.0.0.1"},
 		"from nowhere that gossip tells":    {h: node("10.0.0.1:83", "10.0.0.1:84"), from: "10.0.0.2", why: member.OtherAddress},
 		"a frozen one that goes on":         {h: frozen, from: "10.0.0.1"},
-		"one that has ended":                {h: frozen, from: "10.0.0.1", gone: true, why: member.Ended},
-		"one that seemed to have ended":     {h: node("10.0.0.1:83", ""), from: "10.0.0.1", gone: true},
+		"one that has ended":                {h: frozen, from: "10.0.0.1", gone: true, ended: true, why: member.Ended},
+		"one whose host refuses":            {h: frozen, from: "10.0.0.1", gone: true},
+		"one that seemed to have ended":     {h: node("10.0.0.1:83", ""), from: "10.0.0.1", gone: true, ended: true},
 		"one that has said good-bye":        {h: left, from: "10.0.0.1", why: member.Ended},
 		"a router, which has no peer port":  {h: router, from: "10.0.0.1"},
 		"a name that stands for no address": {h: node("ada.example:83", "ada.example:84"), from: "10.0.0.1", why: member.OtherAddress},
@@ -45,7 +46,7 @@ func TestAdmission(t *testing.T) {
 			who := membertest.ID("a", 1)
 			m.gossip = &gossip{heard: map[string]heard{who.String(): c.h}}
 			if c.gone {
-				m.gone[who] = "it refused"
+				m.gone[who] = going{"it refused", c.ended}
 			}
 			require.Equal(t, c.why, m.Admits(who, c.h.Meta.Role, at(c.from)))
 			require.Equal(t, c.why == "" || c.gone, m.Keeps(who, at(c.from)), "its host may refuse one way only")

@@ -92,7 +92,7 @@ type Members struct {
 
 	mu     sync.Mutex // guards what follows
 	own    member.Meta
-	gone   map[member.ID]string       // why a boot is gone, until gossip forgets it or it answers again
+	gone   map[member.ID]going        // why a boot is gone, until gossip forgets it or it answers again
 	told   map[member.ID]told         // what boots said of themselves on their links, ahead of gossip
 	unfit  map[string]string          // why this member shall own nothing, by what is wrong
 	deaths map[string][]time.Duration // when boots of a name ended without a good-bye, for a minute
@@ -107,7 +107,7 @@ type Members struct {
 func New(cfg Config, own member.Meta) (*Members, error) {
 	m := &Members{
 		cfg: cfg, own: own, wake: wait.NewWake(), moved: wait.NewWake(), mends: make(chan member.ID, 1),
-		gone: make(map[member.ID]string), told: make(map[member.ID]told), unfit: make(map[string]string), deaths: make(map[string][]time.Duration), counts: make(map[member.ID]int),
+		gone: make(map[member.ID]going), told: make(map[member.ID]told), unfit: make(map[string]string), deaths: make(map[string][]time.Duration), counts: make(map[member.ID]int),
 		mended: cfg.Counters.Counter("mended_views", "Exchanges of members because rings differed, or a member did not know this one."),
 	}
 	cfg.Counters.Func(func(put metric.Put) {
@@ -190,13 +190,13 @@ func (m *Members) collect() []*member.Member {
 	known := make(map[member.ID]bool, len(all))
 	for _, h := range all {
 		known[h.ID] = true
-		gone := m.gone[h.ID] != ""
+		going, gone := m.gone[h.ID]
 		meta := h.Meta
 		told := m.told[h.ID]
 		meta.State = max(meta.State, told.state) // states only go forward
 		meta.Unfit = meta.Unfit || told.unfit    // and who is fit again, gossip tells
 		members = append(members, &member.Member{
-			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive, Refused: gone, Left: h.Left && !h.Alive,
+			ID: h.ID, Meta: meta, Gossip: h.Gossip, Since: h.Since, Gone: gone || !h.Alive, Ended: going.ended, Left: h.Left && !h.Alive,
 			Up: h.Alive && !gone && !unreached[h.ID] && newest[h.ID.Name] == h.ID.Boot, Unreached: h.Alive && !gone && unreached[h.ID],
 		})
 	}
@@ -212,7 +212,7 @@ func (m *Members) newestLocked(all []heard, answers map[member.ID]bool) map[stri
 	ready := make(map[string]string) // the newest boot that has its place on the ring
 	state := func(h heard) member.State { return max(h.Meta.State, m.told[h.ID].state) }
 	for _, h := range all {
-		if !h.Alive || m.gone[h.ID] != "" || h.ID.Name == self.Name {
+		if _, gone := m.gone[h.ID]; !h.Alive || gone || h.ID.Name == self.Name {
 			continue
 		}
 		newest[h.ID.Name] = max(newest[h.ID.Name], h.ID.Boot)
@@ -226,7 +226,7 @@ func (m *Members) newestLocked(all []heard, answers map[member.ID]bool) map[stri
 	// place on the ring while the two could not see each other.
 	for _, h := range all {
 		replaced := state(h) == member.StateLeaving && ready[h.ID.Name] > h.ID.Boot
-		if answers[h.ID] && h.Alive && m.gone[h.ID] == "" && h.ID.Name != self.Name && !replaced {
+		if _, gone := m.gone[h.ID]; answers[h.ID] && h.Alive && !gone && h.ID.Name != self.Name && !replaced {
 			newest[h.ID.Name] = h.ID.Boot
 		}
 	}
@@ -280,27 +280,40 @@ func (m *Members) noteChanges(last, view *member.View) {
 	}
 }
 
-// SetGone records that a boot's process has ended: its link broke or could not
-// be made, and a dial was refused, or its address answers as another boot. One
-// that had said that it was leaving has left, which the next view tells.
-func (m *Members) SetGone(id member.ID, why string) {
+// going is how a boot went.
+type going struct {
+	why   string
+	ended bool // and not merely out of reach
+}
+
+// SetGone records that a boot takes part no more, as far as is seen here: its
+// link broke or could not be made, and dials are refused. One that had said
+// that it was leaving has left, which the next view tells.
+func (m *Members) SetGone(id member.ID, why string) { m.setGone(id, going{why, false}) }
+
+// SetEnded records that a boot's process has ended: it has closed its
+// connections and refuses new ones, or its address answers as another boot.
+func (m *Members) SetEnded(id member.ID, why string) { m.setGone(id, going{why, true}) }
+
+func (m *Members) setGone(id member.ID, going going) {
 	who := m.View().Member(id)
 	m.mu.Lock()
-	_, already := m.gone[id]
-	m.gone[id] = why
-	left := m.told[id].state == member.StateLeaving || who != nil && (who.State == member.StateLeaving || who.Left)
-	m.mu.Unlock()
-	if already {
+	was, already := m.gone[id]
+	if already && (was.ended || !going.ended) {
+		m.mu.Unlock()
 		return
 	}
-	if !left {
-		m.cfg.Log.Warn("member is gone", "member", id.Name, "boot", id.Boot, "why", why)
-		m.cfg.Events.Add("gone", "member", id.Name, "boot", id.Boot, "why", why)
+	m.gone[id] = going
+	left := m.told[id].state == member.StateLeaving || who != nil && (who.State == member.StateLeaving || who.Left)
+	m.mu.Unlock()
+	if !left && !already {
+		m.cfg.Log.Warn("member is gone", "member", id.Name, "boot", id.Boot, "why", going.why, "ended", going.ended)
+		m.cfg.Events.Add("gone", "member", id.Name, "boot", id.Boot, "why", going.why)
 	}
 	m.Recheck()
 }
 
-// SetBack takes SetGone back: the boot has answered.
+// SetBack takes SetGone and SetEnded back: the boot has answered.
 func (m *Members) SetBack(id member.ID) {
 	m.mu.Lock()
 	_, was := m.gone[id]
@@ -312,11 +325,11 @@ func (m *Members) SetBack(id member.ID) {
 	}
 }
 
-// isGone says whether a boot's process is held to have ended.
-func (m *Members) isGone(id member.ID) bool {
+// hasEnded says whether a boot's process is held to have ended.
+func (m *Members) hasEnded(id member.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.gone[id] != ""
+	return m.gone[id].ended
 }
 
 // told is what a boot said of itself on its link.
@@ -465,7 +478,7 @@ func (m *Members) Keeps(id member.ID, from netip.Addr) bool {
 // connecting; unless its host has said that the process has ended.
 func (m *Members) Admits(id member.ID, role member.Role, from netip.Addr) member.Refusal {
 	why := m.gossip.admits(id, role, from)
-	if why == "" && !m.gossip.isAlive(id) && m.isGone(id) {
+	if why == "" && !m.gossip.isAlive(id) && m.hasEnded(id) {
 		return member.Ended
 	}
 	return why

@@ -121,18 +121,19 @@ func TestNewestBootThatIsNotGoneTakesPart(t *testing.T) {
 		clear(n.gossip.heard)
 		clear(n.gone)
 		want := map[string]int{"a": 1}
-		type fact struct{ alive, left, gone bool }
+		type fact struct{ alive, left, gone, ended bool }
 		facts := make(map[member.ID]fact)
 		for _, name := range []string{"a", "b", "c"} {
 			for boot := 1; boot <= 3; boot++ {
 				if name == "a" && boot == 1 || rapid.Bool().Draw(t, "unknown") {
 					continue
 				}
-				f := fact{rapid.Bool().Draw(t, "alive"), rapid.Bool().Draw(t, "left"), rapid.Bool().Draw(t, "gone")}
+				f := fact{alive: rapid.Bool().Draw(t, "alive"), left: rapid.Bool().Draw(t, "left"), gone: rapid.Bool().Draw(t, "gone")}
+				f.ended = f.gone && rapid.Bool().Draw(t, "ended")
 				facts[membertest.ID(name, boot)] = f
 				n.hear(membertest.ID(name, boot), f.alive, f.left)
 				if f.gone {
-					n.gone[membertest.ID(name, boot)] = "refused"
+					n.gone[membertest.ID(name, boot)] = going{"refused", f.ended}
 				}
 				if name != "a" && f.alive && !f.gone {
 					want[name] = boot
@@ -151,7 +152,7 @@ func TestNewestBootThatIsNotGoneTakesPart(t *testing.T) {
 		for id, f := range facts {
 			m := v.Member(id)
 			require.Equal(t, f.gone || !f.alive, m.Gone, "%s", id)
-			require.Equal(t, f.gone, m.Refused)
+			require.Equal(t, f.ended, m.Ended)
 			require.Equal(t, f.left && !f.alive, m.Left)
 			require.Equal(t, want[id.Name] == boot(id), m.Up, "%s", id)
 		}

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// maxPeers bounds the connections to the peer port: two for each member.
-	maxPeers = 1024
+	// maxPeers bounds the connections to the peer port: three for each member.
+	maxPeers = 1536
 	// maxPerMember is how many one member may have. Beyond it the oldest is
 	// closed, which is one that the member has given up behind a cut.
 	maxPerMember = 8

@@ -42,11 +42,15 @@ func TestSilentBulkConnectionIsReplaced(t *testing.T) {
 		m := network.Live(t, ada, clk, nothing, echo{})
 		m.Sync(ada.See(t, membertest.Up("bob", 1)))
 		l := m.Link(bob.Self)
-		meshtest.Eventually(t, "the link is up", l.Connected)
+		meshtest.Eventually(t, "the link is up, with the connection that is watched", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return l.Connected() && len(dialled) == 2
+		})
 		_, err := l.Bulk().Call(t.Context(), mesh.TypeHolds, []byte("x"))
 		require.NoError(t, err)
-		require.Len(t, dialled, 2)
-		dialled[1].Forgot.Store(true)
+		require.Len(t, dialled, 3)
+		dialled[2].Forgot.Store(true)
 
 		begin := time.Now()
 		_, err = l.Bulk().Call(t.Context(), mesh.TypeHolds, []byte("x"))
@@ -55,7 +59,7 @@ func TestSilentBulkConnectionIsReplaced(t *testing.T) {
 		answer, err := l.Bulk().Call(t.Context(), mesh.TypeHolds, []byte("x"))
 		require.NoError(t, err)
 		require.Equal(t, "x", string(answer))
-		require.Len(t, dialled, 3, "the main connection is the first one still")
+		require.Len(t, dialled, 4, "the main connection is the first one still")
 		require.True(t, l.Connected())
 	})
 }

@@ -10,8 +10,9 @@
 // connection to a member does not answer, requests to it go through a third
 // member (relay.go).
 //
-// A link also is what finds a crash (link.go): its connection breaks the moment
-// the process dies, and the dial that follows at once is refused. Every 200 ms,
+// A link also is what finds a crash (link.go): its connections break the moment
+// the process dies, and the dial that follows at once is refused; how that is
+// told from a firewall is in watch.go. Every 200 ms,
 // and whenever something has changed, it sends a heartbeat (heartbeat.go): a
 // list of sections, each written and read by the package that it belongs to.
 package mesh

@@ -26,9 +26,10 @@ import (
 type fakeMembers struct {
 	view *member.View
 
-	mu   sync.Mutex // guards what follows
-	gone map[member.ID]string
-	mend []member.ID
+	mu    sync.Mutex // guards what follows
+	gone  map[member.ID]string
+	ended map[member.ID]string
+	mend  []member.ID
 }
 
 func (f *fakeMembers) View() *member.View { return f.view }
@@ -36,6 +37,11 @@ func (f *fakeMembers) SetGone(id member.ID, why string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gone[id] = why
+}
+func (f *fakeMembers) SetEnded(id member.ID, why string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended[id] = why
 }
 func (f *fakeMembers) SetBack(member.ID) {}
 func (f *fakeMembers) Mend(id member.ID) {
@@ -63,6 +69,8 @@ type host struct {
 	*Mesh
 	members *fakeMembers
 	group   sync.WaitGroup
+	stop    func() // as a process ends
+	port    net.Listener
 	dial    func(ctx context.Context, address string) (net.Conn, error)
 }
 
@@ -73,7 +81,7 @@ func begin(t *testing.T, name string, sections func(m *Mesh) []Section, others .
 	self := &member.Member{ID: id(name), Meta: member.Meta{Role: member.RoleNode, State: member.StateReady}, Up: true}
 	view, err := member.NewView(self.ID, append([]*member.Member{self}, others...), ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}, nil)
 	require.NoError(t, err)
-	h := &host{members: &fakeMembers{view: view, gone: make(map[member.ID]string)}}
+	h := &host{members: &fakeMembers{view: view, gone: make(map[member.ID]string), ended: make(map[member.ID]string)}}
 	h.dial = func(ctx context.Context, address string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	}
@@ -85,10 +93,14 @@ func begin(t *testing.T, name string, sections func(m *Mesh) []Section, others .
 		Handler: echo{}, Sections: sections, Clock: clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Pulse: new(wait.Pulse),
 		Go: func(f func()) { h.group.Go(f) }, Counters: counters, NodeCounters: counters,
 	})
-	t.Cleanup(func() {
+	h.stop = func() {
+		if h.port != nil {
+			h.port.Close()
+		}
 		cancel()
 		h.group.Wait()
-	})
+	}
+	t.Cleanup(h.stop)
 	return h
 }
 
@@ -99,8 +111,8 @@ func (h *host) listen(t *testing.T) *member.Member {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	h.port = l
 	h.group.Go(func() { h.Accept(h.ctx, l) })
-	t.Cleanup(func() { l.Close() })
 	return &member.Member{ID: h.id, Meta: member.Meta{Role: member.RoleNode, State: member.StateReady, Peer: l.Addr().String()}, Up: true}
 }
 

@@ -79,6 +79,10 @@ type Link struct {
 	noRelay   atomic.Int64
 	via       atomic.Pointer[Link]
 	relayBeat wait.Wake
+	// up wakes the watched connection when the main one is up, and closed is
+	// when the peer closed that one in order, 0 for not; see watch.go.
+	up     wait.Wake
+	closed atomic.Int64
 
 	mu          sync.Mutex // guards what follows
 	main, bulk  *peer.Link
@@ -90,7 +94,7 @@ type Link struct {
 func newLink(m *Mesh, id member.ID, address string) *Link {
 	return &Link{
 		mesh: m, id: id, addr: address, log: m.cfg.Log.With("member", id.Name),
-		beat: wait.NewWake(), relayBeat: wait.NewWake(), made: m.cfg.Clock.Since(),
+		beat: wait.NewWake(), relayBeat: wait.NewWake(), up: wait.NewWake(), made: m.cfg.Clock.Since(),
 	}
 }
 
@@ -269,7 +273,11 @@ func (l *Link) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if l.note(ctx, err); turnedAway(err) {
+		l.note(ctx, err)
+		switch {
+		case Refused(err) && l.spoke(): // which of the two it is, is known soon
+			pause = min(pause, refusedPause)
+		case turnedAway(err):
 			if refusedAt == 0 {
 				refusedAt = l.mesh.cfg.Clock.Since()
 			}
@@ -289,12 +297,14 @@ func (l *Link) run(ctx context.Context) {
 func (l *Link) note(ctx context.Context, err error) {
 	members := l.mesh.cfg.Members
 	switch {
-	case Refused(err) && !planted.Is(planted.RefusedIsEnded) && l.vouched(ctx):
-		l.log.Debug("connection refused, and a third member has an answer", "address", l.addr)
+	case Refused(err) && l.hasClosed():
+		members.SetEnded(l.id, "it closed its connections, and new ones are refused at "+l.addr)
+	case Refused(err) && (l.spoke() || l.vouched(ctx)):
+		l.log.Debug("connection refused, and the member was heard of a moment ago", "address", l.addr)
 	case Refused(err):
 		members.SetGone(l.id, "connection refused at "+l.addr)
 	case errors.Is(err, errOtherBoot):
-		members.SetGone(l.id, err.Error())
+		members.SetEnded(l.id, err.Error())
 	case turnedAway(err):
 		l.log.Debug("turned away, trying again", "address", l.addr, "error", err)
 		members.Mend(l.id) // gossip misses a member of five once in thirty joins
@@ -312,6 +322,8 @@ func (l *Link) use(ctx context.Context, main *peer.Link) {
 	if l.mesh.cfg.Connected != nil {
 		l.mesh.cfg.Connected(l.id)
 	}
+	l.closed.Store(0)
+	l.up.Kick()
 	l.mesh.cfg.Members.SetBack(l.id)
 	l.mesh.cfg.Pulse.Beat()
 	l.heartbeats(ctx, main)

@@ -57,8 +57,9 @@ func TestBulkConnectionOfALinkThatIsDown(t *testing.T) {
 	eventually(t, "it comes up again", l.Connected)
 }
 
-// The dial that is refused says that a process has ended, and so does another
-// process at its address.
+// That a process has ended is known where it has closed its connections before
+// its address refuses new ones, or where another process answers there. A
+// refusal alone may be a firewall's.
 func TestLinkFindsThatAProcessHasEnded(t *testing.T) {
 	t.Parallel()
 	bob := begin(t, "bob", noSections)
@@ -66,15 +67,30 @@ func TestLinkFindsThatAProcessHasEnded(t *testing.T) {
 	other.ID = id("bill")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	ended := &member.Member{ID: id("cyd"), Meta: member.Meta{Role: member.RoleNode, State: member.StateReady, Peer: l.Addr().String()}, Up: true}
+	refuses := &member.Member{ID: id("cyd"), Meta: member.Meta{Role: member.RoleNode, State: member.StateReady, Peer: l.Addr().String()}, Up: true}
 	l.Close()
-	ada := begin(t, "ada", noSections, other, ended)
+	dee := begin(t, "dee", noSections)
+	ends := dee.listen(t)
+	ada := begin(t, "ada", noSections, other, refuses, ends)
 	ada.Sync(ada.members.view)
-	for who, why := range map[member.ID]string{ended.ID: "connection refused at " + ended.Peer, other.ID: "the address answers as another process"} {
+	says := func(of map[member.ID]string, who member.ID, why string) {
 		eventually(t, why, func() bool {
 			ada.members.mu.Lock()
 			defer ada.members.mu.Unlock()
-			return ada.members.gone[who] == why
+			return of[who] == why
 		})
 	}
+	says(ada.members.gone, refuses.ID, "connection refused at "+refuses.Peer)
+	says(ada.members.ended, other.ID, "the address answers as another process")
+	eventually(t, "the third connection is up", func() bool {
+		dee.gate.mu.Lock()
+		defer dee.gate.mu.Unlock()
+		return dee.gate.admitted == 2
+	})
+	dee.stop()
+	says(ada.members.ended, ends.ID, "it closed its connections, and new ones are refused at "+ends.Peer)
+	ada.members.mu.Lock()
+	defer ada.members.mu.Unlock()
+	require.NotContains(t, ada.members.ended, refuses.ID)
+	require.NotContains(t, ada.members.gone, ends.ID)
 }

@@ -23,8 +23,11 @@ import (
 // Members is what a mesh asks about members, and tells.
 type Members interface {
 	View() *member.View
-	// SetGone says that a boot's process has ended: a dial was refused, or the
-	// address answers as another boot. SetBack takes it back.
+	// SetEnded says that a boot's process has ended: it closed its connections
+	// and a dial was refused, or the address answers as another boot. SetGone
+	// says that nothing was heard of it while dials were refused. SetBack takes
+	// both back.
+	SetEnded(id member.ID, why string)
 	SetGone(id member.ID, why string)
 	SetBack(id member.ID)
 	// Mend asks for a full exchange of members with one whose ring differs for
@@ -174,6 +177,7 @@ func (m *Mesh) startLocked(who *member.Member) {
 	m.links[who.ID] = l
 	m.cfg.Go(func() { l.run(ctx) })
 	m.cfg.Go(func() { l.relayBeats(ctx) })
+	m.cfg.Go(func() { l.watch(ctx) })
 }
 
 // Link returns the link to a boot, nil if there is none.

@@ -36,16 +36,17 @@ func (h teller) Serve(r *peer.Request) {
 type three struct {
 	meshes map[string]*mesh.Mesh
 
-	mu     sync.Mutex             // guards what follows
-	broken map[[2]string]error    // what dials from the first to the second end with
-	open   map[[2]string]net.Conn // the newest connection
-	heard  map[string][]string    // by name: from whom heartbeats came, on any way
-	gone   []string               // whom ada takes for ended
+	mu     sync.Mutex          // guards what follows
+	broken map[[2]string]error // what dials from the first to the second end with
+	open   map[[2]string][]net.Conn
+	heard  map[string][]string // by name: from whom heartbeats came, on any way
+	gone   []string            // who takes part no more, as ada sees it
+	ended  []string            // and of these, who has ended for sure
 }
 
 func connected(t *testing.T) *three {
 	t.Helper()
-	x := &three{meshes: make(map[string]*mesh.Mesh), broken: make(map[[2]string]error), open: make(map[[2]string]net.Conn), heard: make(map[string][]string)}
+	x := &three{meshes: make(map[string]*mesh.Mesh), broken: make(map[[2]string]error), open: make(map[[2]string][]net.Conn), heard: make(map[string][]string)}
 	network := &meshtest.Network{Dialled: func(by, address string, c net.Conn) (net.Conn, error) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
@@ -54,7 +55,7 @@ func connected(t *testing.T) *three {
 			c.Close()
 			return nil, err
 		}
-		x.open[way] = c
+		x.open[way] = append(x.open[way], c)
 		return c, nil
 	}}
 	names := []string{"ada", "bob", "cyd"}
@@ -62,10 +63,13 @@ func connected(t *testing.T) *three {
 	for _, name := range names {
 		members := meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params)
 		if name == "ada" {
-			members.Gone = func(id member.ID, _ string) {
+			members.Gone = func(id member.ID, _ string, ended bool) {
 				x.mu.Lock()
 				defer x.mu.Unlock()
 				x.gone = append(x.gone, id.Name)
+				if ended {
+					x.ended = append(x.ended, id.Name)
+				}
 			}
 		}
 		sections := func(*mesh.Mesh) []mesh.Section {
@@ -97,10 +101,12 @@ func (x *three) link(from, to string) *mesh.Link { return x.meshes[from].Link(me
 // cut breaks what one has dialled to the other, and its further dials.
 func (x *three) cut(from, to string, why error) {
 	x.mu.Lock()
-	c := x.open[[2]string{from, to}]
+	open := x.open[[2]string{from, to}]
 	x.broken[[2]string{from, to}] = why
 	x.mu.Unlock()
-	c.Close()
+	for _, c := range open {
+		c.Close()
+	}
 }
 
 func (x *three) heartbeatsAt(name, from string) bool {
@@ -161,8 +167,8 @@ func TestNobodyPassesOnToWhomNobodyReaches(t *testing.T) {
 	})
 }
 
-// A process whose address refuses one member has not ended while a third one
-// has answers of it, and has when none does.
+// A process whose address refuses one member takes part while a third one has
+// answers of it, and does not when none has. That it has ended is not known.
 func TestRefusalNeedsAThirdMembersWord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := connected(t)
@@ -175,7 +181,14 @@ func TestRefusalNeedsAThirdMembersWord(t *testing.T) {
 		x.cut("cyd", "bob", syscall.ECONNREFUSED)
 		time.Sleep(2 * time.Second)
 		x.mu.Lock()
+		require.Empty(t, x.gone, "it still asks")
+		x.mu.Unlock()
+		x.cut("bob", "ada", syscall.ECONNREFUSED)
+		x.cut("bob", "cyd", syscall.ECONNREFUSED)
+		time.Sleep(2 * time.Second)
+		x.mu.Lock()
 		require.Contains(t, x.gone, "bob")
+		require.Empty(t, x.ended)
 		x.mu.Unlock()
 	})
 }

@@ -29,7 +29,7 @@ func dead(name string, boot int) *member.Member {
 // refused is a node whose process has ended.
 func refused(name string, boot int) *member.Member {
 	m := dead(name, boot)
-	m.Refused = true
+	m.Ended = true
 	return m
 }
 

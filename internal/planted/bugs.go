@@ -105,7 +105,7 @@ var All = []struct {
 	{NotGivenBack, "what was given up to a claimant that gives its claim up is not served again"},
 	{ConfirmedLate, "a write is confirmed by its copies though a successor may have been let in before they came"},
 	{BulkStalls, "a connection for bulk transfers that passes nothing more is waited for"},
-	{RefusedIsEnded, "a process whose address refuses one member has ended, whatever others see of it"},
+	{RefusedIsEnded, "a process whose address refuses connections has ended, whatever else is known of it"},
 	{JoinsUnreached, "a node takes its place on the ring though nobody reaches its peer port"},
 	{NoStandIn, "where the holder of a copy is not reached, nobody else gets it"},
 	{LogoutAlone, "a logout is confirmed though a holder is silent that may come back"},

@@ -73,6 +73,19 @@ func (s *stream) resetLocked() {
 	s.wakeLocked()
 }
 
+// crashLocked is what the writer's host does when its process ends.
+func (s *stream) crashLocked() {
+	unread := len(s.back.chunks) > 0 && !s.back.chunks[0].at.After(time.Now())
+	switch {
+	case s.ended: // it was closed before
+	case unread:
+		s.resetLocked()
+	default:
+		s.ended, s.endAt = true, s.arrivalLocked()
+		s.wakeLocked()
+	}
+}
+
 // forgetLocked lets the network forget a stream from which nothing more comes.
 func (s *stream) forgetLocked() {
 	if s.broken != nil || s.unread {

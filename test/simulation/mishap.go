@@ -54,7 +54,7 @@ var mishaps = []mishap{
 	}},
 	// Its process is started anew while it reaches nobody: it must not serve.
 	{"lonely start", ms(500), 9 * time.Second, 1, true, func(p *player, h, _ *Host, m Mishap) {
-		end := p.isolate(h, refuses(m))
+		end := p.c.isolate(h, refuses(m))
 		time.Sleep(m.For / 4)
 		h.Kill()
 		p.start(h)
@@ -142,7 +142,7 @@ var mishaps = []mishap{
 	}},
 
 	{"isolate", ms(500), 20 * time.Second, 0, false, func(p *player, h, _ *Host, m Mishap) {
-		end := p.isolate(h, refuses(m))
+		end := p.c.isolate(h, refuses(m))
 		time.Sleep(m.For)
 		end()
 	}},
@@ -255,11 +255,11 @@ func isolation(h *Host, refused bool) *impairment {
 }
 
 // isolate cuts a host off. With refused its connections break at once.
-func (p *player) isolate(h *Host, refused bool) (end func()) {
-	end = p.c.impair(isolation(h, refused))
-	for _, other := range p.c.others(h) {
+func (c *Cluster) isolate(h *Host, refused bool) (end func()) {
+	end = c.impair(isolation(h, refused))
+	for _, other := range c.others(h) {
 		if refused {
-			p.c.Net.Reset(h.Address, other.Address)
+			c.Net.Reset(h.Address, other.Address)
 		}
 	}
 	return end
@@ -267,7 +267,7 @@ func (p *player) isolate(h *Host, refused bool) (end func()) {
 
 // refuses says whether a cut refuses what is dialled through it, and breaks the
 // connections that there are, rather than being silent.
-func refuses(m Mishap) bool { return refusedByAll && m.Draw&1 == 0 }
+func refuses(m Mishap) bool { return m.Draw&1 == 0 }
 
 // cut cuts what is between hosts, both ways: silently, or by refusing.
 func (p *player) cut(m Mishap, between func(a, b *Host) bool) {
@@ -291,7 +291,7 @@ func (p *player) cut(m Mishap, between func(a, b *Host) bool) {
 // port closes a port of a host to another one, or to all (nil).
 func (p *player) port(port int, from, to *Host, m Mishap) {
 	fault := PortDrops
-	if m.Draw&1 == 0 && (from != nil || refusedByAll) {
+	if m.Draw&1 == 0 {
 		fault = PortRefuses
 	}
 	matches := func(a, b *Host) bool { return b == to && (from == nil || a == from) }

@@ -226,8 +226,9 @@ type Process struct {
 	resumed   chan struct{} // closed when the pause ends; nil when there is none
 }
 
-// Crash ends the process as a SIGKILL does: its connections are reset, its
-// ports refuse.
+// Crash ends the process as a SIGKILL does: its ports refuse, and its
+// connections are closed, or reset where something that had arrived was not
+// read.
 func (p *Process) Crash() {
 	n := p.net
 	n.mu.Lock()
@@ -244,7 +245,7 @@ func (p *Process) Crash() {
 	for s := range n.streams {
 		switch p {
 		case s.from:
-			s.resetLocked()
+			s.crashLocked()
 		case s.to:
 			delete(n.streams, s) // nobody reads it any more
 			s.wakeLocked()

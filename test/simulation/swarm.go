@@ -40,14 +40,6 @@ type Swarm struct {
 // What the simulation finds and the nodes cannot do yet is kept out, by name;
 // the flags of TestSwarm let it in.
 
-// refusedByAll lets every second cut refuse what is dialled through it and break
-// the connections that there are, and so every second host whose peer port is
-// closed to all others. Members take a process whose address refuses
-// all of them for ended, and its successors serve at once, while it still
-// serves: two owners, for up to a second of its lease in a cut, and for as long
-// as the port is closed where it still reaches the others itself.
-var refusedByAll = false
-
 // verifiedAfterHeal demands that a partition whose copies were out of reach is
 // served in full once they are not. A node that claims one in a cut, and keeps
 // it when the cut heals, refuses there whatever depends on there being no

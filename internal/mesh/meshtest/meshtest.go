@@ -34,8 +34,8 @@ type Members struct {
 	Self member.ID
 	// Ring is Params, or what the test wants.
 	Ring ring.Params
-	// Gone, if set, hears of SetGone.
-	Gone func(id member.ID, why string)
+	// Gone, if set, hears of SetGone and SetEnded.
+	Gone func(id member.ID, why string, ended bool)
 
 	view atomic.Pointer[member.View]
 }
@@ -58,9 +58,14 @@ func (m *Members) See(t testing.TB, members ...*member.Member) *member.View {
 }
 
 // SetGone implements mesh.Members.
-func (m *Members) SetGone(id member.ID, why string) {
+func (m *Members) SetGone(id member.ID, why string) { m.setGone(id, why, false) }
+
+// SetEnded implements mesh.Members.
+func (m *Members) SetEnded(id member.ID, why string) { m.setGone(id, why, true) }
+
+func (m *Members) setGone(id member.ID, why string, ended bool) {
 	if m.Gone != nil {
-		m.Gone(id, why)
+		m.Gone(id, why, ended)
 	}
 }
 

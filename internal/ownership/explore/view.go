@@ -77,7 +77,7 @@ func (v *views) of(self int, sees [maxMembers]sight) *member.View {
 		}
 		m := &member.Member{
 			ID: ids[j][s.boot], Meta: member.Meta{Role: member.RoleNode, State: s.state, Peer: Names[j]}, Up: s.standing == up,
-			Gone: s.standing > up, Refused: s.standing == refused, Left: s.standing == left,
+			Gone: s.standing > up, Ended: s.standing == refused, Left: s.standing == left,
 		}
 		if m.Serves() {
 			ready |= 1 << j
