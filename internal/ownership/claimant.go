@@ -61,6 +61,25 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 	return Todo{Claim: r, Later: true}, false
 }
 
+// ClaimAnew is to be called every second. It gives up what this member serves
+// unverified, to claim it anew, once all nodes that may be alive take part and
+// answer: who was out of reach can be asked then, and need not be waited for
+// until the membership has settled. It does so once in each view.
+func (c *Core) ClaimAnew(now time.Duration) (todo Todo) {
+	if c.anew == c.view || c.view.Misses(c.self) || !c.inTouch(now) {
+		return todo
+	}
+	for p := range c.parts {
+		// One whose sources cannot be reached asks them again and again.
+		if part := &c.parts[p]; part.serving() && part.unverified && !part.unreached && c.view.Table.Owner(p) == c.self.Name {
+			c.anew = c.view
+			c.setPhase(p, Away)
+			todo.Close, todo.Round = append(todo.Close, p), true
+		}
+	}
+	return todo
+}
+
 // isMissing says whether the ring gives a partition to this member that it does
 // not serve.
 func (c *Core) isMissing(p int) bool {

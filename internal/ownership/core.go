@@ -72,7 +72,8 @@ type Core struct {
 	history history
 	quorum  quorum
 
-	resigned bool // it claims nothing any more
+	resigned bool         // it claims nothing any more
+	anew     *member.View // in which unverified partitions were claimed anew
 }
 
 // peer is another node.

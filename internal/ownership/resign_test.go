@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/member"
 )
 
 // A member that has lost its place closes what it serves, claims nothing any
@@ -52,4 +54,37 @@ func TestInTouch(t *testing.T) {
 	require.True(t, c.InTouch(c.now))
 	c.pass(LeaseTime)
 	require.False(t, c.InTouch(c.now), "one of four, though the view has two")
+}
+
+// What is served unverified is claimed anew when all who may have a copy can be
+// asked, once.
+func TestUnverifiedIsClaimedAnew(t *testing.T) {
+	b, d := id("b", 1), id("d", 1)
+	c := still("a")
+	whole := viewOf(c.self, up("a", 1), up("b", 1), up("d", 1))
+	away := up("d", 1)
+	away.Up = false
+	c.SetView(c.now, viewOf(c.self, up("a", 1), up("b", 1), away))
+	var mine []int
+	for p := range c.parts {
+		if whole.Table.Owner(p) == "a" {
+			mine = append(mine, p)
+		}
+	}
+	one, fetched, sure := mine[0], mine[1], mine[2]
+	c.Set(one, Warm, Claim{1, c.self}, true)
+	c.Set(fetched, Fetching, Claim{1, c.self}, true)
+	c.parts[fetched].unreached = true
+	c.Set(sure, Warm, Claim{1, c.self}, false)
+	answer := func(who member.ID) { c.Ponged(c.now, c.now, who, "", nil, true) }
+	answer(b)
+	require.Empty(t, c.ClaimAnew(c.now), "d may be alive")
+	c.SetView(c.now, whole)
+	require.Empty(t, c.ClaimAnew(c.now), "d has not answered yet")
+	answer(d)
+	require.Equal(t, Todo{Close: []int{one}, Round: true}, c.ClaimAnew(c.now))
+	require.Equal(t, Away, c.gate.Phase(one))
+	require.True(t, c.IsMissing())
+	c.Set(one, Warm, Claim{2, c.self}, true)
+	require.Empty(t, c.ClaimAnew(c.now), "it has been tried")
 }

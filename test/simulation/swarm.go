@@ -37,15 +37,6 @@ type Swarm struct {
 	Reckless bool
 }
 
-// What the simulation finds and the nodes cannot do yet is kept out, by name;
-// the flags of TestSwarm let it in.
-
-// verifiedAfterHeal demands that a partition whose copies were out of reach is
-// served in full once they are not. A node that claims one in a cut, and keeps
-// it when the cut heals, refuses there whatever depends on there being no
-// session, until the ring has stood for 30 s.
-var verifiedAfterHeal = false
-
 // swarmRounds is how often a run goes from mishaps to peace.
 var swarmRounds = 2
 
