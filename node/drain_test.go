@@ -127,14 +127,11 @@ func TestRunningRequestsEndWhereTheyRun(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- ada.Shutdown(context.Background()) }()
 	eventually(t, "bob serves the user", func() bool { return ask(bob, "/") == "bob" })
-	eventually(t, "ada takes no new connections", func() bool {
-		c, err := net.Dial("tcp", ada.self().HTTP)
-		if err == nil {
-			c.Close()
-		}
-		return err != nil
-	})
-	resp, _ := send(t, "GET", ada.office("/healthz"), "")
+	eventually(t, "ada has drained", func() bool { return ada.drainer.Drained() })
+	// Its application saves what it has done, at the node that it was told.
+	resp, body := send(t, "PUT", ada.public("/v1/sessions/"+user), `{"done":1}`)
+	require.Equal(t, http.StatusCreated, resp.StatusCode, body)
+	resp, _ = send(t, "GET", ada.office("/healthz"), "")
 	require.Equal(t, http.StatusOK, resp.StatusCode, "the endpoint of operators is open until the request has ended")
 	select {
 	case <-ended:

@@ -85,11 +85,16 @@ func (n *Node) stop(why error, last func()) {
 	close(n.done)
 }
 
-// answerLast lets the requests under way end.
+// answerLast lets the requests under way end. Those of the application come
+// first, and all endpoints stay open for them: it may read and save sessions at
+// this node until it has answered.
 func (n *Node) answerLast(ctx context.Context) {
-	least, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
 	most, cancel := context.WithTimeout(context.Background(), patience(ctx))
+	defer cancel()
+	if err := n.pin.AwaitIdle(most); err != nil {
+		n.cfg.Log.Warn("the application still works on requests", "after", patience(ctx))
+	}
+	least, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if n.redis != nil {
 		if err := n.redis.Shutdown(least); err != nil {

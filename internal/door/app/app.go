@@ -16,12 +16,14 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-95a32959/holdfast"
 	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/problem"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/router"
 )
 
@@ -58,6 +60,9 @@ type Pin struct {
 	cfg      Config
 	bindings holdfast.Counters
 	app      atomic.Pointer[http.Handler] // what answers when this node owns the user
+
+	running atomic.Int64 // requests that the application here works on
+	idle    wait.Pulse   // beats when there are none any more
 }
 
 // New returns a Pin without an application in this program.
@@ -70,6 +75,30 @@ func New(cfg Config) *Pin {
 
 // Down says whether the sidecar of this node does not answer.
 func (p *Pin) Down() bool { return p.cfg.Routes.Sidecar.Down() }
+
+// idleCheck is how often a wait for the application looks all the same.
+const idleCheck = time.Second
+
+// AwaitIdle returns when the application here works on no request, or with
+// ctx's error when that ends first. WebSockets are left out: they have no end
+// of their own.
+func (p *Pin) AwaitIdle(ctx context.Context) error {
+	return p.idle.Until(ctx, idleCheck, func() bool { return p.running.Load() == 0 })
+}
+
+// begin counts a request that the application here works on, until end is
+// called.
+func (p *Pin) begin(r *http.Request) (end func()) {
+	if r.Header.Get("Upgrade") != "" {
+		return func() {}
+	}
+	p.running.Add(1)
+	return func() {
+		if p.running.Add(-1) == 0 {
+			p.idle.Beat()
+		}
+	}
+}
 
 // Watch looks after the sidecar, where there is one. It ends with ctx.
 func (p *Pin) Watch(ctx context.Context) {

@@ -19,6 +19,7 @@ func (p *Pin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if sidecar != nil && arrival.Hop != nil && r.Header.Get(header.StandIn) != "" {
 		// The owner's application is down, of which gossip may not have told
 		// yet.
+		defer p.begin(r)()
 		pass.Lookup = p.cfg.Routes.own
 		p.replaceEnded(r, &pass)
 		p.cfg.Router.Forward(w, r, pass)
@@ -33,6 +34,7 @@ func (p *Pin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.forward(w, r, pass, arrival)
 		return
 	}
+	defer p.begin(r)()
 	if sidecar != nil {
 		p.replaceEnded(r, &pass)
 		p.cfg.Router.Forward(w, r, pass)
