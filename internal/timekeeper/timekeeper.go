@@ -13,7 +13,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,7 +56,7 @@ type Keeper struct {
 	// off and host are as in clock.Standing, at the last look.
 	off, host atomic.Int64
 
-	mu       sync.Mutex    // guards what follows; held by one look at a time
+	turn     chan struct{} // has a place for one look at a time, which uses what follows
 	began    time.Time     // with its monotonic reading
 	wrong    bool          // this member has told that its time is wrong
 	offSince time.Duration // since began; 0 for not
@@ -66,7 +65,7 @@ type Keeper struct {
 
 // New returns a Keeper that has not looked yet.
 func New(cfg Config) *Keeper {
-	k := &Keeper{cfg: cfg, began: time.Now()}
+	k := &Keeper{cfg: cfg, turn: make(chan struct{}, 1), began: time.Now()}
 	k.jumps = cfg.Counters.Counter("clock_jumps", "Times that the host's clock was found to have jumped.")
 	return k
 }
@@ -90,10 +89,11 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Look compares the clocks.
+// Look compares the clocks, and tells the others what is new, which may take as
+// long as Config.Tell does.
 func (k *Keeper) Look() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.turn <- struct{}{}
+	defer func() { <-k.turn }()
 	others, serving := k.cfg.Others()
 	serves := k.cfg.Serves()
 	s := k.cfg.Wall.Keep(others, serves || !serving)

@@ -260,7 +260,8 @@ func (h *Host) now(p *Process) time.Time {
 }
 
 // inStore says whether the clock is read for an operation on a session.Store,
-// which does that before it takes a lock. So a paused process can be held
+// which does that before it takes a lock. Admit, which admits operations, is
+// called under one. So a paused process can be held
 // there, as SIGSTOP may hold it between the look at its lease and the write.
 func inStore() bool {
 	var callers [8]uintptr
@@ -268,7 +269,7 @@ func inStore() bool {
 	for {
 		frame, more := frames.Next()
 		if strings.Contains(frame.Function, "/holdfast/session.(*Store).") {
-			return true
+			return !strings.HasSuffix(frame.Function, ").Admit")
 		}
 		if !more {
 			return false
