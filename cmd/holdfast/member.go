@@ -125,7 +125,11 @@ func serve(ctx context.Context, cfg node.Config, files []keyFile) error {
 	signalled, defaultSignals := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer defaultSignals()
 
-	n, err := start(life, signalled, cfg)
+	context.AfterFunc(signalled, defaultSignals)
+
+	// A signal does not end a start, which takes seconds at most: the node may
+	// have its place on the ring before Start returns, and gives it up in order.
+	n, err := node.Start(life, cfg)
 	if err != nil {
 		return err
 	}
@@ -141,22 +145,8 @@ func serve(ctx context.Context, cfg node.Config, files []keyFile) error {
 	case <-life.Done():
 		return context.Cause(life)
 	case <-signalled.Done():
-		defaultSignals()
 	}
 	return drainAndStop(life, n, cfg)
-}
-
-// start starts a member; a signal that arrives meanwhile gives the attempt up.
-func start(life, signalled context.Context, cfg node.Config) (*node.Node, error) {
-	starting, cancel := context.WithCancel(life)
-	keep := context.AfterFunc(signalled, cancel)
-	n, err := node.Start(starting, cfg)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	keep() // from here on a signal drains; cancelling would cut that short
-	return n, nil
 }
 
 // drainAndStop hands everything over, tells how it goes, and stops the member.
