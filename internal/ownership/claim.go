@@ -87,9 +87,13 @@ func (s Status) String() string {
 //	u32 ms since the copy was handed over, all ones for never |
 //	u8 length, claimant
 type Answer struct {
-	Status   Status
-	Epoch    uint64 // refused: of the claim that stands
-	Claimant string // refused: who made that claim, as member.ID.String
+	Status Status
+	Epoch  uint64 // refused: of the claim that stands
+	// Claimant is, as member.ID.String, who made that claim. Where the voter
+	// agrees, it is the one who serves the partition, or may be about to, and to
+	// whom the voter has just given a lease, if there is one: that one must agree
+	// as well, or have ended.
+	Claimant string
 	Digest   uint64 // agreed to: of what the voter holds
 	Count    uint32 // agreed to: how many records that is
 	// Left is how long ago the voter handed its copy over, to members that the

@@ -146,6 +146,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		}
 		won := !late && sums[i].Known && !part.promised.Newer(mine)
 		var answered, sources, equal []member.ID
+		var leased []string // owners that may have a lease of a voter
 		copies, owner := []copyOf{{c.self, part.leftAt()}}, part.holder.By
 		moved, some := false, sums[i].Count > 0
 		for j, id := range r.Asked {
@@ -162,6 +163,9 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 				continue
 			}
 			answered, moved = append(answered, id), moved || a.Status == Moved
+			if a.Claimant != "" {
+				leased = append(leased, a.Claimant)
+			}
 			copies, some = append(copies, copyOf{id, now - a.Left}), some || a.Count > 0
 			if a.Digest == sums[i].Digest {
 				equal = append(equal, id)
@@ -169,7 +173,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 				sources = append(sources, id)
 			}
 		}
-		if !won || !c.isFree(now, owner, answered) || c.mode == Majority && !c.agreed(now, in(answered)) {
+		if !won || !c.isFree(now, owner, answered) || !c.haveAgreed(leased, answered) || c.mode == Majority && !c.agreed(now, in(answered)) {
 			c.setPhase(p, Away)
 			if part.promised == mine {
 				c.forgo(p)
@@ -207,6 +211,15 @@ func in(ids []member.ID) func(member.ID) bool {
 // it any more.
 func (c *Core) isFree(now time.Duration, owner member.ID, agreed []member.ID) bool {
 	return owner == (member.ID{}) || owner == c.self || slices.Contains(agreed, owner) || c.view.HasEnded(owner) || c.isLost(now, owner)
+}
+
+// haveAgreed says whether each of these owners has agreed or ended. What is seen
+// from here does not count: a voter has just given it a lease.
+func (c *Core) haveAgreed(owners []string, agreed []member.ID) bool {
+	return planted.Is(planted.LeasedElsewhere) || !slices.ContainsFunc(owners, func(s string) bool {
+		owner, err := member.ParseID(s)
+		return err != nil || !slices.Contains(agreed, owner) && !c.view.HasEnded(owner)
+	})
 }
 
 // refused takes in the claim that stands in the way of one's own. It returns

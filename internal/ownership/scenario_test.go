@@ -43,16 +43,17 @@ func scenario(file string) string { return strings.TrimSuffix(filepath.Base(file
 // caughtBy says for each bug of package planted that lives in this package
 // which scenarios are about it. Others may catch it too.
 var caughtBy = map[planted.Bug][]string{
-	planted.ExpiredLease:   {"frozen-owner", "cut-majority"},
-	planted.LeaseByOne:     {"two-frozen"},
-	planted.LeaseDespite:   {"frozen-during-claim"},
-	planted.NoEpoch:        {"two-claims", "heal", "tables"},
-	planted.AliveIgnored:   {"claim-refused", "cut-link"},
-	planted.UnaskedIgnored: {"unasked", "promise-lapses"},
-	planted.ServesOn:       {"join", "drain"},
-	planted.OldRoster:      {"roster-behind-a-cut"},
-	planted.NotGivenBack:   {"busy"},
-	planted.ConfirmedLate:  {"confirmed-late"},
+	planted.ExpiredLease:    {"frozen-owner", "cut-majority"},
+	planted.LeaseByOne:      {"two-frozen"},
+	planted.LeaseDespite:    {"frozen-during-claim"},
+	planted.LeasedElsewhere: {"leased-elsewhere"},
+	planted.NoEpoch:         {"two-claims", "heal", "tables"},
+	planted.AliveIgnored:    {"claim-refused", "cut-link"},
+	planted.UnaskedIgnored:  {"unasked", "promise-lapses"},
+	planted.ServesOn:        {"join", "drain"},
+	planted.OldRoster:       {"roster-behind-a-cut"},
+	planted.NotGivenBack:    {"busy"},
+	planted.ConfirmedLate:   {"confirmed-late"},
 }
 
 // TestEveryBugHasAScenario looks through the source for bugs that the table

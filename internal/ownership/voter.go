@@ -61,6 +61,14 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 		case c.pending(now, part, from, func(id member.ID) bool { return r.asks(id, c.self) }):
 			*a = Answer{Status: Early, Epoch: part.promised.Epoch} // which may never come into force
 		default:
+			leased := c.leased(now, part, from)
+			if len(leased) > 1 { // of whom an answer names one
+				*a = Answer{Status: Early, Epoch: part.holder.Epoch}
+				continue
+			}
+			if len(leased) > 0 {
+				a.Claimant = leased[0].String()
+			}
 			a.Status = Accepted
 			c.promise(now, p, j.claim)
 			if len(part.given.to) > 0 {
@@ -82,6 +90,21 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 	// promise allows.
 	todo.Round = true
 	return j, todo
+}
+
+// leased are those beside from, and beside this member, who serve a partition
+// or may be about to, and to whom this member has given a lease that may last.
+func (c *Core) leased(now time.Duration, part *partition, from member.ID) (ids []member.ID) {
+	if holder := part.holder.By; holder != c.self && c.served(now, part, from) {
+		ids = append(ids, holder)
+	}
+	for _, r := range part.promises() {
+		other := r.By != c.self && r.By.Name != from.Name && !c.view.HasEnded(r.By)
+		if other && c.vouches(now, r.By) && !slices.Contains(ids, r.By) {
+			ids = append(ids, r.By)
+		}
+	}
+	return ids
 }
 
 // Over says that nothing comes of a claim: its claimant will not serve by it.

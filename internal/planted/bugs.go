@@ -23,6 +23,7 @@ const (
 	LateRepeat       Bug = "late-repeat"
 	StampedLate      Bug = "stamped-late"
 	LeaseDespite     Bug = "lease-despite-promise"
+	LeasedElsewhere  Bug = "leased-elsewhere"
 	WallClock        Bug = "wall-clock-stamps"
 	NoTombstone      Bug = "no-tombstone"
 	AskedAgain       Bug = "confirmed-when-asked-again"
@@ -77,6 +78,7 @@ var All = []struct {
 	{LateRepeat, "a repetition that comes late is run although another one was run and answered"},
 	{StampedLate, "a write is stamped when it is applied, not when its owner was sure to be the owner"},
 	{LeaseDespite, "a member gives a lease to an owner whose succession it has agreed to"},
+	{LeasedElsewhere, "an owner that is silent counts as free though a voter has just given it a lease"},
 	{WallClock, "stamps are the wall clock, whatever a write has seen"},
 	{NoTombstone, "a delete leaves no tombstone"},
 	{AskedAgain, "a logout that is asked for again is confirmed, whether a copy has it or not"},

@@ -368,6 +368,7 @@ func (w *worker) look(op *session.Op, c *Call) {
 	case c.Answered:
 		w.load.served.Add(1)
 		return
+	case c.Degraded && !verifiedAfterHeal:
 	case w.load.All && w.load.cluster.mustServe(w.door, op.Key, c.Began):
 		w.load.cluster.history.Break("not served, though nothing had changed for %v and a majority is connected: %s: %s", served, c.Key, c)
 	}

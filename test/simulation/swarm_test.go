@@ -22,6 +22,7 @@ var swarmsFlag = flag.Int("swarms", fewer(10, 1), "how many seeds TestSwarm runs
 
 func init() {
 	flag.IntVar(&swarmRounds, "rounds", swarmRounds, "how often TestSwarm goes from mishaps to peace")
+	flag.BoolVar(&verifiedAfterHeal, "verified-after-heal", verifiedAfterHeal, "let TestSwarm demand what verifiedAfterHeal says")
 	flag.IntVar(&tailLines, "lines", tailLines, "how many lines of the nodes' logs a failure prints")
 }
 
