@@ -29,7 +29,7 @@ func TestASilentMemberHoldsUpNoOther(t *testing.T) {
 			defer mu.Unlock()
 			dialled[address]++
 			f := &meshtest.Forgetful{Conn: c}
-			if address == "b:83" && dialled[address] == 2 { // the one for bulk transfers
+			if address == "b:83" && dialled[address] == 3 { // the one for bulk transfers, after the one that is watched
 				time.AfterFunc(time.Millisecond, func() { f.Forgot.Store(true) })
 			}
 			return f, nil
@@ -47,7 +47,9 @@ func TestASilentMemberHoldsUpNoOther(t *testing.T) {
 					up++
 				}
 			}
-			return up == 3
+			mu.Lock()
+			defer mu.Unlock()
+			return up == 3 && dialled["b:83"] == 2
 		})
 		// The connection for bulk transfers to b, before it is forgotten.
 		_, err := a.cfg.Replicator.Digests(t.Context(), a.mesh.Link(membertest.ID("b", 1)).Bulk(), []int{0})
