@@ -60,7 +60,7 @@ func (d *Dispatcher) seal(ctx context.Context, p int, epoch uint64, r reply) (re
 	degraded, err := d.cfg.Owner.Ask(ctx)
 	switch {
 	case err != nil:
-		return r, fmt.Errorf("the write has %d copies, and the lease ran out: %w: %w", r.Acked, session.ErrUncertain, err)
+		return r, fmt.Errorf("the write has %d copies, and the lease ran out: %w: %v", r.Acked, session.ErrUncertain, err)
 	case kept():
 		return r, nil
 	case degraded && d.cfg.Owner.Decide(p).Epoch == epoch:

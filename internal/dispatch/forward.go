@@ -243,12 +243,12 @@ func errorCode(err error) byte {
 		return 0
 	case errors.Is(err, attempt.ErrOtherEpoch):
 		return codeOtherEpoch
-	case errors.Is(err, owner.ErrNoMajority):
-		return codeNoMajority
 	case errors.Is(err, errOvertaken), errors.Is(err, attempt.ErrTooLate):
 		return codeNoOwner // the forwarder looks again
-	case errors.Is(err, session.ErrUncertain):
+	case errors.Is(err, session.ErrUncertain): // whatever else there is to say
 		return codeUncertain
+	case errors.Is(err, owner.ErrNoMajority):
+		return codeNoMajority
 	case errors.Is(err, session.ErrUnavailable):
 		return codeUnavailable
 	case errors.Is(err, errNoOwner), errors.Is(err, errNotSent), errors.Is(err, mesh.ErrNoLink), errors.Is(err, errUnanswered):

@@ -139,6 +139,16 @@ func TestReplyOfAMinority(t *testing.T) {
 }
 
 // Batches and their answers travel as the bytes that they are.
+// A write that may have been made is told as such, whatever has kept its owner
+// from knowing: "nothing was changed" would be a lie.
+func TestUncertainIsToldAsSuch(t *testing.T) {
+	for _, why := range []error{owner.ErrNoMajority, session.ErrUnavailable, session.ErrFull, context.Canceled} {
+		err := errorOf(errorCode(fmt.Errorf("%w: %w", session.ErrUncertain, why)), "")
+		require.ErrorIs(t, err, session.ErrUncertain, "because of %v", why)
+		require.NotErrorIs(t, err, session.ErrUnavailable)
+	}
+}
+
 func TestBatchRoundTrip(t *testing.T) {
 	t.Parallel()
 	batch := &command.Batch{Commands: [][][]byte{{[]byte("SET"), []byte("k"), []byte("v")}}, Proto: 3, Key: "k"}
