@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,7 +21,7 @@ func TestSignalDuringTheStart(t *testing.T) {
 	var log bytes.Buffer
 	err := serve(ctx, node.Config{
 		Name: "ada", Cluster: "test", Role: node.RoleNode, HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0",
-		Log: slog.New(slog.NewTextHandler(&log, nil)),
+		DrainTimeout: time.Minute, Log: slog.New(slog.NewTextHandler(&log, nil)),
 	}, nil)
 	require.NoError(t, err)
 	require.Regexp(t, "(?s)msg=started.*msg=drained.*msg=stopped", log.String())

@@ -193,10 +193,15 @@ func (c *Census) settleOrphans() {
 	})
 }
 
-// addLoss puts sessions of partition p beside those that were lost before.
+// addLoss puts sessions of partition p beside those that were lost before,
+// unless it was with the same holders: a node that has just started may find
+// out anew what the others know.
 func (b *books) addLoss(p int, sessions uint32, holders []member.ID, now int64) (news bool) {
 	l := &loss{sessions: sessions, holders: slices.Clone(holders), written: later(now, 0)}
 	if before := b.losses[p]; before != nil {
+		if before.sessions > 0 && !slices.ContainsFunc(holders, func(id member.ID) bool { return !slices.Contains(before.holders, id) }) {
+			return false
+		}
 		l.sessions += before.sessions
 		l.written = later(now, before.written)
 		for _, id := range before.holders {

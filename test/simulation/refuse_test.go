@@ -33,6 +33,7 @@ func TestRefusingCutMajority(t *testing.T) {
 			_, err := c.Agree(time.Minute)
 			require.NoError(t, err)
 			servesAll(t, h, 20+i)
+			time.Sleep(10 * time.Second) // until it counts again
 		}
 	})
 }
