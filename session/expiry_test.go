@@ -64,6 +64,19 @@ func TestDeadline(t *testing.T) {
 	do(t, s, Op{Kind: Put, Key: "k", TTL: time.Minute})
 }
 
+// TestEndsAreOfTheClock: stamps may be ahead of it after a succession, ends are
+// not.
+func TestEndsAreOfTheClock(t *testing.T) {
+	s, c := testStore(t)
+	s.Admit(s.PartitionOf("k"))
+	end := c.t.Add(time.Minute).UnixMilli()
+	e := do(t, s, Op{Kind: Put, Key: "k", TTL: -1, MaxAge: time.Minute}).Record.Expiry()
+	require.True(t, e.Stamp.Time().After(c.t.Add(time.Second)))
+	require.Equal(t, end, e.Deadline)
+	require.Equal(t, end, e.At)
+	require.Equal(t, end, do(t, s, Op{Kind: Touch, Key: "k", TTL: time.Minute}).Until)
+}
+
 // TestTombstoneOutlivesDeadlines: on the other side of a cut the deadline may
 // have been moved, so a logout is remembered for as long as that of any other
 // session.
