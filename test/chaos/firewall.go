@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -286,8 +287,8 @@ func (f *firewalls) forgotten(from, m *member, mine, theirs int) []string {
 var sentSegments = regexp.MustCompile(`data_segs_out:(\d+)`)
 
 // bulkPort finds the port from which one node has made its connection for bulk
-// transfers to another. It has two to it, and heartbeats go over the other one:
-// so it is the one over which less went.
+// transfers to another. It has three to it: heartbeats go over one, and nothing
+// over another but a greeting. So it is the one between them.
 func (f *firewalls) bulkPort(ctx context.Context, from, to *member) (int, error) {
 	deadline := time.Now().Add(settleTimeout)
 	for {
@@ -296,24 +297,23 @@ func (f *firewalls) bulkPort(ctx context.Context, from, to *member) (int, error)
 		if err != nil {
 			return 0, fmt.Errorf("ss: %w", err)
 		}
-		found, least, port := 0, math.MaxInt, 0
+		var found [][2]int // how much each has sent, and its port
 		for line := range strings.Lines(string(out)) {
 			words, sent := strings.Fields(line), sentSegments.FindStringSubmatch(line)
 			if len(words) < 4 || sent == nil {
 				continue
 			}
-			found++
-			if n, _ := strconv.Atoi(sent[1]); n < least {
-				_, p, _ := strings.Cut(words[2], ":")
-				least = n
-				port, _ = strconv.Atoi(p)
-			}
+			_, p, _ := strings.Cut(words[2], ":")
+			n, _ := strconv.Atoi(sent[1])
+			port, _ := strconv.Atoi(p)
+			found = append(found, [2]int{n, port})
 		}
-		if found == 2 && port > 0 {
-			return port, nil
+		slices.SortFunc(found, func(a, b [2]int) int { return cmp.Compare(a[0], b[0]) })
+		if len(found) == 3 && found[1][0] > found[0][0] && found[1][1] > 0 {
+			return found[1][1], nil
 		}
 		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("%s has %d connections to the peer port of %s, 2 wanted:\n%s", from.Name, found, to.Name, out)
+			return 0, fmt.Errorf("%s has %d connections to the peer port of %s, 3 wanted, of which one is silent:\n%s", from.Name, len(found), to.Name, out)
 		}
 		if !nursery.Sleep(ctx, 100*time.Millisecond) {
 			return 0, ctx.Err()
