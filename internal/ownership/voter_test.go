@@ -154,7 +154,39 @@ func TestRivalClaims(t *testing.T) {
 	require.Equal(t, Accepted, n.ask(t, b, 7, fp, p, c).Status)
 	require.Equal(t, Early, n.ask(t, b, 8, fp, p).Status, "c may serve it, and is not asked")
 	n.givenUp(t, b, 7, p)
-	require.Equal(t, Claim{6, c}, n.parts[p].promised, "b's first claim is over since it made another")
+	require.Equal(t, Claim{6, c}, n.parts[p].promised)
+	require.Equal(t, served, n.givenUp(t, c, 6, p), "b's first claim is over since it made another")
+
+	n = still("a")
+	fp = n.see(up("b", 1), up("c", 1)).Table.Fingerprint()
+	q := membertest.OwnedBy(t, n.view, "a")
+	n.begin(t, q) // and nothing comes of it
+	n.pass(PromiseTime)
+	require.Equal(t, Accepted, n.ask(t, b, n.maxEpoch+1, fp, q, c).Status)
+	n.givenUp(t, b, n.maxEpoch, q)
+	require.Equal(t, n.parts[q].holder, n.parts[q].promised, "a member's own claim is over by then")
+}
+
+// A voter's word for a claimant names who has a lease of it, and it has none
+// where two have.
+func TestWordOfAVoterThatGaveLeases(t *testing.T) {
+	t.Parallel()
+	b, c, d := id("b", 1), id("c", 1), id("d", 1)
+	const p = 3
+	n := still("a")
+	fp := n.see(up("b", 1), up("c", 1), up("d", 1)).Table.Fingerprint()
+	n.setHolder(p, Claim{4, b})
+	lease, _, _ := n.Pinged(n.now, b, fp, n.gate.ClaimsHash())
+	require.True(t, lease)
+	a := n.ask(t, c, 5, fp, p, b, d)
+	require.Equal(t, Accepted, a.Status)
+	require.Equal(t, b.String(), a.Claimant)
+	n.Pinged(n.now, c, fp, n.gate.ClaimsHash())
+	require.Equal(t, Early, n.ask(t, d, 6, fp, p, b, c).Status, "b and c may both serve by a lease")
+	n.pass(LeaseTime)
+	a = n.ask(t, d, 7, fp, p, b, c)
+	require.Equal(t, Accepted, a.Status)
+	require.Empty(t, a.Claimant)
 }
 
 // Of many partitions those are served again that were given up.
