@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,6 @@ const (
 // application is the sidecar of each node, which runs in this process: one
 // server for each.
 type application struct {
-	api     *door // where it saves: the router's, for a node that ends takes no new connections
 	servers []*http.Server
 	group   sync.WaitGroup
 
@@ -68,7 +68,10 @@ func (a *application) long(node string, w http.ResponseWriter, r *http.Request) 
 	if !nursery.Sleep(r.Context(), longWork) {
 		return
 	}
-	saved, _ := a.api.one(r.Context(), request{method: "PUT", path: "/v1/sessions/" + user, ack: "replica", body: `{"done":true}`}, requestTimeout)
+	// It saves where it was told to: at its node, which is about to end.
+	api := newDoor(node, strings.TrimPrefix(r.Header.Get("Holdfast-Api"), "http://"), false)
+	defer api.close()
+	saved, _ := api.one(r.Context(), request{method: "PUT", path: "/v1/sessions/" + user, ack: "replica", body: `{"done":true}`}, requestTimeout)
 	answerWork(w, work{Node: node, Saved: saved.status})
 }
 
@@ -89,7 +92,6 @@ func (a *application) close() {
 		s.Close()
 	}
 	a.group.Wait()
-	a.api.close()
 }
 
 // longDrain is a drain of a node whose application is at work.
@@ -110,8 +112,7 @@ type longDrain struct {
 // runLongDrain ends a node in good order while its application works on
 // requests that take long.
 func runLongDrain(ctx context.Context, e *env, r *report) error {
-	router := nursery.NewMember(0, "127.0.0.1", e.basePort)
-	app := &application{api: newDoor(router.Name, router.Address(nursery.HTTPPort), true), begun: make(map[string][]string)}
+	app := &application{begun: make(map[string][]string)}
 	defer app.close()
 	addresses := make(map[string]string)
 	for i := range islandNodes {

@@ -391,8 +391,8 @@ func (c *Cluster) Reset(a, b *Host) {
 const peerPort = 8083
 
 // Stall lets nothing more through on the newest connection of the link from a
-// to b, which is the one for bulk transfers where there is one. See
-// Network.Stall.
+// to b, which is the one for bulk transfers where there is one, and otherwise
+// the one that is watched. See Network.Stall.
 func (c *Cluster) Stall(a, b *Host, both bool, d time.Duration) {
 	c.history.fault("stall", a.Name, b.Name)
 	if !c.Net.Stall(a.Address, netip.AddrPortFrom(b.Address, peerPort), both, d) {
