@@ -137,3 +137,27 @@ func TestRun(t *testing.T) {
 		require.Equal(t, []string{behind}, k.told)
 	})
 }
+
+// Whoever looks while another look tells the others waits for it without a
+// lock: telling may take as long as the network does.
+func TestLooksWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKept()
+		telling, most := 0, 0
+		k.cfg.Tell = func(string) error {
+			telling++
+			most = max(most, telling)
+			time.Sleep(time.Second) // which ends only if nobody holds a lock meanwhile
+			telling--
+			return nil
+		}
+		began := time.Now()
+		var looks sync.WaitGroup
+		for range 3 {
+			looks.Go(k.Look)
+		}
+		looks.Wait()
+		require.Equal(t, 1, most)
+		require.Equal(t, 3*time.Second, time.Since(began))
+	})
+}
