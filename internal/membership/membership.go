@@ -205,14 +205,15 @@ func (m *Members) collect() []*member.Member {
 	return members
 }
 
-// newestLocked returns which boot goes by each name.
+// newestLocked returns which boot goes by each name: none that has ended, and
+// no older one in place of a newer that is merely out of reach.
 func (m *Members) newestLocked(all []heard, answers map[member.ID]bool) map[string]string {
 	self := m.cfg.Self
 	newest := map[string]string{self.Name: cmp.Or(m.replacedBy, self).Boot}
 	ready := make(map[string]string) // the newest boot that has its place on the ring
 	state := func(h heard) member.State { return max(h.Meta.State, m.told[h.ID].state) }
 	for _, h := range all {
-		if _, gone := m.gone[h.ID]; !h.Alive || gone || h.ID.Name == self.Name {
+		if !h.Alive || m.gone[h.ID].ended || h.ID.Name == self.Name {
 			continue
 		}
 		newest[h.ID.Name] = max(newest[h.ID.Name], h.ID.Boot)

@@ -4,12 +4,15 @@ import (
 	"context"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/peer"
+	"github.com/seed-95a32959/holdfast/ring"
 )
 
 // A bulk connection that comes up when its link has gone down belongs to
@@ -93,4 +96,56 @@ func TestLinkFindsThatAProcessHasEnded(t *testing.T) {
 	defer ada.members.mu.Unlock()
 	require.NotContains(t, ada.members.ended, refuses.ID)
 	require.NotContains(t, ada.members.gone, ends.ID)
+}
+
+// There is a link to each boot that may come back: also to one that is out of
+// reach, and to one whose name another had for a while.
+func TestLinksAreToAllThatMayComeBack(t *testing.T) {
+	t.Parallel()
+	ada := begin(t, "ada", noSections)
+	ada.dial = func(context.Context, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+	boot := func(boot int, set func(who *member.Member)) *member.Member {
+		who := membertest.Up("bob", boot)
+		set(who)
+		return who
+	}
+	up := func(*member.Member) {}
+	down := func(who *member.Member) { who.Up = false }
+	gone := func(who *member.Member) { who.Up, who.Gone = false, true }
+	ended := func(who *member.Member) { who.Up, who.Gone, who.Ended = false, true, true }
+	left := func(who *member.Member) { who.Up, who.Gone, who.Left = false, true, true }
+	for _, step := range []struct {
+		what         string
+		older, newer *member.Member
+		want         []int
+	}{
+		{"one", boot(1, up), nil, []int{1}},
+		{"a newer one has its name", boot(1, down), boot(2, up), []int{2}},
+		{"that is out of reach", boot(1, down), boot(2, gone), []int{1, 2}},
+		{"the older has the name again", boot(1, up), boot(2, gone), []int{1}},
+		{"and is out of reach too", boot(1, gone), boot(2, gone), []int{1, 2}},
+		{"has ended", boot(1, ended), boot(2, gone), []int{1, 2}},
+		{"gossip has forgotten it", nil, boot(2, gone), []int{2}},
+		{"the newer comes back", nil, boot(2, up), []int{2}},
+		{"and says good-bye", nil, boot(2, left), nil},
+		{"one that has ended", boot(1, ended), nil, nil},
+	} {
+		members := []*member.Member{{ID: ada.id, Up: true}}
+		for _, who := range []*member.Member{step.older, step.newer} {
+			if who != nil {
+				members = append(members, who)
+			}
+		}
+		view, err := member.NewView(ada.id, members, ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 2}, nil)
+		require.NoError(t, err)
+		ada.Sync(view)
+		var have, want []member.ID
+		for _, l := range ada.Links() {
+			have = append(have, l.ID())
+		}
+		for _, n := range step.want {
+			want = append(want, membertest.ID("bob", n))
+		}
+		require.Equal(t, want, have, step.what)
+	}
 }

@@ -129,10 +129,11 @@ func (m *Mesh) peerConfig() peer.Config {
 	}
 }
 
-// Sync has one link to each node that may be running, other than this one, and
-// closes those to boots that are known to have ended. One that is gone or held
-// for dead keeps its link, which tries to reach it, until gossip has forgotten
-// it.
+// Sync has one link to each node that may be running, other than this one: to
+// all that gossip has not forgotten, but those that have left or ended and
+// those whose name another boot has. A boot that is out of reach comes back by
+// its link alone, so that one stays, and one that ended while its link was up
+// keeps it too.
 func (m *Mesh) Sync(view *member.View) {
 	ended := m.sync(view)
 	for _, l := range ended {
@@ -152,11 +153,12 @@ func (m *Mesh) sync(view *member.View) (ended []*Link) {
 			continue
 		}
 		_, have := m.links[who.ID]
-		newest := view.Named(who.Name)
+		named := view.Named(who.Name)
+		over := who.Left || named != nil && named.ID != who.ID
 		switch {
-		case who.Up && !have && m.ctx.Err() == nil:
+		case !have && !over && !who.Ended && m.ctx.Err() == nil:
 			m.startLocked(who)
-		case have && !who.Up && (newest != nil && newest.ID != who.ID || who.Left):
+		case have && over:
 			ended = append(ended, m.links[who.ID])
 			delete(m.links, who.ID)
 		}
