@@ -32,7 +32,7 @@ func TestWhatWasGivenUpToNobodyIsClaimedAnew(t *testing.T) {
 			answers, err := ownership.DecodeAnswers(j.Answer(), len(parts))
 			require.NoError(t, err)
 			for _, a := range answers {
-				if a.Status == ownership.Accepted || a.Status == ownership.Moved {
+				if a.Status.Agrees() {
 					accepted++
 				}
 			}

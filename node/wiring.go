@@ -107,8 +107,8 @@ func (n *Node) nodeCounters() *metric.Set {
 func (n *Node) ownerConfig() owner.Config {
 	return owner.Config{
 		Self: n.id, Params: n.cfg.ringParams(), Mode: n.cfg.PartitionMode, Expect: n.cfg.expected(), Store: n.store, Copies: n.repairer, Isolated: func() bool { return n.members.IsIsolated() },
-		Orphaned: func(p int, holders []ID) bool { return n.census.Orphaned(p, holders) },
-		Clock:    n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
+		Orphaned: func(p int, holders []ID) bool { return n.census.Orphaned(p, holders) }, Missing: n.missing,
+		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Go: func(f func()) { n.group.Go(f) }, Counters: n.nodeCounters(),
 	}
 }
 
@@ -146,12 +146,19 @@ func (n *Node) repairConfig() repair.Config {
 	}
 }
 
-// absentWithin says whether a node that took part within the given time is
-// missing, and may be frozen or cut off.
+// missing lists the nodes that are missing, and may be frozen or cut off.
+func (n *Node) missing() (nodes []ownership.Missing) {
+	for _, m := range n.census.Missing() {
+		if m.Role == RoleNode && !m.Ended {
+			nodes = append(nodes, ownership.Missing{ID: ID{Name: m.Name, Boot: m.Boot}, Since: n.clock.Since() - n.clock.Now().Sub(m.Since)})
+		}
+	}
+	return nodes
+}
+
+// absentWithin says whether one of them took part within the given time.
 func (n *Node) absentWithin(d time.Duration) bool {
-	return slices.ContainsFunc(n.census.Missing(), func(m census.Missing) bool {
-		return m.Role == RoleNode && !m.Ended && n.clock.Now().Sub(m.Since) < d
-	})
+	return slices.ContainsFunc(n.missing(), func(m ownership.Missing) bool { return n.clock.Since()-m.Since < d })
 }
 
 func (n *Node) dispatchConfig() dispatch.Config {

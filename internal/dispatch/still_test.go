@@ -62,7 +62,7 @@ func begin(t testing.TB, name string, change ...func(*Config)) *still {
 	cfg.Owner, err = owner.New(owner.Config{
 		Isolated: func() bool { return false },
 		Self:     cfg.Self, Params: meshtest.Params, Store: cfg.Store, Copies: cfg.Repairer, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse,
-		Orphaned: func(int, []member.ID) bool { return false }, Go: func(func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
+		Orphaned: func(int, []member.ID) bool { return false }, Missing: func() []ownership.Missing { return nil }, Go: func(func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
 	})
 	require.NoError(t, err)
 	cfg.Mesh = meshtest.Idle(t, n.members, cfg.Clock, func(m *mesh.Mesh) []mesh.Section { return []mesh.Section{cfg.Owner.Section(m)} })

@@ -33,8 +33,9 @@ func (o *Owner) claim(ctx context.Context, r *ownership.Round) {
 	if ctx.Err() != nil {
 		return
 	}
-	sums := Sums(o.cfg.Store, r.Parts, Busy)
+	sums, missing := Sums(o.cfg.Store, r.Parts, Busy), o.cfg.Missing()
 	todo := o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		core.SetMissing(missing)
 		return core.Settle(now, r, answers, sums)
 	})
 	o.cfg.Pulse.Beat()
@@ -66,6 +67,7 @@ func (o *Owner) claimed(r *ownership.Round, opened []ownership.Opened) {
 type Judgement struct {
 	*ownership.Judgement
 	owner *Owner
+	words bool // its claimant knows ownership.Whole and Partial
 }
 
 // Judge decides on a claim and closes what it gives up. It waits for nothing.
@@ -75,7 +77,7 @@ func (o *Owner) Judge(from member.ID, payload []byte) (*Judgement, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Judgement{owner: o}
+	j := &Judgement{owner: o, words: o.mesh.Speaks(from, member.WireWords)}
 	o.Step(func(core *ownership.Core, now time.Duration) (todo ownership.Todo) {
 		j.Judgement, todo = core.Judge(now, from, r)
 		return todo
@@ -102,7 +104,7 @@ func (j *Judgement) Answer() (b []byte) {
 		j.owner.busyClaims.Add(int64(busy))
 		b = make([]byte, 0, 32*len(answers))
 		for _, a := range answers {
-			b = a.Append(b)
+			b = a.Append(b, j.words)
 		}
 	})
 	return b

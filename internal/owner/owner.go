@@ -49,6 +49,9 @@ type Config struct {
 	// none of the holders of its copies has answered, and says whether there
 	// were sessions in it. It is called under the Owner's lock.
 	Orphaned func(p int, holders []member.ID) (some bool)
+	// Missing lists the nodes that take no part and may be alive, as the members
+	// tell each other.
+	Missing func() []ownership.Missing
 
 	Clock  clock.Clock
 	Log    *slog.Logger

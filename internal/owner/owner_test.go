@@ -59,8 +59,8 @@ func begin(t *testing.T, name string, change ...func(*Config)) *still {
 	s.store, err = session.NewStore(session.Config{Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }})
 	require.NoError(t, err)
 	cfg := Config{
-		Isolated: func() bool { return false },
-		Self:     s.id, Params: meshtest.Params, Store: s.store, Copies: copies{s}, Clock: clock.New(time.Now), Log: slog.New(slog.DiscardHandler),
+		Isolated: func() bool { return false }, Missing: func() (none []ownership.Missing) { return none },
+		Self: s.id, Params: meshtest.Params, Store: s.store, Copies: copies{s}, Clock: clock.New(time.Now), Log: slog.New(slog.DiscardHandler),
 		Events: events.New(time.Now), Pulse: new(wait.Pulse), Go: func(f func()) { s.group.Go(f) }, Counters: new(metric.Set),
 	}
 	for _, f := range change {
@@ -159,7 +159,7 @@ func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
 	require.NoError(t, err)
 
 	a := ask(t, n, b.ID, 5, p)[0]
-	require.Equal(t, ownership.Answer{Status: ownership.Accepted, Digest: n.store.Digest(p), Count: 1, Left: ownership.NeverLeft}, a)
+	require.Equal(t, ownership.Answer{Status: ownership.Whole, Digest: n.store.Digest(p), Count: 1, Left: ownership.NeverLeft}, a)
 	_, err = n.store.Do(&session.Op{Kind: session.Get, Key: key})
 	require.ErrorIs(t, err, session.ErrNotServed)
 	require.Equal(t, ownership.Decision{Verdict: ownership.Forward, Owner: b.ID, Epoch: 5}, n.Decide(p), "requests go to the claimant")
@@ -186,12 +186,12 @@ func TestClaimIsAnsweredAllButWhatAnOperationHolds(t *testing.T) {
 	}
 	release := n.hold(t, 4)
 	answers := ask(t, n, b.ID, 5, parts...)
-	require.Equal(t, []ownership.Status{ownership.Accepted, ownership.Early, ownership.Accepted}, []ownership.Status{answers[0].Status, answers[1].Status, answers[2].Status})
+	require.Equal(t, []ownership.Status{ownership.Whole, ownership.Early, ownership.Whole}, []ownership.Status{answers[0].Status, answers[1].Status, answers[2].Status})
 	require.False(t, n.store.IsOpen(4))
 	require.EqualValues(t, 1, n.busyClaims.Load())
 
 	release()
-	require.Equal(t, ownership.Accepted, ask(t, n, b.ID, 6, 4)[0].Status, "asked again, it is given up")
+	require.Equal(t, ownership.Whole, ask(t, n, b.ID, 6, 4)[0].Status, "asked again, it is given up")
 }
 
 // What the core opens is served, and the repairer knows whose copies are equal.

@@ -57,7 +57,11 @@ func (o *Owner) Watch(ctx context.Context) {
 		last = now
 		if ticks%settleTicks == 0 {
 			o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo { return core.Tick(now) })
-			o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo { return core.ClaimAnew(now) })
+			missing := o.cfg.Missing()
+			o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+				core.SetMissing(missing)
+				return core.ClaimAnew(now)
+			})
 		}
 	}
 }

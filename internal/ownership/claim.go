@@ -72,10 +72,20 @@ const (
 	// asked, or the rings differ; or one that may be about to serve it has not
 	// been asked. The claim may be repeated when that has changed.
 	Early
+	// Whole: accepted by who served the partition until now, and had all there
+	// is of it.
+	Whole
+	// Partial: accepted by who served it until now, and could not tell whether
+	// there is more, as its copies were out of reach: Decision.Unverified. What
+	// it has may just have come, as with Moved.
+	Partial
 )
 
+// Agrees says whether the voter has accepted.
+func (s Status) Agrees() bool { return s == Accepted || s == Moved || s == Whole || s == Partial }
+
 func (s Status) String() string {
-	if names := [...]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early"}; int(s) < len(names) && s > 0 {
+	if names := [...]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early", Whole: "whole", Partial: "partial"}; int(s) < len(names) && s > 0 {
 		return names[s]
 	}
 	return fmt.Sprintf("status(%d)", byte(s))
@@ -196,8 +206,16 @@ func (r Request) asks(holder, self member.ID) bool {
 	return holder == self || slices.Contains(r.Asked, holder)
 }
 
-// Append writes an answer behind b.
-func (a Answer) Append(b []byte) []byte {
+// Append writes an answer behind b. words says whether its reader knows Whole
+// and Partial.
+func (a Answer) Append(b []byte, words bool) []byte {
+	switch {
+	case words:
+	case a.Status == Whole:
+		a.Status = Accepted
+	case a.Status == Partial:
+		a.Status = Moved
+	}
 	b = append(b, byte(a.Status))
 	b = order.AppendUint64(b, a.Epoch)
 	b = order.AppendUint64(b, a.Digest)
@@ -218,7 +236,7 @@ func DecodeAnswers(b []byte, n int) ([]Answer, error) {
 			Status: Status(b[0]), Epoch: order.Uint64(b[1:]), Digest: order.Uint64(b[9:]), Count: order.Uint32(b[17:]),
 			Left: time.Duration(order.Uint32(b[21:])) * time.Millisecond, Claimant: string(b[answerHeader:end]),
 		}
-		if a.Status < Accepted || a.Status > Early {
+		if a.Status < Accepted || a.Status > Partial {
 			return nil, fmt.Errorf("status %d: %w", a.Status, ErrMalformed)
 		}
 		answers = append(answers, a)

@@ -28,7 +28,7 @@ var (
 	anyAnswer = rapid.Custom(func(t *rapid.T) Answer {
 		return Answer{
 			Left:   time.Duration(rapid.Uint32().Draw(t, "left")) * time.Millisecond,
-			Status: Status(rapid.IntRange(int(Accepted), int(Early)).Draw(t, "status")),
+			Status: Status(rapid.IntRange(int(Accepted), int(Partial)).Draw(t, "status")),
 			Epoch:  rapid.Uint64().Draw(t, "epoch"), Claimant: rapid.StringN(0, 255, 255).Draw(t, "claimant"),
 			Digest: rapid.Uint64().Draw(t, "digest"), Count: rapid.Uint32().Draw(t, "count"),
 		}
@@ -66,7 +66,7 @@ func TestClaimAnswersRoundTrip(t *testing.T) {
 		answers := rapid.SliceOfN(anyAnswer, 1, 20).Draw(t, "answers")
 		var b []byte
 		for _, a := range answers {
-			b = a.Append(b)
+			b = a.Append(b, true)
 		}
 		require.LessOrEqual(t, len(b), len(answers)*MaxAnswer)
 		got, err := DecodeAnswers(b, len(answers))
@@ -77,13 +77,22 @@ func TestClaimAnswersRoundTrip(t *testing.T) {
 		_, err = DecodeAnswers(b, len(answers)+1)
 		require.ErrorIs(t, err, ErrMalformed)
 	})
-	_, err := DecodeAnswers(Answer{Status: Early + 1}.Append(nil), 1)
+	_, err := DecodeAnswers(Answer{Status: Partial + 1}.Append(nil, true), 1)
 	require.ErrorIs(t, err, ErrMalformed)
-	_, err = DecodeAnswers(Answer{}.Append(nil), 1)
+	_, err = DecodeAnswers(Answer{}.Append(nil, true), 1)
 	require.ErrorIs(t, err, ErrMalformed)
-	long, err := DecodeAnswers(Answer{Status: Accepted, Left: NeverLeft + time.Hour}.Append(nil), 1)
+	long, err := DecodeAnswers(Answer{Status: Accepted, Left: NeverLeft + time.Hour}.Append(nil, true), 1)
 	require.NoError(t, err)
 	require.Equal(t, NeverLeft, long[0].Left, "it is as if it never had")
+}
+
+// A claimant of an older version knows two words of a voter that agrees.
+func TestOlderClaimantsAreToldWhatTheyKnow(t *testing.T) {
+	for said, told := range map[Status]Status{Accepted: Accepted, Moved: Moved, Stale: Stale, Early: Early, Whole: Accepted, Partial: Moved} {
+		got, err := DecodeAnswers(Answer{Status: said, Left: NeverLeft}.Append(nil, false), 1)
+		require.NoError(t, err)
+		require.Equal(t, told, got[0].Status, "%v", said)
+	}
 }
 
 func TestClaimsTableRefusesWhatIsNone(t *testing.T) {
@@ -129,7 +138,7 @@ func TestOverRoundTrip(t *testing.T) {
 
 func TestStatusesAndPhasesHaveNames(t *testing.T) {
 	t.Parallel()
-	for status, name := range map[Status]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early", 0: "status(0)", Early + 1: "status(5)"} {
+	for status, name := range map[Status]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early", Whole: "whole", Partial: "partial", 0: "status(0)", Partial + 1: "status(7)"} {
 		require.Equal(t, name, status.String())
 	}
 	for phase, name := range map[Phase]string{Away: "away", Claiming: "claiming", Fetching: "fetching", Warm: "warm"} {
@@ -169,7 +178,7 @@ func FuzzDecodeOver(f *testing.F) {
 }
 
 func FuzzDecodeClaimAnswers(f *testing.F) {
-	f.Add(Answer{Status: Stale, Epoch: 3, Claimant: "a~1"}.Append(nil), 1)
+	f.Add(Answer{Status: Stale, Epoch: 3, Claimant: "a~1"}.Append(nil, true), 1)
 	f.Add(append(append([]byte{1}, make([]byte, 20)...), append([]byte{240}, make([]byte, 300)...)...), 1)
 	f.Fuzz(func(t *testing.T, b []byte, n int) {
 		if n < 0 || n > ring.Partitions {

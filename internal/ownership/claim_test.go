@@ -28,7 +28,7 @@ func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {
 	require.True(t, j.SetSums(n.sumsOf(j.Unsummed())))
 	answers, busy := n.answer(t, j)
 	require.Zero(t, busy)
-	require.Equal(t, []Answer{{Status: Accepted, Digest: 77, Count: 1, Left: NeverLeft}}, answers)
+	require.Equal(t, []Answer{{Status: Whole, Digest: 77, Count: 1, Left: NeverLeft}}, answers)
 	require.Equal(t, Decision{Verdict: Forward, Owner: b, Epoch: 5}, n.gate.Decide(p, n.now), "and requests go to the claimant")
 }
 
@@ -40,8 +40,41 @@ func TestClaimUnderWayYieldsToANewerOne(t *testing.T) {
 	v := n.see(up("b", 1))
 	p := membertest.OwnedBy(t, v, "a")
 	r := n.begin(t, p)
-	require.Equal(t, Accepted, n.ask(t, b, r.Epoch+1, v.Table.Fingerprint(), p).Status)
+	require.True(t, n.ask(t, b, r.Epoch+1, v.Table.Fingerprint(), p).Status.Agrees())
 	require.Equal(t, Away, n.gate.Phase(p))
+}
+
+// Who served says with its consent whether it had all there is, as often as a
+// claimant asks.
+func TestOwnerSaysWhetherItHadAll(t *testing.T) {
+	t.Parallel()
+	b := id("b", 1)
+	for name, c := range map[string]struct {
+		phase      Phase
+		unverified bool
+		moved      bool // it had handed a copy over just before
+		want       Status
+	}{
+		"it had":               {phase: Warm, want: Whole},
+		"it could not tell":    {phase: Warm, unverified: true, want: Partial},
+		"and has just got it":  {phase: Warm, unverified: true, moved: true, want: Partial},
+		"it was fetching":      {phase: Fetching, want: Accepted},
+		"it fetched in vain":   {phase: Fetching, unverified: true, want: Partial},
+		"it served it not":     {phase: Away, want: Accepted},
+		"it had, and moved it": {phase: Warm, moved: true, want: Moved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still("a")
+			fp := n.see(up("b", 1)).Table.Fingerprint()
+			const p = 3
+			if c.moved {
+				n.parts[p].dropped, n.parts[p].droppedAt = true, n.now
+			}
+			n.Set(p, c.phase, Claim{4, n.self}, c.unverified)
+			require.Equal(t, c.want, n.ask(t, b, 5, fp, p).Status)
+			require.Equal(t, c.want, n.ask(t, b, 6, fp, p).Status, "again")
+		})
+	}
 }
 
 // A copy that moves on while a claim is being answered is seen by no voter: its
@@ -53,12 +86,12 @@ func TestClaimIsToldOfACopyThatHasJustMoved(t *testing.T) {
 	fp := n.see(up("b", 1)).Table.Fingerprint()
 	const p = 3
 	n.serving(p, 4)
-	require.Equal(t, Accepted, n.ask(t, b, 5, fp, p).Status)
+	require.Equal(t, Whole, n.ask(t, b, 5, fp, p).Status)
 	require.False(t, n.BeginDrop(n.now, p), "if nothing comes of b's claim, this member serves it again")
 	n.setHolder(p, Claim{5, b})
 	require.True(t, n.BeginDrop(n.now, p))
 	n.EndDrop(n.now, p, false) // something has arrived meanwhile
-	require.Equal(t, Accepted, n.ask(t, b, 6, fp, p).Status, "it is here still")
+	require.True(t, n.ask(t, b, 6, fp, p).Status.Agrees(), "it is here still")
 	require.False(t, n.BeginDrop(n.now, p), "b counts on it, and is about to fetch it")
 	n.setHolder(p, Claim{6, b})
 	require.Equal(t, []string{b.String()}, n.Gate().Takers(p), "b must have it first")
@@ -67,7 +100,7 @@ func TestClaimIsToldOfACopyThatHasJustMoved(t *testing.T) {
 	moved := n.ask(t, b, 7, fp, p)
 	require.Equal(t, Moved, moved.Status)
 	require.Less(t, moved.Left, settleTime)
-	require.Equal(t, Accepted, n.ask(t, b, 8, fp, p+1).Status, "of others nothing has moved")
+	require.True(t, n.ask(t, b, 8, fp, p+1).Status.Agrees(), "of others nothing has moved")
 	n.pass(settleTime - 1)
 	require.Equal(t, Moved, n.ask(t, b, 9, fp, p).Status)
 	n.pass(1)
@@ -80,12 +113,12 @@ func TestOlderClaimIsRefusedWithTheOneThatStands(t *testing.T) {
 	t.Parallel()
 	n, b, c := still("a"), id("b", 1), id("c", 1)
 	fp := n.see(up("b", 1), up("c", 1)).Table.Fingerprint()
-	require.Equal(t, Accepted, n.ask(t, c, 7, fp, 3).Status)
+	require.True(t, n.ask(t, c, 7, fp, 3).Status.Agrees())
 	for _, older := range []uint64{1, 6, 7} { // of equal epochs the larger name goes first
 		require.Equal(t, Answer{Status: Stale, Epoch: 7, Claimant: c.String()}, n.ask(t, b, older, fp, 3))
 	}
-	require.Equal(t, Accepted, n.ask(t, c, 7, fp, 3).Status, "asking again is harmless")
-	require.Equal(t, Accepted, n.ask(t, b, 8, fp, 3, c).Status)
+	require.True(t, n.ask(t, c, 7, fp, 3).Status.Agrees(), "asking again is harmless")
+	require.True(t, n.ask(t, b, 8, fp, 3, c).Status.Agrees())
 	require.EqualValues(t, 8, n.maxEpoch)
 }
 
@@ -97,25 +130,25 @@ func TestClaimThatDoesNotAskTheLastClaimantIsEarly(t *testing.T) {
 	n, b, c := still("a"), id("b", 1), id("c", 2)
 	fp := n.see(up("b", 1), up("c", 2)).Table.Fingerprint()
 	n.setHolder(3, Claim{4, id("c", 1)})
-	require.Equal(t, Accepted, n.ask(t, c, 5, fp, 3).Status, "c's earlier boot has ended")
+	require.True(t, n.ask(t, c, 5, fp, 3).Status.Agrees(), "c's earlier boot has ended")
 	require.Equal(t, Answer{Status: Early, Epoch: 5}, n.ask(t, b, 6, "without c", 3))
 	require.Equal(t, Claim{5, c}, n.parts[3].promised)
-	require.Equal(t, Accepted, n.ask(t, b, 7, fp, 3, c).Status, "c will judge for itself")
+	require.True(t, n.ask(t, b, 7, fp, 3, c).Status.Agrees(), "c will judge for itself")
 
-	require.Equal(t, Accepted, n.ask(t, c, 8, fp, 3, b).Status)
+	require.True(t, n.ask(t, c, 8, fp, 3, b).Status.Agrees())
 	n.pass(PromiseTime - 1)
 	require.Equal(t, Early, n.ask(t, b, 9, "without c", 3).Status)
 	n.pass(1)
-	require.Equal(t, Accepted, n.ask(t, b, 10, "without c", 3).Status, "nothing came of c's claim")
+	require.True(t, n.ask(t, b, 10, "without c", 3).Status.Agrees(), "nothing came of c's claim")
 
-	require.Equal(t, Accepted, n.ask(t, c, 11, fp, 5).Status)
+	require.True(t, n.ask(t, c, 11, fp, 5).Status.Agrees())
 	n.see(up("b", 1), refused("c", 2))
-	require.Equal(t, Accepted, n.ask(t, b, 12, "without c", 5).Status, "nor will anything")
+	require.True(t, n.ask(t, b, 12, "without c", 5).Status.Agrees(), "nor will anything")
 
 	n.see(up("b", 1), up("c", 2))
-	require.Equal(t, Accepted, n.ask(t, c, 13, fp, 7).Status)
+	require.True(t, n.ask(t, c, 13, fp, 7).Status.Agrees())
 	n.setHolder(7, Claim{13, c})
-	require.Equal(t, Accepted, n.ask(t, b, 14, "without c", 7).Status, "it is known what came of c's claim, and c has been silent for a second")
+	require.True(t, n.ask(t, b, 14, "without c", 7).Status.Agrees(), "it is known what came of c's claim, and c has been silent for a second")
 }
 
 // The same of a member that has agreed to a claim and would claim itself: of
@@ -130,7 +163,7 @@ func TestWhoHasAgreedToAClaimDoesNotClaimWithoutAsking(t *testing.T) {
 	n.setHolder(p, Claim{4, id("b", 1)})
 	may := func(voters ...member.ID) bool { return n.mayClaim(n.now, &n.parts[p], voters) }
 	require.True(t, may())
-	require.Equal(t, Accepted, n.ask(t, starting, 5, "other", p).Status)
+	require.True(t, n.ask(t, starting, 5, "other", p).Status.Agrees())
 	require.False(t, may())
 	require.True(t, may(starting), "it is asked")
 	todo, _ := n.Round(n.now)
@@ -153,23 +186,23 @@ func TestClaimFromAnotherRingIsEarlyWhileTheServerLives(t *testing.T) {
 	require.True(t, n.open[3])
 
 	n.setHolder(4, Claim{4, n.self})
-	require.Equal(t, Accepted, n.ask(t, b, 9, "another", 4).Status, "this member's claim is the newest, but it serves by it no more")
+	require.True(t, n.ask(t, b, 9, "another", 4).Status.Agrees(), "this member's claim is the newest, but it serves by it no more")
 
 	// Served by c, which this member vouches for only if it has heard of it.
 	n.setHolder(5, Claim{4, c})
 	n.pinged(c)
 	require.Equal(t, Answer{Status: Early, Epoch: 4, Claimant: c.String()}, n.ask(t, b, 9, "another", 5, c))
 	n.pass(LeaseTime)
-	require.Equal(t, Accepted, n.ask(t, b, 10, "another", 5).Status, "c has been silent for a second")
+	require.True(t, n.ask(t, b, 10, "another", 5).Status.Agrees(), "c has been silent for a second")
 
 	n.setHolder(7, Claim{4, c})
 	n.pinged(c)
 	require.Equal(t, Early, n.ask(t, b, 10, "another", 7).Status)
 	n.see(up("b", 1), refused("c", 1))
-	require.Equal(t, Accepted, n.ask(t, b, 10, "another", 7).Status, "no lease outlives the process that has it")
+	require.True(t, n.ask(t, b, 10, "another", 7).Status.Agrees(), "no lease outlives the process that has it")
 
 	n.setHolder(6, Claim{4, id("b", 0)})
-	require.Equal(t, Accepted, n.ask(t, b, 10, "another", 6).Status, "the claimant's own earlier boot has ended")
+	require.True(t, n.ask(t, b, 10, "another", 6).Status.Agrees(), "the claimant's own earlier boot has ended")
 }
 
 // A voter that has answered a heartbeat promises not to take over for a second,
@@ -182,9 +215,9 @@ func TestPromiseToASilentOwnerIsKept(t *testing.T) {
 	require.True(t, n.pinged(c), "but c has this moment a lease from here")
 
 	require.Equal(t, Answer{Status: Early, Epoch: 4, Claimant: c.String()}, n.ask(t, b, 9, fp, 5))
-	require.Equal(t, Accepted, n.ask(t, b, 9, fp, 5, c).Status, "c decides for itself where it is asked")
+	require.True(t, n.ask(t, b, 9, fp, 5, c).Status.Agrees(), "c decides for itself where it is asked")
 	n.pass(LeaseTime)
-	require.Equal(t, Accepted, n.ask(t, b, 10, fp, 5).Status)
+	require.True(t, n.ask(t, b, 10, fp, 5).Status.Agrees())
 }
 
 // An owner that is alive gives up only what the same ring gives to the
@@ -402,7 +435,7 @@ func TestSettleLeavesWhatWasYieldedMeanwhile(t *testing.T) {
 	p := membertest.OwnedBy(t, view, "a")
 	n.maxEpoch = 4
 	r := n.begin(t, p)
-	require.Equal(t, Accepted, n.ask(t, id("b", 1), 6, view.Table.Fingerprint(), p).Status)
+	require.True(t, n.ask(t, id("b", 1), 6, view.Table.Fingerprint(), p).Status.Agrees())
 	require.Equal(t, Todo{Over: overOf(r), Later: true}, n.settle(r, []Answer{{Status: Accepted}}), "if the other does not serve it, it is asked for again")
 	require.Equal(t, Claim{6, id("b", 1)}, n.parts[p].promised, "what was agreed to stands")
 	require.Equal(t, Away, n.gate.Phase(p))
@@ -417,7 +450,7 @@ func TestSettleLeavesWhatANewerRoundHasWon(t *testing.T) {
 	view := n.see(up("b", 1))
 	p := membertest.OwnedBy(t, view, "a")
 	older := n.begin(t, p)
-	require.Equal(t, Accepted, n.ask(t, b, older.Epoch+1, view.Table.Fingerprint(), p).Status)
+	require.True(t, n.ask(t, b, older.Epoch+1, view.Table.Fingerprint(), p).Status.Agrees())
 	newer := n.begin(t, p)
 	require.Len(t, n.settle(newer, []Answer{{Status: Accepted}}).Open, 1)
 	require.Equal(t, Todo{Over: overOf(older), Later: true}, n.settle(older, []Answer{{Status: Accepted}}))
@@ -474,13 +507,13 @@ func TestClaimIsAnsweredAllButWhatAnOperationHolds(t *testing.T) {
 	answers, busy := n.answer(t, j)
 	require.Equal(t, 1, busy)
 	require.Equal(t, []Answer{
-		{Status: Accepted, Digest: 3, Count: 1, Left: NeverLeft}, {Status: Early, Epoch: 5}, {Status: Accepted, Digest: 5, Count: 1, Left: NeverLeft},
+		{Status: Whole, Digest: 3, Count: 1, Left: NeverLeft}, {Status: Early, Epoch: 5}, {Status: Whole, Digest: 5, Count: 1, Left: NeverLeft},
 	}, answers)
 	require.False(t, n.open[4])
 	require.Equal(t, Away, n.gate.Phase(4))
 
 	n.held[4] = false
-	require.Equal(t, Accepted, n.ask(t, b, 6, fp, 4).Status, "asked again, it is given up")
+	require.True(t, n.ask(t, b, 6, fp, 4).Status.Agrees(), "asked again, it is given up")
 }
 
 // An operation that ends while the claim waits is in the sum.
@@ -497,7 +530,7 @@ func TestClaimIsAnsweredWhenTheOperationEnds(t *testing.T) {
 	require.Empty(t, j.Unsummed())
 	answers, busy := n.answer(t, j)
 	require.Zero(t, busy)
-	require.Equal(t, Answer{Status: Accepted, Digest: 9, Count: 2, Left: NeverLeft}, answers[1])
+	require.Equal(t, Answer{Status: Whole, Digest: 9, Count: 2, Left: NeverLeft}, answers[1])
 }
 
 // The sum in an answer is of what was there when the claim was agreed to. Where
@@ -511,7 +544,7 @@ func TestClaimThatWasOvertakenWhileItWaitedIsStale(t *testing.T) {
 	n.serving(p, 4)
 	j, _ := n.judge(t, b, Request{5, fp, []member.ID{n.self, c}, []int{p}})
 	require.True(t, j.SetSums(n.sumsOf(j.Unsummed())))
-	require.Equal(t, Accepted, n.ask(t, c, 6, fp, p, b).Status)
+	require.True(t, n.ask(t, c, 6, fp, p, b).Status.Agrees())
 	answers, _ := n.answer(t, j)
 	require.Equal(t, Answer{Status: Stale, Epoch: 6, Claimant: c.String()}, answers[0])
 
@@ -619,7 +652,7 @@ func TestWhatWasGivenUpToNobodyIsClaimedAnew(t *testing.T) {
 			j.SetSums(n.sumsOf(j.Unsummed()))
 			answers, _ := n.answer(t, j)
 			for _, answer := range answers {
-				if answer.Status == Accepted || answer.Status == Moved {
+				if answer.Status.Agrees() {
 					accepted++
 				}
 			}

@@ -63,10 +63,10 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 
 // ClaimAnew is to be called every second. It gives up what this member serves
 // unverified, to claim it anew, once all nodes that may be alive take part and
-// answer: who was out of reach can be asked then, and need not be waited for
+// answer, also those that SetMissing has told of: who was out of reach can be asked then, and need not be waited for
 // until the membership has settled. It does so once in each view.
 func (c *Core) ClaimAnew(now time.Duration) (todo Todo) {
-	if c.anew == c.view || c.view.Misses(c.self) || !c.inTouch(now) {
+	if c.anew == c.view || c.view.Misses(c.self) || len(c.missing) > 0 || !c.inTouch(now) {
 		return todo
 	}
 	for p := range c.parts {
@@ -147,7 +147,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		won := !late && sums[i].Known && !part.promised.Newer(mine)
 		var answered, sources, equal []member.ID
 		var leased []string // owners that may have a lease of a voter
-		copies, owner := []copyOf{{c.self, part.leftAt()}}, part.holder.By
+		copies, owner := []copyOf{{c.self, part.leftAt(), Accepted}}, part.holder.By
 		moved, some := false, sums[i].Count > 0
 		for j, id := range r.Asked {
 			if answers[j] == nil {
@@ -157,16 +157,16 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 				continue
 			}
 			a := answers[j][i]
-			if a.Status != Accepted && a.Status != Moved {
+			if !a.Status.Agrees() {
 				won = false
 				todo.FarEpoch = !c.refused(p, a) || todo.FarEpoch
 				continue
 			}
-			answered, moved = append(answered, id), moved || a.Status == Moved
+			answered, moved = append(answered, id), moved || a.Status == Moved || a.Status == Partial
 			if a.Claimant != "" {
 				leased = append(leased, a.Claimant)
 			}
-			copies, some = append(copies, copyOf{id, now - a.Left}), some || a.Count > 0
+			copies, some = append(copies, copyOf{id, now - a.Left, a.Status}), some || a.Count > 0
 			if a.Digest == sums[i].Digest {
 				equal = append(equal, id)
 			} else if a.Count > 0 {
@@ -193,7 +193,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 			part.sources = sources
 			c.setPhase(p, Fetching)
 		}
-		absent, alive := c.absentHolders(p, owner, copies, some)
+		absent, alive := c.absentHolders(now, p, owner, copies, some)
 		c.setUnverified(p, alive)
 		todo.Open = append(todo.Open, Opened{Partition: p, Equal: equal, Fetch: len(sources) > 0, Absent: absent})
 	}

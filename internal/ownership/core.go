@@ -71,6 +71,7 @@ type Core struct {
 
 	history history
 	quorum  quorum
+	missing []Missing
 
 	resigned bool         // it claims nothing any more
 	anew     *member.View // in which unverified partitions were claimed anew
@@ -302,6 +303,21 @@ func (c *Core) syncPeers() {
 			delete(c.peers, id)
 		}
 	}
+}
+
+// Missing is a node that takes no part and may be alive, frozen or cut off, as
+// the members tell each other: one that has joined since has never seen it.
+type Missing struct {
+	ID    member.ID
+	Since time.Duration // since this process's start; negative for before
+}
+
+// SetMissing takes in who is missing. It is to be called before Settle and
+// ClaimAnew.
+func (c *Core) SetMissing(missing []Missing) {
+	c.missing = slices.DeleteFunc(slices.Clone(missing), func(m Missing) bool {
+		return m.ID == c.self || c.view.Named(m.ID.Name) != nil || c.view.Member(m.ID) != nil && c.view.HasEnded(m.ID)
+	})
 }
 
 // Tick is to be called every second. It looks at whether all nodes see the same

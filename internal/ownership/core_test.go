@@ -197,7 +197,7 @@ func (n *tried) answer(t require.TestingT, j *Judgement) (answers []Answer, busy
 	answers, busy = n.Answer(n.now, j)
 	var b []byte
 	for _, a := range answers {
-		b = a.Append(b)
+		b = a.Append(b, true)
 	}
 	answers, err := DecodeAnswers(b, len(answers))
 	require.NoError(t, err)

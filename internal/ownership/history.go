@@ -1,10 +1,12 @@
 package ownership
 
 import (
+	"math"
 	"slices"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -73,10 +75,12 @@ func (h *history) stands(now time.Duration) bool { return h.agreed != 0 && now-h
 
 func (h *history) settled(now time.Duration) bool { return now-h.now.since >= stableAfter }
 
-// copyOf says of a voter when it handed the copy over that it had.
+// copyOf says of a voter when it handed the copy over that it had, and how it
+// agreed.
 type copyOf struct {
 	holder member.ID
 	leftAt time.Duration
+	status Status
 }
 
 // absentHolders returns the members that had the copies of partition p, if none
@@ -93,9 +97,19 @@ type copyOf struct {
 // A member that has just started has seen no proven ring. For it the copies may
 // be with the owner, and with any node that may be alive and takes no part. some
 // says that one who has answered holds something, which counts as a copy then.
-func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some bool) (absent []member.ID, alive bool) {
+//
+// The owner knows best, if it has answered: that it had all there is, or that it
+// could not tell. In the second case its successor can tell only once nobody is
+// out of reach.
+func (c *Core) absentHolders(now time.Duration, p int, owner member.ID, answered []copyOf, some bool) (absent []member.ID, alive bool) {
 	at := func(id member.ID) int {
 		return slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
+	}
+	switch i := at(owner); {
+	case i >= 0 && answered[i].status == Whole:
+		return nil, false
+	case i >= 0 && answered[i].status == Partial && len(c.outOfReach(at, math.MinInt64)) > 0:
+		return nil, true
 	}
 	seen := append(slices.Clone(c.history.past), c.history.now)
 	base := -1
@@ -108,12 +122,10 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 		if owner != (member.ID{}) && at(owner) < 0 {
 			absent = append(absent, owner)
 		}
-		for _, m := range c.view.Members {
-			if m.Role == member.RoleNode && !m.Up && at(m.ID) < 0 && !c.view.HasEnded(m.ID) {
-				alive = true
-				if m.ID != owner {
-					absent = append(absent, m.ID)
-				}
+		for _, id := range c.outOfReach(at, now-stableAfter) {
+			alive = true
+			if id != owner {
+				absent = append(absent, id)
 			}
 		}
 		if some {
@@ -149,6 +161,22 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 		return nil, false
 	}
 	return absent, alive
+}
+
+// outOfReach returns the nodes that may be alive and have not answered: those of
+// the view, and those that are missing since a time or later.
+func (c *Core) outOfReach(at func(id member.ID) int, since time.Duration) (ids []member.ID) {
+	for _, m := range c.view.Members {
+		if m.Role == member.RoleNode && !m.Up && at(m.ID) < 0 && !c.view.HasEnded(m.ID) {
+			ids = append(ids, m.ID)
+		}
+	}
+	for _, m := range c.missing {
+		if m.Since >= since && !planted.Is(planted.UnsureForgotten) && at(m.ID) < 0 && !slices.Contains(ids, m.ID) {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
 }
 
 // ringAt returns which of the rings, in order of time, stood at a time that is

@@ -39,6 +39,7 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 		owner  string            // by the last claim
 		left   map[string]time.Duration
 		ended  string
+		word   Status // of the owner, if it has answered
 		beyond bool   // whether the copies may be out of reach
 		absent string // who had them, if nobody has answered who has
 	}{
@@ -57,6 +58,9 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 		"a ring that the owner never knew of":  {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Minute}, on: map[string]string{"abcd": "cd", "ab": "ab"}, owner: "c", left: map[string]time.Duration{"a": never, "b": never}, beyond: true, absent: "cd"},
 		"handed over while that ring stood":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": time.Second}, beyond: true, absent: "b"},
 		"handed over since the last change":    {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ba"}, owner: "b", left: map[string]time.Duration{"a": 2 * time.Minute}, beyond: true, absent: "b"},
+		"the owner had all there is":           {rings: []string{"abcd"}, stood: []time.Duration{time.Second}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never}, word: Whole},
+		"the owner could not tell":             {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never}, word: Partial, beyond: true},
+		"the owner could not, and all answer":  {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "bc"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never, "c": never, "d": never}, word: Partial},
 		"a ring since that has copied nothing": {rings: []string{"abcd", "abc", "ab"}, stood: []time.Duration{time.Minute, time.Second, time.Second}, on: map[string]string{"abcd": "dc", "ab": "ab"}, owner: "d", left: map[string]time.Duration{"a": never, "b": never}, beyond: true, absent: "cd"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +68,11 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 			p := partitionOn(t, c.on)
 			var answered []copyOf
 			for name, left := range c.left {
-				answered = append(answered, copyOf{id(name, 1), left})
+				status := Accepted
+				if name == c.owner && c.word != 0 {
+					status = c.word
+				}
+				answered = append(answered, copyOf{id(name, 1), left, status})
 			}
 			at := time.Duration(0)
 			for i, names := range c.rings {
@@ -83,13 +91,49 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 				members = append(members, m)
 			}
 			n.glance(members...)
-			absent, alive := n.absentHolders(p, id(c.owner, 1), answered, false)
+			absent, alive := n.absentHolders(n.now, p, id(c.owner, 1), answered, false)
 			require.Equal(t, c.beyond, alive)
 			names := ""
 			for _, id := range slices.SortedFunc(slices.Values(absent), member.ID.Compare) {
 				names += id.Name
 			}
 			require.Equal(t, c.absent, names)
+		})
+	}
+}
+
+// Who has joined during a cut hears from the others who is cut off. After half a
+// minute those that stayed have taken them for lost, and say so by their word.
+func TestJoinerHearsOfTheMissing(t *testing.T) {
+	t.Parallel()
+	owner, missing := id("b", 1), id("c", 1)
+	for name, c := range map[string]struct {
+		ago    time.Duration
+		word   Status // of the owner; none if it has not answered
+		beyond bool
+	}{
+		"nobody has served it":                        {beyond: true},
+		"nobody for long":                             {ago: stableAfter + 1},
+		"its owner had all":                           {word: Whole},
+		"its owner could not tell":                    {word: Partial, beyond: true},
+		"its owner can not, for long":                 {ago: time.Hour, word: Partial, beyond: true},
+		"its owner is of a version that says nothing": {word: Accepted, beyond: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still("a")
+			n.pass(time.Minute)
+			n.see(up("b", 1))
+			n.SetMissing([]Missing{{missing, n.now - c.ago}})
+			answered, had := []copyOf{{n.self, -NeverLeft, Accepted}}, member.ID{}
+			if c.word != 0 {
+				answered, had = append(answered, copyOf{owner, -NeverLeft, c.word}), owner
+			}
+			_, alive := n.absentHolders(n.now, 3, had, answered, false)
+			require.Equal(t, c.beyond, alive)
+			n.see(up("b", 1), up("c", 1))
+			n.SetMissing([]Missing{{missing, n.now - c.ago}})
+			_, alive = n.absentHolders(n.now, 3, had, append(answered, copyOf{missing, -NeverLeft, Accepted}), false)
+			require.False(t, alive, "it is back, and has answered")
 		})
 	}
 }
@@ -101,10 +145,10 @@ func TestRoutersHaveNoCopies(t *testing.T) {
 	router := dead("r", 1)
 	router.Role = member.RoleRouter
 	n.see(router)
-	_, alive := n.absentHolders(3, member.ID{}, []copyOf{{n.self, -NeverLeft}}, false)
+	_, alive := n.absentHolders(n.now, 3, member.ID{}, []copyOf{{n.self, -NeverLeft, Accepted}}, false)
 	require.False(t, alive)
 	n.see(router, dead("b", 1))
-	_, alive = n.absentHolders(3, member.ID{}, []copyOf{{n.self, -NeverLeft}}, false)
+	_, alive = n.absentHolders(n.now, 3, member.ID{}, []copyOf{{n.self, -NeverLeft, Accepted}}, false)
 	require.True(t, alive)
 }
 

@@ -50,6 +50,7 @@ var caughtBy = map[planted.Bug][]string{
 	planted.NoEpoch:         {"two-claims", "heal", "tables"},
 	planted.AliveIgnored:    {"claim-refused", "cut-link"},
 	planted.UnaskedIgnored:  {"unasked", "promise-lapses"},
+	planted.UnsureForgotten: {"joined-behind-a-cut"},
 	planted.ServesOn:        {"join", "drain"},
 	planted.OldRoster:       {"roster-behind-a-cut"},
 	planted.NotGivenBack:    {"busy"},

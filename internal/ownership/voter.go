@@ -69,7 +69,6 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 			if len(leased) > 0 {
 				a.Claimant = leased[0].String()
 			}
-			a.Status = Accepted
 			c.promise(now, p, j.claim)
 			if len(part.given.to) > 0 {
 				part.given.again(j.claim)
@@ -82,6 +81,7 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 				c.setPhase(p, Away)
 				j.Yielded++
 			}
+			a.Status = part.word(c.self)
 			j.open = append(j.open, i)
 		}
 	}
@@ -90,6 +90,20 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 	// promise allows.
 	todo.Round = true
 	return j, todo
+}
+
+// word is how a member agrees that another one serves a partition.
+func (p *partition) word(self member.ID) Status {
+	switch back := p.given; {
+	case len(back.to) == 0 || p.holder.By != self || planted.Is(planted.UnsureForgotten):
+		return Accepted
+	case back.unverified:
+		return Partial
+	case back.phase == Warm:
+		return Whole
+	default:
+		return Accepted
+	}
 }
 
 // leased are those beside from, and beside this member, who serve a partition
@@ -248,9 +262,10 @@ func (c *Core) Answer(now time.Duration, j *Judgement) (answers []Answer, busy i
 	for i := range answers {
 		part, a := &c.parts[j.parts[i]], &answers[i]
 		switch {
-		case a.Status != Accepted:
+		case !a.Status.Agrees():
 		case part.promised != j.claim: // the sum may be from before a later claim
 			*a = Answer{Status: Stale, Epoch: part.promised.Epoch, Claimant: part.promised.By.String()}
+		case a.Status == Partial:
 		case part.dropping: // the sum may be from before or after
 			a.Status = Moved
 		default:

@@ -43,7 +43,7 @@ func TestWhatWasGivenUpInVainIsServedAgain(t *testing.T) {
 			fp := n.see(up("b", 1), up("c", 1)).Table.Fingerprint()
 			serves(n)
 			was, decided := n.parts[p], n.gate.Decide(p, n.now)
-			require.Equal(t, Accepted, n.ask(t, b, 5, fp, p, c).Status)
+			require.True(t, n.ask(t, b, 5, fp, p, c).Status.Agrees())
 			require.False(t, n.open[p])
 
 			todo := n.givenUp(t, b, 5, p)
@@ -57,7 +57,7 @@ func TestWhatWasGivenUpInVainIsServedAgain(t *testing.T) {
 				require.False(t, n.gate.Decide(p, n.now).Unverified, "a source was reached")
 			}
 			require.Equal(t, Todo{}, n.givenUp(t, b, 5, p), "that is no news")
-			require.Equal(t, Accepted, n.ask(t, c, 6, fp, p, b).Status, "it can be given up again")
+			require.True(t, n.ask(t, c, 6, fp, p, b).Status.Agrees(), "it can be given up again")
 			require.Equal(t, Todo{Open: []Opened{{Partition: p, Fetch: was.phase == Fetching}}}, n.givenUp(t, c, 6, p))
 		})
 	}
@@ -73,7 +73,7 @@ func TestWhatIsNotServedAgain(t *testing.T) {
 		n := still("a")
 		fp := n.see(up("b", 1), up("c", 1)).Table.Fingerprint()
 		n.serving(p, 4)
-		require.Equal(t, Accepted, n.ask(t, b, 5, fp, p, c).Status)
+		require.True(t, n.ask(t, b, 5, fp, p, c).Status.Agrees())
 		return n, fp
 	}
 	n, _ := begin()
@@ -85,7 +85,7 @@ func TestWhatIsNotServedAgain(t *testing.T) {
 	require.Equal(t, Claim{5, b}, n.parts[p].promised)
 
 	n, fp := begin()
-	require.Equal(t, Accepted, n.ask(t, c, 6, fp, p, b).Status)
+	require.True(t, n.ask(t, c, 6, fp, p, b).Status.Agrees())
 	require.Equal(t, Todo{}, n.givenUp(t, b, 5, p), "c may serve it")
 	require.Equal(t, Claim{6, c}, n.parts[p].promised)
 
@@ -105,13 +105,13 @@ func TestWhatIsNotServedAgain(t *testing.T) {
 	n = still("a")
 	fp = n.see(up("b", 1), up("c", 1)).Table.Fingerprint()
 	n.setHolder(p, Claim{4, n.self})
-	require.Equal(t, Accepted, n.ask(t, b, 5, fp, p, c).Status)
+	require.True(t, n.ask(t, b, 5, fp, p, c).Status.Agrees())
 	require.Equal(t, Todo{}, n.givenUp(t, b, 5, p), "it was given up before")
 	require.Equal(t, Away, n.gate.Phase(p))
 
 	q := membertest.OwnedBy(t, n.view, "a")
 	r := n.begin(t, q)
-	require.Equal(t, Accepted, n.ask(t, b, r.Epoch+1, fp, q, c).Status)
+	require.True(t, n.ask(t, b, r.Epoch+1, fp, q, c).Status.Agrees())
 	require.Equal(t, Todo{}, n.givenUp(t, b, r.Epoch+1, q), "it was claimed here, and not served")
 	require.Equal(t, Away, n.gate.Phase(q))
 }
@@ -126,8 +126,8 @@ func TestRivalClaims(t *testing.T) {
 		n := still("a")
 		fp := n.see(up("b", 1), up("c", 1)).Table.Fingerprint()
 		n.serving(p, 4)
-		require.Equal(t, Accepted, n.ask(t, b, 5, fp, p, c).Status)
-		require.Equal(t, Accepted, n.ask(t, c, 6, fp, p, b).Status)
+		require.True(t, n.ask(t, b, 5, fp, p, c).Status.Agrees())
+		require.True(t, n.ask(t, c, 6, fp, p, b).Status.Agrees())
 		return n, fp
 	}
 	served := Todo{Open: []Opened{{Partition: p}}}
@@ -143,7 +143,7 @@ func TestRivalClaims(t *testing.T) {
 
 	n, fp := begin()
 	n.do(n.Ponged(n.now, n.now, b, "", only(p, Claim{6, c}), true))
-	require.Equal(t, Accepted, n.ask(t, b, 7, fp, p, c).Status)
+	require.True(t, n.ask(t, b, 7, fp, p, c).Status.Agrees())
 	lease, _, _ := n.Pinged(n.now, c, fp, n.gate.ClaimsHash())
 	require.False(t, lease, "b may be about to succeed c")
 	n.givenUp(t, b, 7, p)
@@ -151,7 +151,7 @@ func TestRivalClaims(t *testing.T) {
 	require.True(t, lease, "b's first claim is older than that by which c serves")
 
 	n, fp = begin()
-	require.Equal(t, Accepted, n.ask(t, b, 7, fp, p, c).Status)
+	require.True(t, n.ask(t, b, 7, fp, p, c).Status.Agrees())
 	require.Equal(t, Early, n.ask(t, b, 8, fp, p).Status, "c may serve it, and is not asked")
 	n.givenUp(t, b, 7, p)
 	require.Equal(t, Claim{6, c}, n.parts[p].promised)
@@ -162,7 +162,7 @@ func TestRivalClaims(t *testing.T) {
 	q := membertest.OwnedBy(t, n.view, "a")
 	n.begin(t, q) // and nothing comes of it
 	n.pass(PromiseTime)
-	require.Equal(t, Accepted, n.ask(t, b, n.maxEpoch+1, fp, q, c).Status)
+	require.True(t, n.ask(t, b, n.maxEpoch+1, fp, q, c).Status.Agrees())
 	n.givenUp(t, b, n.maxEpoch, q)
 	require.Equal(t, n.parts[q].holder, n.parts[q].promised, "a member's own claim is over by then")
 }
@@ -211,13 +211,13 @@ func TestPromiseEndsWhenTheClaimIsGivenUp(t *testing.T) {
 	fp := v.Table.Fingerprint()
 	const p = 3
 	n.setHolder(p, Claim{4, c})
-	require.Equal(t, Accepted, n.ask(t, b, 5, fp, p, c).Status)
+	require.True(t, n.ask(t, b, 5, fp, p, c).Status.Agrees())
 	require.False(t, n.pinged(c))
 	require.Equal(t, b, n.gate.Decide(p, n.now).Owner)
 	require.Equal(t, Todo{}, n.givenUp(t, b, 5, p))
 	require.True(t, n.pinged(c))
 	require.Equal(t, Decision{Verdict: Forward, Owner: c, Epoch: 4}, n.gate.Decide(p, n.now))
-	require.Equal(t, Accepted, n.ask(t, c, 6, "other", p).Status, "nor is b asked any more")
+	require.True(t, n.ask(t, c, 6, "other", p).Status.Agrees(), "nor is b asked any more")
 
 	// So does the promise to oneself.
 	q := membertest.OwnedBy(t, v, "a")
@@ -260,7 +260,7 @@ func TestPromiseOfWhichNothingIsHeardCountsAsInForce(t *testing.T) {
 		n.touch("bc")
 		n.serving(p, 4)
 		require.Equal(t, Todo{}, n.Lapse(n.now))
-		require.Equal(t, Accepted, n.ask(t, b, 5, fp, p, c).Status)
+		require.True(t, n.ask(t, b, 5, fp, p, c).Status.Agrees())
 		return n, fp
 	}
 	n, _ := begin()
@@ -289,7 +289,7 @@ func TestPromiseOfWhichNothingIsHeardCountsAsInForce(t *testing.T) {
 
 	n, fp := begin()
 	n.pass(PromiseTime - 1)
-	require.Equal(t, Accepted, n.ask(t, c, 6, fp, p, b).Status)
+	require.True(t, n.ask(t, c, 6, fp, p, b).Status.Agrees())
 	n.pass(1)
 	require.Equal(t, Todo{}, n.Lapse(n.now), "the newer promise is not as old")
 	n.pass(PromiseTime - 1)
@@ -309,7 +309,7 @@ func TestNoLeaseUntilAPromiseHasLapsed(t *testing.T) {
 	n, b, c := still("a"), id("b", 1), id("c", 1)
 	fp := n.see(up("b", 1), up("c", 1)).Table.Fingerprint()
 	n.setHolder(3, Claim{4, c})
-	require.Equal(t, Accepted, n.ask(t, b, 5, fp, 3, c).Status)
+	require.True(t, n.ask(t, b, 5, fp, 3, c).Status.Agrees())
 	n.pass(PromiseTime)
 	require.False(t, n.pinged(c))
 	n.do(n.Lapse(n.now))

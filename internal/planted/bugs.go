@@ -44,6 +44,7 @@ const (
 	NoEpoch          Bug = "claim-without-epoch"
 	AliveIgnored     Bug = "claim-from-the-living"
 	UnaskedIgnored   Bug = "claimant-not-asked"
+	UnsureForgotten  Bug = "unsure-forgotten"
 	ServesOn         Bug = "serves-after-yielding"
 	MissWhileCold    Bug = "miss-while-cold"
 	DroppedUnchecked Bug = "dropped-unconfirmed"
@@ -99,6 +100,7 @@ var All = []struct {
 	{NoEpoch, "claims have no order"},
 	{AliveIgnored, "partitions are claimed from the living, whatever ring they see, and given"},
 	{UnaskedIgnored, "two claims of one partition are agreed to, of which neither claimant was asked by the other"},
+	{UnsureForgotten, "a node that has joined during a cut goes by what it has seen itself of where copies may be"},
 	{ServesOn, "a member goes on serving what it has yielded"},
 	{MissWhileCold, "a miss on a cold partition is answered before the holders were asked"},
 	{DroppedUnchecked, "a copy is dropped before anybody has confirmed it"},

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/owner"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/replication"
 	"github.com/seed-95a32959/holdfast/internal/wait"
@@ -52,7 +53,7 @@ func beginIn(t *testing.T, network *meshtest.Network, name string, memory int64)
 	o, err := owner.New(owner.Config{
 		Isolated: func() bool { return false },
 		Self:     cfg.Self, Params: meshtest.Params, Store: store, Copies: s, Clock: cfg.Clock, Log: cfg.Log, Events: cfg.Events, Pulse: cfg.Pulse,
-		Orphaned: func(int, []member.ID) bool { return false }, Go: func(f func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
+		Orphaned: func(int, []member.ID) bool { return false }, Missing: func() (none []ownership.Missing) { return none }, Go: func(f func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
 	})
 	require.NoError(t, err)
 	sections := func(m *mesh.Mesh) []mesh.Section { return []mesh.Section{o.Section(m)} }

@@ -88,6 +88,29 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckWhatSaysThatItIsBehind: in mode majority, where no time counts as
+// one of a cut, an answer may be old that says so of itself. A miss may not.
+func TestCheckWhatSaysThatItIsBehind(t *testing.T) {
+	write := func(value int) Call {
+		return Call{Key: counters + "k", Kind: session.Put, Value: value, Outcome: OK, Began: time.Duration(value), Ended: time.Duration(value), Acked: 1}
+	}
+	read := Call{Key: counters + "k", Kind: session.Get, Began: 8, Ended: 9, Outcome: OK, Got: 1}
+	says, miss := read, read
+	says.Degraded, miss.Degraded, miss.Outcome, miss.Got = true, true, Missing, 0
+	for _, c := range []struct {
+		majority bool
+		read     Call
+		broken   bool
+	}{{true, read, true}, {true, says, false}, {true, miss, true}, {false, says, true}} {
+		h := newHistory(time.Now())
+		h.majority = c.majority
+		for _, call := range []Call{write(1), write(2), c.read} {
+			h.add(call)
+		}
+		require.Equal(t, c.broken, len(h.Check()) > 0, "%v: %v", c, h.Check())
+	}
+}
+
 // TestCheckMore holds small histories of the other families against the
 // promises, in seconds.
 func TestCheckMore(t *testing.T) {

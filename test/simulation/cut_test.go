@@ -33,6 +33,59 @@ func TestPartitionHeals5s(t *testing.T)   { partitionHeals(t, 5*time.Second) }
 func TestPartitionHeals31s(t *testing.T)  { partitionHeals(t, 31*time.Second) }
 func TestPartitionHeals120s(t *testing.T) { partitionHeals(t, 120*time.Second) }
 
+// TestJoinBehindACut: a node that joins one which is cut off has never seen the
+// others, and takes partitions over of which only those have copies. That there
+// is no session it does not say, so nobody begins one in the place of theirs.
+func TestJoinBehindACut(t *testing.T) {
+	for _, after := range []time.Duration{time.Second, 10 * time.Second} {
+		t.Run(fmt.Sprint("after ", after), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := New(t, Options{Hosts: 4})
+				c.StartAll(3)
+				require.NoError(t, c.AwaitSettled(agreeWithin))
+				first, _ := c.Hosts[0].Node()
+				const keys = 100
+				key := func(i int) string { return fmt.Sprintf("{user-%d}", i) }
+				for i := range keys {
+					_, err := first.Sessions().Do(t.Context(), &session.Op{Kind: session.Put, Key: key(i), Fields: fields(1)}, session.AckReplica)
+					require.NoError(t, err)
+				}
+				time.Sleep(5 * time.Second)
+				island, _ := c.Hosts[2].Node()
+				c.Cut(c.Hosts[:2], c.Hosts[2:])
+				awaitAll(island)
+				require.NoError(t, c.Hosts[3].Start())
+				joiner, _ := c.Hosts[3].Node()
+				for len(joiner.View().Nodes()) < 2 {
+					time.Sleep(10 * time.Millisecond)
+				}
+				time.Sleep(after)
+				found, refused := 0, 0
+				for i := range keys {
+					if joiner.View().Table.Owner(ring.Partition(key(i))) != joiner.ID().Name {
+						continue
+					}
+					switch _, err := joiner.Sessions().Get(t.Context(), key(i)); {
+					case err == nil:
+						found++
+					default:
+						require.ErrorIs(t, err, session.ErrUnavailable, "broken: a session of the other side is told as none")
+						refused++
+					}
+				}
+				require.Positive(t, found, "the one that is cut off had copies")
+				require.Positive(t, refused)
+				require.NoError(t, c.rejoin())
+				for i := range keys {
+					rec, err := joiner.Sessions().Get(t.Context(), key(i))
+					require.NoError(t, err)
+					require.NotNil(t, rec)
+				}
+			})
+		})
+	}
+}
+
 // TestOneWayCut cuts one direction of one link. Both ends can still be reached
 // through the third node, so nothing may be lost, but order across the cut is
 // not promised.

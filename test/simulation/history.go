@@ -107,7 +107,8 @@ type window struct{ from, to time.Duration }
 // History is what happened in a run: calls, faults, and broken promises found
 // on the way.
 type History struct {
-	began time.Time
+	began    time.Time
+	majority bool // the mode
 
 	mu      sync.Mutex // guards what follows
 	calls   []Call

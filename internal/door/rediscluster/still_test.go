@@ -83,7 +83,7 @@ func begin(t testing.TB, name string, s setting) *still {
 	cfg.Owner, err = owner.New(owner.Config{
 		Isolated: func() bool { return false },
 		Self:     cfg.Self, Params: s.params, Mode: s.mode, Store: cfg.Store, Copies: n.repairer, Clock: cfg.Clock, Log: log, Events: happened, Pulse: cfg.Pulse,
-		Orphaned: func(int, []member.ID) bool { return false }, Go: func(func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
+		Orphaned: func(int, []member.ID) bool { return false }, Missing: func() []ownership.Missing { return nil }, Go: func(func()) { t.Error("no claim is made here") }, Counters: new(metric.Set),
 	})
 	require.NoError(t, err)
 	sections := func(m *mesh.Mesh) []mesh.Section {

@@ -107,7 +107,7 @@ func spell(answers []ownership.Answer) string {
 	for _, a := range answers {
 		s := a.Status.String()
 		switch {
-		case a.Status == ownership.Accepted || a.Status == ownership.Moved:
+		case a.Status.Agrees():
 			s += fmt.Sprintf(", holds %d", a.Count)
 		case a.Claimant != "":
 			s += fmt.Sprintf(", %s's epoch %d stands", a.Claimant, a.Epoch)
@@ -435,6 +435,7 @@ func (w *World) settle(p *proc, r *round) {
 	for _, part := range r.Parts {
 		sums = append(sums, w.sum(p, part))
 	}
+	p.core.SetMissing(w.missing(p))
 	todo := p.core.Settle(w.now, r.Round, r.answers, sums)
 	for _, o := range todo.Open {
 		p.opened, p.lacked[o.Partition] = w.now, w.lacked(r)

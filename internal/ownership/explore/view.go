@@ -174,6 +174,21 @@ func (w *World) Learn(i, x int) error {
 	return w.See(i, x, s)
 }
 
+// missing are the members that a process, or one that it talks to, holds for
+// dead: the members tell each other.
+func (w *World) missing(p *proc) (all []ownership.Missing) {
+	for x := range p.sees {
+		for _, j := range w.members() {
+			s := w.procs[j].sees[x]
+			if s.standing == dead && (j == int(p.name) || w.talks(int(p.name), j) && p.sees[j].standing == up) {
+				all = append(all, ownership.Missing{ID: who{uint8(x), s.boot}.id(), Since: w.now})
+				break
+			}
+		}
+	}
+	return all
+}
+
 // admits says whether a member lets a boot speak to it: it knows it, and not to
 // have ended.
 func (p *proc) admits(x who) bool {

@@ -301,6 +301,11 @@ func (w *World) Start(i, seed int) error {
 	p.core = ownership.New(cfg, empty)
 	if seed != i {
 		p.sees = w.procs[seed].sees
+		for j := range p.sees {
+			if p.sees[j].standing == dead {
+				p.sees[j] = sight{} // gossip tells nobody new of the dead
+			}
+		}
 	}
 	w.sayf("%v starts", p.who)
 	w.look(p)
