@@ -35,7 +35,7 @@ func (o *Owner) claim(ctx context.Context, r *ownership.Round) {
 	}
 	sums, missing := Sums(o.cfg.Store, r.Parts, Busy), o.cfg.Missing()
 	todo := o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
-		core.SetMissing(missing)
+		core.SetMissing(now, missing)
 		return core.Settle(now, r, answers, sums)
 	})
 	o.cfg.Pulse.Beat()

@@ -59,7 +59,7 @@ func (o *Owner) Watch(ctx context.Context) {
 			o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo { return core.Tick(now) })
 			missing := o.cfg.Missing()
 			o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
-				core.SetMissing(missing)
+				core.SetMissing(now, missing)
 				return core.ClaimAnew(now)
 			})
 		}

@@ -193,7 +193,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 			part.sources = sources
 			c.setPhase(p, Fetching)
 		}
-		absent, alive := c.absentHolders(now, p, owner, copies, some)
+		absent, alive := c.absentHolders(p, owner, copies, some)
 		c.setUnverified(p, alive)
 		todo.Open = append(todo.Open, Opened{Partition: p, Equal: equal, Fetch: len(sources) > 0, Absent: absent})
 	}

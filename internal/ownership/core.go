@@ -71,7 +71,7 @@ type Core struct {
 
 	history history
 	quorum  quorum
-	missing []Missing
+	missing []member.ID
 
 	resigned bool         // it claims nothing any more
 	anew     *member.View // in which unverified partitions were claimed anew
@@ -312,12 +312,20 @@ type Missing struct {
 	Since time.Duration // since this process's start; negative for before
 }
 
+// missingFor is how long a node counts as missing: as long as gossip remembers
+// the dead. Who stays has taken it for lost before that, and moved its copies.
+const missingFor = time.Minute
+
 // SetMissing takes in who is missing. It is to be called before Settle and
 // ClaimAnew.
-func (c *Core) SetMissing(missing []Missing) {
-	c.missing = slices.DeleteFunc(slices.Clone(missing), func(m Missing) bool {
-		return m.ID == c.self || c.view.Named(m.ID.Name) != nil || c.view.Member(m.ID) != nil && c.view.HasEnded(m.ID)
-	})
+func (c *Core) SetMissing(now time.Duration, missing []Missing) {
+	c.missing = nil
+	for _, m := range missing {
+		back := m.ID == c.self || c.view.Named(m.ID.Name) != nil || c.view.Member(m.ID) != nil && c.view.HasEnded(m.ID)
+		if !back && now-m.Since < missingFor && !planted.Is(planted.UnsureForgotten) {
+			c.missing = append(c.missing, m.ID)
+		}
+	}
 }
 
 // Tick is to be called every second. It looks at whether all nodes see the same

@@ -1,12 +1,10 @@
 package ownership
 
 import (
-	"math"
 	"slices"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
-	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 )
 
@@ -101,14 +99,14 @@ type copyOf struct {
 // The owner knows best, if it has answered: that it had all there is, or that it
 // could not tell. In the second case its successor can tell only once nobody is
 // out of reach.
-func (c *Core) absentHolders(now time.Duration, p int, owner member.ID, answered []copyOf, some bool) (absent []member.ID, alive bool) {
+func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some bool) (absent []member.ID, alive bool) {
 	at := func(id member.ID) int {
 		return slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
 	}
 	switch i := at(owner); {
 	case i >= 0 && answered[i].status == Whole:
 		return nil, false
-	case i >= 0 && answered[i].status == Partial && len(c.outOfReach(at, math.MinInt64)) > 0:
+	case i >= 0 && answered[i].status == Partial && len(c.outOfReach(at)) > 0:
 		return nil, true
 	}
 	seen := append(slices.Clone(c.history.past), c.history.now)
@@ -122,7 +120,7 @@ func (c *Core) absentHolders(now time.Duration, p int, owner member.ID, answered
 		if owner != (member.ID{}) && at(owner) < 0 {
 			absent = append(absent, owner)
 		}
-		for _, id := range c.outOfReach(at, now-stableAfter) {
+		for _, id := range c.outOfReach(at) {
 			alive = true
 			if id != owner {
 				absent = append(absent, id)
@@ -163,17 +161,16 @@ func (c *Core) absentHolders(now time.Duration, p int, owner member.ID, answered
 	return absent, alive
 }
 
-// outOfReach returns the nodes that may be alive and have not answered: those of
-// the view, and those that are missing since a time or later.
-func (c *Core) outOfReach(at func(id member.ID) int, since time.Duration) (ids []member.ID) {
+// outOfReach returns the nodes that may be alive and have not answered.
+func (c *Core) outOfReach(at func(id member.ID) int) (ids []member.ID) {
 	for _, m := range c.view.Members {
 		if m.Role == member.RoleNode && !m.Up && at(m.ID) < 0 && !c.view.HasEnded(m.ID) {
 			ids = append(ids, m.ID)
 		}
 	}
-	for _, m := range c.missing {
-		if m.Since >= since && !planted.Is(planted.UnsureForgotten) && at(m.ID) < 0 && !slices.Contains(ids, m.ID) {
-			ids = append(ids, m.ID)
+	for _, id := range c.missing {
+		if at(id) < 0 && !slices.Contains(ids, id) {
+			ids = append(ids, id)
 		}
 	}
 	return ids

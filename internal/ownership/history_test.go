@@ -91,7 +91,7 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 				members = append(members, m)
 			}
 			n.glance(members...)
-			absent, alive := n.absentHolders(n.now, p, id(c.owner, 1), answered, false)
+			absent, alive := n.absentHolders(p, id(c.owner, 1), answered, false)
 			require.Equal(t, c.beyond, alive)
 			names := ""
 			for _, id := range slices.SortedFunc(slices.Values(absent), member.ID.Compare) {
@@ -102,8 +102,8 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 	}
 }
 
-// Who has joined during a cut hears from the others who is cut off. After half a
-// minute those that stayed have taken them for lost, and say so by their word.
+// Who has joined during a cut hears from the others who is cut off. What the
+// owner of before says goes before that.
 func TestJoinerHearsOfTheMissing(t *testing.T) {
 	t.Parallel()
 	owner, missing := id("b", 1), id("c", 1)
@@ -113,26 +113,26 @@ func TestJoinerHearsOfTheMissing(t *testing.T) {
 		beyond bool
 	}{
 		"nobody has served it":                        {beyond: true},
-		"nobody for long":                             {ago: stableAfter + 1},
+		"nobody for long":                             {ago: missingFor},
 		"its owner had all":                           {word: Whole},
 		"its owner could not tell":                    {word: Partial, beyond: true},
-		"its owner can not, for long":                 {ago: time.Hour, word: Partial, beyond: true},
+		"its owner could not, for long":               {ago: missingFor, word: Partial},
 		"its owner is of a version that says nothing": {word: Accepted, beyond: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := still("a")
 			n.pass(time.Minute)
 			n.see(up("b", 1))
-			n.SetMissing([]Missing{{missing, n.now - c.ago}})
+			n.SetMissing(n.now, []Missing{{missing, n.now - c.ago}})
 			answered, had := []copyOf{{n.self, -NeverLeft, Accepted}}, member.ID{}
 			if c.word != 0 {
 				answered, had = append(answered, copyOf{owner, -NeverLeft, c.word}), owner
 			}
-			_, alive := n.absentHolders(n.now, 3, had, answered, false)
+			_, alive := n.absentHolders(3, had, answered, false)
 			require.Equal(t, c.beyond, alive)
 			n.see(up("b", 1), up("c", 1))
-			n.SetMissing([]Missing{{missing, n.now - c.ago}})
-			_, alive = n.absentHolders(n.now, 3, had, append(answered, copyOf{missing, -NeverLeft, Accepted}), false)
+			n.SetMissing(n.now, []Missing{{missing, n.now - c.ago}})
+			_, alive = n.absentHolders(3, had, append(answered, copyOf{missing, -NeverLeft, Accepted}), false)
 			require.False(t, alive, "it is back, and has answered")
 		})
 	}
@@ -145,10 +145,10 @@ func TestRoutersHaveNoCopies(t *testing.T) {
 	router := dead("r", 1)
 	router.Role = member.RoleRouter
 	n.see(router)
-	_, alive := n.absentHolders(n.now, 3, member.ID{}, []copyOf{{n.self, -NeverLeft, Accepted}}, false)
+	_, alive := n.absentHolders(3, member.ID{}, []copyOf{{n.self, -NeverLeft, Accepted}}, false)
 	require.False(t, alive)
 	n.see(router, dead("b", 1))
-	_, alive = n.absentHolders(n.now, 3, member.ID{}, []copyOf{{n.self, -NeverLeft, Accepted}}, false)
+	_, alive = n.absentHolders(3, member.ID{}, []copyOf{{n.self, -NeverLeft, Accepted}}, false)
 	require.True(t, alive)
 }
 

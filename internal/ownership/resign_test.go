@@ -82,10 +82,10 @@ func TestUnverifiedIsClaimedAnew(t *testing.T) {
 	c.SetView(c.now, whole)
 	require.Empty(t, c.ClaimAnew(c.now), "d has not answered yet")
 	answer(d)
-	e := []Missing{{ID: id("e", 1)}}
-	c.SetMissing(e)
+	e := []Missing{{ID: id("e", 1), Since: c.now}}
+	c.SetMissing(c.now, e)
 	require.Empty(t, c.ClaimAnew(c.now), "e may be alive, which the others say")
-	c.SetMissing(append(e[:0], Missing{ID: id("d", 1)}, Missing{ID: c.self}))
+	c.SetMissing(c.now, append(e[:0], Missing{ID: id("d", 1), Since: c.now}, Missing{ID: c.self, Since: c.now}, Missing{ID: id("f", 1), Since: c.now - missingFor}))
 	require.Equal(t, Todo{Close: []int{one}, Round: true}, c.ClaimAnew(c.now))
 	require.Equal(t, Away, c.gate.Phase(one))
 	require.True(t, c.IsMissing())

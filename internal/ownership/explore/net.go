@@ -435,7 +435,7 @@ func (w *World) settle(p *proc, r *round) {
 	for _, part := range r.Parts {
 		sums = append(sums, w.sum(p, part))
 	}
-	p.core.SetMissing(w.missing(p))
+	p.core.SetMissing(w.now, w.missing(p))
 	todo := p.core.Settle(w.now, r.Round, r.answers, sums)
 	for _, o := range todo.Open {
 		p.opened, p.lacked[o.Partition] = w.now, w.lacked(r)
