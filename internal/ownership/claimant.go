@@ -71,7 +71,7 @@ func (c *Core) ClaimAnew(now time.Duration) (todo Todo) {
 	}
 	for p := range c.parts {
 		// One whose sources cannot be reached asks them again and again.
-		if part := &c.parts[p]; part.serving() && part.unverified && !part.unreached && c.view.Table.Owner(p) == c.self.Name {
+		if part := &c.parts[p]; part.serving() && part.elsewhere && !part.unreached && c.view.Table.Owner(p) == c.self.Name {
 			c.anew = c.view
 			c.setPhase(p, Away)
 			todo.Close, todo.Round = append(todo.Close, p), true
@@ -194,7 +194,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 			c.setPhase(p, Fetching)
 		}
 		absent, alive := c.absentHolders(p, owner, copies, some)
-		c.setUnverified(p, alive)
+		c.setUnsure(p, unsure{elsewhere: alive})
 		todo.Open = append(todo.Open, Opened{Partition: p, Equal: equal, Fetch: len(sources) > 0, Absent: absent})
 	}
 	if len(over) > 0 {

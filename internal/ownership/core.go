@@ -115,10 +115,17 @@ type partition struct {
 	// sources are the holders whose copies differed when the claim was
 	// answered.
 	sources []member.ID
-	// unverified says that the copies are out of reach: see Decision. unreached
-	// says that it is so because no source could be reached.
-	unverified, unreached bool
+	unsure
 }
+
+// unsure says why it is not known whether there is more of a partition than is
+// here: see Decision.Unverified.
+type unsure struct {
+	elsewhere bool // those who had the copies were out of reach when it was claimed
+	unreached bool // no source has been reached since
+}
+
+func (u unsure) any() bool { return u.elsewhere || u.unreached }
 
 // promise is a claim that was agreed to.
 type promise struct {
@@ -143,11 +150,11 @@ type given struct {
 	// to are the claims that this member has agreed to since, one of a claimant,
 	// the newest last; none: nothing is given up. A claimant asks again where
 	// it was refused elsewhere, and is told the same.
-	to                    []Claim
-	epoch                 uint64 // of the claim by which it was served
-	phase                 Phase
-	sources               []member.ID
-	unverified, unreached bool
+	to      []Claim
+	epoch   uint64 // of the claim by which it was served
+	phase   Phase
+	sources []member.ID
+	unsure
 }
 
 // isTo says whether what was given up went to a claim, and its claimant was told
@@ -396,25 +403,25 @@ func (c *Core) promise(now time.Duration, p int, claim Claim) {
 func (c *Core) setPhase(p int, ph Phase) {
 	part := &c.parts[p]
 	part.phase = ph
-	if ph == Away || part.unreached {
-		part.unverified = false
-	}
 	part.unreached = false
+	if ph == Away {
+		part.elsewhere = false
+	}
 	if ph == Warm || ph == Away {
 		part.sources = nil
 	}
 	c.publish(p)
 }
 
-func (c *Core) setUnverified(p int, yes bool) {
-	c.parts[p].unverified = yes
+func (c *Core) setUnsure(p int, u unsure) {
+	c.parts[p].unsure = u
 	c.publish(p)
 }
 
 // publish shows readers how partition p stands.
 func (c *Core) publish(p int) {
 	part := &c.parts[p]
-	c.gate.parts[p].Store(&standing{part.phase, part.unverified, part.holder, part.promised, part.promisedAt, part.kept})
+	c.gate.parts[p].Store(&standing{part.phase, part.unsure.any(), part.holder, part.promised, part.promisedAt, part.kept})
 }
 
 // epochStep is how far above the highest known epoch one may be that is heard

@@ -27,8 +27,7 @@ func (c *Core) SetUnreached(p int, epoch uint64, unreached bool) bool {
 		return false
 	}
 	if part := &c.parts[p]; unreached != part.unreached {
-		part.unreached = unreached
-		c.setUnverified(p, unreached)
+		c.setUnsure(p, unsure{part.elsewhere, unreached})
 	}
 	return unreached
 }

@@ -66,9 +66,13 @@ func TestUnreached(t *testing.T) {
 	// What is unverified because the copies are elsewhere is no more certain
 	// when the sources that there are have been reached.
 	n.fetching(3, 6, b)
-	n.setUnverified(3, true)
+	n.setUnsure(3, unsure{elsewhere: true})
 	require.False(t, n.SetUnreached(3, 6, false))
 	require.True(t, unverified())
+	require.True(t, n.SetUnreached(3, 6, true))
+	require.False(t, n.SetUnreached(3, 6, false))
+	require.True(t, unverified())
+	require.True(t, n.SetUnreached(3, 6, true))
 	n.Fetched(3, 6)
 	require.True(t, unverified())
 }

@@ -57,10 +57,10 @@ func TestDecide(t *testing.T) {
 			n.answered(c, 0, "")
 		}, passes: LeaseTime, want: Decision{Verdict: Serve, Owner: a, Epoch: 4}},
 		"served here, the copies are not": {sees: all, byRing: "a", phase: Warm, holder: Claim{4, a}, then: func(n *tried, p int) {
-			n.setUnverified(p, true)
+			n.setUnsure(p, unsure{elsewhere: true})
 		}, want: Decision{Verdict: Serve, Unverified: true, Owner: a, Epoch: 4}},
 		"served with a lease, the copies are not": {sees: cluster("a"), byRing: "a", phase: Warm, holder: Claim{4, a}, then: func(n *tried, p int) {
-			n.setUnverified(p, true)
+			n.setUnsure(p, unsure{elsewhere: true})
 		}, want: Decision{Verdict: Serve, Leased: true, Unverified: true, Owner: a, Epoch: 4}},
 		"it is being fetched":  {sees: all, byRing: "a", phase: Fetching, holder: Claim{4, a}, want: Decision{Verdict: FetchFirst, Owner: a, Epoch: 4}},
 		"fetched with a lease": {sees: cluster("a"), byRing: "a", phase: Fetching, holder: Claim{4, a}, want: Decision{Verdict: FetchFirst, Leased: true, Owner: a, Epoch: 4}},

@@ -339,7 +339,7 @@ func TestClaimWithoutTheCopiesIsUnverified(t *testing.T) {
 	n.see()
 	const p = 3
 	n.serving(p, 4)
-	n.setUnverified(p, true)
+	n.setUnsure(p, unsure{elsewhere: true})
 	n.do(n.Ponged(n.now, n.now, id("b", 1), "", only(p, Claim{5, id("b", 1)}), true))
 	n.serving(p, 6)
 	require.False(t, n.gate.Decide(p, n.now).Unverified, "what was given up is marked no more")

@@ -279,8 +279,8 @@ func (c *Core) settleMembership(now time.Duration) {
 		return
 	}
 	for p := range c.parts {
-		if c.parts[p].unverified {
-			c.setUnverified(p, false) // who had the copies is not coming back
+		if c.parts[p].unsure.any() {
+			c.setUnsure(p, unsure{}) // who had the copies is not coming back
 		}
 	}
 	nodes := c.view.Nodes()

@@ -9,7 +9,7 @@ import "time"
 func (c *Core) Set(p int, ph Phase, holder Claim, unverified bool) {
 	c.setHolder(p, holder)
 	c.setPhase(p, ph)
-	c.setUnverified(p, unverified)
+	c.setUnsure(p, unsure{elsewhere: unverified})
 }
 
 // SetLease makes the lease end at the given time.

@@ -76,7 +76,7 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 			if part.phase != Away && !planted.Is(planted.ServesOn) {
 				todo.Close = append(todo.Close, p)
 				if part.serving() {
-					part.given = given{[]Claim{j.claim}, part.holder.Epoch, part.phase, part.sources, part.unverified, part.unreached}
+					part.given = given{[]Claim{j.claim}, part.holder.Epoch, part.phase, part.sources, part.unsure}
 				}
 				c.setPhase(p, Away)
 				j.Yielded++
@@ -97,7 +97,7 @@ func (p *partition) word(self member.ID) Status {
 	switch back := p.given; {
 	case len(back.to) == 0 || p.holder.By != self || planted.Is(planted.UnsureForgotten):
 		return Accepted
-	case back.unverified:
+	case back.unsure.any():
 		return Partial
 	case back.phase == Warm:
 		return Whole
@@ -193,8 +193,7 @@ func (c *Core) takeBack(p int, todo *Todo) {
 	}
 	part.given, part.sources = given{}, back.sources
 	c.setPhase(p, back.phase)
-	part.unreached = back.unreached
-	c.setUnverified(p, back.unverified)
+	c.setUnsure(p, back.unsure)
 	todo.Open = append(todo.Open, Opened{Partition: p, Fetch: back.phase == Fetching})
 }
 

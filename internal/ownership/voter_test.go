@@ -30,7 +30,7 @@ func TestWhatWasGivenUpInVainIsServedAgain(t *testing.T) {
 		"warm": func(n *tried) { n.serving(p, 4) },
 		"warm, the copies out of reach": func(n *tried) {
 			n.serving(p, 4)
-			n.setUnverified(p, true)
+			n.setUnsure(p, unsure{elsewhere: true})
 		},
 		"being fetched": func(n *tried) { n.fetching(p, 4, b, c) },
 		"being fetched, no source reached": func(n *tried) {

@@ -249,7 +249,13 @@ func (h *History) Dump(key string) string {
 		text string
 	}
 	var lines []line
-	for _, c := range h.Calls()[key] {
+	calls := h.Calls()
+	if whole := wholeKey(key); whole != key { // what began or ended the session
+		for _, c := range calls[whole] {
+			lines = append(lines, line{c.Began, c.String()})
+		}
+	}
+	for _, c := range calls[key] {
 		lines = append(lines, line{c.Began, c.String()})
 	}
 	h.mu.Lock()
