@@ -33,7 +33,7 @@ type Config struct {
 	// State what it says of itself.
 	View  func() *member.View
 	State func() member.State
-	// Waiting says why the member has not taken its place yet.
+	// Waiting says why the member has not taken its place yet, "" if it has.
 	Waiting func() string
 	// Unfit says why the member owns nothing though it has, none if it may.
 	Unfit func() []string

@@ -19,6 +19,9 @@ func TestReady(t *testing.T) {
 		"":               func(*fake, *Config) {},
 		"leaving":        func(f *fake, _ *Config) { f.state = member.StateLeaving },
 		"no cluster yet": func(f *fake, _ *Config) { f.state = member.StateJoining },
+		"joining": func(f *fake, c *Config) { // and has joined by the next look
+			f.state, c.Waiting = member.StateJoining, func() string { return "" }
+		},
 		"the majority of the cluster cannot be reached": func(f *fake, _ *Config) { f.minority = true },
 		"the clock is 3s ahead":                         func(f *fake, _ *Config) { f.unfit = []string{"the clock is 3s ahead"} },
 		"no node is ready":                              func(f *fake, _ *Config) { f.see(t, router("gate")) },

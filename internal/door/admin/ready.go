@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -28,7 +29,7 @@ func (e *Endpoint) unready() (why []string) {
 	case state == member.StateLeaving:
 		why = append(why, "leaving")
 	case state == member.StateJoining:
-		why = append(why, e.cfg.Waiting())
+		why = append(why, cmp.Or(e.cfg.Waiting(), "joining")) // "" if it has joined just now
 	case len(e.cfg.View().Nodes()) == 0:
 		why = append(why, "no node is ready")
 	}
