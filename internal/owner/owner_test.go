@@ -314,3 +314,26 @@ func TestWhoToldOfASuccessionIsSaid(t *testing.T) {
 	require.Equal(t, "succeeded", said[0].Kind)
 	require.Equal(t, map[string]any{"partitions": 1, "told_by": "b"}, said[0].Data)
 }
+
+// Those count that the newest roster names, present or not: a process that has
+// ended counts no more, and neither does the boot that took its place, until a
+// roster names it.
+func TestElectorsAreThoseWhoCount(t *testing.T) {
+	t.Parallel()
+	frozen, ended := membertest.Up("c", 1), membertest.Up("d", 1)
+	frozen.Up, ended.Up, ended.Ended = false, false, true
+	roster := func(version uint64, names ...string) (r ownership.Roster) {
+		r.Version = version
+		for _, name := range names {
+			r.Electors = append(r.Electors, membertest.ID(name, 1))
+		}
+		return r
+	}
+	for mode, want := range map[ownership.Mode][]string{ownership.Majority: {"a", "b", "c"}, ownership.Available: nil} {
+		n := begin(t, "a", func(c *Config) { c.Mode = mode })
+		n.see(t, membertest.Up("b", 1), frozen, ended, membertest.Up("d", 2), membertest.Up("e", 1))
+		require.Empty(t, n.Electors(), "no roster is known yet")
+		n.setRoster(membertest.ID("b", 1), 2, ownership.Rosters{Now: roster(2, "a", "b", "c", "d"), Before: roster(1, "a", "e")})
+		require.Equal(t, want, n.Electors())
+	}
+}
