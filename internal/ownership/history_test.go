@@ -186,6 +186,19 @@ func TestRingIsProvenByAgreement(t *testing.T) {
 	}
 }
 
+// proven is how many rings n knows by which it can tell where the copies are.
+func (n *tried) proven() (rings int) {
+	for _, r := range n.history.past {
+		if r.proven {
+			rings++
+		}
+	}
+	if n.Stands(n.now) {
+		rings++
+	}
+	return rings
+}
+
 // In mode Majority the members of a minority have not seen what rings there
 // were on the other side, and where these have moved the copies. They know
 // nothing of that by the rings from before the cut, and nothing by their own,
@@ -204,17 +217,9 @@ func TestMinorityDoesNotKnowWhereCopiesAre(t *testing.T) {
 				n.pass(LeaseTime / 2)
 			}
 		}
-		proven := func() (rings int) {
-			for _, r := range append(slices.Clone(n.history.past), n.history.now) {
-				if r.proven {
-					rings++
-				}
-			}
-			return rings
-		}
 		stand("abcde")
 		n.glance(cluster("abcd")...)
-		require.Equal(t, 1, proven(), "the ring from before the cut")
+		require.Equal(t, 1, n.proven(), "the ring from before the cut")
 		for range 4 { // the cut is noticed
 			n.touch(seen)
 			n.pass(LeaseTime / 2)
@@ -222,8 +227,48 @@ func TestMinorityDoesNotKnowWhereCopiesAre(t *testing.T) {
 		stand(seen)
 		require.Equal(t, knows, n.Stands(n.now), seen)
 		n.glance(cluster("abcde")...)
-		require.Equal(t, knows, proven() == 2, seen)
-		require.Equal(t, knows, proven() != 0, seen)
+		require.Equal(t, knows, n.proven() == 2, seen)
+		require.Equal(t, knows, n.proven() != 0, seen)
+	}
+}
+
+// It forgets from the moment on when it has not heard the others for a lease,
+// whether a tick or a view comes first. Who has a majority forgets nothing, nor
+// does anybody in mode Available, where both sides of a cut serve.
+func TestWhenAMinorityForgetsWhereCopiesAre(t *testing.T) {
+	t.Parallel()
+	tick := func(n *tried) { n.Tick(n.now) }
+	view := func(n *tried) { n.glance(up("a", 1), up("b", 1), dead("c", 1), dead("d", 1), dead("e", 1)) }
+	for name, c := range map[string]struct {
+		mode    Mode
+		silent  time.Duration // for how long the others have been
+		looks   func(n *tried)
+		forgets bool
+	}{
+		"a tick in time":                 {Majority, LeaseTime - 1, tick, false},
+		"a tick as the lease ends":       {Majority, LeaseTime, tick, true},
+		"a tick later":                   {Majority, time.Minute, tick, true},
+		"a view in time":                 {Majority, LeaseTime - 1, view, false},
+		"a view as the lease ends":       {Majority, LeaseTime, view, true},
+		"a view later":                   {Majority, time.Minute, view, true},
+		"a tick later in mode Available": {Available, time.Minute, tick, false},
+		"a view later in mode Available": {Available, time.Minute, view, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := elector("a", "abcde")
+			n.mode = c.mode
+			n.history.past = []pastRing{{table: tableOf(letters("abc")), proven: true}}
+			n.history.agreed = n.now - 2*provenAfter // about the ring of all five
+			require.Equal(t, 2, n.proven())
+			n.pass(c.silent)
+			c.looks(n)
+			if c.forgets {
+				require.Zero(t, n.proven())
+				require.Zero(t, len(n.history.past), "rings that are not proven are forgotten too")
+			} else {
+				require.Equal(t, 2, n.proven())
+			}
+		})
 	}
 }
 
