@@ -196,10 +196,8 @@ func (c *Config) slide(op *Op, old Expiry, rank, stamp Stamp, now int64) Expiry 
 		e.Idle = idleMillis(op.TTL)
 	}
 	switch {
-	case op.MaxAge > 0 && rank == stamp: // it begins with this write, whose stamp may be ahead
-		e.Deadline = now + ceilMillis(op.MaxAge)
-	case op.MaxAge > 0:
-		e.Deadline = rank.millis() + ceilMillis(op.MaxAge)
+	case op.MaxAge > 0: // since it began, of which the stamp may be ahead: see Lead
+		e.Deadline = min(now, rank.millis()) + ceilMillis(op.MaxAge)
 	case op.MaxAge < 0:
 		e.Deadline = 0
 	}

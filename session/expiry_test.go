@@ -75,6 +75,20 @@ func TestEndsAreOfTheClock(t *testing.T) {
 	require.Equal(t, end, e.Deadline)
 	require.Equal(t, end, e.At)
 	require.Equal(t, end, do(t, s, Op{Kind: Touch, Key: "k", TTL: time.Minute}).Until)
+
+	do(t, s, Op{Kind: Put, Key: "{k}2"})
+	from := func(begin time.Time) {
+		t.Helper()
+		for _, kind := range []Kind{Touch, Put, Patch} {
+			require.Equal(t, begin.Add(time.Minute).UnixMilli(), do(t, s, Op{Kind: kind, Key: "{k}2", MaxAge: time.Minute}).Record.Expiry().Deadline)
+		}
+	}
+	from(c.t)
+	began := c.t.Add(Lead)
+	c.advance(Lead - time.Millisecond)
+	from(c.t)
+	c.advance(time.Second)
+	from(began) // by its stamp: nothing else tells when
 }
 
 // TestTombstoneOutlivesDeadlines: on the other side of a cut the deadline may

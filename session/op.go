@@ -66,7 +66,8 @@ type Op struct {
 	// own, or for a new one takes Config.TTL; below 0 it never ends. Put,
 	// Patch, Touch and Rotate all start it anew.
 	TTL time.Duration
-	// MaxAge ends the session this long after its creation however busy it is.
+	// MaxAge ends the session this long after its creation however busy it is:
+	// after the time of its rank, or from now while that is still to come.
 	// 0 keeps what was set before; below 0 takes it off.
 	MaxAge time.Duration
 

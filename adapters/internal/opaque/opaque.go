@@ -59,7 +59,7 @@ func (v *Values) read(ctx context.Context, name string) (*session.Record, error)
 // value was deleted, and stays so.
 //
 // It reads first. A session's fixed end is kept as its longest life, which
-// counts from its creation.
+// counts from its creation, or from now while the stamp of that is ahead.
 func (v *Values) Put(ctx context.Context, name string, value []byte, end time.Time) error {
 	rec, err := v.read(ctx, name)
 	if err != nil && !errors.Is(err, session.ErrNotFound) && !errors.Is(err, session.ErrDeleted) {
@@ -71,7 +71,7 @@ func (v *Values) Put(ctx context.Context, name string, value []byte, end time.Ti
 	}
 	if !end.IsZero() {
 		born := time.Now()
-		if rec != nil {
+		if rec != nil && rec.Rank().Time().Before(born) {
 			born = rec.Rank().Time()
 		}
 		if op.MaxAge = end.Sub(born); time.Until(end) <= 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"iter"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -59,6 +60,23 @@ func TestDeleteInTheMiddleOfAPut(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, found)
 	require.Equal(t, "3", string(value))
+}
+
+// The stamp of a session that began right after a succession is ahead of the
+// clock, and may be after the end that a value has.
+func TestEndIsKeptWhileStampsAreAhead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOne(t)
+		o.Admit(0)
+		v := Values{Sessions: o}
+		for wait := time.Duration(0); wait < 2*session.Lead; wait += 300 * time.Millisecond {
+			end := time.Now().Add(time.Second)
+			require.NoError(t, v.Put(t.Context(), "a", []byte("1"), end))
+			require.Equal(t, end.UnixMilli(), o.Peek("a").Expiry().At, "%v after the succession", wait)
+			time.Sleep(300 * time.Millisecond)
+		}
+	})
 }
 
 // Operations outlive the call on their way to copies, and so do their keys.
