@@ -15,6 +15,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/pubsub"
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/visits"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
 // open starts everything, in the order in which others can make use of it: a
@@ -182,19 +183,12 @@ func (n *Node) syncSenders(view *View) {
 
 // expire looks after what ends by itself, each second.
 func (n *Node) expire(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
 	told := -repair.FullAgain
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			n.expireSessions()
-			told = n.repairer.TellFull(told)
-			n.dispatcher.Tick()
-		}
-	}
+	wait.Every(ctx, time.Second, func() {
+		n.expireSessions()
+		told = n.repairer.TellFull(told)
+		n.dispatcher.Tick()
+	})
 }
 
 // expireSessions forgets what has ended, and says so of what was served here.

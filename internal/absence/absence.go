@@ -25,6 +25,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -78,18 +79,7 @@ func New(cfg Config) *Absence {
 }
 
 // Run keeps the account until ctx ends.
-func (a *Absence) Run(ctx context.Context) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			a.Tick()
-		}
-	}
-}
+func (a *Absence) Run(ctx context.Context) { wait.Every(ctx, every, a.Tick) }
 
 // Tick takes note of whether this node is in touch. Run calls it.
 func (a *Absence) Tick() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -32,18 +33,7 @@ type lagGauge struct {
 }
 
 // WatchLag looks at the replication lag until ctx ends.
-func (d *Dispatcher) WatchLag(ctx context.Context) {
-	tick := time.NewTicker(lagInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			d.look()
-		}
-	}
-}
+func (d *Dispatcher) WatchLag(ctx context.Context) { wait.Every(ctx, lagInterval, d.look) }
 
 // look notes how far copies are behind, and which nodes are not reached.
 func (d *Dispatcher) look() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
 const (
@@ -28,23 +29,16 @@ const links = "links"
 // links do not work though gossip passes: nobody could pass requests to it, and
 // each claim would wait for its answer.
 func (m *Members) WatchLinks(ctx context.Context) {
-	tick := time.NewTicker(linksEvery)
-	defer tick.Stop()
 	looks := 0 // in a row that found other than what is told
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	wait.Every(ctx, linksEvery, func() {
 		if m.State() != member.StateReady {
-			continue
+			return
 		}
 		isolated, broken := m.cfg.Isolated()
 		isolated = isolated && m.gossipPasses(broken)
 		if isolated == m.IsIsolated() || !isolated && m.yields() {
 			looks = 0
-			continue
+			return
 		}
 		looks++
 		switch {
@@ -56,7 +50,7 @@ func (m *Members) WatchLinks(ctx context.Context) {
 			m.isolate("")
 			looks = 0
 		}
-	}
+	})
 }
 
 // gossipPasses says whether one of the nodes of these names has answered a

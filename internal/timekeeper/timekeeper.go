@@ -20,6 +20,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/internal/wait"
 )
 
 const (
@@ -76,18 +77,7 @@ func (k *Keeper) Off() time.Duration  { return time.Duration(k.off.Load()) }
 func (k *Keeper) Host() time.Duration { return time.Duration(k.host.Load()) }
 
 // Run looks again and again until ctx ends.
-func (k *Keeper) Run(ctx context.Context) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			k.Look()
-		}
-	}
-}
+func (k *Keeper) Run(ctx context.Context) { wait.Every(ctx, every, k.Look) }
 
 // Look compares the clocks, and tells the others what is new, which may take as
 // long as Config.Tell does.

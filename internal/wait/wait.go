@@ -1,6 +1,7 @@
 // Package wait has the two ways in which one part of a member waits for
 // another: a [Wake], for a loop that is to look at its work, and a [Pulse], for
-// many that wait until something has come about.
+// many that wait until something has come about. [Every] is for work that waits
+// for nothing but time.
 package wait
 
 import (
@@ -65,6 +66,20 @@ func (p *Pulse) Until(ctx context.Context, every time.Duration, done func() bool
 		case <-time.After(every):
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// Every calls f each time that d has passed, one call at a time, until ctx ends.
+func Every(ctx context.Context, d time.Duration, f func()) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f()
 		}
 	}
 }

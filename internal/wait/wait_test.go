@@ -70,3 +70,21 @@ func TestUntilEndsWithItsContext(t *testing.T) {
 		require.NoError(t, p.Until(ctx, time.Minute, func() bool { return true }), "there is nothing to wait for")
 	})
 }
+
+func TestEveryCallsOneAfterTheOtherUntilItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		begin := time.Now()
+		var calls []time.Duration
+		Every(ctx, time.Second, func() {
+			calls = append(calls, time.Since(begin))
+			switch len(calls) {
+			case 2:
+				time.Sleep(5*time.Second + time.Millisecond) // a call that takes long is not made up for
+			case 4:
+				cancel()
+			}
+		})
+		require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 7*time.Second + time.Millisecond, 8 * time.Second}, calls)
+	})
+}
