@@ -198,7 +198,7 @@ func (c *conn) Read(b []byte) (int, error) {
 		c.process.net.mu.Lock()
 		wake, deadline := c.in.waitLocked(), c.readBy
 		n, again, err := 0, time.Time{}, error(os.ErrDeadlineExceeded)
-		if deadline.IsZero() || time.Now().Before(deadline) {
+		if c.closed || deadline.IsZero() || time.Now().Before(deadline) {
 			n, again, err = c.in.readLocked(b)
 		}
 		c.process.net.mu.Unlock()
@@ -216,7 +216,7 @@ func (c *conn) Write(b []byte) (written int, err error) {
 		c.process.net.mu.Lock()
 		wake, deadline := c.out.waitLocked(), c.writeBy
 		n, err := 0, error(os.ErrDeadlineExceeded)
-		if deadline.IsZero() || time.Now().Before(deadline) {
+		if c.closed || deadline.IsZero() || time.Now().Before(deadline) {
 			n, err = c.out.writeLocked(b)
 		}
 		c.process.net.mu.Unlock()

@@ -1,0 +1,35 @@
+package simulation
+
+import (
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestClosedPastItsDeadline: a connection that was closed says so, also when its
+// deadline is over, as the kernel's do. Who waits on it would ask for ever.
+func TestClosedPastItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNetwork(rand.New(rand.NewPCG(1, 1)))
+		a, b := n.Boot(netip.MustParseAddr("10.0.0.1")), n.Boot(netip.MustParseAddr("10.0.0.2"))
+		l, err := b.Listen(t.Context(), "10.0.0.2:1")
+		require.NoError(t, err)
+		defer l.Close()
+		c, err := a.Dial(t.Context(), "10.0.0.2:1")
+		require.NoError(t, err)
+		require.NoError(t, c.SetDeadline(time.Now().Add(time.Second)))
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, c.Close())
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, net.ErrClosed)
+		_, err = c.Write(make([]byte, 1))
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
+}
