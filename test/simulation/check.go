@@ -172,10 +172,8 @@ func (h *History) lostAt(w Call) time.Duration {
 	if !strings.HasPrefix(w.Key, asyncs) && (len(h.disturbed) == 0 || w.Acked > 0) {
 		return forever
 	}
-	for _, d := range h.disturbed { // faults overlap, so which of them matters is not told apart
-		if w.Began <= d.to+disturbance && w.Ended+asyncLag >= d.from {
-			return w.Began
-		}
+	if h.nearDisturbance(w) { // faults overlap, so which of them matters is not told apart
+		return w.Began
 	}
 	for _, f := range h.faults { // in order of time
 		near := f.Host == w.Served && f.At >= w.Began && f.At <= w.Ended+max(asyncLag, f.Lag+underWay)
@@ -201,11 +199,12 @@ func (h *History) heldUp(w Call, pause Fault) bool {
 func (h *History) checkLogout(calls []Call) string {
 	pending := false
 	var deletes []Call // the first one, and the first one of nothing
-	for _, c := range calls {
+	for i, c := range calls {
+		c.Nothing = c.Nothing || c.FindUnsaid && !h.found(calls[:i], c)
 		// A create that nobody has answered may still come, and it is meant.
 		pending = pending || c.Creates && c.Outcome == Unknown
 		ends := c.Kind == session.Delete || c.Kind == session.Rotate
-		if ends && c.Outcome == OK && !c.Unconfirmed && !c.Degraded && !pending && h.lostFrom(c.Key, c) == forever &&
+		if ends && c.Outcome == OK && !c.Unconfirmed && !h.degraded(c) && !pending && h.lostFrom(c.Key, c) == forever &&
 			!slices.ContainsFunc(deletes, func(d Call) bool { return d.Nothing == c.Nothing && d.Ended <= c.Ended }) {
 			deletes = append(deletes, c)
 		}
@@ -218,6 +217,24 @@ func (h *History) checkLogout(calls []Call) string {
 	return ""
 }
 
+// found says whether a delete must have found a session or what one has left,
+// where its door does not say so: there was one for sure.
+func (h *History) found(before []Call, gone Call) bool {
+	return slices.ContainsFunc(before, func(c Call) bool { return c.Kind == session.Put && h.sure(c) && c.Ended < gone.Began })
+}
+
+// degraded says whether an answer is marked as such, or could have been by a
+// door that does not tell: something was wrong at the time.
+func (h *History) degraded(c Call) bool {
+	return c.Degraded || c.ReachUnsaid && h.nearDisturbance(c)
+}
+
+// nearDisturbance says whether a call fell into a time of overlapping faults, or
+// one of them may have undone it, or was still felt.
+func (h *History) nearDisturbance(c Call) bool {
+	return slices.ContainsFunc(h.disturbed, func(d window) bool { return c.Began <= d.to+disturbance && c.Ended+asyncLag >= d.from })
+}
+
 // backAfter says which call found a session, or brought it back, after its end.
 func (h *History) backAfter(gone Call, calls []Call) string {
 	for _, c := range calls {
@@ -227,7 +244,7 @@ func (h *History) backAfter(gone Call, calls []Call) string {
 		if c.Began <= gone.Ended {
 			continue
 		}
-		if c.Saves && (c.Degraded || h.inWindow(c)) {
+		if c.Saves && (h.degraded(c) || h.inWindow(c)) {
 			return "" // an island that has never heard of a session cannot tell a save from a create
 		}
 		if c.Outcome == OK && c.Kind != session.Delete && !h.inWindow(c) {

@@ -68,16 +68,17 @@ func (h *History) checkLock(calls []Call) string {
 	return ""
 }
 
-// checkSwap says which two writes that were conditional on one version have
-// both been made. A session that nobody ends is created once.
+// checkSwap says which two writes that were to replace one value have both been
+// made. No two writes write the same, and a session that nobody ends is created
+// once.
 func (h *History) checkSwap(calls []Call) string {
-	first := make(map[session.Stamp]Call)
+	first := make(map[int]Call)
 	for _, c := range calls {
 		if c.Kind != session.Put || !h.sure(c) {
 			continue
 		}
 		if was, ok := first[c.Match]; ok {
-			return fmt.Sprintf("two writes of one version:\n%s\n%s", was, c)
+			return fmt.Sprintf("two writes in place of one:\n%s\n%s", was, c)
 		}
 		first[c.Match] = c
 	}
@@ -123,7 +124,7 @@ func (h *History) checkList(lists []Call, byKey map[string][]Call) string {
 				switch {
 				case c.Kind == session.Put && h.sure(c) && c.Ended < list.Began:
 					there = true
-				case c.Kind == session.Delete && h.sure(c) && !c.Unconfirmed && !c.Degraded && c.Ended < list.Began:
+				case c.Kind == session.Delete && h.sure(c) && !c.Unconfirmed && !h.degraded(c) && c.Ended < list.Began:
 					gone = true
 				}
 			}

@@ -13,10 +13,10 @@ import (
 func TestCheck(t *testing.T) {
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	write := func(began, ended, value int) Call {
-		return Call{Kind: session.Put, Began: ms(began), Ended: ms(ended), Value: value, Outcome: OK, Served: "a"}
+		return Call{Kind: session.Put, Began: ms(began), Ended: ms(ended), Value: value, Told: Told{Outcome: OK, Served: "a"}}
 	}
 	read := func(began, got int) Call {
-		return Call{Kind: session.Get, Began: ms(began), Ended: ms(began + 1), Got: got, Outcome: OK}
+		return Call{Kind: session.Get, Began: ms(began), Ended: ms(began + 1), Got: got, Told: Told{Outcome: OK}}
 	}
 	unknown := func(began, value int) Call {
 		c := write(began, 0, value)
@@ -33,8 +33,9 @@ func TestCheck(t *testing.T) {
 		return append(pause(host, at), Fault{At: ms(at), What: "cut", Host: host, More: "b"})
 	}
 	logout := func(began int, nothing bool) Call {
-		return Call{Kind: session.Delete, Began: ms(began), Ended: ms(began + 1), Outcome: OK, Nothing: nothing}
+		return Call{Kind: session.Delete, Began: ms(began), Ended: ms(began + 1), Told: Told{Outcome: OK, Nothing: nothing}}
 	}
+	unsaid := func(c Call) Call { c.FindUnsaid = true; return c }
 	save := func(began int) Call {
 		c := write(began, began+1, 9)
 		c.Saves = true
@@ -48,33 +49,35 @@ func TestCheck(t *testing.T) {
 		faults []Fault
 		broken bool
 	}{
-		"newest":                                {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 2)}, nil, false},
-		"old":                                   {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, nil, true},
-		"while it is written":                   {counters, []Call{write(0, 1, 1), write(2, 9, 2), read(4, 1)}, nil, false},
-		"in the instant of its answer":          {counters, []Call{write(0, 1, 1), write(2, 4, 2), read(4, 1)}, nil, false},
-		"never tried":                           {counters, []Call{write(0, 1, 1), read(4, 2)}, nil, true},
-		"gone":                                  {counters, []Call{write(0, 1, 1), missing}, nil, true},
-		"a write without an answer comes late":  {counters, []Call{unknown(0, 1), write(2, 3, 2), read(4, 1)}, nil, false},
-		"its owner dies":                        {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 3), true},
-		"async, its owner dies":                 {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 3), false},
-		"async, another dies":                   {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("b", 3), true},
-		"async, its owner dies long after":      {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4000, 1)}, kill("a", 3000), true},
-		"async, its owner dies and had lagged":  {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4000, 1)}, []Fault{{At: ms(3000), What: "kill", Host: "a", Lag: ms(2990)}}, false},
-		"async, its owner freezes":              {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, pause("a", 3), false},
-		"async, acknowledged after the freeze":  {asyncs, []Call{write(0, 1, 1), write(2, 3000, 2), read(4000, 1)}, pause("a", 3), true},
-		"async, its answer on the way then":     {asyncs, []Call{write(0, 1, 1), through("b", 2, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), false},
-		"async, run after the freeze":           {asyncs, []Call{write(0, 1, 1), through("b", 2900, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
-		"async, nobody knows when it was run":   {asyncs, []Call{write(0, 1, 1), through("b", 0, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
-		"async, answered at the frozen door":    {asyncs, []Call{write(0, 1, 1), through("a", 2, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
-		"async, through a door not cut off":     {asyncs, []Call{write(0, 1, 1), through("b", 2, write(2, 3000, 2)), read(4000, 1)}, pause("a", 3), true},
-		"async, read before its owner's death":  {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 9), true},
-		"logged out":                            {logouts, []Call{write(0, 1, 1), logout(2, false), missing}, nil, false},
-		"found after its logout":                {logouts, []Call{write(0, 1, 1), logout(2, false), read(4, 1)}, nil, true},
-		"saved after its logout":                {logouts, []Call{write(0, 1, 1), logout(2, false), save(4)}, nil, true},
-		"found after the logout of nothing":     {logouts, []Call{logout(2, true), read(4, 1)}, nil, true},
-		"saved after the logout of nothing":     {logouts, []Call{logout(2, true), save(4), read(6, 9)}, nil, false},
-		"saved, and logged out before":          {logouts, []Call{write(0, 1, 1), logout(2, false), logout(3, true), save(4)}, nil, true},
-		"late, but not of a write of that time": {counters, []Call{write(0, 1, 1), write(2, 3, 2), unknown(9, 3), read(4, 1)}, nil, true},
+		"newest":                                 {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 2)}, nil, false},
+		"old":                                    {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, nil, true},
+		"while it is written":                    {counters, []Call{write(0, 1, 1), write(2, 9, 2), read(4, 1)}, nil, false},
+		"in the instant of its answer":           {counters, []Call{write(0, 1, 1), write(2, 4, 2), read(4, 1)}, nil, false},
+		"never tried":                            {counters, []Call{write(0, 1, 1), read(4, 2)}, nil, true},
+		"gone":                                   {counters, []Call{write(0, 1, 1), missing}, nil, true},
+		"a write without an answer comes late":   {counters, []Call{unknown(0, 1), write(2, 3, 2), read(4, 1)}, nil, false},
+		"its owner dies":                         {counters, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 3), true},
+		"async, its owner dies":                  {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 3), false},
+		"async, another dies":                    {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("b", 3), true},
+		"async, its owner dies long after":       {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4000, 1)}, kill("a", 3000), true},
+		"async, its owner dies and had lagged":   {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4000, 1)}, []Fault{{At: ms(3000), What: "kill", Host: "a", Lag: ms(2990)}}, false},
+		"async, its owner freezes":               {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, pause("a", 3), false},
+		"async, acknowledged after the freeze":   {asyncs, []Call{write(0, 1, 1), write(2, 3000, 2), read(4000, 1)}, pause("a", 3), true},
+		"async, its answer on the way then":      {asyncs, []Call{write(0, 1, 1), through("b", 2, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), false},
+		"async, run after the freeze":            {asyncs, []Call{write(0, 1, 1), through("b", 2900, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
+		"async, nobody knows when it was run":    {asyncs, []Call{write(0, 1, 1), through("b", 0, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
+		"async, answered at the frozen door":     {asyncs, []Call{write(0, 1, 1), through("a", 2, write(2, 3000, 2)), read(4000, 1)}, freeze("a", 3), true},
+		"async, through a door not cut off":      {asyncs, []Call{write(0, 1, 1), through("b", 2, write(2, 3000, 2)), read(4000, 1)}, pause("a", 3), true},
+		"async, read before its owner's death":   {asyncs, []Call{write(0, 1, 1), write(2, 3, 2), read(4, 1)}, kill("a", 9), true},
+		"logged out":                             {logouts, []Call{write(0, 1, 1), logout(2, false), missing}, nil, false},
+		"found after its logout":                 {logouts, []Call{write(0, 1, 1), logout(2, false), read(4, 1)}, nil, true},
+		"saved after its logout":                 {logouts, []Call{write(0, 1, 1), logout(2, false), save(4)}, nil, true},
+		"found after the logout of nothing":      {logouts, []Call{logout(2, true), read(4, 1)}, nil, true},
+		"saved after the logout of nothing":      {logouts, []Call{logout(2, true), save(4), read(6, 9)}, nil, false},
+		"saved after a logout, said of nothing":  {logouts, []Call{write(0, 1, 1), unsaid(logout(2, false)), save(4)}, nil, true},
+		"saved after a logout of who knows what": {logouts, []Call{unsaid(logout(2, false)), save(4), read(6, 9)}, nil, false},
+		"saved, and logged out before":           {logouts, []Call{write(0, 1, 1), logout(2, false), logout(3, true), save(4)}, nil, true},
+		"late, but not of a write of that time":  {counters, []Call{write(0, 1, 1), write(2, 3, 2), unknown(9, 3), read(4, 1)}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHistory(time.Now())
@@ -116,7 +119,7 @@ func TestCheckWhatSaysThatItIsBehind(t *testing.T) {
 func TestCheckMore(t *testing.T) {
 	at := func(n int) time.Duration { return time.Duration(n) * time.Second }
 	call := func(kind session.Kind, began int, outcome Outcome) Call {
-		c := Call{Kind: kind, Began: at(began), Ended: at(began) + time.Millisecond, Outcome: outcome, Acked: 1}
+		c := Call{Kind: kind, Began: at(began), Ended: at(began) + time.Millisecond, Told: Told{Outcome: outcome, Acked: 1}}
 		if outcome == Unknown {
 			c.Ended = forever
 		}
@@ -137,7 +140,7 @@ func TestCheckMore(t *testing.T) {
 		c.Value = value
 		return c
 	}
-	swap := func(began int, match session.Stamp) Call {
+	swap := func(began, match int) Call {
 		c := call(session.Put, began, OK)
 		c.Match = match
 		return c
@@ -149,6 +152,12 @@ func TestCheckMore(t *testing.T) {
 	}
 	of := func(key string, c Call) Call { c.Key = key; return c }
 	const listed = "{list-0}:1"
+	mute := func(c Call) Call { c.ReachUnsaid = true; return c }
+	save := func(began int) Call {
+		c := call(session.Put, began, OK)
+		c.Saves = true
+		return c
+	}
 	uncopied := func(c Call) Call { c.Acked = 0; return c }
 	for name, c := range map[string]struct {
 		key    string
@@ -172,7 +181,11 @@ func TestCheckMore(t *testing.T) {
 		"swapped one after the other":      {swaps + "k", []Call{swap(1, 0), swap(2, 7), swap(3, 8)}, 0, false},
 		"both swapped":                     {swaps + "k", []Call{swap(1, 0), swap(2, 7), swap(3, 7)}, 0, true},
 		"created twice":                    {swaps + "k", []Call{swap(1, 0), swap(2, 0)}, 0, true},
-		"a field is old":                   {merges + "k/f1", []Call{{Kind: session.Patch, Value: 1, Outcome: OK, Began: 1, Ended: 2, Acked: 1}, {Kind: session.Get, Outcome: OK, Began: 3, Ended: 4}}, 0, true},
+		"a field is old":                   {merges + "k/f1", []Call{{Kind: session.Patch, Value: 1, Told: Told{Outcome: OK, Acked: 1}, Began: 1, Ended: 2}, {Kind: session.Get, Told: Told{Outcome: OK}, Began: 3, Ended: 4}}, 0, true},
+		"logged out, in peace":             {logouts + "k", []Call{call(session.Put, 1, OK), mute(call(session.Delete, 2, OK)), call(session.Get, 3, OK)}, 0, true},
+		"logged out, maybe by itself":      {logouts + "k", []Call{call(session.Put, 1, OK), mute(call(session.Delete, 51, OK)), call(session.Get, 99, OK)}, 0, false},
+		"saved, maybe by an island":        {logouts + "k", []Call{call(session.Put, 1, OK), call(session.Delete, 2, OK), mute(save(51)), call(session.Get, 52, OK)}, 0, false},
+		"saved, in peace":                  {logouts + "k", []Call{call(session.Put, 1, OK), call(session.Delete, 2, OK), mute(save(9))}, 0, true},
 		"rotated":                          {rotations + "k", []Call{call(session.Put, 1, OK), call(session.Get, 2, OK), call(session.Rotate, 3, OK), call(session.Get, 4, Deleted)}, 0, false},
 		"there after its rotation":         {rotations + "k", []Call{call(session.Put, 1, OK), call(session.Rotate, 3, OK), call(session.Get, 4, OK)}, 0, true},
 		"gone before its rotation":         {rotations + "k", []Call{call(session.Put, 1, OK), call(session.Get, 2, Missing), call(session.Rotate, 3, OK)}, 0, true},
@@ -180,10 +193,10 @@ func TestCheckMore(t *testing.T) {
 		"not listed":                       {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), list(2)}, 0, true},
 		"not listed, and maybe logged out": {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), of(listed, call(session.Delete, 2, Unknown)), list(3)}, 0, false},
 		"listed after its logout":          {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), of(listed, call(session.Delete, 2, OK)), list(3, listed)}, 0, true},
-		"a counter, lost with its holders": {counters + "k", []Call{{Kind: session.Put, Value: 1, Outcome: OK, Began: at(1), Ended: at(1), Acked: 1}, call(session.Get, 5, Missing)}, at(3), false},
-		"a counter, lost before":           {counters + "k", []Call{{Kind: session.Put, Value: 1, Outcome: OK, Began: at(4), Ended: at(4), Acked: 1}, call(session.Get, 5, Missing)}, at(3), true},
-		"without a copy, in trouble":       {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Outcome: OK, Began: at(51), Ended: at(51)}), call(session.Get, 55, Missing)}, 0, false},
-		"without a copy, and in peace":     {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Outcome: OK, Began: at(1), Ended: at(1)}), call(session.Get, 5, Missing)}, 0, true},
+		"a counter, lost with its holders": {counters + "k", []Call{{Kind: session.Put, Value: 1, Told: Told{Outcome: OK, Acked: 1}, Began: at(1), Ended: at(1)}, call(session.Get, 5, Missing)}, at(3), false},
+		"a counter, lost before":           {counters + "k", []Call{{Kind: session.Put, Value: 1, Told: Told{Outcome: OK, Acked: 1}, Began: at(4), Ended: at(4)}, call(session.Get, 5, Missing)}, at(3), true},
+		"without a copy, in trouble":       {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Told: Told{Outcome: OK}, Began: at(51), Ended: at(51)}), call(session.Get, 55, Missing)}, 0, false},
+		"without a copy, and in peace":     {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Told: Told{Outcome: OK}, Began: at(1), Ended: at(1)}), call(session.Get, 5, Missing)}, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHistory(time.Now())

@@ -23,7 +23,11 @@ import (
 // Options says what cluster a test wants. Zero fields mean the defaults of
 // node.Config.
 type Options struct {
-	Hosts  int // how many there are; each is down until it is started
+	Hosts int // how many there are; each is down until it is started
+	// Routers is how many hosts there are for routers, beside those.
+	Routers int
+	// Redis opens the Redis endpoint of every node.
+	Redis  bool
 	Copies int
 	Mode   node.PartitionMode
 	// Zones and Weights are what the hosts state, the first host first.
@@ -54,6 +58,8 @@ const spares = 2
 type Cluster struct {
 	Net   *Network
 	Hosts []*Host
+	// Routers are hosts on which routers run, and no node does.
+	Routers []*Host
 
 	t       testing.TB
 	options Options
@@ -80,6 +86,7 @@ type Host struct {
 	Zone    string
 	Weight  float64 // 0 for the default
 	Alone   bool    // its nodes are told of nobody to join
+	Router  bool    // what runs on it is a router, and holds nothing
 
 	cluster *Cluster
 	offset  atomic.Int64 // of its wall clock, nanoseconds
@@ -120,6 +127,11 @@ func New(t testing.TB, o Options) *Cluster {
 		}
 		c.Hosts = append(c.Hosts, h)
 	}
+	for i := range o.Routers {
+		c.Routers = append(c.Routers, &Host{
+			Name: fmt.Sprintf("router-%d", i+1), Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(o.Hosts + i + 1)}), cluster: c, Router: true,
+		})
+	}
 	c.options.Delay = cmp.Or(o.Delay, defaultDelay)
 	c.shape(func(p *Path) { p.Delay = c.options.Delay })
 	t.Cleanup(c.stop)
@@ -128,7 +140,7 @@ func New(t testing.TB, o Options) *Cluster {
 
 // stop ends every node and waits until nothing of any is left.
 func (c *Cluster) stop() {
-	for _, h := range c.Hosts {
+	for _, h := range c.all() {
 		h.Kill()
 	}
 	c.running.Wait()
@@ -144,13 +156,15 @@ func (c *Cluster) Elapsed() time.Duration { return time.Since(c.began) }
 // History returns what workers have asked and were told.
 func (c *Cluster) History() *History { return c.history }
 
-// StartAll starts the first n hosts at once and waits until all have joined.
+// StartAll starts the first n hosts at once, and the routers, and waits until
+// all have joined.
 func (c *Cluster) StartAll(n int) {
 	c.t.Helper()
 	c.first, c.expect = n, n/2+1
 	var starting sync.WaitGroup
-	errs := make([]error, n)
-	for i, h := range c.Hosts[:n] {
+	hosts := slices.Concat(c.Hosts[:n], c.Routers)
+	errs := make([]error, len(hosts))
+	for i, h := range hosts {
 		starting.Go(func() { errs[i] = h.Start() })
 	}
 	starting.Wait()
@@ -193,12 +207,18 @@ func (h *Host) Start() error {
 	if h.Alone {
 		seeds, expect = nil, 0
 	}
-	n, err := node.Start(p.Context(), node.Config{
-		Name: h.Name, Zone: h.Zone, Weight: h.Weight, HTTP: address(8080), Admin: address(8081), Peer: address(8083), Gossip: address(8084),
+	cfg := node.Config{
+		Name: h.Name, Zone: h.Zone, Weight: h.Weight, HTTP: address(httpPort), Admin: address(8081), Peer: address(peerPort), Gossip: address(gossipPort),
 		Advertise: h.Address.String(), Insecure: true, Join: seeds, Expect: expect,
 		Copies: c.options.Copies, PartitionMode: c.options.Mode, MemoryLimit: c.options.MemoryLimit, Secret: make([]byte, 32),
 		Log: c.log.logger(h.Name, c.began), Network: p, Now: func() time.Time { return h.now(p) },
-	})
+	}
+	if h.Router {
+		cfg.Role, cfg.Peer, cfg.Expect = node.RoleRouter, "", 0
+	} else if c.options.Redis {
+		cfg.RESP, cfg.RESPRefuseRevive = address(redisPort), refuseRevive
+	}
+	n, err := node.Start(p.Context(), cfg)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", h.Name, err)
 	}
@@ -289,7 +309,7 @@ func (h *Host) Kill() {
 		return
 	}
 	h.noteStop("kill", n)
-	if n != nil {
+	if n != nil && !h.Router {
 		h.cluster.noteDeath(h, n)
 	}
 	p.Crash()
@@ -302,7 +322,7 @@ func (h *Host) Kill() {
 // goes with it.
 func (h *Host) noteStop(what string, n *node.Node) {
 	f := Fault{What: what, Host: h.Name}
-	if n != nil {
+	if n != nil && !h.Router {
 		f.Lag = inspect.Of(n).Lag()
 		f.More = fmt.Sprintf("lag %v", f.Lag)
 	}
@@ -418,10 +438,21 @@ func (c *Cluster) Heal() {
 	c.shape(func(p *Path) { *p = Path{Delay: c.options.Delay} })
 }
 
+// all returns the hosts of nodes and of routers.
+func (c *Cluster) all() []*Host { return slices.Concat(c.Hosts, c.Routers) }
+
+// doors returns the hosts at which clients of a kind find somebody.
+func (c *Cluster) doors(by string) []*Host {
+	if by == byRouter {
+		return running(c.Routers)
+	}
+	return c.Running()
+}
+
 // shape changes every path between two hosts.
 func (c *Cluster) shape(change func(*Path)) {
-	for _, a := range c.Hosts {
-		for _, b := range c.Hosts {
+	for _, a := range c.all() {
+		for _, b := range c.all() {
 			if a != b {
 				c.Net.Change(a.Address, b.Address, change)
 			}
@@ -430,8 +461,10 @@ func (c *Cluster) shape(change func(*Path)) {
 }
 
 // Running returns the hosts with a node that is not paused.
-func (c *Cluster) Running() (hosts []*Host) {
-	for _, h := range c.Hosts {
+func (c *Cluster) Running() (hosts []*Host) { return running(c.Hosts) }
+
+func running(all []*Host) (hosts []*Host) {
+	for _, h := range all {
 		if n, p := h.Node(); n != nil && !p.Paused() {
 			hosts = append(hosts, h)
 		}

@@ -17,7 +17,11 @@
 // TestSwarm draws more than faults from its seed: the whole configuration
 // (swarm.go) and mishaps that overlap (mishap.go, impair.go), families of
 // operations beside the first ones (families.go, check_more.go), what is lost by
-// right when processes end (loss.go), and what must be served all the same.
+// right when processes end (loss.go), and what must be served all the same. Some
+// of its workers call the Go API of a node, others speak HTTP or the Redis
+// protocol to a node, or HTTP to a router (doors.go, door_http.go,
+// door_redis.go). What these know of a call is what a user's program knows: a
+// status, headers, the text of an error.
 //
 // # What a seed means
 //

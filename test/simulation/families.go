@@ -41,9 +41,8 @@ const (
 // family is what a worker knows of its sessions of these families.
 type family struct {
 	mortals []mortal
-	minted  int // keys made
-	chain   string
-	link    int // of the chain: the present key's number
+	minted  int      // keys made
+	chain   []string // the keys of a session that is rotated, the present one last
 	listed  []string
 }
 
@@ -88,27 +87,29 @@ func (w *worker) expire() {
 func (w *worker) lock() {
 	key := w.shared(locks)
 	value := int(w.load.values.Add(1))
-	c, reply := w.ask(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Create: true, TTL: lockTTL}, session.AckReplica, value)
+	c, told := w.ask(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Create: true, TTL: lockTTL}, session.AckReplica, value)
 	w.note(c)
-	if c.Outcome != OK || reply.Record == nil {
+	if c.Outcome != OK {
 		return
 	}
 	time.Sleep(time.Duration(w.random.Int64N(int64(time.Second))))
 	if w.random.IntN(4) > 0 { // or it expires
-		w.do(key, &session.Op{Kind: session.Delete, Key: key, IfVersion: reply.Record.Version()}, session.AckReplica, value)
+		w.do(key, &session.Op{Kind: session.Delete, Key: key, IfVersion: told.version}, session.AckReplica, value)
 	}
 }
 
 func (w *worker) swap() {
 	key := w.shared(swaps)
-	c, reply := w.ask(key, &session.Op{Kind: session.Get, Key: key}, session.AckReplica, 0)
+	c, told := w.ask(key, &session.Op{Kind: session.Get, Key: key}, session.AckReplica, 0)
 	w.note(c)
 	value := int(w.load.values.Add(1))
 	switch {
 	case c.Outcome == Missing:
 		w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Create: true}, session.AckReplica, value)
-	case c.Outcome == OK && reply.Record != nil:
-		w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), IfVersion: reply.Record.Version()}, session.AckReplica, value)
+	case c.Outcome == OK:
+		next, _ := w.ask(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), IfVersion: told.version}, session.AckReplica, value)
+		next.Match = c.Got
+		w.note(next)
 	}
 }
 
@@ -127,14 +128,11 @@ func (w *worker) merge() {
 		}
 		return
 	}
-	c, reply := w.ask(key, &session.Op{Kind: session.Get, Key: key}, session.AckReplica, 0)
+	c, told := w.ask(key, &session.Op{Kind: session.Get, Key: key}, session.AckReplica, 0)
 	for i := range w.load.Workers {
 		read := c
 		read.Key = key + "/" + mergeField(i)
-		if reply.Record != nil {
-			text, _ := reply.Record.Value(mergeField(i))
-			read.Got, _ = strconv.Atoi(text)
-		}
+		read.Got, _ = strconv.Atoi(told.values[mergeField(i)])
 		w.note(read)
 	}
 }
@@ -146,33 +144,35 @@ func wholeKey(key string) string {
 }
 
 func (w *worker) rotate() {
-	at := func(link int) string { return fmt.Sprintf("%s:%d", w.chain, link) }
-	if w.chain == "" {
-		w.chain, w.link = fmt.Sprintf("%s%d-%d}", rotations, w.id, w.mint()), 0
-		key := at(0)
-		if c := w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(1), Create: true}, session.AckReplica, 1); c.Outcome != OK {
-			w.chain = ""
+	if len(w.chain) == 0 {
+		key := fmt.Sprintf("%s%d-%d}:0", rotations, w.id, w.mint())
+		if c := w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(1), Create: true}, session.AckReplica, 1); c.Outcome == OK {
+			w.chain = []string{key}
 		}
 		return
 	}
+	last := len(w.chain) - 1
+	key := w.chain[last]
 	switch draw := w.random.IntN(10); {
 	case draw < 3:
-		c := w.do(at(w.link), &session.Op{Kind: session.Rotate, Key: at(w.link), NewKey: at(w.link + 1)}, session.AckReplica, 0)
+		next := fmt.Sprintf("%s:%d", key[:strings.Index(key, ":")], last+1) // unless the door makes the key
+		c, told := w.ask(key, &session.Op{Kind: session.Rotate, Key: key, NewKey: next}, session.AckReplica, 0)
+		w.note(c)
 		switch c.Outcome {
 		case OK:
-			w.link++
+			w.chain = append(w.chain, told.moved)
 			made := c
-			made.Key, made.Kind, made.Value = at(w.link), session.Put, 1
+			made.Key, made.Kind, made.Value = told.moved, session.Put, 1
 			w.note(made)
 		case Refused:
 		default:
-			w.chain = ""
+			w.chain = nil
 		}
-	case draw < 6 && w.link > 0:
-		old := at(w.random.IntN(w.link))
+	case draw < 6 && last > 0:
+		old := w.chain[w.random.IntN(last)]
 		w.do(old, &session.Op{Kind: session.Get, Key: old}, session.AckDefault, 0)
 	default:
-		w.do(at(w.link), &session.Op{Kind: session.Get, Key: at(w.link)}, session.AckDefault, 0)
+		w.do(key, &session.Op{Kind: session.Get, Key: key}, session.AckDefault, 0)
 	}
 }
 
@@ -187,11 +187,13 @@ func (w *worker) list() {
 		key := w.listed[0]
 		w.listed = w.listed[1:]
 		w.do(key, &session.Op{Kind: session.Delete, Key: key}, session.AckReplica, 0)
-	default:
-		c, reply := w.ask(tag, &session.Op{Kind: session.List, Key: fmt.Sprintf("{%s}:", tag)}, session.AckDefault, 0)
-		for _, rec := range reply.Records {
-			c.Keys = append(c.Keys, rec.Key())
+	case w.by == byRedis: // where KEYS looks at the keys of all
+		if len(w.listed) > 0 {
+			w.do(w.listed[0], &session.Op{Kind: session.Get, Key: w.listed[0]}, session.AckDefault, 0)
 		}
+	default:
+		c, told := w.ask(tag, &session.Op{Kind: session.List, Key: fmt.Sprintf("{%s}:", tag)}, session.AckDefault, 0)
+		c.Keys = told.keys
 		w.note(c)
 	}
 }

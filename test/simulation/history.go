@@ -34,36 +34,29 @@ func (o Outcome) String() string {
 // Call is one operation of one worker.
 type Call struct {
 	Worker  int
-	Door    string // the host whose node was asked
+	By      string // the kind of client
+	Door    string // the host that was asked
 	Key     string
 	Kind    session.Kind
 	Ack     session.Ack
 	Value   int           // what a write writes; each value of a key is written once
 	TTL     time.Duration // of an expiry or a lock; 0 for the default
-	Match   session.Stamp // the version that it is conditional on
+	Match   int           // the value that it is to replace, of a swap
 	Creates bool          // a create on purpose, which a tombstone lets through
 	Saves   bool          // a put without conditions, which creates what is not known
 	Began   time.Duration
 	Ended   time.Duration // since the cluster was made; for ever if Unknown
 
-	Outcome     Outcome
-	Got         int           // what a read has read
-	Served      string        // the host that has run it, if the answer says so
-	Stamped     time.Duration // when that was by its clock, to the millisecond; 0 unless a write was acknowledged
-	Created     bool
-	Degraded    bool
-	Unconfirmed bool
-	Nothing     bool     // a delete that found no session
-	Acked       int      // copies that have it, the owner's not counted
-	Answered    bool     // whoever served it said what became of it, if only that it cannot be
-	Keys        []string // what a list has listed
-	Err         string
+	Told
+	Got     int           // what a read has read
+	Stamped time.Duration // when a write was run by its owner's clock, to the millisecond; 0 if that is not known
+	Keys    []string      // what a list has listed
 }
 
 // String writes one line of a history.
 func (c Call) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%11v %11v w%d %-7s %-6s %-7s %s", c.Began, c.Ended, c.Worker, c.Door, c.Kind, c.Ack, c.Outcome)
+	fmt.Fprintf(&b, "%11v %11v w%d %-6s %-8s %-6s %-7s %s", c.Began, c.Ended, c.Worker, c.By, c.Door, c.Kind, c.Ack, c.Outcome)
 	switch {
 	case c.Kind == session.Put || c.Kind == session.Patch:
 		fmt.Fprintf(&b, " wrote %d", c.Value)
@@ -255,6 +248,7 @@ type Tally struct {
 	Quiet   time.Duration // of that, without faults and with few calls
 	Calls   int
 	Logouts int            // deletes that were acknowledged in full
+	By      map[string]int // calls, by kind of client
 	Faults  map[string]int // by kind of step
 }
 
@@ -262,7 +256,10 @@ type Tally struct {
 func (t *Tally) Add(o Tally) {
 	t.Time, t.Quiet, t.Calls, t.Logouts = t.Time+o.Time, t.Quiet+o.Quiet, t.Calls+o.Calls, t.Logouts+o.Logouts
 	if t.Faults == nil {
-		t.Faults = make(map[string]int)
+		t.Faults, t.By = make(map[string]int), make(map[string]int)
+	}
+	for by, n := range o.By {
+		t.By[by] += n
 	}
 	for what, n := range o.Faults {
 		t.Faults[what] += n
@@ -284,8 +281,9 @@ func (t Tally) String() string {
 func (h *History) Tally() Tally {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := Tally{Time: time.Since(h.began), Quiet: h.quiet, Calls: len(h.calls), Faults: maps.Clone(h.steps)}
+	t := Tally{Time: time.Since(h.began), Quiet: h.quiet, Calls: len(h.calls), Faults: maps.Clone(h.steps), By: make(map[string]int)}
 	for _, c := range h.calls {
+		t.By[c.By]++
 		if c.Kind == session.Delete && c.Outcome == OK && !c.Unconfirmed && strings.HasPrefix(c.Key, logouts) {
 			t.Logouts++
 		}

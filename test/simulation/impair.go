@@ -38,8 +38,9 @@ func (c *Cluster) impair(i *impairment) (end func()) {
 }
 
 func (c *Cluster) reshapeLocked() {
-	for _, a := range c.Hosts {
-		for _, b := range c.Hosts {
+	all := c.all()
+	for _, a := range all {
+		for _, b := range all {
 			if a == b {
 				continue
 			}

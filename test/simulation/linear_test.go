@@ -67,7 +67,7 @@ func applied(was state, c Call) (next []any) {
 	for _, before := range was.pasts() {
 		after := before
 		switch {
-		case c.Kind == session.Put:
+		case c.Kind == session.Put && c.Outcome != Deleted:
 			after = state{value: c.Value, late: before.late}
 		case c.Kind == session.Delete:
 			after = state{value: none}
@@ -122,7 +122,11 @@ func operations(calls []Call) (ops []porcupine.Operation) {
 			continue
 		}
 		add(c, c)
-		if c.Kind != session.Get && (c.Door != c.Served || c.Ended-c.Began > unrepeated) {
+		once := unrepeated
+		if c.By != byAPI {
+			once += 2 * defaultDelay // to the door and back
+		}
+		if c.Kind != session.Get && (c.Door != c.Served || c.Ended-c.Began > once) {
 			add(c, attempt{c})
 		}
 	}
@@ -133,16 +137,18 @@ func operations(calls []Call) (ops []porcupine.Operation) {
 func TestLinearCheck(t *testing.T) {
 	at := func(i int) time.Duration { return time.Duration(i) * time.Second }
 	put := func(i, value int) Call {
-		return Call{Kind: session.Put, Value: value, Outcome: OK, Began: at(i), Ended: at(i)}
+		return Call{Kind: session.Put, Value: value, Told: Told{Outcome: OK}, Began: at(i), Ended: at(i)}
 	}
 	get := func(i, got int) Call {
-		c := Call{Kind: session.Get, Got: got, Outcome: OK, Began: at(i), Ended: at(i)}
+		c := Call{Kind: session.Get, Got: got, Told: Told{Outcome: OK}, Began: at(i), Ended: at(i)}
 		if got == none {
 			c.Outcome = Deleted
 		}
 		return c
 	}
-	remove := func(i int) Call { return Call{Kind: session.Delete, Outcome: OK, Began: at(i), Ended: at(i)} }
+	remove := func(i int) Call {
+		return Call{Kind: session.Delete, Told: Told{Outcome: OK}, Began: at(i), Ended: at(i)}
+	}
 	unconfirmed := func(c Call) Call { c.Unconfirmed = true; return c }
 	for name, c := range map[string]struct {
 		calls []Call

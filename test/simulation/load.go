@@ -1,8 +1,7 @@
 package simulation
 
 import (
-	"context"
-	"errors"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/inspect"
+	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -50,11 +50,12 @@ const (
 // LoadOptions says how many clients there are, and on how many keys. Zero
 // fields mean the defaults.
 type LoadOptions struct {
-	Workers   int    // 6
-	Counters  int    // for each worker: 2
-	Asyncs    int    // for each worker: 2
-	Registers int    // in all: 3
-	Family    string // all calls are to keys of this one; empty for the first four families
+	Workers   int      // 6
+	Clients   []string // their kinds, the first worker's first; byAPI where there is none
+	Counters  int      // for each worker: 2
+	Asyncs    int      // for each worker: 2
+	Registers int      // in all: 3
+	Family    string   // all calls are to keys of this one; empty for the first four families
 	// All lets them call keys of all families, half of the time those of the
 	// first four.
 	All  bool
@@ -92,7 +93,11 @@ func (c *Cluster) Load(o LoadOptions) *Load {
 	}
 	l := &Load{LoadOptions: o, cluster: c, seed: c.options.Seed, began: time.Now(), stopped: make(chan struct{})}
 	for i := range l.Workers {
-		w := &worker{load: l, id: i, random: rand.New(rand.NewPCG(l.seed, 100+uint64(i))), written: make(map[string]int)}
+		w := &worker{load: l, id: i, by: byAPI, random: rand.New(rand.NewPCG(l.seed, 100+uint64(i))), written: make(map[string]int)}
+		if i < len(o.Clients) {
+			w.by = o.Clients[i]
+		}
+		w.client = c.newClient(w.by, i)
 		l.running.Go(w.run)
 	}
 	c.load = l
@@ -117,7 +122,7 @@ func (l *Load) Stop() {
 }
 
 // ReadAll reads every key that was ever written through every running node, and
-// writes that into the history.
+// by a client of each other kind, and writes that into the history.
 func (l *Load) ReadAll() {
 	keys := make([]string, 0)
 	for key := range l.cluster.history.Calls() {
@@ -127,11 +132,27 @@ func (l *Load) ReadAll() {
 		}
 	}
 	slices.Sort(keys)
+	var readers []*worker
+	add := func(by string, at *Host) {
+		id := l.Workers + len(readers)
+		readers = append(readers, &worker{load: l, id: id, by: by, client: l.cluster.newClient(by, id), door: at})
+	}
+	for _, h := range l.cluster.Running() {
+		add(byAPI, h)
+	}
+	for _, by := range []string{byHTTP, byRouter, byRedis} {
+		if doors := l.cluster.doors(by); slices.Contains(l.Clients, by) && len(doors) > 0 {
+			add(by, doors[0])
+		}
+	}
 	var reading sync.WaitGroup
-	for i, h := range l.cluster.Running() {
-		w := &worker{load: l, id: l.Workers + i, door: h}
+	for _, w := range readers {
 		reading.Go(func() {
+			defer w.client.close()
 			for _, key := range keys {
+				if w.by == byRedis && lockKey(key) {
+					continue // those of other clients are no strings
+				}
 				w.do(key, &session.Op{Kind: session.Get, Key: key}, session.AckDefault, 0)
 			}
 		})
@@ -143,6 +164,8 @@ type worker struct {
 	load    *Load
 	id      int
 	random  *rand.Rand
+	by      string // its kind of client
+	client  client
 	door    *Host
 	written map[string]int // the newest value written to each key that is this worker's own
 	fresh   int            // logout keys made
@@ -152,6 +175,7 @@ type worker struct {
 }
 
 func (w *worker) run() {
+	defer w.client.close()
 	for {
 		think := thinkMin + time.Duration(w.random.Int64N(int64(thinkMax-thinkMin)))
 		if w.load.eased.Load() {
@@ -187,7 +211,7 @@ func (w *worker) chooseDoor() bool {
 	if stay := w.random.Float64() < stayAtDoor; stay && w.door != nil && w.door.Up() {
 		return true
 	}
-	running := w.load.cluster.Running()
+	running := w.load.cluster.doors(w.by)
 	if len(running) == 0 {
 		return false
 	}
@@ -230,7 +254,11 @@ func (w *worker) register() {
 	switch draw := w.random.IntN(10); {
 	case draw < 4:
 		value := int(w.load.values.Add(1))
-		w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Revive: true}, session.AckReplica, value)
+		c := w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Revive: true}, session.AckReplica, value)
+		if c.Outcome == Deleted { // and this client cannot ask for both at once
+			value = int(w.load.values.Add(1))
+			w.do(key, &session.Op{Kind: session.Put, Key: key, Fields: fields(value), Create: true}, session.AckReplica, value)
+		}
 	case draw < 5:
 		w.do(key, &session.Op{Kind: session.Delete, Key: key}, session.AckReplica, 0)
 	default:
@@ -313,59 +341,53 @@ func (w *worker) do(key string, op *session.Op, ack session.Ack, value int) Call
 // ask makes one call through the worker's door. A door whose process crashes
 // meanwhile gives no answer; one that is paused gives it late. There is no call
 // if the door is down.
-func (w *worker) ask(key string, op *session.Op, ack session.Ack, value int) (c Call, reply session.Reply) {
+func (w *worker) ask(key string, op *session.Op, ack session.Ack, value int) (c Call, a answer) {
 	n, p := w.door.Node()
 	if n == nil {
-		return c, reply
+		return c, a
 	}
-	p.AwaitResume()
+	if w.by == byAPI {
+		p.AwaitResume() // who asks is in the same process
+	}
 	h := w.load.cluster.history
-	ctx, cancel := context.WithTimeout(p.Context(), callTimeout)
-	defer cancel()
+	op = w.client.means(op)
 	c = Call{
-		Worker: w.id, Door: w.door.Name, Key: key, Kind: op.Kind, Ack: ack, Value: value, TTL: op.TTL, Match: op.IfVersion, Began: time.Since(h.began),
+		Worker: w.id, By: w.by, Door: w.door.Name, Key: key, Kind: op.Kind, Ack: ack, Value: value, TTL: op.TTL, Began: time.Since(h.began),
 		Creates: op.Create || op.Revive, Saves: op.Kind == session.Put && !op.Create && !op.Exists,
 	}
-	reply, err := n.Sessions().Do(ctx, op, ack)
-	p.AwaitResume()
-	c.Ended = time.Since(h.began)
-	c.Served, c.Created, c.Degraded, c.Unconfirmed, c.Acked = reply.Node, reply.Created, reply.Degraded, reply.Unconfirmed, reply.Acked
-	c.Outcome = outcomeOf(err)
-	c.Answered = c.Outcome <= Deleted || answered(err)
-	if err != nil {
-		c.Err = err.Error()
-	}
-	if p.Context().Err() != nil {
-		c.Outcome, c.Err = Unknown, "the endpoint crashed"
-	}
-	w.look(op, &c)
+	a = w.client.call(w.door, op, ack, value)
+	c.Told, c.Ended = a.Told, time.Since(h.began)
+	w.look(op, &c, a.answered)
 	if c.Outcome == Unknown {
 		c.Ended = forever
 	}
-	c.Nothing = c.Outcome == OK && op.Kind == session.Delete && reply.Record == nil
-	if c.Outcome == OK && op.Kind.Writes() && reply.Record != nil {
-		c.Stamped = reply.Record.Version().Time().Sub(h.began)
+	if c.Outcome != OK {
+		return c, a
 	}
-	if c.Outcome == OK && op.Kind == session.Get && reply.Record != nil {
-		text, _ := reply.Record.Value(valueField)
-		c.Got, _ = strconv.Atoi(text)
-		if pad, _ := reply.Record.Value(padField); pad != "" && strings.Trim(pad, pad[:1]) != "" {
+	if op.Kind == session.Get {
+		c.Got, _ = strconv.Atoi(a.values[valueField])
+		if pad := a.values[padField]; pad != "" && strings.Trim(pad, pad[:1]) != "" {
 			h.Break("bytes of two writes in one value:\n%s", c)
 		}
 	}
-	if c.Outcome == OK && reply.Acked > 0 && reply.Record != nil && op.Kind.Writes() {
-		if !w.load.cluster.copied(reply.Node, reply.Record) {
+	if op.Kind.Writes() && a.version != 0 {
+		c.Stamped = a.version.Time().Sub(h.began)
+		has := atLeast(cmp.Or(a.moved, op.Key), a.version) // what a client sees of it
+		if a.record != nil {
+			has = allOf(a.record)
+		}
+		if a.Acked > 0 && !w.load.cluster.copied(a.Served, has) {
 			h.Break("acknowledged by a replica, and none has it:\n%s", c)
 		}
 	}
-	return c, reply
+	return c, a
 }
 
 // look counts whether a call was served, and complains where it had to be.
-func (w *worker) look(op *session.Op, c *Call) {
+func (w *worker) look(op *session.Op, c *Call, answered bool) {
 	w.load.calls.Add(1)
 	switch {
-	case c.Answered:
+	case answered:
 		w.load.served.Add(1)
 		return
 	case c.Degraded && !verifiedAfterHeal:
@@ -382,9 +404,9 @@ func (l *Load) share() float64 {
 	return min(calls, 1-float64(l.wasted.Load())/float64(time.Since(l.began)*time.Duration(l.Workers)))
 }
 
-// copied says whether another node than owner has all that a record says, or
+// copied says whether the store of another node than owner has something, or
 // had when it crashed. A node that is starting cannot be looked into.
-func (c *Cluster) copied(owner string, rec *session.Record) bool {
+func (c *Cluster) copied(owner string, has func(*session.Store) bool) bool {
 	for _, h := range c.Hosts {
 		if h.Name == owner {
 			continue
@@ -393,33 +415,25 @@ func (c *Cluster) copied(owner string, rec *session.Record) bool {
 		if starting {
 			return true
 		}
-		for _, n := range nodes {
-			if held := inspect.Of(n).Store.Peek(rec.Key()); held != nil && session.Merge(held, rec) == held {
-				return true
-			}
+		if slices.ContainsFunc(nodes, func(n *node.Node) bool { return has(inspect.Of(n).Store) }) {
+			return true
 		}
 	}
 	return false
 }
 
-// answered says whether an error is an answer: that of whoever serves.
-func answered(err error) bool {
-	return errors.Is(err, session.ErrPrecondition) || errors.Is(err, session.ErrFull) || errors.Is(err, session.ErrBusy)
+// allOf says of a store whether it has all that a record says.
+func allOf(rec *session.Record) func(*session.Store) bool {
+	return func(store *session.Store) bool {
+		held := store.Peek(rec.Key())
+		return held != nil && session.Merge(held, rec) == held
+	}
 }
 
-func outcomeOf(err error) Outcome {
-	switch {
-	case err == nil:
-		return OK
-	case errors.Is(err, session.ErrNotFound):
-		return Missing
-	case errors.Is(err, session.ErrDeleted):
-		return Deleted
-	case errors.Is(err, session.ErrUncertain), errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, session.ErrUnavailable), errors.Is(err, context.Canceled):
-		return Unknown
-	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrPrecondition), errors.Is(err, session.ErrFull):
-		return Refused
-	default:
-		return Unknown
+// atLeast says of a store whether it has a version of a session, or a later one.
+func atLeast(key string, version session.Stamp) func(*session.Store) bool {
+	return func(store *session.Store) bool {
+		held := store.Peek(key)
+		return held != nil && held.Version() >= version
 	}
 }

@@ -41,11 +41,11 @@ func TestLogoutAskedAgain(t *testing.T) {
 				tombstone := inspect.Of(n).Store.Peek(key)
 				require.True(t, tombstone.Dead())
 				if do(op) {
-					require.True(t, c.copied(n.ID().Name, tombstone), "broken: the logout was confirmed, and no copy has it")
+					require.True(t, c.copied(n.ID().Name, allOf(tombstone)), "broken: the logout was confirmed, and no copy has it")
 				}
 				c.Heal()
 				require.True(t, do(op))
-				require.True(t, c.copied(n.ID().Name, tombstone))
+				require.True(t, c.copied(n.ID().Name, allOf(tombstone)))
 			})
 		})
 	}
@@ -66,7 +66,7 @@ func TestRotationEndsTheOldID(t *testing.T) {
 		for _, key := range []string{was, is} {
 			rec := inspect.Of(n).Store.Peek(key)
 			require.Equal(t, key == was, rec.Dead())
-			require.True(t, c.copied(n.ID().Name, rec), "no copy knows of the change of %s", key)
+			require.True(t, c.copied(n.ID().Name, allOf(rec)), "no copy knows of the change of %s", key)
 		}
 	})
 }

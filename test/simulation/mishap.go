@@ -186,6 +186,26 @@ var mishaps = []mishap{
 	}},
 }
 
+// routerMishaps are those of routers. What happens to paths and to all hosts
+// happens to theirs too.
+var routerMishaps = []mishap{
+	{"router restart", 0, 3 * time.Second, 0, true, func(p *player, h, _ *Host, m Mishap) {
+		p.kill(h)
+		time.Sleep(m.For)
+		p.start(h)
+	}},
+	{"router pause", ms(100), 4 * time.Second, 0, true, func(p *player, h, _ *Host, m Mishap) {
+		p.pause(h)
+		time.Sleep(m.For)
+		p.resume(h)
+	}},
+	{"router cut off", ms(100), 6 * time.Second, 0, false, func(p *player, h, _ *Host, m Mishap) {
+		end := p.c.isolate(h, refuses(m))
+		time.Sleep(m.For)
+		end()
+	}},
+}
+
 // take says whether a host's process is free for a mishap, and takes it. No
 // host at all stands for the clocks.
 func (p *player) take(h *Host) bool {
@@ -277,8 +297,8 @@ func (p *player) cut(m Mishap, between func(a, b *Host) bool) {
 			path.Cut, path.Refused = true, path.Refused || refused
 		}
 	}})
-	for _, a := range p.c.Hosts {
-		for _, b := range p.c.Hosts {
+	for _, a := range p.c.all() {
+		for _, b := range p.c.all() {
 			if refused && between(a, b) {
 				p.c.Net.Reset(a.Address, b.Address)
 			}
@@ -336,7 +356,11 @@ func (c *Cluster) PlaySwarm(rounds [][]Mishap) {
 }
 
 func (p *player) play(m Mishap) {
-	h, other, k := p.c.Hosts[m.Host], p.c.Hosts[m.Other], mishapOf(m.What)
+	hosts, k := p.c.Hosts, mishapOf(m.What)
+	if m.ofRouter() {
+		hosts = p.c.Routers
+	}
+	h, other := hosts[m.Host], hosts[m.Other]
 	if k.process {
 		if !p.take(h) {
 			return

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -23,6 +24,8 @@ type Swarm struct {
 	Memory int64 // limit of each node, bytes; 0 for none
 
 	Workers   int
+	Clients   []string // the kind of each worker
+	Routers   int
 	Acks      []session.Ack
 	Large     int // largest value, bytes; 0 for small ones only
 	DeadSeeds bool
@@ -79,6 +82,14 @@ func DrawSwarm(seed uint64) Swarm {
 			}
 		}
 	}
+	// A source of its own: what was drawn before stays what it was.
+	random = rand.New(rand.NewPCG(seed, 5))
+	for range s.Workers {
+		s.Clients = append(s.Clients, pick(random, byAPI, byAPI, byHTTP, byRouter, byRedis))
+	}
+	if slices.Contains(s.Clients, byRouter) {
+		s.Routers = 1 + random.IntN(2)
+	}
 	return s
 }
 
@@ -93,6 +104,10 @@ func (s Swarm) draws() (draws [][2]string) {
 	add("zones", s.Zones)
 	add("memory", s.Memory)
 	add("workers", s.Workers)
+	for _, kind := range s.Clients {
+		add("client", kind)
+	}
+	add("routers", s.Routers)
 	add("acks", s.acks())
 	add("large", s.Large)
 	add("dead seeds", s.DeadSeeds)
@@ -113,13 +128,13 @@ func (s Swarm) acks() string {
 }
 
 func (s Swarm) String() string {
-	return fmt.Sprintf("mode=%s hosts=%d copies=%d zones=%d memory=%d workers=%d acks=%s large=%d dead-seeds=%t delay=%v overlap=%d reckless=%t kinds=[%s]",
-		s.Mode, s.Hosts, s.Copies, s.Zones, s.Memory, s.Workers, s.acks(), s.Large, s.DeadSeeds, s.Delay, s.Overlap, s.Reckless, strings.Join(s.Kinds, ", "))
+	return fmt.Sprintf("mode=%s hosts=%d copies=%d zones=%d memory=%d workers=%d clients=%v routers=%d acks=%s large=%d dead-seeds=%t delay=%v overlap=%d reckless=%t kinds=[%s]",
+		s.Mode, s.Hosts, s.Copies, s.Zones, s.Memory, s.Workers, s.Clients, s.Routers, s.acks(), s.Large, s.DeadSeeds, s.Delay, s.Overlap, s.Reckless, strings.Join(s.Kinds, ", "))
 }
 
 func (s Swarm) options() Options {
 	o := Options{
-		Hosts: s.Hosts + spares, Copies: s.Copies, Mode: s.Mode, MemoryLimit: s.Memory, Seed: s.Seed,
+		Hosts: s.Hosts + spares, Routers: s.Routers, Redis: slices.Contains(s.Clients, byRedis), Copies: s.Copies, Mode: s.Mode, MemoryLimit: s.Memory, Seed: s.Seed,
 		DeadSeeds: s.DeadSeeds, Delay: s.Delay, WatchEvery: time.Duration(s.Hosts) * 5 * time.Millisecond,
 	}
 	for i := range o.Hosts {
@@ -170,7 +185,26 @@ func (s Swarm) Rounds() (rounds [][]Mishap) {
 		}
 		rounds = append(rounds, round)
 	}
+	s.addRouters(rounds)
 	return rounds
+}
+
+// addRouters draws what happens to routers, from a source of its own.
+func (s Swarm) addRouters(rounds [][]Mishap) {
+	if s.Routers == 0 {
+		return
+	}
+	random := rand.New(rand.NewPCG(s.Seed, 6))
+	for i := range rounds {
+		for range random.IntN(3) {
+			k := routerMishaps[random.IntN(len(routerMishaps))]
+			m := Mishap{At: time.Duration(random.Int64N(int64(roundLength))).Round(time.Millisecond), What: k.name, Host: random.IntN(s.Routers), Draw: random.Uint64()}
+			m.Other = m.Host
+			m.For = (k.min + time.Duration(random.Int64N(int64(k.max-k.min)))).Round(time.Millisecond)
+			rounds[i] = append(rounds[i], m)
+		}
+		slices.SortStableFunc(rounds[i], func(a, b Mishap) int { return cmp.Compare(a.At, b.At) })
+	}
 }
 
 const (
@@ -195,5 +229,11 @@ func schedule(rounds [][]Mishap) string {
 }
 
 func mishapOf(name string) mishap {
-	return mishaps[slices.IndexFunc(mishaps, func(m mishap) bool { return m.name == name })]
+	all := slices.Concat(mishaps, routerMishaps)
+	return all[slices.IndexFunc(all, func(m mishap) bool { return m.name == name })]
+}
+
+// ofRouter says whether a mishap is that of a router, and Host counts those.
+func (m Mishap) ofRouter() bool {
+	return slices.ContainsFunc(routerMishaps, func(k mishap) bool { return k.name == m.What })
 }

@@ -47,6 +47,9 @@ func TestSwarm(t *testing.T) {
 			}
 			tally, share := runSwarm(t, s)
 			steps.Add(tally)
+			for by, n := range tally.By {
+				drawn[[2]string{"calls", by}] += n
+			}
 			least = min(least, share)
 		}) {
 			broken++
@@ -93,7 +96,7 @@ func runSwarm(t *testing.T, s Swarm) (tally Tally, share float64) {
 		require.NoError(t, c.AwaitSettled(agreeWithin))
 		stopWatch := c.Watch()
 		stopWindows := c.tendWindows()
-		load := c.Load(LoadOptions{Workers: s.Workers, All: true, Acks: s.Acks, Large: s.Large})
+		load := c.Load(LoadOptions{Workers: s.Workers, Clients: s.Clients, All: true, Acks: s.Acks, Large: s.Large})
 		time.Sleep(2 * time.Second)
 		c.PlaySwarm(rounds)
 		load.Stop()
@@ -136,7 +139,11 @@ func TestDrawSwarm(t *testing.T) {
 		for _, round := range s.Rounds() {
 			deaths, mishaps := 0, 0
 			for i, m := range round {
-				require.Contains(t, s.Kinds, m.What)
+				if m.ofRouter() {
+					require.Less(t, m.Host, s.Routers)
+				} else {
+					require.Contains(t, s.Kinds, m.What)
+				}
 				require.LessOrEqual(t, m.At+m.For, roundLength+roundEnd)
 				require.True(t, i == 0 || m.At >= round[i-1].At)
 				if d := mishapOf(m.What).deaths; d > 0 {
@@ -150,7 +157,8 @@ func TestDrawSwarm(t *testing.T) {
 	for _, m := range mishaps {
 		require.NotZero(t, drawn[[2]string{"kind", m.name}], m.name)
 	}
-	for _, draw := range [][2]string{{"mode", "majority"}, {"mode", "available"}, {"hosts", "9"}, {"copies", "1"}, {"copies", "3"}, {"reckless", "true"}} {
+	for _, draw := range [][2]string{{"mode", "majority"}, {"mode", "available"}, {"hosts", "9"}, {"copies", "1"}, {"copies", "3"}, {"reckless", "true"},
+		{"client", byAPI}, {"client", byHTTP}, {"client", byRouter}, {"client", byRedis}, {"routers", "2"}} {
 		require.NotZero(t, drawn[draw], draw)
 	}
 }
