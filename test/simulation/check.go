@@ -55,6 +55,9 @@ func (h *History) Check() (complaints []Complaint) {
 		case strings.HasPrefix(key, logouts):
 			text = h.checkLogout(calls)
 		}
+		if text == "" {
+			text = checkRefused(key, calls)
+		}
 		if text != "" {
 			complaints = append(complaints, Complaint{key, text})
 		}
@@ -78,6 +81,30 @@ func (h *History) checkCounter(calls []Call) string {
 			return fmt.Sprintf("false %s, %d was acknowledged:\n%s", read.Outcome, floor, read)
 		case read.Outcome == OK && read.Kind == session.Get && (read.Got < floor && !w.pending(read) && !(read.Degraded && h.majority) || read.Got > ceiling):
 			return fmt.Sprintf("read %d, %d was acknowledged and %d tried:\n%s", read.Got, floor, ceiling, read)
+		}
+	}
+	return ""
+}
+
+// numbered are the families of whose sessions no two writes write the same.
+var numbered = []string{counters, asyncs, merges, registers, swaps}
+
+// checkRefused says which read has found what a write was to write that was told
+// that nothing was changed. Whoever was told so writes something else, and does
+// not expect the first to come about. This is promised at all times.
+func checkRefused(key string, calls []Call) string {
+	if !slices.ContainsFunc(numbered, func(family string) bool { return strings.HasPrefix(key, family) }) {
+		return ""
+	}
+	refused := make(map[int]Call)
+	for _, c := range calls {
+		if (c.Kind == session.Put || c.Kind == session.Patch) && c.Outcome != OK && c.Outcome != Unknown {
+			refused[c.Value] = c
+		}
+	}
+	for _, c := range calls {
+		if w, ok := refused[c.Got]; ok && c.Kind == session.Get && c.Outcome == OK {
+			return fmt.Sprintf("made, though it was said that nothing was changed:\n%s\n%s", w, c)
 		}
 	}
 	return ""

@@ -41,6 +41,11 @@ func TestCheck(t *testing.T) {
 		c.Saves = true
 		return c
 	}
+	refused := func(outcome Outcome) Call {
+		c := write(2, 3, 2)
+		c.Outcome = outcome
+		return c
+	}
 	missing := read(5000, 0)
 	missing.Outcome = Missing
 	for name, c := range map[string]struct {
@@ -77,6 +82,10 @@ func TestCheck(t *testing.T) {
 		"saved after a logout, said of nothing":  {logouts, []Call{write(0, 1, 1), unsaid(logout(2, false)), save(4)}, nil, true},
 		"saved after a logout of who knows what": {logouts, []Call{unsaid(logout(2, false)), save(4), read(6, 9)}, nil, false},
 		"saved, and logged out before":           {logouts, []Call{write(0, 1, 1), logout(2, false), logout(3, true), save(4)}, nil, true},
+		"made, and was refused":                  {counters, []Call{write(0, 1, 1), refused(Refused), read(4, 2)}, nil, true},
+		"made, and was not found":                {registers, []Call{write(0, 1, 1), refused(Deleted), read(4, 2)}, nil, true},
+		"refused, and not made":                  {counters, []Call{write(0, 1, 1), refused(Refused), read(4, 1)}, nil, false},
+		"made, and nobody knew":                  {counters, []Call{write(0, 1, 1), unknown(2, 2), read(4, 2)}, nil, false},
 		"late, but not of a write of that time":  {counters, []Call{write(0, 1, 1), write(2, 3, 2), unknown(9, 3), read(4, 1)}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
