@@ -165,8 +165,7 @@ var OfAnother = hostcheck.Refusal{
 }
 
 func (x *exchange) ofAnother() bool {
-	switch string(x.head.Method) {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+	if x.safe() {
 		return false
 	}
 	for _, f := range x.head.Fields {
@@ -227,6 +226,9 @@ func (x *exchange) deliver() (Target, error) {
 			if nothingSent(err) {
 				x.passOver(target)
 			}
+		case err == nil && x.saysTooLittle(target):
+			x.leave(target)
+			return target, errors.Join(x.errs...)
 		case err != nil:
 			return target, errors.Join(x.errs...)
 		default:
@@ -322,9 +324,12 @@ func (x *exchange) hasTried(t Target) bool {
 	return false
 }
 
+// failedAt is why a member failed.
+func failedAt(t Target, err error) error { return fmt.Errorf("send request to %s: %w", t.Name, err) }
+
 // note keeps why a member failed, and tells those who count.
 func (x *exchange) note(t Target, err error) {
-	x.errs = append(x.errs, fmt.Errorf("send request to %s: %w", t.Name, err))
+	x.errs = append(x.errs, failedAt(t, err))
 	switch {
 	case refused(err):
 		x.rt.counters.refused.Add(1)
@@ -367,6 +372,23 @@ func (x *exchange) asksForAnother() bool {
 	r := &x.member.resp
 	retry, _ := http1.Get(r.Fields, "holdfast-retry")
 	return r.Status == http.StatusServiceUnavailable && string(retry) == header.RetryElsewhere && !x.tried[x.tries-1].App
+}
+
+// saysTooLittle reports whether the answer is that of a member which did nothing
+// to a change that another one was sent before, and may have made. The client
+// would take it for the whole truth.
+func (x *exchange) saysTooLittle(target Target) bool {
+	nothing, _ := http1.Get(x.member.resp.Fields, "holdfast-retry")
+	return len(nothing) > 0 && !target.App && x.someSent() && !x.safe()
+}
+
+// safe reports whether the request asks for nothing to be changed.
+func (x *exchange) safe() bool {
+	switch string(x.head.Method) {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
 }
 
 // asksToWait reports whether the answer is that the members do not agree yet on
@@ -437,7 +459,8 @@ func (x *exchange) fail(err error) {
 		x.front.abort()
 		return
 	}
-	if x.hops > 0 && x.tried[x.tries-1].App && !x.someSent() {
+	app := x.tries > 0 && x.tried[x.tries-1].App // none is left of those before a wait
+	if x.hops > 0 && app && !x.someSent() {
 		x.rt.counters.errors.Add(1)
 		x.front.refuse(http.StatusServiceUnavailable, "application-unreachable", "The application did not answer",
 			"another member's may", Header{header.Retry, header.RetryElsewhere})
@@ -445,7 +468,7 @@ func (x *exchange) fail(err error) {
 	}
 	slug, title := "connection-broken", "The connection to the member broke"
 	switch last := x.errs[len(x.errs)-1]; {
-	case x.tried[x.tries-1].App:
+	case app:
 		slug, title = "application-unreachable", "The application did not answer"
 	case silent(last):
 		slug, title = "member-silent", "The member did not answer in time"

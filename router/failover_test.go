@@ -308,6 +308,57 @@ func TestAnswerOfTheApplicationBreaksOff(t *testing.T) {
 	require.Error(t, err)
 }
 
+// A change was sent to a member that may have made it, and then to another one,
+// which has done nothing: that nothing was changed is not known.
+func TestNothingDoneAfterAnAttempt(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		status int
+		retry  string
+		told   int
+	}{
+		{"PUT", 503, "1", http.StatusBadGateway},
+		{"PATCH", 503, "later", http.StatusBadGateway},
+		{"DELETE", 508, "later", http.StatusBadGateway},
+		{"PUT", 507, "", 507},
+		{"GET", 503, "1", 503},
+	} {
+		t.Run(fmt.Sprint(c.method, " ", c.status), func(t *testing.T) {
+			owner := start(t, "owner", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+			successor := start(t, "successor", func(w http.ResponseWriter, _ *http.Request) {
+				if c.retry != "" {
+					w.Header().Set("Holdfast-Retry", c.retry)
+				}
+				w.WriteHeader(c.status)
+			})
+			f := open(t, router.Config{Lookup: fixed(owner.target, successor.target), AgreeTimeout: time.Nanosecond})
+			got := f.do(t, c.method, "/v1/sessions/a", "{}")
+			require.NotEmpty(t, successor.requests())
+			if require.Equal(t, c.told, got.StatusCode); c.told == http.StatusBadGateway {
+				require.Contains(t, requireProblem(t, got, c.told, "connection-broken").Detail, "may have been carried out")
+			}
+		})
+	}
+}
+
+// The member dies with a request that came on a kept connection, and refuses
+// the next one.
+func TestKeptConnectionBreaksAndNobodyIsLeft(t *testing.T) {
+	var dies atomic.Bool
+	var owner *member
+	owner = start(t, "owner", func(http.ResponseWriter, *http.Request) {
+		if dies.Load() {
+			owner.kill()
+		}
+	})
+	f := open(t, router.Config{Lookup: fixed(owner.target, gone(t, "successor"))})
+	f.do(t, "GET", "/v1/sessions/a", "") // leaves a kept connection
+	dies.Store(true)
+	d := requireProblem(t, f.do(t, "PUT", "/v1/sessions/a", "{}"), http.StatusBadGateway, "member-unreachable")
+	require.Len(t, owner.requests(), 2)
+	require.Contains(t, d.Detail, "may have been carried out")
+}
+
 // All attempts of a request say that they are one, and how many were sent
 // before and not answered, across members that pass it on.
 func TestAttemptsOfARequest(t *testing.T) {

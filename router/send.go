@@ -26,6 +26,7 @@ func (x *exchange) send(t Target) error {
 				return err
 			}
 			x.rt.counters.retries.Add(1)
+			x.errs = append(x.errs, failedAt(t, err)) // it was sent
 		}
 	}
 	c, err := x.rt.pool.dial(x.front.context(), t.HTTP)
