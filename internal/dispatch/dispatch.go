@@ -79,8 +79,11 @@ func (d *Dispatcher) dispatch(ctx context.Context, r *request) (reply, error) {
 			kind = session.ErrUncertain // an attempt may have been run
 		}
 		return d.reply(), fmt.Errorf("%s in partition %d: %w: %w", r.work.name(), r.part, kind, err)
-	case r.Repeat && (errors.Is(err, errOvertaken) || errors.Is(err, attempt.ErrTooLate)):
-		err = fmt.Errorf("%w: %w", session.ErrUncertain, err) // as another attempt may have been
+	case r.Repeat && r.work.writes() && errors.Is(err, session.ErrUnavailable):
+		// This attempt was not run, and another one may have been. So what
+		// kept this one from it must not be found in the error: it would be
+		// told as a refusal.
+		err = fmt.Errorf("%w: %v", session.ErrUncertain, err)
 	}
 	return rep, err
 }

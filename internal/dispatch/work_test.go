@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/attempt"
 	"github.com/seed-95a32959/holdfast/internal/command"
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
@@ -118,6 +119,28 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 	got, err = n.command("GET k")
 	require.NoError(t, err)
 	require.Equal(t, "$1\r\nv", got)
+}
+
+// A repetition that is refused says nothing of the attempt before it, which may
+// have been run where the copies are that are out of reach. Neither must what
+// the refusal was be found in the error, of which others judge.
+func TestRefusedRepetitionIsUncertain(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	p := ring.Partition("k")
+	n.cfg.Owner.Look(func(core *ownership.Core, _ time.Duration) {
+		core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.cfg.Self}, true)
+	})
+	do := func(kind session.Kind, repeat bool) error {
+		now := n.cfg.Clock.Now()
+		_, err := n.do(t.Context(), opWork{&session.Op{Kind: kind, Key: "k"}}, session.AckDefault, attempt.Attempt{Sent: now, Fenced: true, Repeat: repeat})
+		return err
+	}
+	require.ErrorIs(t, do(session.Patch, false), session.ErrUnavailable)
+	again := do(session.Patch, true)
+	require.ErrorIs(t, again, session.ErrUncertain)
+	require.NotErrorIs(t, again, session.ErrUnavailable)
+	require.ErrorIs(t, do(session.Get, true), session.ErrUnavailable, "a read changes nothing")
 }
 
 // mute is a peer that never answers.
