@@ -3,6 +3,7 @@ package simulation
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,10 +36,7 @@ func (c *httpClient) call(h *Host, op *session.Op, ack session.Ack, _ int) answe
 	}
 	req.Host = conn.remote.String()
 	out := bufio.NewWriterSize(conn, 4<<10)
-	if err := req.Write(out); err == nil {
-		err = out.Flush()
-	}
-	if err != nil {
+	if err := errors.Join(req.Write(out), out.Flush()); err != nil {
 		return c.broke(err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 4<<10), req)
