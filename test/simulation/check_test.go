@@ -104,9 +104,9 @@ func TestCheck(t *testing.T) {
 // one of a cut, an answer may be old that says so of itself. A miss may not.
 func TestCheckWhatSaysThatItIsBehind(t *testing.T) {
 	write := func(value int) Call {
-		return Call{Key: counters + "k", Kind: session.Put, Value: value, Outcome: OK, Began: time.Duration(value), Ended: time.Duration(value), Acked: 1}
+		return Call{Key: counters + "k", Kind: session.Put, Value: value, Told: Told{Outcome: OK, Acked: 1}, Began: time.Duration(value), Ended: time.Duration(value)}
 	}
-	read := Call{Key: counters + "k", Kind: session.Get, Began: 8, Ended: 9, Outcome: OK, Got: 1}
+	read := Call{Key: counters + "k", Kind: session.Get, Began: 8, Ended: 9, Told: Told{Outcome: OK}, Got: 1}
 	says, miss := read, read
 	says.Degraded, miss.Degraded, miss.Outcome, miss.Got = true, true, Missing, 0
 	for _, c := range []struct {
