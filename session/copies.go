@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
@@ -164,24 +163,55 @@ type Entry struct {
 	Hash    uint64 // [Record.Hash]
 }
 
-// List returns an entry for everything held in partition p, in no order.
-func (s *Store) List(p int) []Entry {
-	records := s.Records(p)
-	entries := make([]Entry, len(records))
-	for i, rec := range records {
-		entries[i] = Entry{KeyHash: KeyHash(rec.key), Hash: rec.hash}
-	}
+// List returns an entry for everything held in partition p at one moment, in no
+// order.
+func (s *Store) List(p int) []Entry { return s.ListRange(p, 0, 0) }
+
+// ListRange is List for the key hashes that are not below from and, unless to
+// is 0, below to.
+func (s *Store) ListRange(p int, from, to uint64) (entries []Entry) {
+	s.each(p, func(hash uint64) bool { return from <= hash && (to == 0 || hash < to) }, func(hash uint64, rec *Record) {
+		entries = append(entries, Entry{KeyHash: hash, Hash: rec.hash})
+	})
 	return entries
+}
+
+// ListPage is List for some entries at most, those with the lowest key hashes.
+// next is the hash from which to go on, 0 if there is no more.
+func (s *Store) ListPage(p int, from uint64, most int) (entries []Entry, next uint64) {
+	page := lowest[Entry]{most: most, place: func(e Entry) uint64 { return e.KeyHash }}
+	s.each(p, func(hash uint64) bool { return from <= hash && page.takes(hash) }, func(hash uint64, rec *Record) {
+		page.add(Entry{KeyHash: hash, Hash: rec.hash})
+	})
+	page.cut()
+	return page.kept, page.next
 }
 
 // Select returns the records held in partition p whose keys have these hashes.
 // There can be more than one for a hash.
-func (s *Store) Select(p int, keyHashes []uint64) []*Record {
+func (s *Store) Select(p int, keyHashes []uint64) (records []*Record) {
 	wanted := make(map[uint64]bool, len(keyHashes))
 	for _, h := range keyHashes {
 		wanted[h] = true
 	}
-	return slices.DeleteFunc(s.Records(p), func(rec *Record) bool { return !wanted[KeyHash(rec.key)] })
+	s.each(p, func(hash uint64) bool { return wanted[hash] }, func(_ uint64, rec *Record) { records = append(records, rec) })
+	return records
+}
+
+// each calls f with what is held in partition p at one moment, open or not,
+// under keys whose hashes keep picks. It has no lock then.
+func (s *Store) each(p int, keep func(hash uint64) bool, f func(hash uint64, rec *Record)) {
+	live, dead := s.partitions[p].snapshot()
+	for _, rec := range live {
+		if hash := KeyHash(rec.key); keep(hash) {
+			f(hash, rec)
+		}
+	}
+	for _, g := range dead {
+		if hash := KeyHash(g.key); keep(hash) {
+			f(hash, g.record())
+		}
+	}
 }
 
 // Records returns everything held in partition p at one moment, in no order.

@@ -204,16 +204,19 @@ func (p *partition) scheduleLocked(cur, next *Record) {
 	default:
 		p.liveDue.push(due[uint64]{at: end, key: tagOf(next.key)})
 	}
-	if len(p.liveDue) > 2*p.live.size+minTrim || len(p.deadDue) > 2*len(p.dead)+minTrim {
-		p.rebuildLocked()
+	if len(p.liveDue) > 2*p.live.size+minTrim {
+		p.rebuildLiveLocked()
+	}
+	if len(p.deadDue) > 2*len(p.dead)+minTrim {
+		p.rebuildDeadLocked()
 	}
 }
 
 // minTrim is a size below which giving memory back is not worth the work.
 const minTrim = 64
 
-// rebuildLocked makes the heaps anew with one entry a key.
-func (p *partition) rebuildLocked() {
+// rebuildLiveLocked makes the heap of the sessions anew with one entry a key.
+func (p *partition) rebuildLiveLocked() {
 	p.liveDue = make(dueHeap[uint64], 0, p.live.size)
 	for h := range p.live.all() {
 		if end := h.rec.expiry.grace(); end < never {
@@ -221,6 +224,10 @@ func (p *partition) rebuildLocked() {
 		}
 	}
 	p.liveDue.build()
+}
+
+// rebuildDeadLocked does the same for the tombstones.
+func (p *partition) rebuildDeadLocked() {
 	p.deadDue = make(dueHeap[string], 0, len(p.dead))
 	for key, t := range p.dead {
 		p.deadDue = append(p.deadDue, due[string]{at: t.at, key: key})

@@ -19,7 +19,7 @@ const (
 	Delete                    // log out: leave a tombstone
 	Rotate                    // move to NewKey and delete Key, in one step (login)
 	List                      // read live sessions whose key was written with Key's {tag}: all, or those after NewKey, a page at a time
-	DeleteAll                 // delete these
+	DeleteAll                 // delete these: all, or some of them, a page at a time
 	// Read live sessions of Key's partition, in order of key, those after
 	// NewKey; a page at a time.
 	Scan
@@ -50,7 +50,8 @@ type Op struct {
 	Key  string // List, DeleteAll: any key with the tag
 	// Rotate: a free key of the same partition; Scan: where the page before
 	// ended, "" to begin; List: the same, FirstPage to begin, "" for all at
-	// once, which may be too much for one answer.
+	// once, which may be too much for one answer; DeleteAll: FirstPage or
+	// LaterPage, "" for all at once, which may take too long.
 	NewKey string
 
 	// Fields are the whole value (Put; absent ones are left out), or what to
@@ -117,7 +118,8 @@ func (op *Op) work(rec *Record) int {
 type Result struct {
 	// Record is the session after the op, a tombstone after Delete, or nil
 	// where that found nothing (Op.Nowhere); after Rotate, the session under
-	// its new key.
+	// its new key; of a page of DeleteAll, a tombstone if there may be more to
+	// delete.
 	Record *Record
 	// Records are: of List and Scan, the sessions; of DeleteAll, the
 	// tombstones; of Rotate, the new session and the tombstone. List and

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -148,23 +147,115 @@ func (p *partition) recordsLocked() []*Record {
 	return records
 }
 
-// everything returns what is held live, expired or not, and the keys of the
-// tombstones.
-func (p *partition) everything() (all []held, dead []string, err error) {
-	defer p.mu.runlock(p.mu.rlock())
-	if !p.open.Load() {
-		return nil, nil, ErrNotServed
+// walkSlots and walkTombs bound what is looked at under one hold of the lock:
+// about 0.1 ms.
+const (
+	walkSlots = 4096
+	walkTombs = 512
+)
+
+// walk calls f with what is held live, expired or not, some at a time, until it
+// returns false or the partition is closed. f is called without the lock and
+// keeps nothing of some. What is there all the time is in the walk once, as it
+// was at some moment of it. A partition of up to walkSlots slots is seen at one
+// moment.
+func (p *partition) walk(f func(some []held) bool) error {
+	some := make([]held, 0, walkSlots)
+	// Another array may take the place of this one, which then stays as it is:
+	// all that was there when the walk began is in it.
+	for slots := range slices.Chunk(*p.live.array.Load(), walkSlots) {
+		var open bool
+		if some, open = p.look(slots, some[:0]); !open {
+			return ErrNotServed
+		}
+		if !f(some) {
+			break
+		}
 	}
-	all = slices.AppendSeq(make([]held, 0, p.live.size), p.live.all())
-	dead = slices.AppendSeq(make([]string, 0, len(p.dead)), maps.Keys(p.dead))
-	return all, dead, nil
+	return nil
 }
 
-// tagged returns those of all whose keys keep picks, in order of key.
-func tagged(all []held, keep func(key string) bool) []held {
-	all = slices.DeleteFunc(all, func(h held) bool { return !keep(h.rec.key) })
+// look appends what is in the slots, and says whether the partition is open.
+func (p *partition) look(slots []slot, some []held) (all []held, open bool) {
+	defer p.mu.runlock(p.mu.rlock())
+	return slices.AppendSeq(some, allOf(slots)), p.open.Load()
+}
+
+// tagged returns what is held live under keys that keep picks, in order of key.
+func (p *partition) tagged(keep func(key string) bool) (all []held, err error) {
+	err = p.walk(func(some []held) bool {
+		for _, h := range some {
+			if keep(h.rec.key) {
+				all = append(all, h)
+			}
+		}
+		return true
+	})
 	slices.SortFunc(all, func(a, b held) int { return strings.Compare(a.rec.key, b.rec.key) })
-	return all
+	return all, err
+}
+
+// someTagged returns the first of them that a walk finds, in no order. What is
+// deleted is in no later walk, so that some at a time are all in the end.
+func (p *partition) someTagged(keep func(key string) bool, most int) (all []held, err error) {
+	err = p.walk(func(some []held) bool {
+		for _, h := range some {
+			if len(all) < most && keep(h.rec.key) {
+				all = append(all, h)
+			}
+		}
+		return len(all) < most
+	})
+	return all, err
+}
+
+// grave is a tombstone as a walk finds it.
+type grave struct {
+	key string
+	tomb
+	moved string // where it leads
+}
+
+func (g grave) record() *Record {
+	rec := newTombstone(g.key, g.rank, g.at)
+	rec.body = g.moved
+	return rec
+}
+
+// snapshot returns all that is held at one moment: a holder that is asked what
+// it has must not leave out a key that changes from a tombstone to a session
+// meanwhile. Only what needs the lock is done under it.
+func (p *partition) snapshot() (live []*Record, dead []grave) {
+	since := p.mu.rlock()
+	sessions, tombs := p.live.size, len(p.dead)
+	p.mu.runlock(since)
+	live, dead = make([]*Record, 0, sessions), make([]grave, 0, tombs)
+	defer p.mu.runlock(p.mu.rlock())
+	for h := range p.live.all() {
+		live = append(live, h.rec)
+	}
+	for key, t := range p.dead {
+		dead = append(dead, grave{key, t, p.moved[key]})
+	}
+	return live, dead
+}
+
+// graves returns the tombstones, in no order. Like walk it lets go of the lock
+// again and again: an iteration over a map goes on while others write to it
+// between its steps.
+func (p *partition) graves() (all []grave) {
+	var some [walkTombs]grave
+	n, since := 0, p.mu.rlock()
+	for key, t := range p.dead {
+		some[n] = grave{key, t, p.moved[key]}
+		if n++; n == len(some) {
+			p.mu.runlock(since)
+			all, n = append(all, some[:]...), 0
+			since = p.mu.rlock()
+		}
+	}
+	p.mu.runlock(since)
+	return append(all, some[:n]...)
 }
 
 // clearLocked forgets everything and returns how many keys that was.

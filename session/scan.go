@@ -1,7 +1,9 @@
 package session
 
 import (
+	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,9 +18,17 @@ const (
 	listBytes   = 4 << 20
 )
 
+// deletePage is how many sessions one page of a DeleteAll ends: so many as are
+// copied within a few tenths of a second.
+const deletePage = 8 << 10
+
 // FirstPage is the NewKey of a List that asks for the first page. It comes
 // before every key that has a {tag}.
 const FirstPage = "\x00"
+
+// LaterPage is the NewKey of the nth page of a DeleteAll, whose first has
+// FirstPage. What it does is the same; it tells the pages of one request apart.
+func LaterPage(n int) string { return FirstPage + strconv.Itoa(n) }
 
 // Page returns the sessions of the page that op, a List, was answered with, and
 // the NewKey that asks for the next one, "" if this is the last. An owner of an
@@ -56,25 +66,27 @@ func (s *Store) scan(p *partition, op *Op, now int64) (res Result, err error) {
 // Only the look at what is there is done under the lock. Records never change,
 // so the choice can follow it.
 func (p *partition) page(after string, now int64, keep func(key string) bool, records int, bytes int64) ([]*Record, error) {
-	all, _, err := p.everything()
-	if err != nil {
-		return nil, err
-	}
 	var first []*Record // those that come first, and some more
 	order := func() {
 		slices.SortFunc(first, func(a, b *Record) int { return strings.Compare(a.key, b.key) })
 		first = first[:min(records, len(first))]
 	}
 	last := "" // none that comes after it is in the page
-	for _, h := range all {
-		key := h.rec.key
-		if key <= after || last != "" && key > last || h.presence(now) != live || !keep(key) {
-			continue
+	err := p.walk(func(some []held) bool {
+		for _, h := range some {
+			key := h.rec.key
+			if key <= after || last != "" && key > last || h.presence(now) != live || !keep(key) {
+				continue
+			}
+			if first = append(first, h.rec); len(first) == 2*records {
+				order()
+				last = first[records-1].key
+			}
 		}
-		if first = append(first, h.rec); len(first) == 2*records {
-			order()
-			last = first[records-1].key
-		}
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
 	order()
 	size := int64(0)
@@ -85,4 +97,49 @@ func (p *partition) page(after string, now int64, keep func(key string) bool, re
 		size += rec.bytes()
 	}
 	return first, nil
+}
+
+const (
+	// walkPages is how many pages a large partition is read in at most, as long
+	// as they are not longer than pageRecords: the slots for one of them.
+	walkPages   = 128
+	pageRecords = 8 << 10
+)
+
+// lowest keeps, of what it is given, those with the lowest places: about most
+// of them, in memory for twice as many, and all of one place or none.
+type lowest[T any] struct {
+	most  int
+	place func(T) uint64
+	kept  []T
+	next  uint64 // what is kept lies below it, if full
+	full  bool   // something was left out
+	limit int    // of kept, when it is cut again
+}
+
+// takes says whether there is any use in adding what has this place.
+func (l *lowest[T]) takes(place uint64) bool { return !l.full || place < l.next }
+
+func (l *lowest[T]) add(v T) {
+	if l.kept = append(l.kept, v); len(l.kept) >= max(l.limit, 2*l.most) {
+		l.cut()
+		l.limit = 2 * len(l.kept)
+	}
+}
+
+// cut sorts what is kept and drops what is too much.
+func (l *lowest[T]) cut() {
+	slices.SortFunc(l.kept, func(a, b T) int { return cmp.Compare(l.place(a), l.place(b)) })
+	if len(l.kept) <= l.most {
+		return
+	}
+	n := l.most
+	for n < len(l.kept) && l.place(l.kept[n]) == l.place(l.kept[n-1]) {
+		n++
+	}
+	if n < len(l.kept) {
+		l.next, l.full = l.place(l.kept[n]), true
+		clear(l.kept[n:])
+		l.kept = l.kept[:n]
+	}
 }

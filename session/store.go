@@ -296,17 +296,16 @@ func (s *Store) sameTag(key string) func(string) bool {
 	}
 }
 
-// Only the look at what is there is done under the lock, not the choice by tag.
 func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
 	if op.NewKey != "" {
 		res.Records, err = p.page(op.NewKey, now, s.sameTag(op.Key), listRecords, listBytes)
 		return res, err
 	}
-	all, _, err := p.everything()
+	all, err := p.tagged(s.sameTag(op.Key))
 	if err != nil {
 		return res, err
 	}
-	for _, h := range tagged(all, s.sameTag(op.Key)) {
+	for _, h := range all {
 		if h.presence(now) == live {
 			res.Records = append(res.Records, h.rec)
 		}
@@ -319,14 +318,28 @@ func (s *Store) list(p *partition, op *Op, now int64) (res Result, err error) {
 // that is created meanwhile may be deleted or not, as if it had come before or
 // after.
 func (s *Store) deleteAll(p *partition, op *Op, now int64) (res Result, err error) {
-	all, dead, err := p.everything()
+	same := s.sameTag(op.Key)
+	var all []held
+	if op.NewKey == "" {
+		all, err = p.tagged(same)
+	} else {
+		all, err = p.someTagged(same, deletePage)
+	}
 	if err != nil {
 		return res, err
 	}
-	same := s.sameTag(op.Key)
-	res.Again = slices.DeleteFunc(dead, func(key string) bool { return !same(key) })
-	slices.Sort(res.Again)
-	for some := range slices.Chunk(tagged(all, same), reapBatch) {
+	if more := op.NewKey != "" && len(all) == deletePage; more {
+		last := all[len(all)-1].rec
+		res.Record = newTombstone(last.key, last.rank, now)
+	} else { // the last page copies again what has been ended before
+		for _, g := range p.graves() {
+			if same(g.key) {
+				res.Again = append(res.Again, g.key)
+			}
+		}
+		slices.Sort(res.Again)
+	}
+	for some := range slices.Chunk(all, reapBatch) {
 		if err := s.deleteSome(p, some, now, &res); err != nil {
 			return res, err
 		}

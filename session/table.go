@@ -158,9 +158,13 @@ func (t *table) tagged(tag uint64) iter.Seq[*slot] {
 
 // all yields every session, in no order. The table must not be changed
 // meanwhile.
-func (t *table) all() iter.Seq[held] {
+func (t *table) all() iter.Seq[held] { return allOf(*t.array.Load()) }
+
+// allOf yields every session in some slots of a table, in no order. They must
+// not be changed meanwhile.
+func allOf(slots []slot) iter.Seq[held] {
 	return func(yield func(held) bool) {
-		for i, slots := 0, *t.array.Load(); i < len(slots); i++ {
+		for i := range slots {
 			if rec := slots[i].rec.Load(); rec != nil && !yield(held{rec: rec, until: slots[i].until.Load()}) {
 				return
 			}

@@ -369,18 +369,52 @@ func (tx *Tx) DeletedAt(key string) (at int64, ok bool) {
 // Each calls f with every live session of the partition as the store holds it,
 // in no order, until it returns false.
 func (tx *Tx) Each(f func(rec *Record) bool) {
-	for _, rec := range tx.all() {
-		if !f(rec) {
-			return
+	if tx.alone {
+		for _, rec := range tx.all() {
+			if !f(rec) {
+				return
+			}
 		}
+		return
 	}
+	err := tx.part.walk(func(some []held) bool {
+		tx.spent += len(some)
+		for _, h := range some {
+			if tx.now < h.until && !f(h.rec) {
+				return false
+			}
+		}
+		return true
+	})
+	tx.closed = tx.closed || err != nil
 }
 
-func (tx *Tx) all() []*Record {
-	if !tx.alone {
-		defer tx.part.mu.runlock(tx.part.mu.rlock())
-		tx.closed = tx.closed || !tx.part.open.Load()
+// Page returns about most live sessions, those whose keys have the lowest places
+// of those not below from, in their order. next is the place to go on from, if
+// there is more. Sessions of one place are on one page. As each page costs a
+// look at the whole partition, one of a large partition has more than was asked
+// for: a hundredth, about.
+func (tx *Tx) Page(from uint64, most int, place func(key string) uint64) (records []*Record, next uint64, more bool) {
+	most = max(most, min(len(*tx.part.live.array.Load())/walkPages, pageRecords))
+	type placed struct {
+		rec   *Record
+		place uint64
 	}
+	page := lowest[placed]{most: most, place: func(p placed) uint64 { return p.place }}
+	for rec := range tx.Each {
+		if at := place(rec.key); at >= from && page.takes(at) {
+			page.add(placed{rec, at})
+		}
+	}
+	page.cut()
+	for _, p := range page.kept {
+		records = append(records, p.rec)
+	}
+	return records, page.next, page.full
+}
+
+// all is for a Tx that has the lock.
+func (tx *Tx) all() []*Record {
 	tx.spent += tx.part.live.size
 	records := make([]*Record, 0, tx.part.live.size)
 	for h := range tx.part.live.all() {
