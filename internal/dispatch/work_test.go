@@ -147,6 +147,7 @@ func TestRefusedRepetitionIsUncertain(t *testing.T) {
 type mute struct{}
 
 func (mute) ReadsMoved() bool { return true }
+func (mute) ListsPages() bool { return true }
 
 func (mute) Call(ctx context.Context, _ byte, _ []byte) ([]byte, error) {
 	<-ctx.Done()

@@ -61,7 +61,7 @@ func (h *Handler) Serve(r *peer.Request) {
 		mesh.Answer(r)(h.PubSub.Serve(r.Payload))
 	case mesh.TypeWait:
 		h.Mesh.AtOnce(r, false, func() { mesh.Answer(r)(h.Cluster.ServeWait(r.Context(), r.Payload)) })
-	case replication.TypeList, replication.TypePull:
+	case replication.TypeList, replication.TypeListPage, replication.TypePull:
 		if h.Absence.Away() {
 			r.Fail(errAway)
 			return

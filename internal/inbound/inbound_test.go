@@ -46,14 +46,20 @@ func TestNodeThatWasAwayGivesNoCopies(t *testing.T) {
 		_, err := link.Call(ctx, replication.TypeList, make([]byte, 10))
 		return err
 	}
+	page := func() error {
+		_, err := link.Call(ctx, replication.TypeListPage, make([]byte, 18))
+		return err
+	}
 	pull := func() error {
 		_, err := link.Call(ctx, replication.TypePull, make([]byte, 2))
 		return err
 	}
 	require.NoError(t, list())
+	require.NoError(t, page())
 	require.NoError(t, pull())
 	now = now.Add(absence.Limit + time.Second)
 	require.ErrorContains(t, list(), "away for long")
+	require.ErrorContains(t, page(), "away for long")
 	require.ErrorContains(t, pull(), "away for long")
 	_, err = link.Call(ctx, replication.TypeRecords, nil)
 	require.NoError(t, err)

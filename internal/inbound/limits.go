@@ -55,6 +55,8 @@ func Limits(typ byte) (request, answer int) {
 		return 2 * ring.Partitions, 8 * ring.Partitions
 	case replication.TypeList:
 		return 10, all
+	case replication.TypeListPage:
+		return 18, all // a page, and all that is of one key hash
 	case replication.TypePull:
 		return 64 << 10, records
 	default:

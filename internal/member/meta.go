@@ -35,6 +35,8 @@ const (
 	// who asks for it. Who speaks an older one cannot read the rest of a batch
 	// behind such a record.
 	WireMoved = 7
+	// WireListPages is the first version with replication.TypeListPage.
+	WireListPages = 7
 )
 
 // CheckWire says whether this build speaks a version that is in a range from

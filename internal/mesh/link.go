@@ -110,6 +110,9 @@ func (l *Link) Beat() {
 // ReadsMoved implements replication.Peer.
 func (l *Link) ReadsMoved() bool { return l.mesh.Speaks(l.id, member.WireMoved) }
 
+// ListsPages implements replication.Peer.
+func (l *Link) ListsPages() bool { return l.mesh.Speaks(l.id, member.WireListPages) }
+
 // Call implements replication.Peer over the main connection, or through a third
 // member while that does not answer.
 func (l *Link) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {

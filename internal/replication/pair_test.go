@@ -67,6 +67,7 @@ func decodeAll(t require.TestingT, payload []byte) (records []*session.Record) {
 type peerFunc func(ctx context.Context, typ byte, payload []byte) ([]byte, error)
 
 func (peerFunc) ReadsMoved() bool { return false }
+func (peerFunc) ListsPages() bool { return false }
 
 func (f peerFunc) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
 	return f(ctx, typ, payload)
@@ -83,14 +84,18 @@ type memory struct {
 	calls   map[byte]int
 	largest int  // bytes of a payload or an answer
 	old     bool // both sides are of an older version
+
+	answered func(typ byte, answer []byte) // if set
 }
 
 func (m *memory) ReadsMoved() bool { return !m.old }
+func (m *memory) ListsPages() bool { return !m.old }
 
 // older is a Reader of an older version.
 type older struct{}
 
 func (older) ReadsMoved() bool { return false }
+func (older) ListsPages() bool { return false }
 
 func newMemory(to *Replicator) *memory { return &memory{to: to, calls: make(map[byte]int)} }
 
@@ -109,6 +114,9 @@ func (m *memory) Call(ctx context.Context, typ byte, payload []byte) ([]byte, er
 	m.calls[typ]++
 	m.largest = max(m.largest, len(payload), len(answer))
 	m.mu.Unlock()
+	if m.answered != nil {
+		m.answered(typ, answer)
+	}
 	if err != nil {
 		return nil, &peer.RemoteError{Text: err.Error()}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,8 @@ type Replicator struct {
 	mu      sync.RWMutex // guards what follows; taken before a sender's own
 	senders map[string]*sender
 	closed  bool
+
+	pageEntries int // of an answer to TypeListPage
 }
 
 // New returns a Replicator without peers. It panics if Config names no store
@@ -66,6 +69,8 @@ func New(cfg Config) *Replicator {
 		cfg:     cfg,
 		bulk:    rate.NewLimiter(rate.Limit(cfg.BulkBytesPerSecond), burst),
 		senders: make(map[string]*sender),
+
+		pageEntries: pageEntries,
 	}
 }
 
@@ -135,6 +140,15 @@ func (r *Replicator) Mark(ids []string, key string) {
 			s.mark(key, nil)
 		}
 	}
+}
+
+// Behind says whether one of the members ids does not have key as it was when
+// it was last marked for it, or is not attached.
+func (r *Replicator) Behind(ids []string, key string) bool {
+	return slices.ContainsFunc(ids, func(id string) bool {
+		s := r.sender(id)
+		return s == nil || s.behind(key)
+	})
 }
 
 // Wait marks key at the members ids and waits until want of them have it as it
@@ -240,8 +254,8 @@ func (r *Replicator) ServeNow(from Reader, typ byte, payload []byte) (answer []b
 		return nil, func() ([]byte, error) { err := batch.take(true); return batch.refused, err }, nil
 	case TypeDigests:
 		return r.serveDigests(payload)
-	case TypeList:
-		return r.serveList(payload)
+	case TypeList, TypeListPage:
+		return r.serveList(typ, payload)
 	case TypePull:
 		return r.servePull(from, payload)
 	default:
@@ -322,8 +336,8 @@ func (r *Replicator) appendDigests(b []byte, parts []int) []byte {
 	return b
 }
 
-func (r *Replicator) serveList(payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
-	if len(payload) != 10 {
+func (r *Replicator) serveList(typ byte, payload []byte) (answer []byte, rest func() ([]byte, error), err error) {
+	if want := map[byte]int{TypeList: 10, TypeListPage: 18}[typ]; len(payload) != want {
 		return nil, nil, malformed("list request", len(payload))
 	}
 	parts, err := decodePartitions(payload[:2], r.cfg.Partitions)
@@ -338,14 +352,12 @@ func (r *Replicator) serveList(payload []byte) (answer []byte, rest func() ([]by
 		if err := r.cfg.Store.RaiseFloor(parts[0], floor); err != nil {
 			return nil, err
 		}
-		entries := r.cfg.Store.List(parts[0])
-		answer := make([]byte, 0, 8+16*len(entries))
-		answer = binary.BigEndian.AppendUint64(answer, uint64(r.cfg.Store.Floor(parts[0])))
-		for _, e := range entries {
-			answer = binary.BigEndian.AppendUint64(answer, e.KeyHash)
-			answer = binary.BigEndian.AppendUint64(answer, e.Hash)
+		floor := uint64(r.cfg.Store.Floor(parts[0]))
+		if typ == TypeList {
+			return appendEntries(appendHashes(nil, []uint64{floor}), r.cfg.Store.List(parts[0])), nil
 		}
-		return answer, nil
+		entries, next := r.cfg.Store.ListPage(parts[0], binary.BigEndian.Uint64(payload[10:]), r.pageEntries)
+		return appendEntries(appendHashes(nil, []uint64{floor, next}), entries), nil
 	}
 	return r.unlessHeld(parts[0], list)
 }

@@ -19,6 +19,8 @@ import (
 // while also without that, and keeps nothing of payload.
 type Peer interface {
 	Reader
+	// ListsPages says whether the member knows TypeListPage.
+	ListsPages() bool
 	Call(ctx context.Context, typ byte, payload []byte) ([]byte, error)
 }
 
@@ -395,6 +397,12 @@ func (s *sender) shut() {
 	for _, list := range waiting {
 		tell(list, false)
 	}
+}
+
+func (s *sender) behind(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed || s.dirty.entries[key] != nil
 }
 
 func (s *sender) state() (n int, oldest time.Time) {

@@ -17,6 +17,9 @@ const (
 	chunkBytes = 256 << 10
 	// pullKeys is how many key hashes one pull may ask for.
 	pullKeys = 4096
+	// pageEntries is how many entries a page of a list has: 8 MiB. Each page
+	// costs both sides a look at the whole partition.
+	pageEntries = 512 << 10
 )
 
 // Digests asks p for its digests of parts and returns those partitions, in the
@@ -51,29 +54,29 @@ func (r *Replicator) Sync(ctx context.Context, p Peer, part int) error {
 	if err := r.notHeld("sync", part); err != nil {
 		return err
 	}
-	theirs, err := r.list(ctx, p, part)
-	if err != nil {
+	var refused refusals
+	mended := false
+	err := r.pages(ctx, p, part, func(theirs []session.Entry, ours func() []session.Entry) error {
+		there := lacking(theirs, ours())
+		refusedHere, err := r.pull(ctx, p, part, there)
+		if err != nil {
+			return err
+		}
+		// Looked up after the merge: a record that is now as it is at p need
+		// not go back.
+		here := lacking(ours(), theirs)
+		refusedThere, err := r.push(ctx, p, part, here)
+		refused = refused.plus(refusedHere).plus(refusedThere)
+		mended = mended || len(there)+len(here) > 0
 		return err
+	})
+	if err == nil {
+		err = refused.err("sync", part)
 	}
-	there := lacking(theirs, r.cfg.Store.List(part))
-	refusedHere, err := r.pull(ctx, p, part, there)
-	if err != nil {
-		return err
-	}
-	// Looked up after the merge: a record that is now as it is at p need not go
-	// back.
-	here := lacking(r.cfg.Store.List(part), theirs)
-	refusedThere, err := r.push(ctx, p, part, here)
-	if err != nil {
-		return err
-	}
-	if err := refusedHere.plus(refusedThere).err("sync", part); err != nil {
-		return err
-	}
-	if len(there)+len(here) > 0 {
+	if err == nil && mended {
 		r.Stats.Mended.Add(1)
 	}
-	return nil
+	return err
 }
 
 // Offer sends p what it lacks of one partition, and takes nothing. When it
@@ -84,11 +87,12 @@ func (r *Replicator) Offer(ctx context.Context, p Peer, part int) error {
 	if err := r.notHeld("offer", part); err != nil {
 		return err
 	}
-	theirs, err := r.list(ctx, p, part)
-	if err != nil {
+	var refused refusals
+	err := r.pages(ctx, p, part, func(theirs []session.Entry, ours func() []session.Entry) error {
+		some, err := r.push(ctx, p, part, lacking(ours(), theirs))
+		refused = refused.plus(some)
 		return err
-	}
-	refused, err := r.push(ctx, p, part, lacking(r.cfg.Store.List(part), theirs))
+	})
 	if err != nil {
 		return err
 	}
@@ -102,11 +106,12 @@ func (r *Replicator) Fetch(ctx context.Context, p Peer, part int) error {
 	if err := r.notHeld("fetch", part); err != nil {
 		return err
 	}
-	theirs, err := r.list(ctx, p, part)
-	if err != nil {
+	var refused refusals
+	err := r.pages(ctx, p, part, func(theirs []session.Entry, ours func() []session.Entry) error {
+		some, err := r.pull(ctx, p, part, lacking(theirs, ours()))
+		refused = refused.plus(some)
 		return err
-	}
-	refused, err := r.pull(ctx, p, part, lacking(theirs, r.cfg.Store.List(part)))
+	})
 	if err != nil {
 		return err
 	}
@@ -183,16 +188,49 @@ func lacking(a, b []session.Entry) (keyHashes []uint64) {
 	return keyHashes
 }
 
-func (r *Replicator) list(ctx context.Context, p Peer, part int) ([]session.Entry, error) {
+// pages calls f with what p lists of one partition, a page at a time, and with
+// a function that lists here what belongs on that page. A member of an older
+// version has one page.
+func (r *Replicator) pages(ctx context.Context, p Peer, part int, f func(theirs []session.Entry, ours func() []session.Entry) error) error {
+	for from := uint64(0); ; {
+		theirs, next, err := r.list(ctx, p, part, from)
+		if err != nil {
+			return fmt.Errorf("list partition %d: %w", part, err)
+		}
+		ours := func() []session.Entry { return r.cfg.Store.ListRange(part, from, next) }
+		if err := f(theirs, ours); err != nil || next == 0 {
+			return err
+		}
+		from = next
+	}
+}
+
+// list asks for the page that begins with a key hash, and returns where the
+// next one does, 0 for nowhere.
+func (r *Replicator) list(ctx context.Context, p Peer, part int, from uint64) (entries []session.Entry, next uint64, err error) {
+	typ, head := TypeList, 8
 	request := binary.BigEndian.AppendUint64(appendPartitions(nil, []int{part}), uint64(r.cfg.Store.Floor(part)))
-	answer, err := p.Call(ctx, TypeList, request)
+	if p.ListsPages() {
+		typ, head = TypeListPage, 16
+		request = binary.BigEndian.AppendUint64(request, from)
+	}
+	answer, err := p.Call(ctx, typ, request)
 	if err != nil {
-		return nil, fmt.Errorf("list partition %d: %w", part, err)
+		return nil, 0, err
+	}
+	if len(answer) < head {
+		return nil, 0, malformed("list", len(answer))
 	}
 	if err := r.takeFloor(part, answer); err != nil {
-		return nil, fmt.Errorf("list partition %d: %w", part, err)
+		return nil, 0, err
 	}
-	return decodeEntries(answer[8:])
+	if typ == TypeListPage {
+		if next = binary.BigEndian.Uint64(answer[8:]); next != 0 && next <= from {
+			return nil, 0, fmt.Errorf("page from %#x goes on from %#x, a higher one is accepted: %w", from, next, session.ErrMalformed)
+		}
+	}
+	entries, err = decodeEntries(answer[head:])
+	return entries, next, err
 }
 
 // pull merges p's records of the given key hashes and returns how many of them

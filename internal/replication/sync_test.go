@@ -23,6 +23,9 @@ type pair struct {
 	mergedAtHere map[string]int
 }
 
+// inPages has both sides list so many entries at a time.
+func (p *pair) inPages(entries int) { p.a.pageEntries, p.b.pageEntries = entries, entries }
+
 func newPair(t require.TestingT) *pair {
 	p := &pair{now: time.Unix(1_700_000_000, 0), mergedAtHere: make(map[string]int)}
 	now := func() time.Time { return p.now }
@@ -37,6 +40,8 @@ func newPair(t require.TestingT) *pair {
 // changed on one side or on both since they were, some are on one side only.
 func drawPair(t *rapid.T) *pair {
 	p := newPair(t)
+	p.inPages(rapid.SampledFrom([]int{1, 2, 5, pageEntries}).Draw(t, "entries of a page"))
+	p.toB.old = rapid.Bool().Draw(t, "older")
 	for range rapid.IntRange(0, 30).Draw(t, "writes") {
 		p.now = p.now.Add(time.Duration(rapid.IntRange(0, 5).Draw(t, "ms")) * time.Millisecond)
 		key := fmt.Sprint(rapid.IntRange(0, 19).Draw(t, "key"))
@@ -121,6 +126,52 @@ func TestSync(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, differ)
 	})
+}
+
+// TestPages: however much a partition holds, no list of it is longer than a
+// page; and all of it is compared, with a member of an older version too.
+func TestPages(t *testing.T) {
+	const n, page = 100, 7
+	for _, old := range []bool{false, true} {
+		for name, compare := range map[string]func(p *pair) error{
+			"sync":  func(p *pair) error { return p.a.Sync(t.Context(), p.toB, 1) },
+			"offer": func(p *pair) error { return p.a.Offer(t.Context(), p.toB, 1) },
+			"fetch": func(p *pair) error { return p.a.Fetch(t.Context(), p.toB, 1) },
+		} {
+			p := newPair(t)
+			p.inPages(page)
+			p.toB.old = old
+			for i, key := range keys(1, n) {
+				if i%2 == 0 {
+					put(t, p.here, key, "1")
+				} else {
+					put(t, p.there, key, "1")
+				}
+			}
+			longest, lists := 0, 0
+			p.toB.answered = func(typ byte, answer []byte) {
+				if typ == TypeList || typ == TypeListPage {
+					longest, lists = max(longest, len(answer)), lists+1
+				}
+			}
+			require.NoError(t, compare(p), name)
+			if !old {
+				require.LessOrEqual(t, longest, 16+16*page, name)
+				require.GreaterOrEqual(t, lists, n/2/page, name)
+			} else {
+				require.Equal(t, 1, lists, name)
+			}
+			here, there := n, n
+			if name == "offer" {
+				here = n / 2
+			}
+			if name == "fetch" {
+				there = n / 2
+			}
+			require.Equal(t, here, p.here.Count(1), name)
+			require.Equal(t, there, p.there.Count(1), name)
+		}
+	}
 }
 
 // TestSyncSendsNothingBack: what was fetched and is then equal stays.

@@ -3,6 +3,7 @@ package replication
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -20,12 +21,18 @@ const (
 	TypeDigests
 	// TypeList carries one partition, u16, and its floor, u64, which is taken
 	// over; the answer has the floor of the other side, u64, and a pair of u64,
-	// key hash and content hash, for everything held in it.
+	// key hash and content hash, for everything held in it. About four million
+	// are as many as a frame can carry.
 	TypeList
 	// TypePull carries one partition, u16, and up to 4,096 key hashes, u64
 	// each; the answer says how many of them it covers, u32, and has their
 	// records.
 	TypePull
+	// TypeListPage is TypeList a page at a time: the request has also the lowest
+	// key hash, u64, of the page, and the answer, behind the floor, the hash
+	// from which the next page goes on, u64, 0 if there is none. The pairs are
+	// all that is held from the one to below the other. See Peer.ListsPages.
+	TypeListPage
 )
 
 func malformed(what string, n int) error {
@@ -71,6 +78,15 @@ func decodeHashes(b []byte, limit int) ([]uint64, error) {
 		hashes = append(hashes, binary.BigEndian.Uint64(b))
 	}
 	return hashes, nil
+}
+
+func appendEntries(b []byte, entries []session.Entry) []byte {
+	b = slices.Grow(b, 16*len(entries))
+	for _, e := range entries {
+		b = binary.BigEndian.AppendUint64(b, e.KeyHash)
+		b = binary.BigEndian.AppendUint64(b, e.Hash)
+	}
+	return b
 }
 
 func decodeEntries(b []byte) ([]session.Entry, error) {

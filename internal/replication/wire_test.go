@@ -29,7 +29,7 @@ func (r *recording) Call(ctx context.Context, typ byte, payload []byte) (answer 
 // TestWireFormat holds the frames against their bytes: members of different
 // versions talk to each other during a rolling restart.
 func TestWireFormat(t *testing.T) {
-	for typ, want := range map[byte]byte{TypeRecords: 0x10, TypeDigests: 0x11, TypeList: 0x12, TypePull: 0x13} {
+	for typ, want := range map[byte]byte{TypeRecords: 0x10, TypeDigests: 0x11, TypeList: 0x12, TypePull: 0x13, TypeListPage: 0x14} {
 		require.Equal(t, want, typ)
 	}
 	p := newPair(t)
@@ -49,9 +49,14 @@ func TestWireFormat(t *testing.T) {
 	_, err := p.a.Digests(t.Context(), link, []int{part, 3})
 	require.NoError(t, err)
 	requireFrame("0002 0003", hash+" 0000000000000000")
-	_, err = p.a.list(t.Context(), link, part)
+	_, _, err = p.a.list(t.Context(), link, part, 1)
+	require.NoError(t, err)
+	requireFrame("0002 0000000000000000 0000000000000001", "0000000000000000 0000000000000000"+keyHash+hash)
+	p.toB.old = true
+	_, _, err = p.a.list(t.Context(), link, part, 1)
 	require.NoError(t, err)
 	requireFrame("0002 0000000000000000", "0000000000000000"+keyHash+hash)
+	p.toB.old = false
 	require.NoError(t, p.a.FetchKeys(t.Context(), link, part, key))
 	requireFrame("0002"+keyHash, "00000001"+encoded)
 	p.now = p.now.Add(-time.Hour)
@@ -80,6 +85,8 @@ func TestServeRefusesMalformedFrames(t *testing.T) {
 		{"list of none that is", TypeList, append([]byte{255, 255}, make([]byte, 8)...)},
 		{"list without a floor", TypeList, []byte{0, 0}},
 		{"list with a floor that is no time", TypeList, append([]byte{0, 0}, bytes.Repeat([]byte{255}, 8)...)},
+		{"page without a beginning", TypeListPage, make([]byte, 10)},
+		{"page of none that is", TypeListPage, append([]byte{255, 255}, make([]byte, 16)...)},
 		{"pull of nothing", TypePull, nil},
 		{"pull of half a partition", TypePull, []byte{0}},
 		{"pull of half a hash", TypePull, make([]byte, 2+12)},
@@ -121,6 +128,10 @@ func TestMalformedAnswers(t *testing.T) {
 		"refusal cut short":       func() error { return p.a.Offer(t.Context(), answers(nil, make([]byte, 3)), 1) },
 		"refusal of none":         func() error { return p.a.Offer(t.Context(), answers(nil, []byte{0, 0, 0, 1}), 1) },
 		"refusal said twice":      func() error { return p.a.Offer(t.Context(), answers(nil, make([]byte, 8)), 1) },
+		"page without the next":   func() error { return p.a.Fetch(t.Context(), paging{answers(nil, nil), make([]byte, 15)}, 1) },
+		"page that goes back": func() error {
+			return p.a.Fetch(t.Context(), paging{answers(nil, nil), appendHashes(nil, []uint64{0, 7})}, 1)
+		},
 	} {
 		require.ErrorIs(t, call(), session.ErrMalformed, name)
 	}
@@ -134,6 +145,7 @@ func FuzzServe(f *testing.F) {
 	f.Add(TypeRecords, append(rec, rec...))
 	f.Add(TypeDigests, appendPartitions(nil, allPartitions))
 	f.Add(TypeList, append(appendPartitions(nil, []int{partitionOf("k")}), make([]byte, 8)...))
+	f.Add(TypeListPage, append(appendPartitions(nil, []int{partitionOf("k")}), make([]byte, 16)...))
 	f.Add(TypePull, appendHashes(appendPartitions(nil, []int{partitionOf("k")}), []uint64{session.KeyHash("k"), 1}))
 	f.Add(byte(0), []byte(nil))
 	f.Fuzz(func(t *testing.T, typ byte, payload []byte) {
@@ -157,10 +169,28 @@ func FuzzServe(f *testing.F) {
 			require.NoError(t, err)
 			_, err = decodeEntries(answer[8:])
 			require.NoError(t, err)
+		case TypeListPage:
+			_, err = decodeEntries(answer[16:])
+			require.NoError(t, err)
 		case TypePull:
 			decodeAll(t, answer[4:])
 		}
 	})
+}
+
+// paging is a Peer that answers the same page each time.
+type paging struct {
+	Peer
+	page []byte
+}
+
+func (paging) ListsPages() bool { return true }
+
+func (p paging) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+	if typ == TypeListPage {
+		return p.page, nil
+	}
+	return p.Peer.Call(ctx, typ, payload)
 }
 
 // FuzzAnswers: nothing that a peer answers makes the asking side panic or go
@@ -191,6 +221,7 @@ func FuzzAnswers(f *testing.F) {
 			p.a.Sync(t.Context(), link, part),
 			p.a.Offer(t.Context(), link, part),
 			p.a.Fetch(t.Context(), link, part),
+			p.a.Fetch(t.Context(), paging{link, list}, part),
 			p.a.FetchKeys(t.Context(), link, part, "k"),
 		} {
 			if err != nil && !errors.Is(err, session.ErrMalformed) {

@@ -28,6 +28,7 @@ type gated struct {
 }
 
 func (*gated) ReadsMoved() bool { return true }
+func (*gated) ListsPages() bool { return true }
 
 func (g *gated) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
 	select {
