@@ -1,8 +1,6 @@
 package command
 
 import (
-	"cmp"
-	"slices"
 	"strconv"
 
 	"github.com/seed-95a32959/holdfast/internal/resp"
@@ -26,9 +24,14 @@ type Page struct {
 	More bool   // there are keys from there on
 }
 
-// ScanBatch asks for a page: about count keys from a position on, of which
-// those are returned that fit match, if it is not "", and are of kind, if that
-// is not.
+// maxPage is how many keys one page has at most, whatever was asked for: an
+// answer is to fit into a frame of the peer link. More come only where many
+// keys have one position.
+const maxPage = 10_000
+
+// ScanBatch asks for a page: about count keys from a position on, more in a
+// large partition, of which those are returned that fit match, if it is not "",
+// and are of kind, if that is not.
 func ScanBatch(partition int, from uint64, count int, match, kind string) *Batch {
 	return sweep(partition, Scan, strconv.FormatUint(from, 10), strconv.Itoa(count), match, kind)
 }
@@ -51,11 +54,6 @@ func sweep(partition int, words ...string) *Batch {
 	return &Batch{Commands: [][][]byte{args}, Proto: 2, Partition: partition}
 }
 
-type placed struct {
-	rec      *session.Record
-	position uint64
-}
-
 // scanKeys answers with the next position, whether there is more from there on,
 // how many keys it has looked at, and those that fit. Keys of one position come
 // in one answer.
@@ -73,37 +71,26 @@ func (c *call) scanKeys() error {
 	if err != nil {
 		return err
 	}
-	var all []placed
-	for rec := range c.Each {
-		if position := PositionOf(rec.Key()); position >= from {
-			all = append(all, placed{rec, position})
-		}
+	page, next, isMore := c.Page(from, int(min(limit, maxPage)), PositionOf)
+	more := int64(0)
+	if isMore {
+		more = 1
 	}
-	slices.SortFunc(all, func(a, b placed) int { return cmp.Compare(a.position, b.position) })
-	n := int(min(limit, int64(len(all))))
-	for n < len(all) && all[n].position == all[n-1].position {
-		n++
-	}
-	next, more := uint64(0), int64(0)
-	if n < len(all) {
-		next, more = all[n].position, 1
-	}
-	page := all[:n]
-	var fits []placed
-	for i, p := range page {
+	var fits []*session.Record
+	for i, rec := range page {
 		if c.stops(i) {
 			return errLate
 		}
-		if matches(p.rec.Key()) && c.isKind(p.rec) {
-			fits = append(fits, p)
+		if matches(rec.Key()) && c.isKind(rec) {
+			fits = append(fits, rec)
 		}
 	}
 	c.Array(3 + len(fits))
 	c.Int(int64(next))
 	c.Int(more)
-	c.Int(int64(n))
-	for _, p := range fits {
-		c.BulkString(p.rec.Key())
+	c.Int(int64(len(page)))
+	for _, rec := range fits {
+		c.BulkString(rec.Key())
 	}
 	return nil
 }

@@ -83,15 +83,16 @@ func (c *Cluster) Flush(ctx context.Context, local bool) error {
 	})
 }
 
-// Scan implements redis.Cluster. As most partitions of a small cluster hold
-// little, it asks several at a time, and takes their pages in order until it
-// has seen as many keys as it was to.
+// Scan implements redis.Cluster. It takes pages of the partitions in order until
+// it has seen as many keys as it was to. As most partitions of a small cluster
+// hold little, it asks several at a time; not at once, for what the first ones
+// have may be enough, and a large one behind them be looked at for nothing.
 func (c *Cluster) Scan(ctx context.Context, r redis.ScanRequest) (redis.ScanResult, error) {
 	found := redis.ScanResult{Next: r.From}
 	end := cmp.Or(r.Until, ring.Partitions)
-	for found.Next.Partition < end && found.Seen < r.Count {
+	for several := 1; found.Next.Partition < end && found.Seen < r.Count; several = min(2*several, sweepers) {
 		first := found.Next.Partition
-		n := min(sweepers, end-first)
+		n := min(several, end-first)
 		pages, err := c.pages(ctx, r, found.Next, n, r.Count-found.Seen)
 		if err != nil {
 			return found, err

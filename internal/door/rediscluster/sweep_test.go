@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -121,6 +122,22 @@ func TestScanToTheEnd(t *testing.T) {
 		}
 		require.Equal(t, all, keys, "%d at a time", count)
 	}
+}
+
+// What a scan need not look at it does not ask for: it may be much, or be served
+// by nobody.
+func TestScanAsksNoFurtherThanItMust(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a", setting{})
+	n.leaseUntil(math.MaxInt64)
+	p := ring.Partition("{much}")
+	n.serve(p)
+	for i := range 20 {
+		n.put(t, fmt.Sprint("{much}", i))
+	}
+	found, err := n.Scan(t.Context(), redis.ScanRequest{From: redis.Cursor{Partition: p}, Count: 10})
+	require.NoError(t, err)
+	require.Equal(t, 10, found.Seen)
 }
 
 func TestScanByType(t *testing.T) {
