@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/session"
@@ -104,6 +105,13 @@ func (d *Dispatcher) waitAll(ctx context.Context, holders, keys []string, want i
 		return min(acked, d.cfg.Replicator.Wait(ctx, holders, keys[0], want))
 	}
 	for batch := range slices.Chunk(keys, waitBatch) {
+		if ctx.Err() != nil { // nothing is waited for any more
+			for _, key := range batch {
+				d.cfg.Replicator.Mark(holders, key)
+			}
+			acked = 0
+			continue
+		}
 		confirmed := make([]int, len(batch))
 		var wg sync.WaitGroup
 		for i, key := range batch {
@@ -119,12 +127,35 @@ func (d *Dispatcher) waitAll(ctx context.Context, holders, keys []string, want i
 // logout must work while a member is silent. One that gossip holds for dead and
 // that may be alive may have a copy too, and come back as the only one who has.
 func (d *Dispatcher) copyDeletes(ctx context.Context, p int, r *reply) {
-	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+	batches := time.Duration(len(r.changed) / waitBatch)
+	ctx, cancel := context.WithTimeout(ctx, deleteTimeout+min(batches*deleteBatchTime, maxDeleteTime))
 	defer cancel()
 	holders := d.holders(p)
 	r.Acked = d.waitAll(ctx, holders, r.changed, len(holders))
-	r.Unconfirmed = r.Acked < len(holders) || d.cfg.View().Misses(d.cfg.Self) && !planted.Is(planted.LogoutAlone)
+	r.Unconfirmed = r.Unconfirmed || r.Acked < len(holders) || d.cfg.View().Misses(d.cfg.Self) && !planted.Is(planted.LogoutAlone)
 	if r.Unconfirmed {
 		d.count.unconfirmed.Add(1)
 	}
+}
+
+// maxAgain is how many tombstones are copied again with one request.
+const maxAgain = 8 << 10
+
+// behind returns those of some tombstones, of partition p and made before, that
+// are to be copied again: those that another holder may lack. Of a user with
+// millions of them they cannot all be copied with each request, so where they
+// are too many it returns none, and that some may be lacking: they are on their
+// way, or the comparison of copies brings them.
+//
+// A delete that is under way may not have marked its tombstones yet, so then
+// all may be lacking; and so may they where a holder has not been equal yet.
+func (d *Dispatcher) behind(p int, keys []string) (again []string, lacking bool) {
+	holders := d.holders(p)
+	if d.deleting[p].Load() == 1 && !slices.ContainsFunc(holders, func(id string) bool { return !d.cfg.Repairer.IsSynced(id, p) }) {
+		keys = slices.DeleteFunc(keys, func(key string) bool { return !d.cfg.Replicator.Behind(holders, key) })
+	}
+	if len(keys) > maxAgain {
+		return nil, true
+	}
+	return keys, false
 }

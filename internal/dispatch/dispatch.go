@@ -28,6 +28,10 @@ const (
 	sealTimeout = 2 * time.Second
 	// deleteTimeout bounds how long a logout waits for the other copies.
 	deleteTimeout = 250 * time.Millisecond
+	// deleteBatchTime is what it waits longer for each waitBatch of sessions
+	// that it ends, and maxDeleteTime the most of that.
+	deleteBatchTime = 5 * time.Millisecond
+	maxDeleteTime   = time.Second
 	// maxHops is how often an operation is forwarded: once by a member whose
 	// view is newer or older than the owner's, once more by the member that
 	// was asked in vain.

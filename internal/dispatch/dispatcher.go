@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/attempt"
@@ -67,6 +68,9 @@ type Dispatcher struct {
 	absent   absent
 	lag      lagGauge
 	count    counters
+	// deleting counts, by partition, the deletes that run here or wait for
+	// their copies.
+	deleting [ring.Partitions]atomic.Int32
 }
 
 type counters struct {

@@ -61,6 +61,10 @@ func (d *Dispatcher) serveLeased(ctx context.Context, r *request) (reply, error)
 
 // serve does the work on this node's store and sees to its copies.
 func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) (reply, error) {
+	if w.mayWait() {
+		d.deleting[p].Add(1)
+		defer d.deleting[p].Add(-1)
+	}
 	var at time.Time // reads take the store's own
 	nowhere := false
 	if w.writes() {
@@ -164,6 +168,10 @@ func (d *Dispatcher) overtaken(p int, w work, r reply) (reply, error) {
 // serveDegraded does the work although no other node can be reached. Its copies
 // follow when one can be.
 func (d *Dispatcher) serveDegraded(ctx context.Context, p int, w work) (reply, error) {
+	if w.mayWait() {
+		d.deleting[p].Add(1)
+		defer d.deleting[p].Add(-1)
+	}
 	unverified := d.cfg.Owner.Decide(p).Unverified
 	r, err := w.run(ctx, d, d.cfg.Clock.Now(), sight{unverified: unverified})
 	if unverified {

@@ -117,7 +117,14 @@ func (w opWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (
 		}
 	}
 	if !planted.Is(planted.AskedAgain) {
-		r.changed = append(r.changed, r.Again...)
+		again := r.Again
+		if w.Kind == session.DeleteAll {
+			again, r.Unconfirmed = d.behind(w.partition(), again)
+		}
+		r.changed = append(r.changed, again...)
+	}
+	if w.Kind == session.DeleteAll {
+		r.Records = nil // nobody reads them, and they may be more than a frame holds
 	}
 	r.deleted = w.mayWait() && len(r.changed) > 0
 	// Of all of a user's sessions, those that are not known here are missed.

@@ -25,6 +25,7 @@ func TestLogoutAskedAgain(t *testing.T) {
 	for name, op := range map[string]session.Op{
 		"one session": {Kind: session.Delete, Key: key},
 		"all of them": {Kind: session.DeleteAll, Key: "{ann}"},
+		"all, paged":  {Kind: session.DeleteAll, Key: "{ann}", NewKey: session.FirstPage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -33,6 +34,7 @@ func TestLogoutAskedAgain(t *testing.T) {
 					rep, err := n.Sessions().Do(t.Context(), &op, session.AckReplica)
 					require.NoError(t, err)
 					require.Equal(t, n.ID().Name, rep.Node)
+					require.Empty(t, rep.Records, "they may be more than a frame holds")
 					return !rep.Unconfirmed
 				}
 				do(session.Op{Kind: session.Put, Key: key, Fields: fields(1)})

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/header"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -116,7 +118,17 @@ func (e *exchange) listLong(op *session.Op, sessions []listed, next string) erro
 	return nil
 }
 
-// deleteAll ends the sessions that list names.
+// endAllFor is how long deleteAll begins further pages. A router waits 5 s for
+// an answer, and a page has 3 s at most.
+const endAllFor = 2 * time.Second
+
+// someLeft is the answer to a delete of all that has ended some. Each one ends
+// further ones, so it is to be sent again until it succeeds.
+var someLeft = refusal{status: http.StatusServiceUnavailable, slug: "sessions-left", title: "Not all sessions ended",
+	detail: "some of the user's sessions were ended, and more are left: send the request again until it is answered 204 or 202", retryAfter: 1}
+
+// deleteAll ends the sessions that list names, a page at a time: each is brought
+// to all copies before the next one begins.
 func (e *exchange) deleteAll() error {
 	tag, err := e.userTag()
 	if err != nil {
@@ -125,11 +137,37 @@ func (e *exchange) deleteAll() error {
 	if err := e.noConditions(); err != nil {
 		return err
 	}
-	reply, err := e.write(&session.Op{Kind: session.DeleteAll, Key: tag})
-	if err != nil {
-		return err
+	var whole session.Reply
+	last := time.Now().Add(endAllFor)
+	for n := 0; ; n++ {
+		op := &session.Op{Kind: session.DeleteAll, Key: tag, NewKey: session.FirstPage}
+		if n > 0 {
+			op.NewKey = session.LaterPage(n)
+		}
+		page, err := e.do(op)
+		switch {
+		case err != nil && n > 0:
+			e.log("not all sessions of a user ended", "err", e.redact(err.Error()))
+			return someLeft
+		case err != nil:
+			return err
+		}
+		if n == 0 {
+			whole = page
+		}
+		if page.Changed { // else there was nothing to confirm
+			whole.Acked = min(whole.Acked, page.Acked)
+		}
+		whole.Unconfirmed = whole.Unconfirmed || page.Unconfirmed
+		if page.Record == nil {
+			break
+		}
+		if time.Now().After(last) {
+			return someLeft
+		}
 	}
-	e.deleted(reply)
+	e.w.Header().Set(header.Acked, strconv.Itoa(whole.Acked))
+	e.deleted(whole)
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,4 +73,75 @@ func TestListBreaksOff(t *testing.T) {
 	}
 	require.PanicsWithValue(t, http.ErrAbortHandler, func() { send(door, "GET", "/v1/users/alice/sessions", "") })
 	require.NotContains(t, node.log.String(), "alice")
+}
+
+// A user with more sessions than can be ended at once is ended page by page, and
+// what one page could not confirm is said of the whole.
+func TestDeleteAllInManyPages(t *testing.T) {
+	for _, unconfirmed := range []int{-1, 0, 1, 2} {
+		synctest.Test(t, func(t *testing.T) { // where a slow machine takes no time
+			door, node, ids := crowded(t)
+			var pages []string
+			node.hook = func(op *session.Op) {
+				require.Equal(t, session.DeleteAll, op.Kind)
+				require.NotContains(t, append(pages, ""), op.NewKey, "all at once, or as the page before")
+				if len(pages) == unconfirmed {
+					node.next = "unconfirmed"
+				}
+				pages = append(pages, op.NewKey)
+			}
+			w := send(door, "DELETE", "/v1/users/alice/sessions", "")
+			require.Greater(t, len(pages), 2)
+			if unconfirmed < 0 {
+				require.Equal(t, http.StatusNoContent, w.Code)
+			} else {
+				require.Equal(t, http.StatusAccepted, w.Code, "page %d was not confirmed", unconfirmed)
+			}
+			for _, id := range ids {
+				require.True(t, node.store.Peek(id).Dead())
+			}
+		})
+	}
+}
+
+// A delete of all that fails or takes too long when some have been ended says
+// so, and the next one goes on.
+func TestDeleteAllEndsHalfWay(t *testing.T) {
+	for name, hinder := range map[string]func(node *oneNode){
+		"a page fails":    func(node *oneNode) { node.next = "unavailable" },
+		"pages take long": func(*oneNode) { time.Sleep(endAllFor + time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				door, node, ids := crowded(t)
+				left := func() (n int) {
+					for _, id := range ids {
+						if rec := node.store.Peek(id); rec == nil || !rec.Dead() {
+							n++
+						}
+					}
+					return n
+				}
+				node.hook = func(op *session.Op) {
+					if op.NewKey == session.LaterPage(1) {
+						hinder(node)
+					}
+				}
+				w := send(door, "DELETE", "/v1/users/alice/sessions", "")
+				require.Equal(t, http.StatusServiceUnavailable, w.Code)
+				require.Contains(t, w.Body.String(), "problems/sessions-left")
+				require.NotContains(t, w.Body.String(), "nothing was changed")
+				require.Equal(t, "1", w.Header().Get("Retry-After"))
+				require.Empty(t, w.Header().Get("Holdfast-Retry"), "no other member does better")
+				require.NotContains(t, node.log.String(), "alice")
+				some := left()
+				require.Less(t, some, len(ids))
+				require.Positive(t, some)
+				node.hook = nil
+				w = send(door, "DELETE", "/v1/users/alice/sessions", "")
+				require.Equal(t, http.StatusNoContent, w.Code)
+				require.Zero(t, left())
+			})
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package public
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/router"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // marked is a request as a router sends it.
@@ -107,4 +109,36 @@ func TestArrivalStaysWithItsRequest(t *testing.T) {
 	require.Equal(t, Arrival{Attempt: attempt.Attempt{Fenced: true}}, ArrivalOf(r.Context()))
 	a := Arrival{Attempt: attempt.Attempt{ID: 7}, Hop: &router.Hop{From: "r"}}
 	require.Equal(t, a, ArrivalOf(a.With(r).Context()))
+}
+
+// The pages of one delete are operations of their own, the same in each attempt
+// of the request; what has one page is the operation that the request is.
+func TestPagesAreOperationsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	var got []attempt.Attempt
+	s := asArrived{func(_ context.Context, _ *session.Op, _ session.Ack, a attempt.Attempt) (session.Reply, error) {
+		got = append(got, a)
+		return session.Reply{}, nil
+	}}
+	request := func(a attempt.Attempt, pages ...string) (ids []uint64) {
+		got = nil
+		ctx := Arrival{Attempt: a}.With(httptest.NewRequest("DELETE", "/", nil)).Context()
+		for _, page := range pages {
+			_, err := s.Do(ctx, &session.Op{Kind: session.DeleteAll, Key: "{u}", NewKey: page}, session.AckDefault)
+			require.NoError(t, err)
+		}
+		for _, b := range got {
+			ids = append(ids, b.ID)
+			b.ID = a.ID
+			require.Equal(t, a, b)
+		}
+		return ids
+	}
+	pages := []string{session.FirstPage, session.LaterPage(1), session.LaterPage(2)}
+	ids := request(attempt.Attempt{ID: 7, Fenced: true}, pages...)
+	require.EqualValues(t, 7, ids[0])
+	require.NotEqual(t, ids[0], ids[1])
+	require.NotEqual(t, ids[1], ids[2])
+	require.Equal(t, ids, request(attempt.Attempt{ID: 7, Repeat: true}, pages...))
+	require.Equal(t, []uint64{0, 0, 0}, request(attempt.Attempt{Fenced: true}, pages...), "who has no name gets one for each")
 }

@@ -76,7 +76,13 @@ type asArrived struct {
 
 // Do implements api.Sessions.
 func (s asArrived) Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error) {
-	return s.do(ctx, op, ack, ArrivalOf(ctx).Attempt)
+	a := ArrivalOf(ctx).Attempt
+	if op.Kind == session.DeleteAll && op.NewKey != session.FirstPage && a.ID != 0 {
+		// Each page is an operation of its own: a repetition is answered as
+		// what it repeats was, and no page as the one before it.
+		a.ID ^= session.KeyHash(op.NewKey)
+	}
+	return s.do(ctx, op, ack, a)
 }
 
 // Unavailable answers a request that was not run here, and tells a router who

@@ -1,0 +1,76 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/member/membertest"
+	"github.com/seed-95a32959/holdfast/ring"
+)
+
+// Of the tombstones of before those are copied again of which it is not certain
+// that each holder has them.
+func TestTombstonesThatMayBeBehind(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	p, b := ring.Partition("{u}"), membertest.ID("b", 1).String()
+	all := []string{"{u}1", "{u}2", "{u}3"}
+	behind := func() []string {
+		again, lacking := n.behind(p, slices.Clone(all))
+		require.False(t, lacking)
+		return again
+	}
+	n.deleting[p].Store(1) // this one
+	require.Equal(t, all, behind(), "nobody knows what b has")
+	n.cfg.Repairer.SetSynced(b, p)
+	require.Equal(t, all, behind(), "nothing is sent to b")
+	n.cfg.Replicator.Attach(t.Context(), b, mute{})
+	require.Empty(t, behind())
+
+	n.cfg.Replicator.Mark([]string{b}, "{u}2")
+	require.Equal(t, []string{"{u}2"}, behind())
+	n.deleting[p].Add(1)
+	require.Equal(t, all, behind(), "another delete may not have marked what it has ended")
+	n.deleting[p].Add(-1)
+	n.cfg.Repairer.Refused(b, "{u}3")
+	require.Equal(t, all, behind(), "b has refused one")
+
+	again, lacking := n.behind(p, make([]string, maxAgain+1))
+	require.Empty(t, again)
+	require.True(t, lacking, "too many to be copied again, and so not confirmed")
+}
+
+// What is not waited for any more is copied all the same.
+func TestCopiesThatAreNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	n.leaseUntil(math.MaxInt64)
+	b := membertest.ID("b", 1).String()
+	n.cfg.Replicator.Attach(t.Context(), b, mute{})
+	var keys []string
+	for i := range 3*waitBatch + 1 {
+		keys = append(keys, fmt.Sprint("{u}", i))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Zero(t, n.waitAll(ctx, []string{b}, keys, 1))
+	dirty, _ := n.cfg.Replicator.Lag()
+	require.Equal(t, len(keys), dirty)
+}
+
+// What is known to be lacking is not made good by what has been copied.
+func TestDeleteStaysUnconfirmed(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a")
+	for _, unconfirmed := range []bool{false, true} {
+		r := reply{changed: []string{"k"}}
+		r.Unconfirmed = unconfirmed
+		n.copyDeletes(t.Context(), ring.Partition("k"), &r)
+		require.Equal(t, unconfirmed, r.Unconfirmed)
+	}
+}
