@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
@@ -30,9 +31,14 @@ import (
 )
 
 const (
-	// every is how often a node notes that it is in touch. What was written in
-	// the last moment before it was not is taken for written since.
+	// every is how often a node notes that it is in touch.
 	every = 200 * time.Millisecond
+	// ahead is how far the stamp of a write may be ahead of that note: the owner
+	// had just taken the partition over, its clock was fast, and the note is as
+	// old as it gets. What a node has of the time until then is taken for
+	// written before. That loses what it wrote out of touch in that time, and
+	// brings nothing back.
+	ahead = session.Lead + clock.Near + every
 	// Limit is how long a node may be away: less than an end is remembered, for
 	// clocks differ, and its copies take time to be compared.
 	Limit = session.TombstoneFor - time.Hour
@@ -168,7 +174,7 @@ func (a *Absence) hear(from member.ID, now, since time.Time) {
 	default:
 		a.dropping = true
 		a.mu.Unlock()
-		dropped := a.cfg.Drop(last)
+		dropped := a.cfg.Drop(last.Add(ahead))
 		a.cfg.Log.Warn("this node was away for longer than the end of a session is remembered: it fetches its copies anew", "since", last, "dropped", dropped, "told_by", from.Name)
 		a.cfg.Events.Add("copies-dropped", "sessions", dropped, "away_ms", now.Sub(last).Milliseconds(), "told_by", from.Name)
 		a.mu.Lock()

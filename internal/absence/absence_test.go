@@ -68,7 +68,7 @@ func TestReturningNodeDropsOldCopies(t *testing.T) {
 	require.True(t, n.Away(), "that it is in touch again does not settle anything")
 	other.pass(2*time.Hour + Limit + time.Minute)
 	n.tells(t, b, other)
-	require.Equal(t, []time.Time{start.Add(2 * time.Hour)}, n.dropped)
+	require.Equal(t, []time.Time{start.Add(2*time.Hour + ahead)}, n.dropped)
 	require.False(t, n.Away())
 	n.tells(t, c, other)
 	require.Len(t, n.dropped, 1)

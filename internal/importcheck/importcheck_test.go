@@ -42,7 +42,7 @@ var rules = []ruling{
 	rule("adapters/scs", "session", "adapters/internal/opaque"),
 	rule("cmd/...", "..."),
 	rule("examples/...", "..."),
-	rule("internal/absence", "session", "internal/member", "internal/mesh", "internal/events", "internal/wait", "internal/planted"),
+	rule("internal/absence", "session", "internal/clock", "internal/member", "internal/mesh", "internal/events", "internal/wait", "internal/planted"),
 	rule("internal/adminapi"),
 	rule("internal/admit"),
 	rule("internal/alloctest"),
@@ -110,7 +110,7 @@ var rules = []ruling{
 	rule("test/internal/operator", "ring", "internal/adminapi"),
 	rule("test/respdiff", "internal/resp", "internal/exchange"),
 	rule("test/selftest", "internal/planted"),
-	rule("test/simulation", "node", "ring", "session", "internal/inspect", memberlist),
+	rule("test/simulation", "node", "ring", "session", "internal/header", "internal/inspect", "internal/problem", "internal/resp", memberlist),
 }
 
 // ruling is what the packages of one pattern may import.
