@@ -359,6 +359,31 @@ func TestKeptConnectionBreaksAndNobodyIsLeft(t *testing.T) {
 	require.Contains(t, d.Detail, "may have been carried out")
 }
 
+// told is a connection that is no socket, and says itself that it has ended.
+type told struct {
+	net.Conn
+	gone *atomic.Bool
+}
+
+func (c told) Gone() bool { return c.gone.Load() }
+
+// A kept connection that says that it has ended is not used.
+func TestConnectionThatSaysThatItHasEnded(t *testing.T) {
+	var gone atomic.Bool
+	var dials atomic.Int32
+	owner := start(t, "owner", nil)
+	f := open(t, router.Config{Lookup: fixed(owner.target, router.Target{}), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return told{conn, &gone}, err
+	}})
+	for n, ends := range []bool{false, false, true} {
+		gone.Store(ends)
+		require.Equal(t, "owner", f.do(t, "PATCH", "/v1/sessions/a", "{}").body)
+		require.EqualValues(t, 1+n/2, dials.Load())
+	}
+}
+
 // All attempts of a request say that they are one, and how many were sent
 // before and not answered, across members that pass it on.
 func TestAttemptsOfARequest(t *testing.T) {

@@ -18,6 +18,7 @@ const (
 // waiting. Its zero value sees every connection as quiet.
 type peeker struct {
 	raw    syscall.RawConn
+	gone   func() bool // of a connection that is no socket, and can tell
 	result *sight
 	peek   func(fd uintptr) // made once; a closure at each look would be garbage at each request
 }
@@ -31,7 +32,10 @@ func newPeeker(conn net.Conn) peeker {
 				return peeker{}
 			}
 			result := new(sight)
-			return peeker{raw, result, func(fd uintptr) { *result = peekAt(fd) }}
+			return peeker{raw: raw, result: result, peek: func(fd uintptr) { *result = peekAt(fd) }}
+		}
+		if own, ok := conn.(interface{ Gone() bool }); ok {
+			return peeker{gone: own.Gone}
 		}
 		wrapper, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -42,7 +46,10 @@ func newPeeker(conn net.Conn) peeker {
 }
 
 func (p *peeker) look() sight {
-	if p.raw == nil {
+	switch {
+	case p.gone != nil && p.gone():
+		return ended
+	case p.raw == nil:
 		return quiet
 	}
 	*p.result = ended

@@ -122,7 +122,9 @@ type Config struct {
 	Admit func(conn net.Conn) (leave func(), ok bool)
 	// Dial opens a connection to a member; default a net.Dialer. To be seen as
 	// refused its error must wrap syscall.ECONNREFUSED, EHOSTUNREACH or
-	// ENETUNREACH.
+	// ENETUNREACH. A connection that is no socket, nor wraps one as with a
+	// method NetConn, should have a method Gone() bool that says at once
+	// whether the other end has closed it, or it is used when it is stale.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// RetryBody is the largest body, in bytes, that is held for a second try;
 	// default 64 KiB. A larger one streams and is sent once.

@@ -93,7 +93,8 @@ var numbered = []string{counters, asyncs, merges, registers, swaps}
 // that nothing was changed. Whoever was told so writes something else, and does
 // not expect the first to come about. This is promised at all times.
 func checkRefused(key string, calls []Call) string {
-	if !slices.ContainsFunc(numbered, func(family string) bool { return strings.HasPrefix(key, family) }) {
+	begins := strings.HasPrefix(key, merges) && wholeKey(key) == key // of whom each writes the same
+	if begins || !slices.ContainsFunc(numbered, func(family string) bool { return strings.HasPrefix(key, family) }) {
 		return ""
 	}
 	refused := make(map[int]Call)

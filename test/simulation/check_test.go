@@ -84,6 +84,7 @@ func TestCheck(t *testing.T) {
 		"saved, and logged out before":           {logouts, []Call{write(0, 1, 1), logout(2, false), logout(3, true), save(4)}, nil, true},
 		"made, and was refused":                  {counters, []Call{write(0, 1, 1), refused(Refused), read(4, 2)}, nil, true},
 		"made, and was not found":                {registers, []Call{write(0, 1, 1), refused(Deleted), read(4, 2)}, nil, true},
+		"begun by another one":                   {merges, []Call{refused(Refused), read(4, 2)}, nil, false},
 		"refused, and not made":                  {counters, []Call{write(0, 1, 1), refused(Refused), read(4, 1)}, nil, false},
 		"made, and nobody knew":                  {counters, []Call{write(0, 1, 1), unknown(2, 2), read(4, 2)}, nil, false},
 		"late, but not of a write of that time":  {counters, []Call{write(0, 1, 1), write(2, 3, 2), unknown(9, 3), read(4, 1)}, nil, true},

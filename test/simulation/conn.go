@@ -257,6 +257,15 @@ func (c *conn) wrap(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
 
+// Gone says whether the other end has closed the connection, or it is broken, as
+// far as can be seen here by now. A router looks before it uses a kept one.
+func (c *conn) Gone() bool {
+	c.process.net.mu.Lock()
+	defer c.process.net.mu.Unlock()
+	_, _, err := c.in.readLocked(nil)
+	return err != nil
+}
+
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	c.process.net.mu.Lock()

@@ -33,3 +33,30 @@ func TestClosedPastItsDeadline(t *testing.T) {
 		require.ErrorIs(t, err, net.ErrClosed)
 	})
 }
+
+// TestGone: a connection is gone when the news that the other end has closed it
+// has arrived, and not because nothing comes or something was not read yet.
+func TestGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNetwork(rand.New(rand.NewPCG(1, 1)))
+		a, b := n.Boot(netip.MustParseAddr("10.0.0.1")), n.Boot(netip.MustParseAddr("10.0.0.2"))
+		l, err := b.Listen(t.Context(), "10.0.0.2:1")
+		require.NoError(t, err)
+		defer l.Close()
+		dialled, err := a.Dial(t.Context(), "10.0.0.2:1")
+		require.NoError(t, err)
+		near := dialled.(*conn)
+		far, err := l.Accept()
+		require.NoError(t, err)
+		require.False(t, near.Gone())
+		_, err = far.Write([]byte("x"))
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.False(t, near.Gone(), "something has come")
+		_, err = near.Read(make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, far.Close())
+		time.Sleep(time.Second)
+		require.True(t, near.Gone())
+	})
+}
