@@ -359,6 +359,33 @@ func TestKeptConnectionBreaksAndNobodyIsLeft(t *testing.T) {
 	require.Contains(t, d.Detail, "may have been carried out")
 }
 
+// Of an answer that is given up for another member's the client gets nothing,
+// however long the other one is, and whether its length is known.
+func TestAnswerThatIsGivenUpIsNotSent(t *testing.T) {
+	for name, size := range map[string]int{"none": 0, "small": 10, "large": 500} {
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, chunked), func(t *testing.T) {
+				owner := start(t, "owner", func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Holdfast-Retry", "1")
+					w.WriteHeader(http.StatusServiceUnavailable)
+					_, _ = io.WriteString(w, "given up")
+				})
+				want := strings.Repeat("x", size)
+				successor := start(t, "successor", func(w http.ResponseWriter, _ *http.Request) {
+					if chunked {
+						_ = http.NewResponseController(w).Flush()
+					}
+					_, _ = io.WriteString(w, want)
+				})
+				f := open(t, router.Config{Lookup: fixed(owner.target, successor.target), RetryBody: 100})
+				got := f.do(t, "GET", "/v1/sessions/a", "")
+				require.Equal(t, http.StatusOK, got.StatusCode)
+				require.Equal(t, want, got.body)
+			})
+		}
+	}
+}
+
 // told is a connection that is no socket, and says itself that it has ended.
 type told struct {
 	net.Conn

@@ -202,10 +202,10 @@ func (x *exchange) readAnswer(c *memberConn, t Target) error {
 // connection broke, and the successor can still be asked.
 func (x *exchange) seal(c *memberConn) error {
 	c.body.Reset(c.reader, c.resp.Length)
+	x.sealed = x.sealed[:0] // of another member's answer, which was given up
 	if n := c.resp.Length; x.place.call == callApp || !x.repeatable || n <= 0 || n > int64(x.rt.cfg.RetryBody) {
 		return nil
 	}
-	x.sealed = x.sealed[:0]
 	for {
 		p, err := c.body.Next()
 		if err == io.EOF {
