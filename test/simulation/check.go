@@ -195,9 +195,11 @@ func (s steps) upTo(at time.Duration) int {
 // lostAt is from when on a write may be lost, for ever if it may not be: one
 // with ack=async may, when its owner crashed or froze within the replication
 // lag. What it acknowledges when it goes on after a pause may not, but an
-// answer of before may have been on its way.
+// answer of before may have been on its way. Where there is to be one copy
+// alone, one that confirms a write has it from an owner of before, who is about
+// to drop its own.
 func (h *History) lostAt(w Call) time.Duration {
-	if !strings.HasPrefix(w.Key, asyncs) && (len(h.disturbed) == 0 || w.Acked > 0) {
+	if !strings.HasPrefix(w.Key, asyncs) && (len(h.disturbed) == 0 || w.Acked > 0 && !h.single) {
 		return forever
 	}
 	if h.nearDisturbance(w) { // faults overlap, so which of them matters is not told apart

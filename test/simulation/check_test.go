@@ -124,6 +124,22 @@ func TestCheckWhatSaysThatItIsBehind(t *testing.T) {
 	}
 }
 
+// TestCheckOfASingleCopy: where there is to be one copy, one that was confirmed
+// near a fault may be lost with its holder.
+func TestCheckOfASingleCopy(t *testing.T) {
+	for _, c := range []struct{ single, near, broken bool }{{false, true, true}, {true, false, true}, {true, true, false}} {
+		h := newHistory(time.Now())
+		h.single, h.disturbed = c.single, []window{{time.Hour, time.Hour + time.Second}}
+		at := time.Minute
+		if c.near {
+			at = time.Hour
+		}
+		h.add(Call{Key: counters + "k", Kind: session.Put, Value: 1, Told: Told{Outcome: OK, Acked: 1}, Began: at, Ended: at})
+		h.add(Call{Key: counters + "k", Kind: session.Get, Told: Told{Outcome: Missing}, Began: at + time.Second, Ended: at + time.Second})
+		require.Equal(t, c.broken, len(h.Check()) > 0, "%+v: %v", c, h.Check())
+	}
+}
+
 // TestCheckMore holds small histories of the other families against the
 // promises, in seconds.
 func TestCheckMore(t *testing.T) {

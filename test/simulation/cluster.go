@@ -112,7 +112,7 @@ func New(t testing.TB, o Options) *Cluster {
 		t:   t, options: o, began: time.Now(),
 	}
 	c.history = newHistory(c.began)
-	c.history.majority = o.Mode == node.PartitionMajority
+	c.history.majority, c.history.single = o.Mode == node.PartitionMajority, o.Copies == 1
 	for i := range o.Hosts {
 		h := &Host{
 			Name:    fmt.Sprintf("node-%d", i+1),

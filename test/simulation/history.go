@@ -102,6 +102,7 @@ type window struct{ from, to time.Duration }
 type History struct {
 	began    time.Time
 	majority bool // the mode
+	single   bool // of each session there is to be one copy
 
 	mu      sync.Mutex // guards what follows
 	calls   []Call
