@@ -12,19 +12,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// ends returns both ends of a connection between two hosts.
+func ends(t *testing.T) (near *conn, far net.Conn) {
+	t.Helper()
+	n := NewNetwork(rand.New(rand.NewPCG(1, 1)))
+	a, b := n.Boot(netip.MustParseAddr("10.0.0.1")), n.Boot(netip.MustParseAddr("10.0.0.2"))
+	l, err := b.Listen(t.Context(), "10.0.0.2:1")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	dialled, err := a.Dial(t.Context(), "10.0.0.2:1")
+	require.NoError(t, err)
+	far, err = l.Accept()
+	require.NoError(t, err)
+	return dialled.(*conn), far
+}
+
 // TestClosedPastItsDeadline: a connection that was closed says so, also when its
 // deadline is over, as the kernel's do. Who waits on it would ask for ever.
 func TestClosedPastItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := NewNetwork(rand.New(rand.NewPCG(1, 1)))
-		a, b := n.Boot(netip.MustParseAddr("10.0.0.1")), n.Boot(netip.MustParseAddr("10.0.0.2"))
-		l, err := b.Listen(t.Context(), "10.0.0.2:1")
-		require.NoError(t, err)
-		defer l.Close()
-		c, err := a.Dial(t.Context(), "10.0.0.2:1")
-		require.NoError(t, err)
+		c, _ := ends(t)
 		require.NoError(t, c.SetDeadline(time.Now().Add(time.Second)))
-		_, err = c.Read(make([]byte, 1))
+		_, err := c.Read(make([]byte, 1))
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		require.NoError(t, c.Close())
 		_, err = c.Read(make([]byte, 1))
@@ -38,18 +47,9 @@ func TestClosedPastItsDeadline(t *testing.T) {
 // has arrived, and not because nothing comes or something was not read yet.
 func TestGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := NewNetwork(rand.New(rand.NewPCG(1, 1)))
-		a, b := n.Boot(netip.MustParseAddr("10.0.0.1")), n.Boot(netip.MustParseAddr("10.0.0.2"))
-		l, err := b.Listen(t.Context(), "10.0.0.2:1")
-		require.NoError(t, err)
-		defer l.Close()
-		dialled, err := a.Dial(t.Context(), "10.0.0.2:1")
-		require.NoError(t, err)
-		near := dialled.(*conn)
-		far, err := l.Accept()
-		require.NoError(t, err)
+		near, far := ends(t)
 		require.False(t, near.Gone())
-		_, err = far.Write([]byte("x"))
+		_, err := far.Write([]byte("x"))
 		require.NoError(t, err)
 		time.Sleep(time.Second)
 		require.False(t, near.Gone(), "something has come")
