@@ -110,6 +110,8 @@ type History struct {
 	windows []window
 	broken  []string
 	steps   map[string]int // steps of schedules that were played, by kind
+	// messages are those of Tally.
+	messages map[string]int
 	// lost are the moments at which the newest version of a session was lost
 	// with its last holders, and disturbed the times of faults that overlap.
 	lost      map[string][]time.Duration
@@ -124,7 +126,7 @@ const forever = time.Duration(1<<63 - 1)
 const maxBroken = 10
 
 func newHistory(began time.Time) *History {
-	return &History{began: began, steps: make(map[string]int), lost: make(map[string][]time.Duration)}
+	return &History{began: began, steps: make(map[string]int), messages: make(map[string]int), lost: make(map[string][]time.Duration)}
 }
 
 func (h *History) add(c Call) {
@@ -148,6 +150,12 @@ func (h *History) noteStep(what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.steps[what]++
+}
+
+func (h *History) noteMessage(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.messages[what]++
 }
 
 func (h *History) noteQuiet(d time.Duration) {
@@ -250,14 +258,20 @@ type Tally struct {
 	Calls   int
 	Logouts int            // deletes that were acknowledged in full
 	By      map[string]int // calls, by kind of client
-	Faults  map[string]int // by kind of step
+	// Messages that were sent to a channel, were heard by a subscriber, and had
+	// to be.
+	Messages map[string]int
+	Faults   map[string]int // by kind of step
 }
 
 // Add adds up.
 func (t *Tally) Add(o Tally) {
 	t.Time, t.Quiet, t.Calls, t.Logouts = t.Time+o.Time, t.Quiet+o.Quiet, t.Calls+o.Calls, t.Logouts+o.Logouts
 	if t.Faults == nil {
-		t.Faults, t.By = make(map[string]int), make(map[string]int)
+		t.Faults, t.By, t.Messages = make(map[string]int), make(map[string]int), make(map[string]int)
+	}
+	for what, n := range o.Messages {
+		t.Messages[what] += n
 	}
 	for by, n := range o.By {
 		t.By[by] += n
@@ -282,7 +296,7 @@ func (t Tally) String() string {
 func (h *History) Tally() Tally {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := Tally{Time: time.Since(h.began), Quiet: h.quiet, Calls: len(h.calls), Faults: maps.Clone(h.steps), By: make(map[string]int)}
+	t := Tally{Time: time.Since(h.began), Quiet: h.quiet, Calls: len(h.calls), Faults: maps.Clone(h.steps), By: make(map[string]int), Messages: maps.Clone(h.messages)}
 	for _, c := range h.calls {
 		t.By[c.By]++
 		if c.Kind == session.Delete && c.Outcome == OK && !c.Unconfirmed && strings.HasPrefix(c.Key, logouts) {

@@ -50,6 +50,9 @@ func TestSwarm(t *testing.T) {
 			for by, n := range tally.By {
 				drawn[[2]string{"calls", by}] += n
 			}
+			for what, n := range tally.Messages {
+				drawn[[2]string{"messages", what}] += n
+			}
 			least = min(least, share)
 		}) {
 			broken++
