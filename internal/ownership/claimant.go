@@ -66,7 +66,8 @@ func (c *Core) Round(now time.Duration) (todo Todo, complete bool) {
 // answer, also those that SetMissing has told of: who was out of reach can be asked then, and need not be waited for
 // until the membership has settled. It does so once in each view.
 func (c *Core) ClaimAnew(now time.Duration) (todo Todo) {
-	if c.anew == c.view || c.view.Misses(c.self) || len(c.missing) > 0 || !c.inTouch(now) {
+	unasked := func(member.ID) int { return -1 }
+	if c.anew == c.view || len(c.outOfReach(unasked)) > 0 || !c.inTouch(now) {
 		return todo
 	}
 	for p := range c.parts {

@@ -161,10 +161,12 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 	return absent, alive
 }
 
-// outOfReach returns the nodes that may be alive and have not answered.
+// outOfReach returns the nodes that may be alive and have not answered. One that
+// this member has never seen alive, and that nobody misses, has left before:
+// gossip may tell of it as dead.
 func (c *Core) outOfReach(at func(id member.ID) int) (ids []member.ID) {
 	for _, m := range c.view.Members {
-		if m.Role == member.RoleNode && !m.Up && at(m.ID) < 0 && !c.view.HasEnded(m.ID) {
+		if m.Role == member.RoleNode && !m.Up && c.peers[m.ID] != nil && at(m.ID) < 0 && !c.view.HasEnded(m.ID) {
 			ids = append(ids, m.ID)
 		}
 	}

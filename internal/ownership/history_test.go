@@ -88,6 +88,7 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 			for _, name := range letters("bcd") {
 				m := up(name, 1)
 				m.Up, m.Left = false, slices.Contains(letters(c.ended), name)
+				n.peers[m.ID] = &peer{} // it was there
 				members = append(members, m)
 			}
 			n.glance(members...)
@@ -138,6 +139,20 @@ func TestJoinerHearsOfTheMissing(t *testing.T) {
 	}
 }
 
+// Who stood still while another node joined and left hears of that one as dead.
+// As nobody misses it, it had nothing to say.
+func TestWhoWasNeverSeenAliveHasLeft(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	asked := []copyOf{{n.self, -NeverLeft, Accepted}}
+	n.see(dead("b", 1))
+	_, alive := n.absentHolders(3, member.ID{}, asked, false)
+	require.False(t, alive)
+	n.SetMissing(n.now, []Missing{{id("b", 1), n.now}})
+	_, alive = n.absentHolders(3, member.ID{}, asked, false)
+	require.True(t, alive, "somebody has seen it")
+}
+
 // A router has no copies, so who has just started need not hear of it.
 func TestRoutersHaveNoCopies(t *testing.T) {
 	t.Parallel()
@@ -147,6 +162,7 @@ func TestRoutersHaveNoCopies(t *testing.T) {
 	n.see(router)
 	_, alive := n.absentHolders(3, member.ID{}, []copyOf{{n.self, -NeverLeft, Accepted}}, false)
 	require.False(t, alive)
+	n.see(up("b", 1))
 	n.see(router, dead("b", 1))
 	_, alive = n.absentHolders(3, member.ID{}, []copyOf{{n.self, -NeverLeft, Accepted}}, false)
 	require.True(t, alive)

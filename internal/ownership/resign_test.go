@@ -64,6 +64,7 @@ func TestUnverifiedIsClaimedAnew(t *testing.T) {
 	whole := viewOf(c.self, up("a", 1), up("b", 1), up("d", 1))
 	away := up("d", 1)
 	away.Up = false
+	c.SetView(c.now, whole)
 	c.SetView(c.now, viewOf(c.self, up("a", 1), up("b", 1), away))
 	var mine []int
 	for p := range c.parts {

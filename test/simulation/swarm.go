@@ -42,10 +42,10 @@ type Swarm struct {
 
 // verifiedAfterHeal demands that a partition whose copies were out of reach is
 // served in full as soon as all nodes answer each other. That is kept out, for
-// one case is left: a node that stood still while another one joined and left
-// hears of that one as dead, waits for it, and refuses what depends on there
-// being no session until the ring has stood for 30 s. A flag of TestSwarm lets
-// it in.
+// one case is left: a node that sees another one begin to leave, and is cut off
+// before it has, holds it for dead, waits for it after the heal, and refuses what
+// depends on there being no session until the ring has stood for 30 s. A flag of
+// TestSwarm lets it in.
 var verifiedAfterHeal = false
 
 // swarmRounds is how often a run goes from mishaps to peace.
