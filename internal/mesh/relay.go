@@ -267,6 +267,7 @@ func (l *Link) beatThroughThird(ctx context.Context, sent time.Duration) error {
 		return err
 	}
 	l.setReached(sent)
+	l.mesh.cfg.Members.SetBack(l.id) // if dials were refused before a third member could be asked
 	return l.mesh.answered(l.id, sent, answer)
 }
 

@@ -41,6 +41,7 @@ type three struct {
 	open   map[[2]string][]net.Conn
 	heard  map[string][]string // by name: from whom heartbeats came, on any way
 	gone   []string            // who takes part no more, as ada sees it
+	back   []string            // who does again
 	ended  []string            // and of these, who has ended for sure
 }
 
@@ -63,6 +64,11 @@ func connected(t *testing.T) *three {
 	for _, name := range names {
 		members := meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params)
 		if name == "ada" {
+			members.Back = func(id member.ID) {
+				x.mu.Lock()
+				defer x.mu.Unlock()
+				x.back = append(x.back, id.Name)
+			}
 			members.Gone = func(id member.ID, _ string, ended bool) {
 				x.mu.Lock()
 				defer x.mu.Unlock()
@@ -189,7 +195,14 @@ func TestRefusalNeedsAThirdMembersWord(t *testing.T) {
 		x.mu.Lock()
 		require.Contains(t, x.gone, "bob")
 		require.Empty(t, x.ended)
+		x.back = nil
+		x.broken[[2]string{"cyd", "bob"}] = nil
 		x.mu.Unlock()
+		time.Sleep(3 * time.Second)
+		x.mu.Lock()
+		require.Contains(t, x.back, "bob", "a third member reaches it again")
+		x.mu.Unlock()
+		require.False(t, x.link("ada", "bob").Connected())
 	})
 }
 

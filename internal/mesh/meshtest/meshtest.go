@@ -36,6 +36,8 @@ type Members struct {
 	Ring ring.Params
 	// Gone, if set, hears of SetGone and SetEnded.
 	Gone func(id member.ID, why string, ended bool)
+	// Back, if set, hears of SetBack.
+	Back func(id member.ID)
 
 	view atomic.Pointer[member.View]
 }
@@ -69,9 +71,15 @@ func (m *Members) setGone(id member.ID, why string, ended bool) {
 	}
 }
 
+// SetBack implements mesh.Members.
+func (m *Members) SetBack(id member.ID) {
+	if m.Back != nil {
+		m.Back(id)
+	}
+}
+
 // View implements mesh.Members, and so do the methods below, which do nothing.
 func (m *Members) View() *member.View                                       { return m.view.Load() }
-func (m *Members) SetBack(member.ID)                                        {}
 func (m *Members) Mend(member.ID)                                           {}
 func (m *Members) Recheck()                                                 {}
 func (m *Members) Admits(member.ID, member.Role, netip.Addr) member.Refusal { return "" }
