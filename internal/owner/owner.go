@@ -243,25 +243,40 @@ const (
 
 // Run starts a round of claims whenever something has changed that may allow
 // one: the view, a peer's ring, a refusal that is a while ago.
+//
+// A claim that is refused wakes those who were asked, as it may have kept them
+// from something. Two claimants that all others refuse would wake each other for
+// as long as that lasts, so a round that follows a claim waits a moment.
 func (o *Owner) Run(ctx context.Context) {
-	pause := claimRetryMin
-	var again <-chan time.Time
+	pause, next := claimRetryMin, claimRetryMin // after this claim, and after the next one
+	var last time.Time                          // when something was claimed
+	var again, soon <-chan time.Time
 	for {
-		if complete := o.startRound(ctx); complete {
-			pause, again = claimRetryMin, nil
+		complete, claimed := o.startRound(ctx)
+		soon = nil
+		if claimed {
+			last, pause, next = time.Now(), next, min(2*next, claimRetryMax)
+		}
+		if complete {
+			pause, next, again = claimRetryMin, claimRetryMin, nil
 		}
 		for waiting := true; waiting; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-o.wake:
+				if wait := max(claimRetryMin, pause/4) - time.Since(last); wait <= 0 {
+					waiting = false
+				} else if soon == nil {
+					soon = time.After(wait)
+				}
+			case <-soon:
 				waiting = false
 			case <-again:
 				again, waiting = nil, false
 			case <-o.later:
 				if again == nil {
 					again = time.After(pause + rand.N(pause))
-					pause = min(2*pause, claimRetryMax)
 				}
 			}
 		}
@@ -269,8 +284,9 @@ func (o *Owner) Run(ctx context.Context) {
 }
 
 // startRound does what is due, and claims what may be claimed now. It reports
-// whether all that the ring gives to this node is served here.
-func (o *Owner) startRound(ctx context.Context) (complete bool) {
+// whether all that the ring gives to this node is served here, and whether
+// something was claimed.
+func (o *Owner) startRound(ctx context.Context) (complete, claimed bool) {
 	o.doDue(ctx)
 	todo := o.Step(func(core *ownership.Core, now time.Duration) (todo ownership.Todo) {
 		todo, complete = core.Round(now)
@@ -279,7 +295,7 @@ func (o *Owner) startRound(ctx context.Context) (complete bool) {
 	if todo.Claim != nil {
 		o.cfg.Go(func() { o.claim(ctx, todo.Claim) })
 	}
-	return complete
+	return complete, todo.Claim != nil
 }
 
 // DropIf forgets the copy of a partition that this node does not serve, if

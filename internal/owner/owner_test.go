@@ -6,6 +6,7 @@ import (
 	"math"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -199,13 +200,47 @@ func TestClaimThatIsSettledIsServed(t *testing.T) {
 	t.Parallel()
 	n := begin(t, "a")
 	n.see(t)
-	require.False(t, n.startRound(t.Context()))
+	complete, claimed := n.startRound(t.Context())
+	require.True(t, !complete && claimed)
 	n.group.Wait()
 	for p := range ring.Partitions {
 		require.True(t, n.Decide(p).Verified(), "partition %d", p)
 		require.True(t, n.store.IsOpen(p))
 	}
-	require.True(t, n.startRound(t.Context()), "there is nothing left to claim")
+	complete, claimed = n.startRound(t.Context())
+	require.True(t, complete && !claimed, "there is nothing left to claim")
+}
+
+// A claim that is refused at once, and whose refusal wakes the claimant at once,
+// is repeated after a moment, and each time after a longer one up to some
+// milliseconds.
+func TestRefusedClaimsArePaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n *still
+		var claims []time.Duration
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		n = begin(t, "a", func(cfg *Config) {
+			cfg.Go = func(func()) { // nobody is asked
+				if claims = append(claims, time.Since(began)); len(claims) > 5000 {
+					cancel()
+				}
+				n.Look(func(core *ownership.Core, _ time.Duration) {
+					for p := range ring.Partitions {
+						core.Set(p, ownership.Away, ownership.Claim{}, false)
+					}
+				})
+				n.Recheck()
+			}
+		})
+		n.see(t)
+		n.Run(ctx)
+		require.Greater(t, len(claims), 100, "it goes on")
+		require.Less(t, len(claims), 300)
+		require.Zero(t, claims[0], "the first one waits for nothing")
+		require.Less(t, claims[2], 10*time.Millisecond, "nor does the next one for long")
+	})
 }
 
 // An owner that reaches nobody serves and says so, or refuses, as its partition
