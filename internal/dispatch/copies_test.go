@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/ring"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // Of the tombstones of before those are copied again of which it is not certain
@@ -55,6 +56,8 @@ func TestCopiesThatAreNotWaitedFor(t *testing.T) {
 	var keys []string
 	for i := range 3*waitBatch + 1 {
 		keys = append(keys, fmt.Sprint("{u}", i))
+		_, err := n.cfg.Store.Do(&session.Op{Kind: session.Put, Key: keys[i]}) // of what is not there nothing is copied
+		require.NoError(t, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
