@@ -146,6 +146,20 @@ func ask(t testing.TB, n *still, from member.ID, epoch uint64, parts ...int) []o
 	return answers
 }
 
+// A claimant of an older version is not told with words that it cannot read
+// whether the owner had all.
+func TestOlderClaimantIsToldInItsWords(t *testing.T) {
+	t.Parallel()
+	for older, want := range map[int]ownership.Status{0: ownership.Whole, member.WireWords - 1: ownership.Accepted} {
+		n, b := begin(t, "a"), membertest.Up("b", 1)
+		b.Older = older
+		n.see(t, b)
+		n.link(b)
+		n.serving(3, 4)
+		require.Equal(t, want, ask(t, n, b.ID, 5, 3)[0].Status)
+	}
+}
+
 // Close, then digest, then answer: what the claimant is told covers all that
 // was answered here, for nothing is applied any more.
 func TestServerOfAPartitionYieldsToAClaim(t *testing.T) {

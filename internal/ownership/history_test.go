@@ -151,6 +151,10 @@ func TestWhoWasNeverSeenAliveHasLeft(t *testing.T) {
 	n.SetMissing(n.now, []Missing{{id("b", 1), n.now}})
 	_, alive = n.absentHolders(3, member.ID{}, asked, false)
 	require.True(t, alive, "somebody has seen it")
+	n.see(refused("b", 1))
+	n.SetMissing(n.now, []Missing{{id("b", 1), n.now}})
+	_, alive = n.absentHolders(3, member.ID{}, asked, false)
+	require.False(t, alive, "here it is known to have ended")
 }
 
 // A router has no copies, so who has just started need not hear of it.
