@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,6 +255,35 @@ func TestRefusedClaimsArePaced(t *testing.T) {
 		require.Less(t, len(claims), 300)
 		require.Zero(t, claims[0], "the first one waits for nothing")
 		require.Less(t, claims[2], 10*time.Millisecond, "nor does the next one for long")
+	})
+}
+
+// What is served unverified is claimed anew when nobody is missing any more, as
+// the census says, and not before.
+func TestUnverifiedIsClaimedAnewWhenNobodyIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const p = 3
+		var missing atomic.Pointer[[]ownership.Missing]
+		missing.Store(&[]ownership.Missing{{ID: membertest.ID("b", 1)}})
+		n := begin(t, "a", func(cfg *Config) { cfg.Missing = func() []ownership.Missing { return *missing.Load() } })
+		ctx, cancel := context.WithCancel(t.Context())
+		n.Step(func(core *ownership.Core, _ time.Duration) ownership.Todo {
+			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 4, By: n.id}, true)
+			core.SetLease(math.MaxInt64)
+			return ownership.Todo{}
+		})
+		n.group.Go(func() { n.Watch(ctx) })
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		require.Equal(t, ownership.Serve, n.Decide(p).Verdict, "one is missing, and cannot be asked")
+
+		missing.Store(new([]ownership.Missing))
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		require.NotEqual(t, ownership.Serve, n.Decide(p).Verdict)
+		n.Look(func(core *ownership.Core, _ time.Duration) { require.True(t, core.IsMissing(), "it is claimed anew") })
+		cancel()
+		n.group.Wait()
 	})
 }
 
