@@ -90,7 +90,10 @@ type copyOf struct {
 // The copies are where the newest proven ring puts them that gave the partition
 // to owner, or, if none did, the newest proven one: a ring that the partition
 // was never claimed by has moved no copies. A holder that has handed its copy
-// over since has given it to the holders by the ring of that moment.
+// over since has given it to the holders by the ring of that moment. Where owner
+// is silent and no proven ring gave it the partition, it has claimed it by one
+// that has not stood: what it has acknowledged since is with the holders by that
+// one, and one of them has to answer too.
 //
 // A member that has just started has seen no proven ring. For it the copies may
 // be with the owner, and with any node that may be alive and takes no part. some
@@ -131,6 +134,12 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 		}
 		return absent, alive
 	}
+	note := func(id member.ID) {
+		alive = alive || !c.view.HasEnded(id)
+		if !slices.Contains(absent, id) {
+			absent = append(absent, id)
+		}
+	}
 	looked := make([]bool, len(seen))
 	var reached func(i int) bool
 	reached = func(i int) bool {
@@ -142,10 +151,7 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 			id := seen[i].ids[name]
 			j := at(id)
 			if j < 0 {
-				alive = alive || !c.view.HasEnded(id)
-				if !slices.Contains(absent, id) {
-					absent = append(absent, id)
-				}
+				note(id)
 				continue
 			}
 			left := answered[j].leftAt
@@ -155,10 +161,36 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 		}
 		return false
 	}
-	if reached(base) {
-		return nil, false
+	found := reached(base)
+	if found {
+		absent, alive = nil, false
+	}
+	if owner != (member.ID{}) && at(owner) < 0 && seen[base].owner(p) != owner {
+		late := holdersBy(seen, p, owner)
+		if !slices.ContainsFunc(late, func(id member.ID) bool { return at(id) >= 0 }) {
+			for _, id := range late {
+				note(id)
+			}
+		}
+	}
+	if found {
+		absent = nil
 	}
 	return absent, alive
+}
+
+// holdersBy returns who holds partition p by the newest ring that gave it to
+// owner; owner alone, if none that was seen has.
+func holdersBy(seen []pastRing, p int, owner member.ID) (ids []member.ID) {
+	for i := len(seen) - 1; i >= 0; i-- {
+		if seen[i].owner(p) == owner {
+			for _, name := range seen[i].table.Holders(p) {
+				ids = append(ids, seen[i].ids[name])
+			}
+			return ids
+		}
+	}
+	return []member.ID{owner}
 }
 
 // outOfReach returns the nodes that may be alive and have not answered. One that
