@@ -37,7 +37,8 @@ const (
 	// lingering is how long a drained node goes on forwarding, so that every
 	// router has stopped sending to it: a few rounds of gossip.
 	lingering = 500 * time.Millisecond
-	// alonePatience is how long nobody may be there who could take a record.
+	// alonePatience is how long nobody may be there who could take a record,
+	// where nobody who may come back counts on this node.
 	alonePatience = time.Second
 	// tellSlow is how often the log says whom a drain waits for.
 	tellSlow = 5 * time.Second
@@ -127,8 +128,9 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 		if len(d.cfg.View().Nodes()) > 0 {
 			alone = time.Now()
 		} else if status.Unsynced == 0 {
+			d.awaitLeave(ctx)
 			return nil // nobody is there to take over, and there is nothing to take
-		} else if time.Since(alone) > alonePatience {
+		} else if time.Since(alone) > alonePatience && d.cfg.MayLeave() {
 			return fmt.Errorf("drain: %w to take %d records: unsynced=%d", errNobodyThere, status.Unsynced, status.Unsynced)
 		}
 		d.cfg.Recheck()

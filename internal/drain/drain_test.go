@@ -143,6 +143,20 @@ func TestRunEnds(t *testing.T) {
 		require.NoError(t, f.Run(t.Context(), ignore), "there is nothing to take")
 		require.False(t, f.Drained(), "it still serves")
 	})
+	synctest.Test(t, func(t *testing.T) { // who stands still may come back, and waits for this one's vote then
+		f := begin(t)
+		f.counts.Store(true)
+		after := func() { time.AfterFunc(3*time.Second, func() { f.counts.Store(false) }) }
+		start := time.Now()
+		after()
+		require.ErrorIs(t, f.Run(t.Context(), ignore), errNobodyThere)
+		require.InDelta(t, 3*time.Second, time.Since(start), float64(2*poll))
+		f.cfg.Store.Drop(held)
+		f.counts.Store(true)
+		after()
+		require.NoError(t, f.Run(t.Context(), ignore))
+		require.InDelta(t, 6*time.Second, time.Since(start), float64(4*poll))
+	})
 	synctest.Test(t, func(t *testing.T) {
 		f := begin(t, membertest.Up("b", 1))
 		f.cfg.Leave = func() error { return errors.New("no gossip") }
