@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -17,7 +18,9 @@ import (
 // after a repetition of it has been run: a cut network delivers what it has
 // held back when it heals. A repetition that has been run is not run again
 // either, but answered as it was. The log knows repeated operations only, and
-// is as good as always empty.
+// is as good as always empty; beside them it knows deletes that another member
+// or a router has sent. One whose answer is lost is repeated, and must not end
+// what somebody has begun in its place: a lock, a login.
 type attemptLog struct {
 	size     atomic.Int32 // of ids, so that the usual case takes no lock
 	unlogged atomic.Int64 // repetitions that found no room in ids
@@ -28,8 +31,10 @@ type attemptLog struct {
 
 // attempts is what the log knows of one operation.
 type attempts struct {
-	until time.Time
-	done  *outcome // nil until a repetition has been run
+	until    time.Time
+	repeated bool
+	running  chan struct{} // is closed when the first attempt of a delete has ended; nil for none
+	done     *outcome      // nil until one has been run
 }
 
 // outcome is what became of one attempt. The answers of a batch in it are its
@@ -59,20 +64,50 @@ const maxOperations = 1 << 16
 func (l *attemptLog) add(a attempt.Attempt, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if known := l.addLocked(a, now); known != nil {
+		known.repeated = true
+	} else {
+		l.unlogged.Add(1)
+	}
+}
+
+// addLocked returns what is known of an operation; nil if there is no room.
+func (l *attemptLog) addLocked(a attempt.Attempt, now time.Time) *attempts {
 	if l.ids == nil {
 		l.ids = make(map[uint64]*attempts)
 	}
 	if len(l.ids) >= maxOperations {
 		l.forgetLocked(now)
 	}
-	switch {
-	case l.ids[a.ID] != nil:
-	case len(l.ids) < maxOperations:
-		l.ids[a.ID] = &attempts{until: now.Add(attempt.Lifetime)}
-	default:
-		l.unlogged.Add(1)
+	known := l.ids[a.ID]
+	if known == nil && len(l.ids) < maxOperations {
+		known = &attempts{until: now.Add(attempt.Lifetime)}
+		l.ids[a.ID] = known
 	}
 	l.size.Store(int32(len(l.ids)))
+	return known
+}
+
+// begin takes in the first attempt of a delete that may be repeated. ended is
+// called when it has been noted.
+func (l *attemptLog) begin(r *request, now time.Time) (ended func()) {
+	if r.Repeat || r.ID == 0 || !r.work.deletes() {
+		return func() {}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := l.addLocked(r.Attempt, now)
+	if known == nil || known.running != nil {
+		return func() {}
+	}
+	running := make(chan struct{})
+	known.running = running
+	return func() {
+		l.mu.Lock()
+		known.running = nil
+		l.mu.Unlock()
+		close(running)
+	}
 }
 
 // stops says whether an attempt comes too late.
@@ -82,8 +117,8 @@ func (l *attemptLog) stops(a attempt.Attempt) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, found := l.ids[a.ID]
-	return found
+	known := l.ids[a.ID]
+	return known != nil && known.repeated
 }
 
 // forget drops operations whose time is over.
@@ -105,9 +140,9 @@ func (l *attemptLog) forgetLocked(now time.Time) {
 	}
 }
 
-// note keeps what became of a repetition, if that is final.
+// note keeps what became of a repetition, or of a delete, if that is final.
 func (l *attemptLog) note(r *request, rep reply, err error) {
-	if !r.Repeat || !r.work.writes() || again(err) || errors.Is(err, session.ErrUncertain) || errors.Is(err, session.ErrUnavailable) {
+	if !r.Repeat && !r.work.deletes() || !r.work.writes() || again(err) || errors.Is(err, session.ErrUncertain) || errors.Is(err, session.ErrUnavailable) {
 		return
 	}
 	if b, ok := r.work.(*batchWork); ok && rep.answers != nil {
@@ -121,18 +156,32 @@ func (l *attemptLog) note(r *request, rep reply, err error) {
 	}
 }
 
-// outcome returns what became of an earlier repetition of r, nil if none is
-// known of.
-func (l *attemptLog) outcome(r *request) *outcome {
+// outcome returns what became of an earlier attempt of r, nil if none is known
+// of. It waits for one that is under way, as long as ctx allows.
+func (l *attemptLog) outcome(ctx context.Context, r *request) *outcome {
 	if !r.Repeat || !r.work.writes() || l.size.Load() == 0 || planted.Is(planted.LateRepeat) {
 		return nil
 	}
+	for {
+		done, running := l.look(r.ID)
+		if running == nil {
+			return done
+		}
+		select {
+		case <-running:
+		case <-ctx.Done():
+			return &outcome{err: fmt.Errorf("%s: an earlier attempt is under way: %w: %w", r.work.name(), session.ErrUncertain, ctx.Err())}
+		}
+	}
+}
+
+func (l *attemptLog) look(id uint64) (done *outcome, running <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a := l.ids[r.ID]; a != nil {
-		return a.done
+	if a := l.ids[id]; a != nil {
+		return a.done, a.running
 	}
-	return nil
+	return nil, nil
 }
 
 // TooLate says whether an operation must not be run any more: its writer has

@@ -253,6 +253,8 @@ func errorCode(err error) byte {
 		return codeUnavailable
 	case errors.Is(err, errNoOwner), errors.Is(err, errNotSent), errors.Is(err, mesh.ErrNoLink), errors.Is(err, errUnanswered):
 		return codeNoOwner
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return codeUncertain // given up here, and the way back has outlived that
 	default:
 		return session.ErrorCode(err)
 	}

@@ -300,15 +300,15 @@ func TestAttemptLogStopsWhatComesAfterItsRepetition(t *testing.T) {
 	require.NoError(t, n.TooLate(first.Attempt))
 	require.NoError(t, n.TooLate(again.Attempt))
 	require.NoError(t, n.TooLate(again.Attempt), "a repetition may be repeated")
-	require.Nil(t, n.attempts.outcome(&again))
+	require.Nil(t, n.attempts.outcome(t.Context(), &again))
 	n.attempts.note(&again, reply{}, errNoOwner)
-	require.Nil(t, n.attempts.outcome(&again), "it has not been run yet")
+	require.Nil(t, n.attempts.outcome(t.Context(), &again), "it has not been run yet")
 	ran := reply{Reply: session.Reply{Node: "a"}}
 	listed := ran
 	listed.changed = []string{"k"} // which lies in what the attempt gives back
 	n.attempts.note(&again, listed, nil)
 	n.attempts.note(&again, reply{}, nil)
-	require.Equal(t, &outcome{ran, nil}, n.attempts.outcome(&again), "what was run once is not run again")
+	require.Equal(t, &outcome{ran, nil}, n.attempts.outcome(t.Context(), &again), "what was run once is not run again")
 	require.ErrorIs(t, n.TooLate(first.Attempt), attempt.ErrTooLate)
 	require.NoError(t, n.TooLate(other.Attempt))
 
@@ -319,6 +319,40 @@ func TestAttemptLogStopsWhatComesAfterItsRepetition(t *testing.T) {
 	now = now.Add(attempt.Lifetime - serveTimeout)
 	n.attempts.forget(now)
 	require.Empty(t, n.attempts.ids)
+}
+
+// A delete that waits for its copies is repeated where its answer is not heard.
+// What somebody has begun meanwhile must outlive the repetition.
+func TestRepeatedDeleteEndsWhatWasThereAlone(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	do := func(ctx context.Context, text string, id uint64, repeat bool) (string, error) {
+		w := line(text)
+		r := &request{work: w, part: w.partition(), Attempt: attempt.Attempt{ID: id, Deadline: n.cfg.Clock.Now().Add(serveTimeout), Repeat: repeat}}
+		rep, err := n.serveOnce(ctx, r)
+		return strings.TrimSpace(string(rep.answers)), err
+	}
+	_, err := n.command("SET lock mine")
+	require.NoError(t, err)
+	ctx, answer := context.WithCancel(t.Context())
+	first, again := make(chan string, 1), make(chan string, 1)
+	go func() {
+		got, err := do(ctx, "DEL lock", 7, false)
+		first <- fmt.Sprint(got, err)
+	}()
+	require.Eventually(t, func() bool { rec := n.cfg.Store.Peek("lock"); return rec.Dead() }, 5*time.Second, time.Millisecond)
+	_, err = n.cfg.Store.Do(&session.Op{Kind: session.Put, Key: "lock", Create: true, Fields: []session.Field{{Name: "f", Value: "yours"}}})
+	require.NoError(t, err)
+	go func() {
+		got, err := do(t.Context(), "DEL lock", 7, true)
+		again <- fmt.Sprint(got, err)
+	}()
+	answer()
+	require.Equal(t, ":1<nil>", <-first)
+	require.Equal(t, ":1<nil>", <-again)
+	rec := n.cfg.Store.Peek("lock")
+	require.False(t, rec.Dead())
+	require.EqualValues(t, 1, n.count.unconfirmed.Load(), "it was not run again, nor waited for another time")
 }
 
 func TestAttemptLogIsBounded(t *testing.T) {

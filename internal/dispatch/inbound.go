@@ -23,7 +23,7 @@ func (d *Dispatcher) Serve(r *peer.Request) {
 		d.answer(r, d.reply(), err)
 		return
 	}
-	if !in.Repeat && d.light(in, len(r.Payload)) && d.cfg.Store.Free(in.part, in.work.writes()) && d.servesAtOnce(in) && !d.waits(in.work, in.ack) {
+	if !in.Repeat && !in.work.deletes() && d.light(in, len(r.Payload)) && d.cfg.Store.Free(in.part, in.work.writes()) && d.servesAtOnce(in) && !d.waits(in.work, in.ack) {
 		rep, err := d.serve(r.Context(), in.part, in.work, in.ack)
 		if !errors.Is(err, session.ErrNotServed) {
 			d.answer(r, rep, err)
