@@ -165,7 +165,7 @@ func (n *Node) dispatchConfig() dispatch.Config {
 	cfg := &n.cfg
 	return dispatch.Config{
 		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Repairer: n.repairer, Mesh: n.mesh, Events: n.pubsub,
-		Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0, Absent: n.absentWithin,
+		Mode: cfg.PartitionMode, Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0, Absent: n.absentWithin,
 		Clock: n.clock, Pulse: &n.pulse, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }
@@ -218,7 +218,7 @@ func (n *Node) sections(m *mesh.Mesh) []mesh.Section {
 	if n.cfg.Role == RoleNode {
 		all = append(all, n.absence.Section())
 	}
-	return append(all, n.pubsub.Section(m), n.repairer.RoomSection(), n.census.Section(), n.owner.RosterSection(), n.owner.Section(m))
+	return append(all, n.pubsub.Section(m), n.repairer.RoomSection(), n.census.Section(), n.owner.RosterSection(), n.owner.Section(m), n.owner.DoubtSection())
 }
 
 // redisConfig is what the Redis endpoint needs of this node.

@@ -43,6 +43,8 @@ type Config struct {
 	Mesh       *mesh.Mesh
 	Events     Events
 
+	// Mode is what is done of partitions whose copies are out of reach.
+	Mode ownership.Mode
 	// Ack is what a write waits for that says nothing of it.
 	Ack session.Ack
 	// RefuseRevive is for how long after a delete a Redis command that writes

@@ -15,13 +15,15 @@ import (
 // this one may have waited here, or gone astray and come back, while another
 // was run and answered.
 func (d *Dispatcher) serveOnce(ctx context.Context, r *request) (reply, error) {
-	if done := d.attempts.outcome(r); done != nil {
+	if done := d.attempts.outcome(ctx, r); done != nil {
 		return done.to(r.work)
 	}
 	if err := d.TooLate(r.Attempt); err != nil {
 		d.count.refusedLate.Add(1)
 		return d.reply(), fmt.Errorf("%s: %w", r.work.name(), err)
 	}
+	ended := d.attempts.begin(r, d.cfg.Clock.Now())
+	defer ended()
 	rep, err := d.serveLeased(ctx, r)
 	d.attempts.note(r, rep, err)
 	return rep, err
@@ -85,6 +87,10 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 		return d.reply(), errLeaseOver
 	}
 	unverified := v.Unverified
+	if unverified && d.cfg.Mode == ownership.Majority && w.writes() && !w.deletes() {
+		// Of two writes that follow on one value only one may be made.
+		return d.serveUnverified(p, w, reply{}, errUnverified)
+	}
 	r, err := w.run(ctx, d, at, sight{unverified: unverified, nowhere: nowhere})
 	after := d.cfg.Owner.Decide(p)
 	held := after.Leased

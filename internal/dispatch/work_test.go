@@ -20,8 +20,8 @@ import (
 
 // serving is a member that owns everything and has a lease, and whose successor
 // never answers.
-func serving(t *testing.T) *still {
-	n := begin(t, "a", func(c *Config) { c.RefuseRevive = time.Minute })
+func serving(t *testing.T, change ...func(*Config)) *still {
+	n := begin(t, "a", append(change, func(c *Config) { c.RefuseRevive = time.Minute })...)
 	n.see(t, membertest.Up("b", 1))
 	n.leaseUntil(math.MaxInt64)
 	for p := range ring.Partitions {
@@ -119,6 +119,32 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 	got, err = n.command("GET k")
 	require.NoError(t, err)
 	require.Equal(t, "$1\r\nv", got)
+}
+
+// In mode majority nothing is written then but what ends a session: what is
+// found may be of before the last write.
+func TestUnverifiedPartitionsTakeNoWritesInModeMajority(t *testing.T) {
+	t.Parallel()
+	n := serving(t, func(c *Config) { c.Mode = ownership.Majority })
+	for _, text := range []string{"SET k v", "SET gone v"} {
+		_, err := n.command(text)
+		require.NoError(t, err, text)
+	}
+	n.cfg.Owner.Look(func(core *ownership.Core, _ time.Duration) {
+		for p := range ring.Partitions {
+			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.cfg.Self}, true)
+		}
+	})
+	for _, text := range []string{"SET k w XX", "SET k w", "APPEND k w", "EXPIRE k 9"} {
+		_, err := n.command(text)
+		require.ErrorIs(t, err, session.ErrUnavailable, text)
+	}
+	got, err := n.command("GET k")
+	require.NoError(t, err)
+	require.Equal(t, "$1\r\nv", got)
+	got, err = n.command("DEL gone")
+	require.NoError(t, err)
+	require.Equal(t, ":1", got)
 }
 
 // A repetition that is refused says nothing of the attempt before it, which may
