@@ -45,6 +45,7 @@ const (
 	SectionHost                    // internal/mesh: what the host's clock says
 	SectionCensus                  // internal/census: how many sessions there are, and who is missing
 	SectionAbsence                 // internal/absence: since when a node knows all ends of sessions
+	SectionDoubts                  // internal/owner: of what a node serves it may not have all
 )
 
 // Tell makes a section that says the same in questions and answers.

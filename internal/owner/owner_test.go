@@ -308,6 +308,21 @@ func TestAskRefusesOrServesDegraded(t *testing.T) {
 	}
 }
 
+// Of what may be elsewhere heartbeats tell the others.
+func TestHeartbeatTellsOfDoubts(t *testing.T) {
+	t.Parallel()
+	a, b := begin(t, "a"), begin(t, "b")
+	section := a.DoubtSection()
+	require.Nil(t, section.Ask())
+	a.Look(func(core *ownership.Core, _ time.Duration) {
+		core.Set(3, ownership.Warm, ownership.Claim{Epoch: 4, By: a.id}, true)
+	})
+	require.Equal(t, byte(1<<3), section.Ask()[0])
+	_, err := b.DoubtSection().Asked(a.id, section.Ask())
+	require.NoError(t, err)
+	require.Error(t, b.DoubtSection().Answered(a.id, 0, []byte{1}))
+}
+
 // A heartbeat gives a lease, but to a member that is being succeeded or knows
 // other claims; to that one it brings those in force.
 func TestHeartbeatGivesALeaseUnlessASuccessionIsUnderWay(t *testing.T) {

@@ -33,6 +33,20 @@ func (o *Owner) Section(m *mesh.Mesh) mesh.Section {
 	}
 }
 
+// DoubtSection is the owner's section of heartbeats that says of which partitions
+// it serves a member may not have all, as ownership.Core.Doubts gives them;
+// missing, if it has all. It comes behind that of Section, by which it is known
+// what the member serves.
+func (o *Owner) DoubtSection() mesh.Section {
+	return mesh.Tell(mesh.SectionDoubts, func() (bits []byte) {
+		o.Look(func(core *ownership.Core, _ time.Duration) { bits = core.Doubts() })
+		return bits
+	}, func(from member.ID, bits []byte) (err error) {
+		o.Look(func(core *ownership.Core, _ time.Duration) { err = core.HearDoubts(from, bits) })
+		return err
+	})
+}
+
 // ringOf is the fingerprint of a member's ring, which its heartbeat has said
 // before this section.
 func (o *Owner) ringOf(id member.ID) string {

@@ -148,7 +148,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		won := !late && sums[i].Known && !part.promised.Newer(mine)
 		var answered, sources, equal []member.ID
 		var leased []string // owners that may have a lease of a voter
-		copies, owner := []copyOf{{c.self, part.leftAt(), Accepted}}, part.holder.By
+		copies, owner, doubted := []copyOf{{c.self, part.leftAt(), Accepted}}, part.holder.By, part.isDoubted()
 		moved, some := false, sums[i].Count > 0
 		for j, id := range r.Asked {
 			if answers[j] == nil {
@@ -168,6 +168,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 				leased = append(leased, a.Claimant)
 			}
 			copies, some = append(copies, copyOf{id, now - a.Left, a.Status}), some || a.Count > 0
+			doubted = doubted && id != owner // which has just said it better
 			if a.Digest == sums[i].Digest {
 				equal = append(equal, id)
 			} else if a.Count > 0 {
@@ -195,6 +196,9 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 			c.setPhase(p, Fetching)
 		}
 		absent, alive := c.absentHolders(p, owner, copies, some)
+		if doubted && len(c.outOfReach(indexIn(copies))) > 0 {
+			absent, alive = nil, true
+		}
 		c.setUnsure(p, unsure{elsewhere: alive})
 		todo.Open = append(todo.Open, Opened{Partition: p, Equal: equal, Fetch: len(sources) > 0, Absent: absent})
 	}

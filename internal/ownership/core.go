@@ -116,6 +116,9 @@ type partition struct {
 	// answered.
 	sources []member.ID
 	unsure
+	// doubted is the claim by which another member serves the partition and may
+	// not have all of it, as it has said.
+	doubted Claim
 }
 
 // unsure says why it is not known whether there is more of a partition than is

@@ -35,6 +35,14 @@ type pastRing struct {
 // owner returns the boot that the ring gives a partition to.
 func (r *pastRing) owner(p int) member.ID { return r.ids[r.table.Owner(p)] }
 
+// holders returns the boots that the ring puts a partition on, its owner first.
+func (r *pastRing) holders(p int) (ids []member.ID) {
+	for _, name := range r.table.Holders(p) {
+		ids = append(ids, r.ids[name])
+	}
+	return ids
+}
+
 // setView takes in the ring of a new view.
 func (h *history) setView(now time.Duration, view *member.View) {
 	ids := make(map[string]member.ID)
@@ -93,7 +101,8 @@ type copyOf struct {
 // over since has given it to the holders by the ring of that moment. Where owner
 // is silent and no proven ring gave it the partition, it has claimed it by one
 // that has not stood: what it has acknowledged since is with the holders by that
-// one, and one of them has to answer too.
+// one, and one of them has to answer too. Where none of all these has answered,
+// any holder by a ring since then may have been given a copy.
 //
 // A member that has just started has seen no proven ring. For it the copies may
 // be with the owner, and with any node that may be alive and takes no part. some
@@ -103,9 +112,7 @@ type copyOf struct {
 // could not tell. In the second case its successor can tell only once nobody is
 // out of reach.
 func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some bool) (absent []member.ID, alive bool) {
-	at := func(id member.ID) int {
-		return slices.IndexFunc(answered, func(c copyOf) bool { return c.holder == id })
-	}
+	at := indexIn(answered)
 	switch i := at(owner); {
 	case i >= 0 && answered[i].status == Whole:
 		return nil, false
@@ -121,7 +128,7 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 	}
 	if base < 0 {
 		if owner != (member.ID{}) && at(owner) < 0 {
-			absent = append(absent, owner)
+			absent, alive = append(absent, owner), !c.view.HasEnded(owner)
 		}
 		for _, id := range c.outOfReach(at) {
 			alive = true
@@ -147,8 +154,7 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 			return false
 		}
 		looked[i] = true
-		for _, name := range seen[i].table.Holders(p) {
-			id := seen[i].ids[name]
+		for _, id := range seen[i].holders(p) {
 			j := at(id)
 			if j < 0 {
 				note(id)
@@ -164,6 +170,14 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 	found := reached(base)
 	if found {
 		absent, alive = nil, false
+	} else {
+		for _, since := range seen[base+1:] {
+			for _, id := range since.holders(p) {
+				if at(id) < 0 {
+					note(id) // it may have been given a copy before the ring changed again
+				}
+			}
+		}
 	}
 	if owner != (member.ID{}) && at(owner) < 0 && seen[base].owner(p) != owner {
 		late := holdersBy(seen, p, owner)
@@ -184,13 +198,18 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 func holdersBy(seen []pastRing, p int, owner member.ID) (ids []member.ID) {
 	for i := len(seen) - 1; i >= 0; i-- {
 		if seen[i].owner(p) == owner {
-			for _, name := range seen[i].table.Holders(p) {
-				ids = append(ids, seen[i].ids[name])
-			}
-			return ids
+			return seen[i].holders(p)
 		}
 	}
 	return []member.ID{owner}
+}
+
+// indexIn returns where in a list what a member had is, -1 for one that is not in
+// it.
+func indexIn(copies []copyOf) func(member.ID) int {
+	return func(id member.ID) int {
+		return slices.IndexFunc(copies, func(c copyOf) bool { return c.holder == id })
+	}
 }
 
 // outOfReach returns the nodes that may be alive and have not answered. One that

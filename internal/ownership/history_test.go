@@ -153,6 +153,8 @@ func TestWhoWasNeverSeenAliveHasLeft(t *testing.T) {
 	n.see(dead("b", 1))
 	_, alive := n.absentHolders(3, member.ID{}, asked, false)
 	require.False(t, alive)
+	_, alive = n.absentHolders(3, id("b", 1), asked, false)
+	require.True(t, alive, "by the claims that others know it serves the partition")
 	n.SetMissing(n.now, []Missing{{id("b", 1), n.now}})
 	_, alive = n.absentHolders(3, member.ID{}, asked, false)
 	require.True(t, alive, "somebody has seen it")
@@ -160,6 +162,8 @@ func TestWhoWasNeverSeenAliveHasLeft(t *testing.T) {
 	n.SetMissing(n.now, []Missing{{id("b", 1), n.now}})
 	_, alive = n.absentHolders(3, member.ID{}, asked, false)
 	require.False(t, alive, "here it is known to have ended")
+	_, alive = n.absentHolders(3, id("b", 1), asked, false)
+	require.False(t, alive)
 }
 
 // A router has no copies, so who has just started need not hear of it.

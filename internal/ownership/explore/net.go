@@ -38,6 +38,7 @@ type message struct {
 	lease  bool              // pong
 	roster uint64            // ping and pong: the version known
 	known  ownership.Rosters // pong; none if the asker knows the same
+	doubts []byte            // ping and pong
 
 	request ownership.Request  // claim
 	epoch   uint64             // answer
@@ -254,7 +255,7 @@ func (w *World) Beat(i, j int) {
 		return
 	}
 	gate := p.core.Gate()
-	m := w.send(message{kind: ping, from: p.who, to: who{uint8(j), s.boot}, at: w.now, ring: p.core.View().Table.Fingerprint(), hash: gate.ClaimsHash(), roster: p.core.RosterVersion()})
+	m := w.send(message{kind: ping, from: p.who, to: who{uint8(j), s.boot}, at: w.now, ring: p.core.View().Table.Fingerprint(), hash: gate.ClaimsHash(), roster: p.core.RosterVersion(), doubts: p.core.Doubts()})
 	if !w.mayArrive(m) {
 		if w.stalled[i]&(1<<j) == 0 && !q.frozen && !(w.cfg.Ordered && w.behind(m)) {
 			w.take(m) // there is no connection
@@ -280,7 +281,7 @@ func (w *World) flush() {
 func (w *World) pinged(p *proc, m *message) {
 	first := p.core.SetRoster(w.now, m.from.id(), m.roster, ownership.Rosters{})
 	lease, differ, todo := p.core.Pinged(w.now, m.from.id(), m.ring, m.hash)
-	a := message{kind: pong, from: m.to, to: m.from, at: m.at, ring: p.core.View().Table.Fingerprint(), lease: lease, roster: p.core.RosterVersion()}
+	a := message{kind: pong, from: m.to, to: m.from, at: m.at, ring: p.core.View().Table.Fingerprint(), lease: lease, roster: p.core.RosterVersion(), doubts: p.core.Doubts()}
 	if a.roster > m.roster {
 		a.known = p.core.Rosters()
 	}
@@ -289,9 +290,16 @@ func (w *World) pinged(p *proc, m *message) {
 			a.claims = append(a.claims, p.core.Holder(part))
 		}
 	}
+	w.hearDoubts(p, m)
 	w.send(a)
 	w.do(p, first)
 	w.do(p, todo)
+}
+
+func (w *World) hearDoubts(p *proc, m *message) {
+	if err := p.core.HearDoubts(m.from.id(), m.doubts); err != nil {
+		panic(err) // the other core has written them
+	}
 }
 
 func (w *World) ponged(p *proc, m *message) {
@@ -315,6 +323,7 @@ func (w *World) ponged(p *proc, m *message) {
 		p.early = m.at < p.opened
 	}
 	w.do(p, p.core.Ponged(w.now, m.at, m.from.id(), m.ring, table, m.lease))
+	w.hearDoubts(p, m)
 }
 
 // met notes that i has heard from j, and sees it: what i did not know of the
