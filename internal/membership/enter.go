@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,18 +49,14 @@ func (m *Members) await(ctx context.Context, limit time.Duration, is func() bool
 // hasCluster says whether this member has joined a cluster, or is one of so
 // many that may found one.
 func (m *Members) hasCluster() bool {
+	if m.knowsCluster() || planted.Is(planted.FoundsAlone) || m.self().Role == member.RoleRouter {
+		return true
+	}
 	nodes := 1
 	for _, who := range m.View().Members {
-		switch {
-		case !who.Up || who.Role != member.RoleNode || who.ID == m.cfg.Self:
-		case who.State > member.StateJoining:
-			return true
-		default:
+		if who.Up && who.Role == member.RoleNode && who.ID != m.cfg.Self {
 			nodes++
 		}
-	}
-	if planted.Is(planted.FoundsAlone) || m.self().Role == member.RoleRouter {
-		return true
 	}
 	return m.cfg.Expect > 0 && nodes >= m.cfg.Expect && (nodes > 1 || m.cfg.Clock.Since() >= m.cfg.FoundAfter)
 }
@@ -143,7 +140,20 @@ func (m *Members) ready() error {
 	if m.State() != member.StateJoining {
 		return nil // drained before it was ready
 	}
+	if m.self().Role == member.RoleNode && !m.knowsCluster() {
+		// Worth a line: a cluster that there was is not known here.
+		m.cfg.Log.Info("founded a cluster", "member", m.cfg.Self.Name)
+		m.cfg.Events.Add("founded", "member", m.cfg.Self.Name)
+	}
 	return m.SetState(member.StateReady)
+}
+
+// knowsCluster says whether another node takes part that has its place on the
+// ring, or had.
+func (m *Members) knowsCluster() bool {
+	return slices.ContainsFunc(m.View().Members, func(who *member.Member) bool {
+		return who.Up && who.Role == member.RoleNode && who.ID != m.cfg.Self && who.State > member.StateJoining
+	})
 }
 
 // WarnIfAlone warns, once, where this is a router that was told of no member to

@@ -112,6 +112,11 @@ func New(t testing.TB, o Options) *Cluster {
 		t:   t, options: o, began: time.Now(),
 	}
 	c.history = newHistory(c.began)
+	c.log.heard = func(line string) {
+		if strings.Contains(line, `msg="founded a cluster"`) {
+			c.history.foundAnew()
+		}
+	}
 	c.history.majority, c.history.single = o.Mode == node.PartitionMajority, o.Copies == 1
 	for i := range o.Hosts {
 		h := &Host{
@@ -474,6 +479,8 @@ func running(all []*Host) (hosts []*Host) {
 
 // logTail keeps the last lines that the nodes have logged.
 type logTail struct {
+	heard func(line string) // is told of each
+
 	mu    sync.Mutex // guards lines
 	lines []string
 }
@@ -482,6 +489,7 @@ type logTail struct {
 var tailLines = 400
 
 func (l *logTail) Write(b []byte) (int, error) {
+	l.heard(string(b))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.lines) == 2*tailLines {

@@ -116,7 +116,11 @@ type History struct {
 	// with its last holders, and disturbed the times of faults that overlap.
 	lost      map[string][]time.Duration
 	disturbed []window
-	quiet     time.Duration
+	// founded are the moments at which nodes founded a cluster though sessions
+	// had been begun, and those at which it met what was left of the one before.
+	founded []time.Duration
+	apart   bool // one has not met it yet
+	quiet   time.Duration
 }
 
 // forever is the end of calls of which the answer never came.
@@ -192,16 +196,42 @@ func (h *History) lose(key string) {
 	h.lost[key] = append(h.lost[key], time.Since(h.began))
 }
 
+// foundAnew notes that so many nodes as may found a cluster have done so. They have
+// all forgotten what there was, and do not reach who has not: what one of the two
+// clusters has acknowledged may end when they meet.
+func (h *History) foundAnew() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.calls) > 0 {
+		h.founded, h.apart = append(h.founded, time.Since(h.began)), true
+	}
+}
+
+// met notes that all nodes are one cluster again.
+func (h *History) met() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.apart {
+		h.founded, h.apart = append(h.founded, time.Since(h.began)), false
+	}
+}
+
 // lostFrom is when what a call has left may first have been lost with its
 // holders, for ever if it was not.
 func (h *History) lostFrom(key string, c Call) time.Duration {
-	for _, at := range h.lost[wholeKey(key)] {
-		if at >= c.Began {
-			return at
+	first := forever
+	for _, losses := range [][]time.Duration{h.lost[wholeKey(key)], h.founded} {
+		for _, at := range losses {
+			if at >= c.Began {
+				first = min(first, at)
+			}
 		}
 	}
-	return forever
+	return first
 }
+
+// everLost says whether something of a session may have been lost.
+func (h *History) everLost(key string) bool { return len(h.lost[key])+len(h.founded) > 0 }
 
 // disturb notes a time during which something was wrong.
 func (h *History) disturb(from, to time.Duration) {

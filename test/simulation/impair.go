@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
+	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/node"
 )
 
@@ -170,7 +173,9 @@ const served = 5 * time.Second
 // ended at these times had to be served: nothing has changed since a while, and
 // the host reaches, as each of them does, more than half of all hosts that
 // there are, one of which has the session; it need not exist if nothing is wrong
-// at all.
+// at all. In mode majority they also are more than half of those who count: one
+// that has ended in a crash counts until it is back, and one that was drained
+// does not before it is.
 func (c *Cluster) mustServe(door *Host, key string, began time.Duration) bool {
 	c.shaping.Lock()
 	defer c.shaping.Unlock()
@@ -203,6 +208,9 @@ func (c *Cluster) mustServe(door *Host, key string, began time.Duration) bool {
 			return false // held off the ring, as who crashes again and again is
 		}
 	}
+	if c.history.majority && !haveElectors(side) {
+		return false
+	}
 	if len(c.impairments) == 0 && len(running) == c.members() {
 		return true
 	}
@@ -210,6 +218,28 @@ func (c *Cluster) mustServe(door *Host, key string, began time.Duration) bool {
 		n, _ := h.Node()
 		return n != nil && holds(n, key)
 	})
+}
+
+// haveElectors says whether most of those who count, by the newest roster that
+// is known on some hosts, are on these.
+func haveElectors(hosts []*Host) bool {
+	var roster ownership.Roster
+	var boots []member.ID
+	for _, h := range hosts {
+		if n, _ := h.Node(); n != nil && !h.Router {
+			boots = append(boots, n.ID())
+			if r := inspect.Of(n).Owner.Roster(); r.Version >= roster.Version {
+				roster = r
+			}
+		}
+	}
+	here := 0
+	for _, id := range boots {
+		if roster.Has(id) {
+			here++
+		}
+	}
+	return 2*here > len(roster.Electors)
 }
 
 func doorRing(door *Host) []string {

@@ -96,7 +96,7 @@ func checkLinear(t *testing.T, h *History, seed uint64) {
 	}
 	model := register.ToModel()
 	for key, calls := range h.Calls() {
-		if !strings.HasPrefix(key, registers) || len(h.lost[key]) > 0 {
+		if !strings.HasPrefix(key, registers) || h.everLost(key) {
 			continue
 		}
 		result := porcupine.CheckOperationsTimeout(model, operations(calls), 30*time.Second)

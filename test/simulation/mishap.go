@@ -351,6 +351,7 @@ func (c *Cluster) PlaySwarm(rounds [][]Mishap) {
 			c.history.Break("recovery after round %d: %v", i+1, err)
 			return
 		}
+		c.history.met()
 		c.noteWhole()
 	}
 }

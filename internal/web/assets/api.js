@@ -27,7 +27,7 @@ export const order = (verb, node) => ask(`/admin/dev/${verb}?node=${encodeURICom
 
 const kinds = [
   "started", "joined", "ready", "leaving", "left", "ended", "gone", "healed", "ring", "claimed", "yielded", "succeeded",
-  "fetched", "handed-over", "stood-still", "draining", "held-off", "lost", "found", "forgotten",
+  "fetched", "handed-over", "stood-still", "draining", "held-off", "founded", "lost", "found", "forgotten",
   "waiting", "unreached", "isolated", "links-work", "clock-wrong", "clock-right", "clock-jumped", "clock-set",
 ];
 

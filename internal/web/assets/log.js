@@ -27,6 +27,7 @@ const kinds = {
   "stood-still": ["×", "warn", at, (d) => `stood still for ${millis(d.ms)}`],
   draining: ["→", "warn", at, () => "began to drain"],
   "held-off": ["×", "warn", at, (d) => `waits ${millis(d.ms)}: it has crashed too often`],
+  founded: ["+", "warn", at, () => "founded a cluster: it knew of none"],
   waiting: ["×", "warn", at, (d) => `waits for a cluster: ${d.why}`],
   unreached: ["×", "bad", other, () => "is alive by gossip, and nothing else comes through to it"],
   isolated: ["×", "bad", at, (d) => `owns nothing: ${d.why}`],
