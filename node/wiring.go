@@ -172,7 +172,7 @@ func (n *Node) dispatchConfig() dispatch.Config {
 
 func (n *Node) drainConfig() drain.Config {
 	return drain.Config{
-		Name: n.id.Name, Context: n.ctx, Stopped: ErrStopped, State: n.members.State,
+		Self: n.id, Context: n.ctx, Stopped: ErrStopped, State: n.members.State,
 		Leave: func() error { return n.members.SetState(StateLeaving) },
 		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck, Unconfirmed: n.repairer.Unconfirmed, MayLeave: n.owner.MayLeave,
 		Timeout: n.cfg.DrainTimeout, Log: n.cfg.Log, Events: n.events, Go: func(f func()) { n.group.Go(f) },

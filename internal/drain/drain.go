@@ -38,7 +38,7 @@ const (
 	// router has stopped sending to it: a few rounds of gossip.
 	lingering = 500 * time.Millisecond
 	// alonePatience is how long nobody may be there who could take a record,
-	// where nobody who may come back counts on this node.
+	// where nobody may come back who could, or who counts on this node.
 	alonePatience = time.Second
 	// tellSlow is how often the log says whom a drain waits for.
 	tellSlow = 5 * time.Second
@@ -48,7 +48,7 @@ var errNobodyThere = errors.New("no other node is there")
 
 // Config is what a Drainer needs of its node. All of it is required.
 type Config struct {
-	Name string
+	Self member.ID
 	// Context ends with the node. A drain that is overtaken by that returns
 	// Stopped.
 	Context context.Context
@@ -102,7 +102,7 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 	}
 	if d.cfg.State() != member.StateLeaving {
 		d.cfg.Log.Info("draining", "sessions", d.cfg.Store.Stats().Sessions)
-		d.cfg.Events.Add("draining", "member", d.cfg.Name)
+		d.cfg.Events.Add("draining", "member", d.cfg.Self.Name)
 		progress(d.Status()) // what there is to do; the announcement takes a moment
 		if err := d.cfg.Leave(); err != nil {
 			return fmt.Errorf("drain: %w", err)
@@ -130,7 +130,7 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 		} else if status.Unsynced == 0 {
 			d.awaitLeave(ctx)
 			return nil // nobody is there to take over, and there is nothing to take
-		} else if time.Since(alone) > alonePatience && d.cfg.MayLeave() {
+		} else if time.Since(alone) > alonePatience && d.cfg.MayLeave() && !d.cfg.View().Misses(d.cfg.Self) {
 			return fmt.Errorf("drain: %w to take %d records: unsynced=%d", errNobodyThere, status.Unsynced, status.Unsynced)
 		}
 		d.cfg.Recheck()
@@ -216,7 +216,7 @@ func (d *Drainer) awaitLeave(ctx context.Context) {
 	for !d.cfg.MayLeave() {
 		select {
 		case <-ctx.Done():
-			d.cfg.Log.Warn("leaving, though the other nodes count this one still: -partition-mode majority may refuse until they do not", "name", d.cfg.Name)
+			d.cfg.Log.Warn("leaving, though the other nodes count this one still: -partition-mode majority may refuse until they do not", "name", d.cfg.Self.Name)
 			return
 		case <-d.cfg.Context.Done():
 			return

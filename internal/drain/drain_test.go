@@ -52,7 +52,7 @@ func begin(t *testing.T, others ...*member.Member) *fake {
 	ctx, f.cancel = context.WithCancel(t.Context())
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	f.Drainer = New(Config{
-		Name: "a", Context: ctx, Stopped: errStopped, State: func() member.State { return f.state },
+		Self: self, Context: ctx, Stopped: errStopped, State: func() member.State { return f.state },
 		Leave: func() error { f.state = member.StateLeaving; return nil },
 		View:  func() *member.View { return view }, Store: store, Gate: f.core.Gate(), Recheck: func() {}, Unconfirmed: func() []string { return f.silent }, MayLeave: func() bool { return !f.counts.Load() },
 		Timeout: 3 * time.Second, Log: log, Events: events.New(time.Now), Go: func(g func()) { go g() },
@@ -142,6 +142,16 @@ func TestRunEnds(t *testing.T) {
 		f.cfg.Store.Drop(held)
 		require.NoError(t, f.Run(t.Context(), ignore), "there is nothing to take")
 		require.False(t, f.Drained(), "it still serves")
+	})
+	synctest.Test(t, func(t *testing.T) { // who is cut off may come back, and take what is held
+		cut := membertest.Up("b", 1)
+		cut.Up, cut.Gone = false, true
+		f := begin(t, cut)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		require.ErrorIs(t, f.Run(ctx, ignore), context.DeadlineExceeded)
+		cut.Ended = true
+		require.ErrorIs(t, f.Run(t.Context(), ignore), errNobodyThere)
 	})
 	synctest.Test(t, func(t *testing.T) { // who stands still may come back, and waits for this one's vote then
 		f := begin(t)
