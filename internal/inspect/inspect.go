@@ -52,6 +52,16 @@ func (n Node) Serving() (serving [ring.Partitions]bool) {
 	return serving
 }
 
+// Roster returns which boots count in mode majority, by the newest roster that is
+// known here, and its version; none in mode available.
+func (n Node) Roster() (version uint64, boots []string) {
+	r := n.Owner.Roster()
+	for _, id := range r.Electors {
+		boots = append(boots, id.String())
+	}
+	return r.Version, boots
+}
+
 // Cold returns how many partitions are to be served here and are not complete.
 func (n Node) Cold() int {
 	_, cold := n.Owner.Gate().Counts()

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/inspect"
-	"github.com/seed-95a32959/holdfast/internal/member"
-	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/node"
 )
 
@@ -223,23 +221,23 @@ func (c *Cluster) mustServe(door *Host, key string, began time.Duration) bool {
 // haveElectors says whether most of those who count, by the newest roster that
 // is known on some hosts, are on these.
 func haveElectors(hosts []*Host) bool {
-	var roster ownership.Roster
-	var boots []member.ID
+	var newest uint64
+	var electors, boots []string
 	for _, h := range hosts {
 		if n, _ := h.Node(); n != nil && !h.Router {
-			boots = append(boots, n.ID())
-			if r := inspect.Of(n).Owner.Roster(); r.Version >= roster.Version {
-				roster = r
+			boots = append(boots, n.ID().String())
+			if version, counting := inspect.Of(n).Roster(); version >= newest {
+				newest, electors = version, counting
 			}
 		}
 	}
 	here := 0
-	for _, id := range boots {
-		if roster.Has(id) {
+	for _, boot := range boots {
+		if slices.Contains(electors, boot) {
 			here++
 		}
 	}
-	return 2*here > len(roster.Electors)
+	return 2*here > len(electors)
 }
 
 func doorRing(door *Host) []string {
