@@ -336,6 +336,24 @@ func (c *Core) SetMissing(now time.Duration, missing []Missing) {
 			c.missing = append(c.missing, m.ID)
 		}
 	}
+	c.missUnseen()
+}
+
+// missUnseen counts owners as missing of which gossip has told nothing here: one
+// that stood still when this member started. The others have not noticed yet, and
+// know its claims, which are in force.
+func (c *Core) missUnseen() {
+	last := member.ID{}
+	for p := range c.parts {
+		owner := c.parts[p].holder.By
+		if owner == last || owner.Name == "" || owner.Name == c.self.Name {
+			continue
+		}
+		last = owner
+		if c.view.Named(owner.Name) == nil && c.view.Member(owner) == nil && !slices.Contains(c.missing, owner) {
+			c.missing = append(c.missing, owner)
+		}
+	}
 }
 
 // Tick is to be called every second. It looks at whether all nodes see the same

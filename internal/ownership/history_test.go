@@ -166,6 +166,27 @@ func TestWhoWasNeverSeenAliveHasLeft(t *testing.T) {
 	require.False(t, alive)
 }
 
+// Who has just started knows of an owner that stands still by its claims alone,
+// until the others notice.
+func TestOwnerThatWasNeverSeenIsMissing(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	asked := []copyOf{{n.self, -NeverLeft, Accepted}}
+	alive := func(claims Claim) bool {
+		n.Set(7, Away, claims, false)
+		n.SetMissing(n.now, nil)
+		_, alive := n.absentHolders(3, id("a", 0), asked, false)
+		return alive
+	}
+	n.see(up("b", 1))
+	require.False(t, alive(Claim{}))
+	require.True(t, alive(Claim{3, id("c", 1)}))
+	require.False(t, alive(Claim{3, id("a", 0)}), "a boot of its own name has ended")
+	require.False(t, alive(Claim{3, id("b", 0)}), "b has started anew")
+	n.see(up("b", 1), up("c", 1))
+	require.False(t, alive(Claim{3, id("c", 1)}))
+}
+
 // A router has no copies, so who has just started need not hear of it.
 func TestRoutersHaveNoCopies(t *testing.T) {
 	t.Parallel()
