@@ -55,9 +55,11 @@ type request struct {
 func (d *Dispatcher) do(ctx context.Context, w work, ack session.Ack, a attempt.Attempt) (reply, error) {
 	p := w.partition()
 	if d.cfg.Owner.Gate().Phase(p) == ownership.Warm && !a.Repeat { // the usual case, without timers
-		if r, err := d.serve(ctx, p, w, ack); !errors.Is(err, session.ErrNotServed) {
+		r, err := d.serve(ctx, p, w, ack)
+		if !errors.Is(err, session.ErrNotServed) {
 			return r, err
 		}
+		a.Repeat = errors.Is(err, errMade)
 	}
 	return d.dispatch(ctx, &request{work: w, ack: ack, part: p, Attempt: a.Named(d.cfg.Clock.Now(), serveTimeout)})
 }
@@ -72,7 +74,7 @@ func (d *Dispatcher) dispatch(ctx context.Context, r *request) (reply, error) {
 	var err error
 	ended := d.cfg.Pulse.Until(ctx, recheck, func() bool {
 		rep, err = d.try(ctx, r)
-		r.Repeat = r.Repeat || errors.Is(err, errUnanswered)
+		r.Repeat = r.Repeat || errors.Is(err, errUnanswered) || errors.Is(err, errMade)
 		return !again(err) || r.hops >= maxHops // whoever forwarded it last looks again
 	})
 	switch {
@@ -102,6 +104,9 @@ var (
 	errUnanswered = errors.New("forwarded and not answered")
 	// errLeaseOver says that this member may not answer without asking first.
 	errLeaseOver = fmt.Errorf("the lease ran out: %w", session.ErrNotServed)
+	// errMade says that this member has made a change for which it may not
+	// answer: another one may serve by now. It is made again there.
+	errMade = fmt.Errorf("made while the lease ran out: %w", session.ErrNotServed)
 	// errOvertaken says that this member has been succeeded while it was out
 	// of touch, and has not run the operation.
 	errOvertaken = fmt.Errorf("%w: this member was out of touch and has been succeeded", session.ErrUnavailable)

@@ -29,6 +29,7 @@ func (d *Dispatcher) Serve(r *peer.Request) {
 			d.answer(r, rep, err)
 			return
 		}
+		in.Repeat = errors.Is(err, errMade)
 	}
 	ctx := r.Context()
 	if _, batch := in.work.(*batchWork); batch || !in.work.mayWait() {

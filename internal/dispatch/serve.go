@@ -167,6 +167,7 @@ func (d *Dispatcher) overtaken(p int, w work, r reply) (reply, error) {
 		if !w.repeatable() {
 			return d.reply(), fmt.Errorf("%s while the lease ran out: %w", w.name(), session.ErrUncertain)
 		}
+		return d.reply(), errMade
 	}
 	return d.reply(), errLeaseOver
 }

@@ -272,3 +272,34 @@ func TestWorkWhosePartitionIsGivenUpMeanwhile(t *testing.T) {
 	_, err = do("GET k")
 	require.ErrorIs(t, err, session.ErrNotServed, "it is read again where it is served")
 }
+
+// during is work in the middle of which something happens.
+type during struct {
+	opWork
+	happens func()
+}
+
+func (w during) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (reply, error) {
+	r, err := w.opWork.run(ctx, d, at, s)
+	w.happens()
+	return r, err
+}
+
+// A write in the middle of which its owner was succeeded is made again by the
+// successor. Where that one cannot, it is not told as one that was not made.
+func TestWriteThatWasOvertakenIsUncertain(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	w := during{opWork{putOf("k")}, func() {
+		n.leaseUntil(0)
+		n.cfg.Owner.Look(func(core *ownership.Core, _ time.Duration) {
+			core.Set(ring.Partition("k"), ownership.Away, ownership.Claim{Epoch: 2, By: membertest.ID("b", 1)}, false)
+		})
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := n.do(ctx, w, session.AckAsync, attempt.Attempt{})
+	require.ErrorIs(t, err, session.ErrUncertain)
+	require.NotErrorIs(t, err, session.ErrUnavailable)
+	require.NotNil(t, n.cfg.Store.Peek("k"))
+}
