@@ -427,6 +427,28 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// Who gave the partition up and had all there was is remembered while it is being
+// fetched: whoever else is silent then has nothing to add.
+func TestSettleRemembersWhoGave(t *testing.T) {
+	t.Parallel()
+	b, c := id("b", 1), id("c", 1)
+	for _, x := range []struct {
+		owner  member.ID
+		status Status
+		giver  member.ID
+	}{{b, Whole, b}, {b, Partial, member.ID{}}, {b, Accepted, member.ID{}}, {c, Whole, member.ID{}}} {
+		n := still("a")
+		view := n.see(up("b", 1), up("c", 1))
+		p := membertest.OwnedBy(t, view, "a")
+		n.maxEpoch = 4
+		r := n.begin(t, p)
+		n.parts[p].holder = Claim{4, x.owner} // as it was heard meanwhile
+		n.settle(r, []Answer{{Status: x.status, Digest: 9, Count: 1}}, []Answer{{Status: Accepted}})
+		require.Equal(t, Fetching, n.gate.Phase(p))
+		require.Equal(t, x.giver, n.parts[p].giver, "%v", x)
+	}
+}
+
 // What was agreed to while the answers were on their way must not be undone.
 func TestSettleLeavesWhatWasYieldedMeanwhile(t *testing.T) {
 	t.Parallel()

@@ -147,6 +147,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		}
 		won := !late && sums[i].Known && !part.promised.Newer(mine)
 		var answered, sources, equal []member.ID
+		var giver member.ID
 		var leased []string // owners that may have a lease of a voter
 		copies, owner, doubted := []copyOf{{c.self, part.leftAt(), Accepted}}, part.holder.By, part.isDoubted()
 		moved, some := false, sums[i].Count > 0
@@ -162,6 +163,9 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 				won = false
 				todo.FarEpoch = !c.refused(p, a) || todo.FarEpoch
 				continue
+			}
+			if id == owner && a.Status == Whole {
+				giver = id
 			}
 			answered, moved = append(answered, id), moved || a.Status == Moved || a.Status == Partial
 			if a.Claimant != "" {
@@ -192,7 +196,7 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		if len(sources) == 0 {
 			c.setPhase(p, Warm)
 		} else {
-			part.sources = sources
+			part.sources, part.giver = sources, giver
 			c.setPhase(p, Fetching)
 		}
 		absent, alive := c.absentHolders(p, owner, copies, some)

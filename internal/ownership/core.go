@@ -113,8 +113,10 @@ type partition struct {
 	// does not claim the partition, and does not say what it has of it.
 	dropping bool
 	// sources are the holders whose copies differed when the claim was
-	// answered.
+	// answered, and giver is the owner who gave the partition up to it and had
+	// all there was; the zero ID if nobody did.
 	sources []member.ID
+	giver   member.ID
 	unsure
 	// doubted is the claim by which another member serves the partition and may
 	// not have all of it, as it has said.
@@ -157,6 +159,7 @@ type given struct {
 	epoch   uint64 // of the claim by which it was served
 	phase   Phase
 	sources []member.ID
+	giver   member.ID
 	unsure
 }
 
@@ -429,7 +432,7 @@ func (c *Core) setPhase(p int, ph Phase) {
 		part.elsewhere = false
 	}
 	if ph == Warm || ph == Away {
-		part.sources = nil
+		part.sources, part.giver = nil, member.ID{}
 	}
 	c.publish(p)
 }

@@ -448,7 +448,7 @@ func TestTodoListsExactlyWhatWasGivenUpAndOpened(t *testing.T) {
 			"fetched": func(t *rapid.T) (todo Todo) {
 				p := anyPart.Draw(t, "partition")
 				_, epoch, _ := n.Sources(p)
-				if !n.SetUnreached(p, epoch, rapid.Bool().Draw(t, "unreached")) {
+				if !n.SetUnreached(p, epoch, nil, n.parts[p].sources[:rapid.IntRange(0, len(n.parts[p].sources)).Draw(t, "unreached")]) {
 					n.Fetched(p, epoch)
 				}
 				return todo

@@ -18,15 +18,21 @@ func (c *Core) fetchedBy(p int, epoch uint64) bool {
 	return c.parts[p].phase == Fetching && c.parts[p].holder.Epoch == epoch
 }
 
-// SetUnreached says whether no source of p could be reached, though one may
-// come back. Then what is served is unverified, until a source is reached. It
-// returns unreached, or false if the partition is not being fetched by the
-// claim of that epoch any more.
-func (c *Core) SetUnreached(p int, epoch uint64, unreached bool) bool {
+// SetUnreached takes in which sources of p have given what they had, and which
+// were silent and may come back. It returns whether there may be more than what
+// was given: what is served is unverified then, until they are asked again. The
+// owner who gave the partition up had all there was, so whoever else is silent
+// has nothing to add. Where it has ended, each may have what the others do not: a
+// write is confirmed by one copy, and a new holder gets its own in time. It
+// returns false if the partition is not being fetched by the claim of that epoch
+// any more.
+func (c *Core) SetUnreached(p int, epoch uint64, heard, silent []member.ID) (unreached bool) {
 	if !c.fetchedBy(p, epoch) {
 		return false
 	}
-	if part := &c.parts[p]; unreached != part.unreached {
+	part := &c.parts[p]
+	all := part.giver != (member.ID{}) && (slices.Contains(heard, part.giver) || !slices.Contains(part.sources, part.giver))
+	if unreached = len(silent) > 0 && !all; unreached != part.unreached {
 		c.setUnsure(p, unsure{part.elsewhere, unreached})
 	}
 	return unreached

@@ -49,17 +49,17 @@ func TestUnreached(t *testing.T) {
 	n.see(up("b", 1))
 	unverified := func() bool { return n.gate.Decide(3, n.now).Unverified }
 	n.serving(3, 4)
-	require.False(t, n.SetUnreached(3, 4, true), "it is not being fetched")
+	require.False(t, n.SetUnreached(3, 4, nil, []member.ID{b}), "it is not being fetched")
 	require.False(t, unverified())
 
 	n.fetching(3, 5, b)
-	require.False(t, n.SetUnreached(3, 4, true), "that was for an earlier claim")
+	require.False(t, n.SetUnreached(3, 4, nil, []member.ID{b}), "that was for an earlier claim")
 	require.False(t, unverified())
-	require.True(t, n.SetUnreached(3, 5, true))
+	require.True(t, n.SetUnreached(3, 5, nil, []member.ID{b}))
 	require.True(t, unverified())
-	require.False(t, n.SetUnreached(3, 5, false), "it is back")
+	require.False(t, n.SetUnreached(3, 5, []member.ID{b}, nil), "it is back")
 	require.False(t, unverified())
-	require.True(t, n.SetUnreached(3, 5, true))
+	require.True(t, n.SetUnreached(3, 5, nil, []member.ID{b}))
 	n.Fetched(3, 5)
 	require.False(t, unverified(), "all sources were reached, or have ended")
 
@@ -67,12 +67,43 @@ func TestUnreached(t *testing.T) {
 	// when the sources that there are have been reached.
 	n.fetching(3, 6, b)
 	n.setUnsure(3, unsure{elsewhere: true})
-	require.False(t, n.SetUnreached(3, 6, false))
+	require.False(t, n.SetUnreached(3, 6, []member.ID{b}, nil))
 	require.True(t, unverified())
-	require.True(t, n.SetUnreached(3, 6, true))
-	require.False(t, n.SetUnreached(3, 6, false))
+	require.True(t, n.SetUnreached(3, 6, nil, []member.ID{b}))
+	require.False(t, n.SetUnreached(3, 6, []member.ID{b}, nil))
 	require.True(t, unverified())
-	require.True(t, n.SetUnreached(3, 6, true))
+	require.True(t, n.SetUnreached(3, 6, nil, []member.ID{b}))
 	n.Fetched(3, 6)
 	require.True(t, unverified())
+}
+
+// The owner who gave a partition up had all there was. Where nobody did, each
+// source may have what the others do not.
+func TestSilentSourceMayHaveMore(t *testing.T) {
+	t.Parallel()
+	b, c, d := id("b", 1), id("c", 1), id("d", 1)
+	for name, x := range map[string]struct {
+		giver         member.ID
+		heard, silent []member.ID
+		more          bool
+	}{
+		"all were heard":                        {heard: []member.ID{b, c}},
+		"one is silent":                         {heard: []member.ID{b}, silent: []member.ID{c}, more: true},
+		"one is silent, and not the giver":      {giver: b, heard: []member.ID{b}, silent: []member.ID{c}},
+		"the giver is silent":                   {giver: b, heard: []member.ID{c}, silent: []member.ID{b}, more: true},
+		"the giver has ended, another is heard": {giver: b, heard: []member.ID{c}},
+		"the giver has ended":                   {giver: b, silent: []member.ID{c}, more: true},
+		"the giver had what is here":            {giver: d, silent: []member.ID{b, c}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still("a")
+			n.see(up("b", 1), up("c", 1), up("d", 1))
+			n.fetching(3, 5, b, c)
+			n.parts[3].giver = x.giver
+			require.Equal(t, x.more, n.SetUnreached(3, 5, x.heard, x.silent))
+			require.Equal(t, x.more, n.gate.Decide(3, n.now).Unverified)
+			n.Fetched(3, 5)
+			require.Zero(t, n.parts[3].giver)
+		})
+	}
 }

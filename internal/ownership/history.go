@@ -190,7 +190,28 @@ func (c *Core) absentHolders(p int, owner member.ID, answered []copyOf, some boo
 	if found {
 		absent = nil
 	}
-	return absent, alive
+	return absent, alive || c.mode == Majority && c.confirmedElsewhere(p, owner, seen[base:], at)
+}
+
+// confirmedElsewhere says whether an owner that is silent may have had a write
+// confirmed by a copy that is silent as well, and one of the two may be alive: a
+// write is confirmed by one copy, be there more of them. In mode Available the
+// other side of a cut may acknowledge whatever it likes anyway.
+func (c *Core) confirmedElsewhere(p int, owner member.ID, rings []pastRing, at func(id member.ID) int) bool {
+	if owner == (member.ID{}) || at(owner) >= 0 {
+		return false
+	}
+	for i := range rings {
+		if rings[i].owner(p) != owner {
+			continue
+		}
+		for _, id := range rings[i].holders(p) {
+			if id != owner && at(id) < 0 && !(c.view.HasEnded(owner) && c.view.HasEnded(id)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // holdersBy returns who holds partition p by the newest ring that gave it to

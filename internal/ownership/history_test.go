@@ -439,3 +439,51 @@ func TestClaimWithoutTheCopiesIsUnverified(t *testing.T) {
 	n.serving(p, 6)
 	require.False(t, n.gate.Decide(p, n.now).Unverified, "what was given up is marked no more")
 }
+
+// In mode majority no read may miss what a silent owner has had confirmed by one
+// of two copies.
+func TestMajorityAsksAllWhoMayHaveConfirmed(t *testing.T) {
+	t.Parallel()
+	table, err := ring.New(letters("abcd"), ring.Params{VirtualNodes: 5, Load: 1.5, Copies: 3})
+	require.NoError(t, err)
+	p := 0
+	for p < ring.Partitions && !slices.Equal(table.Holders(p), letters("bac")) {
+		p++
+	}
+	owner, other := id("b", 1), id("c", 1)
+	for name, x := range map[string]struct {
+		mode     Mode
+		answered []member.ID
+		ended    string
+		beyond   bool
+	}{
+		"the other copy is silent":              {mode: Majority, beyond: true},
+		"it has answered":                       {mode: Majority, answered: []member.ID{other}},
+		"the owner has":                         {mode: Majority, answered: []member.ID{owner}},
+		"the other has ended, the owner is out": {mode: Majority, ended: "c", beyond: true},
+		"the owner has ended, the other is out": {mode: Majority, ended: "b", beyond: true},
+		"both have ended":                       {mode: Majority, ended: "bc"},
+		"mode available":                        {mode: Available},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still("a")
+			n.mode = x.mode
+			var members []*member.Member
+			ids := map[string]member.ID{"a": n.self}
+			for _, name := range letters("bcd") {
+				m := dead(name, 1)
+				m.Ended = slices.Contains(letters(x.ended), name)
+				members, ids[name] = append(members, m), m.ID
+			}
+			n.glance(members...)
+			n.history.past, n.history.now = nil, pastRing{table: table, ids: ids, proven: true}
+			answered := []copyOf{{n.self, -NeverLeft, Accepted}}
+			for _, id := range x.answered {
+				answered = append(answered, copyOf{id, -NeverLeft, Accepted})
+			}
+			absent, alive := n.absentHolders(p, owner, answered, true)
+			require.Equal(t, x.beyond, alive)
+			require.Empty(t, absent, "this one has a copy")
+		})
+	}
+}

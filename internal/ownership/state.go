@@ -71,6 +71,7 @@ func (c *Core) AppendState(b []byte, now time.Duration, id func([]byte, member.I
 				b = id(b, s)
 			}
 		}
+		b = id(id(b, p.giver), p.given.giver)
 		b = append(b, byte(len(p.given.to)))
 		for _, to := range p.given.to {
 			b = claim(b, to)

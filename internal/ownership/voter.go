@@ -76,7 +76,7 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 			if part.phase != Away && !planted.Is(planted.ServesOn) {
 				todo.Close = append(todo.Close, p)
 				if part.serving() {
-					part.given = given{[]Claim{j.claim}, part.holder.Epoch, part.phase, part.sources, part.unsure}
+					part.given = given{[]Claim{j.claim}, part.holder.Epoch, part.phase, part.sources, part.giver, part.unsure}
 				}
 				c.setPhase(p, Away)
 				j.Yielded++
@@ -191,7 +191,7 @@ func (c *Core) takeBack(p int, todo *Todo) {
 	if planted.Is(planted.NotGivenBack) || len(back.to) == 0 || part.phase != Away || part.holder.By != c.self {
 		return
 	}
-	part.given, part.sources = given{}, back.sources
+	part.given, part.sources, part.giver = given{}, back.sources, back.giver
 	c.setPhase(p, back.phase)
 	c.setUnsure(p, back.unsure)
 	todo.Open = append(todo.Open, Opened{Partition: p, Fetch: back.phase == Fetching})

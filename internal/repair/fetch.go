@@ -131,8 +131,7 @@ func (r *Repairer) sourcesOf(p int, epoch uint64) (sources []member.ID) {
 
 // fetchPartition merges what the sources of p hold and makes it warm. A source
 // whose process has ended is given up: what it alone had is lost with it. While
-// no source is heard from, and one of them may come back, the partition stays
-// cold.
+// one is not heard from that may come back with more, the partition stays cold.
 func (r *Repairer) fetchPartition(ctx context.Context, p int, epoch uint64) error {
 	var got sourced
 	for _, id := range r.sourcesOf(p, epoch) {
@@ -146,7 +145,7 @@ func (r *Repairer) fetchPartition(ctx context.Context, p int, epoch uint64) erro
 		r.note(&got, id, err)
 	}
 	if r.unreached(p, epoch, &got) {
-		return fmt.Errorf("no source of partition %d can be reached: %w", p, got.err)
+		return fmt.Errorf("a source of partition %d cannot be reached: %w", p, got.err)
 	}
 	r.owner.Step(func(core *ownership.Core, _ time.Duration) ownership.Todo {
 		core.Fetched(p, epoch)
@@ -161,29 +160,29 @@ func (r *Repairer) fetchPartition(ctx context.Context, p int, epoch uint64) erro
 // sourced is what became of asking the sources of a partition, those apart that
 // are alive and were not understood.
 type sourced struct {
-	some bool  // one has given what it had
-	err  error // why one that may come back has not
+	heard  []member.ID // who have given what they had
+	silent []member.ID // who have not, and may come back
+	err    error       // why one of these has not
 }
 
 // note takes in what came of asking one source.
 func (r *Repairer) note(s *sourced, source member.ID, err error) {
 	if err == nil {
-		s.some = true
+		s.heard = append(s.heard, source)
 		return
 	}
 	settled := false
 	r.owner.Look(func(core *ownership.Core, now time.Duration) { settled = core.Settled(now) })
 	if !settled && !r.cfg.View().HasEnded(source) {
-		s.err = err
+		s.silent, s.err = append(s.silent, source), err
 	}
 }
 
-// unreached says whether nothing was heard of a partition that is being
-// fetched, though there may be something, and takes note of that: see
-// ownership.Decision.
+// unreached says whether there may be more of a partition that is being fetched
+// than was given, and takes note of that: see ownership.Core.SetUnreached.
 func (r *Repairer) unreached(p int, epoch uint64, got *sourced) (unreached bool) {
 	r.owner.Look(func(core *ownership.Core, _ time.Duration) {
-		unreached = core.SetUnreached(p, epoch, got.err != nil && !got.some)
+		unreached = core.SetUnreached(p, epoch, got.heard, got.silent)
 	})
 	return unreached
 }

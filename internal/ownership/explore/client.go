@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 )
 
@@ -157,22 +158,22 @@ func (w *World) Fetch(i, part int) error {
 	}
 	p := w.edit(i)
 	sources, epoch, _ := p.core.Sources(part)
-	some, silent := false, false
+	var heard, silent []member.ID
 	for _, id := range sources {
 		s := whoIs(id)
 		switch q := w.procs[s.name]; {
 		case q.boot == s.boot && w.talks(i, int(s.name)):
 			p.store[part] |= q.store[part]
-			some = true
+			heard = append(heard, id)
 			w.sayf("%s fetches from %s, holds writes %s", Names[i], id.Name, setOf(p.store[part]))
 		case !p.core.View().HasEnded(id) && !p.core.Settled(w.now):
-			silent = true
+			silent = append(silent, id)
 			w.sayf("%s is not answered by %s, which may come back", Names[i], id.Name)
 		default:
 			w.sayf("%s gives %s up, which has ended", Names[i], id.Name)
 		}
 	}
-	if p.core.SetUnreached(part, epoch, silent && !some) {
+	if p.core.SetUnreached(part, epoch, heard, silent) {
 		w.sayf("%s serves %d unverified", Names[i], part)
 		return nil
 	}
