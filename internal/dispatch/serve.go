@@ -87,8 +87,9 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 		return d.reply(), errLeaseOver
 	}
 	unverified := v.Unverified
-	if unverified && d.cfg.Mode == ownership.Majority && w.writes() && !w.deletes() {
-		// Of two writes that follow on one value only one may be made.
+	if unverified && d.cfg.Mode == ownership.Majority && w.writes() && !w.repeatable() {
+		// It follows on what is found: of two such writes only one may be made,
+		// and the other may have been where it is not seen.
 		return d.serveUnverified(p, w, reply{}, errUnverified)
 	}
 	r, err := w.run(ctx, d, at, sight{unverified: unverified, nowhere: nowhere})

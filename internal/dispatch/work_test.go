@@ -121,9 +121,9 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 	require.Equal(t, "$1\r\nv", got)
 }
 
-// In mode majority nothing is written then but what ends a session: what is
-// found may be of before the last write.
-func TestUnverifiedPartitionsTakeNoWritesInModeMajority(t *testing.T) {
+// In mode majority no write follows on what is found then, which may be of before
+// the last one.
+func TestNothingFollowsOnWhatIsUnverifiedInModeMajority(t *testing.T) {
 	t.Parallel()
 	n := serving(t, func(c *Config) { c.Mode = ownership.Majority })
 	for _, text := range []string{"SET k v", "SET gone v"} {
@@ -135,13 +135,19 @@ func TestUnverifiedPartitionsTakeNoWritesInModeMajority(t *testing.T) {
 			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.cfg.Self}, true)
 		}
 	})
-	for _, text := range []string{"SET k w XX", "SET k w", "APPEND k w", "EXPIRE k 9"} {
+	for _, text := range []string{"SET k w XX", "SET k w NX", "APPEND k w", "INCR n"} {
 		_, err := n.command(text)
 		require.ErrorIs(t, err, session.ErrUnavailable, text)
 	}
+	_, err := n.serve(t.Context(), ring.Partition("k"), opWork{&session.Op{Kind: session.Put, Key: "k", IfVersion: n.cfg.Store.Peek("k").Version()}}, session.AckAsync)
+	require.ErrorIs(t, err, session.ErrUnavailable)
 	got, err := n.command("GET k")
 	require.NoError(t, err)
 	require.Equal(t, "$1\r\nv", got)
+	for _, text := range []string{"SET k w", "EXPIRE k 9"} {
+		_, err := n.command(text)
+		require.NoError(t, err, text)
+	}
 	got, err = n.command("DEL gone")
 	require.NoError(t, err)
 	require.Equal(t, ":1", got)
