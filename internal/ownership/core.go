@@ -72,6 +72,9 @@ type Core struct {
 	history history
 	quorum  quorum
 	missing []member.ID
+	// unsures counts the partitions that are unsure here, and doubts those of
+	// which another member has said so: heartbeats ask, and it is none.
+	unsures, doubts int
 
 	resigned bool         // it claims nothing any more
 	anew     *member.View // in which unverified partitions were claimed anew
@@ -445,6 +448,11 @@ func (c *Core) setUnsure(p int, u unsure) {
 // publish shows readers how partition p stands.
 func (c *Core) publish(p int) {
 	part := &c.parts[p]
+	if is, was := part.unsure.any(), c.gate.parts[p].Load().unverified; is && !was {
+		c.unsures++
+	} else if was && !is {
+		c.unsures--
+	}
 	c.gate.parts[p].Store(&standing{part.phase, part.unsure.any(), part.holder, part.promised, part.promisedAt, part.kept})
 }
 

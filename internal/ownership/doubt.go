@@ -11,6 +11,9 @@ import (
 // Heartbeats tell the others: should this member end, who follows it is no surer
 // than it was, though the ring on this side of a cut has long stood.
 func (c *Core) Doubts() (bits []byte) {
+	if c.unsures == 0 {
+		return nil
+	}
 	for p := range c.parts {
 		if part := &c.parts[p]; part.serving() && part.unsure.any() {
 			if bits == nil {
@@ -27,12 +30,20 @@ func (c *Core) HearDoubts(from member.ID, bits []byte) error {
 	if bits != nil && len(bits) != (len(c.parts)+7)/8 {
 		return fmt.Errorf("%d bytes of doubts, none or %d are accepted", len(bits), (len(c.parts)+7)/8)
 	}
+	if bits == nil && c.doubts == 0 {
+		return nil
+	}
+	c.doubts = 0
 	for p := range c.parts {
-		switch part := &c.parts[p]; {
+		part := &c.parts[p]
+		switch {
 		case bits != nil && bits[p/8]&(1<<(p%8)) != 0 && part.holder.By == from:
 			part.doubted = part.holder
 		case part.doubted.By == from:
 			part.doubted = Claim{}
+		}
+		if part.doubted != (Claim{}) {
+			c.doubts++
 		}
 	}
 	return nil
