@@ -95,9 +95,10 @@ func gorillaApplication(store sessions.Store) http.Handler {
 // application answers with the user who is logged in.
 func application(serve func(w http.ResponseWriter, r *http.Request) (user string, err error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context() // in which gorilla keeps what it was answered
 		user, err := serve(w, r)
-		for unsent(err) && r.Context().Err() == nil { // once more, as a user would
-			user, err = serve(w, r)
+		for unsent(err) && ctx.Err() == nil { // once more, as a user would
+			user, err = serve(w, r.WithContext(ctx))
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
