@@ -263,6 +263,16 @@ func FuzzDecodeRequest(f *testing.F) {
 	})
 }
 
+// An attempt that its owner has given up, because nobody waited on the way it had
+// come, may have been made: that is no fault of the node.
+func TestGivenUpAtItsOwnerIsUncertain(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
+		_, err := decodeReply(encodeReply(reply{}, fmt.Errorf("copy out: %w", cause)))
+		require.ErrorIs(t, err, session.ErrUncertain)
+	}
+}
+
 // Every attempt of a batch has a buffer of its own, with other answers in it
 // already. What was answered in one is the answer in another, whatever has
 // become of the first buffer.
