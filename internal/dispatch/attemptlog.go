@@ -22,7 +22,8 @@ import (
 // or a router has sent. One whose answer is lost is repeated, and must not end
 // what somebody has begun in its place: a lock, a login.
 type attemptLog struct {
-	size     atomic.Int32 // of ids, so that the usual case takes no lock
+	size     atomic.Int32 // of ids, and repeats of those that are repeated, so that the usual case takes no lock
+	repeats  atomic.Int32
 	unlogged atomic.Int64 // repetitions that found no room in ids
 
 	mu  sync.Mutex // guards ids
@@ -64,10 +65,12 @@ const maxOperations = 1 << 16
 func (l *attemptLog) add(a attempt.Attempt, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if known := l.addLocked(a, now); known != nil {
-		known.repeated = true
-	} else {
+	switch known := l.addLocked(a, now); {
+	case known == nil:
 		l.unlogged.Add(1)
+	case !known.repeated:
+		known.repeated = true
+		l.repeats.Add(1)
 	}
 }
 
@@ -96,8 +99,12 @@ func (l *attemptLog) begin(r *request, now time.Time) (ended func()) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.ids) >= maxOperations/2 { // the rest is for repetitions
+		l.unlogged.Add(1)
+		return func() {}
+	}
 	known := l.addLocked(r.Attempt, now)
-	if known == nil || known.running != nil {
+	if known.running != nil {
 		return func() {}
 	}
 	running := make(chan struct{})
@@ -112,7 +119,7 @@ func (l *attemptLog) begin(r *request, now time.Time) (ended func()) {
 
 // stops says whether an attempt comes too late.
 func (l *attemptLog) stops(a attempt.Attempt) bool {
-	if l.size.Load() == 0 {
+	if l.repeats.Load() == 0 {
 		return false
 	}
 	l.mu.Lock()
@@ -135,6 +142,9 @@ func (l *attemptLog) forget(now time.Time) {
 func (l *attemptLog) forgetLocked(now time.Time) {
 	for id, a := range l.ids {
 		if now.After(a.until) {
+			if a.repeated {
+				l.repeats.Add(-1)
+			}
 			delete(l.ids, id)
 		}
 	}

@@ -108,7 +108,7 @@ func (d *Dispatcher) countStore(put metric.Put) {
 	put("tombstones_dropped", "Tombstones forgotten before their time because memory is short: their sessions could come back with a member that was away.", int64(s.Dropped))
 	put("writes_retried", "Runs of a transaction repeated, because another had written first.", int64(s.Retried))
 	put("writes_busy", "Writes to large sessions refused, because others had written first each time.", int64(s.Busy))
-	put("repeats_unfenced", "Repeated operations of which an attempt before would not be refused, because too many were repeated.", d.attempts.unlogged.Load())
+	put("repeats_unfenced", "Operations whose attempts cannot be told apart, because too many were repeated or deleted.", d.attempts.unlogged.Load())
 }
 
 // Do runs an operation where its key is owned, as that attempt.

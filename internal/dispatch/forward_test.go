@@ -379,3 +379,23 @@ func TestAttemptLogIsBounded(t *testing.T) {
 	l.add(attempt.Attempt{ID: maxOperations + 5000}, now.Add(attempt.Lifetime+1))
 	require.Len(t, l.ids, 1, "there is room again when the deadlines are over")
 }
+
+// Deletes leave room in the log for repetitions.
+func TestAttemptLogKeepsRoomForRepetitions(t *testing.T) {
+	t.Parallel()
+	var l attemptLog
+	now := time.UnixMilli(1e12)
+	remove := func(id uint64) {
+		l.begin(&request{work: opWork{&session.Op{Kind: session.Delete, Key: "k"}}, Attempt: attempt.Attempt{ID: id}}, now)()
+	}
+	for i := range uint64(maxOperations) {
+		remove(i + 1)
+	}
+	require.Len(t, l.ids, maxOperations/2)
+	require.EqualValues(t, maxOperations/2, l.unlogged.Load())
+	require.False(t, l.stops(attempt.Attempt{ID: 1}), "it was not repeated")
+	l.add(attempt.Attempt{ID: 1}, now)
+	require.True(t, l.stops(attempt.Attempt{ID: 1}))
+	l.forget(now.Add(attempt.Lifetime + time.Second))
+	require.Zero(t, l.repeats.Load())
+}

@@ -229,6 +229,18 @@ func TestLagRefusesNewKeys(t *testing.T) {
 	})
 }
 
+// during is work in the middle of which something happens.
+type during struct {
+	work
+	happens func()
+}
+
+func (w during) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (reply, error) {
+	r, err := w.work.run(ctx, d, at, s)
+	w.happens()
+	return r, err
+}
+
 // Nothing is run without a lease, and nothing answered that has lost it on the
 // way.
 func TestWorkWithoutALease(t *testing.T) {
@@ -248,19 +260,6 @@ func TestWorkWithoutALease(t *testing.T) {
 	require.ErrorIs(t, err, session.ErrUncertain, "it would count twice")
 }
 
-// givenUp is work in the middle of which the partition goes to another member,
-// with this one's consent.
-type givenUp struct {
-	work
-	n *still
-}
-
-func (g givenUp) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (reply, error) {
-	r, err := g.work.run(ctx, d, at, s)
-	g.n.stand(g.partition(), ownership.Away, ownership.Claim{Epoch: 2, By: membertest.ID("b", 1)})
-	return r, err
-}
-
 // Who claims a partition is told of all that was written before, so what was
 // written is answered. What was read may be older than what the claimant has
 // written since.
@@ -270,25 +269,13 @@ func TestWorkWhosePartitionIsGivenUpMeanwhile(t *testing.T) {
 	do := func(text string) (reply, error) {
 		w := line(text)
 		n.serving(w.partition(), 1)
-		return n.serve(t.Context(), w.partition(), givenUp{w, n}, session.AckDefault)
+		return n.serve(t.Context(), w.partition(), during{w, func() { n.stand(w.partition(), ownership.Away, ownership.Claim{Epoch: 2, By: membertest.ID("b", 1)}) }}, session.AckDefault)
 	}
 	r, err := do("INCR k")
 	require.NoError(t, err, "it is in what the claimant is told")
 	require.Equal(t, ":1", strings.TrimSpace(string(r.answers)))
 	_, err = do("GET k")
 	require.ErrorIs(t, err, session.ErrNotServed, "it is read again where it is served")
-}
-
-// during is work in the middle of which something happens.
-type during struct {
-	opWork
-	happens func()
-}
-
-func (w during) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (reply, error) {
-	r, err := w.opWork.run(ctx, d, at, s)
-	w.happens()
-	return r, err
 }
 
 // A write in the middle of which its owner was succeeded is made again by the
