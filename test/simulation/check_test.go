@@ -240,3 +240,20 @@ func TestCheckMore(t *testing.T) {
 		})
 	}
 }
+
+// What is acknowledged before nodes found a cluster anew, or until it has met the
+// one of before, may be lost; nothing is excused before any session was begun.
+func TestFoundingExcusesWhatWasBefore(t *testing.T) {
+	h := newHistory(time.Now())
+	h.foundAnew()
+	h.met()
+	require.False(t, h.everLost("k"), "the first founding")
+	h.add(Call{Key: "k"})
+	h.met()
+	require.False(t, h.everLost("k"), "none was apart")
+	h.foundAnew()
+	h.met()
+	require.True(t, h.everLost("k"))
+	require.Less(t, h.lostFrom("k", Call{}), forever)
+	require.Equal(t, forever, h.lostFrom("k", Call{Began: time.Hour}), "what is written after")
+}
