@@ -302,7 +302,7 @@ func TestStartThatFailsReleasesEverything(t *testing.T) {
 		"Config.Peer": func(c *Config) { c.Peer = taken.Addr().String() }, "Config.Gossip": func(c *Config) { c.Gossip = taken.Addr().String() },
 	} {
 		cfg := loopbackConfig("ada")
-		free := []string{freePort(t), freePort(t), freePort(t), freePort(t)}
+		free := freePorts(t, 4)
 		cfg.HTTP, cfg.Admin, cfg.Peer, cfg.Gossip = free[0], free[1], free[2], free[3]
 		set(&cfg)
 		n, err := Start(t.Context(), cfg)

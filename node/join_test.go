@@ -4,18 +4,30 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// freePort is a loopback address at which nobody listens.
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+// freePorts are n loopback addresses, each another, at which nobody listens and
+// which nobody takes meanwhile: the tests of other packages run beside these
+// and are given ports of 127.0.0.1, so this process has a host of its own where
+// the system lets it (all of 127.0.0.0/8 is the loopback of Linux).
+func freePorts(t *testing.T, n int) (list []string) {
+	pid := os.Getpid()
+	own := fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16&0x7f, pid>>8&0xff, pid&0xff)
+	for range n {
+		l, err := net.Listen("tcp", own)
+		if err != nil {
+			l, err = net.Listen("tcp", "127.0.0.1:0")
+		}
+		require.NoError(t, err)
+		defer l.Close() // all at the end: none is given twice
+		list = append(list, l.Addr().String())
+	}
+	return list
 }
 
 // A member that was told whom to join does not serve alone: others may hold
@@ -24,7 +36,7 @@ func TestUnreachableSeed(t *testing.T) {
 	t.Parallel()
 	var log journal
 	cfg := loopbackConfig("ada")
-	seed := freePort(t)
+	seed := freePorts(t, 1)[0]
 	cfg.Join = []string{seed}
 	logTo(&log)(&cfg)
 	n := begin(t, cfg)
@@ -48,7 +60,7 @@ func TestUnreachableSeed(t *testing.T) {
 // more than half of those listed are there.
 func TestSameSeedsForAll(t *testing.T) {
 	t.Parallel()
-	seeds := []string{freePort(t), freePort(t), freePort(t)}
+	seeds := freePorts(t, 3)
 	start := func(i int) *Node {
 		cfg := loopbackConfig([]string{"ada", "bob", "cyd"}[i])
 		cfg.Gossip, cfg.Join = seeds[i], seeds
