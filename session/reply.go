@@ -30,7 +30,9 @@ type Reply struct {
 	// Degraded says that the owner answered without being able to reach any
 	// other holder of the key (-partition-mode=available).
 	Degraded bool
-	// Unconfirmed says of a delete that a copy which could be reached did not
-	// confirm it in time. The delete holds, and travels on in the background.
+	// Unconfirmed says of a delete or a rotation that a copy did not confirm in
+	// time that the session, or its old key, has ended; and of any write that it
+	// was made where copies are out of reach. It holds, and travels on in the
+	// background.
 	Unconfirmed bool
 }

@@ -9,6 +9,8 @@ const (
 	Degraded = "Holdfast-Degraded" // 1: the owner could reach no other holder
 	Node     = "Holdfast-Node"     // who answered; to an application: beside whom it runs
 	Ring     = "Holdfast-Ring"     // fingerprint of the ring by which it did
+	// 1: a copy has still to hear of what was written (session.Reply.Unconfirmed)
+	Unconfirmed = "Holdfast-Unconfirmed"
 )
 
 // Headers of requests that one member has passed on to another, or to the

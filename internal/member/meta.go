@@ -24,7 +24,8 @@ const (
 
 	// WirePlacement is the first version whose rings count weights and zones.
 	WirePlacement = 7
-	// WireWords is the first version that reads ownership.Whole and Partial.
+	// WireWords is the first version that reads ownership.Whole, Partial and
+	// Behind.
 	WireWords = 7
 	// WireUnfit is the first version that knows of Meta.Unfit.
 	WireUnfit = 7

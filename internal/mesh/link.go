@@ -405,7 +405,7 @@ func (l *Link) heartbeat(ctx context.Context, main *peer.Link, sent time.Duratio
 // over a connection that it has made itself.
 func (l *Link) bothWays() bool {
 	asked := time.Duration(l.asked.Load())
-	return l.passes() && asked > 0 && l.mesh.cfg.Clock.Since()-asked < lately
+	return l.Passes() && asked > 0 && l.mesh.cfg.Clock.Since()-asked < lately
 }
 
 func (l *Link) setReached(sent time.Duration) {
@@ -438,7 +438,7 @@ func (l *Link) Reached() bool {
 }
 
 // Relayed says whether the peer is reached, but through a third member alone.
-func (l *Link) Relayed() bool { return !l.passes() && l.Reached() }
+func (l *Link) Relayed() bool { return !l.Passes() && l.Reached() }
 
 // SetHeard says that the peer has given a lease in its answer to a heartbeat
 // that was sent at a time since the process's start.

@@ -48,14 +48,14 @@ const (
 	relayPause = 200 * time.Millisecond
 )
 
-// passes says whether the direct connection answers.
-func (l *Link) passes() bool {
+// Passes says whether the direct connection answers.
+func (l *Link) Passes() bool {
 	return l.Connected() && l.mesh.cfg.Clock.Since()-time.Duration(l.answered.Load()) < relayAfter
 }
 
 // call asks the peer, directly or through a third member.
 func (l *Link) call(ctx context.Context, typ byte, payload []byte, bulk bool) ([]byte, error) {
-	if !l.passes() {
+	if !l.Passes() {
 		if answer, err := l.relay(ctx, typ, payload, bulk); !errors.Is(err, errNoRelay) {
 			return answer, err
 		}
@@ -103,7 +103,7 @@ func (l *Link) thirds() (thirds []*Link) {
 	last := l.via.Load()
 	for _, third := range l.mesh.Links() {
 		switch {
-		case third == l || !third.passes() || !l.mesh.cfg.Members.View().Up(third.id) || !l.mesh.Speaks(third.id, member.WireRelays):
+		case third == l || !third.Passes() || !l.mesh.cfg.Members.View().Up(third.id) || !l.mesh.Speaks(third.id, member.WireRelays):
 		case third == last:
 			thirds = slices.Insert(thirds, 0, third)
 		default:
@@ -152,7 +152,7 @@ func (m *Mesh) passOn(r *peer.Request) {
 		return
 	}
 	l := m.Link(target)
-	if l == nil || !l.passes() || !m.Speaks(target, member.WireRelays) {
+	if l == nil || !l.Passes() || !m.Speaks(target, member.WireRelays) {
 		r.Reply([]byte{relayNotSent})
 		return
 	}
@@ -237,7 +237,7 @@ func (l *Link) relayBeats(ctx context.Context) {
 		case <-l.relayBeat:
 		case <-tick.C:
 		}
-		if l.passes() {
+		if l.Passes() {
 			if told {
 				l.log.Info("the direct connection answers again")
 			}
@@ -250,7 +250,7 @@ func (l *Link) relayBeats(ctx context.Context) {
 		}
 		sent := l.mesh.cfg.Clock.Since()
 		err := l.beatThroughThird(ctx, sent)
-		if err != nil && !l.passes() {
+		if err != nil && !l.Passes() {
 			l.miss()
 		}
 		if err != nil && ctx.Err() == nil {

@@ -67,7 +67,7 @@ func (o *Owner) claimed(r *ownership.Round, opened []ownership.Opened) {
 type Judgement struct {
 	*ownership.Judgement
 	owner *Owner
-	words bool // its claimant knows ownership.Whole and Partial
+	words bool // its claimant knows ownership.Whole and those after it
 }
 
 // Judge decides on a claim and closes what it gives up. It waits for nothing.

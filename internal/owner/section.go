@@ -89,11 +89,15 @@ func (o *Owner) answered(from member.ID, sent time.Duration, said []byte) (err e
 			return err
 		}
 	}
-	if l := o.mesh.Link(from); l != nil && leased {
-		l.SetHeard(sent)
+	link := o.mesh.Link(from)
+	if link != nil && leased {
+		link.SetHeard(sent)
 	}
 	ring := o.ringOf(from)
 	todo := o.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		if link != nil && link.Passes() {
+			core.Reached(sent, from)
+		}
 		return core.Ponged(now, sent, from, ring, claims, leased)
 	})
 	if todo.Succeeded > 0 {

@@ -79,13 +79,18 @@ const (
 	// there is more, as its copies were out of reach: Decision.Unverified. What
 	// it has may just have come, as with Moved.
 	Partial
+	// Behind: accepted by a member whose copy may lack what the owner has
+	// acknowledged: see isBehind.
+	Behind
 )
 
 // Agrees says whether the voter has accepted.
-func (s Status) Agrees() bool { return s == Accepted || s == Moved || s == Whole || s == Partial }
+func (s Status) Agrees() bool {
+	return s == Accepted || s == Moved || s == Whole || s == Partial || s == Behind
+}
 
 func (s Status) String() string {
-	if names := [...]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early", Whole: "whole", Partial: "partial"}; int(s) < len(names) && s > 0 {
+	if names := [...]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early", Whole: "whole", Partial: "partial", Behind: "behind"}; int(s) < len(names) && s > 0 {
 		return names[s]
 	}
 	return fmt.Sprintf("status(%d)", byte(s))
@@ -207,11 +212,11 @@ func (r Request) asks(holder, self member.ID) bool {
 }
 
 // Append writes an answer behind b. words says whether its reader knows Whole
-// and Partial.
+// and all that come after it.
 func (a Answer) Append(b []byte, words bool) []byte {
 	switch {
 	case words:
-	case a.Status == Whole:
+	case a.Status == Whole, a.Status == Behind:
 		a.Status = Accepted
 	case a.Status == Partial:
 		a.Status = Moved
@@ -236,7 +241,7 @@ func DecodeAnswers(b []byte, n int) ([]Answer, error) {
 			Status: Status(b[0]), Epoch: order.Uint64(b[1:]), Digest: order.Uint64(b[9:]), Count: order.Uint32(b[17:]),
 			Left: time.Duration(order.Uint32(b[21:])) * time.Millisecond, Claimant: string(b[answerHeader:end]),
 		}
-		if a.Status < Accepted || a.Status > Partial {
+		if a.Status < Accepted || a.Status > Behind {
 			return nil, fmt.Errorf("status %d: %w", a.Status, ErrMalformed)
 		}
 		answers = append(answers, a)

@@ -28,7 +28,7 @@ var (
 	anyAnswer = rapid.Custom(func(t *rapid.T) Answer {
 		return Answer{
 			Left:   time.Duration(rapid.Uint32().Draw(t, "left")) * time.Millisecond,
-			Status: Status(rapid.IntRange(int(Accepted), int(Partial)).Draw(t, "status")),
+			Status: Status(rapid.IntRange(int(Accepted), int(Behind)).Draw(t, "status")),
 			Epoch:  rapid.Uint64().Draw(t, "epoch"), Claimant: rapid.StringN(0, 255, 255).Draw(t, "claimant"),
 			Digest: rapid.Uint64().Draw(t, "digest"), Count: rapid.Uint32().Draw(t, "count"),
 		}
@@ -77,7 +77,7 @@ func TestClaimAnswersRoundTrip(t *testing.T) {
 		_, err = DecodeAnswers(b, len(answers)+1)
 		require.ErrorIs(t, err, ErrMalformed)
 	})
-	_, err := DecodeAnswers(Answer{Status: Partial + 1}.Append(nil, true), 1)
+	_, err := DecodeAnswers(Answer{Status: Behind + 1}.Append(nil, true), 1)
 	require.ErrorIs(t, err, ErrMalformed)
 	_, err = DecodeAnswers(Answer{}.Append(nil, true), 1)
 	require.ErrorIs(t, err, ErrMalformed)
@@ -88,7 +88,7 @@ func TestClaimAnswersRoundTrip(t *testing.T) {
 
 // A claimant of an older version knows two words of a voter that agrees.
 func TestOlderClaimantsAreToldWhatTheyKnow(t *testing.T) {
-	for said, told := range map[Status]Status{Accepted: Accepted, Moved: Moved, Stale: Stale, Early: Early, Whole: Accepted, Partial: Moved} {
+	for said, told := range map[Status]Status{Accepted: Accepted, Moved: Moved, Stale: Stale, Early: Early, Whole: Accepted, Partial: Moved, Behind: Accepted} {
 		got, err := DecodeAnswers(Answer{Status: said, Left: NeverLeft}.Append(nil, false), 1)
 		require.NoError(t, err)
 		require.Equal(t, told, got[0].Status, "%v", said)
@@ -138,7 +138,7 @@ func TestOverRoundTrip(t *testing.T) {
 
 func TestStatusesAndPhasesHaveNames(t *testing.T) {
 	t.Parallel()
-	for status, name := range map[Status]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early", Whole: "whole", Partial: "partial", 0: "status(0)", Partial + 1: "status(7)"} {
+	for status, name := range map[Status]string{Accepted: "accepted", Moved: "moved", Stale: "stale", Early: "early", Whole: "whole", Partial: "partial", Behind: "behind", 0: "status(0)", Behind + 1: "status(8)"} {
 		require.Equal(t, name, status.String())
 	}
 	for phase, name := range map[Phase]string{Away: "away", Claiming: "claiming", Fetching: "fetching", Warm: "warm"} {

@@ -150,6 +150,9 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		var giver member.ID
 		var leased []string // owners that may have a lease of a voter
 		copies, owner, doubted := []copyOf{{c.self, part.leftAt(), Accepted}}, part.holder.By, part.isDoubted()
+		if c.isBehind(now, owner) {
+			copies[0].status = Behind
+		}
 		moved, some := false, sums[i].Count > 0
 		for j, id := range r.Asked {
 			if answers[j] == nil {

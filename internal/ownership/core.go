@@ -72,6 +72,9 @@ type Core struct {
 	history history
 	quorum  quorum
 	missing []member.ID
+	// contacts are with other nodes, also with those that have ended while they
+	// are known to have served something.
+	contacts map[member.ID]contact
 	// unsures counts the partitions that are unsure here, and doubts those of
 	// which another member has said so: heartbeats ask, and it is none.
 	unsures, doubts int
@@ -240,7 +243,7 @@ func New(cfg Config, empty *member.View) *Core {
 	n := cmp.Or(cfg.Partitions, ring.Partitions)
 	c := &Core{
 		self: cfg.Self, mode: cmp.Or(cfg.Mode, Available), gate: newGate(cfg.Self, n), view: empty, parts: make([]partition, n),
-		peers: make(map[member.ID]*peer), granted: make(map[member.ID]time.Duration), stable: make(map[string]bool),
+		peers: make(map[member.ID]*peer), granted: make(map[member.ID]time.Duration), contacts: make(map[member.ID]contact), stable: make(map[string]bool),
 		ended:  make(map[member.ID]bool),
 		quorum: quorum{expect: cfg.Expect, lost: make(map[member.ID]lost), seen: make(map[member.ID]seen)},
 	}
@@ -319,6 +322,7 @@ func (c *Core) syncPeers() {
 			delete(c.peers, id)
 		}
 	}
+	c.forgetContacts()
 }
 
 // Missing is a node that takes no part and may be alive, frozen or cut off, as

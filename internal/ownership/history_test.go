@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 		left   map[string]time.Duration
 		ended  string
 		word   Status // of the owner, if it has answered
+		behind string // those of them who may lack something
 		beyond bool   // whether the copies may be out of reach
 		absent string // who had them, if nobody has answered who has
 	}{
@@ -66,6 +68,10 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 		"claimed since, and they have ended":   {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": never, "b": never}, ended: "cd"},
 		"claimed since, who had it has ended":  {rings: []string{"abcd", "ab"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"abcd": "dc", "ab": "ba"}, owner: "b", left: map[string]time.Duration{"c": never}, ended: "d", beyond: true},
 		"claimed by a ring that was not seen":  {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "b", left: map[string]time.Duration{"a": never}, beyond: true},
+		"who has it may lack something":        {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "da"}, owner: "d", left: map[string]time.Duration{"a": never, "b": never}, ended: "d", behind: "a", beyond: true},
+		"who has it may, and all answer":       {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "da"}, owner: "d", left: map[string]time.Duration{"a": never, "b": never, "c": never}, behind: "a"},
+		"one who has it may, another has all":  {rings: []string{"abcd"}, stood: []time.Duration{time.Minute}, on: map[string]string{"abcd": "ab"}, owner: "b", left: map[string]time.Duration{"a": never, "b": never}, behind: "a"},
+		"claimed since, one of them may lack":  {rings: []string{"ab", "abcd"}, stood: []time.Duration{time.Minute, time.Second}, on: map[string]string{"ab": "ab", "abcd": "cd"}, owner: "c", left: map[string]time.Duration{"a": never, "d": never}, ended: "c", behind: "d", beyond: true},
 		"a ring since that has copied nothing": {rings: []string{"abcd", "abc", "ab"}, stood: []time.Duration{time.Minute, time.Second, time.Second}, on: map[string]string{"abcd": "dc", "ab": "ab"}, owner: "d", left: map[string]time.Duration{"a": never, "b": never}, beyond: true, absent: "cd"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,8 +80,11 @@ func TestCopiesAreWhereTheProvenRingWantsThem(t *testing.T) {
 			var answered []copyOf
 			for name, left := range c.left {
 				status := Accepted
-				if name == c.owner && c.word != 0 {
+				switch {
+				case name == c.owner && c.word != 0:
 					status = c.word
+				case strings.Contains(c.behind, name):
+					status = Behind
 				}
 				answered = append(answered, copyOf{id(name, 1), left, status})
 			}

@@ -51,6 +51,7 @@ var caughtBy = map[planted.Bug][]string{
 	planted.AliveIgnored:    {"claim-refused", "cut-link"},
 	planted.UnaskedIgnored:  {"unasked", "promise-lapses"},
 	planted.UnsureForgotten: {"joined-behind-a-cut"},
+	planted.BehindUnsaid:    {"behind"},
 	planted.ServesOn:        {"join", "drain"},
 	planted.OldRoster:       {"roster-behind-a-cut"},
 	planted.NotGivenBack:    {"busy"},

@@ -22,6 +22,7 @@ func (c *Core) Clone() *Core {
 		d.peers[id] = &q
 	}
 	d.granted = maps.Clone(c.granted)
+	d.contacts = maps.Clone(c.contacts)
 	d.stable = maps.Clone(c.stable)
 	d.ended = maps.Clone(c.ended)
 	d.quorum.lost, d.quorum.seen = maps.Clone(c.quorum.lost), maps.Clone(c.quorum.seen)

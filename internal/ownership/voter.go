@@ -81,7 +81,7 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 				c.setPhase(p, Away)
 				j.Yielded++
 			}
-			a.Status = part.word(c.self)
+			a.Status = c.word(now, part)
 			j.open = append(j.open, i)
 		}
 	}
@@ -92,10 +92,12 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 	return j, todo
 }
 
-// word is how a member agrees that another one serves a partition.
-func (p *partition) word(self member.ID) Status {
+// word is how this member agrees that another one serves a partition.
+func (c *Core) word(now time.Duration, p *partition) Status {
 	switch back := p.given; {
-	case len(back.to) == 0 || p.holder.By != self || planted.Is(planted.UnsureForgotten):
+	case p.holder.By != c.self && c.isBehind(now, p.holder.By):
+		return Behind
+	case len(back.to) == 0 || p.holder.By != c.self || planted.Is(planted.UnsureForgotten):
 		return Accepted
 	case back.unsure.any():
 		return Partial

@@ -45,6 +45,7 @@ const (
 	AliveIgnored     Bug = "claim-from-the-living"
 	UnaskedIgnored   Bug = "claimant-not-asked"
 	UnsureForgotten  Bug = "unsure-forgotten"
+	BehindUnsaid     Bug = "behind-unsaid"
 	ServesOn         Bug = "serves-after-yielding"
 	MissWhileCold    Bug = "miss-while-cold"
 	DroppedUnchecked Bug = "dropped-unconfirmed"
@@ -101,6 +102,7 @@ var All = []struct {
 	{AliveIgnored, "partitions are claimed from the living, whatever ring they see, and given"},
 	{UnaskedIgnored, "two claims of one partition are agreed to, of which neither claimant was asked by the other"},
 	{UnsureForgotten, "a node that has joined during a cut goes by what it has seen itself of where copies may be"},
+	{BehindUnsaid, "a holder that its owner did not reach vouches for its copy all the same"},
 	{ServesOn, "a member goes on serving what it has yielded"},
 	{MissWhileCold, "a miss on a cold partition is answered before the holders were asked"},
 	{DroppedUnchecked, "a copy is dropped before anybody has confirmed it"},

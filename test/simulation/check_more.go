@@ -74,8 +74,8 @@ func (h *History) checkLock(calls []Call) string {
 func (h *History) checkSwap(calls []Call) string {
 	first := make(map[int]Call)
 	for _, c := range calls {
-		if c.Kind != session.Put || !h.sure(c) {
-			continue
+		if c.Kind != session.Put || !h.sure(c) || c.Degraded && c.Unconfirmed {
+			continue // or it says itself that there may be a newer value
 		}
 		if was, ok := first[c.Match]; ok {
 			return fmt.Sprintf("two writes in place of one:\n%s\n%s", was, c)

@@ -134,7 +134,7 @@ func asJSON(value string) json.RawMessage {
 func toldByHTTP(kind session.Kind, status int, h http.Header, body []byte) (a answer, known bool) {
 	a.Served, a.Degraded = h.Get(header.Node), h.Get(header.Degraded) == "1"
 	a.Acked, _ = strconv.Atoi(h.Get(header.Acked))
-	a.Unconfirmed = kind.Writes() && a.Degraded
+	a.Unconfirmed = kind.Writes() && a.Degraded || h.Get(header.Unconfirmed) == "1"
 	if n, err := strconv.ParseUint(strings.Trim(h.Get("ETag"), `"`), 16, 64); err == nil {
 		a.version = session.Stamp(n)
 	}
@@ -150,7 +150,6 @@ func toldByHTTP(kind session.Kind, status int, h http.Header, body []byte) (a an
 	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
 		a.Outcome, a.answered = OK, true
 		a.Created = status == http.StatusCreated && kind == session.Put
-		a.Unconfirmed = a.Unconfirmed || status == http.StatusAccepted
 		a.FindUnsaid = kind == session.Delete
 		return a, a.read(kind, h, body)
 	case http.StatusNotFound:

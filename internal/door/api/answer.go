@@ -23,6 +23,9 @@ func (e *exchange) sign(reply session.Reply) {
 	if reply.Degraded {
 		h.Set(header.Degraded, "1")
 	}
+	if reply.Unconfirmed {
+		h.Set(header.Unconfirmed, "1")
+	}
 }
 
 // write runs a changing op and notes how many copies have it, and the version

@@ -322,6 +322,7 @@ func (w *World) ponged(p *proc, m *message) {
 	if m.lease {
 		p.early = m.at < p.opened
 	}
+	p.core.Reached(m.at, m.from.id())
 	w.do(p, p.core.Ponged(w.now, m.at, m.from.id(), m.ring, table, m.lease))
 	w.hearDoubts(p, m)
 }
