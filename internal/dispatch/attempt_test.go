@@ -143,6 +143,30 @@ func TestWritesReadAfterAStandstillAreNotPassedOn(t *testing.T) {
 	require.ErrorIs(t, err, session.ErrUncertain, "an earlier attempt may have been run")
 }
 
+// A network that stood still delivers what it has held back to an owner that was
+// succeeded meanwhile. The successor may have run another attempt of it, and
+// more since.
+func TestWhatWasSentToAnOwnerThatWasSucceededIsNotPassedOn(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a")
+	b := membertest.ID("b", 1)
+	v := n.see(t, membertest.Up("b", 1))
+	n.link(membertest.Up("b", 1))
+	p := membertest.OwnedBy(t, v, "b")
+	try := func(epoch uint64) error {
+		_, err := n.try(t.Context(), &request{work: opWork{putOf(membertest.KeyIn(p))}, part: p, epoch: epoch})
+		return err
+	}
+	n.stand(p, ownership.Warm, ownership.Claim{Epoch: 5, By: n.cfg.Self})
+	n.cfg.Owner.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		claims := new(ownership.Table)
+		claims[p] = ownership.Claim{Epoch: 6, By: b}
+		return core.Ponged(now, now, b, "", claims, true)
+	})
+	require.ErrorIs(t, try(5), attempt.ErrOtherEpoch)
+	require.ErrorIs(t, try(0), errNotSent, "sent by the ring: it would go to b, to which there is no connection here")
+}
+
 // The owner holds a forwarded write against its age before it runs it.
 func TestOwnerRefusesAForwardedWriteThatTookLong(t *testing.T) {
 	t.Parallel()

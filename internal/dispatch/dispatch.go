@@ -136,6 +136,8 @@ func (d *Dispatcher) try(ctx context.Context, r *request) (reply, error) {
 		return d.serveOnce(ctx, r)
 	case v.Verdict == ownership.Wait:
 		return d.reply(), errNoOwner
+	case !d.cfg.Owner.Gate().InForce(r.part, r.epoch):
+		return d.reply(), attempt.ErrOtherEpoch
 	case r.hops >= maxHops:
 		return d.reply(), fmt.Errorf("after %d hops: %w", r.hops, session.ErrNotServed)
 	case r.work.writes() && d.stale(r.Attempt):

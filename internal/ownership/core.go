@@ -109,7 +109,10 @@ type partition struct {
 	// kept is the epoch of the newest claim by which this member served the
 	// partition, gave it up to another's, and knows that one to have come into
 	// force.
-	kept  uint64
+	kept uint64
+	// lost is the epoch of the newest claim by which this member served the
+	// partition and was succeeded while it was out of touch.
+	lost  uint64
 	given given
 	// dropped says that a copy was handed over and forgotten here, and
 	// droppedAt when the last one was.
@@ -457,7 +460,7 @@ func (c *Core) publish(p int) {
 	} else if was && !is {
 		c.unsures--
 	}
-	c.gate.parts[p].Store(&standing{part.phase, part.unsure.any(), part.holder, part.promised, part.promisedAt, part.kept})
+	c.gate.parts[p].Store(&standing{part.phase, part.unsure.any(), part.holder, part.promised, part.promisedAt, part.kept, part.lost})
 }
 
 // epochStep is how far above the highest known epoch one may be that is heard

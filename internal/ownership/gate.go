@@ -92,7 +92,7 @@ type standing struct {
 	unverified       bool
 	holder, promised Claim
 	promisedAt       time.Duration
-	kept             uint64
+	kept, lost       uint64
 }
 
 func newGate(self member.ID, partitions int) *Gate {
@@ -168,11 +168,20 @@ func (g *Gate) Kept(p int, epoch uint64, now time.Duration) bool {
 }
 
 // InForce says whether a request that was sent to this member as the owner by
-// the claim of an epoch may be run here: not where it serves the partition, or
-// is about to, by another one. Epoch 0 is any.
+// the claim of an epoch may be run here, or passed on: not where it serves the
+// partition, or is about to, by another one; and not where it was succeeded by a
+// member that did not have its consent, for that one may have run another attempt
+// of the request long ago. Epoch 0 is any.
 func (g *Gate) InForce(p int, epoch uint64) bool {
 	s := g.parts[p].Load()
-	return s.phase == Away || epoch == 0 || s.holder.Epoch == epoch
+	switch {
+	case epoch == 0:
+		return true
+	case s.phase == Away:
+		return epoch > s.lost
+	default:
+		return epoch == s.holder.Epoch
+	}
 }
 
 // Phase is how far this member is with owning partition p.

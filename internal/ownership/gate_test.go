@@ -137,3 +137,29 @@ func TestPromisesLapseInTheOrderInWhichTheyWereMade(t *testing.T) {
 	n.pass(1)
 	require.Zero(t, n.gate.Decide(3, n.now).Epoch, "the ring alone says where it may be")
 }
+
+// What was sent to this member as the owner is run here by the same claim, or
+// passed on where it has given the partition up. It is neither where it was
+// succeeded without its consent.
+func TestInForce(t *testing.T) {
+	t.Parallel()
+	b := id("b", 1)
+	accepted := func(n *tried, p int) (epochs []uint64) {
+		for epoch := range uint64(9) {
+			if n.Gate().InForce(p, epoch) {
+				epochs = append(epochs, epoch)
+			}
+		}
+		return epochs
+	}
+	n := still("a")
+	n.see(up("b", 1))
+	n.Set(3, Warm, Claim{5, n.self}, false)
+	require.Equal(t, []uint64{0, 5}, accepted(n, 3), "it serves by claim 5")
+	n.do(n.Ponged(n.now, n.now, b, "", only(3, Claim{6, b}), true))
+	require.Equal(t, []uint64{0, 6, 7, 8}, accepted(n, 3), "b has succeeded it while it was out of touch")
+	n.Set(3, Warm, Claim{7, n.self}, false)
+	require.Equal(t, []uint64{0, 7}, accepted(n, 3), "it is back")
+	n.Set(3, Away, Claim{8, b}, false)
+	require.Equal(t, []uint64{0, 6, 7, 8}, accepted(n, 3), "it has given claim 7 up")
+}

@@ -128,6 +128,7 @@ func (c *Core) merge(table *Table) (todo Todo) {
 		// that claim.
 		if part.serving() && claim.By != c.self {
 			todo.Close = append(todo.Close, p)
+			part.lost = part.holder.Epoch
 			c.setPhase(p, Away)
 			todo.Succeeded++
 		}
