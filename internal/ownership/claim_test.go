@@ -730,3 +730,26 @@ func TestPartitionsMoveWithTheRing(t *testing.T) {
 		}
 	}
 }
+
+// b claims what nobody serves, with this member's consent, and has a lease of
+// it. Then nothing comes through to b any more from here: it takes no part, as
+// far as is seen here, but serves by that claim.
+func TestWhoWasGivenALeaseIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	b := id("b", 1)
+	unreached := up("b", 1)
+	unreached.Up, unreached.Unreached = false, true
+	n.see(up("b", 1))
+	const p = 3
+	require.Equal(t, Accepted, n.ask(t, b, 5, n.view.Table.Fingerprint(), p, n.self).Status)
+	n.answered(b, 0, n.view.Table.Fingerprint())
+	require.True(t, n.pinged(b))
+	n.see(unreached)
+	r := n.begin(t, p)
+	require.Contains(t, r.Asked, b)
+	require.Empty(t, n.settle(r, nil).Open, "b may serve it")
+
+	n.pass(LeaseTime + PromiseTime)
+	require.NotEmpty(t, n.settle(n.begin(t, p)).Open, "its lease is over")
+}

@@ -148,7 +148,10 @@ func (c *Core) Settle(now time.Duration, r *Round, answers [][]Answer, sums []Su
 		won := !late && sums[i].Known && !part.promised.Newer(mine)
 		var answered, sources, equal []member.ID
 		var giver member.ID
-		var leased []string // owners that may have a lease of a voter
+		var leased []string // owners that may have a lease of this member or of a voter
+		for _, id := range c.leased(now, part, c.self) {
+			leased = append(leased, id.String())
+		}
 		copies, owner, doubted := []copyOf{{c.self, part.leftAt(), Accepted}}, part.holder.By, part.isDoubted()
 		if c.isBehind(now, owner) {
 			copies[0].status = Behind
@@ -225,8 +228,9 @@ func (c *Core) isFree(now time.Duration, owner member.ID, agreed []member.ID) bo
 	return owner == (member.ID{}) || owner == c.self || slices.Contains(agreed, owner) || c.view.HasEnded(owner) || c.isLost(now, owner)
 }
 
-// haveAgreed says whether each of these owners has agreed or ended. What is seen
-// from here does not count: a voter has just given it a lease.
+// haveAgreed says whether each of these owners has agreed or ended. That it is
+// silent, and does not take part as far as is seen here, is not enough: it has
+// just been given a lease.
 func (c *Core) haveAgreed(owners []string, agreed []member.ID) bool {
 	return planted.Is(planted.LeasedElsewhere) || !slices.ContainsFunc(owners, func(s string) bool {
 		owner, err := member.ParseID(s)
