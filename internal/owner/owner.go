@@ -223,7 +223,7 @@ func (o *Owner) SetView(view *member.View) {
 
 // Stands says whether all nodes have seen the same ring for a while.
 func (o *Owner) Stands() (stands bool) {
-	o.Look(func(core *ownership.Core, now time.Duration) { stands = core.Stands(now) })
+	o.Look(func(core *ownership.Core, _ time.Duration) { stands = core.Stands() })
 	return stands
 }
 

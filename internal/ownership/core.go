@@ -378,9 +378,7 @@ func (c *Core) Tick(now time.Duration) Todo {
 		return p != nil && heardLately(p, now) && p.ring == c.view.Table.Fingerprint()
 	}
 	c.noteMinority(now)
-	if !slices.ContainsFunc(c.view.Others(c.self), func(m *member.Member) bool { return !agrees(m) }) {
-		c.history.setAgreed(now, c.view)
-	}
+	c.history.setAgreed(now, c.view, !slices.ContainsFunc(c.view.Others(c.self), func(m *member.Member) bool { return !agrees(m) }))
 	c.settleMembership(now)
 	c.noteLost(now)
 	c.renew(now)
@@ -400,7 +398,7 @@ func (c *Core) noteMinority(now time.Duration) {
 func (c *Core) Settled(now time.Duration) bool { return c.history.settled(now) }
 
 // Stands says whether all nodes have seen the same ring for a while.
-func (c *Core) Stands(now time.Duration) bool { return c.history.stands(now) }
+func (c *Core) Stands() bool { return c.history.now.proven }
 
 // setHolder records a claim that is in force.
 func (c *Core) setHolder(p int, claim Claim) {

@@ -20,7 +20,7 @@ const (
 // it knows where the copies of a partition must be.
 type history struct {
 	now    pastRing
-	agreed time.Duration // since when all who are in it are known to see it so, 0 for not yet
+	agreed time.Duration // since when all who are in it have been heard to see it so, 0 for not now
 	past   []pastRing    // given up, the newest last
 }
 
@@ -54,18 +54,25 @@ func (h *history) setView(now time.Duration, view *member.View) {
 		return
 	}
 	if h.now.table != nil {
-		h.now.proven = h.stands(now)
 		h.past = append(h.past, h.now)
 		h.past = h.past[max(0, len(h.past)-maxPast):]
 	}
 	h.now, h.agreed = pastRing{table: view.Table, ids: ids, since: now}, 0
 }
 
-// setAgreed says that all nodes of the view see the same ring. While a cut is
-// being noticed there are rings that nobody else sees, and that move no copies.
-func (h *history) setAgreed(now time.Duration, view *member.View) {
-	if view.Table == h.now.table && h.agreed == 0 {
+// setAgreed says whether all nodes of the view are heard to see the same ring.
+// While a cut is being noticed there are rings that nobody else sees, and that
+// move no copies. Nor do they get to where a node is that is not heard any more,
+// before gossip has noticed: so it counts only what is agreed to all the time.
+func (h *history) setAgreed(now time.Duration, view *member.View, all bool) {
+	switch {
+	case view.Table != h.now.table:
+	case !all:
+		h.agreed = 0
+	case h.agreed == 0:
 		h.agreed = now
+	case now-h.agreed > provenAfter:
+		h.now.proven = true
 	}
 }
 
@@ -76,8 +83,6 @@ func (h *history) distrust(now time.Duration) {
 	h.past = nil
 	h.now.since, h.now.proven, h.agreed = now, false, 0
 }
-
-func (h *history) stands(now time.Duration) bool { return h.agreed != 0 && now-h.agreed > provenAfter }
 
 func (h *history) settled(now time.Duration) bool { return now-h.now.since >= stableAfter }
 

@@ -219,13 +219,17 @@ func TestRingIsProvenByAgreement(t *testing.T) {
 		seen  string        // by b, as it last said: the same ring or another
 		ago   time.Duration // that it was heard
 		stood time.Duration // since they agreed
+		gap   time.Duration // in which b was silent, in the middle of that
 		want  bool
 	}{
-		"agreed on for long":       {"same", 0, provenAfter + 1, true},
-		"agreed on for not longer": {"same", 0, provenAfter, false},
-		"agreed on for a while":    {"same", 0, provenAfter / 2, false},
-		"b sees another":           {"other", 0, time.Minute, false},
-		"b is silent":              {"same", 2 * LeaseTime, time.Minute, false},
+		"agreed on for long":           {seen: "same", stood: provenAfter + time.Second, want: true},
+		"agreed on for not longer":     {seen: "same", stood: provenAfter},
+		"agreed on for a while":        {seen: "same", stood: provenAfter / 2},
+		"b sees another":               {seen: "other", stood: time.Minute},
+		"b is silent":                  {seen: "same", ago: 2 * LeaseTime, stood: time.Minute},
+		"b is silent after a moment":   {seen: "same", stood: time.Second, gap: time.Minute},
+		"b is silent for a while":      {seen: "same", stood: 2*provenAfter - time.Second, gap: 2 * LeaseTime},
+		"and was heard for long since": {seen: "same", stood: 3 * provenAfter, gap: 2 * LeaseTime, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := still("a")
@@ -233,14 +237,17 @@ func TestRingIsProvenByAgreement(t *testing.T) {
 			if c.seen != "same" {
 				fingerprint = c.seen
 			}
-			n.answered(id("b", 1), c.ago, fingerprint)
-			n.Tick(n.now)
-			n.pass(c.stood)
-			n.Tick(n.now)
-			require.Equal(t, c.want, n.Stands(n.now))
+			for since := time.Duration(0); since <= c.stood+c.gap; since += time.Second {
+				if since <= c.stood/2 || since > c.stood/2+c.gap {
+					n.answered(id("b", 1), c.ago, fingerprint)
+				}
+				n.Tick(n.now)
+				n.pass(time.Second)
+			}
+			require.Equal(t, c.want, n.Stands())
 			n.glance(up("b", 1), up("c", 1))
 			require.Equal(t, c.want, n.history.past[len(n.history.past)-1].proven)
-			require.False(t, n.Stands(n.now), "the new one has not stood yet")
+			require.False(t, n.Stands(), "the new one has not stood yet")
 		})
 	}
 }
@@ -252,7 +259,7 @@ func (n *tried) proven() (rings int) {
 			rings++
 		}
 	}
-	if n.Stands(n.now) {
+	if n.Stands() {
 		rings++
 	}
 	return rings
@@ -284,7 +291,7 @@ func TestMinorityDoesNotKnowWhereCopiesAre(t *testing.T) {
 			n.pass(LeaseTime / 2)
 		}
 		stand(seen)
-		require.Equal(t, knows, n.Stands(n.now), seen)
+		require.Equal(t, knows, n.Stands(), seen)
 		n.glance(cluster("abcde")...)
 		require.Equal(t, knows, n.proven() == 2, seen)
 		require.Equal(t, knows, n.proven() != 0, seen)
@@ -317,7 +324,7 @@ func TestWhenAMinorityForgetsWhereCopiesAre(t *testing.T) {
 			n := elector("a", "abcde")
 			n.mode = c.mode
 			n.history.past = []pastRing{{table: tableOf(letters("abc")), proven: true}}
-			n.history.agreed = n.now - 2*provenAfter // about the ring of all five
+			n.history.now.proven = true // the ring of all five
 			require.Equal(t, 2, n.proven())
 			n.pass(c.silent)
 			c.looks(n)
@@ -338,9 +345,9 @@ func TestRingStandsSinceItWasFirstAgreedOn(t *testing.T) {
 	fingerprint := n.glance(cluster("ab")...).Table.Fingerprint()
 	const step = LeaseTime / 2
 	for since := time.Duration(0); since < 2*provenAfter; since += step {
-		require.Equal(t, since > provenAfter, n.Stands(n.now), "after %s", since)
 		n.answered(id("b", 1), 0, fingerprint)
 		n.Tick(n.now)
+		require.Equal(t, since > provenAfter, n.Stands(), "after %s", since)
 		n.pass(step)
 	}
 }
@@ -351,20 +358,22 @@ func TestRingIsNotProvenToOneThatStoodStill(t *testing.T) {
 	n := still("a")
 	fingerprint := n.glance(cluster("ab")...).Table.Fingerprint()
 	stand := func() {
-		n.answered(id("b", 1), 0, fingerprint)
-		n.Tick(n.now)
-		n.pass(provenAfter + 1)
+		for range 5 {
+			n.answered(id("b", 1), 0, fingerprint)
+			n.Tick(n.now)
+			n.pass(time.Second)
+		}
 	}
 	stand()
-	require.True(t, n.Stands(n.now))
+	require.True(t, n.Stands())
 	n.Resumed(n.now)
-	require.False(t, n.Stands(n.now))
+	require.False(t, n.Stands())
 	n.glance(cluster("a")...)
 	require.False(t, n.history.past[len(n.history.past)-1].proven)
 	require.Len(t, n.history.past, 1)
 	n.glance(cluster("ab")...)
 	stand()
-	require.True(t, n.Stands(n.now), "it is again when it has stood for as long")
+	require.True(t, n.Stands(), "it is again when it has stood for as long")
 }
 
 // The table is taken over where the names are the same: a restart is no change
@@ -419,11 +428,13 @@ func TestClaimWithoutTheCopiesIsUnverified(t *testing.T) {
 			p := partitionOn(t, s.on)
 			fp := n.glance(cluster("abcd")...).Table.Fingerprint()
 			n.setHolder(p, Claim{4, id(n.view.Table.Owner(p), 1)})
-			for _, name := range letters("bcd") {
-				n.answered(id(name, 1), 0, fp)
+			for range provenAfter/time.Second + 2 {
+				for _, name := range letters("bcd") {
+					n.answered(id(name, 1), 0, fp)
+				}
+				n.Tick(n.now)
+				n.pass(time.Second)
 			}
-			n.Tick(n.now)
-			n.pass(provenAfter + LeaseTime)
 			n.glance(cluster("abcde")...)
 			n.pass(2 * settleTime)
 			n.glance(append(cluster("ac"), s.sees...)...)
