@@ -87,11 +87,16 @@ func (h *history) distrust(now time.Duration) {
 func (h *history) settled(now time.Duration) bool { return now-h.now.since >= stableAfter }
 
 // outOfReach returns the nodes that may be alive and have not answered. One that
-// this member has never seen alive, and that nobody misses, has left before:
-// gossip may tell of it as dead.
+// this member has never seen alive has left before, and gossip tells of it as
+// dead, if all others see the ring as it is here, none misses it, and it does not
+// count in mode Majority.
 func (c *Core) outOfReach(at func(id member.ID) int) (ids []member.ID) {
+	agree := !c.othersDiffer()
 	for _, m := range c.view.Members {
-		if m.Role == member.RoleNode && !m.Up && c.peers[m.ID] != nil && at(m.ID) < 0 && !c.view.HasEnded(m.ID) {
+		if m.Role != member.RoleNode || m.Up || at(m.ID) >= 0 || c.view.HasEnded(m.ID) {
+			continue
+		}
+		if c.peers[m.ID] != nil || !agree || c.quorum.now.Has(m.ID) {
 			ids = append(ids, m.ID)
 		}
 	}
@@ -101,6 +106,16 @@ func (c *Core) outOfReach(at func(id member.ID) int) (ids []member.ID) {
 		}
 	}
 	return ids
+}
+
+// othersDiffer says whether a node that takes part was last heard to see another
+// ring than this member.
+func (c *Core) othersDiffer() bool {
+	fingerprint := c.view.Table.Fingerprint()
+	return slices.ContainsFunc(c.view.Others(c.self), func(m *member.Member) bool {
+		p := c.peers[m.ID]
+		return p != nil && p.ring != "" && p.ring != fingerprint
+	})
 }
 
 // ringAt returns which of the rings, in order of time, stood at a time that is

@@ -175,6 +175,36 @@ func TestWhoWasNeverSeenAliveHasLeft(t *testing.T) {
 	require.False(t, alive)
 }
 
+// Who has never seen it alive because nothing comes through between the two has
+// others who see it: their rings have it.
+func TestWhoOthersSeeHasNotLeft(t *testing.T) {
+	t.Parallel()
+	asked := func(n *tried) []copyOf {
+		return []copyOf{{n.self, -NeverLeft, Accepted}, {id("c", 1), -NeverLeft, Accepted}}
+	}
+	n := still("a")
+	n.see(dead("b", 1), up("c", 1))
+	_, alive := n.absentHolders(3, member.ID{}, asked(n), false)
+	require.False(t, alive, "c has not said what it sees")
+	n.answered(id("c", 1), 0, n.view.Table.Fingerprint())
+	_, alive = n.absentHolders(3, member.ID{}, asked(n), false)
+	require.False(t, alive, "c sees what a sees")
+	n.answered(id("c", 1), 0, tableOf(letters("abc")).Fingerprint())
+	_, alive = n.absentHolders(3, member.ID{}, asked(n), false)
+	require.True(t, alive, "c may see b")
+	_, alive = n.absentHolders(3, member.ID{}, append(asked(n), copyOf{id("b", 1), -NeverLeft, Accepted}), false)
+	require.False(t, alive, "b has answered")
+	n.see(refused("b", 1), up("c", 1))
+	_, alive = n.absentHolders(3, member.ID{}, asked(n), false)
+	require.False(t, alive, "b has ended")
+
+	m := elector("a", "abc")
+	m.peers = make(map[member.ID]*peer)
+	m.glance(up("a", 1), dead("b", 1), up("c", 1))
+	require.Nil(t, m.peers[id("b", 1)])
+	require.Equal(t, []member.ID{id("b", 1)}, m.outOfReach(indexIn(asked(m))), "it counts, so it has not left")
+}
+
 // Who has just started knows of an owner that stands still by its claims alone,
 // until the others notice.
 func TestOwnerThatWasNeverSeenIsMissing(t *testing.T) {
