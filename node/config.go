@@ -87,12 +87,16 @@ type Config struct {
 	// node suffices; below 0 none.
 	FoundAfter time.Duration
 
-	// Copies is how many nodes hold each session, the owner among them.
-	// Default 2. It must agree over the cluster, as must VirtualNodes
-	// (default 400) and Load (default 1.10).
+	// Copies is how many nodes hold each session, the owner among them, 1 to 16,
+	// VirtualNodes how many points a node of weight 1 has on the hash circle, 1
+	// to 1000, and Load what one may own at most, as a multiple of its share by
+	// weight, over 1. 0 is what the cluster has; one that is founded begins with
+	// 2, 400 and 1.10. The cluster takes another value once all its nodes ask
+	// for it: so a rolling restart changes it. A router follows the nodes.
 	Copies       int
 	VirtualNodes int
 	Load         float64
+	wants        ring.Params // these three as they were given
 
 	// Ack is what a write waits for where the request does not say.
 	// Default: session.AckAsync.
@@ -242,6 +246,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.UserHeader = cmp.Or(c.UserHeader, "X-User-ID")
 	c.Cookie = cmp.Or(c.Cookie, "holdfast")
 	c.Weight = cmp.Or(c.Weight, 1)
+	c.wants = c.ringParams()
 	c.Copies = cmp.Or(c.Copies, 2)
 	c.VirtualNodes = cmp.Or(c.VirtualNodes, 400)
 	c.Load = cmp.Or(c.Load, 1.10)

@@ -20,7 +20,7 @@ type listeners struct {
 // listen opens them all, before anything answers there, and returns what the
 // member tells others of itself and of where they reach it.
 func listen(ctx context.Context, cfg *Config) (l listeners, own Meta, err error) {
-	own = Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String()}
+	own = Meta{Role: cfg.Role, State: StateJoining, Pid: os.Getpid(), Zone: cfg.Zone, Params: cfg.ringParams().String(), Wants: cfg.wants}
 	if cfg.Role == RoleNode && cfg.Weight != 1 {
 		own.Weight = cfg.hundredths()
 	}

@@ -62,7 +62,7 @@ func (n *Node) membersConfig() membership.Config {
 
 func (n *Node) censusConfig() census.Config {
 	c := census.Config{
-		Self: n.id, Copies: n.cfg.Copies, View: n.View,
+		Self: n.id, View: n.View,
 		LastHeard: func(id ID) time.Duration {
 			if l := n.mesh.Link(id); l != nil {
 				return l.LastHeard()
@@ -141,7 +141,7 @@ func (n *Node) dropOld(before time.Time) (dropped int) {
 func (n *Node) repairConfig() repair.Config {
 	return repair.Config{
 		Away: func() bool { return n.absence.Away() },
-		Self: n.id, View: n.View, Copies: n.cfg.Copies, Store: n.store, Replicator: n.replicator,
+		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator,
 		Clock: n.clock, Log: n.cfg.Log, Events: n.events, Pulse: &n.pulse, Counters: n.nodeCounters(),
 	}
 }
@@ -182,7 +182,7 @@ func (n *Node) drainConfig() drain.Config {
 func (n *Node) clusterConfig() rediscluster.Config {
 	return rediscluster.Config{
 		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Dispatcher: n.dispatcher, Mesh: n.mesh, PubSub: n.pubsub,
-		Copies: n.cfg.Copies, MemoryLimit: n.cfg.MemoryLimit, Clock: n.clock, Pulse: &n.pulse, Context: n.ctx,
+		MemoryLimit: n.cfg.MemoryLimit, Clock: n.clock, Pulse: &n.pulse, Context: n.ctx,
 	}
 }
 
@@ -190,9 +190,10 @@ func (n *Node) meshConfig() mesh.Config {
 	cfg := &n.cfg
 	return mesh.Config{
 		Self: peer.Identity{
-			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, OldestWire: member.WireOldest, Params: cfg.ringParams().String(),
+			Cluster: cfg.Cluster, Name: n.id.Name, Boot: n.id.Boot, Role: string(cfg.Role), Wire: member.Wire, OldestWire: member.WireOldest,
 		},
-		Dial: n.dialPeer, Limits: inbound.Limits, Members: n.members, Sections: n.sections,
+		Params: n.members.Params,
+		Dial:   n.dialPeer, Limits: inbound.Limits, Members: n.members, Sections: n.sections,
 		Connected: func(id ID) {
 			if n.replicator != nil { // a router has none
 				n.replicator.Retry(id.String())
@@ -234,7 +235,7 @@ func (n *Node) redisConfig() redis.Config {
 func (n *Node) adminConfig(limits *door.Limits) admin.Config {
 	cfg := &n.cfg
 	return admin.Config{
-		Self: n.id, Role: cfg.Role, Zone: cfg.Zone, Cluster: cfg.Cluster, Copies: cfg.Copies,
+		Self: n.id, Role: cfg.Role, Zone: cfg.Zone, Cluster: cfg.Cluster,
 		Hosts: slices.Concat(cfg.AdminHosts, []string{cfg.Admin, cfg.Advertise, cfg.Name}), Control: cfg.Control,
 		View: n.View, State: n.members.State, Waiting: n.members.Waiting, Unfit: n.members.Unfit, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since), Census: n.census,
 		Events: n.events, Counters: n.counts, Limits: limits, Log: cfg.Log, Closing: n.closing, GossipRefused: n.members.Refused,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -44,6 +45,50 @@ func (p Params) String() string {
 	p = p.withDefaults()
 	return fmt.Sprintf("partitions=%d vnodes=%d load=%s copies=%d",
 		Partitions, p.VirtualNodes, strconv.FormatFloat(p.Load, 'g', -1, 64), p.Copies)
+}
+
+// Given writes the fields that are not zero in the form of String, "" for none.
+func (p Params) Given() string {
+	var fields []string
+	if p.VirtualNodes != 0 {
+		fields = append(fields, fmt.Sprintf("vnodes=%d", p.VirtualNodes))
+	}
+	if p.Load != 0 {
+		fields = append(fields, "load="+strconv.FormatFloat(p.Load, 'g', -1, 64))
+	}
+	if p.Copies != 0 {
+		fields = append(fields, fmt.Sprintf("copies=%d", p.Copies))
+	}
+	return strings.Join(fields, " ")
+}
+
+// ParseParams reads what String or Given has written. Fields that are missing are
+// zero. Its errors name the field, its value and what is accepted; a number of
+// partitions other than Partitions is one.
+func ParseParams(text string) (p Params, err error) {
+	for _, field := range strings.Fields(text) {
+		name, value, _ := strings.Cut(field, "=")
+		switch name {
+		case "partitions":
+			if value != strconv.Itoa(Partitions) {
+				err = fmt.Errorf("%d are accepted", Partitions)
+			}
+		case "vnodes":
+			p.VirtualNodes, err = strconv.Atoi(value)
+		case "load":
+			p.Load, err = strconv.ParseFloat(value, 64)
+		case "copies":
+			p.Copies, err = strconv.Atoi(value)
+		default: // of a version to come
+		}
+		if err != nil {
+			return Params{}, fmt.Errorf("parameter %q: %w", field, err)
+		}
+	}
+	if err := p.withDefaults().validate(); err != nil {
+		return Params{}, err
+	}
+	return p, nil
 }
 
 func (p Params) withDefaults() Params {

@@ -169,7 +169,7 @@ func TestTheTableDependsOnWhatCountsOnly(t *testing.T) {
 		{a, b, {Name: "c", Zone: "z", Weight: 100}}, // a weight of 1 is none
 	} {
 		require.Equal(t, plain, buildOf(t, ring.Params{}, same))
-		require.True(t, plain.IsOf(same), "%+v", same)
+		require.True(t, plain.IsOf(same, ring.Params{}), "%+v", same)
 	}
 	for _, other := range [][]ring.Member{
 		{a, b},
@@ -178,11 +178,11 @@ func TestTheTableDependsOnWhatCountsOnly(t *testing.T) {
 		{a, b, {Name: "d"}},
 		{a, b, {Name: "c", Weight: 9}}, // no member that a ring can hold
 	} {
-		require.False(t, plain.IsOf(other), "%+v", other)
+		require.False(t, plain.IsOf(other, ring.Params{}), "%+v", other)
 		if table, err := ring.Build(other, ring.Params{}); err == nil {
 			require.NotEqual(t, plain.Fingerprint(), table.Fingerprint(), "%+v", other)
-			require.True(t, table.IsOf(other))
-			require.False(t, table.IsOf([]ring.Member{a, b, c}))
+			require.True(t, table.IsOf(other, ring.Params{}))
+			require.False(t, table.IsOf([]ring.Member{a, b, c}, ring.Params{}))
 		}
 	}
 }

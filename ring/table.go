@@ -157,11 +157,10 @@ func (t *Table) Members() []string {
 	return t.members
 }
 
-// IsOf says whether Build would make this table of members, with the same
-// parameters.
-func (t *Table) IsOf(members []Member) bool {
+// IsOf says whether Build would make this table of members and parameters.
+func (t *Table) IsOf(members []Member, p Params) bool {
 	members, err := normal(members)
-	return err == nil && slices.Equal(t.placed, members)
+	return err == nil && t.params == p.withDefaults() && slices.Equal(t.placed, members)
 }
 
 // Has says whether member is one of the members.

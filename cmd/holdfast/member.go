@@ -33,9 +33,9 @@ type placeFlags struct {
 // memberFlags are the other flags that a node and a router share. A command
 // embeds the two around its own, which is the order of its help.
 type memberFlags struct {
-	Copies       copyCount  `group:"Ring (must be the same on every member)" placeholder:"N" default:"2" help:"Nodes that hold each session, its owner among them, 1 to 16."`
-	VirtualNodes pointCount `group:"Ring (must be the same on every member)" placeholder:"N" default:"400" help:"Points of a node of weight 1 on the hash circle, 1 to 1000. More make shares more even."`
-	Load         loadBound  `group:"Ring (must be the same on every member)" placeholder:"FACTOR" default:"1.10" help:"Most that one node may own, as a multiple of its share by weight, over 1. The closer to 1, the more even; but when a node comes or goes, some sessions of others move too."`
+	Copies       copyCount  `group:"Ring (the cluster changes them once all its nodes ask for it)" placeholder:"N" help:"Nodes that hold each session, its owner among them, 1 to 16. Default: what the cluster has; 2 where it is founded."`
+	VirtualNodes pointCount `group:"Ring (the cluster changes them once all its nodes ask for it)" placeholder:"N" help:"Points of a node of weight 1 on the hash circle, 1 to 1000. More make shares more even. Default: what the cluster has; 400 where it is founded."`
+	Load         loadBound  `group:"Ring (the cluster changes them once all its nodes ask for it)" placeholder:"FACTOR" help:"Most that one node may own, as a multiple of its share by weight, over 1. The closer to 1, the more even; but when a node comes or goes, some sessions of others move too. Default: what the cluster has; 1.10 where it is founded."`
 
 	UserHeader   string   `group:"Finding the user of a request" placeholder:"NAME" default:"X-User-ID" help:"Header that names the user, believed from the addresses of -trust only."`
 	Trust        prefixes `group:"Finding the user of a request" placeholder:"CIDR,…" default:"127.0.0.0/8,::1/128" help:"Networks of the proxies whose -user-header, X-Forwarded-For, -Proto, -Host, -Port, -Prefix, -Server, -Ssl, -Scheme and X-Real-IP are believed, or none. Such a proxy must take them out of what visitors send. Members need not be named: they prove what they pass on."`

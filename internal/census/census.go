@@ -44,9 +44,8 @@ type Partitions interface {
 // Config is what a Census needs. All of it is required, but Partitions at a
 // router, which holds nothing.
 type Config struct {
-	Self   member.ID
-	Copies int
-	View   func() *member.View
+	Self member.ID
+	View func() *member.View
 	// LastHeard is when a boot last answered, as time since this process's
 	// start; 0 where that is not known.
 	LastHeard func(id member.ID) time.Duration

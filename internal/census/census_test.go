@@ -48,7 +48,7 @@ func begin(t *testing.T, name string, others ...*member.Member) *one {
 	o := &one{held: &held{make(map[int]bool), make(map[int]bool), make(map[int]int), 0, 0}, events: events.New(time.Now)}
 	o.members = meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params)
 	o.Census = New(Config{
-		Self: o.members.Self, Copies: 2, View: o.members.View, Partitions: o.held,
+		Self: o.members.Self, View: o.members.View, Partitions: o.held,
 		LastHeard: func(member.ID) time.Duration { return time.Millisecond },
 		Beat:      func(id member.ID) { o.asked = append(o.asked, id) },
 		Clock:     clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Events: o.events,

@@ -233,7 +233,7 @@ func (c *Census) countOwn() {
 func (c *Census) MemoryShort() (bytes int64) {
 	view := c.cfg.View()
 	nodes := view.Nodes()
-	if len(nodes)-1 < c.cfg.Copies {
+	if len(nodes)-1 < view.Target() {
 		return 0 // those who remain hold everything already
 	}
 	c.mu.Lock()

@@ -36,6 +36,9 @@ const (
 	// who asks for it. Who speaks an older one cannot read the rest of a batch
 	// behind such a record.
 	WireMoved = 7
+	// WireParams is the first version that follows the parameters of the ring
+	// which another member states.
+	WireParams = 7
 	// WireListPages is the first version with replication.TypeListPage.
 	WireListPages = 7
 )
@@ -72,7 +75,11 @@ type Meta struct {
 	Admin  string
 	RESP   string
 	Peer   string
-	Params string // what must agree, as ring.Params.String gives it
+	// Params are the parameters by which the member places partitions, as
+	// ring.Params.String gives them.
+	Params string
+	// Wants are those that its operator has asked for, zero for none.
+	Wants ring.Params
 	// Secret is the tag of the secret that signs the member's cookies,
 	// SecretTagSize bytes; empty if it gives users none.
 	Secret string
@@ -114,6 +121,7 @@ const (
 	metaParams
 	metaSecret
 	metaWeight // uvarint; 100 if missing
+	metaWants  // parameters of the ring, as ring.Params.Given writes them
 )
 
 var roles = map[byte]Role{'n': RoleNode, 'r': RoleRouter}
@@ -148,6 +156,9 @@ func (m Meta) Encode() ([]byte, error) {
 	if m.Weight != 0 {
 		weight := binary.AppendUvarint(nil, uint64(m.Weight))
 		b = append(append(b, metaWeight, byte(len(weight))), weight...)
+	}
+	if given := m.Wants.Given(); given != "" {
+		b = append(append(b, metaWants, byte(len(given))), given...)
 	}
 	texts := m.texts()
 	for typ := metaZone; typ <= metaSecret; typ++ {
@@ -240,25 +251,15 @@ func (m *Meta) read(sections map[byte][]byte) error {
 	for typ, text := range m.texts() {
 		*text = string(sections[typ])
 	}
+	wants, err := ring.ParseParams(string(sections[metaWants]))
+	if err != nil {
+		return fmt.Errorf("wants: %w", err)
+	}
+	m.Wants = wants
 	if n := len(m.Secret); n != 0 && n != SecretTagSize {
 		return fmt.Errorf("secret tag of %d bytes: %w", n, errMeta)
 	}
 	return nil
-}
-
-// CheckParams compares what must agree over the cluster and names the first
-// parameter that does not, with both values.
-func CheckParams(ours, theirs, who string) error {
-	if ours == theirs {
-		return nil
-	}
-	mine, other := strings.Fields(ours), strings.Fields(theirs)
-	for i := range min(len(mine), len(other)) {
-		if mine[i] != other[i] {
-			return fmt.Errorf("parameters differ: %s here, %s at %s: all members must have the same", mine[i], other[i], who)
-		}
-	}
-	return fmt.Errorf("parameters differ: %q here, %q at %s: all members must have the same", ours, theirs, who)
 }
 
 // IsMismatch says whether a join failed because this member does not fit into

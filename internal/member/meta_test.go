@@ -127,26 +127,6 @@ func TestMetaOfAnotherWireVersion(t *testing.T) {
 	require.EqualError(t, err, fmt.Sprintf("wire version %d there, %s here: run versions that go together", WireOldest-1, wires(WireOldest, Wire)))
 }
 
-func TestCheckParamsNamesParameterAndBothValues(t *testing.T) {
-	t.Parallel()
-	ours := ring.Params{VirtualNodes: 100, Load: 1.25, Copies: 2}
-	for _, c := range []struct {
-		theirs ring.Params
-		want   string
-	}{
-		{ring.Params{VirtualNodes: 100, Load: 1.25, Copies: 3}, "copies=2 here, copies=3 at b"},
-		{ring.Params{VirtualNodes: 50, Load: 1.25, Copies: 2}, "vnodes=100 here, vnodes=50 at b"},
-		{ring.Params{VirtualNodes: 100, Load: 1.5, Copies: 2}, "load=1.25 here, load=1.5 at b"},
-	} {
-		err := CheckParams(ours.String(), c.theirs.String(), "b")
-		require.ErrorContains(t, err, c.want)
-		require.True(t, IsMismatch(err), "a join that fails with it is not tried again")
-	}
-	require.NoError(t, CheckParams(ours.String(), ours.String(), "b"))
-	require.ErrorContains(t, CheckParams(ours.String(), ours.String()+" new=1", "b"), "parameters differ")
-	require.ErrorContains(t, CheckParams(ours.String(), "", "b"), "parameters differ")
-}
-
 func TestParseID(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := anyID.Draw(t, "id")

@@ -99,6 +99,9 @@ func (v *View) Others(self ID) []*Member {
 // partition p.
 func (v *View) CopyHolders(p int) []string { return v.copies[p] }
 
+// Target is how many nodes are to hold each session, its owner among them.
+func (v *View) Target() int { return v.Table.Params().Copies }
+
 // Holds says whether a boot should have a copy of partition p, or owns it. One
 // whose name another boot goes by holds nothing.
 func (v *View) Holds(id ID, p int) bool {
@@ -106,7 +109,8 @@ func (v *View) Holds(id ID, p int) bool {
 	return m != nil && m.ID == id && slices.Contains(v.Table.Holders(p), id.Name)
 }
 
-// NewView computes the view that self has of members.
+// NewView computes the view that self has of members. The parameters are those
+// of a ring of which no member says more.
 func NewView(self ID, members []*Member, params ring.Params, last *View) (*View, error) {
 	Sort(members)
 	v := &View{Members: members, byName: make(map[string]*Member), byID: make(map[ID]*Member, len(members)), lost: make(map[string]bool)}
@@ -133,7 +137,8 @@ func NewView(self ID, members []*Member, params ring.Params, last *View) (*View,
 			nodes[i] = ring.Member{Name: nodes[i].Name}
 		}
 	}
-	if last != nil && last.Table.IsOf(nodes) {
+	params = paramsOf(members, params)
+	if last != nil && last.Table.IsOf(nodes, params) {
 		v.Table = last.Table
 	} else {
 		table, err := ring.Build(nodes, params)

@@ -60,20 +60,22 @@ type gossip struct {
 	since   func() time.Duration
 	wake    wait.Wake
 
-	mu     sync.Mutex // guards what follows
-	meta   []byte
-	params string
-	heard  map[string]heard // by gossip name
+	mu      sync.Mutex // guards what follows
+	meta    []byte
+	params  string
+	joining bool
+	heard   map[string]heard // by gossip name
+	// elder are the parameters of the eldest member that is too old to follow
+	// this one's, and refuses it therefore; elderBoot is that one.
+	elder, elderBoot string
 }
 
 func startGossip(cfg *Config, meta member.Meta) (*gossip, error) {
-	encoded, err := meta.Encode()
-	if err != nil {
-		return nil, err
-	}
 	g := &gossip{
-		log: cfg.Log, self: cfg.Self, now: cfg.Clock.Now, since: cfg.Clock.Since, wake: wait.NewWake(),
-		meta: encoded, params: meta.Params, heard: make(map[string]heard),
+		log: cfg.Log, self: cfg.Self, now: cfg.Clock.Now, since: cfg.Clock.Since, wake: wait.NewWake(), heard: make(map[string]heard),
+	}
+	if err := g.setMeta(meta); err != nil {
+		return nil, err
 	}
 	mc, err := g.config(cfg)
 	if err != nil {
@@ -125,21 +127,29 @@ func (g *gossip) config(cfg *Config) (*memberlist.Config, error) {
 	return mc, nil
 }
 
-// announce changes what this member says of itself.
-func (g *gossip) announce(meta member.Meta) error {
+// setMeta changes what this member says of itself, once it is announced. Before
+// gossip has started it does nothing.
+func (g *gossip) setMeta(meta member.Meta) error {
+	if g == nil {
+		return nil
+	}
 	encoded, err := meta.Encode()
 	if err != nil {
 		return err
 	}
 	g.mu.Lock()
-	g.meta = encoded
-	g.mu.Unlock()
+	defer g.mu.Unlock()
+	g.meta, g.params, g.joining = encoded, meta.Params, meta.State == member.StateJoining
+	return nil
+}
+
+// announce tells the others what setMeta was given last.
+func (g *gossip) announce() {
 	// UpdateNode's only failure is that the broadcast has not left in time;
 	// it stays queued and goes out with the next round.
 	if err := g.list.UpdateNode(time.Second); err != nil {
 		g.log.Debug("announce", "error", err)
 	}
-	return nil
 }
 
 // snapshot is what gossip knows of the others: nothing before it has started.
@@ -208,7 +218,25 @@ func (g *gossip) check(n *memberlist.Node) error {
 	if err != nil {
 		return fmt.Errorf("member %s: %w", id.Name, err)
 	}
-	return member.CheckParams(g.params, meta.Params, id.Name)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	older := !meta.Speaks(member.WireParams)
+	err = member.CheckParams(g.params, meta.Params, id.Name, older)
+	ready := meta.Role == member.RoleNode && meta.State == member.StateReady
+	if err != nil && older && g.joining && ready && (g.elderBoot == "" || id.Boot < g.elderBoot) {
+		g.elder, g.elderBoot = meta.Params, id.Boot
+	}
+	return err
+}
+
+// elderParams returns the parameters of the members that have refused this one
+// for its own, once; "" for none.
+func (g *gossip) elderParams() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	params := g.elder
+	g.elder, g.elderBoot = "", ""
+	return params
 }
 
 // NotifyJoin, NotifyUpdate and NotifyLeave implement memberlist.EventDelegate.

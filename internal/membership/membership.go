@@ -31,7 +31,9 @@ const pingedLate = 3 * time.Second
 
 // Config is what Members needs. All of it is required but Keys and Seeds.
 type Config struct {
-	Self   member.ID
+	Self member.ID
+	// Params are those of the ring as long as no member says more: see
+	// member.View.
 	Params ring.Params
 
 	Cluster   string
@@ -90,7 +92,7 @@ type Members struct {
 
 	mended *metric.Counter
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards what follows; taken before the lock of gossip
 	own    member.Meta
 	gone   map[member.ID]going        // why a boot is gone, until gossip forgets it or it answers again
 	told   map[member.ID]told         // what boots said of themselves on their links, ahead of gossip
@@ -161,7 +163,7 @@ func (m *Members) Update() {
 	if last.Shows(members) {
 		return
 	}
-	view, err := member.NewView(m.cfg.Self, members, m.cfg.Params, last)
+	view, err := member.NewView(m.cfg.Self, members, m.params(), last)
 	if err != nil {
 		m.cfg.Log.Error("no ring from this view, the last one stays", "error", err)
 		return
@@ -171,6 +173,40 @@ func (m *Members) Update() {
 	m.cfg.Changed(last, view)
 	m.cfg.Pulse.Beat()
 	m.moved.Kick()
+	m.follow(view)
+}
+
+// params are those that this member states.
+func (m *Members) params() ring.Params {
+	p, err := ring.ParseParams(m.Params())
+	if err != nil {
+		return m.cfg.Params // which states none yet
+	}
+	return p
+}
+
+// Params are the parameters of the ring that this member states, as
+// ring.Params.String gives them.
+func (m *Members) Params() string { return m.self().Params }
+
+// follow has this member state the parameters by which its ring is placed; where
+// it is the eldest, those that all want, which the others follow.
+func (m *Members) follow(view *member.View) {
+	params := view.Table.Params()
+	if eldest := member.Eldest(view.Members); eldest != nil && eldest.ID == m.cfg.Self {
+		params = view.Agreed()
+	}
+	was := m.Params()
+	if params.String() == was {
+		return
+	}
+	m.cfg.Log.Info("the ring is placed by other parameters", "now", params, "before", was)
+	m.cfg.Events.Add("parameters", "now", params.String(), "before", was)
+	m.cfg.Go(func(context.Context) { // gossip takes a moment
+		if err := m.announce(func(own *member.Meta) { own.Params = params.String() }); err != nil {
+			m.cfg.Log.Error("state the parameters of the ring", "error", err)
+		}
+	})
 }
 
 // collect returns all members, sorted as a View has them.
@@ -398,13 +434,13 @@ func (m *Members) Unfit() []string {
 func (m *Members) announce(change func(own *member.Meta)) error {
 	m.mu.Lock()
 	change(&m.own)
-	meta := m.own
+	err := m.gossip.setMeta(m.own)
 	m.mu.Unlock()
 	m.Recheck()
-	if m.gossip == nil {
-		return nil
+	if err == nil && m.gossip != nil {
+		m.gossip.announce()
 	}
-	return m.gossip.announce(meta)
+	return err
 }
 
 // State is what this member says of itself.

@@ -37,6 +37,7 @@ func config(name string) Config {
 		Unreached:    func(member.ID) (time.Duration, bool) { return 0, false },
 		Answers:      func(context.Context, member.ID, string) bool { return false },
 		Changed:      func(_, _ *member.View) {},
+		Go:           func(f func(context.Context)) { f(context.Background()) },
 		Clock:        clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Events: events.New(time.Now), Pulse: new(wait.Pulse), Counters: new(metric.Set),
 	}
 }

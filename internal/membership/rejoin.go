@@ -20,7 +20,7 @@ func (m *Members) Join(ctx context.Context) error {
 		if m.gossip.isSelf(seed) {
 			continue
 		}
-		if _, err := m.gossip.join([]string{seed}); err != nil {
+		if err := m.join(seed); err != nil {
 			if member.IsMismatch(err) {
 				return fmt.Errorf("join: %w", err)
 			}
@@ -28,6 +28,23 @@ func (m *Members) Join(ctx context.Context) error {
 		}
 	}
 	return m.CheckName(ctx)
+}
+
+// join contacts an address once. Where members of an older version are there,
+// which take nobody with other parameters of the ring, it comes again with
+// theirs.
+func (m *Members) join(at string) error {
+	_, err := m.gossip.join([]string{at})
+	params := m.gossip.elderParams()
+	if params == "" {
+		return err
+	}
+	m.cfg.Log.Info("members of an older version have other parameters, which are taken over", "parameters", params)
+	if err := m.announce(func(own *member.Meta) { own.Params = params }); err != nil {
+		return err
+	}
+	_, err = m.gossip.join([]string{at})
+	return err
 }
 
 // Rejoin contacts the seeds, and members that were lost, until ctx ends.
@@ -47,8 +64,7 @@ func (m *Members) Rejoin(ctx context.Context) {
 		for _, at := range r.lost.due(m.cfg.Clock.Since(), rejoinAtOnce-r.running) {
 			r.running++
 			running.Go(func() {
-				_, err := m.gossip.join([]string{at})
-				r.ended <- attempt{at, err}
+				r.ended <- attempt{at, m.join(at)}
 			})
 		}
 		timer := time.NewTimer(r.pause())

@@ -88,8 +88,9 @@ func begin(t *testing.T, name string, sections func(m *Mesh) []Section, others .
 	ctx, cancel := context.WithCancel(context.Background())
 	counters := new(metric.Set)
 	h.Mesh = New(ctx, Config{
-		Self: peer.Identity{Cluster: "test", Name: name, Boot: self.Boot, Role: string(member.RoleNode), Wire: member.Wire, OldestWire: member.WireOldest},
-		Dial: func(ctx context.Context, address string) (net.Conn, error) { return h.dial(ctx, address) }, Members: h.members,
+		Params: func() string { return ring.Params{}.String() },
+		Self:   peer.Identity{Cluster: "test", Name: name, Boot: self.Boot, Role: string(member.RoleNode), Wire: member.Wire, OldestWire: member.WireOldest},
+		Dial:   func(ctx context.Context, address string) (net.Conn, error) { return h.dial(ctx, address) }, Members: h.members,
 		Handler: echo{}, Sections: sections, Clock: clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Pulse: new(wait.Pulse),
 		Go: func(f func()) { h.group.Go(f) }, Counters: counters, NodeCounters: counters,
 	})

@@ -45,7 +45,9 @@ type Members interface {
 
 // Config is what a Mesh needs. All but Connected is required.
 type Config struct {
-	Self peer.Identity
+	Self peer.Identity // its parameters are those of Params
+	// Params are the parameters of the ring that this member states.
+	Params func() string
 	// Dial connects to the peer port of another member.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Limits says by type how long a request of a frame may be, and its answer.
@@ -113,18 +115,22 @@ var ErrNoLink = errors.New("no connection to the member")
 
 // peerConfig is how this member introduces itself, and whom it takes.
 func (m *Mesh) peerConfig() peer.Config {
-	self := m.cfg.Self
+	self := func() peer.Identity {
+		id := m.cfg.Self
+		id.Params = m.cfg.Params()
+		return id
+	}
 	return peer.Config{
-		Self:   func() peer.Identity { return self },
+		Self:   self,
 		Limits: m.cfg.Limits,
 		Check: func(who peer.Identity) error {
-			if who.Cluster != self.Cluster {
-				return fmt.Errorf("cluster %q here, %q there: give both the same -cluster", self.Cluster, who.Cluster)
+			if ours := m.cfg.Self.Cluster; who.Cluster != ours {
+				return fmt.Errorf("cluster %q here, %q there: give both the same -cluster", ours, who.Cluster)
 			}
 			if err := member.CheckWire(who.OldestWire, who.Wire); err != nil {
 				return err
 			}
-			return member.CheckParams(self.Params, who.Params, who.Name)
+			return member.CheckParams(m.cfg.Params(), who.Params, who.Name, who.Wire < member.WireParams)
 		},
 	}
 }

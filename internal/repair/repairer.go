@@ -37,7 +37,6 @@ const (
 type Config struct {
 	Self       member.ID
 	View       func() *member.View
-	Copies     int // of each session, the owner's among them
 	Store      *session.Store
 	Replicator *replication.Replicator
 	// Away says that the copies here are not to be passed on: see package
@@ -251,7 +250,8 @@ func (r *Repairer) IsSynced(id string, p int) bool {
 // members are known to hold than were asked for: with one node for two copies,
 // all of them. It says how safe sessions are.
 func (r *Repairer) BelowTarget() (keys int) {
-	return r.keys(func(holders, synced int) bool { return 1+synced < r.cfg.Copies || synced < holders })
+	target := r.cfg.View().Target()
+	return r.keys(func(holders, synced int) bool { return 1+synced < target || synced < holders })
 }
 
 // CopiesDue counts those of them of which a copy can be made, because a member

@@ -180,7 +180,7 @@ func (f *fake) startDrain(progress func(drain.Status)) <-chan error {
 // config is that of a node; without Node it is a router's.
 func (f *fake) config() Config {
 	return Config{
-		Self: id("ada"), Role: member.RoleNode, Zone: "z", Cluster: "test", Copies: 2, Hosts: []string{"127.0.0.1:8081", "ops.example", "", "proxy.example", "ada"},
+		Self: id("ada"), Role: member.RoleNode, Zone: "z", Cluster: "test", Hosts: []string{"127.0.0.1:8081", "ops.example", "", "proxy.example", "ada"},
 		View: func() *member.View { return f.view }, State: func() member.State { return f.state },
 		Waiting: func() string { return "no cluster yet" },
 		Unfit:   func() []string { return f.unfit },

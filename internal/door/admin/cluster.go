@@ -24,7 +24,7 @@ func (e *Endpoint) cluster(w http.ResponseWriter, r *http.Request) {
 	view, cfg := e.cfg.View(), &e.cfg
 	a := adminapi.Cluster{
 		Cluster: cfg.Cluster, Self: cfg.Self.Name, Boot: cfg.Self.Boot,
-		Fingerprint: view.Table.Fingerprint(), Copies: cfg.Copies, Uniform: view.Uniform, Dev: cfg.Control != nil,
+		Fingerprint: view.Table.Fingerprint(), Copies: view.Target(), Uniform: view.Uniform, Dev: cfg.Control != nil,
 		Missing: e.missing(), Members: make([]adminapi.ClusterMember, len(view.Members)),
 	}
 	a.SessionsLost, a.LostWith = cfg.Census.Lost()

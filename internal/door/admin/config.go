@@ -21,8 +21,6 @@ type Config struct {
 	Self          member.ID
 	Role          member.Role
 	Zone, Cluster string
-	// Copies is how many nodes are to hold each session, the owner among them.
-	Copies int
 	// Hosts are the names, as host or host:port, by which clients reach the
 	// endpoint beside localhost and IP addresses. Empty ones name nothing.
 	Hosts []string

@@ -58,10 +58,11 @@ func (e *Endpoint) mayDrain(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	// Asking again joins the drain under way.
-	remain := len(e.cfg.View().Nodes()) - 1
-	if remain < e.cfg.Copies && r.URL.Query().Get("force") != "1" && e.cfg.State() != member.StateLeaving {
+	view := e.cfg.View()
+	remain := len(view.Nodes()) - 1
+	if remain < view.Target() && r.URL.Query().Get("force") != "1" && e.cfg.State() != member.StateLeaving {
 		problem.Write(w, http.StatusConflict, "too-few-nodes", "Too few nodes would remain",
-			fmt.Sprintf("%d nodes would remain for %d copies of each session: start another one first, or force it (holdfast drain -force, ?force=1)", remain, e.cfg.Copies))
+			fmt.Sprintf("%d nodes would remain for %d copies of each session: start another one first, or force it (holdfast drain -force, ?force=1)", remain, view.Target()))
 		return false
 	}
 	return true

@@ -17,7 +17,7 @@ func (e *Endpoint) ring(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := adminapi.Ring{
-		Fingerprint: view.Table.Fingerprint(), Copies: e.cfg.Copies,
+		Fingerprint: view.Table.Fingerprint(), Copies: view.Target(),
 		Members: []adminapi.Member{}, Partitions: []adminapi.Partition{},
 	}
 	for _, m := range view.Members {

@@ -35,9 +35,7 @@ type Config struct {
 	Dispatcher *dispatch.Dispatcher
 	Mesh       *mesh.Mesh
 	PubSub     *pubsub.PubSub
-	// Copies of each session, the owner's included, and bytes that sessions may
-	// take, 0 for any number.
-	Copies      int
+	// MemoryLimit is how many bytes sessions may take, 0 for any number.
 	MemoryLimit int64
 
 	Clock clock.Clock

@@ -65,7 +65,7 @@ func begin(t testing.TB, name string, s setting) *still {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	cfg := Config{
-		Self: n.members.Self, View: n.members.View, PubSub: pubsub.New(n.members.View, new(metric.Set)), Copies: s.params.Copies, MemoryLimit: 1 << 30,
+		Self: n.members.Self, View: n.members.View, PubSub: pubsub.New(n.members.View, new(metric.Set)), MemoryLimit: 1 << 30,
 		Clock: clock.New(time.Now).Older(time.Second), Pulse: new(wait.Pulse), Context: ctx,
 	}
 	var err error

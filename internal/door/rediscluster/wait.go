@@ -18,7 +18,8 @@ import (
 // members it has brought everything that it had to bring when it was asked.
 func (c *Cluster) Wait(ctx context.Context, partitions []int, copies int) int {
 	if len(partitions) == 0 { // nothing was written, so every copy has it
-		return max(0, min(c.cfg.Copies, len(c.cfg.View().Nodes()))-1)
+		view := c.cfg.View()
+		return max(0, min(view.Target(), len(view.Nodes()))-1)
 	}
 	var here []int
 	there := make(map[*mesh.Link][]int)

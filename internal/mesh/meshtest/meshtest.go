@@ -99,6 +99,7 @@ func config(members *Members, clk clock.Clock, sections func(m *mesh.Mesh) []mes
 	counters := new(metric.Set)
 	return mesh.Config{
 		Self:    peer.Identity{Cluster: "test", Name: members.Self.Name, Boot: members.Self.Boot, Role: string(member.RoleNode), Wire: member.Wire, OldestWire: member.WireOldest},
+		Params:  func() string { return Params.String() },
 		Dial:    func(context.Context, string) (net.Conn, error) { return nil, errors.New("nobody is connected to") },
 		Members: members, Sections: sections, Clock: clk, HostAhead: func() time.Duration { return 0 }, Log: slog.New(slog.DiscardHandler), Pulse: new(wait.Pulse),
 		Go: func(f func()) { go f() }, Counters: counters, NodeCounters: counters,
