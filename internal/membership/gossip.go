@@ -66,7 +66,7 @@ type gossip struct {
 	joining bool
 	heard   map[string]heard // by gossip name
 	// elder are the parameters of the eldest member that is too old to follow
-	// this one's, and refuses it therefore; elderBoot is that one.
+	// this one's, and takes it with its own alone; elderBoot is that one.
 	elder, elderBoot string
 }
 
@@ -198,12 +198,13 @@ func (g *gossip) NotifyAlive(n *memberlist.Node) error { return g.check(n) }
 // NotifyMerge implements memberlist.MergeDelegate: a member that does not fit
 // must not join, and is told why.
 func (g *gossip) NotifyMerge(nodes []*memberlist.Node) error {
-	for _, n := range nodes {
-		if err := g.check(n); err != nil {
-			return err
+	var first error
+	for _, n := range nodes { // all of them, for what check learns
+		if err := g.check(n); first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
 }
 
 func (g *gossip) check(n *memberlist.Node) error {
@@ -220,10 +221,11 @@ func (g *gossip) check(n *memberlist.Node) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	older := !meta.Speaks(member.WireParams)
+	// One that ends does not stand in the way of the one that follows it.
+	ends := n.State == memberlist.StateLeft || n.State == memberlist.StateDead || meta.State == member.StateLeaving
+	older := !meta.Speaks(member.WireParams) && !ends
 	err = member.CheckParams(g.params, meta.Params, id.Name, older)
-	ready := meta.Role == member.RoleNode && meta.State == member.StateReady
-	if err != nil && older && g.joining && ready && (g.elderBoot == "" || id.Boot < g.elderBoot) {
+	if err != nil && older && g.joining && (g.elderBoot == "" || id.Boot < g.elderBoot) {
 		g.elder, g.elderBoot = meta.Params, id.Boot
 	}
 	return err
