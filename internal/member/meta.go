@@ -13,8 +13,7 @@ import (
 // A member states which versions of the messages between members it speaks.
 // Two members go together if their ranges meet: see CheckWire.
 const (
-	// Wire is the newest version that this build speaks, WireOldest the oldest.
-	Wire       = 7
+	// WireOldest is the oldest version that this build speaks, Wire the newest.
 	WireOldest = 6
 
 	// WireRosters is the first version with mesh.TypePropose and
@@ -160,6 +159,7 @@ func (m Meta) Encode() ([]byte, error) {
 	if given := m.Wants.Given(); given != "" {
 		b = append(append(b, metaWants, byte(len(given))), given...)
 	}
+	b = append(b, nextMeta...)
 	texts := m.texts()
 	for typ := metaZone; typ <= metaSecret; typ++ {
 		s := *texts[typ]

@@ -13,6 +13,8 @@ type change struct {
 	name string
 	// planned says that nothing may be lost or fail, whatever writes wait for.
 	planned bool
+	// begin starts the cluster; nil for one of this build.
+	begin func(ctx context.Context, e *env) (*bench, error)
 	// prepare, if not nil, is called before each round, while no load runs.
 	prepare func(ctx context.Context, e *env, b *bench) error
 	// do is one round; it returns when the cluster has settled again.
@@ -109,7 +111,11 @@ func (b *bench) comeBack(ctx context.Context, m *member) error {
 // underReads repeats a change while every session is read again and again, and
 // some written, until there have been as many reads as asked for.
 func underReads(ctx context.Context, e *env, r *report, c change) error {
-	b, err := e.newBench(ctx)
+	begin := c.begin
+	if begin == nil {
+		begin = func(ctx context.Context, e *env) (*bench, error) { return e.newBench(ctx) }
+	}
+	b, err := begin(ctx, e)
 	if err != nil {
 		return err
 	}

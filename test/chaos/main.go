@@ -60,6 +60,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	f.IntVar(&c.rate, "rate", 600, "`requests` a second, half of them writes")
 	f.IntVar(&c.readRate, "read-rate", 4000, "`reads` a second, beside -rate, in join, drain, rolling and restart")
 	f.IntVar(&c.held, "held", 100000, "`sessions` of 1 KB that the node has that drains in bigdrain")
+	f.StringVar(&c.old, "old", "", "`file` of an earlier build, for mixed; the last of RELEASES, built from git, when empty")
 	f.IntVar(&c.basePort, "base-port", 24080, "first `port` on loopback; ten for each member follow")
 	f.DurationVar(&c.duration, "duration", 0, "repeat with other seeds until so `long` has passed; 0 runs once")
 	f.BoolVar(&c.requireRoot, "require-root", false, "fail when a scenario has to be skipped because it needs root")
@@ -186,7 +187,7 @@ func (c config) command(s scenario, seed uint64) string {
 	case "kill", "pause":
 		add("count", c.count)
 		add("nodes", c.nodes)
-	case "join", "drain", "rolling", "restart":
+	case "join", "drain", "rolling", "restart", "mixed":
 		add("count", c.count)
 		add("reads", c.reads)
 	case "logout":

@@ -24,6 +24,7 @@ var scenarios = []scenario{
 	{"join", "a new node joins, and leaves", nil, runJoin},
 	{"drain", "a node drains, and comes back", nil, runDrain},
 	{"rolling", "rolling restart of all nodes", nil, runRolling},
+	{"mixed", "roll up from the last release and back down", nil, runMixed},
 	{"logout", "log out while nodes die and freeze", nil, runLogout},
 	{"partition", "cut the network between hosts, and heal it", []string{"ip"}, runPartition},
 	{"majority", "cut a cluster in mode majority again and again, after a rolling restart", []string{"ip"}, runMajority},
@@ -44,7 +45,8 @@ type options struct {
 	rate     int // requests a second beside what a scenario does
 	readRate int // reads a second where false not-founds are looked for
 	cuts     []time.Duration
-	held     int // sessions that a node has when it drains in bigdrain
+	old      string // file of an earlier build, for mixed; empty for the last release
+	held     int    // sessions that a node has when it drains in bigdrain
 	basePort int
 }
 
