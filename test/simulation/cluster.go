@@ -27,8 +27,10 @@ type Options struct {
 	// Routers is how many hosts there are for routers, beside those.
 	Routers int
 	// Redis opens the Redis endpoint of every node.
-	Redis  bool
+	Redis bool
+	// Copies and Load are what nodes are asked for that are started from then on.
 	Copies int
+	Load   float64
 	Mode   node.PartitionMode
 	// Zones and Weights are what the hosts state, the first host first.
 	Zones   []string
@@ -215,7 +217,7 @@ func (h *Host) Start() error {
 	cfg := node.Config{
 		Name: h.Name, Zone: h.Zone, Weight: h.Weight, HTTP: address(httpPort), Admin: address(8081), Peer: address(peerPort), Gossip: address(gossipPort),
 		Advertise: h.Address.String(), Insecure: true, Join: seeds, Expect: expect,
-		Copies: c.options.Copies, PartitionMode: c.options.Mode, MemoryLimit: c.options.MemoryLimit, Secret: make([]byte, 32),
+		Copies: c.options.Copies, Load: c.options.Load, PartitionMode: c.options.Mode, MemoryLimit: c.options.MemoryLimit, Secret: make([]byte, 32),
 		Log: c.log.logger(h.Name, c.began), Network: p, Now: func() time.Time { return h.now(p) },
 	}
 	if h.Router {
