@@ -28,6 +28,9 @@ func TestFieldsHaveFlags(t *testing.T) {
 	}
 	inProgram := []string{"Role", "Handler", "Control", "FoundAfter", "Log", "Network", "Now"} // the commands set them, or Go programs
 	for f := range reflect.TypeFor[node.Config]().Fields() {
+		if !f.IsExported() {
+			continue
+		}
 		flag, ok := flagOfField[f.Name]
 		require.NotEqual(t, slices.Contains(inProgram, f.Name), ok, f.Name)
 		require.True(t, !ok || flags[flag], "%s: -%s", f.Name, flag)

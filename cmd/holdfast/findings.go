@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -145,6 +146,9 @@ func findingsOf(cluster adminapi.Cluster, before *adminapi.Cluster) (found []fin
 	if now.over > 0 {
 		wrong("%s holds %s more than its -memory, in copies that it had to take", now.overAt, byteText(now.over))
 	}
+	for _, a := range askedFor(cluster) {
+		note("%s", a)
+	}
 	if now.short > 0 {
 		note("if a node is lost, the others lack %s of -memory for its sessions' copies: add a node, or memory", byteText(now.short))
 	}
@@ -213,4 +217,22 @@ func count(findings []finding, wrong bool) (n int) {
 		}
 	}
 	return n
+}
+
+// askedFor says which parameters of the ring some nodes ask for and the cluster
+// does not have: it takes them once all do.
+func askedFor(cluster adminapi.Cluster) (lines []string) {
+	by := make(map[string][]string)
+	for _, m := range cluster.Members {
+		has := strings.Fields(m.Params)
+		for _, want := range strings.Fields(m.Wants) {
+			if m.Role == "node" && m.State == "ready" && !slices.Contains(has, want) {
+				by[want] = append(by[want], m.Name)
+			}
+		}
+	}
+	for _, want := range slices.Sorted(maps.Keys(by)) {
+		lines = append(lines, fmt.Sprintf("%s is asked for by %s: the cluster takes it once all its nodes ask for it", want, strings.Join(by[want], ", ")))
+	}
+	return lines
 }

@@ -123,6 +123,10 @@ func TestFindings(t *testing.T) {
 			notes: []string{"weights and zones do not count while a member of an older version runs"}},
 		"one without a zone":   {change: func(c *adminapi.Cluster) { c.Members[0].Zone = "x" }, notes: []string{"zones do not count while node-2 states none"}},
 		"an old member, alike": {change: func(c *adminapi.Cluster) { c.Uniform = true }},
+		"three copies are asked for": {change: func(c *adminapi.Cluster) {
+			c.Members[0].Params, c.Members[0].Wants = "partitions=1024 vnodes=400 load=1.1 copies=2", "load=1.1 copies=3"
+			c.Members[1].Params = c.Members[0].Params
+		}, notes: []string{"copies=3 is asked for by node-1: the cluster takes it once all its nodes ask for it"}},
 		"memory short": {change: func(c *adminapi.Cluster) { c.Members[0].Stats.MemoryShort = 2048 },
 			notes: []string{"if a node is lost, the others lack 2.0 KiB of -memory for its sessions' copies: add a node, or memory"}},
 	} {

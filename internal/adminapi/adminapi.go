@@ -43,6 +43,15 @@ type Member struct {
 	// from 0 to 1.
 	Partitions int     `json:"partitions"`
 	Share      float64 `json:"share"`
+	// Params are the parameters of the ring by which the member places
+	// partitions, such as "partitions=1024 vnodes=400 load=1.1 copies=2", and
+	// Wants those that its operator has asked for, none if empty: the cluster
+	// takes a value once all nodes want it.
+	Params string `json:"params"`
+	Wants  string `json:"wants"`
+	// Wire is the newest version of what members send each other that this
+	// member and the one that answers both speak.
+	Wire int `json:"wire"`
 }
 
 // Partition is who owns a partition, and who follows.

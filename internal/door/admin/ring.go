@@ -69,6 +69,7 @@ func onRing(view *member.View, m *member.Member) adminapi.Member {
 	return adminapi.Member{
 		Name: m.Name, Boot: m.Boot, Role: string(m.Role), State: state, Zone: m.Zone, Weight: float64(weight) / ring.DefaultWeight, HTTP: m.HTTP, Admin: m.Admin, RESP: m.RESP,
 		Peer: m.Peer, Gossip: m.Gossip, Pid: m.Pid, Partitions: owned, Share: float64(owned) / ring.Partitions,
+		Params: m.Params, Wants: m.Wants.Given(), Wire: cmp.Or(m.Older, member.Wire),
 	}
 }
 
