@@ -13,7 +13,7 @@ import (
 
 // A record is written as
 //
-//	flags u8 (1 = tombstone, 3 = one that leads on) | rank u64 |
+//	format<<4 | flags u8 (1 = tombstone, 3 = one that leads on) | rank u64 |
 //	live:      base-rank | at | idle | deadline | expiry stamp-rank |
 //	tombstone: at |
 //	key length | body length (not of a plain tombstone) | key | body
@@ -23,6 +23,10 @@ import (
 //
 //	name length<<1 | absent, name, stamp-base, and if present: value length, value
 //
+// The format's number is that of the form behind it, the same on the wire and on
+// disks: it grows by one if ever a reader of this one could not read on. Who has
+// another one writes this one to members whose wire version knows no other.
+//
 // Numbers but the first two are unsigned varints in their shortest form, so a
 // record has one encoding only, and its hash stands for it. The hash of a
 // tombstone that leads on is that of the plain one.
@@ -30,6 +34,11 @@ import (
 const (
 	flagDead  = 1
 	flagMoved = 2
+
+	// Format is the number of the form that records are written in. v0.2.0, which
+	// did not speak of formats, wrote 0 too.
+	Format      = 0
+	formatShift = 4
 
 	// maxMillis bounds times and durations, so that sums of them cannot
 	// overflow.
@@ -42,9 +51,9 @@ func malformed(what string) error { return fmt.Errorf("%w %s", ErrMalformed, wha
 
 // appendHeader appends all of the record but key and body.
 func (r *Record) appendHeader(b []byte) []byte {
-	var flags byte
+	flags := byte(Format << formatShift)
 	if r.dead {
-		flags = flagDead
+		flags |= flagDead
 	}
 	b = binary.BigEndian.AppendUint64(append(b, flags), uint64(r.rank))
 	if r.dead {
@@ -102,10 +111,13 @@ func (r *Record) digest() uint64 {
 func KeyHash(key string) uint64 { return xxhash.Sum64String(key) }
 
 // DecodeRecord reads the record that b begins with and returns it and its
-// length. It keeps nothing of b. An error wraps [ErrMalformed].
+// length. It keeps nothing of b. An error wraps [ErrMalformed], or [ErrFormat].
 func DecodeRecord(b []byte) (rec *Record, n int, err error) {
 	r := reader[[]byte]{rest: b}
 	flags := r.byte()
+	if format := flags >> formatShift; format != Format {
+		return nil, 0, fmt.Errorf("%w: record of format %d, this build reads %d", ErrFormat, format, Format)
+	}
 	dead, moved := flags&flagDead != 0, flags == flagDead|flagMoved
 	rank := r.stamp()
 	var base Stamp

@@ -40,6 +40,9 @@ var (
 	ErrBusy = errors.New("session is being written by others")
 	// ErrMalformed: bytes or a JSON patch that cannot be read.
 	ErrMalformed = errors.New("malformed")
+	// ErrFormat: a record in a form that a later version writes. It is whole, and
+	// not to be thrown away: a build of that version reads it.
+	ErrFormat = errors.New("format not known")
 )
 
 // MovedFor is for how long after a rotation the old key leads to the new one.
