@@ -87,6 +87,7 @@ var rules = []ruling{
 	rule("internal/planted"),
 	rule("internal/problem"),
 	rule("internal/pubsub", "session", "internal/member", "internal/mesh", "internal/metric"),
+	rule("internal/rdb"),
 	rule("internal/repair", "session", "ring", "internal/replication", "internal/member", "internal/mesh", "internal/owner", "internal/ownership", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted", xsync),
 	rule("internal/replication", "session", "internal/peer", xtime, "internal/planted"),
 	rule("internal/resp"),
