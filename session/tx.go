@@ -340,6 +340,10 @@ func (tx *Tx) Spent() int { return tx.spent }
 // to the Tx.
 func (tx *Tx) Holds(key string) bool { return tx.store.partition(key) == tx.part }
 
+// Bounds returns how many bytes and how many fields a session may have: see
+// [Config].
+func (tx *Tx) Bounds() (bytes, fields int) { return tx.store.cfg.MaxSession, tx.store.cfg.MaxFields }
+
 // Now is the time of the whole Tx, unix ms.
 func (tx *Tx) Now() int64 { return tx.now }
 

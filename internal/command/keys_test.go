@@ -37,55 +37,6 @@ func TestKeys(t *testing.T) {
 	`)
 }
 
-// A key moves to another partition as bytes.
-func TestDumpAndRestore(t *testing.T) {
-	r := newRedis(t)
-	r.do("SADD s a b")
-	r.do("SET str v")
-	require.Equal(t, "$-1", r.do("DUMP none"))
-	dump := func(key string) []byte {
-		r.do("DUMP " + key)
-		b := r.out.Reply
-		for i := range b {
-			if b[i] == '\n' {
-				return b[i+1 : len(b)-2]
-			}
-		}
-		return nil
-	}
-	restore := func(key, ttl string, b []byte, more ...string) string {
-		args := [][]byte{[]byte("RESTORE"), []byte(key), []byte(ttl), b}
-		for _, m := range more {
-			args = append(args, []byte(m))
-		}
-		return r.run(&Batch{Commands: [][][]byte{args}})
-	}
-	require.Equal(t, "+OK", restore("copy", "5000", dump("s")))
-	r.exchanges(t, `
-		SMEMBERS copy -> *2 $1 a $1 b
-		TTL copy -> :5
-	`)
-	require.Equal(t, "-BUSYKEY Target key name already exists.", restore("copy", "0", dump("str")))
-	require.Equal(t, "+OK", restore("copy", "0", dump("str"), "REPLACE"))
-	require.Equal(t, "+OK", restore("copy2", "1700000001000", dump("str"), "absttl"))
-	r.exchanges(t, `
-		GET copy -> $1 v
-		TTL copy -> :-1
-		PTTL copy2 -> :1000
-	`)
-	broken := dump("str")
-	broken[12] ^= 1
-	require.Equal(t, "-ERR DUMP payload version or checksum are wrong", restore("x", "0", broken))
-	require.Equal(t, "-ERR DUMP payload version or checksum are wrong", restore("x", "0", nil))
-	require.Equal(t, "-ERR Invalid TTL value, must be >= 0", restore("x", "-1", dump("str")))
-
-	_, err := r.store.Do(&session.Op{Kind: session.Put, Key: "http", TTL: time.Minute, Fields: []session.Field{{Name: "a", Value: "1"}}})
-	require.NoError(t, err)
-	require.Equal(t, "+OK", restore("moved", "30000", dump("http")))
-	require.Equal(t, time.Minute.Milliseconds(), r.store.Peek("moved").Expiry().Idle, "it slides on")
-	r.exchanges(t, "TTL moved -> :30")
-}
-
 func TestScripts(t *testing.T) {
 	r := newRedis(t)
 	r.exchanges(t, `

@@ -56,6 +56,10 @@ type Spec struct {
 	FirstKey, LastKey, Step int
 	Keyed                   bool // it has keys
 	Internal                bool // the endpoint's own, not a client's
+	// As is the name under which a client's command goes to the owner, if it is
+	// another: between nodes the client's own name means what it meant in an
+	// earlier version.
+	As string
 
 	run func(c *call) error
 	// An option of these, after the arguments that must be there, makes the

@@ -8,6 +8,7 @@ const (
 	DeleteIfEqual = "holdfast.delifeq" // key value: the script that gives a lock back
 	SetIfAbsent   = "holdfast.setexnx" // key seconds value: the script of a cache's add
 	HashSetExpire = "holdfast.hsetex"  // key seconds field value …: the script of ASP.NET's cache
+	Dump          = "holdfast.dump"    // key: DUMP of a client, see Spec.As
 	Leave         = "holdfast.leave"   // key: DEL of a key that has been copied under its new name
 	Token         = "holdfast.token"   // key: what WATCH compares, see TokenOf
 	Scan          = "holdfast.scan"    // of a partition: see ScanBatch
@@ -49,8 +50,9 @@ var specs = index([]Spec{
 	{Name: "object", Arity: -3, Flags: ReadOnly, FirstKey: 2, LastKey: 2, run: (*call).object},
 	{Name: "rename", Arity: 3, Flags: Write | waits, LastKey: 2, run: (*call).rename},
 	{Name: "renamenx", Arity: 3, Flags: Write | Fast | waits, LastKey: 2, run: (*call).renamenx},
-	{Name: "dump", Arity: 2, Flags: ReadOnly, run: (*call).dump},
+	{Name: "dump", Arity: 2, Flags: ReadOnly, As: Dump, run: (*call).copyKey},
 	{Name: "restore", Arity: -4, Flags: Write | DenyOOM, run: (*call).restore},
+	{Name: "restore-asking", Arity: -4, Flags: Write | DenyOOM, run: (*call).restore}, // what MIGRATE of a cluster's node sends
 	{Name: "expire", Arity: -3, Flags: Write | Fast | idempotent | timed | renews, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).expire},
 	{Name: "pexpire", Arity: -3, Flags: Write | Fast | idempotent | timed | renews, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).pexpire},
 	{Name: "expireat", Arity: -3, Flags: Write | Fast | idempotent | waits, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).expireat},
@@ -109,6 +111,7 @@ var specs = index([]Spec{
 	{Name: DeleteIfEqual, Arity: 3, Flags: Write | waits, Internal: true, run: (*call).delifeq},
 	{Name: SetIfAbsent, Arity: 4, Flags: Write | DenyOOM | waits, Internal: true, run: (*call).setexnx},
 	{Name: HashSetExpire, Arity: -5, Flags: Write | DenyOOM | idempotent | timed, Internal: true, run: (*call).hsetex},
+	{Name: Dump, Arity: 2, Flags: ReadOnly, Internal: true, run: (*call).dump},
 	{Name: Leave, Arity: 2, Flags: Write | idempotent | overwrites | waits, Internal: true, run: (*call).leave},
 	{Name: Token, Arity: 2, Flags: ReadOnly, Internal: true, run: (*call).token},
 	{Name: Scan, Arity: 5, Flags: ReadOnly, FirstKey: none, Internal: true, run: (*call).scanKeys},

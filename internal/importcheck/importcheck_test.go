@@ -50,7 +50,7 @@ var rules = []ruling{
 	rule("internal/buffers"),
 	rule("internal/census", "ring", "internal/member", "internal/mesh", "internal/clock", "internal/events", "internal/wait", "internal/planted"),
 	rule("internal/clock", "internal/planted"),
-	rule("internal/command", "session", "internal/resp", "internal/glob"),
+	rule("internal/command", "session", "internal/resp", "internal/glob", "internal/rdb"),
 	rule("internal/compattest", "github.com/stretchr/testify/require"),
 	rule("internal/costtest"),
 	rule("internal/dispatch", "session", "ring", "internal/replication", "internal/command", "internal/peer", "internal/attempt", "internal/member", "internal/mesh", "internal/owner", "internal/ownership", "internal/repair", "internal/clock", "internal/metric", "internal/wait", "internal/planted"),

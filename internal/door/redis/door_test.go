@@ -1,7 +1,14 @@
 package redis
 
 import (
+	"fmt"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/rdb"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 func TestKeyedCommandsAreRun(t *testing.T) {
@@ -15,6 +22,33 @@ func TestKeyedCommandsAreRun(t *testing.T) {
 		GET -> -ERR wrong number of arguments for 'get' command
 		SET k v EX -> -ERR syntax error
 	`)
+}
+
+// Between nodes DUMP is a copy, of which v0.2.0 makes another key. A client gets
+// Redis's payload, alone and in a transaction.
+func TestClientsGetPayloadsOfRedis(t *testing.T) {
+	s, f := open(t)
+	c := dial(t, s)
+	value := rdb.Value{Text: "v"}
+	payload := value.Append(nil)
+	want := fmt.Sprintf("$%d %s", len(payload), payload)
+	c.exchanges(`
+		SET k v -> +OK
+		DUMP none -> $-1
+		DUMP -> -ERR wrong number of arguments for 'dump' command
+		DUMP a b -> -ERR wrong number of arguments for 'dump' command
+	`)
+	require.Equal(t, want, c.do("DUMP k"))
+	c.exchanges(`
+		MULTI -> +OK
+		DUMP k -> +QUEUED
+	`)
+	require.Equal(t, "*1 "+want, c.do("EXEC"))
+
+	_, err := f.store.Do(&session.Op{Kind: session.Put, Key: "http", TTL: time.Minute, Fields: []session.Field{{Name: "a", Value: "1"}}})
+	require.NoError(t, err)
+	c.exchanges("RENAME http elsewhere -> +OK")
+	require.Equal(t, time.Minute.Milliseconds(), f.store.Peek("elsewhere").Expiry().Idle, "it slides on")
 }
 
 func TestConnectionCommands(t *testing.T) {

@@ -78,6 +78,9 @@ func (t *transaction) add(o order, cfg *Config) refusal {
 		}
 		t.slot, t.hasKeys = slot, true
 	}
+	if o.spec != nil && o.spec.As != "" {
+		o.spec, o.args = sent(o.spec, o.args)
+	}
 	t.bytes += orderCost
 	for _, arg := range o.args {
 		t.bytes += len(arg) + orderCost

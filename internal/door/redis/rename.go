@@ -75,7 +75,8 @@ func (c *conn) runHere(ctx context.Context, multi bool, commands ...[][]byte) ([
 	return reply, err
 }
 
-// readDump reads the answers to DUMP and PTTL. A dump of nil says that there is
+// readDump reads the answers to DUMP, which between nodes is a copy of all that a
+// key is, and to PTTL. A dump of nil says that there is
 // no such key, a time below 0 that it does not end.
 func readDump(reply []byte) (dump []byte, ttl int64, err error) {
 	limits := resp.ReplyLimits{Bytes: len(reply), Elems: 3, Depth: 1}

@@ -47,10 +47,19 @@ func common(keys [][]byte) (slot int, oneSlot, onePartition bool) {
 	return slot, oneSlot, onePartition
 }
 
+// sent is a command as it goes to the owner, where that is under another name.
+func sent(spec *command.Spec, args [][]byte) (*command.Spec, [][]byte) {
+	name := []byte(spec.As)
+	return command.Lookup(name), append([][]byte{name}, args[1:]...)
+}
+
 // routed has one command run by the owner of its slot. key is one of its keys.
 func (c *conn) routed(spec *command.Spec, args [][]byte, slot int, key string) {
 	if c.moved(slot) {
 		return
+	}
+	if spec.As != "" {
+		spec, args = sent(spec, args)
 	}
 	c.one[0] = args
 	c.batch = command.Batch{Commands: c.one[:], Only: spec, Proto: c.out.Proto, Key: key}
