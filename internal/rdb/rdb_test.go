@@ -221,6 +221,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		"unknown version: 13, and those up to 12 are read":                                                                  string(later),
 		"bad data format: \"a\" is there twice":                                                                             string(twice.Append(nil)),
 		"bad data format: byte 0: 1 bytes are to come, and there are 0":                                                     sealed(nil),
+		"bad data format: byte 6: the 2 compressed bytes before it do not become 2":                                         sealed([]byte("\x00\xc3\x02\x02\x00a")),
+		"bad data format: byte 10 of the packed value at byte 1: 1 bytes are behind the end":                                sealed(asBlob(typeSetListpack, []byte("\x0b\x00\x00\x00\x01\x00\x81a\x02\xff?"))),
 		"not supported: a value of type 99":                                                                                 sealed([]byte{99}),
 		"not supported: a module's value":                                                                                   sealed([]byte{7}),
 		"bad data format: byte 10: 18446744073709551615 bytes are to come, and there are 0":                                 sealed([]byte("\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff")),
@@ -240,6 +242,11 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 	_, err := Decode(sealed(append([]byte{typeString}, appendLZF(nil, strings.Repeat("a", 1000))...)), Limits{999, 10})
 	require.EqualError(t, err, "too large: a string of 1000 bytes, 999 of 999 are left")
+	both := appendLZF(appendLZF([]byte{typeHash, 1}, strings.Repeat("a", 600)), strings.Repeat("b", 600))
+	_, err = Decode(sealed(both), Limits{1199, 10})
+	require.EqualError(t, err, "too large: a string of 600 bytes, 599 of 1199 are left")
+	_, err = Decode(sealed(both), Limits{1200, 10})
+	require.NoError(t, err)
 	three := Value{Kind: Set, Entries: members("a", "b", "c")}
 	_, err = Decode(string(three.Append(nil)), Limits{0, 2})
 	require.EqualError(t, err, "too large: 3 entries, at most 2")
