@@ -2,7 +2,8 @@
 // Holdfast, and compares the answers byte for byte with those in the scripts
 // and so with each other. Where Holdfast answers otherwise on purpose the
 // script gives its answer and the reason; any other difference fails. See
-// package internal/exchange for the form of a script.
+// package internal/exchange for the form of a script. Where both servers are
+// given, keys are moved from each to the other too, and must be the same there.
 //
 //	go run ./test/respdiff -redis redis-server -holdfast bin/holdfast
 //	go run ./test/respdiff -redis 127.0.0.1:6379 -holdfast 127.0.0.1:8092
@@ -72,7 +73,10 @@ func (o *options) run(w io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%d exchanges in %d scripts, %d differ from Redis for a reason given, %d fail\n", total.answers, len(o.files), total.explained, total.failed)
+	if o.redis != "" && o.holdfast != "" {
+		total.compareMoves(w, o)
+	}
+	fmt.Fprintf(w, "%d exchanges in %d scripts, %d differ from Redis for a reason given, %d moves of keys, %d fail\n", total.answers, len(o.files), total.explained, total.moves, total.failed)
 	if total.failed > 0 {
 		return errors.New("answers differ")
 	}
@@ -109,7 +113,7 @@ func (o *options) eachScript(f func(*exchange.Script) error) error {
 	return nil
 }
 
-type tally struct{ answers, explained, failed int }
+type tally struct{ answers, explained, moves, failed int }
 
 // compare plays one script to each server.
 func (t *tally) compare(w io.Writer, s *exchange.Script, o *options) error {
