@@ -31,8 +31,9 @@ func TestWorkOfALeftClientStops(t *testing.T) {
 	const n = 10 * stopEvery
 	r := costStore(t, n, false)
 	before := r.store.Digest(ring.Partition(costHash))
-	for _, name := range []string{"hset", "hmset", "hmget", "hdel", "hdel present", "sadd", "srem", "smismember", "zadd", "zadd new", "zmscore", "zrem", "hscan", "mget"} {
+	for _, name := range []string{"hset", "hmset", "hmget", "hdel", "hdel present", "sadd", "srem", "smismember", "zadd", "zadd new", "zmscore", "zrem", "hscan", "mget", "restore"} {
 		for _, looks := range []int{0, 4} {
+			r.env.Context = nil
 			b := costBatch(r, name, n)
 			r.env.Context = &overAfter{context.Background(), looks}
 			require.Equal(t, "-"+string(errLate), r.run(b), "%s, %d looks", name, looks)
