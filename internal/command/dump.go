@@ -16,9 +16,8 @@ const (
 )
 
 // dump is a client's DUMP. It answers with a key's value as a redis-server
-// would: see package rdb. The
-// payload has no end, and nothing of how the session slides, of the stamps of
-// its fields or of the mark of a lock.
+// would: see package rdb. The payload has no end, and nothing of how the
+// session slides, of the stamps of its fields or of the mark of a lock.
 func (c *call) dump() error {
 	rec, _ := c.Get(c.key())
 	if rec == nil {

@@ -22,16 +22,17 @@
 //
 // # What is refused
 //
-// Strings, hashes, sets and sorted sets are read, in all forms that servers up to
-// Redis 7.4 gave them. Lists, streams and modules are refused by their names, and
-// so is a hash of which a field has an end of its own, for that end would be
-// lost. A hash may be empty, which in Redis it cannot be; a set may not.
+// Strings, hashes, sets and sorted sets are read, in all forms that servers up
+// to Redis 7.4 gave them. Lists, streams and modules are refused by their
+// names, and so is a hash of which a field has an end of its own, for that end
+// would be lost. A hash may be empty, which in Redis it cannot be; a set may
+// not.
 //
-// Payloads are what clients send, so nothing in them is trusted. A length counts
-// only as far as there are bytes. What compressed strings unpack to is bounded
-// by [Limits.Bytes], and by what so many bytes can unpack to at most, before it
-// is allocated. An [Entry] of 40 bytes is made for what takes one byte at least,
-// [Limits.Entries] times at most.
+// Payloads are what clients send, so nothing in them is trusted. A length
+// counts only as far as there are bytes. What compressed strings unpack to is
+// bounded by [Limits.Bytes], and by what so many bytes can unpack to at most,
+// before it is allocated. An [Entry] of 40 bytes is made for what takes one
+// byte at least, [Limits.Entries] times at most.
 //
 // # Why no library
 //

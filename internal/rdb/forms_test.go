@@ -16,7 +16,8 @@ func sealed(body []byte) string { return string(seal(body, 0, 10)) }
 // asBlob is b as the string that a packed value is.
 func asBlob(kind byte, b []byte) []byte { return appendString([]byte{kind}, string(b)) }
 
-// number is the text of a number as servers write it, and so can be kept as one.
+// number is the text of a number as servers write it, and so can be kept as
+// one.
 func number(s string) (int64, bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	return n, err == nil && strconv.FormatInt(n, 10) == s

@@ -129,8 +129,8 @@ func listpackElement(r *reader, first byte) string {
 	return ""
 }
 
-// appendBack appends a length as it is read backwards: seven bits in a byte, the
-// lowest in the last one, and all but the first say that there is one more.
+// appendBack appends a length as it is read backwards: seven bits in a byte,
+// the lowest in the last one, and all but the first say that there is one more.
 func appendBack(dst []byte, n int) []byte {
 	if n < 0x80 {
 		return append(dst, byte(n))
@@ -141,7 +141,7 @@ func appendBack(dst []byte, n int) []byte {
 
 // ziplist is the form before listpacks:
 //
-//	bytes u32 | offset of the last element u32 | elements u16 | element … | 0xff
+//	bytes u32 | last element at u32 | elements u16 | element … | 0xff
 //
 // An element begins with the length of the one before.
 func ziplist(r *reader) (n int, next func() (string, bool)) {
@@ -207,10 +207,14 @@ func head(r *reader, offset bool) int {
 
 // zipmap is how hashes were before Redis 2.6:
 //
-//	elements u8 | (length | name | length | unused u8 | value | unused bytes) … | 0xff
+//	elements u8 | pair … | 0xff
 //
-// A length of 254 stands for one of four bytes behind it. The number of elements
-// counts pairs, and nothing from 254 on.
+// with pairs of
+//
+//	length | name | length | unused u8 | value | unused bytes
+//
+// A length of 254 stands for one of four bytes behind it. The number of
+// elements counts pairs, and nothing from 254 on.
 func zipmap(r *reader) (n int, next func() (string, bool)) {
 	n = 2 * int(r.byte())
 	if n >= 2*254 {

@@ -187,8 +187,8 @@ func TestEveryCutAndEveryChangedBitIsAnError(t *testing.T) {
 	}
 }
 
-// What was made to have a right checksum is an error where it is cut, which says
-// where and what, and where a bit is another, an error or a value.
+// What was made to have a right checksum is an error where it is cut, which
+// says where and what, and where a bit is another, an error or a value.
 func TestEveryCutBodyIsAnError(t *testing.T) {
 	for key := range written {
 		payload := fromRedis(t)[key]

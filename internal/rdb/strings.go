@@ -220,8 +220,8 @@ func unpackLZF(dst []byte, b string) ([]byte, bool) {
 // binaryScore reads a score of eight bytes.
 func (d *decoder) binaryScore() float64 { return d.number(math.Float64frombits(d.uint(8))) }
 
-// textScore reads a score as digits behind their number, of which some mean what
-// has no digits.
+// textScore reads a score as digits behind their number, of which some mean
+// what has no digits.
 func (d *decoder) textScore() float64 {
 	switch n := d.byte(); n {
 	case 253:

@@ -28,8 +28,8 @@ type Value struct {
 	Entries []Entry // of the others, in order of name, each name once
 }
 
-// Entry is a field of a hash with its value, a member of a set, or a member of a
-// sorted set with its score, which is a number or an infinity.
+// Entry is a field of a hash with its value, a member of a set, or a member of
+// a sorted set with its score, which is a number or an infinity.
 type Entry struct {
 	Name, Value string
 	Score       float64
@@ -68,8 +68,8 @@ var (
 // 0xad93d23594c935a9, here with its bits in reverse order.
 var jones = crc64.MakeTable(0x95ac9329ac4bc9b5)
 
-// checksum begins at 0 and ends without a change, where Go's package inverts the
-// bits before and after.
+// checksum begins at 0 and ends without a change, where Go's package inverts
+// the bits before and after.
 func checksum[T string | []byte](b T) uint64 { return ^crc64.Update(math.MaxUint64, jones, []byte(b)) }
 
 // The types of values. There are more, which [refused] names.

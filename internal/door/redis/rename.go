@@ -75,9 +75,9 @@ func (c *conn) runHere(ctx context.Context, multi bool, commands ...[][]byte) ([
 	return reply, err
 }
 
-// readDump reads the answers to DUMP, which between nodes is a copy of all that a
-// key is, and to PTTL. A dump of nil says that there is
-// no such key, a time below 0 that it does not end.
+// readDump reads the answers to DUMP, which between nodes is a copy of all that
+// a key is, and to PTTL. A dump of nil says that there is no such key, a time
+// below 0 that it does not end.
 func readDump(reply []byte) (dump []byte, ttl int64, err error) {
 	limits := resp.ReplyLimits{Bytes: len(reply), Elems: 3, Depth: 1}
 	v, err := resp.NewReplyReader(bytes.NewReader(reply), limits).Read()
