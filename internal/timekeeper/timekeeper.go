@@ -85,7 +85,7 @@ func (k *Keeper) Look() {
 	k.turn <- struct{}{}
 	defer func() { <-k.turn }()
 	others, serving := k.cfg.Others()
-	serves := k.cfg.Serves()
+	serves := k.cfg.Serves() && !k.wrong // one that started with a wrong clock has not begun to
 	s := k.cfg.Wall.Keep(others, serves || !serving)
 	k.off.Store(int64(s.Off))
 	k.host.Store(int64(s.Host))

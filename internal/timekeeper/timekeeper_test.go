@@ -91,6 +91,13 @@ func TestMemberThatStartsOff(t *testing.T) {
 		k.Look()
 		require.Equal(t, []string{behind}, k.told)
 
+		k.serves = true // its state is ready, as it is off the ring for its clock alone
+		k.look(time.Minute)
+		require.Equal(t, []string{behind}, k.told, "of two that differ the one that has not served is wrong")
+		k.others = []time.Duration{backWithin}
+		k.look(time.Second)
+		require.Equal(t, []string{behind, ""}, k.told)
+
 		k = newKept()
 		k.serves, k.serving = false, false
 		k.others = []time.Duration{3 * time.Second}
