@@ -103,7 +103,7 @@ func (h *herald) publish(own *caller, door *Host) {
 	for _, e := range h.at {
 		since := e.subscribed
 		e.listen(h.said)
-		if !well || since == 0 || began-since <= served || e.subscribed != since || !c.well(began) {
+		if !well || since == 0 || began-since <= served || e.subscribed != since || !c.well(began) || !sees(door, e.door) {
 			continue
 		}
 		c.history.noteMessage("due")
@@ -112,6 +112,14 @@ func (h *herald) publish(own *caller, door *Host) {
 				h.said, door.Name, began, told.Int, e.door.Name, since)
 		}
 	}
+}
+
+// sees says whether a node counts another one as taking part. One whose peer port
+// nothing reaches does not, though it reaches the others.
+func sees(from, to *Host) bool {
+	a, _ := from.Node()
+	b, _ := to.Node()
+	return from == to || a != nil && b != nil && a.View().Up(b.ID())
 }
 
 // well says whether nothing has been done to the cluster since some seconds
