@@ -25,8 +25,23 @@ func (d *Dispatcher) serveOnce(ctx context.Context, r *request) (reply, error) {
 	ended := d.attempts.begin(r, d.cfg.Clock.Now())
 	defer ended()
 	rep, err := d.serveLeased(ctx, r)
+	if r.Repeat && r.work.writes() && found(err) {
+		// By what is there now. What was there when an earlier attempt came is
+		// not known: it may have been made, and undone since.
+		err = fmt.Errorf("%w: %v", session.ErrUncertain, err)
+	}
 	d.attempts.note(r, rep, err)
 	return rep, err
+}
+
+// found says whether a write was refused for what was found.
+func found(err error) bool {
+	for _, kind := range []error{session.ErrNotFound, session.ErrDeleted, session.ErrPrecondition, session.ErrType, session.ErrTooLarge, session.ErrFull} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // serveLeased is serve for an owner that may have to ask first, and to fetch.

@@ -175,6 +175,29 @@ func TestRefusedRepetitionIsUncertain(t *testing.T) {
 	require.ErrorIs(t, do(session.Get, true), session.ErrUnavailable, "a read changes nothing")
 }
 
+// A repetition of a write that is refused for what it finds may repeat one that
+// was made, of a session that was ended since.
+func TestRepetitionThatFindsNothingIsUncertain(t *testing.T) {
+	t.Parallel()
+	n := serving(t)
+	do := func(op *session.Op, repeat bool) error {
+		now := n.cfg.Clock.Now()
+		_, err := n.do(t.Context(), opWork{op}, session.AckDefault, attempt.Attempt{ID: 7, Sent: now, Deadline: now.Add(time.Second), Fenced: true, Repeat: repeat})
+		return err
+	}
+	fields := []session.Field{{Name: "f", Value: "1"}}
+	require.ErrorIs(t, do(&session.Op{Kind: session.Patch, Key: "k", Fields: fields}, false), session.ErrNotFound)
+	for range 2 {
+		again := do(&session.Op{Kind: session.Patch, Key: "k", Fields: fields}, true)
+		require.ErrorIs(t, again, session.ErrUncertain)
+		require.NotErrorIs(t, again, session.ErrNotFound)
+	}
+	require.NoError(t, do(&session.Op{Kind: session.Put, Key: "k", Fields: fields}, true), "it is made now, whatever was before")
+	require.NoError(t, do(&session.Op{Kind: session.Put, Key: "l", Fields: fields}, false))
+	require.NoError(t, do(&session.Op{Kind: session.Delete, Key: "l"}, false))
+	require.ErrorIs(t, do(&session.Op{Kind: session.Put, Key: "l", Fields: fields}, false), session.ErrDeleted)
+}
+
 // mute is a peer that never answers.
 type mute struct{}
 
