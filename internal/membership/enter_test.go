@@ -276,3 +276,25 @@ func TestEnterWaitsForLinksInBothDirections(t *testing.T) {
 		require.Equal(t, member.StateReady, m.State())
 	})
 }
+
+// Who leaves before it was ready has not been part of a cluster, and does not look
+// like it to one that looks for one.
+func TestWhoLeavesBeforeItWasReadyIsNoCluster(t *testing.T) {
+	t.Parallel()
+	entering(t, func(m *Members, ctx context.Context) {
+		m.cfg.Expect, m.cfg.Seeds = 3, []string{"10.0.0.1:8084"}
+		require.NoError(t, m.Enter(ctx, func() bool { return true }))
+		require.NoError(t, m.SetState(member.StateLeaving))
+		require.Equal(t, member.StateLeaving, m.State(), "here it does")
+		require.Equal(t, member.StateJoining, m.self().State, "to the others it is one that waits too")
+		require.Empty(t, m.Waiting())
+		require.NoError(t, m.ready())
+		require.NoError(t, m.SetState(member.StateReady))
+		require.Equal(t, member.StateJoining, m.self().State, "it takes no place any more")
+	})
+	entering(t, func(m *Members, _ context.Context) {
+		require.NoError(t, m.SetState(member.StateReady))
+		require.NoError(t, m.SetState(member.StateLeaving))
+		require.Equal(t, member.StateLeaving, m.self().State)
+	})
+}

@@ -96,6 +96,7 @@ type Members struct {
 	own    member.Meta
 	gone   map[member.ID]going        // why a boot is gone, until gossip forgets it or it answers again
 	told   map[member.ID]told         // what boots said of themselves on their links, ahead of gossip
+	gaveUp bool                       // it was to leave before it was ready
 	unfit  map[string]string          // why this member shall own nothing, by what is wrong
 	deaths map[string][]time.Duration // when boots of a name ended without a good-bye, for a minute
 	counts map[member.ID]int          // how many deaths of this member's name a boot has seen
@@ -391,8 +392,29 @@ func (m *Members) setTold(id member.ID, said told) {
 
 // SetState changes what this member says of itself, here at once and to the
 // others by gossip and on the links. Before Start it is what Start begins with.
+//
+// One that leaves before it has had a place on the ring has no place to leave.
+// The others are not told: who is leaving was part of a cluster, so that one
+// which looks for a cluster would take this member for one.
 func (m *Members) SetState(s member.State) error {
-	return m.announce(func(own *member.Meta) { own.State = s })
+	if s == member.StateLeaving && m.giveUp() {
+		m.Recheck()
+		return nil
+	}
+	return m.announce(func(own *member.Meta) {
+		if !m.gaveUp {
+			own.State = s
+		}
+	})
+}
+
+// giveUp says whether this member has had no place on the ring, and is to take
+// none any more.
+func (m *Members) giveUp() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gaveUp = m.gaveUp || m.own.State == member.StateJoining
+	return m.gaveUp
 }
 
 // SetAppDown changes what this member says of the application beside it.
@@ -444,7 +466,14 @@ func (m *Members) announce(change func(own *member.Meta)) error {
 }
 
 // State is what this member says of itself.
-func (m *Members) State() member.State { return m.self().State }
+func (m *Members) State() member.State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gaveUp {
+		return member.StateLeaving
+	}
+	return m.own.State
+}
 
 // self is all that it says.
 func (m *Members) self() member.Meta {
