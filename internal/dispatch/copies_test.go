@@ -6,10 +6,12 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -75,5 +77,32 @@ func TestDeleteStaysUnconfirmed(t *testing.T) {
 		r.Unconfirmed = unconfirmed
 		n.copyDeletes(t.Context(), ring.Partition("k"), &r)
 		require.Equal(t, unconfirmed, r.Unconfirmed)
+	}
+}
+
+// In mode Majority another node stands in for one that is not reached only once
+// the others have given a lease for longer: not in the second of a cut.
+func TestStandInIsNoneInTheSecondOfACut(t *testing.T) {
+	t.Parallel()
+	b := membertest.ID("b", 1)
+	for name, c := range map[string]struct {
+		mode   ownership.Mode
+		leased time.Duration // since the start; nothing ever came of b
+		silent bool
+	}{
+		"leased as long as it":              {ownership.Majority, ownership.LeaseTime, false},
+		"a little longer":                   {ownership.Majority, ownership.LeaseTime + apartAfter - 1, false},
+		"for longer than it":                {ownership.Majority, ownership.LeaseTime + apartAfter, true},
+		"the lesser side in the other mode": {ownership.Available, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := begin(t, "a", func(cfg *Config) { cfg.Mode = c.mode })
+			n.see(t, membertest.Up("b", 1))
+			n.link(membertest.Up("b", 1))
+			n.leaseUntil(c.leased)
+			n.look()
+			silent := n.lag.silent.Load()
+			require.Equal(t, c.silent, silent != nil && (*silent)[b.String()])
+		})
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
+	"github.com/seed-95a32959/holdfast/internal/mesh"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/session"
@@ -41,7 +43,7 @@ func (d *Dispatcher) look() {
 	d.lag.nanos.Store(int64(age))
 	var silent map[string]bool
 	for _, m := range d.cfg.View().Others(d.cfg.Self) {
-		if l := d.cfg.Mesh.Link(m.ID); l == nil || !l.Reached() {
+		if l := d.cfg.Mesh.Link(m.ID); l == nil || !l.Reached() && d.isApart(l) {
 			if silent == nil {
 				silent = make(map[string]bool)
 			}
@@ -53,6 +55,18 @@ func (d *Dispatcher) look() {
 	} else {
 		d.lag.silent.Store(&silent)
 	}
+}
+
+// apartAfter is how much longer than a node that is not reached others must have
+// given this one a lease: longer than ownership takes for the same moment.
+const apartAfter = 600 * time.Millisecond
+
+// isApart says whether a node that is not reached is so alone. In mode Majority a
+// copy in its place counts for nothing where this node is on the lesser side of a
+// cut and in the last second of its lease: the other side goes by the holder that
+// it has, which cannot know that another one had copies in its place.
+func (d *Dispatcher) isApart(l *mesh.Link) bool {
+	return d.cfg.Mode != ownership.Majority || d.cfg.Owner.Gate().LeasedUntil()-l.LastReached() >= ownership.LeaseTime+apartAfter
 }
 
 // holders returns the members that are sent copies of partition p, beside this

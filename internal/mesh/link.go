@@ -437,6 +437,10 @@ func (l *Link) Reached() bool {
 	return at > 0 && l.mesh.cfg.Clock.Since()-at < lately
 }
 
+// LastReached is when the newest heartbeat was sent that the peer has answered, by
+// any way, since the process's start; 0 for none.
+func (l *Link) LastReached() time.Duration { return time.Duration(l.reached.Load()) }
+
 // Relayed says whether the peer is reached, but through a third member alone.
 func (l *Link) Relayed() bool { return !l.Passes() && l.Reached() }
 

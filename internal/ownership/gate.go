@@ -192,6 +192,10 @@ func (g *Gate) Leased(now time.Duration) bool {
 	return int64(now) < g.lease.Load() || planted.Is(planted.ExpiredLease)
 }
 
+// LeasedUntil is until when this member may serve without asking, since the
+// process's start.
+func (g *Gate) LeasedUntil() time.Duration { return time.Duration(g.lease.Load()) }
+
 // Alone says that this member sees no other node, and that one may be alive:
 // what it answers is marked as degraded.
 func (g *Gate) Alone() bool { return g.alone.Load() }
