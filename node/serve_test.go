@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +27,7 @@ func TestThreeNodes(t *testing.T) {
 	t.Run("garbage harms nobody", func(t *testing.T) { garbageHarmsNobody(t, nodes) })
 	t.Run("admin door", func(t *testing.T) { adminDoor(t, nodes) })
 	t.Run("a name that is taken", func(t *testing.T) { takenNameIsRefused(t, nodes) })
-	t.Run("other parameters", func(t *testing.T) { otherParametersAreRefused(t, nodes) })
+	t.Run("other parameters", func(t *testing.T) { otherParametersAreAskedFor(t, nodes) })
 	t.Run("drain hands everything over", func(t *testing.T) { drainHandsEverythingOver(t, nodes) })
 }
 
@@ -135,21 +136,23 @@ func takenNameIsRefused(t *testing.T, nodes []*Node) {
 	require.Equal(t, "me", got)
 }
 
-func otherParametersAreRefused(t *testing.T, nodes []*Node) {
-	for want, change := range map[string]func(*Config){
-		"copies=3 here, copies=2 at ":    func(c *Config) { c.Copies = 3 },
-		"vnodes=50 here, vnodes=400 at ": func(c *Config) { c.VirtualNodes = 50 },
-		"load=1.5 here, load=1.1 at ":    func(c *Config) { c.Load = 1.5 },
+// Who joins with other parameters of the ring asks for them, and goes by those of
+// the cluster as long as not all ask.
+func otherParametersAreAskedFor(t *testing.T, nodes []*Node) {
+	params := nodes[0].members.Params()
+	for name, change := range map[string]func(*Config){
+		"copies":        func(c *Config) { c.Copies = 3 },
+		"virtual nodes": func(c *Config) { c.VirtualNodes = 50 },
+		"load":          func(c *Config) { c.Load = 1.5 },
 	} {
 		cfg := loopbackConfig("dan", nodes[0])
 		change(&cfg)
 		n, err := Start(t.Context(), cfg)
-		require.Nil(t, n)
-		require.ErrorContains(t, err, "join: ")
-		require.ErrorContains(t, err, want)
+		require.NoError(t, err, name)
+		agree(t, append(slices.Clone(nodes), n)...)
+		require.Equal(t, params, n.members.Params(), name)
+		require.NotZero(t, nodes[0].View().Named("dan").Wants, "%s: the others know what it asks for", name)
+		require.NoError(t, n.Shutdown(t.Context()))
+		agree(t, nodes...)
 	}
-	for _, n := range nodes {
-		require.Nil(t, n.View().Named("dan"), "nobody took it for a member")
-	}
-	agree(t, nodes...)
 }
