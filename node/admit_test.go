@@ -18,7 +18,11 @@ import (
 )
 
 // identity is how a node introduces itself to others.
-func (n *Node) identity() peer.Identity { return n.meshConfig().Self }
+func (n *Node) identity() peer.Identity {
+	who := n.meshConfig().Self
+	who.Params = n.members.Params()
+	return who
+}
 
 // call connects to n's peer port from an address of this host as who.
 func call(t testing.TB, n *Node, from string, who peer.Identity) (*peer.Link, error) {
