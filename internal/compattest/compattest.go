@@ -35,7 +35,7 @@ func folder() string {
 	return filepath.Join(filepath.Dir(file), "..", "..", "testdata", "compat")
 }
 
-// Run has read read all examples of a kind that releases have written, and those
+// Run has read take all examples of a kind that releases have written, and those
 // that this build writes, by name. read returns what bytes say, on one line.
 func Run(t *testing.T, kind string, written map[string][]byte, read func(b []byte) (string, error)) {
 	t.Helper()

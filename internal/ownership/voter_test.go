@@ -597,3 +597,23 @@ func TestLeaseCountsThoseThatJoin(t *testing.T) {
 	n.touch("c")
 	require.True(t, n.leased(), "one that leaves counts, and one that is gone does not")
 }
+
+// A voter that was out of reach of the owner alone says so, while who may have
+// stood in for it is silent.
+func TestVoterThatIsBehindSaysSo(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	b, c, d := id("b", 1), id("c", 1), id("d", 1)
+	n.see(up("b", 1), up("c", 1), up("d", 1))
+	n.setHolder(3, Claim{5, b})
+	n.Reached(n.now, b)
+	for range 3 {
+		n.pass(standInAfter)
+		n.Reached(n.now, c)
+	}
+	n.see(refused("b", 1), up("c", 1), up("d", 1))
+	require.Equal(t, Accepted, n.ask(t, d, 6, n.view.Table.Fingerprint(), 3, c).Status, "c is heard, and can be asked")
+	n.pass(2 * LeaseTime)
+	n.see(refused("b", 1), dead("c", 1), up("d", 1))
+	require.Equal(t, Behind, n.ask(t, d, 7, n.view.Table.Fingerprint(), 3).Status)
+}
