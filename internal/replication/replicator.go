@@ -248,10 +248,11 @@ func (r *Replicator) ServeNow(from Reader, typ byte, payload []byte) (answer []b
 	switch typ {
 	case TypeRecords:
 		batch := incoming{from: r, payload: payload}
-		if err := batch.take(false); err != nil || len(batch.payload) == 0 {
-			return batch.refused, nil, err
+		answer, err := batch.take(false)
+		if err != nil || len(batch.payload) == 0 {
+			return answer, nil, err
 		}
-		return nil, func() ([]byte, error) { err := batch.take(true); return batch.refused, err }, nil
+		return nil, func() ([]byte, error) { return batch.take(true) }, nil
 	case TypeDigests:
 		return r.serveDigests(payload)
 	case TypeList, TypeListPage:
@@ -272,16 +273,17 @@ type incoming struct {
 }
 
 // take merges the records, all of them if it may wait, otherwise those before
-// the first whose partition an operation holds.
-func (in *incoming) take(mayWait bool) error {
+// the first whose partition an operation holds. It returns the positions of
+// those that were refused, so far.
+func (in *incoming) take(mayWait bool) (refused []byte, err error) {
 	store := in.from.cfg.Store
 	for ; len(in.payload) > 0; in.n++ {
 		rec, size, err := session.DecodeRecord(in.payload)
 		if err != nil {
-			return fmt.Errorf("record %d of a batch: %w", in.n, err)
+			return nil, fmt.Errorf("record %d of a batch: %w", in.n, err)
 		}
 		if !mayWait && !store.Free(store.PartitionOf(rec.Key()), true) {
-			return nil
+			break
 		}
 		in.payload = in.payload[size:]
 		if planted.Is(planted.AckBeforeApply) {
@@ -296,7 +298,7 @@ func (in *incoming) take(mayWait bool) error {
 			in.refused = binary.BigEndian.AppendUint32(in.refused, at)
 		}
 	}
-	return nil
+	return in.refused, nil
 }
 
 func (r *Replicator) merge(rec *session.Record) error {

@@ -124,7 +124,7 @@ func TestMalformedAnswers(t *testing.T) {
 		"pull that stands still":  func() error { return p.a.Fetch(t.Context(), answers(oneEntry, make([]byte, 4)), 1) },
 		"pull of more than asked": func() error { return p.a.Fetch(t.Context(), answers(oneEntry, []byte{0, 0, 0, 2}), 1) },
 		"pull of far more":        func() error { return p.a.FetchKeys(t.Context(), answers(nil, []byte{255, 255, 255, 255}), 1, key) },
-		"pull of garbage":         func() error { return p.a.Sync(t.Context(), answers(oneEntry, []byte{0, 0, 0, 1, 99}), 1) },
+		"pull of garbage":         func() error { return p.a.Sync(t.Context(), answers(oneEntry, []byte{0, 0, 0, 1, 15}), 1) },
 		"refusal cut short":       func() error { return p.a.Offer(t.Context(), answers(nil, make([]byte, 3)), 1) },
 		"refusal of none":         func() error { return p.a.Offer(t.Context(), answers(nil, []byte{0, 0, 0, 1}), 1) },
 		"refusal said twice":      func() error { return p.a.Offer(t.Context(), answers(nil, make([]byte, 8)), 1) },
@@ -135,10 +135,13 @@ func TestMalformedAnswers(t *testing.T) {
 	} {
 		require.ErrorIs(t, call(), session.ErrMalformed, name)
 	}
+	later := []byte{0, 0, 0, 1, (session.Format + 1) << 4}
+	require.ErrorIs(t, p.a.Sync(t.Context(), answers(oneEntry, later), 1), session.ErrFormat,
+		"pull of a record that a later version wrote")
 }
 
 // FuzzServe: no frame makes Serve panic, and each error says that the frame is
-// malformed.
+// malformed, or of a later version.
 func FuzzServe(f *testing.F) {
 	p := newPair(f)
 	rec := put(f, p.here, "k", "1").Append(nil)
@@ -153,7 +156,7 @@ func FuzzServe(f *testing.F) {
 		put(t, p.there, "k", "2")
 		answer, err := p.b.Serve(older{}, typ, payload)
 		if err != nil {
-			require.ErrorIs(t, err, session.ErrMalformed)
+			require.True(t, errors.Is(err, session.ErrMalformed) || errors.Is(err, session.ErrFormat), err)
 			require.Nil(t, answer)
 			return
 		}
