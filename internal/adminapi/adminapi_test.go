@@ -30,5 +30,5 @@ func TestClusterMemberIsFlat(t *testing.T) {
 	b, err := json.Marshal(m)
 	require.NoError(t, err)
 	require.Equal(t, `{"name":"a","boot":"","role":"node","state":"","zone":"","weight":0,"http":"","admin":"","resp":"","peer":"","gossip":"",`+
-		`"pid":0,"partitions":0,"share":0.5,"link":"self","last_heard_ms":0,"clock_offset_ms":0,"dirty":0,"lag_ms":0,"stats":null}`, string(b))
+		`"pid":0,"partitions":0,"share":0.5,"params":"","wants":"","wire":0,"link":"self","last_heard_ms":0,"clock_offset_ms":0,"dirty":0,"lag_ms":0,"stats":null}`, string(b))
 }
