@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -34,6 +35,9 @@ type absence struct {
 	ended, settled bool
 	written        uint64 // unix ms, and later than what was known before
 	since, seen    int64  // unix ms: missing since, and last seen
+	// learned is when this member came to know of it, since its process's start.
+	// The others are not told.
+	learned time.Duration
 }
 
 func (a *absence) compare(b *absence) int {

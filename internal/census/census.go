@@ -245,7 +245,9 @@ func (c *Census) SetView(view *member.View) {
 	c.change(func(b *books) news { return c.reconcile(b, view) })
 }
 
-// reconcile brings the books in line with a view. It is called under mu.
+// reconcile brings the books in line with a view. It is called under mu. Who is
+// missing is back once it has been heard since: a member that stood still takes
+// others for alive that ended meanwhile.
 func (c *Census) reconcile(b *books, view *member.View) (n news) {
 	now := c.cfg.Clock.Now().UnixMilli()
 	for name, was := range c.present {
@@ -263,7 +265,7 @@ func (c *Census) reconcile(b *books, view *member.View) (n news) {
 		a := b.absences[m.Name]
 		switch {
 		case a == nil || a.settled:
-		case ready || m.Up && m.State == member.StateLeaving || m.ID == a.id && m.HasLeft():
+		case m.ID == a.id && m.HasLeft() || (ready || m.Up && m.State == member.StateLeaving) && c.cfg.LastHeard(m.ID) > a.learned:
 			n.some = b.settleAbsence(now, m.Name) || n.some
 		case m.ID == a.id && !a.ended && view.HasEnded(m.ID):
 			ended := *a
@@ -311,6 +313,11 @@ func (c *Census) change(f func(b *books) news) {
 	c.mu.Lock()
 	before, _ := c.books.lost()
 	n := f(c.books)
+	for _, a := range c.books.absences {
+		if a.learned == 0 {
+			a.learned = c.cfg.Clock.Since()
+		}
+	}
 	if n.some {
 		c.hash.Store(hashOf(c.books.encode()))
 	}

@@ -39,17 +39,18 @@ type one struct {
 	members *meshtest.Members
 	events  *events.Log
 	asked   []member.ID // who was sent a heartbeat
+	heard   map[member.ID]time.Duration
 }
 
 // begin returns the census of a node. It is called in a bubble, whose clock it
 // goes by.
 func begin(t *testing.T, name string, others ...*member.Member) *one {
 	t.Helper()
-	o := &one{held: &held{make(map[int]bool), make(map[int]bool), make(map[int]int), 0, 0}, events: events.New(time.Now)}
+	o := &one{held: &held{make(map[int]bool), make(map[int]bool), make(map[int]int), 0, 0}, events: events.New(time.Now), heard: make(map[member.ID]time.Duration)}
 	o.members = meshtest.NewMembers(t, membertest.ID(name, 1), meshtest.Params)
 	o.Census = New(Config{
 		Self: o.members.Self, View: o.members.View, Partitions: o.held,
-		LastHeard: func(member.ID) time.Duration { return time.Millisecond },
+		LastHeard: func(id member.ID) time.Duration { return o.heard[id] },
 		Beat:      func(id member.ID) { o.asked = append(o.asked, id) },
 		Clock:     clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Events: o.events,
 	})
@@ -57,8 +58,15 @@ func begin(t *testing.T, name string, others ...*member.Member) *one {
 	return o
 }
 
+// see has those answer that take part, and shows the view.
 func (o *one) see(t *testing.T, members ...*member.Member) {
 	t.Helper()
+	time.Sleep(time.Millisecond)
+	for _, m := range members {
+		if m.Up {
+			o.heard[m.ID] = o.cfg.Clock.Since()
+		}
+	}
 	o.SetView(o.members.See(t, members...))
 }
 
@@ -367,13 +375,16 @@ func TestMissingIsAgreedUpon(t *testing.T) {
 		c.asks(t, a)
 		require.Empty(t, c.missing())
 
-		d := begin(t, "d", up) // which has not noticed yet
+		d := begin(t, "d", up) // which has stood still, and not noticed yet
 		e := begin(t, "e", up)
 		e.see(t, ended("b"))
 		d.asks(t, e)
 		d.Tick()
+		require.Equal(t, []string{"b"}, d.missing())
+		d.see(t, up) // it still answers there
 		require.Empty(t, d.missing())
 		e.asks(t, d)
+		require.Empty(t, e.missing())
 		d.see(t, ended("b"))
 		e.asks(t, d)
 		require.Equal(t, []string{"b"}, e.missing())
