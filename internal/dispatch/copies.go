@@ -7,7 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -86,12 +88,30 @@ func (d *Dispatcher) confirm(ctx context.Context, p int, keys []string, ack sess
 			want = max(1, want)
 		}
 		acked = d.waitAll(ctx, holders, keys, want)
-		return acked >= want
+		return acked >= want && d.stillLeased()
 	})
 	if err != nil {
 		err = fmt.Errorf("the write is at its owner, %d of %d copies confirmed it: %w: %w", acked, want, session.ErrUncertain, err)
 	}
 	return acked, err
+}
+
+// ringSeen is a ring, and since when this member sees it.
+type ringSeen struct {
+	table *ring.Table
+	since time.Duration
+}
+
+// stillLeased says, in mode Majority, whether a majority has given this member a
+// lease since it sees the present ring. By that it knows who should have copies;
+// a node on the lesser side of a cut sees another ring before its lease is over,
+// by which they all are on its side.
+func (d *Dispatcher) stillLeased() bool {
+	if d.cfg.Mode != ownership.Majority {
+		return true
+	}
+	r := d.ring.Load()
+	return r == nil || r.table == d.cfg.View().Table && d.cfg.Owner.Gate().LeasedUntil() >= r.since+ownership.LeaseTime
 }
 
 // waitBatch is how many keys are waited for at a time.

@@ -80,6 +80,25 @@ func TestDeleteStaysUnconfirmed(t *testing.T) {
 	}
 }
 
+// A copy that a new ring wants counts in mode Majority once a majority has given a
+// lease since: a lesser side sees its own ring while its lease lasts.
+func TestCopiesOfANewRingCountWithANewLease(t *testing.T) {
+	t.Parallel()
+	for mode, waits := range map[ownership.Mode]bool{ownership.Majority: true, ownership.Available: false} {
+		n := begin(t, "a", func(cfg *Config) { cfg.Mode = mode })
+		require.True(t, n.stillLeased(), "no view has come yet")
+		view := n.see(t, membertest.Up("b", 1))
+		n.leaseUntil(n.cfg.Clock.Since() + ownership.LeaseTime - time.Millisecond)
+		n.SetView(view, view)
+		require.Equal(t, !waits, n.stillLeased())
+		n.SetView(view, view)
+		n.leaseUntil(n.ring.Load().since + ownership.LeaseTime)
+		require.True(t, n.stillLeased())
+		n.see(t, membertest.Up("b", 1), membertest.Up("c", 1))
+		require.Equal(t, !waits, n.stillLeased(), "a view that the dispatcher has not been told of")
+	}
+}
+
 // In mode Majority another node stands in for one that is not reached only once
 // the others have given a lease for longer: not in the second of a cut.
 func TestStandInIsNoneInTheSecondOfACut(t *testing.T) {

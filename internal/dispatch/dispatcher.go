@@ -69,6 +69,7 @@ type Dispatcher struct {
 	attempts attemptLog
 	absent   absent
 	lag      lagGauge
+	ring     atomic.Pointer[ringSeen] // nil before the first view
 	count    counters
 	// deleting counts, by partition, the deletes that run here or wait for
 	// their copies.
@@ -172,6 +173,9 @@ func (d *Dispatcher) AwaitOwner(ctx context.Context, key string) (here bool, err
 
 // SetView lets the dispatcher follow the members.
 func (d *Dispatcher) SetView(last, view *member.View) {
+	if r := d.ring.Load(); r == nil || r.table != view.Table {
+		d.ring.Store(&ringSeen{view.Table, d.cfg.Clock.Since()})
+	}
 	d.absent.viewChanged(last, view, d.cfg.Self, d.cfg.Clock.Since())
 }
 
