@@ -1,7 +1,6 @@
 package clock
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -90,12 +89,12 @@ type Standing struct {
 // It takes in what the host's clock has drifted, and follows a jump of it that
 // brings it closer to the others'. others are how far the hosts' clocks of the
 // other members are ahead of Now. Where as many say one thing as another, this
-// member counts as right if trusted, and as wrong otherwise.
+// member's host counts if trusted, and otherwise theirs do.
 func (w *Wall) Keep(others []time.Duration, trusted bool) (s Standing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, host := w.read()
-	off := median(append(slices.Clone(others), host), trusted)
+	off := median(slices.Clone(others), host, trusted)
 	drift := host.Abs() <= Near
 	if drift || w.confirmed(host, off, len(others)) {
 		w.base.Add(int64(host))
@@ -127,12 +126,15 @@ func (w *Wall) confirmed(host, off time.Duration, others int) bool {
 	return (host - off).Abs() < off.Abs()
 }
 
-// median returns the middle one; of two the one that is closer to 0 if near,
-// and otherwise the other one.
-func median(all []time.Duration, near bool) time.Duration {
+// median returns the middle of what the others say and this host does; of two,
+// the one that is closer to 0 if trusted, and otherwise what the others say.
+func median(all []time.Duration, host time.Duration, trusted bool) time.Duration {
+	if trusted || len(all)%2 == 0 {
+		all = append(all, host)
+	}
 	slices.Sort(all)
 	a, b := all[(len(all)-1)/2], all[len(all)/2]
-	if (cmp.Compare(a.Abs(), b.Abs()) <= 0) == near {
+	if a.Abs() <= b.Abs() {
 		return a
 	}
 	return b

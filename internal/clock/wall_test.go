@@ -48,6 +48,8 @@ func TestWallAndJumps(t *testing.T) {
 		{"a small one is no jump", Near, others{0, 0}, true, true, Near},
 		{"one against one, and this one serves", h, others{0}, true, false, 0},
 		{"one against one, and both say so", h, others{h}, true, true, 0},
+		{"one against one, and this one does not serve yet", 365 * 24 * h, others{0}, false, false, 0},
+		{"one against one, and the other was right before", h, others{h}, false, true, 0},
 		{"a year", 365 * 24 * h, others{0, 10, -10}, true, false, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -221,8 +221,8 @@ func (m *Mesh) HostSection() Section {
 const goodReading = 400 * time.Millisecond
 
 // HostClocks returns how far the clocks of the other nodes' hosts are ahead of
-// this member's time, as read in the last few seconds, and whether one of the
-// nodes that were read serves.
+// this member's time, as read in the last few seconds: of those that serve, or,
+// if none does, of all. One that does not may be out of service for its clock.
 func (m *Mesh) HostClocks() (ahead []time.Duration, serving bool) {
 	view, now := m.cfg.Members.View(), m.cfg.Clock.Since()
 	for _, l := range m.Links() {
@@ -230,8 +230,12 @@ func (m *Mesh) HostClocks() (ahead []time.Duration, serving bool) {
 		if who == nil || !who.Up || readAt == 0 || now-readAt > readingLasts || l.RoundTrip() > goodReading {
 			continue
 		}
-		ahead = append(ahead, l.ClockOffset()+l.HostAhead())
-		serving = serving || who.Serves()
+		if !serving && who.Serves() {
+			ahead, serving = nil, true
+		}
+		if who.Serves() == serving {
+			ahead = append(ahead, l.ClockOffset()+l.HostAhead())
+		}
 	}
 	return ahead, serving
 }

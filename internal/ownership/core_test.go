@@ -448,7 +448,9 @@ func TestTodoListsExactlyWhatWasGivenUpAndOpened(t *testing.T) {
 			"fetched": func(t *rapid.T) (todo Todo) {
 				p := anyPart.Draw(t, "partition")
 				_, epoch, _ := n.Sources(p)
-				if !n.SetUnreached(p, epoch, nil, n.parts[p].sources[:rapid.IntRange(0, len(n.parts[p].sources)).Draw(t, "unreached")]) {
+				sources := n.parts[p].sources
+				silent := rapid.IntRange(0, len(sources)).Draw(t, "unreached")
+				if !n.SetUnreached(p, epoch, nil, sources[:silent], sources[rapid.IntRange(silent, len(sources)).Draw(t, "ended"):]) {
 					n.Fetched(p, epoch)
 				}
 				return todo

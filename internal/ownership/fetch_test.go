@@ -49,17 +49,17 @@ func TestUnreached(t *testing.T) {
 	n.see(up("b", 1))
 	unverified := func() bool { return n.gate.Decide(3, n.now).Unverified }
 	n.serving(3, 4)
-	require.False(t, n.SetUnreached(3, 4, nil, []member.ID{b}), "it is not being fetched")
+	require.False(t, n.SetUnreached(3, 4, nil, []member.ID{b}, nil), "it is not being fetched")
 	require.False(t, unverified())
 
 	n.fetching(3, 5, b)
-	require.False(t, n.SetUnreached(3, 4, nil, []member.ID{b}), "that was for an earlier claim")
+	require.False(t, n.SetUnreached(3, 4, nil, []member.ID{b}, nil), "that was for an earlier claim")
 	require.False(t, unverified())
-	require.True(t, n.SetUnreached(3, 5, nil, []member.ID{b}))
+	require.True(t, n.SetUnreached(3, 5, nil, []member.ID{b}, nil))
 	require.True(t, unverified())
-	require.False(t, n.SetUnreached(3, 5, []member.ID{b}, nil), "it is back")
+	require.False(t, n.SetUnreached(3, 5, []member.ID{b}, nil, nil), "it is back")
 	require.False(t, unverified())
-	require.True(t, n.SetUnreached(3, 5, nil, []member.ID{b}))
+	require.True(t, n.SetUnreached(3, 5, nil, []member.ID{b}, nil))
 	n.Fetched(3, 5)
 	require.False(t, unverified(), "all sources were reached, or have ended")
 
@@ -67,12 +67,12 @@ func TestUnreached(t *testing.T) {
 	// when the sources that there are have been reached.
 	n.fetching(3, 6, b)
 	n.setUnsure(3, unsure{elsewhere: true})
-	require.False(t, n.SetUnreached(3, 6, []member.ID{b}, nil))
+	require.False(t, n.SetUnreached(3, 6, []member.ID{b}, nil, nil))
 	require.True(t, unverified())
-	require.True(t, n.SetUnreached(3, 6, nil, []member.ID{b}))
-	require.False(t, n.SetUnreached(3, 6, []member.ID{b}, nil))
+	require.True(t, n.SetUnreached(3, 6, nil, []member.ID{b}, nil))
+	require.False(t, n.SetUnreached(3, 6, []member.ID{b}, nil, nil))
 	require.True(t, unverified())
-	require.True(t, n.SetUnreached(3, 6, nil, []member.ID{b}))
+	require.True(t, n.SetUnreached(3, 6, nil, []member.ID{b}, nil))
 	n.Fetched(3, 6)
 	require.True(t, unverified())
 }
@@ -100,10 +100,43 @@ func TestSilentSourceMayHaveMore(t *testing.T) {
 			n.see(up("b", 1), up("c", 1), up("d", 1))
 			n.fetching(3, 5, b, c)
 			n.parts[3].giver = x.giver
-			require.Equal(t, x.more, n.SetUnreached(3, 5, x.heard, x.silent))
+			require.Equal(t, x.more, n.SetUnreached(3, 5, x.heard, x.silent, nil))
 			require.Equal(t, x.more, n.gate.Decide(3, n.now).Unverified)
 			n.Fetched(3, 5)
 			require.Zero(t, n.parts[3].giver)
+		})
+	}
+}
+
+// A source that has ended before it gave what it had is what the claim went by.
+// Who is out of reach may have the same.
+func TestSourceThatEnds(t *testing.T) {
+	t.Parallel()
+	a, b, c := id("a", 1), id("b", 1), id("c", 1)
+	for name, x := range map[string]struct {
+		others       []*member.Member
+		giver        member.ID
+		heard, ended []member.ID
+		more         bool
+	}{
+		"nobody is out of reach":          {others: []*member.Member{refused("b", 1), up("c", 1)}, ended: []member.ID{b}},
+		"another may be alive":            {others: []*member.Member{refused("b", 1), dead("c", 1)}, ended: []member.ID{b}, more: true},
+		"another has ended":               {others: []*member.Member{refused("b", 1), refused("c", 1)}, ended: []member.ID{b, c}},
+		"the other has given what it had": {others: []*member.Member{refused("b", 1), dead("c", 1)}, heard: []member.ID{c}, ended: []member.ID{b}},
+		"it was not the giver":            {others: []*member.Member{refused("b", 1), dead("c", 1)}, giver: c, heard: []member.ID{c}, ended: []member.ID{b}},
+		"what it had is here":             {others: []*member.Member{refused("b", 1), dead("c", 1)}, giver: a, ended: []member.ID{b}},
+		"it was the giver":                {others: []*member.Member{refused("b", 1), dead("c", 1)}, giver: b, ended: []member.ID{b}, more: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := still("a")
+			n.see(up("b", 1), up("c", 1))
+			n.fetching(3, 5, b, c)
+			n.parts[3].giver = x.giver
+			n.see(x.others...)
+			require.False(t, n.SetUnreached(3, 5, x.heard, nil, x.ended), "none is waited for")
+			require.Equal(t, x.more, n.gate.Decide(3, n.now).Unverified)
+			n.Fetched(3, 5)
+			require.Equal(t, x.more, n.gate.Decide(3, n.now).Unverified)
 		})
 	}
 }

@@ -65,7 +65,7 @@ func TestDecide(t *testing.T) {
 		"it is being fetched":  {sees: all, byRing: "a", phase: Fetching, holder: Claim{4, a}, want: Decision{Verdict: FetchFirst, Owner: a, Epoch: 4}},
 		"fetched with a lease": {sees: cluster("a"), byRing: "a", phase: Fetching, holder: Claim{4, a}, want: Decision{Verdict: FetchFirst, Leased: true, Owner: a, Epoch: 4}},
 		"no source can be reached": {sees: all, byRing: "a", phase: Fetching, holder: Claim{4, a}, then: func(n *tried, p int) {
-			n.SetUnreached(p, 4, nil, []member.ID{b})
+			n.SetUnreached(p, 4, nil, []member.ID{b}, nil)
 		}, want: Decision{Verdict: FetchFirst, Unverified: true, Owner: a, Epoch: 4}},
 		"served here until a claim is heard of": {sees: all, byRing: "a", phase: Warm, holder: Claim{4, a}, then: func(n *tried, p int) {
 			n.do(n.Ponged(n.now, n.now, b, "", only(p, Claim{5, c}), false))

@@ -35,7 +35,7 @@ func TestWhatWasGivenUpInVainIsServedAgain(t *testing.T) {
 		"being fetched": func(n *tried) { n.fetching(p, 4, b, c); n.parts[p].giver = b },
 		"being fetched, no source reached": func(n *tried) {
 			n.fetching(p, 4, b, c)
-			require.True(t, n.SetUnreached(p, 4, nil, []member.ID{b}))
+			require.True(t, n.SetUnreached(p, 4, nil, []member.ID{b}, nil))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestWhatWasGivenUpInVainIsServedAgain(t *testing.T) {
 			require.Equal(t, was, n.parts[p])
 			require.Equal(t, decided, n.gate.Decide(p, n.now))
 			if was.unreached {
-				require.False(t, n.SetUnreached(p, 4, []member.ID{b}, nil))
+				require.False(t, n.SetUnreached(p, 4, []member.ID{b}, nil, nil))
 				require.False(t, n.gate.Decide(p, n.now).Unverified, "a source was reached")
 			}
 			require.Equal(t, Todo{}, n.givenUp(t, b, 5, p), "that is no news")

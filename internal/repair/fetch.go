@@ -130,8 +130,8 @@ func (r *Repairer) sourcesOf(p int, epoch uint64) (sources []member.ID) {
 }
 
 // fetchPartition merges what the sources of p hold and makes it warm. A source
-// whose process has ended is given up: what it alone had is lost with it. While
-// one is not heard from that may come back with more, the partition stays cold.
+// whose process has ended is given up: what it alone had is lost with it, and
+// what others have that are out of reach is not known. While one is not heard from that may come back with more, the partition stays cold.
 func (r *Repairer) fetchPartition(ctx context.Context, p int, epoch uint64) error {
 	var got sourced
 	for _, id := range r.sourcesOf(p, epoch) {
@@ -162,7 +162,8 @@ func (r *Repairer) fetchPartition(ctx context.Context, p int, epoch uint64) erro
 type sourced struct {
 	heard  []member.ID // who have given what they had
 	silent []member.ID // who have not, and may come back
-	err    error       // why one of these has not
+	ended  []member.ID // who have not, and never will
+	err    error       // why a silent one has not
 }
 
 // note takes in what came of asking one source.
@@ -173,7 +174,11 @@ func (r *Repairer) note(s *sourced, source member.ID, err error) {
 	}
 	settled := false
 	r.owner.Look(func(core *ownership.Core, now time.Duration) { settled = core.Settled(now) })
-	if !settled && !r.cfg.View().HasEnded(source) {
+	switch {
+	case settled:
+	case r.cfg.View().HasEnded(source):
+		s.ended = append(s.ended, source)
+	default:
 		s.silent, s.err = append(s.silent, source), err
 	}
 }
@@ -182,7 +187,7 @@ func (r *Repairer) note(s *sourced, source member.ID, err error) {
 // than was given, and takes note of that: see ownership.Core.SetUnreached.
 func (r *Repairer) unreached(p int, epoch uint64, got *sourced) (unreached bool) {
 	r.owner.Look(func(core *ownership.Core, _ time.Duration) {
-		unreached = core.SetUnreached(p, epoch, got.heard, got.silent)
+		unreached = core.SetUnreached(p, epoch, got.heard, got.silent, got.ended)
 	})
 	return unreached
 }

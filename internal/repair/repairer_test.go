@@ -177,3 +177,24 @@ func TestFetchedKeysAreOfOneClaim(t *testing.T) {
 	n.endPull(7)
 	require.False(t, n.hasFetched(7, 3, "new"))
 }
+
+// What becomes of a source that did not give what it had: whether it has ended
+// or may come back.
+func TestSourcesThatGiveNothing(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a", 0)
+	ended, silent := membertest.Up("b", 1), membertest.Up("c", 1)
+	for _, m := range []*member.Member{ended, silent} {
+		m.Up, m.Gone = false, true
+	}
+	ended.Ended = true
+	n.see(t, ended, silent, membertest.Up("d", 1))
+	var got sourced
+	for _, m := range []*member.Member{ended, silent} {
+		n.note(&got, m.ID, mesh.ErrNoLink)
+	}
+	n.note(&got, membertest.ID("d", 1), nil)
+	require.Equal(t, sourced{
+		heard: []member.ID{membertest.ID("d", 1)}, silent: []member.ID{silent.ID}, ended: []member.ID{ended.ID}, err: mesh.ErrNoLink,
+	}, got)
+}

@@ -37,7 +37,8 @@ const (
 type Config struct {
 	Wall *clock.Wall
 	// Others returns how far the clocks of the other nodes' hosts are ahead of
-	// this member's time, and whether one of these nodes serves.
+	// this member's time, and whether these nodes serve: if some do, the others
+	// are not among them.
 	Others func() (ahead []time.Duration, serving bool)
 	// Serves says whether this member serves, or would if it were fit.
 	Serves func() bool
@@ -86,6 +87,9 @@ func (k *Keeper) Look() {
 	defer func() { <-k.turn }()
 	others, serving := k.cfg.Others()
 	serves := k.cfg.Serves() && !k.wrong // one that started with a wrong clock has not begun to
+	if serves && !serving {
+		others = nil // they are to follow this one, however many they are
+	}
 	s := k.cfg.Wall.Keep(others, serves || !serving)
 	k.off.Store(int64(s.Off))
 	k.host.Store(int64(s.Host))

@@ -106,6 +106,22 @@ func TestMemberThatStartsOff(t *testing.T) {
 	})
 }
 
+// Where this member alone serves, the others follow it, however many they are.
+func TestWhoAloneServesIsRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKept()
+		k.others, k.serving = []time.Duration{time.Hour, time.Hour}, false
+		k.look(time.Minute)
+		require.Empty(t, k.told)
+		k.host = time.Hour
+		k.look(time.Minute)
+		require.Equal(t, time.Hour, k.Host(), "the jump is not followed")
+		k.serving = true
+		k.look(time.Second)
+		require.Zero(t, k.Host(), "it is now")
+	})
+}
+
 // A jump is said once, counted, and not followed unless it is confirmed.
 func TestJumpsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

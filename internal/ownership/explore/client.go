@@ -158,7 +158,7 @@ func (w *World) Fetch(i, part int) error {
 	}
 	p := w.edit(i)
 	sources, epoch, _ := p.core.Sources(part)
-	var heard, silent []member.ID
+	var heard, silent, ended []member.ID
 	for _, id := range sources {
 		s := whoIs(id)
 		switch q := w.procs[s.name]; {
@@ -170,10 +170,13 @@ func (w *World) Fetch(i, part int) error {
 			silent = append(silent, id)
 			w.sayf("%s is not answered by %s, which may come back", Names[i], id.Name)
 		default:
+			if p.core.View().HasEnded(id) {
+				ended = append(ended, id)
+			}
 			w.sayf("%s gives %s up, which has ended", Names[i], id.Name)
 		}
 	}
-	if p.core.SetUnreached(part, epoch, heard, silent) {
+	if p.core.SetUnreached(part, epoch, heard, silent, ended) {
 		w.sayf("%s serves %d unverified", Names[i], part)
 		return nil
 	}
