@@ -67,8 +67,9 @@ func (h *History) Check() (complaints []Complaint) {
 
 // checkCounter says how the calls of one counter break a promise: that no read
 // is behind a write that was acknowledged before the read began, and that a
-// session which was acknowledged is found. In mode majority what is found may be
-// behind if the answer says so of itself, where the copies are out of reach.
+// session which was acknowledged is found. Where the copies are out of reach,
+// what is found may be behind if the answer says so of itself: in mode majority,
+// and while faults overlap, for one alone leaves a copy in reach.
 func (h *History) checkCounter(calls []Call) string {
 	w := h.writesOf(calls)
 	for _, read := range calls {
@@ -79,11 +80,25 @@ func (h *History) checkCounter(calls []Call) string {
 		switch {
 		case read.Outcome != OK && floor > 0:
 			return fmt.Sprintf("false %s, %d was acknowledged:\n%s", read.Outcome, floor, read)
-		case read.Outcome == OK && read.Kind == session.Get && (read.Got < floor && !w.pending(read) && !(read.Degraded && h.majority) || read.Got > ceiling):
+		case read.Outcome == OK && read.Kind == session.Get && (read.Got < floor && !w.pending(read) && !h.mayBeBehind(read, calls) || read.Got > ceiling):
 			return fmt.Sprintf("read %d, %d was acknowledged and %d tried:\n%s", read.Got, floor, ceiling, read)
 		}
 	}
 	return ""
+}
+
+// mayBeBehind says whether a read of a session tells of itself that there may be
+// newer, or another answer at that time does, where its door cannot.
+func (h *History) mayBeBehind(read Call, calls []Call) bool {
+	switch {
+	case h.majority:
+		return read.Degraded
+	case !h.nearDisturbance(read):
+		return false
+	}
+	return read.Degraded || read.ReachUnsaid && slices.ContainsFunc(calls, func(c Call) bool {
+		return c.Degraded && c.Began <= read.Ended+disturbance && c.Ended+disturbance >= read.Began
+	})
 }
 
 // numbered are the families of whose sessions no two writes write the same.

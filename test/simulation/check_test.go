@@ -124,6 +124,41 @@ func TestCheckWhatSaysThatItIsBehind(t *testing.T) {
 	}
 }
 
+// TestCheckWhatMayBeBehind: while faults overlap an answer may be old that says
+// so of itself, in every mode; one of a door that cannot say so, if another of
+// that time does.
+func TestCheckWhatMayBeBehind(t *testing.T) {
+	at := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	call := func(kind session.Kind, began, value int) Call {
+		return Call{Key: counters + "k", Kind: kind, Value: value, Got: value, Began: at(began), Ended: at(began) + 1, Told: Told{Outcome: OK, Acked: 1}}
+	}
+	old := call(session.Get, 12, 1)
+	says, cannot, other := old, old, call(session.Get, 14, 2)
+	says.Degraded, cannot.ReachUnsaid, other.Degraded = true, true, true
+	late := other
+	late.Began, late.Ended = at(30), at(30)+1
+	for name, c := range map[string]struct {
+		disturbed window
+		calls     []Call
+		broken    bool
+	}{
+		"says so":                          {window{at(10), at(13)}, []Call{says}, false},
+		"does not":                         {window{at(10), at(13)}, []Call{old}, true},
+		"says so, without a fault":         {window{at(20), at(30)}, []Call{says}, true},
+		"cannot say, another does":         {window{at(10), at(13)}, []Call{cannot, other}, false},
+		"cannot say, nobody does":          {window{at(10), at(13)}, []Call{cannot}, true},
+		"cannot say, another does later":   {window{at(10), at(13)}, []Call{cannot, late}, true},
+		"could say, and only another does": {window{at(10), at(13)}, []Call{old, other}, true},
+	} {
+		h := newHistory(time.Now())
+		h.disturbed = []window{c.disturbed}
+		for _, call := range append([]Call{call(session.Put, 1, 1), call(session.Put, 2, 2)}, c.calls...) {
+			h.add(call)
+		}
+		require.Equal(t, c.broken, len(h.Check()) > 0, "%s: %v", name, h.Check())
+	}
+}
+
 // TestCheckOfASingleCopy: where there is to be one copy, one that was confirmed
 // near a fault may be lost with its holder.
 func TestCheckOfASingleCopy(t *testing.T) {
@@ -218,11 +253,12 @@ func TestCheckMore(t *testing.T) {
 		"listed":                           {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), list(2, listed)}, 0, false},
 		"not listed":                       {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), list(2)}, 0, true},
 		"not listed, and maybe logged out": {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), of(listed, call(session.Delete, 2, Unknown)), list(3)}, 0, false},
-		"listed after its logout":          {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), of(listed, call(session.Delete, 2, OK)), list(3, listed)}, 0, true},
-		"a counter, lost with its holders": {counters + "k", []Call{{Kind: session.Put, Value: 1, Told: Told{Outcome: OK, Acked: 1}, Began: at(1), Ended: at(1)}, call(session.Get, 5, Missing)}, at(3), false},
-		"a counter, lost before":           {counters + "k", []Call{{Kind: session.Put, Value: 1, Told: Told{Outcome: OK, Acked: 1}, Began: at(4), Ended: at(4)}, call(session.Get, 5, Missing)}, at(3), true},
-		"without a copy, in trouble":       {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Told: Told{Outcome: OK}, Began: at(51), Ended: at(51)}), call(session.Get, 55, Missing)}, 0, false},
-		"without a copy, and in peace":     {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Told: Told{Outcome: OK}, Began: at(1), Ended: at(1)}), call(session.Get, 5, Missing)}, 0, true},
+		"listed after its logout, and a save is under way": {lists + "0", []Call{of(listed, call(session.Put, 1, Unknown)), of(listed, call(session.Delete, 2, OK)), list(3, listed)}, 0, false},
+		"listed after its logout":                          {lists + "0", []Call{of(listed, call(session.Put, 1, OK)), of(listed, call(session.Delete, 2, OK)), list(3, listed)}, 0, true},
+		"a counter, lost with its holders":                 {counters + "k", []Call{{Kind: session.Put, Value: 1, Told: Told{Outcome: OK, Acked: 1}, Began: at(1), Ended: at(1)}, call(session.Get, 5, Missing)}, at(3), false},
+		"a counter, lost before":                           {counters + "k", []Call{{Kind: session.Put, Value: 1, Told: Told{Outcome: OK, Acked: 1}, Began: at(4), Ended: at(4)}, call(session.Get, 5, Missing)}, at(3), true},
+		"without a copy, in trouble":                       {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Told: Told{Outcome: OK}, Began: at(51), Ended: at(51)}), call(session.Get, 55, Missing)}, 0, false},
+		"without a copy, and in peace":                     {counters + "k", []Call{uncopied(Call{Kind: session.Put, Value: 1, Told: Told{Outcome: OK}, Began: at(1), Ended: at(1)}), call(session.Get, 5, Missing)}, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHistory(time.Now())
