@@ -207,6 +207,14 @@ func (h *History) foundAnew() {
 	}
 }
 
+// areApart says whether nodes that founded a cluster anew have still to meet the
+// others: there are two clusters until then, each with owners of its own.
+func (h *History) areApart() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.apart
+}
+
 // met notes that all nodes are one cluster again.
 func (h *History) met() {
 	h.mu.Lock()

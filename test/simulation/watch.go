@@ -35,7 +35,7 @@ func (c *Cluster) Watch() (stop func()) {
 				return
 			case <-time.After(every):
 			}
-			if c.options.Mode == node.PartitionMajority || !c.history.splitNow() {
+			if (c.options.Mode == node.PartitionMajority || !c.history.splitNow()) && !c.history.areApart() {
 				c.countOwners()
 			}
 		}
