@@ -167,6 +167,40 @@ func TestWhatWasSentToAnOwnerThatWasSucceededIsNotPassedOn(t *testing.T) {
 	require.ErrorIs(t, try(0), errNotSent, "sent by the ring: it would go to b, to which there is no connection here")
 }
 
+// An owner that stood still in the middle of a write has made it, and hears then
+// that it has been succeeded. Whoever forwarded the write is told, and what the
+// successor says of it is said of a repetition.
+func TestWhoForwardedHearsThatAnAttemptMayHaveBeenMade(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a")
+	v := n.see(t, membertest.Up("b", 1))
+	p := membertest.OwnedBy(t, v, "b")
+	n.stand(p, ownership.Warm, ownership.Claim{Epoch: 5, By: n.cfg.Self})
+	n.cfg.Owner.Step(func(core *ownership.Core, now time.Duration) ownership.Todo {
+		claims := new(ownership.Table)
+		claims[p] = ownership.Claim{Epoch: 6, By: membertest.ID("b", 1)}
+		return core.Ponged(now, now, membertest.ID("b", 1), "", claims, true)
+	})
+	for _, made := range []bool{true, false} {
+		rep, err := n.dispatch(t.Context(), &request{
+			work: opWork{putOf(membertest.KeyIn(p))}, part: p, epoch: 5, hops: 1, Attempt: attempt.Attempt{Repeat: made},
+		})
+		require.ErrorIs(t, err, attempt.ErrOtherEpoch)
+		rep, err = decodeReply(encodeReply(rep, err))
+		require.ErrorIs(t, err, attempt.ErrOtherEpoch)
+		r := new(request)
+		r.note(rep, err)
+		require.Equal(t, made, r.Repeat)
+	}
+	for err, made := range map[error]bool{errMade: true, errUnanswered: true, errNoOwner: false, errNotSent: false} {
+		r := new(request)
+		r.note(reply{}, err)
+		require.Equal(t, made, r.Repeat, err)
+		r.note(reply{}, errNoOwner)
+		require.Equal(t, made, r.Repeat, "it stays so")
+	}
+}
+
 // The owner holds a forwarded write against its age before it runs it.
 func TestOwnerRefusesAForwardedWriteThatTookLong(t *testing.T) {
 	t.Parallel()

@@ -74,9 +74,10 @@ func (d *Dispatcher) dispatch(ctx context.Context, r *request) (reply, error) {
 	var err error
 	ended := d.cfg.Pulse.Until(ctx, recheck, func() bool {
 		rep, err = d.try(ctx, r)
-		r.Repeat = r.Repeat || errors.Is(err, errUnanswered) || errors.Is(err, errMade)
+		r.note(rep, err)
 		return !again(err) || r.hops >= maxHops // whoever forwarded it last looks again
 	})
+	rep.made = r.Repeat
 	switch {
 	case ended != nil:
 		d.count.unavailable.Add(1)
@@ -92,6 +93,12 @@ func (d *Dispatcher) dispatch(ctx context.Context, r *request) (reply, error) {
 		err = fmt.Errorf("%w: %v", session.ErrUncertain, err)
 	}
 	return rep, err
+}
+
+// note takes in what came of an attempt: the next one repeats it if it may have
+// been made, here or where it was forwarded to.
+func (r *request) note(rep reply, err error) {
+	r.Repeat = r.Repeat || rep.made || errors.Is(err, errUnanswered) || errors.Is(err, errMade)
 }
 
 var (

@@ -43,6 +43,7 @@ const (
 	replyUnconfirmed
 	replyCommands
 	replyMoved
+	replyMade
 )
 
 // Error codes of an answer beside session.ErrorCode's, which are below 0xf0.
@@ -178,6 +179,9 @@ func encodeReply(r reply, err error) []byte {
 	if r.commands {
 		b[1] |= replyCommands
 	}
+	if r.made {
+		b[1] |= replyMade
+	}
 	b[2] = byte(r.Acked)
 	b = append(append(b, byte(len(r.Node))), r.Node...)
 	b = append(append(b, byte(len(r.Ring))), r.Ring...)
@@ -205,7 +209,7 @@ func decodeReply(b []byte) (r reply, err error) {
 	code, flags := b[0], b[1]
 	r.Acked = int(b[2])
 	r.Degraded, r.Unconfirmed = flags&replyDegraded != 0, flags&replyUnconfirmed != 0
-	r.commands = flags&replyCommands != 0
+	r.commands, r.made = flags&replyCommands != 0, flags&replyMade != 0
 	rest := b[3:]
 	for _, s := range []*string{&r.Node, &r.Ring} {
 		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {

@@ -53,6 +53,9 @@ type reply struct {
 	exact    bool     // a change was made only because there was nothing before
 
 	forwarded bool // another member did it
+	// made says that an attempt before this one may have been made, which has no
+	// answer of its own: whoever tries again repeats it.
+	made bool
 }
 
 // opWork is an operation of package session.
