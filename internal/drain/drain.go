@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -125,7 +126,7 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 			}
 			continue
 		}
-		if len(d.cfg.View().Nodes()) > 0 {
+		if d.hasTaker() {
 			alone = time.Now()
 		} else if status.Unsynced == 0 {
 			d.awaitLeave(ctx)
@@ -145,6 +146,14 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 		case <-time.After(poll):
 		}
 	}
+}
+
+// hasTaker says whether a node is there that can take what this one holds, or is
+// about to be.
+func (d *Drainer) hasTaker() bool {
+	return slices.ContainsFunc(d.cfg.View().Members, func(m *member.Member) bool {
+		return m.Up && m.Role == member.RoleNode && m.ID != d.cfg.Self && m.State != member.StateLeaving
+	})
 }
 
 // left says how much is left, and who has not confirmed it.

@@ -153,6 +153,14 @@ func TestRunEnds(t *testing.T) {
 		cut.Ended = true
 		require.ErrorIs(t, f.Run(t.Context(), ignore), errNobodyThere)
 	})
+	synctest.Test(t, func(t *testing.T) { // who joins takes it in a moment
+		joining := membertest.Up("b", 1)
+		joining.State = member.StateJoining
+		f := begin(t, joining)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		require.ErrorIs(t, f.Run(ctx, ignore), context.DeadlineExceeded)
+	})
 	synctest.Test(t, func(t *testing.T) { // who stands still may come back, and waits for this one's vote then
 		f := begin(t)
 		f.counts.Store(true)

@@ -322,11 +322,13 @@ func (c *Core) isHere(now time.Duration, id member.ID) bool {
 // MayLeave says whether this member can end without leaving others behind that
 // wait for its vote: it does not count, or nobody stays. One that stands still or
 // is cut off stays: when it goes on it could not tell what was decided without it.
+// So does one that has just started and does not count yet, for without those who
+// do it never would.
 func (c *Core) MayLeave() bool {
 	q := &c.quorum
-	return !q.now.Has(c.self) || !slices.ContainsFunc(q.now.Electors, func(id member.ID) bool {
-		m := c.view.Member(id)
-		return id != c.self && m != nil && m.State != member.StateLeaving && !c.view.HasEnded(id)
+	return !q.now.Has(c.self) || !slices.ContainsFunc(c.view.Members, func(m *member.Member) bool {
+		counts := m.Up && m.Role == member.RoleNode || q.now.Has(m.ID)
+		return counts && m.ID != c.self && m.State != member.StateLeaving && !c.view.HasEnded(m.ID)
 	})
 }
 

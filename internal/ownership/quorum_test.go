@@ -1053,7 +1053,15 @@ func TestMayLeave(t *testing.T) {
 	n.glance(append(each(leaving, "ab"), refused("c", 1))...)
 	require.True(t, n.MayLeave(), "nobody is left to stay")
 	n.glance(append(each(leaving, "abc"), up("d", 1))...)
-	require.True(t, n.MayLeave(), "d does not count")
+	require.False(t, n.MayLeave(), "d is to count first")
+	joining := up("d", 1)
+	joining.State = member.StateJoining
+	n.glance(append(each(leaving, "abc"), joining)...)
+	require.False(t, n.MayLeave(), "so is one that joins")
+	router := up("r", 1)
+	router.Role = member.RoleRouter
+	n.glance(append(each(leaving, "abc"), router, dead("d", 1))...)
+	require.True(t, n.MayLeave(), "a router never counts, and neither does who never did and is gone")
 	n = still("a")
 	n.glance(cluster("ab")...)
 	require.True(t, n.MayLeave(), "nobody counts")
