@@ -112,7 +112,7 @@ func (s *copySearch) base() int {
 }
 
 func (s *copySearch) note(id member.ID) {
-	s.alive = s.alive || !s.core.view.HasEnded(id)
+	s.alive = s.alive || !s.core.hasEnded(id)
 	if !slices.Contains(s.absent, id) {
 		s.absent = append(s.absent, id)
 	}
@@ -207,7 +207,7 @@ func (s *copySearch) confirmedElsewhere(base int) bool {
 	if s.owner == (member.ID{}) || s.at(s.owner) >= 0 {
 		return false
 	}
-	ended := s.core.view.HasEnded
+	ended := s.core.hasEnded
 	for i := base; i < len(s.rings); i++ {
 		if s.rings[i].owner(s.partition) != s.owner {
 			continue

@@ -67,7 +67,7 @@ func (h *history) setView(now time.Duration, view *member.View) {
 func (h *history) setAgreed(now time.Duration, view *member.View, all bool) {
 	switch {
 	case view.Table != h.now.table:
-	case !all:
+	case !all, len(view.Nodes()) == 0: // nobody is there to disagree with who waits alone
 		h.agreed = 0
 	case h.agreed == 0:
 		h.agreed = now
@@ -106,6 +106,12 @@ func (c *Core) outOfReach(at func(id member.ID) int) (ids []member.ID) {
 		}
 	}
 	return ids
+}
+
+// hasEnded says whether a boot's process has ended. Who is missing has not: gossip
+// may have told nothing of it here.
+func (c *Core) hasEnded(id member.ID) bool {
+	return c.view.HasEnded(id) && !slices.Contains(c.missing, id)
 }
 
 // othersDiffer says whether a node that takes part was last heard to see another

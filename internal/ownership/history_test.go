@@ -282,6 +282,31 @@ func TestRingIsProvenByAgreement(t *testing.T) {
 	}
 }
 
+// A node that waits alone for its cluster sees a ring of nobody, with which
+// nobody can disagree. By that it knows nothing of the copies of an owner of whom
+// it has only heard, and who may be alive behind a cut.
+func TestRingOfNobodyProvesNothing(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	joining := up("a", 1)
+	joining.State = member.StateJoining
+	n.SetView(n.now, viewOf(n.self, joining))
+	for range 10 {
+		n.Tick(n.now)
+		n.pass(time.Second)
+	}
+	require.False(t, n.Stands())
+	n.glance(up("b", 1))
+	require.Zero(t, n.proven())
+
+	n.history.past[0].proven = true // and by a ring that is, of others, neither
+	n.Set(3, Away, Claim{3, id("c", 1)}, false)
+	n.SetMissing(n.now, nil)
+	absent, alive := n.absentHolders(3, id("c", 1), []copyOf{{n.self, -NeverLeft, Accepted}, {id("b", 1), -NeverLeft, Accepted}}, false)
+	require.Equal(t, []member.ID{id("c", 1)}, absent)
+	require.True(t, alive, "gossip has told nothing of c, and it is missing")
+}
+
 // proven is how many rings n knows by which it can tell where the copies are.
 func (n *tried) proven() (rings int) {
 	for _, r := range n.history.past {
