@@ -124,6 +124,28 @@ func TestRestoreAfterALogout(t *testing.T) {
 	require.Equal(t, "+OK", r.restore("str", "0", payloads["str"], ""))
 }
 
+// Whoever copies keys a second time asks for no logout to be undone, however
+// long ago it was, and whatever the kind of the value.
+func TestRestoreWithoutReviving(t *testing.T) {
+	r := newRedis(t)
+	for _, line := range []string{"SET str v", "SADD set a"} {
+		key := strings.Fields(line)[1]
+		require.NotContains(t, r.do(line), "-")
+		payload := r.bulk(Dump + " " + key)
+		require.Equal(t, "-BUSYKEY Target key name already exists.", r.restore(key, "0", payload, "NOREVIVE"))
+		require.Equal(t, ":1", r.do("DEL "+key))
+		r.clock.advance(time.Hour)
+		require.Equal(t, "-"+string(errDeleted), r.restore(key, "0", payload, "norevive"))
+		require.Equal(t, "-"+string(errDeleted), r.restore(key, "0", payload, "REPLACE NOREVIVE"))
+		require.Equal(t, ":0", r.do("EXISTS "+key))
+		require.Equal(t, "+OK", r.restore(key, "0", payload, ""))
+	}
+	require.Equal(t, "+OK", r.restore("new", "0", r.bulk(Dump+" str"), "NOREVIVE"))
+	r.do("PEXPIRE new 5")
+	r.clock.advance(time.Second)
+	require.Equal(t, "+OK", r.restore("new", "0", r.bulk(Dump+" str"), "NOREVIVE"), "its time was over, nobody ended it")
+}
+
 // WATCH notices a RESTORE, and MULTI takes it.
 func TestRestoreInATransaction(t *testing.T) {
 	r := newRedis(t)
