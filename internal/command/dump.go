@@ -190,8 +190,6 @@ func restoreFailure(err error) failure {
 	switch {
 	case errors.Is(err, rdb.ErrChecksum):
 		return errPayload
-	case errors.Is(err, rdb.ErrVersion):
-		return errPayload + failure(": "+err.Error())
 	case errors.Is(err, rdb.ErrKind):
 		return errFormat + failure(": "+err.Error())
 	case errors.Is(err, rdb.ErrLarge):
