@@ -76,7 +76,6 @@ func (c *importCommand) Run(ctx context.Context, s *streams) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	m, err := importer.Open(ctx, cfg)
 	if err != nil {
 		return err
