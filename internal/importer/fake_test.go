@@ -29,6 +29,7 @@ type fakeRedis struct {
 	conns  map[net.Conn]bool
 	keys   map[string]fakeKey
 	answer map[string]func(args []string) string // by the command; "" is no answer at all
+	page   int                                   // keys of one SCAN
 }
 
 type fakeKey struct {
@@ -55,7 +56,7 @@ func startFakeTLS(t *testing.T, c *tls.Config) *fakeRedis {
 }
 
 func startFakeOn(t *testing.T, l net.Listener) *fakeRedis {
-	f := &fakeRedis{listener: l, conns: map[net.Conn]bool{}, keys: map[string]fakeKey{}, answer: map[string]func([]string) string{}}
+	f := &fakeRedis{listener: l, conns: map[net.Conn]bool{}, keys: map[string]fakeKey{}, answer: map[string]func([]string) string{}, page: 3}
 	f.handlers.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -123,7 +124,7 @@ func list(items ...string) string {
 	return fmt.Sprintf("*%d\r\n%s", len(items), strings.Join(items, ""))
 }
 
-// usual is what a Redis of version 7 answers. SCAN gives three keys at a time.
+// usual is what a Redis of version 7 answers.
 func (f *fakeRedis) usual(args []string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -144,7 +145,7 @@ func (f *fakeRedis) usual(args []string) string {
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		for ; at < len(names) && len(batch) < 3; at++ {
+		for ; at < len(names) && len(batch) < f.page; at++ {
 			batch = append(batch, bulk(names[at]))
 		}
 		if at == len(names) {

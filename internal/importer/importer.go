@@ -50,7 +50,7 @@ const (
 type Importer struct {
 	cfg     Config
 	from    redis.UniversalClient
-	to      *redis.Client
+	to      redis.UniversalClient
 	total   int64 // keys that Redis had at the start
 	largest int   // bytes of a payload that Holdfast takes
 	ends    func(context.Context, redis.Pipeliner, string) *redis.DurationCmd
@@ -77,8 +77,9 @@ func Open(ctx context.Context, cfg Config) (*Importer, error) {
 		m.pace = rate.NewLimiter(rate.Limit(cfg.Rate), m.batch)
 	}
 	m.from = redis.NewClient(source)
-	m.to = redis.NewClient(cfg.client(&redis.Options{Addr: cfg.To, Password: cfg.ToPassword}))
-	if err := m.meet(ctx, source); err != nil {
+	target := cfg.client(&redis.Options{Addr: cfg.To, Password: cfg.ToPassword})
+	m.to = redis.NewClient(target)
+	if err := m.meet(ctx, source, target); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
@@ -138,15 +139,26 @@ func (cfg Config) client(o *redis.Options) *redis.Options {
 	return o
 }
 
+// clusterOf has a client ask each node of a cluster for what is its own.
+func clusterOf(o *redis.Options) *redis.ClusterOptions {
+	return &redis.ClusterOptions{
+		Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+		Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaintNotificationsConfig: o.MaintNotificationsConfig,
+		MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout,
+		DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
+		ContextTimeoutEnabled: o.ContextTimeoutEnabled,
+	}
+}
+
 // meet looks at both sides: whether Redis is a cluster, how it tells the end of
 // a key, how many there are, and what Holdfast takes.
-func (m *Importer) meet(ctx context.Context, source *redis.Options) error {
+func (m *Importer) meet(ctx context.Context, source, target *redis.Options) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
 	defer cancel()
 	if err := m.meetRedis(ctx, source); err != nil {
 		return fmt.Errorf("redis at %s: %w", source.Addr, m.cfg.reason(err))
 	}
-	if err := m.meetHoldfast(ctx); err != nil {
+	if err := m.meetHoldfast(ctx, target); err != nil {
 		return fmt.Errorf("holdfast at %s: %w", m.cfg.To, m.cfg.reason(err))
 	}
 	return nil
@@ -162,13 +174,7 @@ func (m *Importer) meetRedis(ctx context.Context, source *redis.Options) error {
 		if err := m.from.Close(); err != nil {
 			return err
 		}
-		m.from = redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: []string{source.Addr}, Username: source.Username, Password: source.Password, TLSConfig: source.TLSConfig,
-			Protocol: source.Protocol, DisableIdentity: true, MaintNotificationsConfig: source.MaintNotificationsConfig,
-			MaxRetries: -1, DialerRetries: source.DialerRetries, PoolSize: source.PoolSize,
-			DialTimeout: source.DialTimeout, ReadTimeout: source.ReadTimeout, WriteTimeout: source.WriteTimeout,
-			PoolTimeout: source.PoolTimeout, ContextTimeoutEnabled: true,
-		})
+		m.from = redis.NewClusterClient(clusterOf(source))
 	}
 	if m.total, err = m.from.DBSize(ctx).Result(); err != nil {
 		return fmt.Errorf("DBSIZE: %w", err)
@@ -187,7 +193,7 @@ func (m *Importer) meetRedis(ctx context.Context, source *redis.Options) error {
 }
 
 // meetHoldfast refuses whatever else speaks RESP: another Redis knows no NOREVIVE.
-func (m *Importer) meetHoldfast(ctx context.Context) error {
+func (m *Importer) meetHoldfast(ctx context.Context, target *redis.Options) error {
 	info, err := m.to.Info(ctx, "server").Result()
 	if err != nil {
 		return fmt.Errorf("INFO server: %w", err)
@@ -203,7 +209,32 @@ func (m *Importer) meetHoldfast(ctx context.Context) error {
 	if m.largest, err = strconv.Atoi(settings[limit]); err != nil {
 		return fmt.Errorf("CONFIG GET %s: %q is no number of bytes", limit, settings[limit])
 	}
-	return nil
+	return m.spread(ctx, target)
+}
+
+// spread has each node given what it owns, if all can be reached from here: the
+// node at [Config.To] would pass on one key after the other. Behind a forwarded
+// port it has to.
+func (m *Importer) spread(ctx context.Context, target *redis.Options) error {
+	ctx, cancel := context.WithTimeout(ctx, min(m.cfg.Timeout/2, 2*time.Second))
+	defer cancel()
+	cluster := redis.NewClusterClient(clusterOf(target))
+	if err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return node.Ping(ctx).Err() }); err != nil {
+		return cluster.Close()
+	}
+	err := m.to.Close()
+	m.to = cluster
+	return err
+}
+
+// relearn has clients of a cluster ask anew who owns what. By themselves they do
+// so once a minute, and dial a node that is gone until then.
+func (m *Importer) relearn(ctx context.Context) {
+	for _, client := range []redis.UniversalClient{m.from, m.to} {
+		if cluster, ok := client.(*redis.ClusterClient); ok {
+			cluster.ReloadState(ctx)
+		}
+	}
 }
 
 // Run moves keys until all were looked at, ctx ends, or what does not pass goes

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -28,7 +29,8 @@ import (
 
 func TestMain(m *testing.M) {
 	logging.Disable()
-	goleak.VerifyTestMain(m)
+	// The library's, which looks once a second whether its pool was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 // startHoldfast runs a node, and returns a client of its Redis endpoint.
@@ -50,6 +52,68 @@ func startHoldfast(t *testing.T, change func(*node.Config)) *redis.Client {
 		<-n.Done()
 	})
 	return client
+}
+
+// joined runs two nodes of one cluster, and returns a client of the first and
+// what kills the second.
+func joined(t *testing.T) (first *redis.Client, kill func()) {
+	t.Helper()
+	gossip := ""
+	start := func(name string, expect int) (*node.Node, func()) {
+		cfg := node.Config{Name: name, HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Peer: "127.0.0.1:0", Gossip: "127.0.0.1:0", RESP: "127.0.0.1:0", Expect: expect}
+		if gossip != "" {
+			cfg.Join = []string{gossip}
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		n, err := node.Start(ctx, cfg)
+		require.NoError(t, err)
+		kill := func() { cancel(); <-n.Done() }
+		t.Cleanup(kill)
+		return n, kill
+	}
+	a, _ := start("a", 1)
+	gossip = a.View().Member(a.ID()).Gossip
+	b, kill := start("b", 0)
+	first = redis.NewClient(&redis.Options{Addr: a.View().Member(a.ID()).RESP, Protocol: 2})
+	t.Cleanup(func() { require.NoError(t, first.Close()) })
+	require.Eventually(t, func() bool { // each owns its part, and has the copies of the other
+		for _, n := range []*node.Node{a, b} {
+			resp, err := http.Get("http://" + n.View().Member(n.ID()).Admin + "/readyz")
+			if err != nil {
+				return false
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK || len(n.View().Nodes()) != 2 {
+				return false
+			}
+		}
+		return true
+	}, 15*time.Second, 5*time.Millisecond)
+	http.DefaultClient.CloseIdleConnections()
+	return first, kill
+}
+
+// Each owner is given its keys, and its successor when it dies.
+func TestAnOwnerDies(t *testing.T) {
+	to, kill := joined(t)
+	from := startFake(t)
+	from.page = 1000 // so that every batch has keys of both
+	for i := range 2000 {
+		from.keys[fmt.Sprint("k", i)] = text("v")
+	}
+	var dumps atomic.Int32
+	from.says("DUMP", func(args []string) string {
+		if dumps.Add(1) == 500 {
+			kill()
+		}
+		return from.usual(args)
+	})
+	cfg := config(from.url(), to)
+	cfg.Patience = 15 * time.Second // the library asks who owns what once a minute
+	tally, err := moved(t, cfg)
+	require.NoError(t, err)
+	require.Zero(t, tally.Failed, "%v", tally.Reasons)
+	require.EqualValues(t, 2000, tally.Done())
 }
 
 func config(from string, to *redis.Client) importer.Config {
@@ -188,7 +252,7 @@ func TestKeysThatGoMeanwhile(t *testing.T) {
 	require.EqualValues(t, 1, to.Exists(t.Context(), "a", "b", "c").Val())
 }
 
-// What passes costs no key, at either side.
+// What passes at Redis costs no key.
 func TestTriesAgainWhatPasses(t *testing.T) {
 	to, from := startHoldfast(t, nil), startFake(t)
 	for i := range 20 {
@@ -211,17 +275,11 @@ func TestTriesAgainWhatPasses(t *testing.T) {
 		}
 		return from.usual(args)
 	})
-	door := startProxy(t, to.Options().Addr)
 	cfg := config(from.url(), to)
-	cfg.To = door.addr()
 	cfg.Patience = 5 * time.Second // of which a 128th is waited first
 	cfg.Connections = 2
-	m, err := importer.Open(t.Context(), cfg)
+	tally, err := moved(t, cfg)
 	require.NoError(t, err)
-	defer m.Close()
-	door.closeAll()
-	require.NoError(t, m.Run(t.Context()))
-	tally := m.Tally()
 	require.EqualValues(t, 20, tally.Done())
 	require.Zero(t, tally.Failed)
 	require.EqualValues(t, 20, to.DBSize(t.Context()).Val())
@@ -463,7 +521,7 @@ func TestRealRedis(t *testing.T) {
 	})
 	require.NoError(t, err)
 
-	door := startProxyTo(t, "unix", socket) // the import goes by TCP
+	door := startProxy(t, "unix", socket) // the import goes by TCP
 	tally, err := moved(t, config("redis://:swordfish@"+door.addr()+"/3", to))
 	require.NoError(t, err)
 	require.EqualValues(t, 8, tally.Moved)
@@ -497,9 +555,7 @@ type proxy struct {
 	conns []net.Conn
 }
 
-func startProxy(t *testing.T, to string) *proxy { return startProxyTo(t, "tcp", to) }
-
-func startProxyTo(t *testing.T, network, to string) *proxy {
+func startProxy(t *testing.T, network, to string) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &proxy{listener: l}

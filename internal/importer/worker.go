@@ -160,6 +160,7 @@ func patiently[T any](ctx context.Context, m *Importer, items []T, try func(call
 		if items = again; time.Now().After(until) {
 			return items, fmt.Errorf("%w (tried again for %v)", m.cfg.reason(err), m.cfg.Patience)
 		}
+		m.relearn(ctx)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
