@@ -607,3 +607,65 @@ func pass(from, to net.Conn) {
 		}
 	}
 }
+
+// asHoldfast has a fake answer as a node of Holdfast would, that takes every
+// key and counts it. owners says who has which half of the slots.
+func asHoldfast(t *testing.T, f *fakeRedis, taken *atomic.Int32, owners func() [2]string) {
+	f.says("INFO", func([]string) string { return bulk("# Server\r\nholdfast_version:test\r\n") })
+	f.says("CONFIG", func([]string) string { return list(bulk("proto-max-bulk-len"), bulk("1048576")) })
+	f.says("PING", func([]string) string { return "+PONG\r\n" })
+	f.says("RESTORE", func([]string) string { taken.Add(1); return "+OK\r\n" })
+	f.says("CLUSTER", func([]string) string {
+		var slots []string
+		for i, addr := range owners() {
+			host, port, err := net.SplitHostPort(addr)
+			if err != nil {
+				t.Error(err)
+			}
+			slots = append(slots, list(fmt.Sprintf(":%d\r\n", 8192*i), fmt.Sprintf(":%d\r\n", 8192*i+8191), list(bulk(host), ":"+port+"\r\n", bulk(addr))))
+		}
+		return list(slots...)
+	})
+}
+
+// The address that a node gives itself may be none that is reached from here.
+func TestANodeBehindAForwardedPort(t *testing.T) {
+	from, door := startFake(t), startFake(t)
+	from.keys = map[string]fakeKey{"a": text("v"), "b": text("v"), "c": text("v")}
+	var taken atomic.Int32
+	asHoldfast(t, door, &taken, func() [2]string { return [2]string{"127.0.0.1:1", "127.0.0.1:1"} })
+	tally, err := moved(t, importer.Config{From: from.url(), To: door.addr(), Timeout: 5 * time.Second})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, tally.Moved)
+	require.EqualValues(t, 3, taken.Load())
+}
+
+// Every batch has keys of the owner that dies, so all workers stand before it:
+// none of them comes to hear from another node that it was succeeded.
+func TestAsksWhoSucceededAnOwner(t *testing.T) {
+	from, a, b := startFake(t), startFake(t), startFake(t)
+	from.page = 1000
+	for i := range 4000 {
+		from.keys[fmt.Sprint("k", i)] = text("v")
+	}
+	var taken atomic.Int32
+	var dead atomic.Bool
+	owners := func() [2]string {
+		if dead.Load() {
+			return [2]string{a.addr(), a.addr()}
+		}
+		return [2]string{a.addr(), b.addr()}
+	}
+	asHoldfast(t, a, &taken, owners)
+	asHoldfast(t, b, &taken, owners)
+	b.says("RESTORE", func([]string) string {
+		dead.Store(true)
+		b.listener.Close()
+		b.closeAll()
+		return ""
+	})
+	tally, err := moved(t, importer.Config{From: from.url(), To: a.addr(), Timeout: 5 * time.Second, Patience: 5 * time.Second})
+	require.NoError(t, err)
+	require.EqualValues(t, 4000, tally.Moved)
+	require.EqualValues(t, 4000, taken.Load())
+}
