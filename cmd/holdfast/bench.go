@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -357,9 +358,9 @@ func (t *benchTally) commonFailure() string {
 }
 
 // byCount returns the names by how often each was counted.
-func byCount(counts map[string]int) []string {
+func byCount[N int | int64](counts map[string]N) []string {
 	return slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		if d := counts[b] - counts[a]; d != 0 {
+		if d := cmp.Compare(counts[b], counts[a]); d != 0 {
 			return d
 		}
 		return strings.Compare(a, b)

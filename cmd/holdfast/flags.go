@@ -21,6 +21,7 @@ type commandLine struct {
 	Status  statusCommand  `cmd:"" help:"Show members, sessions, and what is wrong: who is missing, what is lost, which copies are."`
 	Forget  forgetCommand  `cmd:"" help:"Say that a member that died is not coming back, and that what was lost is known."`
 	Drain   drainCommand   `cmd:"" help:"Make a node hand its sessions over and leave."`
+	Import  importCommand  `cmd:"" help:"Move the keys of a running Redis into a cluster."`
 	Bench   benchCommand   `cmd:"" help:"Put a cluster under load, and watch what its users get."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

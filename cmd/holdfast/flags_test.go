@@ -63,6 +63,15 @@ func TestWrongCommandLines(t *testing.T) {
 		{`ring a b`, []string{`unexpected argument b`}},
 		{`ring -admin ftp://x`, []string{`-admin "ftp://x"`, `http://127.0.0.1:8081`}},
 		{`status -json=2`, []string{`-json`}},
+		{`import`, []string{`url`}},
+		{`import 10.0.0.7:6379`, []string{`URL of Redis`, `redis://[user:password@]host[:port][/db]`}},
+		{`import http://u:word@x`, []string{`"http://u:xxxxx@x"`, `redis://[user:password@]host[:port][/db]`}},
+		{`import redis://x -to nowhere`, []string{`-to "nowhere"`, `host:port`}},
+		{`import redis://x -rate fast`, []string{`-rate "fast"`, `a whole number from 0`}},
+		{`import redis://x -from-password-file /does/not/exist`, []string{`-from-password-file`, `/does/not/exist`}},
+		{`import redis://x -to-password-file /does/not/exist`, []string{`-to-password-file`, `/does/not/exist`}},
+		{`import rediss://x -tls-ca /does/not/exist`, []string{`-tls-ca`, `/does/not/exist`}},
+		{`import rediss://x -tls-ca flags_test.go`, []string{`-tls-ca flags_test.go`, `no certificate`, `BEGIN CERTIFICATE`}},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			r := holdfast(t, strings.Fields(c.line)...)

@@ -48,16 +48,15 @@ func readSecret(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// readPassword returns the password of the Redis endpoint: the file's first
-// line.
-func readPassword(path string) (string, error) {
-	data, err := readPrivate("resp-password-file", path)
+// readPassword returns the password of a file that a flag names: its first line.
+func readPassword(flag, path string) (string, error) {
+	data, err := readPrivate(flag, path)
 	if err != nil {
 		return "", err
 	}
 	line, _, _ := bytes.Cut(data, []byte("\n"))
 	if line = bytes.TrimSpace(line); len(line) == 0 {
-		return "", fmt.Errorf("-resp-password-file %s: its first line is empty, a password is needed; head -c 32 /dev/urandom | base64 makes one", path)
+		return "", fmt.Errorf("-%s %s: its first line is empty, a password is needed; head -c 32 /dev/urandom | base64 makes one", flag, path)
 	}
 	return string(line), nil
 }

@@ -98,7 +98,7 @@ func TestPrivateFiles(t *testing.T) {
 	readers := map[string]func(string) error{
 		"-secret-file":        func(p string) error { _, err := readSecret(p); return err },
 		"-gossip-key-file":    func(p string) error { _, err := readGossipKeys(p); return err },
-		"-resp-password-file": func(p string) error { _, err := readPassword(p); return err },
+		"-resp-password-file": func(p string) error { _, err := readPassword("resp-password-file", p); return err },
 	}
 	refused := func(says string) {
 		t.Helper()
@@ -145,12 +145,12 @@ func TestPrivateFiles(t *testing.T) {
 func TestReadPassword(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(path, []byte(" open sesame \r\n# not this\n"), 0o600))
-	password, err := readPassword(path)
+	password, err := readPassword("resp-password-file", path)
 	require.NoError(t, err)
 	require.Equal(t, "open sesame", password)
 
 	require.NoError(t, os.WriteFile(path, []byte("\nsecond"), 0o600))
-	_, err = readPassword(path)
+	_, err = readPassword("resp-password-file", path)
 	require.ErrorContains(t, err, "first line is empty")
 	require.NotContains(t, err.Error(), "second")
 }

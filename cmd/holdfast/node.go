@@ -96,7 +96,7 @@ func (c *nodeCommand) redis(cfg *node.Config) error {
 	if c.RESPPasswordFile == "" {
 		return nil
 	}
-	password, err := readPassword(c.RESPPasswordFile)
+	password, err := readPassword("resp-password-file", c.RESPPasswordFile)
 	if err != nil {
 		return badFile(node.RoleNode, err)
 	}

@@ -72,6 +72,7 @@ const (
 	errTooLarge   failure = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 	errBadKey     failure = "ERR key is empty or longer than 512 bytes"
 	errRevive     failure = "ERR key was deleted a moment ago: create it with NX, or set -resp-refuse-revive 0"
+	errDeleted    failure = "DELETEDKEY Target key was deleted here; without NOREVIVE it is brought back"
 	errOverflow   failure = "ERR increment or decrement would overflow"
 	errUnderLimit failure = "ERR value is out of range, must be positive"
 	errAnswer     failure = "ERR the answer would be larger than 32 MiB"

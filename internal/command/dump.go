@@ -55,7 +55,7 @@ func (c *call) valueOf(rec *session.Draft) (v rdb.Value) {
 }
 
 // restoreOptions are those of RESTORE.
-type restoreOptions struct{ replace, absolute bool }
+type restoreOptions struct{ replace, absolute, noRevive bool }
 
 // readRestoreOptions reads them. How long a key was not used, and how often it
 // was, is checked and means nothing here: nothing is evicted.
@@ -68,6 +68,8 @@ func readRestoreOptions(args [][]byte) (o restoreOptions, err error) {
 			o.replace = true
 		case is(arg, "absttl"):
 			o.absolute = true
+		case is(arg, "norevive"): // Holdfast's own
+			o.noRevive = true
 		case is(arg, "idletime") && more && !often:
 			i++
 			n, ok := resp.ParseInt(args[i])
@@ -97,7 +99,8 @@ func readRestoreOptions(args [][]byte) (o restoreOptions, err error) {
 
 // restore writes the value of a payload, as SET writes a string: it looks at
 // nothing but whether there is a live session, and refuses to bring back what
-// was deleted a moment ago.
+// was deleted a moment ago. With NOREVIVE it refuses that for as long as a
+// tombstone says so: whoever copies keys a second time must undo no logout.
 func (c *call) restore() error {
 	key := c.key()
 	o, err := readRestoreOptions(c.args[4:])
@@ -106,6 +109,9 @@ func (c *call) restore() error {
 	}
 	if old, _ := c.Get(key); old != nil && !o.replace {
 		return failure("BUSYKEY Target key name already exists.")
+	}
+	if _, deleted := c.DeletedAt(key); deleted && o.noRevive {
+		return errDeleted
 	}
 	ttl, ok := resp.ParseInt(c.args[2])
 	switch {
@@ -184,8 +190,6 @@ func restoreFailure(err error) failure {
 	switch {
 	case errors.Is(err, rdb.ErrChecksum):
 		return errPayload
-	case errors.Is(err, rdb.ErrVersion):
-		return errPayload + failure(": "+err.Error())
 	case errors.Is(err, rdb.ErrKind):
 		return errFormat + failure(": "+err.Error())
 	case errors.Is(err, rdb.ErrLarge):

@@ -21,6 +21,7 @@ const module = "github.com/seed-95a32959/holdfast"
 const (
 	prometheus = "github.com/prometheus/client_golang/prometheus"
 	memberlist = "github.com/hashicorp/memberlist"
+	redis      = "github.com/redis/go-redis/v9"
 	xxhash     = "github.com/cespare/xxhash/v2"
 	xsync      = "golang.org/x/sync"
 	xsys       = "golang.org/x/sys"
@@ -71,6 +72,7 @@ var rules = []ruling{
 	rule("internal/hostcheck"),
 	rule("internal/http1"),
 	rule("internal/importcheck"),
+	rule("internal/importer", redis, xsync, xtime),
 	rule("internal/inbound", "session", "internal/absence", "ring", "internal/peer", "internal/replication", "internal/member", "internal/mesh", "internal/owner", "internal/ownership", "internal/dispatch", "internal/pubsub", "internal/door/admin", "internal/door/rediscluster"),
 	rule("internal/inspect", "session", "ring", "internal/census", "internal/clock", "internal/replication", "internal/owner", "internal/repair"),
 	rule("internal/member", "ring", "internal/planted"),

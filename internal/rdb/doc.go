@@ -14,16 +14,21 @@
 //
 // # Versions
 //
-// Payloads of versions up to 12, that of Redis 7.4, are read. What is written
-// says version 8, that of Redis 4.0, which brought the newest type that is
-// written (sorted sets with binary scores). A server refuses payloads that are
-// newer than itself and reads all that are older. So this can be read by the
-// most.
+// The version is not looked at; the type says how a value is written. A new
+// version has only ever brought new types, and left those that there were as
+// they are. So what servers write that do not exist yet can be read, or is
+// refused by its type. And the numbers are no longer one row: Redis 8.4 writes
+// 12 and Valkey 9 writes 80, for the same strings.
+//
+// What is written says version 8, that of Redis 4.0, which brought the newest
+// type that is written (sorted sets with binary scores). A server refuses
+// payloads that are newer than itself and reads all that are older. So this can
+// be read by the most.
 //
 // # What is refused
 //
 // Strings, hashes, sets and sorted sets are read, in all forms that servers up
-// to Redis 7.4 gave them. Lists, streams and modules are refused by their
+// to Redis 8.4 and Valkey 9 gave them. Lists, streams and modules are refused by their
 // names, and so is a hash of which a field has an end of its own, for that end
 // would be lost. A hash may be empty, which in Redis it cannot be; a set may
 // not.

@@ -41,19 +41,14 @@ type Limits struct {
 	Entries int // of one value
 }
 
-// The versions of payloads.
-const (
-	NewestRead = 12
-	Written    = 8
-)
+// Written is the version of the payloads that are written.
+const Written = 8
 
 // footer is the length of the version and the checksum.
 const footer = 2 + 8
 
 // The errors of [Decode] wrap one of these.
 var (
-	// ErrVersion: the payload is of a later version than any that is read.
-	ErrVersion = errors.New("unknown version")
 	// ErrChecksum: the payload is no payload, or not as it was written.
 	ErrChecksum = errors.New("wrong checksum")
 	// ErrKind: it holds what is not read here.
@@ -163,9 +158,6 @@ func opened(payload string) (body string, err error) {
 	end := []byte(payload[n:])
 	if got, said := checksum(payload[:n+2]), binary.LittleEndian.Uint64(end[2:]); got != said {
 		return "", fmt.Errorf("%w: %016x of %d bytes, and it says %016x", ErrChecksum, got, n+2, said)
-	}
-	if version := binary.LittleEndian.Uint16(end); version > NewestRead {
-		return "", fmt.Errorf("%w: %d, and those up to %d are read", ErrVersion, version, NewestRead)
 	}
 	return payload[:n], nil
 }
