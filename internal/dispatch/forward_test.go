@@ -342,7 +342,7 @@ func TestRepeatedDeleteEndsWhatWasThereAlone(t *testing.T) {
 		rep, err := n.serveOnce(ctx, r)
 		return strings.TrimSpace(string(rep.answers)), err
 	}
-	_, err := n.command("SET lock mine")
+	_, err := n.commandIn(t.Context(), "SET lock mine")
 	require.NoError(t, err)
 	ctx, answer := context.WithCancel(t.Context())
 	first, again := make(chan string, 1), make(chan string, 1)

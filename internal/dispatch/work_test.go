@@ -40,9 +40,15 @@ func line(text string) *batchWork {
 	return &batchWork{Batch: b, part: partitionOf(b)}
 }
 
+// command runs one that may wait for copies which nobody takes, for a moment.
 func (n *still) command(text string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
+	return n.commandIn(ctx, text)
+}
+
+// commandIn runs one that waits for nobody: it is not cut off on a busy machine.
+func (n *still) commandIn(ctx context.Context, text string) (string, error) {
 	w := line(text)
 	r, err := n.serve(ctx, w.partition(), w, session.AckDefault)
 	return strings.TrimSpace(string(r.answers)), err
@@ -55,12 +61,12 @@ func TestOnlyAnExactWriteWaitsForACopy(t *testing.T) {
 	for _, text := range []string{"SET lock mine NX", "SETNX lock2 mine", "holdfast.setexnx lock3 9 mine"} {
 		_, err := n.command(text)
 		require.ErrorIs(t, err, session.ErrUncertain, text)
-		got, err := n.command(text)
+		got, err := n.commandIn(t.Context(), text)
 		require.NoError(t, err, "a refusal promises nothing")
 		require.Contains(t, []string{"$-1", ":0"}, got)
 	}
 	for _, text := range []string{"SET k v", "HSET h f v", "EXPIRE k 9", "SADD s m"} {
-		_, err := n.command(text)
+		_, err := n.commandIn(t.Context(), text)
 		require.NoError(t, err, text)
 	}
 	// To renew a lock is a promise as well; but not to write what is none, or
@@ -76,11 +82,11 @@ func TestOnlyAnExactWriteWaitsForACopy(t *testing.T) {
 		"PEXPIRE k 9000", "GETEX k PX 9000", "PERSIST k", "SET k v XX PX 9000", "GETEX lock", "TTL lock", "SET lock mine XX NX", "EXPIRE none 9",
 		"SET lock mine PX 9000", "PEXPIRE lock 9000", "SET lock mine XX", "INCR lock2n", "SET counter 0",
 	} {
-		_, err := n.command(text)
+		_, err := n.commandIn(t.Context(), text)
 		require.NoError(t, err, text)
 	}
 	n.see(t)
-	got, err := n.command("SET alone mine NX")
+	got, err := n.commandIn(t.Context(), "SET alone mine NX")
 	require.NoError(t, err, "there is nobody to wait for")
 	require.Equal(t, "+OK", got)
 }
@@ -89,13 +95,13 @@ func TestOnlyAnExactWriteWaitsForACopy(t *testing.T) {
 func TestADeleteDoesNotWaitForLong(t *testing.T) {
 	t.Parallel()
 	n := serving(t)
-	_, err := n.command("SET k v")
+	_, err := n.commandIn(t.Context(), "SET k v")
 	require.NoError(t, err)
 	got, err := n.command("DEL k")
 	require.NoError(t, err)
 	require.Equal(t, ":1", got)
 	require.EqualValues(t, 1, n.count.unconfirmed.Load())
-	got, err = n.command("SET k v")
+	got, err = n.commandIn(t.Context(), "SET k v")
 	require.NoError(t, err)
 	require.Contains(t, got, "-ERR key was deleted a moment ago", "by RESPRefuseRevive")
 }
@@ -110,13 +116,13 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 		})
 	}
 	for _, text := range []string{"GET k", "SET k v NX", "HSET k f v"} {
-		_, err := n.command(text)
+		_, err := n.commandIn(t.Context(), text)
 		require.ErrorIs(t, err, session.ErrUnavailable, text)
 	}
-	got, err := n.command("SET k v")
+	got, err := n.commandIn(t.Context(), "SET k v")
 	require.NoError(t, err)
 	require.Equal(t, "+OK", got)
-	got, err = n.command("GET k")
+	got, err = n.commandIn(t.Context(), "GET k")
 	require.NoError(t, err)
 	require.Equal(t, "$1\r\nv", got)
 }
@@ -127,7 +133,7 @@ func TestNothingFollowsOnWhatIsUnverifiedInModeMajority(t *testing.T) {
 	t.Parallel()
 	n := serving(t, func(c *Config) { c.Mode = ownership.Majority })
 	for _, text := range []string{"SET k v", "SET gone v"} {
-		_, err := n.command(text)
+		_, err := n.commandIn(t.Context(), text)
 		require.NoError(t, err, text)
 	}
 	n.cfg.Owner.Look(func(core *ownership.Core, _ time.Duration) {
@@ -136,16 +142,16 @@ func TestNothingFollowsOnWhatIsUnverifiedInModeMajority(t *testing.T) {
 		}
 	})
 	for _, text := range []string{"SET k w XX", "SET k w NX", "APPEND k w", "INCR n"} {
-		_, err := n.command(text)
+		_, err := n.commandIn(t.Context(), text)
 		require.ErrorIs(t, err, session.ErrUnavailable, text)
 	}
 	_, err := n.serve(t.Context(), ring.Partition("k"), opWork{&session.Op{Kind: session.Put, Key: "k", IfVersion: n.cfg.Store.Peek("k").Version()}}, session.AckAsync)
 	require.ErrorIs(t, err, session.ErrUnavailable)
-	got, err := n.command("GET k")
+	got, err := n.commandIn(t.Context(), "GET k")
 	require.NoError(t, err)
 	require.Equal(t, "$1\r\nv", got)
 	for _, text := range []string{"SET k w", "EXPIRE k 9"} {
-		_, err := n.command(text)
+		_, err := n.commandIn(t.Context(), text)
 		require.NoError(t, err, text)
 	}
 	got, err = n.command("DEL gone")
@@ -227,7 +233,7 @@ func TestLagRefusesNewKeys(t *testing.T) {
 		behind, old := keys["b"][0], keys["b"][1]
 		n.cfg.Replicator.Attach(t.Context(), membertest.ID("b", 1).String(), mute{})
 		defer n.cfg.Replicator.Close()
-		_, err := n.command("SET " + old + " v")
+		_, err := n.commandIn(t.Context(), "SET " + old + " v")
 		require.NoError(t, err)
 		time.Sleep(lagRefuse + time.Second)
 		n.look()
@@ -271,7 +277,7 @@ func TestWorkWithoutALease(t *testing.T) {
 	n := serving(t)
 	n.leaseUntil(0)
 	for _, text := range []string{"SET k v", "INCR k", "GET k"} {
-		_, err := n.command(text)
+		_, err := n.commandIn(t.Context(), text)
 		require.ErrorIs(t, err, session.ErrNotServed, text)
 	}
 	require.Nil(t, n.cfg.Store.Peek("k"))
