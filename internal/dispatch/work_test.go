@@ -233,7 +233,7 @@ func TestLagRefusesNewKeys(t *testing.T) {
 		behind, old := keys["b"][0], keys["b"][1]
 		n.cfg.Replicator.Attach(t.Context(), membertest.ID("b", 1).String(), mute{})
 		defer n.cfg.Replicator.Close()
-		_, err := n.commandIn(t.Context(), "SET " + old + " v")
+		_, err := n.commandIn(t.Context(), "SET "+old+" v")
 		require.NoError(t, err)
 		time.Sleep(lagRefuse + time.Second)
 		n.look()
