@@ -54,9 +54,9 @@ type PubSub struct {
 	view       func() *member.View
 	local      Subscribers // nil without a Redis endpoint
 	events     chan Message
-	interested atomic.Bool            // some other member has subscribers, written under mu
-	mu         sync.Mutex             // guards at
-	at         map[member.ID]struct{} // the other members that have subscribers
+	interested atomic.Bool             // some other member has subscribers, written under mu
+	mu         sync.Mutex              // guards at
+	at         map[member.ID]time.Time // the other members that have subscribers, and when they last said so
 
 	dropped, untold *metric.Counter
 }
@@ -65,7 +65,7 @@ type PubSub struct {
 // mesh before it is used: see Section.
 func New(view func() *member.View, counters *metric.Set) *PubSub {
 	return &PubSub{
-		view: view, events: make(chan Message, maxEvents), at: make(map[member.ID]struct{}),
+		view: view, events: make(chan Message, maxEvents), at: make(map[member.ID]time.Time),
 		dropped: counters.Counter("key_events_dropped", "Keyspace events for which the queue had no room."),
 		untold:  counters.Counter("messages_untold", "Published messages that a member could not be told in time."),
 	}
@@ -192,15 +192,22 @@ func (p *PubSub) Section(m *mesh.Mesh) mesh.Section {
 	})
 }
 
+// overtakes is how long what a member said a moment ago may still be on its way,
+// behind what it says now over another connection: an answer to a heartbeat of
+// ours, behind a heartbeat of its own.
+const overtakes = time.Second
+
 // setSubscribed notes whether another member has subscribers. One to which
 // there is no link is not told anything: a last heartbeat may come behind
-// SetView, and nothing would take back what it says.
+// SetView, and nothing would take back what it says. That there are none counts
+// only some time after it was said that there are.
 func (p *PubSub) setSubscribed(id member.ID, yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if yes && p.mesh.Link(id) != nil {
-		p.at[id] = struct{}{}
-	} else {
+	switch linked := p.mesh.Link(id) != nil; {
+	case yes && linked:
+		p.at[id] = time.Now()
+	case !linked || time.Since(p.at[id]) >= overtakes:
 		delete(p.at, id)
 	}
 	p.interested.Store(len(p.at) > 0)

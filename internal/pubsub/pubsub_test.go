@@ -188,7 +188,10 @@ func TestServe(t *testing.T) {
 
 // Heartbeats say whether there are subscribers, in questions and in answers.
 func TestHeartbeatsTellOfSubscribers(t *testing.T) {
-	t.Parallel()
+	synctest.Test(t, heartbeatsTellOfSubscribers)
+}
+
+func heartbeatsTellOfSubscribers(t *testing.T) {
 	s := begin(t)
 	b, c := membertest.ID("b", 1), membertest.ID("c", 1)
 	s.mesh.AddIdle(b, "b:83")
@@ -208,10 +211,14 @@ func TestHeartbeatsTellOfSubscribers(t *testing.T) {
 	s.hear(t, "c", []byte{1, 9})
 	require.True(t, s.Has(c), "a newer version may say more")
 	s.hear(t, "b", []byte{0})
+	require.True(t, s.Has(b), "that may have been said before")
+	time.Sleep(overtakes)
+	s.hear(t, "b", []byte{0})
 	require.False(t, s.Has(b))
 	require.True(t, s.Wanted(), "c has some")
 	for name, said := range map[string][]byte{"an earlier version": nil, "nothing": {}, "another number": {2}} {
 		s.hear(t, "c", []byte{1})
+		time.Sleep(overtakes)
 		s.hear(t, "c", said)
 		require.False(t, s.Has(c), name)
 		require.False(t, s.Wanted(), name)
@@ -235,14 +242,15 @@ func TestSetViewForgetsThoseWithoutALink(t *testing.T) {
 	s.mesh.AddIdle(membertest.ID("c", 2), c.Peer) // another boot of c
 	s.members.See(t, b, c)
 	s.hear(t, "b", []byte{1})
-	s.at[c.ID] = struct{}{} // there was a link to it when it said so
+	s.at[c.ID] = time.Now() // there was a link to it when it said so
 	s.SetView()
 	require.True(t, s.Has(b.ID))
 	require.False(t, s.Has(c.ID))
 	require.True(t, s.Wanted())
 
+	s.at[b.ID] = time.Now().Add(-overtakes)
 	s.hear(t, "b", []byte{0})
-	s.at[c.ID] = struct{}{}
+	s.at[c.ID] = time.Now()
 	s.interested.Store(true)
 	s.SetView()
 	require.False(t, s.Wanted(), "it was the last")
