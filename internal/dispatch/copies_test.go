@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -96,6 +97,26 @@ func TestCopiesOfANewRingCountWithANewLease(t *testing.T) {
 		require.True(t, n.stillLeased())
 		n.see(t, membertest.Up("b", 1), membertest.Up("c", 1))
 		require.Equal(t, !waits, n.stillLeased(), "a view that the dispatcher has not been told of")
+	}
+}
+
+// A write waits for that lease, as it does for its copies.
+func TestWriteWaitsForTheLeaseOfItsRing(t *testing.T) {
+	t.Parallel()
+	for mode, waits := range map[ownership.Mode]bool{ownership.Majority: true, ownership.Available: false} {
+		n := begin(t, "a", func(cfg *Config) { cfg.Mode = mode })
+		view := n.see(t)
+		n.SetView(view, view)
+		n.leaseUntil(n.ring.Load().since + ownership.LeaseTime - time.Millisecond)
+		confirm := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			_, err := n.confirm(ctx, 3, []string{"k"}, session.AckReplica) // of which there is to be no copy
+			return err
+		}
+		require.Equal(t, waits, errors.Is(confirm(), session.ErrUncertain), mode)
+		n.leaseUntil(n.ring.Load().since + ownership.LeaseTime)
+		require.NoError(t, confirm())
 	}
 }
 

@@ -198,3 +198,21 @@ func TestSourcesThatGiveNothing(t *testing.T) {
 		heard: []member.ID{membertest.ID("d", 1)}, silent: []member.ID{silent.ID}, ended: []member.ID{ended.ID}, err: mesh.ErrNoLink,
 	}, got)
 }
+
+// What became of the sources decides whether the partition is served as one of
+// which there may be more.
+func TestSourceThatHasEndedLeavesDoubt(t *testing.T) {
+	t.Parallel()
+	n := begin(t, "a", 0)
+	out := membertest.Up("c", 1)
+	n.see(t, out)
+	n.owner.Look(func(core *ownership.Core, _ time.Duration) {
+		core.Set(7, ownership.Fetching, ownership.Claim{Epoch: 3, By: n.cfg.Self}, false)
+	})
+	out.Up, out.Gone = false, true // it may be alive
+	n.see(t, out)
+	require.False(t, n.unreached(7, 3, new(sourced)))
+	require.False(t, n.owner.Decide(7).Unverified)
+	require.False(t, n.unreached(7, 3, &sourced{ended: []member.ID{membertest.ID("b", 1)}}), "none is waited for")
+	require.True(t, n.owner.Decide(7).Unverified)
+}

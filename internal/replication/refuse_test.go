@@ -137,3 +137,21 @@ func TestPeerThatAnswersNonsense(t *testing.T) {
 		require.EqualValues(t, 4, r.Stats.Failed.Load())
 	})
 }
+
+// A batch that cannot be read to its end has no answer but the error, though
+// records before that were refused.
+func TestBatchThatBreaksOffHasNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		future := newStore(t, func() time.Time { return time.Now().Add(time.Hour) })
+		rec := put(t, future, "k", "1")
+		r := New(Config{Store: newStore(t, time.Now), Partitions: testPartitions})
+		defer r.Close()
+		payload := rec.Append(nil)
+		answer, err := r.Serve(older{}, TypeRecords, payload)
+		require.NoError(t, err)
+		require.Len(t, answer, 4, "it is refused")
+		answer, err = r.Serve(older{}, TypeRecords, append(payload, 15))
+		require.ErrorIs(t, err, session.ErrMalformed)
+		require.Nil(t, answer)
+	})
+}
