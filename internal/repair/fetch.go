@@ -131,7 +131,8 @@ func (r *Repairer) sourcesOf(p int, epoch uint64) (sources []member.ID) {
 
 // fetchPartition merges what the sources of p hold and makes it warm. A source
 // whose process has ended is given up: what it alone had is lost with it, and
-// what others have that are out of reach is not known. While one is not heard from that may come back with more, the partition stays cold.
+// what others have that are out of reach is not known. While one is not heard
+// from that may come back with more, the partition stays cold.
 func (r *Repairer) fetchPartition(ctx context.Context, p int, epoch uint64) error {
 	var got sourced
 	for _, id := range r.sourcesOf(p, epoch) {

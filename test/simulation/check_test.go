@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -274,6 +275,23 @@ func TestCheckMore(t *testing.T) {
 			}
 			require.Equal(t, c.broken, len(h.Check()) > 0, "%v", h.Check())
 		})
+	}
+}
+
+// Two clusters have two owners of each partition until they meet, in any mode;
+// the two sides of a cut have in mode available.
+func TestWhenThereIsToBeOneOwner(t *testing.T) {
+	for mode, inCut := range map[node.PartitionMode]bool{node.PartitionMajority: true, node.PartitionAvailable: false} {
+		c := &Cluster{options: Options{Mode: mode}, history: newHistory(time.Now())}
+		require.True(t, c.hasOneOwner())
+		c.history.split()
+		require.Equal(t, inCut, c.hasOneOwner(), mode)
+		c.history.rejoined()
+		c.history.add(Call{Key: "k"})
+		c.history.foundAnew()
+		require.False(t, c.hasOneOwner(), mode)
+		c.history.met()
+		require.True(t, c.hasOneOwner())
 	}
 }
 

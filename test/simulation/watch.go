@@ -35,7 +35,7 @@ func (c *Cluster) Watch() (stop func()) {
 				return
 			case <-time.After(every):
 			}
-			if (c.options.Mode == node.PartitionMajority || !c.history.splitNow()) && !c.history.areApart() {
+			if c.hasOneOwner() {
 				c.countOwners()
 			}
 		}
@@ -44,6 +44,12 @@ func (c *Cluster) Watch() (stop func()) {
 		close(ending)
 		<-ended
 	}
+}
+
+// hasOneOwner says whether each partition is to have one owner at most now: but
+// for a cut in mode available, and for nodes that founded a cluster of their own.
+func (c *Cluster) hasOneOwner() bool {
+	return (c.options.Mode == node.PartitionMajority || !c.history.splitNow()) && !c.history.areApart()
 }
 
 func (c *Cluster) countOwners() {
