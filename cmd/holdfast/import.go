@@ -148,7 +148,7 @@ type importProgress struct {
 	at    time.Duration // of the last line
 }
 
-const importLinesPerSecond = 20 // lines that are printed a second apart
+const importLinesAtFirst = 20 // lines that are printed a second apart
 
 // follow runs an import and prints lines until it ends.
 func (p *importProgress) follow(ctx context.Context, w io.Writer, m *importer.Importer) error {
@@ -166,7 +166,7 @@ func (p *importProgress) follow(ctx context.Context, w io.Writer, m *importer.Im
 			return errors.Join(err, failed)
 		case <-tick.C:
 		}
-		if failed != nil || p.lines >= importLinesPerSecond && seconds%10 != 0 {
+		if failed != nil || p.lines >= importLinesAtFirst && seconds%10 != 0 {
 			continue
 		}
 		if _, failed = io.WriteString(w, p.line(m.Tally(), time.Since(begin))); failed != nil {

@@ -6,7 +6,8 @@
 // compares a few times a second. Small differences are the business of NTP;
 // where this host's clock has jumped, the member goes on by its monotonic clock,
 // and follows only what the others confirm ([clock.Wall]). Where the member's
-// time is still off the median of all, it owns nothing until that has passed.
+// time is still off the median of all who serve, it owns nothing until that has
+// passed.
 package timekeeper
 
 import (
