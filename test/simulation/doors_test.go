@@ -122,7 +122,7 @@ func TestToldByHTTP(t *testing.T) {
 	}{
 		"read":                   {session.Get, 200, `{"n":1}`, nil, OK, true, false},
 		"logged out":             {session.Delete, 204, "", nil, OK, true, false},
-		"not by its copies":      {session.Delete, 202, "", nil, OK, true, true},
+		"not by its copies":      {session.Delete, 202, "", map[string]string{"Holdfast-Unconfirmed": "1"}, OK, true, true},
 		"made by itself":         {session.Put, 201, "", map[string]string{"Holdfast-Degraded": "1"}, OK, true, true},
 		"none":                   {session.Get, 404, problem("not-found", ""), nil, Missing, true, false},
 		"deleted":                {session.Get, 410, problem("deleted", ""), nil, Deleted, true, false},
