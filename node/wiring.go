@@ -174,7 +174,7 @@ func (n *Node) drainConfig() drain.Config {
 	return drain.Config{
 		Self: n.id, Context: n.ctx, Stopped: ErrStopped, State: n.members.State,
 		Leave: func() error { return n.members.SetState(StateLeaving) },
-		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck, Unconfirmed: n.repairer.Unconfirmed, MayLeave: n.owner.MayLeave,
+		View:  n.View, Store: n.store, Gate: n.owner.Gate(), Recheck: n.repairer.Recheck, Kept: n.repairer.Kept, Unconfirmed: n.repairer.Unconfirmed, MayLeave: n.owner.MayLeave,
 		Timeout: n.cfg.DrainTimeout, Log: n.cfg.Log, Events: n.events, Go: func(f func()) { n.group.Go(f) },
 	}
 }

@@ -31,6 +31,9 @@ type Status struct {
 	// Unsynced counts the records in them: what would be lost, as far as this
 	// node knows, if it ended now.
 	Unsynced int `json:"unsynced"`
+	// Kept are those that others hold, but not as many as should, while a node is
+	// out of reach.
+	Kept int `json:"kept"`
 }
 
 const (
@@ -41,6 +44,10 @@ const (
 	// alonePatience is how long nobody may be there who could take a record,
 	// where nobody may come back who could, or who counts on this node.
 	alonePatience = time.Second
+	// missingPatience is how long a node that is out of reach is waited for, where
+	// without it there are fewer copies than there should be: as long as it takes
+	// to be taken for lost.
+	missingPatience = 30 * time.Second
 	// tellSlow is how often the log says whom a drain waits for.
 	tellSlow = 5 * time.Second
 )
@@ -64,6 +71,9 @@ type Config struct {
 	Gate  *ownership.Gate
 	// Recheck has what is held here and should not be looked at soon.
 	Recheck func()
+	// Kept says whether what is held here of a partition is confirmed elsewhere,
+	// and stays because too few nodes have it while one is out of reach.
+	Kept func(p int) bool
 	// Unconfirmed returns the names of the nodes that have not confirmed what is
 	// held here and should not.
 	Unconfirmed func() []string
@@ -92,7 +102,8 @@ func (d *Drainer) Drained() bool { return d.whole.Load() }
 
 // Run takes the node out of the ring and returns when all that it held is
 // confirmed elsewhere, or when ctx ends, with an error that says how much is
-// not. progress is called as it goes. The node serves on, by forwarding.
+// not. Where those who hold it are too few, it waits some time for a node that
+// is out of reach. progress is called as it goes. The node serves on, by forwarding.
 func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 	if err := d.begin(ctx); err != nil {
 		return err
@@ -109,15 +120,18 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 			return fmt.Errorf("drain: %w", err)
 		}
 	}
-	alone, told := time.Now(), time.Now()
+	alone, told, short := time.Now(), time.Now(), time.Now()
 	for {
 		status := d.Status()
 		progress(status)
 		if time.Since(told) > tellSlow {
 			told = time.Now()
-			d.cfg.Log.Warn("the drain waits for nodes to confirm what they were sent", "nodes", d.cfg.Unconfirmed(), "unsynced", status.Unsynced)
+			d.cfg.Log.Warn("the drain waits for nodes to confirm what they were sent, or for one that is out of reach", "nodes", d.cfg.Unconfirmed(), "unsynced", status.Unsynced, "kept", status.Kept)
 		}
-		if status.Partitions == 0 {
+		if status.Partitions > 0 || status.Kept == 0 {
+			short = time.Now()
+		}
+		if status.Partitions == 0 && (status.Kept == 0 || time.Since(short) > missingPatience) {
 			// A copy may still arrive from a member that has not heard yet.
 			if d.linger(ctx); d.Status().Partitions == 0 {
 				d.awaitLeave(ctx)
@@ -239,7 +253,12 @@ func (d *Drainer) Status() Status {
 	var s Status
 	for p := range ring.Partitions {
 		count := d.cfg.Store.Count(p)
-		if d.cfg.Gate.Phase(p) != ownership.Away || count > 0 {
+		away := d.cfg.Gate.Phase(p) == ownership.Away
+		switch {
+		case away && count == 0:
+		case away && d.cfg.Kept(p):
+			s.Kept++
+		default:
 			s.Partitions++
 			s.Unsynced += count
 		}

@@ -27,7 +27,8 @@ type fake struct {
 	*Drainer
 	state  member.State
 	counts atomic.Bool // others wait for the node's vote
-	silent []string    // who has not confirmed what is held
+	kept   [ring.Partitions]atomic.Bool
+	silent []string // who has not confirmed what is held
 	core   *ownership.Core
 	cancel context.CancelFunc
 }
@@ -54,7 +55,7 @@ func begin(t *testing.T, others ...*member.Member) *fake {
 	f.Drainer = New(Config{
 		Self: self, Context: ctx, Stopped: errStopped, State: func() member.State { return f.state },
 		Leave: func() error { f.state = member.StateLeaving; return nil },
-		View:  func() *member.View { return view }, Store: store, Gate: f.core.Gate(), Recheck: func() {}, Unconfirmed: func() []string { return f.silent }, MayLeave: func() bool { return !f.counts.Load() },
+		View:  func() *member.View { return view }, Store: store, Gate: f.core.Gate(), Recheck: func() {}, Kept: func(p int) bool { return f.kept[p].Load() }, Unconfirmed: func() []string { return f.silent }, MayLeave: func() bool { return !f.counts.Load() },
 		Timeout: 3 * time.Second, Log: log, Events: events.New(time.Now), Go: func(g func()) { go g() },
 	})
 	return f
@@ -100,6 +101,27 @@ func TestRunWaitsUntilTheNodeDoesNotCount(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.NoError(t, f.Run(ctx, func(Status) {}), "what it held is safe")
+	})
+}
+
+// Where those who have confirmed are too few, the node that could be one more is
+// waited for, as long as it may come back.
+func TestRunWaitsForWhoIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, back := range []time.Duration{2 * time.Second, time.Hour} {
+			f := begin(t, membertest.Up("b", 1))
+			f.cfg.Timeout = time.Hour
+			f.core.Set(served, ownership.Away, ownership.Claim{Epoch: 2, By: membertest.ID("b", 1)}, false)
+			f.kept[held].Store(true)
+			timer := time.AfterFunc(back, f.handOver)
+			start := time.Now()
+			seen := Status{}
+			require.NoError(t, f.Run(t.Context(), func(s Status) { seen.Kept = max(seen.Kept, s.Kept); seen.Partitions = s.Partitions }))
+			require.Equal(t, Status{Kept: 1}, seen, "it counts as handed over")
+			require.InDelta(t, min(back, missingPatience)+lingering, time.Since(start), float64(2*poll))
+			require.True(t, f.Drained())
+			timer.Stop()
+		}
 	})
 }
 

@@ -66,6 +66,7 @@ const (
 	ServesUnreached  Bug = "serves-unreached"
 	RotationUntold   Bug = "rotation-untold"
 	ReplacedDrops    Bug = "replaced-drops"
+	DroppedTooFew    Bug = "dropped-too-few"
 	GhostsReturn     Bug = "returns-with-ghosts"
 )
 
@@ -122,6 +123,7 @@ var All = []struct {
 	{LossUnseen, "sessions of which nobody has a copy left are not counted as lost"},
 	{ServesUnreached, "a node stays on the ring though nobody reaches its peer port"},
 	{RotationUntold, "the copies are not told where a rotation has moved a session"},
+	{DroppedTooFew, "a node that leaves drops its copy though too few others have one, while one that may come back is out of reach"},
 	{ReplacedDrops, "a node whose name another process has taken meanwhile stops with what it alone holds"},
 	{GhostsReturn, "a node that was away for longer than tombstones live keeps its old copies"},
 }

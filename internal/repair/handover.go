@@ -26,6 +26,7 @@ type handover struct {
 	digest    uint64 // of what it says they have
 	table     *ring.Table
 	confirmed map[string]time.Duration
+	kept      bool // all have confirmed, and are too few: see Kept
 }
 
 // held returns the partitions that this node holds something of although it is
@@ -48,7 +49,7 @@ func (r *Repairer) held(view *member.View) []int {
 
 // handOver offers the partitions that this node should not hold to one of those
 // that should, or that serve them, and drops each copy that all of these have
-// confirmed by then.
+// confirmed by then, unless they are too few.
 func (r *Repairer) handOver(ctx context.Context, l *mesh.Link) error {
 	view, id := r.cfg.View(), l.ID().String()
 	parts := slices.DeleteFunc(r.held(view), func(p int) bool { return !slices.Contains(r.owner.Gate().Takers(p), id) })
@@ -96,7 +97,7 @@ func (r *Repairer) confirm(view *member.View, p int, id string, digest uint64) (
 	defer r.mu.Unlock()
 	h := r.handovers[p]
 	if h == nil || h.digest != digest || h.table != view.Table {
-		h = &handover{digest, view.Table, make(map[string]time.Duration)}
+		h = &handover{digest: digest, table: view.Table, confirmed: make(map[string]time.Duration)}
 		r.handovers[p] = h
 	}
 	h.confirmed[id] = now
@@ -108,8 +109,22 @@ func (r *Repairer) confirm(view *member.View, p int, id string, digest uint64) (
 			return false
 		}
 	}
+	if h.kept = len(view.CopyHolders(p)) < view.Target() && view.Misses(r.cfg.Self); h.kept && !planted.Is(planted.DroppedTooFew) {
+		return false
+	}
 	delete(r.handovers, p)
 	return true
+}
+
+// Kept says whether this node holds a copy of partition p that all have who
+// should, but these are fewer than there are to be, while a node is out of reach
+// that may come back to be one more.
+func (r *Repairer) Kept(p int) bool {
+	table := r.cfg.View().Table
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.handovers[p]
+	return h != nil && h.kept && h.table == table
 }
 
 // Unconfirmed returns the names of the members that have not confirmed what

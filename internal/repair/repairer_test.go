@@ -110,6 +110,47 @@ func TestHandOverKeepsWhatNobodyHasConfirmed(t *testing.T) {
 	require.Equal(t, 1, n.cfg.Store.Count(p))
 }
 
+// silent is a node that takes no part, and may come back.
+func silent(name string) *member.Member {
+	m := membertest.Up(name, 1)
+	m.Up, m.Gone = false, true
+	return m
+}
+
+// A copy that all have who should is kept while these are too few, and a node is
+// out of reach that may come back. A new ring begins anew.
+func TestHandOverKeepsWhatTooFewHave(t *testing.T) {
+	t.Parallel()
+	const digest = 7
+	for name, c := range map[string]struct {
+		others  []*member.Member
+		dropped bool
+	}{
+		"one of two, and one is silent": {[]*member.Member{membertest.Up("b", 1), silent("c")}, false},
+		"one of two":                    {[]*member.Member{membertest.Up("b", 1)}, true},
+		"two, and one is silent":        {[]*member.Member{membertest.Up("b", 1), membertest.Up("c", 1), silent("d")}, true},
+	} {
+		n := begin(t, "a", 0)
+		view := n.see(t, c.others...)
+		p := membertest.OwnedBy(t, view, "b")
+		for len(view.CopyHolders(p)) < len(view.Others(n.cfg.Self)) { // all others hold it
+			p++
+		}
+		dropped := false
+		for _, id := range view.CopyHolders(p) {
+			require.False(t, dropped, name)
+			dropped = n.confirm(view, p, id, digest)
+		}
+		require.Equal(t, c.dropped, dropped, name)
+		require.Equal(t, !c.dropped, n.Kept(p), name)
+		require.False(t, n.Kept(p+1), name)
+		if n.Kept(p) {
+			n.see(t, membertest.Up("b", 1), membertest.Up("c", 1))
+			require.False(t, n.Kept(p), name)
+		}
+	}
+}
+
 // Nothing leaves a node that was away for long before it knows what is of use.
 func TestNodeThatWasAwayPassesNothingOn(t *testing.T) {
 	t.Parallel()

@@ -113,6 +113,30 @@ func TestDrainBesideAStalledConnection(t *testing.T) {
 	})
 }
 
+// TestDrainBesideAFrozenNode: of three nodes one stands still, one leaves, and the
+// third, to which all was handed over, crashes. The one that stands still comes
+// back before the one that leaves has gone, and takes over from that.
+func TestDrainBesideAFrozenNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Options{Hosts: 3})
+		c.StartAll(3)
+		require.NoError(t, c.AwaitSettled(agreeWithin))
+		keys := c.fill(300)
+		time.Sleep(10 * time.Second)
+		c.Hosts[2].Pause()
+		left := make(chan error, 1)
+		go func() { left <- c.Hosts[0].Drain(t.Context()) }()
+		time.Sleep(10 * time.Second)
+		n, _ := c.Hosts[1].Node()
+		require.Equal(t, len(keys), inspect.Of(n).Store.Stats().Sessions, "all was handed over")
+		c.Hosts[1].Kill()
+		time.Sleep(time.Second)
+		c.Hosts[2].Resume()
+		require.NoError(t, <-left)
+		require.Zero(t, c.missing(c.Hosts[2], keys))
+	})
+}
+
 // tried is what became of calls at one node.
 type tried struct{ served, full, other int }
 
