@@ -92,8 +92,11 @@ func TestOneGoesBackWhereAllAreIsolated(t *testing.T) {
 func TestUnreachedTakesNoPart(t *testing.T) {
 	t.Parallel()
 	m := gossiping(t, config("ann"))
-	bob := membertest.ID("bob", 1)
-	m.hear(bob, true, false)
+	bob, cyd := membertest.ID("bob", 1), membertest.ID("cyd", 1)
+	for _, id := range []member.ID{bob, cyd} {
+		m.hear(id, true, false)
+		m.setTold(id, told{state: member.StateReady})
+	}
 	unreached := true
 	m.cfg.Unreached = func(id member.ID) (time.Duration, bool) { return 1 - pingedLate, id == bob && unreached }
 	m.Update()
@@ -111,4 +114,32 @@ func TestUnreachedTakesNoPart(t *testing.T) {
 	unreached = false
 	m.Update()
 	require.True(t, m.View().Member(bob).Up)
+}
+
+// Who reaches nobody does not take that for the end of all others: they serve, and
+// it has to leave. Once they say that they do not it may go on alone.
+func TestWhoReachesNobodyIsNotAlone(t *testing.T) {
+	t.Parallel()
+	m := gossiping(t, config("ann"))
+	all := []member.ID{membertest.ID("bob", 1), membertest.ID("cyd", 1)}
+	dan := membertest.ID("dan", 1)
+	for _, id := range append(all, dan) {
+		m.hear(id, true, false)
+		m.pinged(id)
+		m.setTold(id, told{state: member.StateReady})
+	}
+	m.cfg.Unreached = func(id member.ID) (time.Duration, bool) { return 1 - pingedLate, id != dan }
+	m.Update()
+	require.False(t, m.View().Up(all[0]), "it reaches dan")
+	m.SetGone(dan, "it refused")
+	m.Update()
+	require.True(t, m.View().Up(all[0]))
+	require.True(t, m.View().Up(all[1]))
+	m.setTold(all[0], told{state: member.StateReady, unfit: true})
+	m.Update()
+	require.False(t, m.View().Up(all[0]))
+	require.True(t, m.View().Up(all[1]))
+	m.setTold(all[1], told{state: member.StateReady, unfit: true})
+	m.Update()
+	require.False(t, m.View().Up(all[1]))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/ring"
 )
@@ -222,6 +223,7 @@ func (m *Members) collect() []*member.Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	newest := m.newestLocked(all, answers)
+	m.reachedLocked(all, unreached)
 	self := m.cfg.Self
 	members := []*member.Member{{ID: self, Meta: m.own, Gossip: m.gossip.addr, Up: newest[self.Name] == self.Boot, Since: m.cfg.Clock.Started()}}
 	known := make(map[member.ID]bool, len(all))
@@ -240,6 +242,28 @@ func (m *Members) collect() []*member.Member {
 	m.forgetLocked(known)
 	member.Sort(members)
 	return members
+}
+
+// reachedLocked leaves the nodes that serve among the reached, where a node
+// reaches none of them: then it is itself that is cut off, and has to leave the
+// ring (isolated.go). It does not go on alone while they serve.
+func (m *Members) reachedLocked(all []heard, unreached map[member.ID]bool) {
+	var serving []member.ID
+	for _, h := range all {
+		told := m.told[h.ID]
+		if _, gone := m.gone[h.ID]; gone || h.Meta.Role != member.RoleNode || !h.Alive || max(h.Meta.State, told.state) != member.StateReady || h.Meta.Unfit || told.unfit {
+			continue
+		}
+		if !unreached[h.ID] {
+			return
+		}
+		serving = append(serving, h.ID)
+	}
+	if m.own.Role == member.RoleNode && !planted.Is(planted.AloneUnreached) {
+		for _, id := range serving {
+			delete(unreached, id)
+		}
+	}
 }
 
 // newestLocked returns which boot goes by each name: none that has ended, and

@@ -64,6 +64,7 @@ const (
 	NoStandIn        Bug = "no-stand-in"
 	LossUnseen       Bug = "loss-unseen"
 	ServesUnreached  Bug = "serves-unreached"
+	AloneUnreached   Bug = "alone-unreached"
 	RotationUntold   Bug = "rotation-untold"
 	ReplacedDrops    Bug = "replaced-drops"
 	DroppedTooFew    Bug = "dropped-too-few"
@@ -121,6 +122,7 @@ var All = []struct {
 	{JumpFollowed, "a member's time jumps with its host's clock"},
 	{WrongClockServes, "a member serves whose clock is off that of all others"},
 	{LossUnseen, "sessions of which nobody has a copy left are not counted as lost"},
+	{AloneUnreached, "a node that reaches nobody goes on alone, though gossip tells that others serve"},
 	{ServesUnreached, "a node stays on the ring though nobody reaches its peer port"},
 	{RotationUntold, "the copies are not told where a rotation has moved a session"},
 	{DroppedTooFew, "a node that leaves drops its copy though too few others have one, while one that may come back is out of reach"},
