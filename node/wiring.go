@@ -181,7 +181,7 @@ func (n *Node) drainConfig() drain.Config {
 
 func (n *Node) clusterConfig() rediscluster.Config {
 	return rediscluster.Config{
-		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Dispatcher: n.dispatcher, Mesh: n.mesh, PubSub: n.pubsub,
+		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Synced: n.repairer.IsSynced, Dispatcher: n.dispatcher, Mesh: n.mesh, PubSub: n.pubsub,
 		MemoryLimit: n.cfg.MemoryLimit, Clock: n.clock, Pulse: &n.pulse, Context: n.ctx,
 	}
 }

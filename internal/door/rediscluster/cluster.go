@@ -32,6 +32,9 @@ type Config struct {
 	Store      *session.Store
 	Replicator *replication.Replicator
 	Owner      *owner.Owner
+	// Synced says whether a member's copy of a partition that is served here has
+	// been equal to the one here since: it lacks no more than what is marked for it.
+	Synced     func(id string, p int) bool
 	Dispatcher *dispatch.Dispatcher
 	Mesh       *mesh.Mesh
 	PubSub     *pubsub.PubSub

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -41,7 +42,8 @@ type still struct {
 	members  *meshtest.Members
 	repairer *repair.Repairer
 
-	hear func(r *peer.Request) // sees what others ask, and may change it; nil for nothing
+	unsynced []string              // members whose copies are not known to be whole
+	hear     func(r *peer.Request) // sees what others ask, and may change it; nil for nothing
 
 	mu    sync.Mutex // guards waits
 	waits int        // that others have forwarded
@@ -65,7 +67,8 @@ func begin(t testing.TB, name string, s setting) *still {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	cfg := Config{
-		Self: n.members.Self, View: n.members.View, PubSub: pubsub.New(n.members.View, new(metric.Set)), MemoryLimit: 1 << 30,
+		Synced: func(id string, _ int) bool { return !slices.Contains(n.unsynced, id) },
+		Self:   n.members.Self, View: n.members.View, PubSub: pubsub.New(n.members.View, new(metric.Set)), MemoryLimit: 1 << 30,
 		Clock: clock.New(time.Now).Older(time.Second), Pulse: new(wait.Pulse), Context: ctx,
 	}
 	var err error

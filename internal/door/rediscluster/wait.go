@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (c *Cluster) copied(ctx context.Context, partitions []int, copies int) int 
 	for pause := waitPoll; ; pause = min(2*pause, waitPollMost) {
 		least, waiting := reached, partitions[:0:0]
 		for _, p := range partitions {
-			got := c.cfg.Replicator.CaughtUp(c.cfg.View().CopyHolders(p), begin)
+			got := c.cfg.Replicator.CaughtUp(c.holders(p), begin)
 			if least = min(least, got); got < copies {
 				waiting = append(waiting, p)
 			} else {
@@ -109,6 +110,17 @@ func (c *Cluster) copied(ctx context.Context, partitions []int, copies int) int 
 		case <-time.After(pause):
 		}
 	}
+}
+
+// holders returns the members that should have a copy of a partition. Of one that
+// is served here those count that are known to have had all of it: for one that
+// the ring has just made a holder nothing is marked yet, and nothing has been sent.
+func (c *Cluster) holders(p int) []string {
+	ids := c.cfg.View().CopyHolders(p)
+	if !c.cfg.Owner.Decide(p).Here() {
+		return ids
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !c.cfg.Synced(id, p) })
 }
 
 const (

@@ -122,6 +122,10 @@ func TestWaitCountsCopies(t *testing.T) {
 		reached, took = n.wait(t, time.Second, 3, bc)
 		require.Equal(t, 2, reached, "more than there are")
 		require.Equal(t, time.Second, took)
+
+		n.unsynced = []string{b.ID.String()}
+		reached, _ = n.wait(t, time.Second, 2, bc)
+		require.Equal(t, 1, reached, "nothing is marked for b, and it has not got what was there before")
 	})
 }
 
