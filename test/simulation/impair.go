@@ -84,18 +84,18 @@ func (c *Cluster) pathOfLocked(a, b *Host) Path {
 // linkedLocked says whether two hosts can have a connection for their nodes'
 // link: packets pass both ways, and one of them may dial.
 func (c *Cluster) linkedLocked(a, b *Host) bool {
-	if c.pathOfLocked(a, b).Cut || c.pathOfLocked(b, a).Cut {
-		return false
-	}
-	closed := func(from, to *Host) bool {
-		return slices.ContainsFunc(c.impairments, func(i *impairment) bool {
-			return i.port != nil && i.port(from, to, peerPort) != PortOpen
-		})
-	}
-	return !closed(a, b) || !closed(b, a)
+	return c.asksLocked(a, b) || c.asksLocked(b, a)
 }
 
-// noteReachLocked opens a window when two running hosts reach each other
+// asksLocked says whether a host can have a connection that it dials to the node
+// of another, and ask it over that: packets pass both ways.
+func (c *Cluster) asksLocked(from, to *Host) bool {
+	return !c.pathOfLocked(from, to).Cut && !c.pathOfLocked(to, from).Cut && !slices.ContainsFunc(c.impairments, func(i *impairment) bool {
+		return i.port != nil && i.port(from, to, peerPort) != PortOpen
+	})
+}
+
+// noteReachLocked opens a window when one of two running hosts can ask the other
 // neither directly nor through a third one: from then on, in mode available,
 // both may serve. It stays open until all have found together again.
 func (c *Cluster) noteReachLocked() {
@@ -107,10 +107,10 @@ func (c *Cluster) noteReachLocked() {
 
 func (c *Cluster) wholeLocked() bool {
 	running := c.Running()
-	for i, a := range running {
-		for _, b := range running[:i] {
-			if !c.linkedLocked(a, b) && !slices.ContainsFunc(running, func(third *Host) bool {
-				return third != a && third != b && c.linkedLocked(a, third) && c.linkedLocked(third, b)
+	for _, a := range running {
+		for _, b := range running {
+			if a != b && !c.asksLocked(a, b) && !slices.ContainsFunc(running, func(third *Host) bool {
+				return third != a && third != b && c.asksLocked(a, third) && c.asksLocked(third, b)
 			}) {
 				return false
 			}
@@ -127,7 +127,7 @@ func (c *Cluster) noteReach() {
 	c.noteReachLocked()
 }
 
-// whole says whether all running hosts reach each other, directly or through a
+// whole says whether all running hosts can ask each other, directly or through a
 // third one.
 func (c *Cluster) whole() bool {
 	c.shaping.Lock()
@@ -218,14 +218,25 @@ func (c *Cluster) mustServe(door *Host, key string, began time.Duration) bool {
 	})
 }
 
+// outlivedBy says whether those who count without a host could decide something if
+// its node ended: where they could not, the cluster would refuse for good. It may
+// be that few count, since others have left in order and were not counted in again.
+func (c *Cluster) outlivedBy(dead *Host) bool {
+	others := slices.DeleteFunc(slices.Clone(c.Hosts), func(h *Host) bool { return h == dead })
+	return !haveElectors(c.Hosts) || haveElectors(others)
+}
+
 // haveElectors says whether most of those who count, by the newest roster that
 // is known on some hosts, are on these.
 func haveElectors(hosts []*Host) bool {
 	var newest uint64
 	var electors, boots []string
 	for _, h := range hosts {
-		if n, _ := h.Node(); n != nil && !h.Router {
-			boots = append(boots, n.ID().String())
+		n, p := h.Node()
+		if n == nil || h.Router {
+			continue
+		}
+		if boots = append(boots, n.ID().String()); !p.Paused() { // which may hold its locks
 			if version, counting := inspect.Of(n).Roster(); version >= newest {
 				newest, electors = version, counting
 			}

@@ -51,6 +51,19 @@ func TestReach(t *testing.T) {
 		heal()
 		time.Sleep(agreeWithin)
 		require.False(t, c.history.splitNow())
+
+		refuses := func(to *Host) (heal func()) {
+			return c.impair(&impairment{port: func(a, b *Host, port int) PortFault {
+				if port == peerPort && a == c.Hosts[0] && b == to {
+					return PortRefuses
+				}
+				return PortOpen
+			}})
+		}
+		defer refuses(c.Hosts[1])()
+		require.False(t, c.history.splitNow(), "it asks through the third one")
+		defer refuses(c.Hosts[2])()
+		require.True(t, c.history.splitNow(), "it can ask nobody")
 	})
 }
 

@@ -368,6 +368,10 @@ func (p *player) play(m Mishap) {
 		}
 		defer p.leave(h)
 	}
+	if k.deaths > 0 && p.c.history.majority && !p.c.outlivedBy(h) {
+		p.c.history.fault("spared", h.Name, m.String())
+		return
+	}
 	p.c.history.noteStep(m.What)
 	p.c.history.fault("begin", h.Name, m.String())
 	p.c.noteChange()
