@@ -8,7 +8,7 @@ import (
 // compacted are tombstones whose keys are forgotten: of each there is the key's
 // hash, the stamp of its delete, and its end. They take a third of the memory.
 // They are a member's own: no digest has them, and no other member is sent
-// them. A look at a key that has one finds a tombstone. A copy that comes back
+// them; a disk keeps them whole. A look at a key that has one finds a tombstone. A copy that comes back
 // brings the key with it, and so makes a whole tombstone of it, which goes to
 // the other holders.
 //
@@ -115,6 +115,7 @@ func (s *Store) keepCompactLocked(p *partition, rec *Record, now int64) {
 	if !rec.dead || rec.expiry.At <= now {
 		return
 	}
+	p.noteLocked(rec.key) // a disk has room for all of it
 	bytes, dead := p.bytes, p.deadBytes
 	if p.compact.put(rec.key, tomb{rank: rec.rank, at: rec.expiry.At}) {
 		p.addDeadLocked(compactCost)

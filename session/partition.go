@@ -45,7 +45,8 @@ type partition struct {
 	// deadBytes are those of bytes that are the tombstones'.
 	deadBytes int64
 	floor     int64    // unix ms; see tombstones.go
-	_         [16]byte // up to the next cache line
+	unsaved   unsaved
+	_         [56]byte // up to the next cache line
 }
 
 // What a session and a tombstone take beside the bytes of key and body: Record
@@ -105,6 +106,9 @@ func (p *partition) setLocked(cur, next held) {
 		p.live.put(next)
 	}
 	p.scheduleLocked(cur.rec, next.rec)
+	if cur.rec != next.rec { // else it was a touch that is not copied either
+		p.noteLocked(key)
+	}
 }
 
 // countLocked adds rec to the partition's bytes, times 1 or -1.
@@ -124,6 +128,7 @@ func cost(rec *Record) int64 {
 
 // forgetLocked drops what is held under a key.
 func (p *partition) forgetLocked(rec *Record) {
+	p.noteLocked(rec.key)
 	p.digest ^= rec.hash
 	p.countLocked(rec, -1)
 	if rec.dead {
@@ -261,6 +266,7 @@ func (p *partition) graves() (all []grave) {
 // clearLocked forgets everything and returns how many keys that was.
 func (p *partition) clearLocked() (keys int) {
 	keys = p.live.size + len(p.dead)
+	p.noteClearedLocked()
 	p.live.clear()
 	p.dead, p.peakDead = make(map[string]tomb), 0
 	p.moved, p.movedDue = nil, nil

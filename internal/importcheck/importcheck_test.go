@@ -54,6 +54,8 @@ var rules = []ruling{
 	rule("internal/command", "session", "internal/resp", "internal/glob", "internal/rdb"),
 	rule("internal/compattest", "github.com/stretchr/testify/require"),
 	rule("internal/costtest"),
+	rule("internal/disk", "session", xsys),
+	rule("internal/disk/disktest", "internal/disk"),
 	rule("internal/dispatch", "session", "ring", "internal/replication", "internal/command", "internal/peer", "internal/attempt", "internal/member", "internal/mesh", "internal/owner", "internal/ownership", "internal/repair", "internal/clock", "internal/metric", "internal/wait", "internal/planted"),
 	rule("internal/door", "internal/admit", "internal/buffers", "internal/hostcheck", "internal/metric", "internal/steady", xtime),
 	rule("internal/door/admin", "session", "ring", "internal/census", "internal/door", "internal/web", "internal/adminapi", "internal/member", "internal/mesh", "internal/events", "internal/drain", "internal/metric", "internal/hostcheck", "internal/problem", prometheus),
