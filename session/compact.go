@@ -8,9 +8,9 @@ import (
 // compacted are tombstones whose keys are forgotten: of each there is the key's
 // hash, the stamp of its delete, and its end. They take a third of the memory.
 // They are a member's own: no digest has them, and no other member is sent
-// them; a disk keeps them whole. A look at a key that has one finds a tombstone. A copy that comes back
-// brings the key with it, and so makes a whole tombstone of it, which goes to
-// the other holders.
+// them; a disk keeps them whole. A look at a key that has one finds a tombstone.
+// A copy that comes back brings the key with it, and so makes a whole tombstone
+// of it, which goes to the other holders.
 //
 // The hash has this process's seed, so a client cannot choose a key that has
 // the hash of another key.

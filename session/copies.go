@@ -232,6 +232,20 @@ func (s *Store) Drop(p int) int {
 	return keys
 }
 
+// Forget forgets what is held under a key, without a tombstone.
+func (s *Store) Forget(key string) {
+	p := s.partition(key)
+	defer p.mu.unlock(p.mu.lock())
+	bytes, dead := p.bytes, p.deadBytes
+	switch cur := p.heldLocked(key); {
+	case cur.compact:
+		p.uncompactLocked(key)
+	case cur.rec != nil:
+		p.forgetLocked(cur.rec)
+	}
+	s.accountLocked(p, bytes, dead)
+}
+
 // DropIf is [Store.Drop] on the condition that the partition's digest is still
 // the one given: an owner that hands a partition over forgets exactly what
 // others have confirmed, and nothing that has arrived since.

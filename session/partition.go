@@ -44,7 +44,7 @@ type partition struct {
 	bytes    int64  // as counted by liveCost and deadCost
 	// deadBytes are those of bytes that are the tombstones'.
 	deadBytes int64
-	floor     int64    // unix ms; see tombstones.go
+	floor     int64 // unix ms; see tombstones.go
 	unsaved   unsaved
 	_         [56]byte // up to the next cache line
 }

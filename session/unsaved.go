@@ -85,3 +85,19 @@ func (s *Store) TakeUnsaved(p, most int) (cleared bool, some []Unsaved, more boo
 	}
 	return cleared, some, true
 }
+
+// Compacted says whether partition p has tombstones that are held without their
+// keys, so that [Store.Records] does not return them.
+func (s *Store) Compacted(p int) bool {
+	part := &s.partitions[p]
+	defer part.mu.runlock(part.mu.rlock())
+	return len(part.compact.tombs) > 0
+}
+
+// IsCompacted says whether a tombstone of key is held without it.
+func (s *Store) IsCompacted(key string) bool {
+	p := s.partition(key)
+	defer p.mu.runlock(p.mu.rlock())
+	_, ok := p.compact.find(key)
+	return ok
+}

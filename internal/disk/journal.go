@@ -173,6 +173,37 @@ func (j *Journal) identify(id Identity, known bool) error {
 	return nil
 }
 
+// notePrefix keeps the names of notes from those of other files.
+const notePrefix = "note-"
+
+// Note writes a few bytes under a name, in the place of what was there: whole, or
+// not at all.
+func (j *Journal) Note(name string, b []byte) error {
+	if j.err != nil {
+		return j.err
+	}
+	if err := j.put(notePrefix+name, b); err != nil {
+		return j.fail("note", name, err)
+	}
+	return nil
+}
+
+// Noted reads what Note has written; nil for nothing.
+func (j *Journal) Noted(name string) ([]byte, error) {
+	f, err := j.fs.Open(notePrefix + name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read note: %w", err)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read note %s: %w", name, err)
+	}
+	return b, nil
+}
+
 // put writes a small file whole, or not at all.
 func (j *Journal) put(name string, b []byte) error {
 	f, err := j.fs.Create(name + unfinished)
@@ -190,13 +221,10 @@ func (j *Journal) put(name string, b []byte) error {
 // error of to ends it.
 func (j *Journal) Replay(to Replayer) (Replayed, error) {
 	var all Replayed
-	if j.base > 0 {
-		if err := j.replayFile(nameOf(basePrefix, j.base), false, to, &all); err != nil {
-			return all, err
-		}
-	}
-	for i, n := range j.logs {
-		if err := j.replayFile(nameOf(logPrefix, n), i == len(j.logs)-1, to, &all); err != nil {
+	files := j.files()
+	for i, name := range files {
+		last := i == len(files)-1 && len(j.logs) > 0
+		if err := j.replayFile(name, last, to, &all); err != nil {
 			return all, err
 		}
 	}
@@ -322,6 +350,7 @@ type Rewrite struct {
 	batch   Batch
 	records uint64
 	size    int64
+	old     []string // the files that it replaces, in order
 }
 
 // BeginRewrite begins a new base, and a new log, which has what changes from now
@@ -331,6 +360,7 @@ func (j *Journal) BeginRewrite() (*Rewrite, error) {
 	if err := j.Sync(); err != nil {
 		return nil, err
 	}
+	old := j.files()
 	if err := j.log.Close(); err != nil {
 		return nil, j.fail("close", nameOf(logPrefix, j.newest), err)
 	}
@@ -342,7 +372,18 @@ func (j *Journal) BeginRewrite() (*Rewrite, error) {
 	if err != nil {
 		return nil, j.fail("begin", name, err)
 	}
-	return &Rewrite{fs: j.fs, number: j.newest, file: file}, nil
+	return &Rewrite{fs: j.fs, number: j.newest, file: file, old: old}, nil
+}
+
+// files returns the names of the base in force and of the logs since, in order.
+func (j *Journal) files() (names []string) {
+	if j.base > 0 {
+		names = append(names, nameOf(basePrefix, j.base))
+	}
+	for _, n := range j.logs {
+		names = append(names, nameOf(logPrefix, n))
+	}
+	return names
 }
 
 // Add adds a record. After an error the rewrite is to be given up.
@@ -354,6 +395,55 @@ func (r *Rewrite) Add(rec *session.Record) error {
 	}
 	return r.flush()
 }
+
+// Carry adds what keep wants of the tombstones in the files that the rewrite
+// replaces: those that are held without their keys, which Add cannot be given.
+func (r *Rewrite) Carry(keep func(tombstone *session.Record) bool) error {
+	for _, name := range r.old {
+		if err := r.carryFile(name, carrier{r, keep}); err != nil {
+			return fmt.Errorf("carry over tombstones from %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (r *Rewrite) carryFile(name string, to carrier) (err error) {
+	f, err := r.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	s := newScanner(f)
+	for {
+		body, _ := s.next()
+		if body == nil {
+			if errors.Is(s.err, io.EOF) {
+				return nil
+			}
+			return s.err
+		}
+		var end uint64
+		if err := replay(body, to, &end); err != nil {
+			return err
+		}
+	}
+}
+
+// carrier is a Replayer that adds to a rewrite.
+type carrier struct {
+	to   *Rewrite
+	keep func(tombstone *session.Record) bool
+}
+
+func (c carrier) Put(rec *session.Record) error {
+	if rec.Dead() && c.keep(rec) {
+		return c.to.Add(rec)
+	}
+	return nil
+}
+
+func (carrier) Forget(string) {}
+func (carrier) Clear(int)     {}
 
 func (r *Rewrite) flush() error {
 	n, err := r.file.Write(r.batch.seal())
