@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -18,6 +19,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
+	"github.com/seed-95a32959/holdfast/internal/persist"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -113,6 +115,26 @@ type Config struct {
 	// take 15 % beside it. Default 0: no limit. Go's own limit for the process
 	// (debug.SetMemoryLimit) is the program's to set.
 	MemoryLimit int64
+
+	// DataDir is a directory, of this node alone, in which it keeps its sessions
+	// on the disk too: those that it owns, and its copies. It is made if it is not
+	// there. When all nodes have ended, and start again, the sessions are there.
+	// Default: none.
+	DataDir string
+	// Fsync says when what is written there is made sure to be on the disk:
+	// "everysec", once a second, so that a loss of power loses up to that;
+	// "always", before a write is acknowledged; "no", when the operating system
+	// likes. The end of the process loses what was acknowledged in its last 50 ms
+	// at most, and nothing with "always". Default: everysec.
+	Fsync string
+	// StartWait is how long a node that has sessions on its disk waits, from its
+	// start on, for all nodes that it knew when it last ran, before it founds a
+	// cluster without them: what they have may be newer. It answers 503
+	// meanwhile. A cluster that runs is joined at once. Default 30s; below 0
+	// none.
+	StartWait time.Duration
+	// Files is the directory itself, in place of DataDir: for tests.
+	Files Files
 
 	// HTTPUnix is the path of a Unix socket on which the public endpoint is
 	// open too, for programs on this host. Default: none.
@@ -251,6 +273,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.VirtualNodes = cmp.Or(c.VirtualNodes, 400)
 	c.Load = cmp.Or(c.Load, 1.10)
 	c.Ack = cmp.Or(c.Ack, session.AckAsync)
+	c.Fsync = cmp.Or(c.Fsync, persist.EverySecond.String())
 	c.TTL = cmp.Or(c.TTL, 30*time.Minute)
 	c.MaxSession = cmp.Or(c.MaxSession, 1<<20)
 	c.HTTPMaxClients = cmp.Or(c.HTTPMaxClients, 10_000)
@@ -292,6 +315,7 @@ func (c Config) validate() error {
 		fields.NotNegative("RESPMaxClientsPerAddress", c.RESPMaxClientsPerAddress),
 		fields.NotNegative("RESPIdleTimeout", c.RESPIdleTimeout),
 		fields.NotNegative("DrainTimeout", c.DrainTimeout),
+		fields.By("Fsync", c.Fsync, checkSync),
 		fields.Token("Cookie", c.Cookie, "cookie"),
 		fields.Token("UserHeader", c.UserHeader, "header"),
 		fields.Each("TrustHeaders", c.TrustHeaders, proxyHeader),
@@ -315,6 +339,13 @@ func (c Config) validate() error {
 		problems = append(problems, fields.Check(c.Insecure, e.field, e.address, e.why+", or {Insecure} if the network is trusted")...)
 	}
 	return fieldErrors(problems)
+}
+
+func checkSync(text string) error {
+	if _, err := persist.ParseSync(text); err != nil {
+		return errors.New("must be everysec, always or no")
+	}
+	return nil
 }
 
 // proxyHeader accepts the name of a header, but none by which members speak to

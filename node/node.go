@@ -57,6 +57,7 @@ type Node struct {
 	pubsub     *pubsub.PubSub
 
 	held
+	kept *kept // nil without a disk
 	endpoints
 	life
 }
@@ -134,11 +135,17 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 
 // newNode makes the parts of a member that says own of itself. They are made
 // from the bottom up; what one needs of a later one it is given as a function.
-func newNode(ctx context.Context, cfg Config, id ID, own Meta) (*Node, error) {
+func newNode(ctx context.Context, cfg Config, id ID, own Meta) (n *Node, err error) {
 	wall := clock.NewWall(cfg.Now)
-	n := &Node{cfg: cfg, id: id, wall: wall, clock: clock.New(wall.Now), events: events.New(wall.Now), counts: new(metric.Set)}
+	n = &Node{cfg: cfg, id: id, wall: wall, clock: clock.New(wall.Now), events: events.New(wall.Now), counts: new(metric.Set)}
 	n.closing, n.done = make(chan struct{}), make(chan struct{})
 	n.ctx, n.cancel = context.WithCancelCause(ctx)
+	made := n
+	defer func() {
+		if err != nil {
+			made.closeDisk()
+		}
+	}()
 	n.counts.Func(func(put metric.Put) {
 		put("events_missed", "Events that a slow reader of the event log did not get.", n.events.Missed())
 	})
@@ -146,12 +153,15 @@ func newNode(ctx context.Context, cfg Config, id ID, own Meta) (*Node, error) {
 	if cfg.givesCookies() {
 		own.Secret = secrets.Tag()
 	}
-	var err error
 	n.pubsub = pubsub.New(n.View, n.nodeCounters())
 	if cfg.Role == RoleNode {
 		if err = n.openStore(); err != nil {
 			return nil, err
 		}
+		if err = n.openDisk(); err != nil {
+			return nil, err
+		}
+		own.Keeps = n.keeps()
 	}
 	n.repairer = repair.New(n.repairConfig())
 	if n.owner, err = owner.New(n.ownerConfig()); err != nil {

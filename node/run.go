@@ -38,6 +38,7 @@ func (n *Node) open(ctx context.Context) error {
 	if n.redis != nil {
 		n.serve("redis", n.redis.Serve, n.resp...)
 	}
+	n.runDisk()
 	n.run()
 	if err := n.members.Enter(ctx, n.heardAll); err != nil {
 		return err

@@ -81,6 +81,7 @@ func (n *Node) stop(why error, last func()) {
 		n.replicator.Close()
 	}
 	n.group.Wait()
+	n.closeDisk()
 	n.cfg.Log.Info("stopped", "name", n.id.Name, "why", why)
 	close(n.done)
 }

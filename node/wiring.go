@@ -47,7 +47,7 @@ func (n *Node) membersConfig() membership.Config {
 	cfg := &n.cfg
 	return membership.Config{
 		Self: n.id, Params: cfg.ringParams(), Cluster: cfg.Cluster, Address: cfg.Gossip, Advertise: cfg.Advertise, Keys: cfg.GossipKeys, Seeds: cfg.Join,
-		Expect: cfg.expected(), FoundAfter: cfg.foundAfter(),
+		Expect: cfg.expected(), FoundAfter: cfg.foundAfter(), Awaited: n.awaited(), StartWait: cfg.startWait(),
 		Transport:    func(address string) (memberlist.Transport, error) { return cfg.Network.Gossip(address) },
 		CannotListen: func(err error) error { return cannotListen("tcp", "Gossip", cfg.Gossip, err) },
 		Connected:    func(id ID) bool { l := n.mesh.Link(id); return l != nil && l.Connected() },
@@ -121,7 +121,7 @@ func (n *Node) absenceConfig() absence.Config {
 			}
 			return ids
 		},
-		Drop: n.dropOld, Log: n.cfg.Log, Events: n.events,
+		Drop: n.dropOld, Before: n.account(), Log: n.cfg.Log, Events: n.events,
 	}
 }
 
@@ -165,7 +165,7 @@ func (n *Node) dispatchConfig() dispatch.Config {
 	cfg := &n.cfg
 	return dispatch.Config{
 		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Repairer: n.repairer, Mesh: n.mesh, Events: n.pubsub,
-		Mode: cfg.PartitionMode, Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0, Absent: n.absentWithin,
+		Mode: cfg.PartitionMode, Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0, Absent: n.absentWithin, Disk: n.disk(),
 		Clock: n.clock, Pulse: &n.pulse, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }
@@ -227,7 +227,7 @@ func (n *Node) redisConfig() redis.Config {
 	cfg := &n.cfg
 	return redis.Config{
 		Cluster: n.cluster, Buffers: redisBuffers(cfg.MemoryLimit), Password: cfg.RESPPassword, Redirect: cfg.RESPRedirect, AllowFlush: cfg.RESPAllowFlush, MaxValue: cfg.MaxSession,
-		MaxClients: cfg.RESPMaxClients, MaxClientsPerAddress: cfg.RESPMaxClientsPerAddress, IdleTimeout: cfg.RESPIdleTimeout, Log: cfg.Log, Counters: n.counts,
+		Loading: n.members.Loading, MaxClients: cfg.RESPMaxClients, MaxClientsPerAddress: cfg.RESPMaxClientsPerAddress, IdleTimeout: cfg.RESPIdleTimeout, Log: cfg.Log, Counters: n.counts,
 	}
 }
 
@@ -253,6 +253,7 @@ func (n *Node) adminNode() *admin.Node {
 	a := &admin.Node{
 		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, CopiesDue: n.repairer.CopiesDue, PeersRefused: n.mesh.Refusals,
 		SplitSuspected: n.owner.SplitSuspected, NoMajority: n.owner.NoMajority, Electors: n.owner.Electors, ClockOff: n.keeper.Off, ClockHost: n.keeper.Host,
+		Disk: n.diskStats(),
 		Drain: admin.Drain{
 			Start:    n.drainer.Start,
 			Unsynced: func() int { return n.drainer.Status().Unsynced },

@@ -24,6 +24,10 @@ type nodeCommand struct {
 	MaxSession    size          `group:"Sessions" placeholder:"SIZE" default:"1MiB" help:"Most bytes of one session, up to 16MiB; larger writes get 413."`
 	Memory        memoryLimit   `group:"Sessions" placeholder:"SIZE" default:"${memory}" help:"Most bytes of sessions, those of which this node has the copy among them, or none. What would make them more is refused (507, OOM); ends always pass. Tombstones and copies on their way may take 15 percent more, and Go's collector is told to keep the whole process below one and a half times as much, or 128 MiB more where that is higher, unless GOMEMLIMIT is set. Default: 60 percent of what the container allows, or else of what the machine has."`
 
+	DataDir   string    `group:"Disk" placeholder:"DIR" help:"Directory, of this node alone, in which it keeps its sessions and copies on the disk too, so that a stop of the whole cluster ends none. Give it to all nodes. Default: memory alone."`
+	Fsync     fsyncMode `group:"Disk" placeholder:"MODE" default:"everysec" help:"When what is written there is made sure to be on the disk: everysec, once a second, so that a loss of power of all nodes loses up to that; always, before a write is acknowledged; no, when the operating system likes. When processes alone end, everysec and no lose the last 50 ms at most, and always nothing."`
+	StartWait duration  `group:"Disk" placeholder:"DURATION" default:"30s" help:"How long a node that has sessions on its disk waits, from its start on, for the nodes that it knew when it last ran, before it founds a cluster without them: what they have may be newer. It answers 503 (LOADING over Redis) meanwhile. A cluster that runs is joined at once."`
+
 	RESPUnix                 string   `name:"resp-unix" group:"Redis protocol" placeholder:"PATH" help:"Unix socket on which the Redis protocol is spoken too, for programs on this host."`
 	RESPPasswordFile         string   `name:"resp-password-file" group:"Redis protocol" placeholder:"FILE" help:"File with the password that clients of -resp must give (AUTH). Default: none is asked for."`
 	RESPRedirect             bool     `name:"resp-redirect" group:"Redis protocol" help:"Answer MOVED for keys that other nodes own, as Redis Cluster does, where this node would forward the command."`
@@ -73,6 +77,10 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	cfg.Expect, cfg.Weight = c.Expect, float64(c.Weight)
 	cfg.Ack = session.Ack(c.Ack)
 	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
+	cfg.DataDir, cfg.Fsync, cfg.StartWait = c.DataDir, string(c.Fsync), time.Duration(c.StartWait)
+	if cfg.StartWait == 0 {
+		cfg.StartWait = -1
+	}
 	cfg.TTL = time.Duration(c.TTL)
 	cfg.MaxSession, cfg.MemoryLimit = int(c.MaxSession), c.Memory.bytes()
 	cfg.App, cfg.AppHealth, cfg.Demo = c.App, c.AppHealth, c.Demo

@@ -275,6 +275,12 @@ func (m *partitionMode) UnmarshalText(text []byte) error {
 	return setOneOf(m, text, string(node.PartitionAvailable), string(node.PartitionMajority))
 }
 
+type fsyncMode string
+
+func (m *fsyncMode) UnmarshalText(text []byte) error {
+	return setOneOf(m, text, "everysec", "always", "no")
+}
+
 type logLevel string
 
 func (l *logLevel) UnmarshalText(text []byte) error {

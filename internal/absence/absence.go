@@ -59,10 +59,17 @@ type Config struct {
 	// Drop forgets the sessions here that were last written before a time, and
 	// returns how many. It stops serving what is left, until it was claimed
 	// anew.
-	Drop   func(before time.Time) (sessions int)
+	Drop func(before time.Time) (sessions int)
+	// Before is the account of the process that this one has its sessions from,
+	// over its disk; the zero Account if it has none.
+	Before Account
 	Log    *slog.Logger
 	Events *events.Log
 }
+
+// Account says when a node was last in touch, and since when no end of a session
+// can have escaped it.
+type Account struct{ InTouch, Since time.Time }
 
 // Absence says whether one node was away. It may be used from many goroutines.
 type Absence struct {
@@ -78,10 +85,22 @@ type Absence struct {
 	dropping bool
 }
 
-// New returns the account of a process that starts now, and holds nothing.
+// New returns the account of a process that starts now, and holds nothing, or
+// what was held before.
 func New(cfg Config) *Absence {
 	now := cfg.Now()
-	return &Absence{cfg: cfg, last: now, since: now}
+	a := &Absence{cfg: cfg, last: now, since: now}
+	if b := cfg.Before; !b.InTouch.IsZero() && b.InTouch.Before(now) {
+		a.last, a.since = b.InTouch, b.Since
+	}
+	return a
+}
+
+// Account returns the account so far.
+func (a *Absence) Account() Account {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Account{a.last, a.since}
 }
 
 // Run keeps the account until ctx ends.

@@ -106,6 +106,14 @@ type SeenMember struct {
 	Lag   float64 `json:"lag_ms"`
 }
 
+// Disk says how a node's disk keeps up.
+type Disk struct {
+	Fsync string  `json:"fsync"`           // everysec, always or no
+	Bytes int64   `json:"bytes"`           // that its files take
+	Lag   float64 `json:"lag_ms"`          // the age of the oldest change that was not written
+	Error string  `json:"error,omitempty"` // why nothing is written any more
+}
+
 // Stats is the answer of GET /admin/stats.
 type Stats struct {
 	Name        string  `json:"name"`
@@ -157,6 +165,8 @@ type Stats struct {
 	Dirty int     `json:"dirty"`
 	// Split is set while under half of the last stable membership is there.
 	Split bool `json:"split_suspected"`
+	// Disk is nil for a node that keeps its sessions in memory alone.
+	Disk *Disk `json:"disk,omitempty"`
 	// Electors names the nodes that count in mode majority, as far as this one
 	// knows. A node that has been started anew is not among them before it has
 	// been added again. None in mode available.

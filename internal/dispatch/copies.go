@@ -18,10 +18,40 @@ import (
 // a crash could break. A logout stays, and of two who asked for a lock (NX) at
 // most one has it.
 //
+// With a disk that writers wait for, the change is on it before the answer.
+//
 // What was copied is known to a successor only if the holders had it when they
 // agreed to the succession. So the lease is looked at again: the epoch is that
 // of the claim by which the work was run.
 func (d *Dispatcher) copyOut(ctx context.Context, p int, epoch uint64, w work, r reply, ack session.Ack) (reply, error) {
+	r, err := d.copyToHolders(ctx, p, epoch, w, r, ack)
+	if err != nil {
+		return r, err
+	}
+	return d.save(ctx, w, r)
+}
+
+// save waits until what has changed is on the disk, where writers wait for that.
+// A logout passes where the disk has failed: others have it.
+func (d *Dispatcher) save(ctx context.Context, w work, r reply) (reply, error) {
+	if d.cfg.Disk == nil || !d.cfg.Disk.Waits() || len(r.changed) == 0 {
+		return r, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	switch err := d.cfg.Disk.Wait(ctx); {
+	case err == nil:
+		return r, nil
+	case w.deletes():
+		r.Unconfirmed = true
+		return r, nil
+	default:
+		return r, fmt.Errorf("the write is in memory, and not on the disk: %w: %w", session.ErrUncertain, err)
+	}
+}
+
+// copyToHolders is copyOut but for the disk.
+func (d *Dispatcher) copyToHolders(ctx context.Context, p int, epoch uint64, w work, r reply, ack session.Ack) (reply, error) {
 	if r.deleted {
 		d.copyDeletes(ctx, p, &r)
 		_, unsealed := d.seal(ctx, p, epoch, r)

@@ -31,6 +31,16 @@ type Events interface {
 	Event(name, key string)
 }
 
+// Disk keeps what the store holds.
+type Disk interface {
+	// Waits says whether a write is acknowledged only after Wait.
+	Waits() bool
+	// Wait returns when all that has changed before is on the disk.
+	Wait(ctx context.Context) error
+	// Behind is for how long the oldest change waits that was not written.
+	Behind() time.Duration
+}
+
 // Config is what a Dispatcher needs. All of it is required, but Store and
 // Replicator on a router, which forwards everything.
 type Config struct {
@@ -56,6 +66,8 @@ type Config struct {
 	// missing, and not known to have ended, as the members tell each other: one
 	// that joins has never seen it.
 	Absent func(within time.Duration) bool
+	// Disk is nil for a node that has none.
+	Disk Disk
 
 	Clock clock.Clock
 	Pulse *wait.Pulse

@@ -40,7 +40,7 @@ func (d *Dispatcher) WatchLag(ctx context.Context) { wait.Every(ctx, lagInterval
 // look notes how far copies are behind, and which nodes are not reached.
 func (d *Dispatcher) look() {
 	_, age := d.cfg.Replicator.Lag()
-	d.lag.nanos.Store(int64(age))
+	d.lag.nanos.Store(int64(max(age, d.diskLag())))
 	var silent map[string]bool
 	for _, m := range d.cfg.View().Others(d.cfg.Self) {
 		if l := d.cfg.Mesh.Link(m.ID); l == nil || !l.Reached() && d.isApart(l) {
@@ -108,6 +108,14 @@ func (d *Dispatcher) nextAfter(view *member.View, id string, others []string, si
 
 func (d *Dispatcher) slow() bool { return d.lag.nanos.Load() > int64(lagSlow) }
 
+// diskLag is how far the disk is behind: what would be lost if all nodes ended.
+func (d *Dispatcher) diskLag() time.Duration {
+	if d.cfg.Disk == nil {
+		return 0
+	}
+	return d.cfg.Disk.Behind()
+}
+
 // lagOf is how far the best of the copies of partition p is behind: what would
 // be lost with this node.
 func (d *Dispatcher) lagOf(p int) (lag time.Duration) {
@@ -121,19 +129,19 @@ func (d *Dispatcher) lagOf(p int) (lag time.Duration) {
 }
 
 // admit slows a write down, or refuses a new session, while all other copies of
-// its partition are too far behind. Those of other partitions do not count. A
-// logout always passes.
+// its partition, or the disk, are too far behind. Copies of other partitions do
+// not count. A logout always passes.
 func (d *Dispatcher) admit(ctx context.Context, p int, w work) error {
 	if !d.slow() || w.deletes() {
 		return nil
 	}
-	lag := d.lagOf(p)
+	lag := max(d.lagOf(p), d.diskLag())
 	if lag <= lagSlow {
 		return nil
 	}
 	if lag > lagRefuse && w.creates(d.cfg.Store) {
 		d.count.refusedLagging.Add(1)
-		return fmt.Errorf("%s: copies are %v behind, over %v no new sessions are taken: %w", w.name(), lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
+		return fmt.Errorf("%s: copies, or the disk, are %v behind, over %v no new sessions are taken: %w", w.name(), lag.Round(time.Millisecond), lagRefuse, session.ErrFull)
 	}
 	d.count.slowed.Add(1)
 	select {

@@ -198,7 +198,10 @@ func (d *Dispatcher) serveDegraded(ctx context.Context, p int, w work) (reply, e
 	unverified := d.cfg.Owner.Decide(p).Unverified
 	r, err := w.run(ctx, d, d.cfg.Clock.Now(), sight{unverified: unverified})
 	if unverified {
-		return d.serveUnverified(p, w, r, err)
+		if r, err = d.serveUnverified(p, w, r, err); err != nil {
+			return r, err
+		}
+		return d.save(ctx, w, r)
 	}
 	r.Node, r.Ring = d.cfg.Self.Name, d.cfg.View().Table.Fingerprint()
 	if err != nil {
@@ -210,7 +213,10 @@ func (d *Dispatcher) serveDegraded(ctx context.Context, p int, w work) (reply, e
 		d.markAll(p, r)
 		r.Unconfirmed = len(d.cfg.View().CopyHolders(p)) > 0
 	}
-	return r, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return r, err
+	}
+	return d.save(ctx, w, r)
 }
 
 func (d *Dispatcher) ackOf(ack session.Ack) session.Ack {

@@ -66,7 +66,10 @@ type Meta struct {
 	AppDown bool
 	// Unfit says that the member takes part, and owns nothing until what is
 	// wrong with it has passed: its clock is off, say.
-	Unfit  bool
+	Unfit bool
+	// Keeps says that the member has sessions from its disk, which nobody has
+	// asked it for before it has its place on the ring.
+	Keeps  bool
 	Pid    int
 	Zone   string
 	Weight int // on the ring, in hundredths; 0 if it states none
@@ -100,6 +103,7 @@ const MaxMeta = 512
 const (
 	flagAppDown byte = 1 << iota
 	flagUnfit
+	flagKeeps
 )
 
 var errMeta = errors.New("malformed metadata")
@@ -148,6 +152,9 @@ func (m Meta) Encode() ([]byte, error) {
 	}
 	if m.Unfit {
 		flags |= flagUnfit
+	}
+	if m.Keeps {
+		flags |= flagKeeps
 	}
 	b := []byte{Wire, metaOldest, 1, WireOldest, metaRole, 1, role, metaState, 1, byte(m.State), metaFlags, 1, flags}
 	pid := binary.AppendUvarint(nil, uint64(m.Pid))
@@ -238,6 +245,7 @@ func (m *Meta) read(sections map[byte][]byte) error {
 	}
 	m.AppDown = one(metaFlags)&flagAppDown != 0
 	m.Unfit = one(metaFlags)&flagUnfit != 0
+	m.Keeps = one(metaFlags)&flagKeeps != 0
 	pid, n := binary.Uvarint(sections[metaPid])
 	if n != len(sections[metaPid]) || pid > 1<<31 {
 		return fmt.Errorf("pid: %w", errMeta)

@@ -40,6 +40,12 @@ func (m *Member) Serves() bool {
 	return m.Up && m.Role == RoleNode && m.State == StateReady && !m.Unfit
 }
 
+// Brings says whether the member is about to take its place on the ring, with
+// sessions from its disk that the others may not have.
+func (m *Member) Brings() bool {
+	return m.Up && m.Role == RoleNode && m.State == StateJoining && m.Keeps
+}
+
 // HasLeft says whether the member takes part no more, and went in order: it said
 // good-bye, or that it was leaving.
 func (m *Member) HasLeft() bool { return m.Left || m.Gone && m.State == StateLeaving }

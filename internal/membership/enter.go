@@ -58,8 +58,40 @@ func (m *Members) hasCluster() bool {
 			nodes++
 		}
 	}
+	if len(m.awaited()) > 0 {
+		return false
+	}
 	return m.cfg.Expect > 0 && nodes >= m.cfg.Expect && (nodes > 1 || m.cfg.Clock.Since() >= m.cfg.FoundAfter)
 }
+
+// awaited returns the nodes that this member waits for before it founds a
+// cluster, so that no session is told as missing that one of them has: those that
+// it knew when it last ran, or, if it had no sessions then, those that had some
+// and decide.
+func (m *Members) awaited() (names []string) {
+	view := m.View()
+	if !m.self().Keeps {
+		for _, who := range view.Members {
+			if who.ID != m.cfg.Self && who.Brings() {
+				names = append(names, who.Name)
+			}
+		}
+		return names
+	}
+	if m.cfg.Clock.Since() >= m.cfg.StartWait {
+		return nil
+	}
+	for _, name := range m.cfg.Awaited {
+		if who := view.Named(name); (who == nil || !who.Up) && name != m.cfg.Self.Name {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Loading says whether this member has sessions from its disk and does not serve
+// them yet.
+func (m *Members) Loading() bool { return m.State() == member.StateJoining && m.self().Keeps }
 
 // mayEnter says whether there is a cluster and this member is linked with it. A
 // router has no peer port, and no place on the ring.
@@ -83,6 +115,13 @@ func (m *Members) Waiting() string {
 		_, broken := m.cfg.Linked()
 		return fmt.Sprintf("the links with %s do not work in both directions: can they reach the peer port of this node, %s, and does it reach theirs?",
 			strings.Join(broken, ", "), m.self().Peer)
+	case len(m.awaited()) > 0:
+		why := "waits for " + strings.Join(m.awaited(), ", ") + ": "
+		if !m.self().Keeps {
+			return why + "of all nodes here they alone have sessions, from their disks"
+		}
+		return why + fmt.Sprintf("they were in the cluster when this node last ran, and may have sessions that are newer; it goes on without them %v after its start, or before that when holdfast forget was told of them",
+			m.cfg.StartWait)
 	case m.cfg.Expect == 1:
 		return fmt.Sprintf("a cluster that knows this node's address may reach it; if none does within %v of its start, it founds one", m.cfg.FoundAfter)
 	default:

@@ -48,6 +48,11 @@ type Config struct {
 	// FoundAfter is how long, from its start on, a node that sees nobody waits
 	// for a cluster that knows its address, before it founds one alone.
 	FoundAfter time.Duration
+	// Awaited are the nodes that had sessions when this one last ran, and are to
+	// be here before it founds a cluster; none for a node without a disk.
+	Awaited []string
+	// StartWait is how long it waits for them, from its start on.
+	StartWait time.Duration
 	// Transport opens the network of gossip; its result is nil for
 	// memberlist's.
 	Transport func(address string) (memberlist.Transport, error)

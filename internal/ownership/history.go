@@ -86,17 +86,18 @@ func (h *history) distrust(now time.Duration) {
 
 func (h *history) settled(now time.Duration) bool { return now-h.now.since >= stableAfter }
 
-// outOfReach returns the nodes that may be alive and have not answered. One that
+// outOfReach returns the nodes that may be alive and have not answered, and those
+// that bring sessions from their disks and cannot be asked yet. One that
 // this member has never seen alive has left before, and gossip tells of it as
 // dead, if all others see the ring as it is here, none misses it, and it does not
 // count in mode Majority.
 func (c *Core) outOfReach(at func(id member.ID) int) (ids []member.ID) {
 	agree := !c.othersDiffer()
 	for _, m := range c.view.Members {
-		if m.Role != member.RoleNode || m.Up || at(m.ID) >= 0 || c.view.HasEnded(m.ID) {
+		if m.Role != member.RoleNode || m.Up && !m.Brings() || at(m.ID) >= 0 || c.view.HasEnded(m.ID) || m.ID == c.self {
 			continue
 		}
-		if c.peers[m.ID] != nil || !agree || c.quorum.now.Has(m.ID) {
+		if m.Brings() || c.peers[m.ID] != nil || !agree || c.quorum.now.Has(m.ID) {
 			ids = append(ids, m.ID)
 		}
 	}

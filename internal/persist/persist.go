@@ -32,6 +32,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/clock"
 	"github.com/seed-95a32959/holdfast/internal/disk"
 	"github.com/seed-95a32959/holdfast/internal/events"
+	"github.com/seed-95a32959/holdfast/internal/metric"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -82,9 +83,28 @@ type Config struct {
 	Store      *session.Store
 	Partitions int
 	Sync       Sync
+	Note       Note
 	Clock      clock.Clock
 	Log        *slog.Logger
 	Events     *events.Log
+}
+
+// Note is something small that the journal remembers beside the records. The zero
+// Note is nothing.
+type Note struct {
+	Name string
+	// Of returns what is to be written, nil for nothing yet. It is written at once
+	// when key changes, and otherwise after Every.
+	Of    func() (note []byte, key string)
+	Every time.Duration
+}
+
+// Stats are what operators are told.
+type Stats struct {
+	Sync   Sync
+	Bytes  int64         // of all files
+	Behind time.Duration // for how long the oldest change waits that was not written
+	Err    error         // why nothing is written any more
 }
 
 // Persister keeps one store on a disk. It may be used from many goroutines.
@@ -188,6 +208,17 @@ func (p *Persister) Behind() time.Duration {
 	return p.cfg.Clock.Since() - time.Duration(since)
 }
 
+// Stats returns the figures of now.
+func (p *Persister) Stats() Stats {
+	return Stats{Sync: p.cfg.Sync, Bytes: p.size.Load(), Behind: p.Behind(), Err: p.Err()}
+}
+
+// Count puts what is counted.
+func (p *Persister) Count(put metric.Put) {
+	put("disk_records", "Records written to the disk.", p.written.Load())
+	put("disk_rewrites", "Times that the journal on the disk was rewritten, as it had grown.", p.rewritten.Load())
+}
+
 // Waits says whether writers have to wait for the disk.
 func (p *Persister) Waits() bool { return p.cfg.Sync == Always }
 
@@ -212,6 +243,8 @@ func (p *Persister) Run(ctx context.Context) {
 	defer tick.Stop()
 	var synced time.Time
 	var base rewriting
+	noted := noted{note: p.cfg.Note}
+	defer noted.write(p, true)
 	defer func() { base.end(p, ctx) }()
 	for ctx.Err() == nil {
 		select {
@@ -227,9 +260,37 @@ func (p *Persister) Run(ctx context.Context) {
 		if p.turn(due) && due {
 			synced = now
 		}
+		noted.write(p, false)
 		if p.cfg.Journal.IsDue() && base.mayBegin(now) && ctx.Err() == nil {
 			p.beginRewrite(ctx, &base)
 		}
+	}
+}
+
+// noted is when and for what the note was written last.
+type noted struct {
+	note   Note
+	looked time.Time
+	at     time.Time
+	key    string
+}
+
+// noteLook is how often the note is looked at.
+const noteLook = 200 * time.Millisecond
+
+func (n *noted) write(p *Persister, last bool) {
+	now := time.Now()
+	if n.note.Of == nil || !last && now.Sub(n.looked) < noteLook {
+		return
+	}
+	n.looked = now
+	note, key := n.note.Of()
+	if note == nil || !last && key == n.key && now.Sub(n.at) < n.note.Every {
+		return
+	}
+	n.at, n.key = now, key
+	if err := p.cfg.Journal.Note(n.note.Name, note); err != nil {
+		p.fail(err)
 	}
 }
 

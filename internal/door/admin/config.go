@@ -12,6 +12,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/persist"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -116,6 +117,8 @@ type Node struct {
 	// ClockOff is how far the member's time is ahead of the median of all, and
 	// ClockHost how far its host's clock is ahead of that time.
 	ClockOff, ClockHost func() time.Duration
+	// Disk says how the node's disk keeps up; nil without one.
+	Disk func() persist.Stats
 	// PeersRefused counts the connections refused at the peer port, by reason.
 	PeersRefused func() map[string]int64
 	// Redis counts the connections to the Redis endpoint, those of them that

@@ -55,6 +55,23 @@ var (
 		{describe("redis_subscribers", "Connections to the Redis endpoint that subscribe to something."), func(s *adminapi.Stats) float64 { return float64(s.RedisSubscribers) }},
 		{describe("clock_off_seconds", "How far this member's time is ahead of the median of all members'."), func(s *adminapi.Stats) float64 { return s.ClockOff / 1000 }},
 		{describe("clock_host_seconds", "How far the host's clock is ahead of this member's time since it jumped."), func(s *adminapi.Stats) float64 { return s.ClockHost / 1000 }},
+		{describe("disk_lag_seconds", "Age of the oldest change that the disk lacks: what would be lost if all nodes ended."), func(s *adminapi.Stats) float64 {
+			return ofDisk(s, func(d *adminapi.Disk) float64 { return d.Lag / 1000 })
+		}},
+		{describe("disk_bytes", "Bytes that the files of the disk take; 0 without -data-dir."), func(s *adminapi.Stats) float64 {
+			return ofDisk(s, func(d *adminapi.Disk) float64 { return float64(d.Bytes) })
+		}},
+		{describe("disk_failed", "1 once the disk has failed: nothing more is written to it, and the node hands over what it holds."), func(s *adminapi.Stats) float64 {
+			return ofDisk(s, func(d *adminapi.Disk) float64 { return truth(d.Error != "") })
+		}},
 		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *adminapi.Stats) float64 { return truth(s.Split) }},
 	}
 )
+
+// ofDisk is a figure of the disk, 0 without one.
+func ofDisk(s *adminapi.Stats, of func(d *adminapi.Disk) float64) float64 {
+	if s.Disk == nil {
+		return 0
+	}
+	return of(s.Disk)
+}

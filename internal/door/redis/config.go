@@ -45,6 +45,9 @@ type Config struct {
 	OutputLimit int
 	// MaxClients bounds the connections. Default 10,000.
 	MaxClients int
+	// Loading says whether the node has sessions from its disk and does not serve
+	// them yet; nil for never.
+	Loading func() bool
 	// MaxClientsPerAddress bounds the connections from one IPv4 address or one
 	// IPv6 network of 64 bits. Those by a Unix socket are not counted. Default:
 	// a quarter of MaxClients, at least 64.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/seed-95a32959/holdfast/internal/command"
@@ -104,7 +105,17 @@ func (c *conn) moved(slot int) bool {
 }
 
 // fault answers a command that the cluster could not run.
-func (c *conn) fault(err error) { c.out.Error(faultText(err)) }
+func (c *conn) fault(err error) {
+	text := faultText(err)
+	if loading := c.server.cfg.Loading; loading != nil && loading() {
+		for _, again := range []string{"TRYAGAIN ", "CLUSTERDOWN "} { // clients try again after this one too, and know why
+			if rest, ok := strings.CutPrefix(text, again); ok {
+				text = "LOADING " + rest
+			}
+		}
+	}
+	c.out.Error(text)
+}
 
 // faultText is an error in the words of Redis, by which clients decide whether
 // to try again: after TRYAGAIN and CLUSTERDOWN they do, so these are said only
