@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/disk/disktest"
 	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 )
@@ -40,6 +41,10 @@ type Options struct {
 	// DeadSeeds makes -join of a host's later starts name hosts that do not
 	// exist, and one that does.
 	DeadSeeds bool
+	// Disks gives each host a disk, which is there when its next node starts, and
+	// Fsync says when that is synced, as node.Config does.
+	Disks bool
+	Fsync string
 	// Delay is that of every path. Default: defaultDelay.
 	Delay time.Duration
 	// WatchEvery is how often the owners are counted. Default: watchEvery.
@@ -100,6 +105,7 @@ type Host struct {
 	process *Process
 	node    *node.Node   // nil while it is down or starting
 	past    []*node.Node // those that ran, the last ones
+	disk    *disktest.Mem
 }
 
 // pastKept is how many nodes of a host are kept after their end, to look into.
@@ -208,6 +214,10 @@ func (h *Host) Start() error {
 	p := c.Net.Boot(h.Address)
 	h.mu.Lock()
 	h.process = p
+	if c.options.Disks && !h.Router && h.disk == nil {
+		h.disk = disktest.New()
+	}
+	disk := h.disk
 	h.mu.Unlock()
 	address := func(port int) string { return netip.AddrPortFrom(h.Address, uint16(port)).String() }
 	seeds, expect := h.seeds(), c.expect
@@ -224,6 +234,9 @@ func (h *Host) Start() error {
 		cfg.Role, cfg.Peer, cfg.Expect = node.RoleRouter, "", 0
 	} else if c.options.Redis {
 		cfg.RESP, cfg.RESPRefuseRevive = address(redisPort), refuseRevive
+	}
+	if disk != nil {
+		cfg.Files, cfg.Fsync = disk, c.options.Fsync
 	}
 	n, err := node.Start(p.Context(), cfg)
 	if err != nil {
@@ -311,6 +324,9 @@ func (h *Host) Kill() {
 	h.mu.Lock()
 	n, p := h.node, h.process
 	h.node, h.process = nil, nil
+	if h.disk != nil && p != nil {
+		h.disk = h.disk.Killed()
+	}
 	h.mu.Unlock()
 	if p == nil {
 		return
@@ -334,6 +350,24 @@ func (h *Host) noteStop(what string, n *node.Node) {
 		f.More = fmt.Sprintf("lag %v", f.Lag)
 	}
 	h.cluster.history.addFault(f)
+}
+
+// LosePower ends the node, and of what it has written and not synced as much as
+// chance says.
+func (h *Host) LosePower(random *rand.Rand) {
+	h.Kill()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.disk != nil {
+		h.disk = h.disk.Crashed(random)
+	}
+}
+
+// LoseDisk gives the host, which is down, an empty disk.
+func (h *Host) LoseDisk() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.disk = nil
 }
 
 // Restart kills the node, if one runs, and starts another at once.
