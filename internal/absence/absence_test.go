@@ -142,3 +142,28 @@ func TestJoinerKnowsWhatOthersDo(t *testing.T) {
 	n.tells(t, b, other)
 	require.Equal(t, start, n.since)
 }
+
+// A process that has its sessions from the one before, over its disk, was away as
+// long as that one was not there.
+func TestAccountGoesOnWithTheDisk(t *testing.T) {
+	first, other := begin(), begin()
+	first.pass(2 * time.Hour)
+	other.pass(2 * time.Hour)
+	account := first.Account()
+	require.Equal(t, Account{InTouch: start.Add(2 * time.Hour), Since: start}, account)
+	for away, drops := range map[time.Duration]bool{time.Hour: false, Limit + time.Hour: true} {
+		n, there := begin(), begin()
+		n.now = account.InTouch.Add(away)
+		n.cfg.Before = account
+		n.Absence = New(n.cfg)
+		there.pass(2*time.Hour + away)
+		require.Equal(t, drops, n.Away())
+		n.tells(t, b, there)
+		require.Equal(t, drops, len(n.dropped) == 1)
+		require.False(t, n.Away())
+	}
+	n := begin()
+	n.cfg.Before = Account{InTouch: start.Add(time.Hour), Since: start}
+	n.Absence = New(n.cfg)
+	require.Equal(t, Account{InTouch: start, Since: start}, n.Account(), "an account of the future is none")
+}

@@ -120,7 +120,7 @@ func (m *Members) Waiting() string {
 		if !m.self().Keeps {
 			return why + "of all nodes here they alone have sessions, from their disks"
 		}
-		return why + fmt.Sprintf("they were in the cluster when this node last ran, and may have sessions that are newer; it goes on without them %v after its start, or before that when holdfast forget was told of them",
+		return why + fmt.Sprintf("they were in the cluster when this node last ran, and may have sessions that are newer; it goes on without them %v after its start",
 			m.cfg.StartWait)
 	case m.cfg.Expect == 1:
 		return fmt.Sprintf("a cluster that knows this node's address may reach it; if none does within %v of its start, it founds one", m.cfg.FoundAfter)

@@ -298,3 +298,57 @@ func TestWhoLeavesBeforeItWasReadyIsNoCluster(t *testing.T) {
 		require.Equal(t, member.StateLeaving, m.self().State)
 	})
 }
+
+// A node with sessions from its disk waits for those that it knew when it last
+// ran, for so long; one without waits for those that have some. A cluster that
+// runs is joined at once.
+func TestEnterWaitsForThoseWithSessions(t *testing.T) {
+	t.Parallel()
+	joining := func(name string, keeps bool) *member.Member {
+		m := membertest.Up(name, 1)
+		m.State, m.Keeps = member.StateJoining, keeps
+		return m
+	}
+	gone := joining("cyd", false)
+	gone.Up, gone.Gone = false, true
+	for name, c := range map[string]struct {
+		keeps   bool
+		awaited []string
+		sees    []*member.Member
+		waits   string // for whom
+		ends    bool   // after StartWait
+	}{
+		"all are there":                     {true, []string{"bob", "cyd"}, []*member.Member{joining("bob", true), joining("cyd", false)}, "", false},
+		"one is not":                        {true, []string{"bob", "cyd"}, []*member.Member{joining("bob", true)}, "cyd", true},
+		"one has ended":                     {true, []string{"bob", "cyd"}, []*member.Member{joining("bob", true), gone}, "cyd", true},
+		"nobody is":                         {true, []string{"bob", "cyd"}, nil, "bob, cyd", true},
+		"it has none, and another has some": {false, nil, []*member.Member{joining("bob", true)}, "bob", false},
+		"it has none, and nobody has":       {false, nil, []*member.Member{joining("bob", false)}, "", false},
+		"a cluster runs":                    {true, []string{"cyd"}, []*member.Member{membertest.Up("bob", 1)}, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entering(t, func(m *Members, ctx context.Context) {
+				m.cfg.Awaited, m.cfg.StartWait, m.own.Keeps = c.awaited, 30*time.Second, c.keeps
+				own := membertest.Up("ada", 1)
+				own.State = member.StateJoining
+				view, err := member.NewView(m.cfg.Self, append([]*member.Member{own}, c.sees...), m.cfg.Params, nil)
+				require.NoError(t, err)
+				m.SetView(view)
+				require.Equal(t, c.keeps, m.Loading())
+				require.NoError(t, m.Enter(ctx, func() bool { return true }))
+				if c.waits == "" {
+					require.Equal(t, member.StateReady, m.State())
+					require.False(t, m.Loading())
+					return
+				}
+				require.Equal(t, member.StateJoining, m.State())
+				require.Contains(t, m.Waiting(), "waits for "+c.waits+":")
+				time.Sleep(20 * time.Second)
+				require.Equal(t, member.StateJoining, m.State())
+				time.Sleep(10 * time.Second)
+				require.Equal(t, c.ends, m.State() == member.StateReady)
+			})
+		})
+	}
+}
