@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/absence"
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/disk"
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/persist"
@@ -223,11 +224,18 @@ func (n *Node) closeDisk() {
 }
 
 // diskStats are what operators are told of the disk; nil without one.
-func (n *Node) diskStats() func() persist.Stats {
+func (n *Node) diskStats() func() adminapi.Disk {
 	if n.kept == nil {
 		return nil
 	}
-	return n.kept.persister.Stats
+	return func() adminapi.Disk {
+		s := n.kept.persister.Stats()
+		d := adminapi.Disk{Fsync: s.Sync.String(), Bytes: s.Bytes, Lag: float64(s.Behind) / float64(time.Millisecond)}
+		if s.Err != nil {
+			d.Error = s.Err.Error()
+		}
+		return d
+	}
 }
 
 // startWait is how long the node waits for those it remembers.

@@ -88,6 +88,7 @@ var rules = []ruling{
 	rule("internal/ownership", "ring", "internal/member", "internal/planted", xxhash),
 	rule("internal/ownership/explore", "ring", "internal/member", "internal/ownership", xxhash),
 	rule("internal/peer"),
+	rule("internal/persist", "session", "internal/disk", "internal/clock", "internal/events", "internal/metric", "internal/wait"),
 	rule("internal/planted"),
 	rule("internal/problem"),
 	rule("internal/pubsub", "session", "internal/member", "internal/mesh", "internal/metric"),
@@ -101,7 +102,7 @@ var rules = []ruling{
 	rule("internal/visits", module, "session", "internal/header", "internal/problem"),
 	rule("internal/wait"),
 	rule("internal/web"),
-	rule("node", "session", "ring", "internal/peer", "internal/replication", "router", "internal/absence", "internal/buffers", "internal/census", "internal/clock", "internal/door", "internal/door/admin", "internal/door/app", "internal/door/public", "internal/drain", "internal/events", "internal/fields", "internal/inbound", "internal/inspect", "internal/member", "internal/membership", "internal/mesh", "internal/metric", "internal/network", "internal/owner", "internal/ownership", "internal/repair", "internal/socket", "internal/timekeeper", "internal/visits", "internal/wait", "internal/dispatch", "internal/pubsub", "internal/planted", "internal/door/redis", "internal/door/rediscluster", memberlist),
+	rule("node", "session", "internal/adminapi", "internal/disk", "internal/persist", "ring", "internal/peer", "internal/replication", "router", "internal/absence", "internal/buffers", "internal/census", "internal/clock", "internal/door", "internal/door/admin", "internal/door/app", "internal/door/public", "internal/drain", "internal/events", "internal/fields", "internal/inbound", "internal/inspect", "internal/member", "internal/membership", "internal/mesh", "internal/metric", "internal/network", "internal/owner", "internal/ownership", "internal/repair", "internal/socket", "internal/timekeeper", "internal/visits", "internal/wait", "internal/dispatch", "internal/pubsub", "internal/planted", "internal/door/redis", "internal/door/rediscluster", memberlist),
 	rule("ring", xxhash, "internal/planted"),
 	rule("router", "ring", "session", "internal/header", "internal/problem", "internal/http1", "internal/hostcheck"),
 	rule("session", xxhash, "internal/planted"),
@@ -116,7 +117,7 @@ var rules = []ruling{
 	rule("test/internal/operator", "ring", "internal/adminapi"),
 	rule("test/respdiff", "internal/resp", "internal/exchange"),
 	rule("test/selftest", "internal/planted"),
-	rule("test/simulation", "node", "ring", "session", "internal/header", "internal/inspect", "internal/problem", "internal/resp", memberlist),
+	rule("test/simulation", "internal/disk/disktest", "node", "ring", "session", "internal/header", "internal/inspect", "internal/problem", "internal/resp", memberlist),
 }
 
 // ruling is what the packages of one pattern may import.

@@ -6,13 +6,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/census"
 	"github.com/seed-95a32959/holdfast/internal/door"
 	"github.com/seed-95a32959/holdfast/internal/drain"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/member"
 	"github.com/seed-95a32959/holdfast/internal/metric"
-	"github.com/seed-95a32959/holdfast/internal/persist"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -118,7 +118,7 @@ type Node struct {
 	// ClockHost how far its host's clock is ahead of that time.
 	ClockOff, ClockHost func() time.Duration
 	// Disk says how the node's disk keeps up; nil without one.
-	Disk func() persist.Stats
+	Disk func() adminapi.Disk
 	// PeersRefused counts the connections refused at the peer port, by reason.
 	PeersRefused func() map[string]int64
 	// Redis counts the connections to the Redis endpoint, those of them that

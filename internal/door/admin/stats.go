@@ -61,10 +61,7 @@ func (n *Node) addTo(a *adminapi.Stats) {
 	a.ClockOff, a.ClockHost = millis(n.ClockOff()), millis(n.ClockHost())
 	if n.Disk != nil {
 		d := n.Disk()
-		a.Disk = &adminapi.Disk{Fsync: d.Sync.String(), Bytes: d.Bytes, Lag: millis(d.Behind)}
-		if d.Err != nil {
-			a.Disk.Error = d.Err.Error()
-		}
+		a.Disk = &d
 	}
 	if n.Redis != nil {
 		a.RedisClients, a.RedisSubscribers, a.RedisBufferBytes = n.Redis()
