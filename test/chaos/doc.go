@@ -18,6 +18,7 @@
 //	firewall   peer ports that drop or refuse what comes to them
 //	clock      the clock of a host is set, and a node starts on a wrong one
 //	longdrain  a node leaves whose application works on long requests
+//	fullstop   all nodes end at once, and start again with their disks
 //	bigdrain   a node with 100,000 sessions of 1 KB leaves
 //
 // What happens to one request: a worker of the [load] picks a session's
