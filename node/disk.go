@@ -49,6 +49,7 @@ type kept struct {
 	journal   *disk.Journal
 	persister *persist.Persister
 	found     remembered
+	stays     bool               // it serves though its disk has failed; lookAtDisk's
 	stop      context.CancelFunc // of the persister; nil before it runs
 	done      chan struct{}
 }
@@ -193,12 +194,25 @@ func (n *Node) runDisk() {
 }
 
 // lookAtDisk takes the node off the ring when its disk has failed: what it
-// acknowledges from then on would be in memory alone.
+// acknowledges from then on would be in memory alone. Where no other node serves
+// it stays, from then on: disks of one size fill up together, and sessions in
+// memory are better than none.
 func (n *Node) lookAtDisk() {
-	if err := n.kept.persister.Err(); err != nil {
-		if err := n.members.SetUnfit("disk", "the disk has failed: "+err.Error()); err != nil {
-			n.cfg.Log.Error("tell the others that the disk has failed", "error", err)
-		}
+	failed := n.kept.persister.Err()
+	if failed == nil {
+		return
+	}
+	why := "the disk has failed: " + failed.Error()
+	if !n.kept.stays && len(n.View().Others(n.id)) == 0 {
+		n.kept.stays = true
+		n.cfg.Log.Error("this node serves on, though its disk has failed, for no other one does: its sessions are in memory alone", "error", failed)
+		n.events.Add("serves-without-disk", "member", n.id.Name)
+	}
+	if n.kept.stays {
+		why = ""
+	}
+	if err := n.members.SetUnfit("disk", why); err != nil {
+		n.cfg.Log.Error("tell the others whether the disk has failed", "error", err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-95a32959/holdfast/internal/disk"
 	"github.com/seed-95a32959/holdfast/internal/disk/disktest"
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 var errKilled = errors.New("killed")
@@ -129,6 +130,33 @@ func TestLoadingNodeSaysSo(t *testing.T) {
 	_, got := get(t, ada, "k")
 	require.Equal(t, "v", got)
 	require.NotContains(t, dialRedis(t, ada).do("GET k"), "LOADING")
+}
+
+// Where no other node serves, one whose disk fails serves on from memory. So do
+// two whose disks fail together.
+func TestDisksThatAllFail(t *testing.T) {
+	t.Parallel()
+	first, second := disktest.New(), disktest.New()
+	cfg := loopbackConfig("ada")
+	cfg.Files = first
+	ada := begin(t, cfg)
+	cfg = loopbackConfig("bob", ada)
+	cfg.Files = second
+	bob := begin(t, cfg)
+	agree(t, ada, bob)
+	put(t, ada, "k", "1")
+	first.FailAfter(0, disktest.ErrFull)
+	second.FailAfter(0, disktest.ErrFull)
+	eventually(t, "both disks have failed", func() bool {
+		_, _ = ada.Sessions().Do(t.Context(), putOf("k2"), session.AckAll)
+		return ada.operator.Stats().Disk.Error != "" && bob.operator.Stats().Disk.Error != ""
+	})
+	eventually(t, "sessions are served", func() bool {
+		resp, got := get(t, bob, "k")
+		return resp.StatusCode == http.StatusOK && got == "1"
+	})
+	resp, _ := send(t, "DELETE", ada.public("/v1/sessions/k"), "")
+	require.Less(t, resp.StatusCode, 300, "logouts pass")
 }
 
 // A node whose disk fails takes no new writes: it hands over what it has, and says

@@ -38,6 +38,9 @@ type Swarm struct {
 	// electors of mode majority never die in one round: the others would
 	// refuse for good.
 	Reckless bool
+	// Disks gives each host one, which it keeps; Fsync is how that is synced.
+	Disks bool
+	Fsync string
 }
 
 // verifiedAfterHeal demands that a partition whose copies were out of reach is
@@ -90,6 +93,10 @@ func DrawSwarm(seed uint64) Swarm {
 	if slices.Contains(s.Clients, byRouter) {
 		s.Routers = 1 + random.IntN(2)
 	}
+	random = rand.New(rand.NewPCG(seed, 6))
+	if random.IntN(4) == 0 {
+		s.Disks, s.Fsync = true, pick(random, "everysec", "everysec", "always", "no")
+	}
 	return s
 }
 
@@ -114,10 +121,18 @@ func (s Swarm) draws() (draws [][2]string) {
 	add("delay", s.Delay)
 	add("overlap", s.Overlap)
 	add("reckless", s.Reckless)
+	add("disks", s.disks())
 	for _, kind := range s.Kinds {
 		add("kind", kind)
 	}
 	return draws
+}
+
+func (s Swarm) disks() string {
+	if !s.Disks {
+		return "none"
+	}
+	return s.Fsync
 }
 
 func (s Swarm) acks() string {
@@ -128,14 +143,14 @@ func (s Swarm) acks() string {
 }
 
 func (s Swarm) String() string {
-	return fmt.Sprintf("mode=%s hosts=%d copies=%d zones=%d memory=%d workers=%d clients=%v routers=%d acks=%s large=%d dead-seeds=%t delay=%v overlap=%d reckless=%t kinds=[%s]",
-		s.Mode, s.Hosts, s.Copies, s.Zones, s.Memory, s.Workers, s.Clients, s.Routers, s.acks(), s.Large, s.DeadSeeds, s.Delay, s.Overlap, s.Reckless, strings.Join(s.Kinds, ", "))
+	return fmt.Sprintf("mode=%s hosts=%d copies=%d zones=%d memory=%d workers=%d clients=%v routers=%d acks=%s large=%d dead-seeds=%t delay=%v overlap=%d reckless=%t disks=%s kinds=[%s]",
+		s.Mode, s.Hosts, s.Copies, s.Zones, s.Memory, s.Workers, s.Clients, s.Routers, s.acks(), s.Large, s.DeadSeeds, s.Delay, s.Overlap, s.Reckless, s.disks(), strings.Join(s.Kinds, ", "))
 }
 
 func (s Swarm) options() Options {
 	o := Options{
 		Hosts: s.Hosts + spares, Routers: s.Routers, Redis: slices.Contains(s.Clients, byRedis), Copies: s.Copies, Mode: s.Mode, MemoryLimit: s.Memory, Seed: s.Seed,
-		DeadSeeds: s.DeadSeeds, Delay: s.Delay, WatchEvery: time.Duration(s.Hosts) * 5 * time.Millisecond,
+		Disks: s.Disks, Fsync: s.Fsync, DeadSeeds: s.DeadSeeds, Delay: s.Delay, WatchEvery: time.Duration(s.Hosts) * 5 * time.Millisecond,
 	}
 	for i := range o.Hosts {
 		if s.Zones > 0 {
