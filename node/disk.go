@@ -25,9 +25,9 @@ type Files = disk.FS
 
 // What a node's journal remembers beside the sessions.
 type remembered struct {
-	// Nodes are those that had sessions, as far as this one knew: who served,
+	// Nodes are the boots that had sessions, as far as this one knew: who served,
 	// and who was missing.
-	Nodes []string `json:"nodes"`
+	Nodes []ID `json:"nodes"`
 	// InTouch and Since are as in absence.Account.
 	InTouch time.Time `json:"in_touch"`
 	Since   time.Time `json:"since"`
@@ -49,6 +49,7 @@ type kept struct {
 	journal   *disk.Journal
 	persister *persist.Persister
 	found     remembered
+	told      bool               // who of those found is missing; remember's
 	stays     bool               // it serves though its disk has failed; lookAtDisk's
 	stop      context.CancelFunc // of the persister; nil before it runs
 	done      chan struct{}
@@ -126,7 +127,7 @@ func (n *Node) load() error {
 		n.events.Add("disk-damaged", "file", d.File, "offset", d.Offset, "bytes", d.Bytes)
 	}
 	took := n.clock.Since() - began
-	n.cfg.Log.Info("sessions are loaded from the disk", "records", found.Records, "ended", found.Ended, "bytes", found.Bytes, "torn", found.Torn, "ms", took.Milliseconds(), "waits_for", k.found.Nodes)
+	n.cfg.Log.Info("sessions are loaded from the disk", "records", found.Records, "ended", found.Ended, "bytes", found.Bytes, "torn", found.Torn, "ms", took.Milliseconds(), "waits_for", n.awaited())
 	n.events.Add("loaded", "records", found.Records, "ended", found.Ended, "ms", took.Milliseconds())
 	return nil
 }
@@ -137,11 +138,13 @@ func (n *Node) keeps() bool {
 }
 
 // awaited are the nodes that had sessions when this one last ran.
-func (n *Node) awaited() []string {
-	if n.kept == nil {
-		return nil
+func (n *Node) awaited() (names []string) {
+	if n.kept != nil {
+		for _, id := range n.kept.found.Nodes {
+			names = append(names, id.Name)
+		}
 	}
-	return n.kept.found.Nodes
+	return names
 }
 
 // account is what this node remembers of its absence; zero without a disk.
@@ -158,18 +161,20 @@ func (n *Node) remember() (note []byte, key string) {
 	if n.members.State() == StateJoining { // what it found is still what it knows
 		return nil, ""
 	}
+	if !n.kept.told {
+		n.kept.told = true
+		n.missRemembered()
+	}
 	var r remembered
-	for _, m := range n.View().Nodes() {
-		if m.ID != n.id {
-			r.Nodes = append(r.Nodes, m.Name)
-		}
+	for _, m := range n.View().Others(n.id) {
+		r.Nodes = append(r.Nodes, m.ID)
 	}
 	for _, m := range n.census.Missing() {
-		if m.Role == RoleNode && !slices.Contains(r.Nodes, m.Name) && m.Name != n.id.Name {
-			r.Nodes = append(r.Nodes, m.Name)
+		if m.Role == RoleNode && n.View().Named(m.Name) == nil {
+			r.Nodes = append(r.Nodes, ID{Name: m.Name, Boot: m.Boot})
 		}
 	}
-	slices.Sort(r.Nodes)
+	slices.SortFunc(r.Nodes, ID.Compare)
 	account := n.absence.Account()
 	r.InTouch, r.Since = account.InTouch.UTC(), account.Since.UTC()
 	note, err := json.Marshal(r)
@@ -177,6 +182,14 @@ func (n *Node) remember() (note []byte, key string) {
 		panic(fmt.Sprintf("node: %v", err))
 	}
 	return note, fmt.Sprint(r.Nodes)
+}
+
+// missRemembered has those counted as missing that this node remembers, and that
+// are not there when it begins to serve. They are remembered, and waited for,
+// until they are back or forgotten.
+func (n *Node) missRemembered() {
+	view := n.View()
+	n.census.Remember(slices.DeleteFunc(slices.Clone(n.kept.found.Nodes), func(id ID) bool { return view.Named(id.Name) != nil }), n.kept.found.InTouch)
 }
 
 // runDisk keeps the store on the disk until closeDisk.

@@ -294,6 +294,19 @@ func (c *Census) miss(b *books, view *member.View, was *member.Member, now int64
 	return b.putAbsence(a)
 }
 
+// Remember says who took part when the process ran that this one has its sessions
+// from, over its disk, and until when. They have ended, and are missing until
+// their names are back.
+func (c *Census) Remember(nodes []member.ID, last time.Time) {
+	c.change(func(b *books) (n news) {
+		for _, id := range nodes {
+			at := last.UnixMilli()
+			n.some = b.putAbsence(&absence{id: id, role: member.RoleNode, ended: true, since: at, seen: at, written: later(at, 0)}) || n.some
+		}
+		return n
+	})
+}
+
 // lastSeen is when a boot last answered, in unix ms.
 func (c *Census) lastSeen(id member.ID, now int64) int64 {
 	if heard := c.cfg.LastHeard(id); heard > 0 {

@@ -358,6 +358,26 @@ func TestMissing(t *testing.T) {
 	})
 }
 
+// Who is remembered from before the start is missing until the name is back, and
+// may be forgotten; it is known to have ended.
+func TestRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		last := time.Now().Add(-time.Hour)
+		a, c := begin(t, "a"), begin(t, "c")
+		a.Remember([]member.ID{membertest.ID("b", 1), membertest.ID("d", 1)}, last)
+		require.Equal(t, []string{"b", "d"}, a.missing())
+		require.True(t, a.Missing()[0].Ended)
+		require.True(t, a.Missing()[0].LastSeen.Equal(last.Truncate(time.Millisecond)))
+		c.asks(t, a)
+		require.Equal(t, []string{"b", "d"}, c.missing())
+		a.see(t, membertest.Up("b", 2))
+		require.Equal(t, []string{"d"}, a.missing())
+		_, err := a.Forget("d")
+		require.NoError(t, err)
+		require.Empty(t, a.missing())
+	})
+}
+
 // A member that has seen nothing of it hears who is missing, and one that saw
 // it otherwise agrees in the end.
 func TestMissingIsAgreedUpon(t *testing.T) {

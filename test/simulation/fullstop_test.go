@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -235,5 +236,14 @@ func TestStartWaitEnds(t *testing.T) {
 			_, err := get(t, c.Hosts[0], key)
 			require.NoError(t, err, key)
 		}
+		n, _ := c.Hosts[1].Node()
+		missing := inspect.Of(n).Census.Missing()
+		require.Len(t, missing, 1)
+		require.Equal(t, c.Hosts[2].Name, missing[0].Name, "operators are told")
+		require.NoError(t, c.Hosts[2].Start())
+		_, err = c.Agree(agreeWithin)
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		require.Empty(t, inspect.Of(n).Census.Missing())
 	})
 }
