@@ -218,6 +218,7 @@ func (n *Node) lookAtDisk() {
 	why := "the disk has failed: " + failed.Error()
 	if !n.kept.stays && len(n.View().Others(n.id)) == 0 {
 		n.kept.stays = true
+		n.kept.persister.MemoryAlone()
 		n.cfg.Log.Error("this node serves on, though its disk has failed, for no other one does: its sessions are in memory alone", "error", failed)
 		n.events.Add("serves-without-disk", "member", n.id.Name)
 	}

@@ -36,14 +36,26 @@ func (s *Store) IsOpen(p int) bool { return s.partitions[p].open.Load() }
 // no room for a session, and will be when others have ended. There is always
 // room for a tombstone.
 func (s *Store) Merge(rec *Record) (changed bool, err error) {
-	changed, err = s.merge(rec)
+	return s.mergeWithin(rec, copiesShare)
+}
+
+// Restore is [Store.Merge] of what this store held in another process, and a
+// disk has kept. There is more room for it: a journal has each record as it was
+// at some moment, so that on the way there may be more of them than there ever
+// were at once.
+func (s *Store) Restore(rec *Record) (changed bool, err error) {
+	return s.mergeWithin(rec, restoreShare)
+}
+
+func (s *Store) mergeWithin(rec *Record, share int64) (changed bool, err error) {
+	changed, err = s.merge(rec, share)
 	if changed {
 		s.dropTombstones(s.partition(rec.key))
 	}
 	return changed, err
 }
 
-func (s *Store) merge(rec *Record) (changed bool, err error) {
+func (s *Store) merge(rec *Record, share int64) (changed bool, err error) {
 	now := s.nowMillis()
 	if ahead := rec.newest().millis() - now; ahead > MaxAhead.Milliseconds() {
 		s.refusedFuture.Add(1)
@@ -57,7 +69,7 @@ func (s *Store) merge(rec *Record) (changed bool, err error) {
 	var merged *Record
 	for try := 0; ; try++ {
 		var done bool
-		if done, changed, cur, err = s.mergeOnce(p, rec, cur, merged, now, try == maxTries); done {
+		if done, changed, cur, err = s.mergeOnce(p, rec, cur, merged, now, share, try == maxTries); done {
 			return changed, err
 		}
 		merged = Merge(cur.rec, rec)
@@ -71,7 +83,7 @@ const unlockedMerge = 64 << 10
 // mergeOnce puts merged, which is what rec and seen make, in the place of what
 // is held, if that is seen. If it is not, and both are small, or it has been
 // tried for long enough, it merges by itself. Else it returns what is held.
-func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, now int64, insist bool) (done, changed bool, cur held, err error) {
+func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, now, share int64, insist bool) (done, changed bool, cur held, err error) {
 	defer p.mu.unlock(p.mu.lock())
 	cur = p.heldLocked(rec.key)
 	if merged == nil || !cur.same(seen) {
@@ -92,7 +104,7 @@ func (s *Store) mergeOnce(p *partition, rec *Record, seen held, merged *Record, 
 	case merged == cur.rec:
 		return true, false, cur, past(merged, now)
 	}
-	if err := s.admitCopy(cur, next); err != nil {
+	if err := s.admitCopy(cur, next, share); err != nil {
 		return true, false, cur, err
 	}
 	s.setLocked(p, cur, next)

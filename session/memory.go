@@ -13,12 +13,14 @@ import (
 //	            room
 //	tombstones  what sessions leave free, and a 10th of the limit at least
 //
-// So all of it together stays below 1.15 times the limit. Whatever makes the
-// sessions larger is asked of room first: a new one, an overwrite, a patch, a
-// longer key. What ends them or makes them smaller is not.
+// So all of it together stays below 1.15 times the limit, but while sessions come
+// from a disk ([Store.Restore]). Whatever makes the sessions larger is asked of
+// room first: a new one, an overwrite, a patch, a longer key. What ends them or
+// makes them smaller is not.
 
 const (
 	copiesShare     = 20 // of the limit, over it: for copies
+	restoreShare    = 4  // of the limit, over it: for what a disk has, see Restore
 	tombstonesShare = 10 // of the limit, over it: for tombstones
 	// nearlyFull is the share of the limit, short of it, at which other members
 	// are told not to send more.
@@ -64,10 +66,11 @@ func (tx *Tx) admit(grown int64, lost func() int) error {
 	return fmt.Errorf("%w: %d of %d bytes used, and %d more asked for", ErrFull, s.sessionBytes(), limit, grown)
 }
 
-// admitCopy is admit for what another member sends.
-func (s *Store) admitCopy(cur, next held) error {
+// admitCopy is admit for what another member sends, or a disk has: a share of the
+// limit is added to it.
+func (s *Store) admitCopy(cur, next held, share int64) error {
 	limit, grown := s.cfg.MemoryLimit, growth(cur, next)
-	if limit == 0 || grown <= 0 || s.sessionBytes()+grown <= limit+limit/copiesShare {
+	if limit == 0 || grown <= 0 || s.sessionBytes()+grown <= limit+limit/share {
 		return nil
 	}
 	if grown <= int64(fieldEnd*lostFields(cur.rec, next.rec)) {

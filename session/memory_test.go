@@ -179,6 +179,14 @@ func TestCopiesHaveABound(t *testing.T) {
 	require.True(t, s.Peek("copy-0").Dead())
 	require.NoError(t, copyOf("one more", 500))
 	checkInvariants(t, s)
+
+	for n, err = 0, nil; err == nil; n++ { // a disk may bring more, for a while
+		stamp := stampAt(c.now().UnixMilli())
+		_, err = s.Restore(newSession(fmt.Sprintf("kept-%d", n), stamp, stamp, Expiry{}, stamped(nil, sized(500), stamp)))
+	}
+	require.ErrorIs(t, err, ErrFull)
+	require.Greater(t, s.sessionBytes(), s.cfg.MemoryLimit*6/5)
+	require.LessOrEqual(t, s.sessionBytes(), s.cfg.MemoryLimit*5/4)
 }
 
 // Tombstones take what sessions leave free, and a tenth of the limit at least.

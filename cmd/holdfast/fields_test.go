@@ -26,7 +26,7 @@ func TestFieldsHaveFlags(t *testing.T) {
 			}
 		}
 	}
-	inProgram := []string{"Role", "Handler", "Control", "FoundAfter", "Log", "Network", "Now"} // the commands set them, or Go programs
+	inProgram := []string{"Role", "Handler", "Control", "Files", "FoundAfter", "Log", "Network", "Now"} // the commands set them, or Go programs
 	for f := range reflect.TypeFor[node.Config]().Fields() {
 		if !f.IsExported() {
 			continue

@@ -15,7 +15,8 @@ import (
 // platter is a disk that does what the test says.
 type platter struct {
 	waits  bool
-	err    error
+	err    error // of Wait
+	failed error
 	behind time.Duration
 	waited int
 }
@@ -23,6 +24,7 @@ type platter struct {
 func (p *platter) Waits() bool                { return p.waits }
 func (p *platter) Wait(context.Context) error { p.waited++; return p.err }
 func (p *platter) Behind() time.Duration      { return p.behind }
+func (p *platter) Err() error                 { return p.failed }
 
 var errPlatter = errors.New("i/o error")
 
@@ -90,4 +92,12 @@ func TestDiskThatIsBehind(t *testing.T) {
 	require.ErrorIs(t, admit(lagRefuse+time.Second), session.ErrFull)
 	require.NoError(t, n.admit(t.Context(), p, opWork{&session.Op{Kind: session.Delete, Key: "k"}}), "a logout always passes")
 	require.NoError(t, admit(0))
+
+	disk.failed = errPlatter
+	require.NoError(t, admit(0), "nobody waits for it")
+	disk.waits = true
+	err := admit(0)
+	require.ErrorIs(t, err, session.ErrUnavailable)
+	require.ErrorIs(t, err, errPlatter)
+	require.NoError(t, n.admit(t.Context(), p, opWork{&session.Op{Kind: session.Delete, Key: "k"}}), "a logout always passes")
 }

@@ -39,6 +39,8 @@ type Disk interface {
 	Wait(ctx context.Context) error
 	// Behind is for how long the oldest change waits that was not written.
 	Behind() time.Duration
+	// Err is why nothing is written any more, nil if it is.
+	Err() error
 }
 
 // Config is what a Dispatcher needs. All of it is required, but Store and

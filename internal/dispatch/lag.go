@@ -116,6 +116,14 @@ func (d *Dispatcher) diskLag() time.Duration {
 	return d.cfg.Disk.Behind()
 }
 
+// diskErr is why what writers have to wait for cannot come.
+func (d *Dispatcher) diskErr() error {
+	if d.cfg.Disk == nil || !d.cfg.Disk.Waits() {
+		return nil
+	}
+	return d.cfg.Disk.Err()
+}
+
 // lagOf is how far the best of the copies of partition p is behind: what would
 // be lost with this node.
 func (d *Dispatcher) lagOf(p int) (lag time.Duration) {
@@ -130,9 +138,16 @@ func (d *Dispatcher) lagOf(p int) (lag time.Duration) {
 
 // admit slows a write down, or refuses a new session, while all other copies of
 // its partition, or the disk, are too far behind. Copies of other partitions do
-// not count. A logout always passes.
+// not count. It refuses every write that would have to wait for a disk that has
+// failed. A logout always passes.
 func (d *Dispatcher) admit(ctx context.Context, p int, w work) error {
-	if !d.slow() || w.deletes() {
+	if w.deletes() {
+		return nil
+	}
+	if err := d.diskErr(); err != nil {
+		return fmt.Errorf("%s: a write has to be on the disk, which has failed: %w: %w", w.name(), session.ErrUnavailable, err)
+	}
+	if !d.slow() {
 		return nil
 	}
 	lag := max(d.lagOf(p), d.diskLag())

@@ -103,7 +103,7 @@ type Note struct {
 type Stats struct {
 	Sync   Sync
 	Bytes  int64         // of all files
-	Behind time.Duration // for how long the oldest change waits that was not written
+	Behind time.Duration // as Persister.Behind has it
 	Err    error         // why nothing is written any more
 }
 
@@ -116,9 +116,10 @@ type Persister struct {
 	written   atomic.Int64 // records
 	rewritten atomic.Int64 // bases
 	size      atomic.Int64 // bytes of all files
-	// behind is since when there is something that was not written, as time since
-	// the process's start; 0 for nothing.
+	// behind is since when what has changed waits for the disk, as time since the
+	// process's start; 0 for nothing.
 	behind atomic.Int64
+	alone  atomic.Bool // MemoryAlone
 
 	mu   sync.Mutex // guards next
 	next *round     // that has not begun
@@ -176,7 +177,7 @@ type loader struct {
 
 // Put implements disk.Replayer.
 func (l *loader) Put(rec *session.Record) error {
-	_, err := l.store.Merge(rec)
+	_, err := l.store.Restore(rec)
 	if errors.Is(err, session.ErrPast) {
 		l.found.Ended++
 		l.store.Forget(rec.Key()) // of which there may be an older state, which had not ended
@@ -199,10 +200,16 @@ func (p *Persister) Err() error {
 	return nil
 }
 
-// Behind returns for how long the oldest change waits that was not written.
+// MemoryAlone says that the node serves on without a disk that has failed, so
+// that nothing counts as behind any more.
+func (p *Persister) MemoryAlone() { p.alone.Store(true) }
+
+// Behind returns for how long the disk has been busy with the oldest change that
+// waits for it, be it to be written or synced. Once the disk has failed that goes
+// on growing, until MemoryAlone.
 func (p *Persister) Behind() time.Duration {
 	since := p.behind.Load()
-	if since == 0 {
+	if since == 0 || p.alone.Load() {
 		return 0
 	}
 	return p.cfg.Clock.Since() - time.Duration(since)
@@ -244,11 +251,10 @@ func (p *Persister) Run(ctx context.Context) {
 	var synced time.Time
 	var base rewriting
 	noted := noted{note: p.cfg.Note}
-	defer noted.write(p, true)
-	defer func() { base.end(p, ctx) }()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+			continue
 		case <-tick.C:
 		case <-p.wake:
 		case err := <-base.done:
@@ -256,15 +262,18 @@ func (p *Persister) Run(ctx context.Context) {
 			continue
 		}
 		now := time.Now()
-		due := p.cfg.Sync == EverySecond && now.Sub(synced) >= syncEvery || ctx.Err() != nil
+		due := p.cfg.Sync == EverySecond && now.Sub(synced) >= syncEvery
 		if p.turn(due) && due {
 			synced = now
 		}
 		noted.write(p, false)
-		if p.cfg.Journal.IsDue() && base.mayBegin(now) && ctx.Err() == nil {
+		if p.cfg.Journal.IsDue() && base.mayBegin(now) {
 			p.beginRewrite(ctx, &base)
 		}
 	}
+	base.end()
+	p.turn(true)
+	noted.write(p, true)
 }
 
 // noted is when and for what the note was written last.
@@ -289,9 +298,7 @@ func (n *noted) write(p *Persister, last bool) {
 		return
 	}
 	n.at, n.key = now, key
-	if err := p.cfg.Journal.Note(n.note.Name, note); err != nil {
-		p.fail(err)
-	}
+	_ = p.busy(func() error { return p.cfg.Journal.Note(n.note.Name, note) }) // which says what fails
 }
 
 // turn is one round: what has changed is written, and synced if that is due or
@@ -301,26 +308,34 @@ func (p *Persister) turn(due bool) (ok bool) {
 	r := p.next
 	p.next = newRound()
 	p.mu.Unlock()
-	err := p.flush()
-	if err == nil && (due || r.wanted) {
-		err = p.cfg.Journal.Sync()
-	}
-	if err != nil {
-		p.fail(err)
-	}
-	r.err = err
+	r.err = p.busy(func() error {
+		if err := p.flush(); err != nil || !due && !r.wanted {
+			return err
+		}
+		return p.cfg.Journal.Sync()
+	})
 	close(r.done)
 	p.size.Store(p.cfg.Journal.Size())
-	return err == nil
+	return r.err == nil
+}
+
+// busy does something with the journal. What changes meanwhile waits for it.
+func (p *Persister) busy(do func() error) error {
+	p.behind.CompareAndSwap(0, int64(max(1, p.cfg.Clock.Since())))
+	err := do()
+	if err != nil {
+		p.fail(err)
+		return err
+	}
+	p.behind.Store(0)
+	return nil
 }
 
 // flush appends what has changed.
 func (p *Persister) flush() error {
 	var b disk.Batch
-	began := int64(max(1, p.cfg.Clock.Since()))
 	for i := range p.cfg.Partitions {
 		for more := p.cfg.Store.HasUnsaved(i); more; {
-			p.behind.CompareAndSwap(0, began)
 			var cleared bool
 			var some []session.Unsaved
 			cleared, some, more = p.cfg.Store.TakeUnsaved(i, takeKeys)
@@ -342,11 +357,7 @@ func (p *Persister) flush() error {
 			}
 		}
 	}
-	if err := p.append(&b); err != nil {
-		return err
-	}
-	p.behind.Store(0)
-	return nil
+	return p.append(&b)
 }
 
 func (p *Persister) append(b *disk.Batch) error {
@@ -374,9 +385,8 @@ type rewriting struct {
 func (r *rewriting) mayBegin(now time.Time) bool { return r.done == nil && !now.Before(r.again) }
 
 func (p *Persister) beginRewrite(ctx context.Context, r *rewriting) {
-	base, err := p.cfg.Journal.BeginRewrite()
-	if err != nil {
-		p.fail(err)
+	var base *disk.Rewrite
+	if p.busy(func() (err error) { base, err = p.cfg.Journal.BeginRewrite(); return err }) != nil {
 		return
 	}
 	done := make(chan error, 1)
@@ -409,8 +419,7 @@ func (p *Persister) rewrite(ctx context.Context, base *disk.Rewrite) error {
 func (p *Persister) endRewrite(r *rewriting, err error) {
 	r.done = nil
 	if err == nil {
-		if err := p.cfg.Journal.EndRewrite(r.base); err != nil {
-			p.fail(err)
+		if p.busy(func() error { return p.cfg.Journal.EndRewrite(r.base) }) != nil {
 			return
 		}
 		p.rewritten.Add(1)
@@ -425,7 +434,7 @@ func (p *Persister) endRewrite(r *rewriting, err error) {
 }
 
 // end waits for a rewrite that is under way when Run ends, and gives it up.
-func (r *rewriting) end(p *Persister, _ context.Context) {
+func (r *rewriting) end() {
 	if r.done == nil {
 		return
 	}

@@ -294,6 +294,30 @@ func TestStopWritesWhatIsLeft(t *testing.T) {
 	})
 }
 
+// A disk that hangs in a sync counts as behind, and what has changed meanwhile is
+// written when it goes on, even if the node is about to stop.
+func TestDiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := disktest.New()
+		k := mustBegin(t, dir, config{sync: EverySecond})
+		stop := k.run(t)
+		time.Sleep(time.Minute)
+		require.Zero(t, k.Behind())
+		release := dir.Hang()
+		k.put(t, "a", "1", time.Hour)
+		time.Sleep(time.Minute)
+		require.InDelta(t, time.Minute, k.Behind(), float64(syncEvery+flushEvery))
+		k.put(t, "a", "2", time.Hour)
+		stopped := make(chan struct{})
+		go func() { defer close(stopped); stop() }()
+		synctest.Wait()
+		release()
+		<-stopped
+		require.Zero(t, k.Behind())
+		require.Equal(t, "2", mustBegin(t, dir.Killed(), config{}).value("a"))
+	})
+}
+
 // After a failure nothing more is written, whoever waits hears of it, and what
 // is not on the disk counts as behind.
 func TestDiskThatFails(t *testing.T) {
@@ -314,6 +338,8 @@ func TestDiskThatFails(t *testing.T) {
 		require.ErrorIs(t, k.Wait(t.Context()), io.ErrShortWrite, "it is not tried again")
 		time.Sleep(time.Minute)
 		require.Greater(t, k.Behind(), 59*time.Second)
+		k.MemoryAlone()
+		require.Zero(t, k.Behind(), "it serves without")
 		require.Equal(t, "1", mustBegin(t, dir.Killed(), config{}).value("a"))
 		require.Len(t, k.cfg.Events.Since(0), 1, "it is said once")
 	})

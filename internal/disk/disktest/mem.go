@@ -27,6 +27,7 @@ type Mem struct {
 	limit  int64 // bytes; 0 for none
 	left   int   // writes and syncs until all fail; below 0 for never
 	err    error
+	hangs  chan struct{} // that syncs of files wait for; nil for nothing
 }
 
 type file struct {
@@ -81,6 +82,20 @@ func (m *Mem) FailAfter(n int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.left, m.err = n, err
+}
+
+// Hang has every sync of a file wait until release is called.
+func (m *Mem) Hang() (release func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	hangs := make(chan struct{})
+	m.hangs = hangs
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.hangs = nil
+		close(hangs)
+	}
 }
 
 // Limit has writes fail where all files together would take more bytes.
@@ -255,6 +270,11 @@ func (h *handle) Write(b []byte) (n int, err error) {
 // Sync implements disk.File.
 func (h *handle) Sync() error {
 	h.m.mu.Lock()
+	if hangs := h.m.hangs; hangs != nil {
+		h.m.mu.Unlock()
+		<-hangs
+		h.m.mu.Lock()
+	}
 	defer h.m.mu.Unlock()
 	if err := h.m.tryLocked(); err != nil {
 		return err
