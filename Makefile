@@ -13,13 +13,14 @@ PORT        ?= 24800
 ABUSEPORT   ?= 28300
 ONLY        ?=
 OUT         ?= bin/holdfast
+DISK        ?= /var/tmp
 
 # The same source makes the same bytes, whoever builds it and in which folder:
 # no paths in it, nothing that a C compiler made. make reproducible checks it.
 RELEASE := CGO_ENABLED=0 go build -trimpath
 
 .DEFAULT_GOAL := help
-.PHONY: help build reproducible test check race-simulation adapters-test browser-test bench cost fuzz resp-diff bench-resp abuse abuse-short chaos chaos-selftest explore soak soak-sim router-vectors bench-router client-tests failover-clients
+.PHONY: help build reproducible test check race-simulation adapters-test browser-test bench cost fuzz resp-diff bench-resp bench-disk abuse abuse-short chaos chaos-selftest explore soak soak-sim router-vectors bench-router client-tests failover-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -96,6 +97,10 @@ resp-diff: build ## compare answers with those of redis-server 7, byte for byte 
 
 bench-resp: build ## CPU time of Redis commands beside redis-server 7, one node and three (it and redis-benchmark must be installed)
 	go run ./test/bench/resp -holdfast $(abspath $(OUT))
+
+bench-disk: build ## what keeping sessions on the disk of DISK=directory costs: CPU time beside none and beside redis-server, and 1,000,000 sessions loaded
+	HOLDFAST_BENCH_DIR=$(DISK) go test -run '^$$' -bench 'Flush|Load' -benchtime 5x ./internal/persist
+	go run ./test/bench/resp -holdfast $(abspath $(OUT)) -disk '$(DISK)'
 
 abuse: build ## what one client or stranger can do to 500 others: ten attacks on real processes, about 6 minutes; ONLY=1,4 picks
 	go run ./test/abuse -bin $(OUT) -only '$(ONLY)' -base-port $(ABUSEPORT)

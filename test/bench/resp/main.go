@@ -7,6 +7,11 @@
 //
 //	go run ./test/bench/resp -holdfast bin/holdfast
 //
+// With -disk it shows what a disk costs instead: redis-server and one node, each
+// without a disk and with one that is synced once a second.
+//
+//	go run ./test/bench/resp -holdfast bin/holdfast -disk /var/tmp
+//
 // redis-server and redis-benchmark of Redis 7 must be installed (Debian:
 // redis-server, redis-tools).
 package main
@@ -19,6 +24,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +33,7 @@ import (
 // options are the command line.
 type options struct {
 	holdfast, redis, benchmark string
+	disk                       string // a directory; "" to measure without
 	rounds, requests, keys     int
 	port                       int
 	limit                      time.Duration
@@ -37,6 +44,7 @@ func main() {
 	flag.StringVar(&o.holdfast, "holdfast", "bin/holdfast", "the holdfast `program`")
 	flag.StringVar(&o.redis, "redis", "redis-server", "the redis-server `program`")
 	flag.StringVar(&o.benchmark, "benchmark", "redis-benchmark", "the redis-benchmark `program`")
+	flag.StringVar(&o.disk, "disk", "", "compare with and without a disk, with files in a new directory in this `directory`")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each figure is taken")
 	flag.IntVar(&o.requests, "n", 100_000, "commands of one run without a pipeline; with one, four times as many")
 	flag.IntVar(&o.keys, "keys", 100_000, "random keys")
@@ -54,13 +62,14 @@ func main() {
 }
 
 // sides are the servers that are compared, each of them one or three processes.
-type sides struct{ redis, one, three *side }
+// Those with a disk are there with -disk, and three without.
+type sides struct{ redis, one, three, redisOnDisk, oneOnDisk *side }
 
 func (o *options) run(ctx context.Context, w io.Writer) (err error) {
 	if o.rounds < 1 || o.requests < 1000 || o.keys < 1 {
 		return fmt.Errorf("%d rounds of %d commands on %d keys: at least 1, 1000 and 1 are needed", o.rounds, o.requests, o.keys)
 	}
-	dir, err := os.MkdirTemp("", "benchresp")
+	dir, err := os.MkdirTemp(o.disk, "benchresp")
 	if err != nil {
 		return err
 	}
@@ -81,14 +90,25 @@ func (o *options) run(ctx context.Context, w io.Writer) (err error) {
 	}
 	fmt.Fprintf(w, "load %s at the end\n\n", load())
 	table(w, cases)
+	if o.disk != "" {
+		return nil
+	}
 	return o.memory(ctx, w, all)
 }
 
 func (o *options) start(s *starter) (all sides, err error) {
 	redis, errRedis := s.redis(o.redis)
 	one, errOne := s.nodes(o.holdfast, 1)
-	three, errThree := s.nodes(o.holdfast, 3)
-	return sides{redis, one, three}, errors.Join(errRedis, errOne, errThree)
+	all = sides{redis: redis, one: one}
+	if o.disk == "" {
+		three, err := s.nodes(o.holdfast, 3)
+		all.three = three
+		return all, errors.Join(errRedis, errOne, err)
+	}
+	var errs [2]error
+	all.redisOnDisk, errs[0] = s.redis(o.redis, "--appendonly", "yes", "--appendfsync", "everysec")
+	all.oneOnDisk, errs[1] = s.nodes(o.holdfast, 1, "-data-dir", filepath.Join(s.dir, "sessions"))
+	return all, errors.Join(errRedis, errOne, errs[0], errs[1])
 }
 
 // benchCase is one line of the table.
@@ -105,6 +125,21 @@ type benchCase struct {
 // cases are in the order in which they are run: what is compared, one after the
 // other.
 func (o *options) cases(all sides) (list []benchCase) {
+	if o.disk != "" {
+		for _, pipeline := range []int{1, 16} {
+			base := len(list)
+			list = append(list,
+				benchCase{name: "redis-server", side: all.redis, against: -1},
+				benchCase{name: "redis-server, AOF everysec", side: all.redisOnDisk, against: base},
+				benchCase{name: "one node", side: all.one, against: -1},
+				benchCase{name: "one node, -fsync everysec", side: all.oneOnDisk, against: base + 2},
+			)
+			for i := base; i < len(list); i++ {
+				list[i].set, list[i].pipeline = true, pipeline
+			}
+		}
+		return list
+	}
 	for _, pipeline := range []int{1, 16} {
 		for _, set := range []bool{true, false} {
 			base := len(list)

@@ -37,10 +37,11 @@ type starter struct {
 	sides []*side
 }
 
-func (s *starter) redis(program string) (*side, error) {
+func (s *starter) redis(program string, more ...string) (*side, error) {
 	side := &side{port: s.port}
 	s.sides, s.port = append(s.sides, side), s.port+1
-	err := s.run(side, program, "--port", strconv.Itoa(side.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+	args := []string{"--port", strconv.Itoa(side.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}
+	err := s.run(side, program, append(args, more...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func (s *starter) redis(program string) (*side, error) {
 }
 
 // nodes starts a cluster of holdfast: one node, or three with two copies.
-func (s *starter) nodes(program string, n int) (*side, error) {
+func (s *starter) nodes(program string, n int, more ...string) (*side, error) {
 	first := s.port
 	side := &side{port: first, admin: local(first + 1)}
 	s.sides, s.port = append(s.sides, side), s.port+5*n
@@ -62,7 +63,7 @@ func (s *starter) nodes(program string, n int) (*side, error) {
 		if i > 0 {
 			args = append(args, "-join", local(first+4))
 		}
-		if err := s.run(side, program, args...); err != nil {
+		if err := s.run(side, program, append(args, more...)...); err != nil {
 			return nil, err
 		}
 	}
