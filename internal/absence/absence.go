@@ -90,7 +90,7 @@ type Absence struct {
 func New(cfg Config) *Absence {
 	now := cfg.Now()
 	a := &Absence{cfg: cfg, last: now, since: now}
-	if b := cfg.Before; !b.InTouch.IsZero() && b.InTouch.Before(now) {
+	if b := cfg.Before; !b.InTouch.IsZero() && b.InTouch.Before(now) && !planted.Is(planted.OldDiskKept) {
 		a.last, a.since = b.InTouch, b.Since
 	}
 	return a

@@ -88,7 +88,7 @@ var rules = []ruling{
 	rule("internal/ownership", "ring", "internal/member", "internal/planted", xxhash),
 	rule("internal/ownership/explore", "ring", "internal/member", "internal/ownership", xxhash),
 	rule("internal/peer"),
-	rule("internal/persist", "session", "internal/disk", "internal/clock", "internal/events", "internal/metric", "internal/wait"),
+	rule("internal/persist", "session", "internal/disk", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted"),
 	rule("internal/planted"),
 	rule("internal/problem"),
 	rule("internal/pubsub", "session", "internal/member", "internal/mesh", "internal/metric"),

@@ -78,7 +78,7 @@ func (m *Members) awaited() (names []string) {
 		}
 		return names
 	}
-	if m.cfg.Clock.Since() >= m.cfg.StartWait {
+	if m.cfg.Clock.Since() >= m.cfg.StartWait || planted.Is(planted.NobodyAwaited) {
 		return nil
 	}
 	for _, name := range m.cfg.Awaited {

@@ -33,6 +33,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/disk"
 	"github.com/seed-95a32959/holdfast/internal/events"
 	"github.com/seed-95a32959/holdfast/internal/metric"
+	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -309,7 +310,7 @@ func (p *Persister) turn(due bool) (ok bool) {
 	p.next = newRound()
 	p.mu.Unlock()
 	r.err = p.busy(func() error {
-		if err := p.flush(); err != nil || !due && !r.wanted {
+		if err := p.flush(); err != nil || !due && !r.wanted || planted.Is(planted.SavedLater) {
 			return err
 		}
 		return p.cfg.Journal.Sync()
@@ -343,9 +344,11 @@ func (p *Persister) flush() error {
 				b.Clear(i)
 			}
 			for _, u := range some {
-				if u.Record == nil {
+				switch {
+				case u.Record == nil:
 					b.Forget(u.Key)
-				} else {
+				case u.Record.Dead() && planted.Is(planted.UnsavedLogout):
+				default:
 					b.Put(u.Record)
 				}
 				if b.Bytes() < disk.BatchBytes {

@@ -69,6 +69,10 @@ const (
 	ReplacedDrops    Bug = "replaced-drops"
 	DroppedTooFew    Bug = "dropped-too-few"
 	GhostsReturn     Bug = "returns-with-ghosts"
+	UnsavedLogout    Bug = "logout-not-on-disk"
+	OldDiskKept      Bug = "old-disk-kept"
+	NobodyAwaited    Bug = "starts-without-the-others"
+	SavedLater       Bug = "acknowledged-before-synced"
 )
 
 // All says of each bug what it does.
@@ -128,4 +132,8 @@ var All = []struct {
 	{DroppedTooFew, "a node that leaves drops its copy though too few others have one, while one that may come back is out of reach"},
 	{ReplacedDrops, "a node whose name another process has taken meanwhile stops with what it alone holds"},
 	{GhostsReturn, "a node that was away for longer than tombstones live keeps its old copies"},
+	{UnsavedLogout, "the end of a session is not written to the disk"},
+	{OldDiskKept, "a node whose disk is older than tombstones live keeps what is on it"},
+	{NobodyAwaited, "a node with a disk founds a cluster without those that it knew when it last ran"},
+	{SavedLater, "with -fsync always a write is acknowledged when it is written, synced or not"},
 }

@@ -43,6 +43,7 @@ var packages = []string{
 	"./internal/census",
 	"./internal/member",
 	"./internal/membership", "./internal/clock", "./internal/timekeeper",
+	"./internal/persist",
 	"./internal/replication",
 	"./session",
 	"./ring",
