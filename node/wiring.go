@@ -240,8 +240,9 @@ func (n *Node) adminConfig(limits *door.Limits) admin.Config {
 		View: n.View, State: n.members.State, Waiting: n.members.Waiting, Unfit: n.members.Unfit, Uptime: n.clock.Since, Links: admin.LinksOf(n.mesh, n.clock.Since), Census: n.census,
 		Events: n.events, Counters: n.counts, Limits: limits, Log: cfg.Log, Closing: n.closing, GossipRefused: n.members.Refused,
 		HTTPClients: func() int { return n.endpoint.Clients() }, HTTPBodyBytes: func() int64 { return n.endpoint.BodyBytes() },
-		AppDown: func() bool { return n.pin.Down() },
-		Node:    n.adminNode(),
+		AppDown:  func() bool { return n.pin.Down() },
+		Sessions: n.Sessions(), Now: n.wall.Now,
+		Node: n.adminNode(),
 	}
 }
 

@@ -252,6 +252,23 @@ type Forget struct {
 	Silent []string `json:"silent"`
 }
 
+// Load is the answer of POST /admin/load: what became of each line.
+type Load struct {
+	Fingerprint string `json:"fingerprint"`
+	Loaded      int    `json:"loaded"`
+	Present     int    `json:"present"`    // of which there is a session already
+	Ended       int    `json:"ended"`      // whose time has come since the dump
+	LoggedOut   int    `json:"logged_out"` // which were ended on purpose since
+	// Refused are in order of line.
+	Refused []Refused `json:"refused"`
+}
+
+// Refused is a line that could not be loaded.
+type Refused struct {
+	Line  int    `json:"line"` // of the request, the first is 1
+	Error string `json:"error"`
+}
+
 // Drain is one line of the answer of POST /admin/drain. There is one each time
 // that something has changed, and a last one with Done or Error.
 type Drain struct {

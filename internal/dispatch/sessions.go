@@ -69,25 +69,33 @@ func (s *Sessions) Delete(ctx context.Context, key string) error {
 // the administrator's page, not for a request of a user.
 func (s *Sessions) All(ctx context.Context) iter.Seq2[*session.Record, error] {
 	return func(yield func(*session.Record, error) bool) {
-		for _, key := range partitionKeys() {
+		for p := range ring.Partitions {
 			for after := ""; ; {
-				reply, err := s.Do(ctx, &session.Op{Kind: session.Scan, Key: key, NewKey: after}, session.AckDefault)
+				records, err := s.Page(ctx, p, after)
 				if err != nil {
 					yield(nil, err)
 					return
 				}
-				for _, rec := range reply.Records {
+				for _, rec := range records {
 					if !yield(rec, nil) {
 						return
 					}
 					after = rec.Key()
 				}
-				if len(reply.Records) == 0 {
+				if len(records) == 0 {
 					break
 				}
 			}
 		}
 	}
+}
+
+// Page returns some live sessions of a partition from its owner, in order of
+// key: those whose keys come after one. There are no more if there are none.
+// The owner may be another for each page.
+func (s *Sessions) Page(ctx context.Context, partition int, after string) ([]*session.Record, error) {
+	reply, err := s.Do(ctx, &session.Op{Kind: session.Scan, Key: partitionKeys()[partition], NewKey: after}, session.AckDefault)
+	return reply.Records, err
 }
 
 // partitionKeys has a key of each partition, by which an operation on the whole

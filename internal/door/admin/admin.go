@@ -77,6 +77,8 @@ func (e *Endpoint) Handler() http.Handler {
 	mux.HandleFunc("GET /admin/events", e.events)
 	mux.HandleFunc("POST /admin/drain", e.drain)
 	mux.HandleFunc("POST /admin/forget", e.forget)
+	mux.HandleFunc("GET /admin/dump", e.dump)
+	mux.HandleFunc("POST /admin/load", e.load)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})

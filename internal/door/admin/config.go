@@ -60,8 +60,21 @@ type Config struct {
 	// AppDown says whether the member's application does not answer.
 	AppDown func() bool
 
+	// Sessions is the way to all sessions of the cluster, and Now its time.
+	Sessions Sessions
+	Now      func() time.Time
+
 	// Node is what only a node has; nil at a router, which holds nothing.
 	Node *Node
+}
+
+// Sessions is the way to all sessions of the cluster: each operation runs where
+// its key is owned.
+type Sessions interface {
+	// Page returns some live sessions of a partition, in order of key: those
+	// whose keys come after one. There are no more if there are none.
+	Page(ctx context.Context, partition int, after string) ([]*session.Record, error)
+	Do(ctx context.Context, op *session.Op, ack session.Ack) (session.Reply, error)
 }
 
 // Links are the member's links to the nodes beside it.

@@ -18,6 +18,8 @@ GET  /admin/stats           sessions, lag, keys below target copies, counters
 GET  /admin/events          what happens here, as server-sent events; ?scope=cluster: at every node
 POST /admin/drain           hand everything over and stop
 POST /admin/forget?name=a   expect a member no more that is missing, and what was lost with it is known
+GET  /admin/dump?partition=0&after=a  some sessions of a partition, those after a key; holdfast dump asks for all
+POST /admin/load            write such sessions; holdfast load sends them
 GET  /metrics               the same figures for Prometheus
 GET  /healthz  /readyz      alive; ready to take requests
 GET  /debug/pprof/          profiles
