@@ -55,9 +55,16 @@ func sendAdmin(ctx context.Context, method string, base adminURL, path string) (
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	return doAdmin(http.DefaultClient, req, base, path, adminTimeout)
+}
+
+// doAdmin is sendAdmin of any request, whose context ends after a time, by a
+// client.
+func doAdmin(client *http.Client, req *http.Request, base adminURL, path string, within time.Duration) (*http.Response, error) {
+	method := req.Method
+	resp, err := client.Do(req)
 	if err != nil {
-		return nil, unreachable(base, err)
+		return nil, unreachable(base, err, within)
 	}
 	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
@@ -70,13 +77,19 @@ func sendAdmin(ctx context.Context, method string, base adminURL, path string) (
 	return resp, nil
 }
 
+// manyRequests is a client for so many requests at a time, which keeps their
+// connections: the default one makes most of them anew.
+func manyRequests(n int) *http.Client {
+	return &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: n}}
+}
+
 // unreachable says what to do about a member that does not answer.
-func unreachable(base adminURL, err error) error {
+func unreachable(base adminURL, err error, within time.Duration) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // without the method and the URL, which follow
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("no answer within %v", adminTimeout)
+		err = fmt.Errorf("no answer within %v", within)
 	}
 	return fmt.Errorf("cannot reach a member at %s: %w; is one running there? -admin URL names another", base, err)
 }

@@ -54,6 +54,8 @@ type fake struct {
 	unfit             []string
 	drained           int // calls of Drain.Start
 	stopped           bool
+	unavailable       error                // of all sessions
+	before            func(op *session.Op) // each operation
 	drainLines        []drain.Status
 	drainErr          error
 	closing           chan struct{}
@@ -190,6 +192,7 @@ func (f *fake) config() Config {
 		HTTPClients: func() int { return 11 }, HTTPBodyBytes: func() int64 { return 512 },
 		GossipRefused: func() map[string]int64 { return map[string]int64{"key": 4} },
 		AppDown:       func() bool { return f.appDown },
+		Sessions:      sessions{f}, Now: func() time.Time { return at(1000) },
 		Node: &Node{
 			Store: f, Copies: f, Gate: f, BelowTarget: func() int { return f.below }, CopiesDue: func() int { return f.due }, SplitSuspected: func() bool { return true }, NoMajority: func() bool { return f.minority },
 			Electors: func() []string { return []string{"ada", "bob"} },
