@@ -23,7 +23,7 @@ type commandLine struct {
 	Drain   drainCommand   `cmd:"" help:"Make a node hand its sessions over and leave."`
 	Import  importCommand  `cmd:"" help:"Move the keys of a running Redis into a cluster."`
 	Dump    dumpCommand    `cmd:"" help:"Write all sessions of a cluster to a file."`
-	Load    loadCommand    `cmd:"" help:"Write the sessions of such a file into a cluster."`
+	Load    loadCommand    `cmd:"" help:"Write the sessions of such a file into a cluster that runs."`
 	Bench   benchCommand   `cmd:"" help:"Put a cluster under load, and watch what its users get."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

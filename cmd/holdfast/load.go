@@ -93,11 +93,11 @@ type loader struct {
 	refused int
 }
 
-// run sends all lines. When one is refused, or ctx ends, it waits for what is
+// run sends all lines. When one is refused, or parent ends, it waits for what is
 // under way, so that the counts are right.
-func (l *loader) run(ctx context.Context, r *dump.Reader) error {
+func (l *loader) run(parent context.Context, r *dump.Reader) error {
 	defer follow(l.tell)()
-	ctx, stop := context.WithCancelCause(ctx)
+	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
 	batches := make(chan batch)
 	var sending sync.WaitGroup
@@ -119,7 +119,7 @@ func (l *loader) run(ctx context.Context, r *dump.Reader) error {
 	switch {
 	case errors.Is(err, errRefused): // which has been said
 		return nil
-	case errors.Is(err, context.Canceled):
+	case parent.Err() != nil:
 		return fmt.Errorf("load stopped: %w; it can be run again", err)
 	}
 	return err
