@@ -3,6 +3,7 @@ package dump
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -223,7 +224,14 @@ func TestCutAnywhere(t *testing.T) {
 	for n := range len(whole) {
 		keys, _, err := read(whole[:n])
 		require.ErrorIs(t, err, ErrCut, "%q", whole[:n])
-		require.ErrorContains(t, err, "line ")
+		says := "the trailer is missing"
+		if n == 0 {
+			says = "there is nothing in it"
+		} else if whole[n-1] != '\n' {
+			says = "half a line of "
+		}
+		require.ErrorContains(t, err, fmt.Sprintf("line %d: ", strings.Count(whole[:n], "\n")+1))
+		require.ErrorContains(t, err, says)
 		complete := min(3, max(0, strings.Count(whole[:n], "\n")-1))
 		require.Equal(t, []string{"a", "b\xff", "c"}[:complete], append([]string{}, keys...))
 	}
