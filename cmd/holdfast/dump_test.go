@@ -250,7 +250,7 @@ func TestDumpAsksAgain(t *testing.T) {
 
 func TestDumpOfNoMember(t *testing.T) {
 	for garble, says := range map[string]string{
-		"hello\n": "not a line of a dump",
+		"hello\n":                               "not a line of a dump",
 		`{"key":"000000","kind":"hash"}` + "\n": "the keys are not in order", // the second time
 	} {
 		server := httptest.NewServer(&pages{garble: garble})
