@@ -19,6 +19,7 @@
 //	clock      the clock of a host is set, and a node starts on a wrong one
 //	longdrain  a node leaves whose application works on long requests
 //	fullstop   all nodes end at once, and start again with their disks
+//	flip       the same, after the files of one node were damaged
 //	bigdrain   a node with 100,000 sessions of 1 KB leaves
 //
 // What happens to one request: a worker of the [load] picks a session's

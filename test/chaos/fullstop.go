@@ -28,8 +28,8 @@ const (
 // again.
 type fullStop struct {
 	*bench
-	fsync string
-	may   time.Duration // what was acknowledged so long before may be lost
+	with string        // what the rows say it was: ", `-fsync always`"
+	may  time.Duration // what was acknowledged up to so long before may be lost
 
 	rounds, old   int
 	ages          []time.Duration // of what was lost, when the stop came
@@ -65,34 +65,46 @@ func runFullStops(ctx context.Context, e *env, r *report, fsync string) error {
 		return err
 	}
 	defer b.close()
-	s := &fullStop{bench: b, fsync: fsync, undone: make(map[string]bool)}
+	s := &fullStop{bench: b, with: fmt.Sprintf(", `-fsync %s`", fsync), undone: make(map[string]bool)}
 	if fsync == "everysec" {
 		s.may = stopSync
 	}
 	for ; s.rounds < e.count; s.rounds++ {
-		if err := s.round(ctx, e); err != nil {
+		at, err := s.stop(ctx, e, s.rounds%oldDiskEvery == oldDiskEvery-1)
+		if err == nil {
+			err = s.back(ctx, e, at)
+		}
+		if err != nil {
 			return fmt.Errorf("full stop %d, fsync %s: %w", s.rounds+1, fsync, err)
 		}
-		e.progress("full stop %d of %d, fsync %s: %d writes lost that should not be, %d sessions missing, %d logouts undone", s.rounds+1, e.count, fsync, s.lost, s.missing, len(s.undone))
+		e.progress("full stop %d of %d, fsync %s: %s", s.rounds+1, e.count, fsync, s.sofar())
 	}
+	r.figure("full stops"+s.with, "%d of %d nodes, in %d of them one node had ended %v before", s.rounds, len(b.nodes()), s.old, oldDiskLead)
 	s.rows(r)
 	return nil
 }
 
-// round ends some sessions, stops all nodes under load, starts them, and looks
-// at what is there.
-func (s *fullStop) round(ctx context.Context, e *env) error {
-	s.tally.during("full stop %d, fsync %s", s.rounds+1, s.fsync)
+// sofar tells how it goes.
+func (s *fullStop) sofar() string {
+	return fmt.Sprintf("%d writes lost that should not be, %d sessions missing, %d logouts undone", s.lost, s.missing, len(s.undone))
+}
+
+// stop ends some sessions, and all nodes under load, one of them some time before
+// if that is said. It returns when the others ended.
+func (s *fullStop) stop(ctx context.Context, e *env, early bool) (at time.Time, err error) {
+	s.tally.during("stop %d%s", s.rounds+1, s.with)
 	if err := s.logOut(ctx); err != nil {
-		return err
+		return at, err
 	}
 	s.load.start(ctx)
 	nursery.Sleep(ctx, e.between(1500*time.Millisecond, 2500*time.Millisecond))
-	at, err := s.stopAll(ctx, e)
+	at, err = s.stopAll(ctx, e, early)
 	s.load.stop()
-	if err != nil {
-		return err
-	}
+	return at, err
+}
+
+// back starts the nodes that ended at some time, and looks at what is there.
+func (s *fullStop) back(ctx context.Context, e *env, at time.Time) error {
 	begin := time.Now()
 	if err := s.startAll(ctx, e); err != nil {
 		return err
@@ -103,7 +115,7 @@ func (s *fullStop) round(ctx context.Context, e *env) error {
 	for _, lost := range found.lost {
 		for _, w := range lost {
 			age := max(0, at.Sub(w.ackedAt))
-			if s.ages = append(s.ages, age); age > s.may || s.fsync == "always" {
+			if s.ages = append(s.ages, age); age > s.may || s.may == 0 {
 				s.lost++
 			}
 		}
@@ -117,7 +129,7 @@ func (s *fullStop) round(ctx context.Context, e *env) error {
 func (s *fullStop) logOut(ctx context.Context) error {
 	var list []*ledger
 	for i := range stopLogouts {
-		list = append(list, &ledger{key: fmt.Sprintf("out-%s-%d-%d", s.fsync, s.rounds, i), prefix: "f", ack: "replica"})
+		list = append(list, &ledger{key: fmt.Sprintf("out-%d-%d", s.rounds, i), prefix: "f", ack: "replica"})
 	}
 	d := s.router().door
 	if err := create(ctx, d, list); err != nil {
@@ -132,10 +144,10 @@ func (s *fullStop) logOut(ctx context.Context) error {
 	return nil
 }
 
-// stopAll ends all nodes at once, one of them in some rounds some time before,
+// stopAll ends all nodes at once, one of them some time before if that is said,
 // and returns when.
-func (s *fullStop) stopAll(ctx context.Context, e *env) (at time.Time, err error) {
-	if s.rounds%oldDiskEvery == oldDiskEvery-1 {
+func (s *fullStop) stopAll(ctx context.Context, e *env, early bool) (at time.Time, err error) {
+	if early {
 		s.old++
 		if _, err := s.kill(e.pick(s.cluster)); err != nil {
 			return at, err
@@ -233,9 +245,8 @@ func (s *fullStop) keep(format string, args ...any) {
 }
 
 func (s *fullStop) rows(r *report) {
+	with := s.with
 	s.common(r)
-	with := fmt.Sprintf(", `-fsync %s`", s.fsync)
-	r.figure("full stops"+with, "%d of %d nodes, in %d of them one node had ended %v before", s.rounds, len(s.nodes()), s.old, oldDiskLead)
 	r.figure("from the first start to one view and all copies"+with, "%s", spread(s.whole))
 	r.figure("acknowledged writes lost"+with, "%d in all, so long before the stop: %s", len(s.ages), spread(s.ages))
 	promise := "0"

@@ -52,7 +52,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	names := f.String("run", "", "`scenarios` to run, separated by commas; all when empty")
 	cuts := f.String("cuts", "5s", "how long links stay cut in partition, `durations` separated by commas")
 	f.Uint64Var(&c.seed, "seed", c.seed, "`number` that decides what happens when; by chance when not given, and printed")
-	f.IntVar(&c.count, "count", 5, "`faults` in each of kill and pause, and at least in join, drain, rolling, restart")
+	f.IntVar(&c.count, "count", 5, "`faults` in each of kill, pause, fullstop and flip, and at least in join, drain, rolling, restart")
 	f.IntVar(&c.reads, "reads", 50000, "`reads` under each of join, drain, rolling and restart, which go on until there were as many")
 	f.IntVar(&c.logouts, "logouts", 500, "`sessions` ended in logout")
 	f.IntVar(&c.nodes, "nodes", 5, "`nodes` of a cluster in kill, pause, restart, join, drain, rolling, logout")
@@ -184,6 +184,8 @@ func (c config) command(s scenario, seed uint64) string {
 	words := []string{"go run ./test/chaos -run", s.name, "-seed", fmt.Sprint(seed)}
 	add := func(flag string, value any) { words = append(words, "-"+flag, fmt.Sprint(value)) }
 	switch s.name {
+	case "fullstop", "flip":
+		add("count", c.count)
 	case "kill", "pause":
 		add("count", c.count)
 		add("nodes", c.nodes)

@@ -32,6 +32,7 @@ var scenarios = []scenario{
 	{"clock", "set the clock of a node's host, while it serves and before it starts", nil, runClock},
 	{"longdrain", "SIGTERM to a node whose application works on requests of 8 s", nil, runLongDrain},
 	{"fullstop", "kill -9 of all nodes at once, with disks, and start them again", nil, runFullStop},
+	{"flip", "kill -9 of all nodes, and start them after one node's files were damaged", nil, runFlip},
 	{"bigdrain", "drain a node with 100,000 sessions of 1 KB", nil, runBigDrain},
 }
 
