@@ -20,6 +20,11 @@
 //	log-00000008       another one, where the node was started since
 //	identity           whose files these are
 //	lock               held by the process that has them open
+//	snapshots/         what there was at some moments, each like this directory
+//
+// Nothing is ever written to a file but to the newest log, and nothing in it but at
+// its end. So a snapshot is the other files under a second name each, once a new
+// log has been begun ([Journal.BeginSnapshot]).
 //
 // # Frames
 //

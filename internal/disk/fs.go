@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// FS is one directory. Names are of files in it. Tests have one in memory that
-// crashes.
+// FS is one directory. Names are of files in it or, with slashes, in directories
+// below it. Tests have one in memory that crashes.
 type FS interface {
 	// Create makes a file, or empties the one that there is, to be written.
 	Create(name string) (File, error)
@@ -19,15 +19,27 @@ type FS interface {
 	// none.
 	Open(name string) (io.ReadCloser, error)
 	Remove(name string) error
-	// Rename puts a file in the place of another, which need not be there.
+	// Rename puts a file in the place of another, which need not be there, or a
+	// directory where there is none.
 	Rename(from, to string) error
-	// List returns the names of all files, sorted, and their sizes in bytes.
+	// List returns the names of all files that are in the directory itself, sorted,
+	// and their sizes in bytes.
 	List() ([]Info, error)
-	// Sync returns when what was created, renamed and removed is on the disk.
-	Sync() error
+	// Sync returns when what was created, linked, renamed and removed in a
+	// directory is on the disk: "." for this one.
+	Sync(dir string) error
 	// Truncate cuts a file to a size. It returns when all of the file is on the
 	// disk.
 	Truncate(name string, size int64) error
+	// Link gives a file one more name.
+	Link(from, to string) error
+	// MakeDir makes a directory, and those above it, if it is not there.
+	MakeDir(name string) error
+	// Dirs returns the names of the directories that are in one, sorted: none if
+	// it is not there.
+	Dirs(in string) ([]string, error)
+	// RemoveDir removes a directory and all that is in it, if it is there.
+	RemoveDir(name string) error
 	// Lock keeps other processes out until it is closed: ErrInUse.
 	Lock(name string) (io.Closer, error)
 }
@@ -114,10 +126,33 @@ func (d *Dir) List() (files []Info, err error) {
 }
 
 // Sync implements FS.
-func (d *Dir) Sync() error {
-	f, err := d.root.Open(".")
+func (d *Dir) Sync(dir string) error {
+	f, err := d.root.Open(dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
 }
+
+// Link implements FS.
+func (d *Dir) Link(from, to string) error { return d.root.Link(from, to) }
+
+// MakeDir implements FS.
+func (d *Dir) MakeDir(name string) error { return d.root.MkdirAll(name, 0o700) }
+
+// Dirs implements FS.
+func (d *Dir) Dirs(in string) (names []string, err error) {
+	entries, err := fs.ReadDir(d.root.FS(), in)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// RemoveDir implements FS.
+func (d *Dir) RemoveDir(name string) error { return d.root.RemoveAll(name) }

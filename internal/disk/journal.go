@@ -39,6 +39,9 @@ const (
 	format = 1
 	// minRewrite is how large the logs grow at least before they are rewritten.
 	minRewrite = 32 << 20
+	// maxLogs is how many logs there are at most before they are rewritten: each
+	// start and each snapshot begins one.
+	maxLogs = 64
 )
 
 // Identity says whose a journal is.
@@ -83,6 +86,7 @@ type Journal struct {
 	hurt     map[string]bool
 
 	log    File // that is appended to; nil before Replay
+	begun  bool // something was written to it
 	unsure bool // something was written since the last sync
 	err    error
 }
@@ -214,7 +218,7 @@ func (j *Journal) put(name string, b []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return errors.Join(j.fs.Rename(name+unfinished, name), j.fs.Sync())
+	return errors.Join(j.fs.Rename(name+unfinished, name), j.fs.Sync("."))
 }
 
 // Replay hands out what the journal has, and begins the log to append to. An
@@ -282,17 +286,26 @@ func (j *Journal) damage(name string, d Damage, all *Replayed) {
 	all.Damaged = append(all.Damaged, d)
 }
 
-// begin begins the next log.
+// begin begins the next log, without which the journal cannot go on.
 func (j *Journal) begin() error {
-	j.newest++
-	log, err := j.fs.Create(nameOf(logPrefix, j.newest))
-	if err == nil {
-		err = j.fs.Sync()
+	if err := j.next(); err != nil {
+		return j.fail("begin", nameOf(logPrefix, j.newest+1), err)
 	}
+	return nil
+}
+
+// next has what is appended from now on written to the next log, or changes
+// nothing.
+func (j *Journal) next() error {
+	log, err := j.fs.Create(nameOf(logPrefix, j.newest+1))
 	if err != nil {
-		return j.fail("begin", nameOf(logPrefix, j.newest), err)
+		return err
 	}
-	j.log, j.logs = log, append(j.logs, j.newest)
+	if err := j.fs.Sync("."); err != nil {
+		return errors.Join(err, log.Close())
+	}
+	j.newest++
+	j.log, j.begun, j.logs = log, false, append(j.logs, j.newest)
 	return nil
 }
 
@@ -313,6 +326,7 @@ func (j *Journal) Append(b *Batch) error {
 		return j.err
 	}
 	frame := b.seal()
+	j.begun = true
 	if _, err := j.log.Write(frame); err != nil {
 		return j.fail("write", nameOf(logPrefix, j.newest), err)
 	}
@@ -337,9 +351,9 @@ func (j *Journal) Sync() error {
 func (j *Journal) Size() int64 { return j.baseSize + j.logSize }
 
 // IsDue says whether the journal should be rewritten: its logs have outgrown what
-// they are based on, or a file is damaged.
+// they are based on, or there are many, or a file is damaged.
 func (j *Journal) IsDue() bool {
-	return j.err == nil && (j.logSize > max(j.baseSize, minRewrite) || len(j.hurt) > 0)
+	return j.err == nil && (j.logSize > max(j.baseSize, minRewrite) || len(j.logs) > maxLogs || len(j.hurt) > 0)
 }
 
 // Rewrite is a base that is being written.
@@ -480,7 +494,7 @@ func (j *Journal) EndRewrite(r *Rewrite) error {
 		return j.err
 	}
 	name := nameOf(basePrefix, r.number)
-	if err := errors.Join(j.fs.Rename(name+unfinished, name), j.fs.Sync()); err != nil {
+	if err := errors.Join(j.fs.Rename(name+unfinished, name), j.fs.Sync(".")); err != nil {
 		return j.fail("put in force", name, err)
 	}
 	old := []string{}

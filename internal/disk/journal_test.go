@@ -61,7 +61,8 @@ func open(t require.TestingT, dir disk.FS) (*disk.Journal, held, disk.Replayed) 
 
 // After a process was killed all that it had appended is there; after a loss of
 // power a batch is there whole or not at all, in order, and all that was synced.
-// It does not matter whether a base was being written.
+// It does not matter whether a base was being written. A snapshot that was taken
+// is there, and has what had been appended until then.
 func TestCrashes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, made := disktest.New(), newRecords(t)
@@ -72,10 +73,11 @@ func TestCrashes(t *testing.T) {
 		var rewriting *disk.Rewrite
 		var todo []string // keys that the rewrite has still to add
 		recs := make(map[string]*session.Record)
+		snapshots := make(map[string]held) // by name, the two that are kept
 		now := func() held { return states[len(states)-1] }
 		key := rapid.StringMatching("[ab]{1,4}")
 		for step := range rapid.IntRange(1, 40).Draw(t, "steps") {
-			switch rapid.SampledFrom([]string{"append", "append", "append", "sync", "rewrite", "rewrite", "kill", "crash"}).Draw(t, "what") {
+			switch rapid.SampledFrom([]string{"append", "append", "append", "sync", "rewrite", "rewrite", "snapshot", "kill", "crash"}).Draw(t, "what") {
 			case "append":
 				var b disk.Batch
 				next := maps.Clone(now())
@@ -116,6 +118,15 @@ func TestCrashes(t *testing.T) {
 					require.NoError(t, j.EndRewrite(rewriting))
 					rewriting = nil
 				}
+			case "snapshot":
+				s, err := j.BeginSnapshot(time.Unix(int64(step), 0))
+				require.NoError(t, err)
+				name, err := s.Take(2)
+				require.NoError(t, err)
+				for len(snapshots) > 1 {
+					delete(snapshots, slices.Min(slices.Collect(maps.Keys(snapshots))))
+				}
+				snapshots[name], synced = now(), len(states)-1
 			case "kill":
 				dir, rewriting = dir.Killed(), nil
 				j, found, _ = open(t, dir)
@@ -130,6 +141,12 @@ func TestCrashes(t *testing.T) {
 				at := slices.IndexFunc(states[synced:], func(h held) bool { return maps.Equal(h, found) })
 				require.GreaterOrEqual(t, at, 0, "found %v, and not one of %v", found, states[synced:])
 				states, synced = append(states[:synced+at+1:synced+at+1], found), synced+at+1
+			}
+			for name, had := range snapshots {
+				_, found, what := open(t, dir.Restored(name))
+				require.Equal(t, had, found)
+				require.Zero(t, what.Torn)
+				require.Empty(t, what.Damaged)
 			}
 		}
 	})

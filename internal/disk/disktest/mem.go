@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -20,25 +22,31 @@ import (
 // does: see Crash. It may be used from many goroutines.
 type Mem struct {
 	mu     sync.Mutex // guards what follows
-	files  map[string]*file
-	synced map[string]*file // as the directory was when it was synced
+	root   *dir
 	locked bool
 	used   int64
 	limit  int64 // bytes; 0 for none
-	left   int   // writes and syncs until all fail; below 0 for never
+	left   int   // changes and syncs until all fail; below 0 for never
 	err    error
 	hangs  chan struct{} // that syncs of files wait for; nil for nothing
+}
+
+// dir has files (*file) and directories (*dir).
+type dir struct {
+	now    map[string]any
+	synced map[string]any // as it was when it was synced
 }
 
 type file struct {
 	data   []byte
 	synced int // bytes of data
+	names  int
 }
 
+func newDir() *dir { return &dir{now: make(map[string]any), synced: make(map[string]any)} }
+
 // New returns an empty directory.
-func New() *Mem {
-	return &Mem{files: make(map[string]*file), synced: make(map[string]*file), left: -1}
-}
+func New() *Mem { return &Mem{root: newDir(), left: -1} }
 
 // Killed returns the directory as the next process finds it after this one was
 // killed: all that was written.
@@ -46,12 +54,11 @@ func (m *Mem) Killed() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next := New()
-	for name, f := range m.files {
-		next.files[name] = &file{data: bytes.Clone(f.data), synced: f.synced}
-	}
-	for name, f := range m.synced {
-		next.synced[name] = &file{data: bytes.Clone(f.data), synced: f.synced}
-	}
+	c := copying{copies: make(map[any]any), file: func(f *file) *file {
+		return &file{bytes.Clone(f.data), f.synced, f.names}
+	}}
+	c.dir = func(d *dir) *dir { return &dir{c.all(d.now), c.all(d.synced)} }
+	next.root = c.of(m.root).(*dir)
 	return next
 }
 
@@ -61,23 +68,68 @@ func (m *Mem) Killed() *Mem {
 func (m *Mem) Crashed(random *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	next, from := New(), m.synced
-	if random.IntN(2) == 0 {
-		from = m.files // the directory was written all the same
-	}
-	for name, f := range from {
+	next := New()
+	c := copying{copies: make(map[any]any), file: func(f *file) *file {
 		n := f.synced + random.IntN(len(f.data)-f.synced+1)
 		data := bytes.Clone(f.data[:n])
 		if n > f.synced && random.IntN(2) == 0 {
 			clear(data[f.synced+random.IntN(n-f.synced):])
 		}
-		next.files[name] = &file{data: data, synced: n}
-		next.synced[name] = next.files[name]
+		return &file{data, n, f.names}
+	}}
+	c.dir = func(d *dir) *dir {
+		from := d.synced
+		if random.IntN(2) == 0 {
+			from = d.now // the directory was written all the same
+		}
+		found := c.all(from)
+		return &dir{found, maps.Clone(found)}
 	}
+	next.root = c.of(m.root).(*dir)
 	return next
 }
 
-// FailAfter has every write and sync fail with err after n more of them.
+// Restored returns a directory that has what is in one below this one, as when it
+// is copied to another place.
+func (m *Mem) Restored(name string) *Mem {
+	next := m.Killed()
+	next.root = next.dirLocked(name)
+	return next
+}
+
+// copying copies a tree, in which a file may have several names.
+type copying struct {
+	copies map[any]any
+	file   func(*file) *file
+	dir    func(*dir) *dir
+}
+
+func (c copying) of(what any) any {
+	if done, ok := c.copies[what]; ok {
+		return done
+	}
+	var made any
+	switch what := what.(type) {
+	case *file:
+		made = c.file(what)
+	case *dir:
+		made = c.dir(what)
+	}
+	c.copies[what] = made
+	return made
+}
+
+// all copies what is in a directory, in the order of the names, so that a random
+// number means the same each time.
+func (c copying) all(from map[string]any) map[string]any {
+	to := make(map[string]any, len(from))
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		to[name] = c.of(from[name])
+	}
+	return to
+}
+
+// FailAfter has every change and sync fail with err after n more of them.
 func (m *Mem) FailAfter(n int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -109,21 +161,21 @@ func (m *Mem) Limit(size int64) {
 func (m *Mem) Flip(name string, bit int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.files[name].data[bit/8] ^= 1 << (bit % 8)
+	m.fileLocked(name).data[bit/8] ^= 1 << (bit % 8)
 }
 
 // Cut removes the end of a file, from an offset on.
 func (m *Mem) Cut(name string, size int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.files[name]
+	f := m.fileLocked(name)
 	f.data, f.synced = f.data[:size], min(f.synced, size)
 }
 
 // ErrFull is what writes fail with where Limit has been reached.
 var ErrFull = errors.New("no space left on device")
 
-// tryLocked counts one write or sync.
+// tryLocked counts one change or sync.
 func (m *Mem) tryLocked() error {
 	switch {
 	case m.left == 0:
@@ -134,18 +186,77 @@ func (m *Mem) tryLocked() error {
 	return nil
 }
 
+// inLocked returns the directory that a name is in, and what it is there. The
+// directory is nil if it is not there.
+func (m *Mem) inLocked(name string) (in *dir, base string) {
+	in = m.root
+	above, base := path.Split(path.Clean(name))
+	for part := range strings.SplitSeq(strings.TrimSuffix(above, "/"), "/") {
+		if part != "" && in != nil {
+			in, _ = in.now[part].(*dir)
+		}
+	}
+	return in, base
+}
+
+// fileLocked returns a file, nil if it is not there.
+func (m *Mem) fileLocked(name string) *file {
+	in, base := m.inLocked(name)
+	if in == nil {
+		return nil
+	}
+	f, _ := in.now[base].(*file)
+	return f
+}
+
+// dirLocked returns a directory, nil if it is not there.
+func (m *Mem) dirLocked(name string) *dir {
+	in, base := m.inLocked(name)
+	if in == nil || base == "." {
+		return in
+	}
+	d, _ := in.now[base].(*dir)
+	return d
+}
+
+// dropLocked gives up one name of a file, or a directory with all that is in it.
+func (m *Mem) dropLocked(what any) {
+	switch what := what.(type) {
+	case *file:
+		if what.names--; what.names == 0 {
+			m.used -= int64(len(what.data))
+		}
+	case *dir:
+		for _, each := range what.now {
+			m.dropLocked(each)
+		}
+	}
+}
+
+// changeLocked counts a change of one directory, which is to be there.
+func (m *Mem) changeLocked(what, name string) (in *dir, base string, err error) {
+	if err := m.tryLocked(); err != nil {
+		return nil, "", err
+	}
+	if in, base = m.inLocked(name); in == nil {
+		return nil, "", missing(what, name)
+	}
+	return in, base, nil
+}
+
+func missing(what, name string) error { return fmt.Errorf("%s %s: %w", what, name, fs.ErrNotExist) }
+
 // Create implements disk.FS.
 func (m *Mem) Create(name string) (disk.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.tryLocked(); err != nil {
+	in, base, err := m.changeLocked("create", name)
+	if err != nil {
 		return nil, err
 	}
-	if old := m.files[name]; old != nil {
-		m.used -= int64(len(old.data))
-	}
-	f := new(file)
-	m.files[name] = f
+	m.dropLocked(in.now[base])
+	f := &file{names: 1}
+	in.now[base] = f
 	return &handle{m, f}, nil
 }
 
@@ -153,9 +264,9 @@ func (m *Mem) Create(name string) (disk.File, error) {
 func (m *Mem) Open(name string) (io.ReadCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.files[name]
+	f := m.fileLocked(name)
 	if f == nil {
-		return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
+		return nil, missing("open", name)
 	}
 	return io.NopCloser(bytes.NewReader(bytes.Clone(f.data))), nil
 }
@@ -164,12 +275,16 @@ func (m *Mem) Open(name string) (io.ReadCloser, error) {
 func (m *Mem) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.files[name]
-	if f == nil {
-		return fmt.Errorf("remove %s: %w", name, fs.ErrNotExist)
+	in, base, err := m.changeLocked("remove", name)
+	if err != nil {
+		return err
 	}
-	m.used -= int64(len(f.data))
-	delete(m.files, name)
+	f, ok := in.now[base].(*file)
+	if !ok {
+		return missing("remove", name)
+	}
+	m.dropLocked(f)
+	delete(in.now, base)
 	return nil
 }
 
@@ -177,12 +292,118 @@ func (m *Mem) Remove(name string) error {
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.files[from]
-	if f == nil {
-		return fmt.Errorf("rename %s: %w", from, fs.ErrNotExist)
+	in, base, err := m.changeLocked("rename", from)
+	if err != nil {
+		return err
 	}
-	delete(m.files, from)
-	m.files[to] = f
+	what, ok := in.now[base]
+	target, name := m.inLocked(to)
+	if !ok || target == nil {
+		return missing("rename", from)
+	}
+	if _, isDir := what.(*dir); isDir && target.now[name] != nil {
+		return fmt.Errorf("rename %s: %w", to, fs.ErrExist)
+	}
+	m.dropLocked(target.now[name])
+	delete(in.now, base)
+	target.now[name] = what
+	return nil
+}
+
+// Link implements disk.FS.
+func (m *Mem) Link(from, to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	in, base, err := m.changeLocked("link", to)
+	if err != nil {
+		return err
+	}
+	f := m.fileLocked(from)
+	switch {
+	case f == nil:
+		return missing("link", from)
+	case in.now[base] != nil:
+		return fmt.Errorf("link %s: %w", to, fs.ErrExist)
+	}
+	f.names++
+	in.now[base] = f
+	return nil
+}
+
+// MakeDir implements disk.FS.
+func (m *Mem) MakeDir(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.tryLocked(); err != nil {
+		return err
+	}
+	in := m.root
+	for part := range strings.SplitSeq(path.Clean(name), "/") {
+		switch next := in.now[part].(type) {
+		case *dir:
+			in = next
+		case *file:
+			return fmt.Errorf("make directory %s: %w", name, fs.ErrExist)
+		default:
+			d := newDir()
+			in.now[part] = d
+			in = d
+		}
+	}
+	return nil
+}
+
+// Dirs implements disk.FS.
+func (m *Mem) Dirs(in string) (names []string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.dirLocked(in)
+	if d == nil {
+		return nil, nil
+	}
+	for name, what := range d.now {
+		if _, ok := what.(*dir); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// RemoveDir implements disk.FS. Each file and each directory is a change of its
+// own: a failure leaves what has not been removed.
+func (m *Mem) RemoveDir(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	in, base := m.inLocked(name)
+	if in == nil || in.now[base] == nil {
+		return nil
+	}
+	d, ok := in.now[base].(*dir)
+	if !ok {
+		return missing("remove directory", name)
+	}
+	return m.removeLocked(in, base, d)
+}
+
+func (m *Mem) removeLocked(in *dir, base string, d *dir) error {
+	for _, name := range slices.Sorted(maps.Keys(d.now)) {
+		if below, ok := d.now[name].(*dir); ok {
+			if err := m.removeLocked(d, name, below); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := m.tryLocked(); err != nil {
+			return err
+		}
+		m.dropLocked(d.now[name])
+		delete(d.now, name)
+	}
+	if err := m.tryLocked(); err != nil {
+		return err
+	}
+	delete(in.now, base)
 	return nil
 }
 
@@ -190,9 +411,12 @@ func (m *Mem) Rename(from, to string) error {
 func (m *Mem) Truncate(name string, size int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.files[name]
+	if err := m.tryLocked(); err != nil {
+		return err
+	}
+	f := m.fileLocked(name)
 	if f == nil {
-		return fmt.Errorf("truncate %s: %w", name, fs.ErrNotExist)
+		return missing("truncate", name)
 	}
 	m.used -= int64(len(f.data)) - size
 	f.data, f.synced = f.data[:size], int(size)
@@ -203,24 +427,27 @@ func (m *Mem) Truncate(name string, size int64) error {
 func (m *Mem) List() (files []disk.Info, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for name, f := range m.files {
-		files = append(files, disk.Info{Name: name, Size: int64(len(f.data))})
+	for name, what := range m.root.now {
+		if f, ok := what.(*file); ok {
+			files = append(files, disk.Info{Name: name, Size: int64(len(f.data))})
+		}
 	}
 	slices.SortFunc(files, func(a, b disk.Info) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }
 
 // Sync implements disk.FS.
-func (m *Mem) Sync() error {
+func (m *Mem) Sync(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.tryLocked(); err != nil {
 		return err
 	}
-	m.synced = make(map[string]*file, len(m.files))
-	for name, f := range m.files {
-		m.synced[name] = f
+	d := m.dirLocked(name)
+	if d == nil {
+		return missing("sync", name)
 	}
+	d.synced = maps.Clone(d.now)
 	return nil
 }
 
