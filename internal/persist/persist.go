@@ -16,6 +16,8 @@
 // When the journal has grown to twice of what is held, a new base is written from
 // memory, a partition at a time, while changes go on.
 //
+// [Persister.Snapshot] has a copy made of what the journal has at one moment.
+//
 // After the first failure nothing more is written (package disk says why), and
 // [Persister.Err] says what it was: the node hands over what it holds.
 package persist
@@ -122,6 +124,8 @@ type Persister struct {
 	behind atomic.Int64
 	alone  atomic.Bool // MemoryAlone
 
+	snapshots chan *snapshot // that Snapshot wants begun by Run
+
 	mu   sync.Mutex // guards next
 	next *round     // that has not begun
 }
@@ -136,7 +140,7 @@ type round struct {
 // New returns a Persister, and has the store note from now on what changes.
 func New(cfg Config) *Persister {
 	cfg.Store.KeepUnsaved()
-	return &Persister{cfg: cfg, wake: wait.NewWake(), next: newRound()}
+	return &Persister{cfg: cfg, wake: wait.NewWake(), next: newRound(), snapshots: make(chan *snapshot)}
 }
 
 func newRound() *round { return &round{done: make(chan struct{})} }
@@ -251,8 +255,13 @@ func (p *Persister) Run(ctx context.Context) {
 	defer tick.Stop()
 	var synced time.Time
 	var base rewriting
+	var taken chan struct{} // of the snapshot under way; nil while there is none
 	noted := noted{note: p.cfg.Note}
 	for ctx.Err() == nil {
+		snapshots := p.snapshots
+		if base.done != nil || taken != nil {
+			snapshots = nil // which waits: a rewrite removes the files that it has
+		}
 		select {
 		case <-ctx.Done():
 			continue
@@ -261,6 +270,13 @@ func (p *Persister) Run(ctx context.Context) {
 		case err := <-base.done:
 			p.endRewrite(&base, err)
 			continue
+		case s := <-snapshots:
+			taken = s.taken
+			p.beginSnapshot(s)
+			continue
+		case <-taken:
+			taken = nil
+			continue
 		}
 		now := time.Now()
 		due := p.cfg.Sync == EverySecond && now.Sub(synced) >= syncEvery
@@ -268,7 +284,7 @@ func (p *Persister) Run(ctx context.Context) {
 			synced = now
 		}
 		noted.write(p, false)
-		if p.cfg.Journal.IsDue() && base.mayBegin(now) {
+		if p.cfg.Journal.IsDue() && taken == nil && base.mayBegin(now) {
 			p.beginRewrite(ctx, &base)
 		}
 	}
