@@ -20,6 +20,7 @@
 //	longdrain  a node leaves whose application works on long requests
 //	fullstop   all nodes end at once, and start again with their disks
 //	flip       the same, after the files of one node were damaged
+//	diskfull   the disk of a node fills up, or the disks of all nodes
 //	bigdrain   a node with 100,000 sessions of 1 KB leaves
 //
 // What happens to one request: a worker of the [load] picks a session's

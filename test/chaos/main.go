@@ -38,11 +38,11 @@ type config struct {
 	scenarios   []scenario
 	duration    time.Duration
 	requireRoot bool
-	checkLab    func(context.Context, ...string) error // why there can be no network namespaces here
+	checkRoot   func(context.Context, ...string) error // why tools that need root cannot be used here
 }
 
 func parse(args []string, stderr io.Writer) (config, error) {
-	c := config{options: options{seed: rand.Uint64N(1e6)}, checkLab: checkLab}
+	c := config{options: options{seed: rand.Uint64N(1e6)}, checkRoot: checkRoot}
 	f := nursery.Flags("chaos", usage, func() {
 		for _, s := range scenarios {
 			fmt.Fprintf(stderr, "  %-10s %s%s\n", s.name, s.title, s.needs())
@@ -52,7 +52,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	names := f.String("run", "", "`scenarios` to run, separated by commas; all when empty")
 	cuts := f.String("cuts", "5s", "how long links stay cut in partition, `durations` separated by commas")
 	f.Uint64Var(&c.seed, "seed", c.seed, "`number` that decides what happens when; by chance when not given, and printed")
-	f.IntVar(&c.count, "count", 5, "`faults` in each of kill, pause, fullstop and flip, and at least in join, drain, rolling, restart")
+	f.IntVar(&c.count, "count", 5, "`faults` in each of kill, pause, fullstop, flip and diskfull, and at least in join, drain, rolling, restart")
 	f.IntVar(&c.reads, "reads", 50000, "`reads` under each of join, drain, rolling and restart, which go on until there were as many")
 	f.IntVar(&c.logouts, "logouts", 500, "`sessions` ended in logout")
 	f.IntVar(&c.nodes, "nodes", 5, "`nodes` of a cluster in kill, pause, restart, join, drain, rolling, logout")
@@ -157,7 +157,7 @@ func (c config) round(ctx context.Context, dir string, seed uint64, stdout io.Wr
 		e := &env{options: c.options, bin: c.Bin, random: rand.New(rand.NewPCG(seed, uint64(i)))}
 		e.say("%s, seed %d", s.name, seed)
 		if len(s.tools) > 0 {
-			if err := c.checkLab(ctx, s.tools...); err != nil {
+			if err := c.checkRoot(ctx, s.tools...); err != nil {
 				r.skipped = err.Error()
 				kept = kept && !c.requireRoot
 			}
@@ -184,7 +184,7 @@ func (c config) command(s scenario, seed uint64) string {
 	words := []string{"go run ./test/chaos -run", s.name, "-seed", fmt.Sprint(seed)}
 	add := func(flag string, value any) { words = append(words, "-"+flag, fmt.Sprint(value)) }
 	switch s.name {
-	case "fullstop", "flip":
+	case "fullstop", "flip", "diskfull":
 		add("count", c.count)
 	case "kill", "pause":
 		add("count", c.count)

@@ -53,7 +53,7 @@ func TestSkipping(t *testing.T) {
 		c, err := parse([]string{"-run", "partition", "-bin", "/nowhere"}, os.Stderr)
 		require.NoError(t, err)
 		c.requireRoot = required
-		c.checkLab = func(context.Context, ...string) error { return errNoLab }
+		c.checkRoot = func(context.Context, ...string) error { return errNoLab }
 		var out, errs strings.Builder
 		kept, err := campaign(t.Context(), c, &out, &errs)
 		require.NoError(t, err)

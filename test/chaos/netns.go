@@ -39,8 +39,8 @@ const mostHosts = 63
 // errNoLab says that network namespaces cannot be made here.
 var errNoLab = errors.New("network namespaces cannot be made here")
 
-// packages says where Debian has the programs that a lab needs.
-var packages = map[string]string{"ip": "iproute2", "ss": "iproute2", "nft": "nftables"}
+// packages says where Debian has the programs that scenarios need.
+var packages = map[string]string{"ip": "iproute2", "ss": "iproute2", "nft": "nftables", "mount": "mount", "umount": "mount"}
 
 // needs says, for the list of scenarios, what has to be there.
 func (s scenario) needs() string {

@@ -11,8 +11,8 @@ import (
 // scenario is one kind of accident.
 type scenario struct {
 	name, title string
-	// tools are the programs that it needs, all of them to make networks of its
-	// own, for which it needs root too; none if it stays on loopback.
+	// tools are the programs that it needs to make networks or disks of its own,
+	// for which it needs root too; none if it needs neither.
 	tools []string
 	run   func(ctx context.Context, e *env, r *report) error
 }
@@ -33,6 +33,7 @@ var scenarios = []scenario{
 	{"longdrain", "SIGTERM to a node whose application works on requests of 8 s", nil, runLongDrain},
 	{"fullstop", "kill -9 of all nodes at once, with disks, and start them again", nil, runFullStop},
 	{"flip", "kill -9 of all nodes, and start them after one node's files were damaged", nil, runFlip},
+	{"diskfull", "fill up the disk of a node, and of all nodes", []string{"mount", "umount"}, runDiskFull},
 	{"bigdrain", "drain a node with 100,000 sessions of 1 KB", nil, runBigDrain},
 }
 

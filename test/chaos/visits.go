@@ -153,6 +153,12 @@ func (v *visits) during(from, until time.Time) (s served) {
 	return s
 }
 
+// add adds what users got at another time.
+func (s *served) add(o served) {
+	s.ok, s.total, s.slowest = s.ok+o.ok, s.total+o.total, max(s.slowest, o.slowest)
+	s.cases = append(s.cases, o.cases...)[:min(examples, len(s.cases)+len(o.cases))]
+}
+
 // share is the part that was served, 0 where nobody came.
 func (s served) share() float64 {
 	if s.total == 0 {
