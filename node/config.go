@@ -20,6 +20,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/network"
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/persist"
+	"github.com/seed-95a32959/holdfast/internal/snapshot"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -133,6 +134,16 @@ type Config struct {
 	// meanwhile. A cluster that runs is joined at once. Default 30s; below 0
 	// none.
 	StartWait time.Duration
+	// SnapshotEvery is how often a copy of what is in DataDir is made there, in
+	// snapshots/ and a directory named by the time in UTC: 1s or more. The last two
+	// are kept. A node starts from such a copy as from its own directory. Default
+	// 0: never.
+	SnapshotEvery time.Duration
+	// SnapshotExec is a program and its arguments, split at white space alone, to
+	// be run on each snapshot, whose path is the last argument and in the
+	// environment as HOLDFAST_SNAPSHOT. It has until the next snapshot is due, and
+	// is stopped with the node. Default: none.
+	SnapshotExec string
 	// Files is the directory itself, in place of DataDir: for tests.
 	Files Files
 
@@ -316,6 +327,10 @@ func (c Config) validate() error {
 		fields.NotNegative("RESPIdleTimeout", c.RESPIdleTimeout),
 		fields.NotNegative("DrainTimeout", c.DrainTimeout),
 		fields.By("Fsync", c.Fsync, checkSync),
+		fields.Check(c.SnapshotEvery == 0 || c.SnapshotEvery >= time.Second && c.DataDir != "" && c.Files == nil, "SnapshotEvery", c.SnapshotEvery,
+			"must be 1s or more, beside {DataDir}"),
+		fields.Check(c.SnapshotExec == "" || c.SnapshotEvery != 0, "SnapshotExec", c.SnapshotExec, "must be given beside {SnapshotEvery}"),
+		fields.If(c.SnapshotExec != "", fields.By("SnapshotExec", c.SnapshotExec, snapshot.CheckCommand)),
 		fields.Token("Cookie", c.Cookie, "cookie"),
 		fields.Token("UserHeader", c.UserHeader, "header"),
 		fields.Each("TrustHeaders", c.TrustHeaders, proxyHeader),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/disk"
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/persist"
+	"github.com/seed-95a32959/holdfast/internal/snapshot"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -41,6 +43,9 @@ const (
 	rememberEvery = 10 * time.Second
 	// lookAtDisk is how often a node looks whether its disk has failed.
 	lookAtDisk = 200 * time.Millisecond
+	// keptSnapshots is how many snapshots there are: one that is whole while the
+	// next one is taken, or is shipped.
+	keptSnapshots = 2
 )
 
 // kept is what only a node with a disk has; nil otherwise.
@@ -48,6 +53,7 @@ type kept struct {
 	files     *disk.Dir // nil where they were given
 	journal   *disk.Journal
 	persister *persist.Persister
+	taker     *snapshot.Taker // nil where no snapshots are taken
 	found     remembered
 	told      bool               // who of those found is missing; remember's
 	stays     bool               // it serves though its disk has failed; lookAtDisk's
@@ -75,6 +81,38 @@ func (n *Node) openDisk() (err error) {
 	if err := n.load(); err != nil {
 		return n.badDisk(err)
 	}
+	if n.cfg.SnapshotEvery > 0 {
+		if err := n.setSnapshots(); err != nil {
+			return n.badDisk(err)
+		}
+	}
+	return nil
+}
+
+// setSnapshots makes what takes snapshots of the journal.
+func (n *Node) setSnapshots() error {
+	k := n.kept
+	newest, err := disk.NewestSnapshot(k.files)
+	if err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(k.files.Path()) // for programs that work elsewhere
+	if err != nil {
+		return err
+	}
+	cfg := snapshot.Config{Every: n.cfg.SnapshotEvery, Newest: newest, Clock: n.clock, Log: n.cfg.Log, Events: n.events}
+	cfg.Take = func(ctx context.Context, at time.Time) (path string, err error) {
+		name, err := k.persister.Snapshot(ctx, at, keptSnapshots)
+		if name == "" {
+			return "", err
+		}
+		return filepath.Join(dir, filepath.FromSlash(name)), err
+	}
+	if n.cfg.SnapshotExec != "" {
+		cfg.Ship = snapshot.Command(n.cfg.SnapshotExec)
+	}
+	k.taker = snapshot.New(cfg)
+	n.nodeCounters().Func(k.taker.Count)
 	return nil
 }
 
@@ -204,6 +242,9 @@ func (n *Node) runDisk() {
 		n.kept.persister.Run(ctx)
 	}()
 	n.goes(func(ctx context.Context) { wait.Every(ctx, lookAtDisk, n.lookAtDisk) })
+	if n.kept.taker != nil {
+		n.goes(n.kept.taker.Run)
+	}
 }
 
 // lookAtDisk takes the node off the ring when its disk has failed: what it
@@ -261,6 +302,9 @@ func (n *Node) diskStats() func() adminapi.Disk {
 		d := adminapi.Disk{Fsync: s.Sync.String(), Bytes: s.Bytes, Lag: float64(s.Behind) / float64(time.Millisecond)}
 		if s.Err != nil {
 			d.Error = s.Err.Error()
+		}
+		if n.kept.taker != nil {
+			d.SnapshotAge = n.kept.taker.Age().Seconds()
 		}
 		return d
 	}

@@ -30,6 +30,8 @@ var flagOfField = map[string]string{
 	"DataDir":                  "data-dir",
 	"Fsync":                    "fsync",
 	"StartWait":                "start-wait",
+	"SnapshotEvery":            "snapshot-every",
+	"SnapshotExec":             "snapshot-exec",
 	"MaxSession":               "max-session",
 	"MemoryLimit":              "memory",
 	"HTTPUnix":                 "http-unix",

@@ -28,6 +28,9 @@ type nodeCommand struct {
 	Fsync     fsyncMode `group:"Disk" placeholder:"MODE" default:"everysec" help:"When what is written there is made sure to be on the disk: everysec, once a second, so that a loss of power of all nodes loses up to that; always, before a write is acknowledged; no, when the operating system likes. When processes alone end, everysec and no lose the last 50 ms at most, and always nothing."`
 	StartWait duration  `group:"Disk" placeholder:"DURATION" default:"30s" help:"How long a node that has sessions on its disk waits, from its start on, for the nodes that it knew when it last ran, before it founds a cluster without them: what they have may be newer. It answers 503 (LOADING over Redis) meanwhile. A cluster that runs is joined at once."`
 
+	SnapshotEvery duration `group:"Disk" placeholder:"DURATION" help:"How often a copy of what is in -data-dir is made there, as snapshots/TIME, in UTC; the last two are kept. Copied into an empty -data-dir it is what a node of that name starts with. It takes no room at first, and nothing waits for it. Default: never."`
+	SnapshotExec  string   `group:"Disk" placeholder:"COMMAND" help:"Program that is run on each snapshot to bring it elsewhere, and its arguments, split at spaces: no shell reads them, and quotes mean nothing. The snapshot's path is one more argument, the last, and in the environment as HOLDFAST_SNAPSHOT. The program has until the next snapshot is due, and is stopped with the node. Example: restic -r sftp:backup:/holdfast backup. Default: none."`
+
 	RESPUnix                 string   `name:"resp-unix" group:"Redis protocol" placeholder:"PATH" help:"Unix socket on which the Redis protocol is spoken too, for programs on this host."`
 	RESPPasswordFile         string   `name:"resp-password-file" group:"Redis protocol" placeholder:"FILE" help:"File with the password that clients of -resp must give (AUTH). Default: none is asked for."`
 	RESPRedirect             bool     `name:"resp-redirect" group:"Redis protocol" help:"Answer MOVED for keys that other nodes own, as Redis Cluster does, where this node would forward the command."`
@@ -78,6 +81,7 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	cfg.Ack = session.Ack(c.Ack)
 	cfg.PartitionMode = node.PartitionMode(c.PartitionMode)
 	cfg.DataDir, cfg.Fsync, cfg.StartWait = c.DataDir, string(c.Fsync), time.Duration(c.StartWait)
+	cfg.SnapshotEvery, cfg.SnapshotExec = time.Duration(c.SnapshotEvery), c.SnapshotExec
 	if cfg.StartWait == 0 {
 		cfg.StartWait = -1
 	}

@@ -112,6 +112,9 @@ type Disk struct {
 	Bytes int64   `json:"bytes"`           // that its files take
 	Lag   float64 `json:"lag_ms"`          // the age of the oldest change that was not written
 	Error string  `json:"error,omitempty"` // why nothing is written any more
+	// SnapshotAge is how many seconds ago the newest snapshot was begun, or the
+	// node was started where there is none; 0 where none are taken.
+	SnapshotAge float64 `json:"snapshot_age_s,omitempty"`
 }
 
 // Stats is the answer of GET /admin/stats.

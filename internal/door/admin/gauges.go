@@ -64,6 +64,9 @@ var (
 		{describe("disk_failed", "1 once the disk has failed: nothing more is written to it, and the node hands over what it holds."), func(s *adminapi.Stats) float64 {
 			return ofDisk(s, func(d *adminapi.Disk) float64 { return truth(d.Error != "") })
 		}},
+		{describe("snapshot_age_seconds", "Age of the newest snapshot of the disk, or of this process while there is none; 0 without -snapshot-every."), func(s *adminapi.Stats) float64 {
+			return ofDisk(s, func(d *adminapi.Disk) float64 { return d.SnapshotAge })
+		}},
 		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *adminapi.Stats) float64 { return truth(s.Split) }},
 	}
 )
