@@ -126,6 +126,10 @@ func (s *Store) partition(key string) *partition {
 // Now is the time by the store's clock.
 func (s *Store) Now() time.Time { return s.cfg.Now() }
 
+// Bounds returns how many bytes and how many fields a session may have: see
+// [Config].
+func (s *Store) Bounds() (bytes, fields int) { return s.cfg.MaxSession, s.cfg.MaxFields }
+
 func (s *Store) nowMillis() int64 { return s.cfg.Now().UnixMilli() }
 
 // Get returns the live session under key: [ErrNotFound] if there is none or it

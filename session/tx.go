@@ -370,6 +370,10 @@ func (tx *Tx) DeletedAt(key string) (at int64, ok bool) {
 	return d.rec.rank.millis(), true
 }
 
+// Knows reports whether the store held anything under key: a live session, one
+// that has ended and is not forgotten yet, or a tombstone.
+func (tx *Tx) Knows(key string) bool { return tx.draft(key).cur.rec != nil }
+
 // Each calls f with every live session of the partition as the store holds it,
 // in no order, until it returns false.
 func (tx *Tx) Each(f func(rec *Record) bool) {

@@ -320,3 +320,28 @@ func TestTxReadsWithoutAllocating(t *testing.T) {
 	}))
 	require.Positive(t, found)
 }
+
+// Whoever puts something in the place of nothing asks whether there is anything:
+// what has ended, or was deleted, counts until it is forgotten.
+func TestTxKnows(t *testing.T) {
+	s, c := testStore(t)
+	knows := func() (knows bool) {
+		require.NoError(t, s.View(s.cfg.PartitionOf("k"), func(tx *Tx) error {
+			knows = tx.Knows("k")
+			return nil
+		}))
+		return knows
+	}
+	require.False(t, knows())
+	do(t, s, Op{Kind: Put, Key: "k", TTL: time.Minute})
+	require.True(t, knows())
+	c.advance(time.Minute)
+	_, err := s.Get("k")
+	require.ErrorIs(t, err, ErrNotFound)
+	require.True(t, knows(), "it has ended and is not forgotten")
+	c.advance(time.Minute)
+	s.Expire()
+	require.False(t, knows())
+	do(t, s, Op{Kind: Delete, Key: "k"})
+	require.True(t, knows())
+}

@@ -132,6 +132,25 @@ func (b *Batch) Keys(f func(key string)) {
 	}
 }
 
+// Looks calls f with every key of the batch of which it matters what was there,
+// as often as it is named, watched ones too: not with those that are written
+// over or deleted whatever they are.
+func (b *Batch) Looks(f func(key string)) {
+	for _, w := range b.Watches {
+		f(w.Key)
+	}
+	for i, args := range b.Commands {
+		s := b.spec(i)
+		if s == nil || !s.looks(args) {
+			continue
+		}
+		keys, _ := s.Keys(args)
+		for _, key := range keys {
+			f(view(key))
+		}
+	}
+}
+
 // Name is the name of the batch's command, "exec" of a transaction's.
 func (b *Batch) Name() string {
 	if b.Multi {

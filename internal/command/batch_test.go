@@ -1,6 +1,7 @@
 package command
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -182,4 +183,24 @@ func BenchmarkRun(b *testing.B) {
 			}
 		})
 	}
+}
+
+// What writes over a key, or deletes it whatever it is, does not look at it.
+func TestLooks(t *testing.T) {
+	for line, want := range map[string]string{
+		"GET k": "k", "MGET a b": "a b", "HSET h f 1": "h", "EXPIRE k 1": "k", "RENAME {a} {a}b": "{a} {a}b", "GETDEL k": "k", "GETSET k v": "k",
+		"SET k v": "", "SET k v EX 5": "", "SETEX k 5 v": "", "MSET a 1 b 2": "", "DEL a b": "", "UNLINK a": "",
+		"SET k v NX": "k", "SET k v xx EX 5": "k", "SET k v GET": "k", "SET k v keepttl": "k", "SETNX k v": "k", "MSETNX a 1 b 2": "a b",
+		"RESTORE k 0 x": "k", "RESTORE k 0 x ABSTTL": "k", "RESTORE k 0 x replace": "", "RESTORE k 0 x ABSTTL norevive": "", "RESTORE-ASKING k 0 x REPLACE": "",
+		DeleteIfEqual + " k v": "k", Leave + " k": "", Token + " k": "k", "PING": "", "NONE k": "", "GET": "",
+	} {
+		var keys []string
+		b := &Batch{Commands: [][][]byte{words(line)}}
+		b.Looks(func(key string) { keys = append(keys, key) })
+		require.Equal(t, want, strings.Join(keys, " "), line)
+	}
+	var keys []string
+	b := &Batch{Watches: []Watch{{Key: "w"}}, Commands: [][][]byte{words("SET k v"), words("GET g")}}
+	b.Looks(func(key string) { keys = append(keys, key) })
+	require.Equal(t, []string{"w", "g"}, keys)
 }

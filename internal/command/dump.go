@@ -149,8 +149,7 @@ func (c *call) restore() error {
 func (c *call) unpack() error {
 	size, fields := c.Bounds()
 	c.Spend(len(c.args[3]) / 16) // of the checksum
-	// Packed values have some bytes of their own around each element.
-	v, err := rdb.Decode(view(c.args[3]), rdb.Limits{Bytes: 2 * size, Entries: fields})
+	v, err := rdb.Decode(view(c.args[3]), payloadLimits(size, fields))
 	if err != nil {
 		return restoreFailure(err)
 	}
@@ -160,28 +159,69 @@ func (c *call) unpack() error {
 			return err
 		}
 	}
-	switch v.Kind {
-	case rdb.String:
-		c.field("", v.Text, false)
-	case rdb.Set:
-		c.field(session.FieldKind, string(aSet), false)
-	case rdb.SortedSet:
-		c.field(session.FieldKind, string(aSortedSet), false)
+	if head, ok := headOf(&v); ok {
+		c.fields = append(c.fields, head)
 	}
-	for i, e := range v.Entries {
+	for i := range v.Entries {
 		if c.stops(i) {
 			return errLate
 		}
-		var value string
-		switch v.Kind {
-		case rdb.Hash:
-			value = c.raw([]byte(e.Value))
-		case rdb.SortedSet:
-			value = scoreText(e.Score)
-		}
-		c.field(session.EscapeName(e.Name), value, false)
+		c.fields = append(c.fields, fieldOf(v.Kind, &v.Entries[i]))
 	}
 	return nil
+}
+
+// headOf is the field of a session that its entries do not make, if there is
+// one: the text of a string, and what a set is.
+func headOf(v *rdb.Value) (head session.Field, ok bool) {
+	switch v.Kind {
+	case rdb.String:
+		return session.Field{Value: v.Text}, true
+	case rdb.Set:
+		return session.Field{Name: session.FieldKind, Value: string(aSet)}, true
+	case rdb.SortedSet:
+		return session.Field{Name: session.FieldKind, Value: string(aSortedSet)}, true
+	}
+	return session.Field{}, false
+}
+
+// fieldOf is the field that an entry of a value makes.
+func fieldOf(kind rdb.Kind, e *rdb.Entry) session.Field {
+	f := session.Field{Name: session.EscapeName(e.Name)}
+	switch kind {
+	case rdb.Hash:
+		f.Value = "\x00" + e.Value
+	case rdb.SortedSet:
+		f.Value = scoreText(e.Score)
+	}
+	return f
+}
+
+// Restored returns the session that RESTORE makes of a payload: its fields, and
+// its end, where end is unix ms, 0 for never. It may have so many bytes and
+// fields. An error wraps one of package rdb.
+func Restored(payload string, end int64, maxBytes, maxFields int) ([]session.Field, *session.Expiry, error) {
+	v, err := rdb.Decode(payload, payloadLimits(maxBytes, maxFields))
+	if err != nil {
+		return nil, nil, err
+	}
+	fields := make([]session.Field, 0, 1+len(v.Entries))
+	if head, ok := headOf(&v); ok {
+		fields = append(fields, head)
+	}
+	for i := range v.Entries {
+		fields = append(fields, fieldOf(v.Kind, &v.Entries[i]))
+	}
+	if end == 0 {
+		return fields, new(session.Expiry), nil
+	}
+	return fields, fixed(min(end, maxMillis)), nil
+}
+
+// payloadLimits are those of the payload of a session. Packed values have some
+// bytes of their own around each element.
+func payloadLimits(bytes, fields int) rdb.Limits {
+	return rdb.Limits{Bytes: 2 * bytes, Entries: fields}
 }
 
 // restoreFailure is what Redis says of a payload that cannot be read, and more

@@ -3,6 +3,10 @@ package command
 import (
 	"bytes"
 	"encoding/hex"
+	"iter"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/rdb"
+	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
 
@@ -183,4 +188,47 @@ func TestCopies(t *testing.T) {
 	broken := r.bulk("DUMP" + " http")
 	broken[12] ^= 1
 	require.Equal(t, "-"+string(errPayload), r.restore("x", "0", broken, ""))
+}
+
+// Whoever takes a payload in without a command gets what RESTORE makes of it.
+func TestRestored(t *testing.T) {
+	r := newRedis(t)
+	r.exchanges(t, `
+		SET str v -> +OK
+		HSET h f 1 ~ empty g '' -> :3
+		SADD s a b ~ -> :3
+		ZADD z 1.5 a -inf b -> :2
+	`)
+	for _, key := range []string{"str", "h", "s", "z"} {
+		for _, end := range []int64{0, 1_700_000_009_000} {
+			payload := r.bulk(Dump + " " + key)
+			require.Equal(t, "+OK", r.restore("{"+key+"}copy", strconv.FormatInt(end, 10), payload, "ABSTTL REPLACE"))
+			fields, until, err := Restored(string(payload), end, 1000, 10)
+			require.NoError(t, err)
+			_, err = r.store.Update(ring.Partition(key), func(tx *session.Tx) error { return tx.Put("{"+key+"}put", fields, until) })
+			require.NoError(t, err)
+			want, got := r.store.Peek("{"+key+"}copy"), r.store.Peek("{"+key+"}put")
+			require.Equal(t, slices.Collect(values(want)), slices.Collect(values(got)), key)
+			require.Equal(t, end, got.Expiry().At)
+			require.Equal(t, want.Expiry().Idle, got.Expiry().Idle)
+		}
+	}
+	_, until, err := Restored(string(r.bulk(Dump+" str")), math.MaxInt64, 1000, 10)
+	require.NoError(t, err)
+	require.EqualValues(t, maxMillis, until.At)
+	_, _, err = Restored(string(r.bulk(Dump+" h")), 0, 1000, 2)
+	require.ErrorIs(t, err, rdb.ErrLarge)
+	_, _, err = Restored("x", 0, 1000, 2)
+	require.ErrorIs(t, err, rdb.ErrChecksum)
+}
+
+// values are the fields of a session without their stamps.
+func values(rec *session.Record) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for f := range rec.Fields() {
+			if !yield(f.Name + "=" + f.Value) {
+				return
+			}
+		}
+	}
 }

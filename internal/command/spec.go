@@ -30,6 +30,8 @@ const (
 	// renews: it gives a key another end, and waits for a copy if that is a
 	// lock.
 	renews
+	// restores: it writes a payload, over what is there if an option says so.
+	restores
 )
 
 // Has reports whether all of want are set.
@@ -137,17 +139,28 @@ func (s *Spec) repeatable(args [][]byte) bool {
 
 // conditional says whether one of the options is there.
 func (s *Spec) conditional(args [][]byte) bool {
-	if len(s.conditions) == 0 {
-		return false
-	}
-	for _, arg := range args[min(len(args), abs(s.Arity)):] {
-		for _, option := range s.conditions {
-			if is(arg, option) {
+	return len(s.conditions) > 0 && has(args, abs(s.Arity), s.conditions...)
+}
+
+// has says whether one of these words is among the arguments from one on.
+func has(args [][]byte, from int, words ...string) bool {
+	for _, arg := range args[min(len(args), from):] {
+		for _, word := range words {
+			if is(arg, word) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// looks says whether it matters to the command what was there. RESTORE replaces
+// it if it is told to, and with NOREVIVE it brings what an import has found.
+func (s *Spec) looks(args [][]byte) bool {
+	if s.Flags.Has(restores) {
+		return !has(args, 4, "replace", "norevive")
+	}
+	return !s.Flags.Has(overwrites) || s.conditional(args) || has(args, abs(s.Arity), "keepttl")
 }
 
 // mayWait says whether the command may have to wait for a copy.

@@ -51,8 +51,8 @@ var specs = index([]Spec{
 	{Name: "rename", Arity: 3, Flags: Write | waits, LastKey: 2, run: (*call).rename},
 	{Name: "renamenx", Arity: 3, Flags: Write | Fast | waits, LastKey: 2, run: (*call).renamenx},
 	{Name: "dump", Arity: 2, Flags: ReadOnly, As: Dump, run: (*call).copyKey},
-	{Name: "restore", Arity: -4, Flags: Write | DenyOOM, run: (*call).restore},
-	{Name: "restore-asking", Arity: -4, Flags: Write | DenyOOM, run: (*call).restore}, // what MIGRATE of a cluster's node sends
+	{Name: "restore", Arity: -4, Flags: Write | DenyOOM | restores, run: (*call).restore},
+	{Name: "restore-asking", Arity: -4, Flags: Write | DenyOOM | restores, run: (*call).restore}, // what MIGRATE of a cluster's node sends
 	{Name: "expire", Arity: -3, Flags: Write | Fast | idempotent | timed | renews, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).expire},
 	{Name: "pexpire", Arity: -3, Flags: Write | Fast | idempotent | timed | renews, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).pexpire},
 	{Name: "expireat", Arity: -3, Flags: Write | Fast | idempotent | waits, conditions: []string{"nx", "xx", "gt", "lt"}, run: (*call).expireat},
