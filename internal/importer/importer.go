@@ -67,7 +67,7 @@ func Open(ctx context.Context, cfg Config) (*Importer, error) {
 	cfg.Connections = cmp.Or(cfg.Connections, 8)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
 	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
-	source, err := cfg.source()
+	source, err := cfg.Source()
 	if err != nil {
 		return nil, err
 	}
@@ -93,12 +93,13 @@ func (m *Importer) Total() int64 { return m.total }
 
 // CheckURL says what is wrong with a URL for [Config.From], without its password.
 func CheckURL(text string) error {
-	_, err := Config{From: text}.source()
+	_, err := Config{From: text}.Source()
 	return err
 }
 
-// source is how Redis is reached.
-func (cfg Config) source() (*redis.Options, error) {
+// Source is how Redis is reached. An error says what is wrong with the URL,
+// without its password.
+func (cfg Config) Source() (*redis.Options, error) {
 	const accepted = "must be redis://[user:password@]host[:port][/db], or rediss:// for TLS, with @ : / in a password as %40 %3A %2F"
 	u, err := url.Parse(cfg.From)
 	switch {
@@ -139,8 +140,8 @@ func (cfg Config) client(o *redis.Options) *redis.Options {
 	return o
 }
 
-// clusterOf has a client ask each node of a cluster for what is its own.
-func clusterOf(o *redis.Options) *redis.ClusterOptions {
+// ClusterOf has a client ask each node of a cluster for what is its own.
+func ClusterOf(o *redis.Options) *redis.ClusterOptions {
 	return &redis.ClusterOptions{
 		Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
 		Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaintNotificationsConfig: o.MaintNotificationsConfig,
@@ -174,7 +175,7 @@ func (m *Importer) meetRedis(ctx context.Context, source *redis.Options) error {
 		if err := m.from.Close(); err != nil {
 			return err
 		}
-		m.from = redis.NewClusterClient(clusterOf(source))
+		m.from = redis.NewClusterClient(ClusterOf(source))
 	}
 	if m.total, err = m.from.DBSize(ctx).Result(); err != nil {
 		return fmt.Errorf("DBSIZE: %w", err)
@@ -218,7 +219,7 @@ func (m *Importer) meetHoldfast(ctx context.Context, target *redis.Options) erro
 func (m *Importer) spread(ctx context.Context, target *redis.Options) error {
 	ctx, cancel := context.WithTimeout(ctx, min(m.cfg.Timeout/2, 2*time.Second))
 	defer cancel()
-	cluster := redis.NewClusterClient(clusterOf(target))
+	cluster := redis.NewClusterClient(ClusterOf(target))
 	if err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return node.Ping(ctx).Err() }); err != nil {
 		return cluster.Close()
 	}
