@@ -70,6 +70,8 @@ type Config struct {
 	Absent func(within time.Duration) bool
 	// Disk is nil for a node that has none.
 	Disk Disk
+	// Upstream is nil for a node that takes nothing over.
+	Upstream Upstream
 
 	Clock clock.Clock
 	Pulse *wait.Pulse
@@ -137,7 +139,8 @@ func (d *Dispatcher) Get(ctx context.Context, key string) (*session.Record, erro
 	p := ring.Partition(key)
 	if d.cfg.Owner.Verified(p) {
 		rec, err := d.cfg.Store.Get(key)
-		if !errors.Is(err, session.ErrNotServed) && d.cfg.Owner.Verified(p) {
+		asks := d.cfg.Upstream != nil && errors.Is(err, session.ErrNotFound)
+		if !errors.Is(err, session.ErrNotServed) && !asks && d.cfg.Owner.Verified(p) {
 			return rec, err
 		}
 	}

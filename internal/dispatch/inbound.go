@@ -72,6 +72,9 @@ func (d *Dispatcher) light(in *request, size int) bool {
 
 // waits says whether doing the work may take longer than a look-up.
 func (d *Dispatcher) waits(w work, ack session.Ack) bool {
+	if d.cfg.Upstream != nil && len(d.unknown(w)) > 0 {
+		return true
+	}
 	if !w.writes() {
 		return false
 	}

@@ -14,7 +14,8 @@ import (
 // knows nothing of the session. It has to if a copy may be somewhere and come:
 // with a holder that is cut off or frozen, or over a link on its way here. If
 // all others can be asked and none has anything, nothing can come back, and a
-// flood of deletes of what never was costs no memory.
+// flood of deletes of what never was costs no memory. Where sessions are taken
+// over from elsewhere, any may come.
 
 // keepAbsent is how long a node that vanished is waited for. It is as long as a
 // tombstone lives that would have been made because of it.
@@ -72,7 +73,7 @@ func (a *absent) any() bool {
 // sessions that the work deletes and that are not known here. Where another one
 // has, it is here afterwards.
 func (d *Dispatcher) nowhere(ctx context.Context, p int, w work) bool {
-	if !w.mayWait() { // as most work, which is spared the rest
+	if !w.mayWait() || d.cfg.Upstream != nil { // most work is spared the rest
 		return false
 	}
 	var keys []string

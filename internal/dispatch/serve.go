@@ -76,8 +76,15 @@ func (d *Dispatcher) serveLeased(ctx context.Context, r *request) (reply, error)
 	return d.serve(ctx, r.part, r.work, r.ack)
 }
 
-// serve does the work on this node's store and sees to its copies.
+// serve does the work on this node's store, and before it brings the sessions
+// there that have to be taken over for it.
 func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) (reply, error) {
+	d.takeOver(ctx, p, w)
+	return d.serveKnown(ctx, p, w, ack)
+}
+
+// serveKnown does the work on this node's store and sees to its copies.
+func (d *Dispatcher) serveKnown(ctx context.Context, p int, w work, ack session.Ack) (reply, error) {
 	if w.mayWait() {
 		d.deleting[p].Add(1)
 		defer d.deleting[p].Add(-1)
@@ -107,7 +114,7 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 		// and the other may have been where it is not seen.
 		return d.serveUnverified(p, w, reply{}, errUnverified)
 	}
-	r, err := w.run(ctx, d, at, sight{unverified: unverified, nowhere: nowhere})
+	r, err := d.run(ctx, w, at, sight{unverified: unverified, nowhere: nowhere})
 	after := d.cfg.Owner.Decide(p)
 	held := after.Leased
 	if len(r.changed) > 0 {
@@ -142,6 +149,13 @@ func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) 
 		return r, nil
 	}
 	return d.copyOut(ctx, p, v.Epoch, w, r, ack)
+}
+
+// run runs the work.
+func (d *Dispatcher) run(ctx context.Context, w work, at time.Time, s sight) (reply, error) {
+	r, err := w.run(ctx, d, at, s)
+	d.ended(&r)
+	return r, err
 }
 
 // serveUnverified answers for a partition whose copies are all on members that
@@ -196,7 +210,7 @@ func (d *Dispatcher) serveDegraded(ctx context.Context, p int, w work) (reply, e
 		defer d.deleting[p].Add(-1)
 	}
 	unverified := d.cfg.Owner.Decide(p).Unverified
-	r, err := w.run(ctx, d, d.cfg.Clock.Now(), sight{unverified: unverified})
+	r, err := d.run(ctx, w, d.cfg.Clock.Now(), sight{unverified: unverified})
 	if unverified {
 		if r, err = d.serveUnverified(p, w, r, err); err != nil {
 			return r, err

@@ -49,7 +49,7 @@ func begin(t testing.TB, name string, change ...func(*Config)) *still {
 	cfg.NodeCounters = cfg.Counters
 	var err error
 	cfg.Store, err = session.NewStore(session.Config{
-		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return key, false }, Now: cfg.Clock.Now,
+		Partitions: ring.Partitions, PartitionOf: ring.Partition, TagOf: func(key string) (string, bool) { return ring.Tag(key), len(ring.Tag(key)) < len(key) }, Now: cfg.Clock.Now,
 	})
 	require.NoError(t, err)
 	cfg.Replicator = replication.New(replication.Config{Store: cfg.Store, Partitions: ring.Partitions, Now: time.Now})

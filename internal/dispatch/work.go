@@ -28,6 +28,8 @@ type work interface {
 	// keys calls f with those that it looks at. whole says that it looks at
 	// everything in its partition instead.
 	keys(f func(key string)) (whole bool)
+	// looks calls f with those of which it matters what is there.
+	looks(f func(key string))
 	// buries calls f with the keys that it deletes whatever is there.
 	buries(f func(key string))
 	// run runs it, with stamps as of at, when this member was sure that it may.
@@ -77,6 +79,17 @@ func (w opWork) keys(f func(string)) (whole bool) {
 	}
 	f(w.Key)
 	return false
+}
+
+func (w opWork) looks(f func(string)) {
+	switch w.Kind {
+	case session.Get, session.Patch, session.Touch, session.Rotate:
+		f(w.Key)
+	case session.Put:
+		if conditional(w.Op) {
+			f(w.Key)
+		}
+	}
 }
 
 func (w opWork) creates(store *session.Store) bool {
@@ -188,6 +201,7 @@ func (w *batchWork) creates(store *session.Store) (creates bool) {
 	return creates
 }
 
+func (w *batchWork) looks(f func(string))  { w.Looks(f) }
 func (w *batchWork) buries(f func(string)) { w.Buries(f) }
 
 func (w *batchWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (r reply, err error) {
