@@ -101,6 +101,8 @@ var rules = []ruling{
 	rule("internal/socket"),
 	rule("internal/steady", xsys, "internal/buffers"),
 	rule("internal/timekeeper", "internal/clock", "internal/events", "internal/metric", "internal/wait", "internal/planted"),
+	rule("internal/upstream", "session", "internal/clock", "internal/importer", "internal/metric", "internal/rdb", "internal/wait", redis),
+	rule("internal/upstream/upstreamtest", "internal/rdb", "github.com/stretchr/testify/require"),
 	rule("internal/visits", module, "session", "internal/header", "internal/problem"),
 	rule("internal/wait"),
 	rule("internal/web"),
