@@ -79,7 +79,9 @@ func (d *Dispatcher) serveLeased(ctx context.Context, r *request) (reply, error)
 // serve does the work on this node's store, and before it brings the sessions
 // there that have to be taken over for it.
 func (d *Dispatcher) serve(ctx context.Context, p int, w work, ack session.Ack) (reply, error) {
-	d.takeOver(ctx, p, w)
+	if err := d.takeOver(ctx, p, w); err != nil {
+		return d.reply(), err
+	}
 	return d.serveKnown(ctx, p, w, ack)
 }
 

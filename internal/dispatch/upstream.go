@@ -28,10 +28,11 @@ type Upstream interface {
 	// each that is there: with its value, as DUMP writes it, and its end, unix
 	// ms, 0 for never. It returns when that is done for all of them, by this
 	// call or by others that have come before it, or ctx ends. What cannot be
-	// had is missed: there is no error. Errors of put are those of package
-	// session and of package rdb; session.ErrPrecondition where something is
-	// known of the key by then.
-	TakeOver(ctx context.Context, keys []string, put func(key, payload string, end int64) error)
+	// had is missed, and no error. Errors of put are those of package session
+	// and of package rdb: session.ErrPrecondition where something is known of
+	// the key by then, and session.ErrNotServed where its partition has changed
+	// hands. That one is returned, for the request may do better elsewhere.
+	TakeOver(ctx context.Context, keys []string, put func(key, payload string, end int64) error) error
 	// Hold says whether a key that is being taken over may be put in its place:
 	// not if it has ended here meanwhile. If it may, nothing that is here is
 	// forgotten until Release.
@@ -51,26 +52,27 @@ var (
 	errKnown = fmt.Errorf("take over: %w: the key is known here by now", session.ErrPrecondition)
 	// errMoved is why a session is not taken over whose partition has changed
 	// hands, or lost touch with its copies, since it was asked for.
-	errMoved = fmt.Errorf("take over: %w: the copies may know more by now", session.ErrUnavailable)
+	errMoved = fmt.Errorf("take over: %w: the copies may know more by now", session.ErrNotServed)
 )
 
 // takeOver has the sessions brought that w looks at and that are not known here.
-func (d *Dispatcher) takeOver(ctx context.Context, p int, w work) {
+// An error says that somebody else may serve the partition by now.
+func (d *Dispatcher) takeOver(ctx context.Context, p int, w work) error {
 	if d.cfg.Upstream == nil {
-		return
+		return nil
 	}
 	keys := d.unknown(w)
 	if len(keys) == 0 {
-		return
+		return nil
 	}
 	epoch, certain := d.certain(p)
 	if !certain {
 		d.cfg.Upstream.Withheld(len(keys))
-		return
+		return nil
 	}
 	// What has been found is put in its place, though its client may have left.
 	put := context.WithoutCancel(ctx)
-	d.cfg.Upstream.TakeOver(ctx, keys, func(key, payload string, end int64) error {
+	return d.cfg.Upstream.TakeOver(ctx, keys, func(key, payload string, end int64) error {
 		return d.put(put, &bringWork{key: key, part: p, epoch: epoch}, payload, end)
 	})
 }

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -33,16 +34,19 @@ type shelf struct {
 	put      error  // what the last one said
 }
 
-func (s *shelf) TakeOver(_ context.Context, keys []string, put func(key, payload string, end int64) error) {
+func (s *shelf) TakeOver(_ context.Context, keys []string, put func(key, payload string, end int64) error) error {
 	s.asked = append(s.asked, keys...)
 	for _, key := range keys {
 		if payload, ok := s.payloads[key]; ok {
 			if s.before != nil {
 				s.before()
 			}
-			s.put = put(key, payload, s.end)
+			if s.put = put(key, payload, s.end); errors.Is(s.put, session.ErrNotServed) {
+				return s.put
+			}
 		}
 	}
+	return nil
 }
 
 func (s *shelf) Hold(string) bool {
@@ -218,13 +222,18 @@ func TestATakeOverLoses(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}, "$-1"},
 			"to a forgotten end":     {func(_ *still, s *shelf) { s.refuses = true }, "$-1"},
-			"to a new claim":         {func(n *still, _ *shelf) { n.serving(ring.Partition("k"), 2) }, "$-1"},
-			"to a node out of reach": {func(n *still, _ *shelf) { n.see(t, down("b")) }, "$-1"},
+			"to a new claim":         {func(n *still, _ *shelf) { n.serving(ring.Partition("k"), 2) }, "again"},
+			"to a node out of reach": {func(n *still, _ *shelf) { n.see(t, down("b")) }, "again"},
 		} {
 			s := &shelf{payloads: map[string]string{"k": text("old")}}
 			n := withUpstream(t, s)
 			s.before = func() { s.before = nil; c.meanwhile(n, s) }
 			answer, err := n.commandIn(t.Context(), "GET k")
+			if c.answer == "again" {
+				require.ErrorIs(t, err, session.ErrNotServed, name)
+				require.Nil(t, n.cfg.Store.Peek("k"), name)
+				continue
+			}
 			require.NoError(t, err, name)
 			require.Equal(t, c.answer, answer, name)
 			require.Equal(t, name == "to nothing", s.put == nil, "%s: %v", name, s.put)

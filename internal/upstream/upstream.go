@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -79,6 +80,7 @@ type redisClient struct{ redis.UniversalClient }
 type flight struct {
 	done  chan struct{} // closed when it is here, or missed
 	ended bool          // a session under the key has ended here since it began
+	moved error         // why it is not here, and may be elsewhere; read once done is closed
 }
 
 type counters struct {
@@ -160,19 +162,25 @@ func (u *Upstream) Close() error { return u.client.Load().Close() }
 // 0 for never. It returns when that is done for all keys, by this call or by
 // others that were first, or ctx ends: but what this call has begun it finishes,
 // for others may wait for it. After [takeOverTime] it begins no further question.
-func (u *Upstream) TakeOver(ctx context.Context, keys []string, put func(key, payload string, end int64) error) {
+//
+// What cannot be had is missed, and no error. An error wraps
+// session.ErrNotServed, and is one that put has returned, here or there.
+func (u *Upstream) TakeOver(ctx context.Context, keys []string, put func(key, payload string, end int64) error) (moved error) {
 	led, others := u.join(keys)
 	begin := u.cfg.Clock.Since()
 	for batch := range slices.Chunk(led, mostKeys) {
-		u.lead(context.WithoutCancel(ctx), batch, put, u.cfg.Clock.Since()-begin > takeOverTime)
+		late := u.cfg.Clock.Since()-begin > takeOverTime
+		moved = cmp.Or(moved, u.lead(context.WithoutCancel(ctx), batch, put, late))
 	}
 	for _, f := range others {
 		select {
 		case <-f.done:
+			moved = cmp.Or(moved, f.moved)
 		case <-ctx.Done():
-			return
+			return moved
 		}
 	}
+	return moved
 }
 
 // join begins a flight for each key that may be asked for and has none, and
@@ -194,23 +202,28 @@ func (u *Upstream) join(keys []string) (led []string, others []*flight) {
 }
 
 // lead takes keys over whose flights this call has begun, unless it is late.
-func (u *Upstream) lead(ctx context.Context, keys []string, put func(key, payload string, end int64) error, late bool) {
-	defer u.land(keys)
+func (u *Upstream) lead(ctx context.Context, keys []string, put func(key, payload string, end int64) error, late bool) (moved error) {
+	defer func() { u.land(keys, moved) }()
 	if late || !u.mayAsk() {
 		u.count.skipped.Add(int64(len(keys)))
-		return
+		return nil
 	}
 	found, missed := u.ask(ctx, keys)
 	for _, f := range found {
-		if err := put(f.key, f.payload, f.end); u.tally(err) {
+		err := put(f.key, f.payload, f.end)
+		if u.tally(err) {
 			missed = append(missed, f.key)
+		}
+		if errors.Is(err, session.ErrNotServed) {
+			moved = err
 		}
 	}
 	u.miss(missed)
+	return moved
 }
 
 // land ends flights.
-func (u *Upstream) land(keys []string) {
+func (u *Upstream) land(keys []string, moved error) {
 	u.mu.Lock()
 	landed := make([]*flight, len(keys))
 	for i, key := range keys {
@@ -219,6 +232,7 @@ func (u *Upstream) land(keys []string) {
 	}
 	u.mu.Unlock()
 	for _, f := range landed {
+		f.moved = moved
 		close(f.done)
 	}
 }

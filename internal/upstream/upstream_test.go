@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -56,19 +57,16 @@ func (r *rig) counted(name string) int64 { return r.all.Values()["upstream_"+nam
 
 // take takes keys over, and returns what was put, as "key payload end".
 func (r *rig) take(keys ...string) (got []string) {
-	r.takeWith(nil, &got, keys...)
-	return got
-}
-
-func (r *rig) takeWith(err error, got *[]string, keys ...string) {
-	r.TakeOver(r.t.Context(), keys, func(key, payload string, end int64) error {
+	moved := r.TakeOver(r.t.Context(), keys, func(key, payload string, end int64) error {
 		v, bad := rdb.Decode(payload, rdb.Limits{Bytes: 100, Entries: 10})
 		if bad != nil {
 			return bad
 		}
-		*got = append(*got, fmt.Sprint(key, " ", v.Text, " ", end))
-		return err
+		got = append(got, fmt.Sprint(key, " ", v.Text, " ", end))
+		return nil
 	})
+	require.NoError(r.t, moved)
+	return got
 }
 
 // runs has the deletes run, until the function that it returns is called.
@@ -101,16 +99,20 @@ func TestOneQuestionForAllWhoWait(t *testing.T) {
 		answer := make(chan struct{})
 		r.redis.Answer(func([]string) string { <-answer; return "" })
 		var placed atomic.Bool
-		var puts, early atomic.Int32
+		errMoved := fmt.Errorf("put: %w", session.ErrNotServed)
+		var puts, early, told atomic.Int32
 		var callers sync.WaitGroup
 		for range 20 {
 			callers.Go(func() {
-				r.TakeOver(r.t.Context(), []string{"k"}, func(string, string, int64) error {
+				moved := r.TakeOver(r.t.Context(), []string{"k"}, func(string, string, int64) error {
 					puts.Add(1)
 					time.Sleep(time.Second)
 					placed.Store(true)
-					return nil
+					return errMoved
 				})
+				if errors.Is(moved, errMoved) {
+					told.Add(1)
+				}
 				if !placed.Load() {
 					early.Add(1)
 				}
@@ -119,12 +121,13 @@ func TestOneQuestionForAllWhoWait(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(r.t.Context())
 		cancel()
-		r.TakeOver(ctx, []string{"k"}, nil) // has left, and waits for nobody
+		require.NoError(r.t, r.TakeOver(ctx, []string{"k"}, nil), "has left, and waits for nobody")
 		close(answer)
 		callers.Wait()
 		require.Equal(t, 1, r.redis.Count("DUMP", "k"))
 		require.EqualValues(t, 1, puts.Load())
 		require.Zero(t, early.Load(), "they would miss it")
+		require.EqualValues(t, 20, told.Load(), "all look elsewhere")
 	})
 }
 
@@ -171,8 +174,9 @@ func TestWhatIsNotTaken(t *testing.T) {
 		inBubble(t, func(r *rig) {
 			r.redis.SetPayload("k", list, 0)
 			put := func(string, string, int64) error { return c.err }
-			r.TakeOver(r.t.Context(), []string{"k"}, put)
-			r.TakeOver(r.t.Context(), []string{"k"}, put)
+			for range 2 {
+				require.NoError(t, r.TakeOver(r.t.Context(), []string{"k"}, put))
+			}
 			asked := 1
 			if c.again {
 				asked = 2
@@ -303,7 +307,7 @@ func TestAnEndBeatsTheTakeOver(t *testing.T) {
 		r.redis.Set("k", "old", 0)
 		r.redis.Set("other", "old", 0)
 		var held []bool
-		r.TakeOver(r.t.Context(), []string{"k", "other"}, func(key, _ string, _ int64) error {
+		require.NoError(t, r.TakeOver(r.t.Context(), []string{"k", "other"}, func(key, _ string, _ int64) error {
 			if key == "k" {
 				r.Ended("k")
 			}
@@ -312,7 +316,7 @@ func TestAnEndBeatsTheTakeOver(t *testing.T) {
 				r.Release()
 			}
 			return nil
-		})
+		}))
 		require.Equal(t, []bool{false, true}, held)
 		require.False(t, r.Hold("k"), "nobody takes it over")
 	})
@@ -328,7 +332,7 @@ func TestASweepAndATakeOverDoNotMeet(t *testing.T) {
 		var held atomic.Bool
 		began := make(chan struct{})
 		done.Go(func() {
-			r.TakeOver(r.t.Context(), []string{"k"}, func(string, string, int64) error {
+			_ = r.TakeOver(r.t.Context(), []string{"k"}, func(string, string, int64) error {
 				close(began)
 				if r.Hold("k") {
 					held.Store(true)
