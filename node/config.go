@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/persist"
 	"github.com/seed-95a32959/holdfast/internal/snapshot"
+	"github.com/seed-95a32959/holdfast/internal/upstream"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
 )
@@ -146,6 +148,19 @@ type Config struct {
 	SnapshotExec string
 	// Files is the directory itself, in place of DataDir: for tests.
 	Files Files
+
+	// Upstream is the Redis that had the sessions before, as
+	// redis://[user:password@]host[:port][/db], or rediss:// for TLS: what is
+	// asked for here and has never been here is taken over from it, and what
+	// ends here is deleted there. Give it to all nodes. A router has none.
+	// Default: none.
+	Upstream string
+	// UpstreamPassword is the password of that Redis, and comes before the
+	// URL's. Default: the URL's.
+	UpstreamPassword string
+	// UpstreamTLS is how a rediss:// Upstream is trusted. Default: as the system
+	// trusts.
+	UpstreamTLS *tls.Config
 
 	// HTTPUnix is the path of a Unix socket on which the public endpoint is
 	// open too, for programs on this host. Default: none.
@@ -331,6 +346,7 @@ func (c Config) validate() error {
 			"must be 1s or more, beside {DataDir}"),
 		fields.Check(c.SnapshotExec == "" || c.SnapshotEvery != 0, "SnapshotExec", c.SnapshotExec, "must be given beside {SnapshotEvery}"),
 		fields.If(c.SnapshotExec != "", fields.By("SnapshotExec", c.SnapshotExec, snapshot.CheckCommand)),
+		fields.If(c.Upstream != "", c.checkUpstream()),
 		fields.Token("Cookie", c.Cookie, "cookie"),
 		fields.Token("UserHeader", c.UserHeader, "header"),
 		fields.Each("TrustHeaders", c.TrustHeaders, proxyHeader),
@@ -354,6 +370,17 @@ func (c Config) validate() error {
 		problems = append(problems, fields.Check(c.Insecure, e.field, e.address, e.why+", or {Insecure} if the network is trusted")...)
 	}
 	return fieldErrors(problems)
+}
+
+// checkUpstream shows nothing of the URL but what is no password.
+func (c Config) checkUpstream() []fields.Problem {
+	if c.Role != RoleNode {
+		return fields.Hidden(false, "Upstream", "is for nodes: a router forwards, and holds nothing")
+	}
+	if err := upstream.CheckURL(c.Upstream); err != nil {
+		return fields.Hidden(false, "Upstream", err.Error())
+	}
+	return nil
 }
 
 func checkSync(text string) error {

@@ -31,6 +31,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/repair"
 	"github.com/seed-95a32959/holdfast/internal/replication"
 	"github.com/seed-95a32959/holdfast/internal/timekeeper"
+	"github.com/seed-95a32959/holdfast/internal/upstream"
 	"github.com/seed-95a32959/holdfast/internal/wait"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -57,7 +58,8 @@ type Node struct {
 	pubsub     *pubsub.PubSub
 
 	held
-	kept *kept // nil without a disk
+	kept     *kept              // nil without a disk
+	upstream *upstream.Upstream // nil where nothing is taken over
 	endpoints
 	life
 }
@@ -144,6 +146,7 @@ func newNode(ctx context.Context, cfg Config, id ID, own Meta) (n *Node, err err
 	defer func() {
 		if err != nil {
 			made.closeDisk()
+			made.closeUpstream()
 		}
 	}()
 	n.counts.Func(func(put metric.Put) {
@@ -162,6 +165,9 @@ func newNode(ctx context.Context, cfg Config, id ID, own Meta) (n *Node, err err
 			return nil, err
 		}
 		own.Keeps = n.keeps()
+	}
+	if err = n.openUpstream(); err != nil {
+		return nil, err
 	}
 	n.repairer = repair.New(n.repairConfig())
 	if n.owner, err = owner.New(n.ownerConfig()); err != nil {

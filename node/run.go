@@ -89,6 +89,9 @@ func (n *Node) run() {
 	if n.cfg.Role == RoleNode {
 		loops = append(loops, n.owner.Run, n.repairer.Run, n.owner.Watch, n.members.WatchLinks, n.expire, n.dispatcher.WatchLag, n.pubsub.Run, n.pin.Watch, n.absence.Run)
 	}
+	if n.upstream != nil {
+		loops = append(loops, n.upstream.Run)
+	}
 	for _, loop := range loops {
 		n.goes(loop)
 	}
@@ -198,7 +201,7 @@ func (n *Node) expireSessions() {
 	if n.pubsub.Wanted() {
 		limit = pubsub.MaxExpired
 	}
-	ended, _ := n.store.Sweep(limit)
+	ended := n.sweep(limit)
 	slices.Sort(ended)
 	for _, key := range ended {
 		n.pubsub.Event("expired", key)

@@ -82,6 +82,7 @@ func (n *Node) stop(why error, last func()) {
 	}
 	n.group.Wait()
 	n.closeDisk()
+	n.closeUpstream()
 	n.cfg.Log.Info("stopped", "name", n.id.Name, "why", why)
 	close(n.done)
 }

@@ -165,7 +165,7 @@ func (n *Node) dispatchConfig() dispatch.Config {
 	cfg := &n.cfg
 	return dispatch.Config{
 		Self: n.id, View: n.View, Store: n.store, Replicator: n.replicator, Owner: n.owner, Repairer: n.repairer, Mesh: n.mesh, Events: n.pubsub,
-		Mode: cfg.PartitionMode, Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0, Absent: n.absentWithin, Disk: n.disk(),
+		Mode: cfg.PartitionMode, Ack: cfg.Ack, RefuseRevive: cfg.RESPRefuseRevive, Alone: len(cfg.Join) == 0, Absent: n.absentWithin, Disk: n.disk(), Upstream: n.takesOver(),
 		Clock: n.clock, Pulse: &n.pulse, Counters: n.counts, NodeCounters: n.nodeCounters(),
 	}
 }
@@ -254,7 +254,7 @@ func (n *Node) adminNode() *admin.Node {
 	a := &admin.Node{
 		Store: n.store, Copies: n.replicator, Gate: n.owner.Gate(), BelowTarget: n.repairer.BelowTarget, CopiesDue: n.repairer.CopiesDue, PeersRefused: n.mesh.Refusals,
 		SplitSuspected: n.owner.SplitSuspected, NoMajority: n.owner.NoMajority, Electors: n.owner.Electors, ClockOff: n.keeper.Off, ClockHost: n.keeper.Host,
-		Disk: n.diskStats(),
+		Disk: n.diskStats(), Upstream: n.upstreamStats(),
 		Drain: admin.Drain{
 			Start:    n.drainer.Start,
 			Unsynced: func() int { return n.drainer.Status().Unsynced },

@@ -152,11 +152,58 @@ func findingsOf(cluster adminapi.Cluster, before *adminapi.Cluster) (found []fin
 	if now.short > 0 {
 		note("if a node is lost, the others lack %s of -memory for its sessions' copies: add a node, or memory", byteText(now.short))
 	}
+	found = append(found, movingIn(cluster)...)
 	switch {
 	case now.zones && now.unzoned != "":
 		note("zones do not count while %s states none", now.unzoned)
 	case cluster.Uniform && (now.weights || now.zones):
 		note("weights and zones do not count while a member of an older version runs")
+	}
+	return found
+}
+
+// movingIn says how much is still taken over from the Redis that had the
+// sessions before, and what keeps it from that.
+func movingIn(cluster adminapi.Cluster) (found []finding) {
+	var taken, lately, dropped int64
+	var with, without, down []string
+	address, cause := "", ""
+	for _, m := range cluster.Members {
+		switch {
+		case !asked(&m) || m.Stats == nil:
+			continue
+		case m.Stats.Upstream == nil:
+			without = append(without, m.Name)
+			continue
+		}
+		u := m.Stats.Upstream
+		with, address = append(with, m.Name), u.Address
+		taken, lately, dropped = taken+u.Taken, lately+u.Lately, dropped+u.Dropped
+		if u.Error != "" {
+			down, cause = append(down, m.Name), u.Error
+		}
+	}
+	if len(with) == 0 {
+		return nil
+	}
+	if len(down) > 0 {
+		found = append(found, finding{true, fmt.Sprintf("the old Redis at %s does not answer %s, and sessions that are only there are missed: %s", address, strings.Join(down, ", "), cause)})
+	}
+	text := fmt.Sprintf("%s taken over from the old Redis at %s, %d of them in the last five minutes", plural(int(taken), "session"), address, lately)
+	if lately == 0 && len(down) == 0 {
+		text += ": once it stays so, -upstream can be taken off"
+	}
+	found = append(found, finding{false, text})
+	for _, m := range cluster.Missing {
+		if m.Role == "node" && !m.Ended {
+			found = append(found, finding{true, fmt.Sprintf("nothing is taken over while %s is missing, for it may have ended what would be", m.Name)})
+		}
+	}
+	if len(without) > 0 {
+		found = append(found, finding{false, fmt.Sprintf("-upstream is given to %s and not to %s, which takes nothing over", strings.Join(with, ", "), strings.Join(without, ", "))})
+	}
+	if dropped > 0 {
+		found = append(found, finding{false, fmt.Sprintf("%s at the old Redis given up: what has ended here may still be there", plural(int(dropped), "delete"))})
 	}
 	return found
 }

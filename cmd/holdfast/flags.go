@@ -119,6 +119,7 @@ var (
 	flagValue   = regexp.MustCompile(`^--([a-z-]+): "`)
 	flagNoValue = regexp.MustCompile(`^--([a-z-]+): expected .* value but got `)
 	flagName    = regexp.MustCompile(`(^|[ "])--([a-z])`)
+	secretEnv   = regexp.MustCompile(`\(from envar (HOLDFAST_UPSTREAM)=".*"\)`) // it may have a password in it
 	unknownWord = regexp.MustCompile(`^unexpected argument ([^,]*)`)
 )
 
@@ -159,6 +160,7 @@ func explain(err error) error {
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context.Selected() != nil {
 		usage.command += " " + parse.Context.Selected().Name
 	}
+	usage.text = secretEnv.ReplaceAllString(usage.text, "(from the environment: $1)")
 	usage.text = strings.ReplaceAll(usage.text, "(from envar ", "(from the environment: ")
 	switch {
 	case flagNoValue.MatchString(usage.text):

@@ -56,6 +56,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{`node -demo=maybe`, []string{`-demo`, `true`}},
 		{`node -gossip-key-file /does/not/exist`, []string{`-gossip-key-file`, `/does/not/exist`}},
 		{`node -secret-file /does/not/exist`, []string{`-secret-file`, `/does/not/exist`}},
+		{`node -upstream http://u:word@x`, []string{`-upstream`, `"http://u:xxxxx@x"`, `redis://[user:password@]host[:port][/db]`}},
+		{`node -upstream redis://x -upstream-password-file /does/not/exist`, []string{`-upstream-password-file`, `/does/not/exist`}},
+		{`node -upstream redis://x -upstream-tls-ca /does/not/exist`, []string{`-upstream-tls-ca`, `/does/not/exist`}},
+		{`router -upstream redis://x`, []string{`unknown flag -upstream`}},
 		{`router -ack all`, []string{`unknown flag -ack`}},
 		{`dev -nodes 0`, []string{`-nodes "0"`, `from 1 to 50`}},
 		{`dev -base-port 70000`, []string{`-base-port "70000"`, `from 1 to 65535`}},
@@ -141,8 +145,17 @@ func TestEnvironment(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "async", string(ack), "an empty variable is none")
 
-	t.Setenv("HOLDFAST_COPIES", "many")
+	t.Setenv("HOLDFAST_UPSTREAM", "redis://old/3")
+	require.EqualValues(t, "redis://old/3", parseNode(t).Upstream, "a password in it is not on the command line")
+	t.Setenv("HOLDFAST_UPSTREAM", "redis://u:geheim@old/x")
 	r := holdfast(t, "node")
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.stderr, "HOLDFAST_UPSTREAM")
+	require.NotContains(t, r.stderr, "geheim")
+	t.Setenv("HOLDFAST_UPSTREAM", "")
+
+	t.Setenv("HOLDFAST_COPIES", "many")
+	r = holdfast(t, "node")
 	require.Equal(t, exitUsage, r.code)
 	requireOneLine(t, r.stderr)
 	require.Contains(t, r.stderr, `-copies "many": must be`)

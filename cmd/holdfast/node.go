@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"time"
+
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/seed-95a32959/holdfast/node"
 	"github.com/seed-95a32959/holdfast/session"
@@ -39,6 +42,10 @@ type nodeCommand struct {
 	RESPMaxClients           int      `name:"resp-max-clients" group:"Redis protocol" placeholder:"NUMBER" default:"10000" help:"Most connections to -resp at a time."`
 	RESPMaxClientsPerAddress int      `name:"resp-max-clients-per-address" group:"Redis protocol" placeholder:"NUMBER" help:"Most connections to -resp from one IPv4 address, or one IPv6 network of 64 bits. Default: a quarter of -resp-max-clients, at least 64."`
 	RESPIdleTimeout          duration `name:"resp-idle-timeout" group:"Redis protocol" placeholder:"DURATION" help:"Close connections to -resp that send nothing for so long. Default: close none."`
+
+	Upstream             redisURL `name:"upstream" group:"Moving in" placeholder:"URL" help:"The Redis that had the sessions before, as redis://[user:password@]host[:port][/db], or rediss:// for TLS: what is asked for here and has never been here is taken over from it, and what ends here is deleted there. Give it to all nodes."`
+	UpstreamPasswordFile string   `name:"upstream-password-file" group:"Moving in" placeholder:"FILE" help:"File with the password of that Redis, so that it need not stand in the URL, which others on this host can see."`
+	UpstreamTLSCA        string   `name:"upstream-tls-ca" group:"Moving in" placeholder:"FILE" help:"Certificates (PEM) that its certificate is held against with rediss://. Default: those of the system."`
 
 	App       string `group:"Application" placeholder:"URL" help:"Application beside this node, as http://127.0.0.1:3000, https://… or unix:/path: it gets every request outside /v1/, with Holdfast-Key, the user, and Holdfast-Api, where this node answers."`
 	AppHealth string `group:"Application" placeholder:"PATH" help:"Path that the application answers with 2xx or 3xx while it is well. Asked every second; while it is not well, its users go to the node's successor. Default: it is well while it takes connections."`
@@ -91,12 +98,38 @@ func (c *nodeCommand) Run(ctx context.Context, s *streams) error {
 	if err := c.redis(&cfg); err != nil {
 		return err
 	}
+	if err := c.takeOver(&cfg); err != nil {
+		return err
+	}
 	files := c.keyFiles()
 	if c.RESPPasswordFile != "" {
 		files = append(files, keyFile{"resp-password-file", c.RESPPasswordFile})
 	}
+	if c.UpstreamPasswordFile != "" {
+		files = append(files, keyFile{"upstream-password-file", c.UpstreamPasswordFile})
+	}
 	limitMemory(cfg.MemoryLimit)
 	return serve(ctx, cfg, files)
+}
+
+// takeOver sets up what sessions are taken over from.
+func (c *nodeCommand) takeOver(cfg *node.Config) (err error) {
+	if cfg.Upstream = string(c.Upstream); cfg.Upstream == "" {
+		return nil
+	}
+	logging.Disable() // the library's: the node tells what goes wrong
+	if c.UpstreamPasswordFile != "" {
+		if cfg.UpstreamPassword, err = readPassword("upstream-password-file", c.UpstreamPasswordFile); err != nil {
+			return badFile(node.RoleNode, err)
+		}
+	}
+	if c.UpstreamTLSCA != "" {
+		cfg.UpstreamTLS = new(tls.Config)
+		if cfg.UpstreamTLS.RootCAs, err = readCertificates("upstream-tls-ca", c.UpstreamTLSCA); err != nil {
+			return badFile(node.RoleNode, err)
+		}
+	}
+	return nil
 }
 
 // redis sets up the Redis endpoint.

@@ -121,6 +121,29 @@ func TestFindings(t *testing.T) {
 			notes: []string{"weights and zones do not count while a member of an older version runs"}},
 		"weights, and an old member": {change: func(c *adminapi.Cluster) { c.Uniform, c.Members[0].Weight = true, 2 },
 			notes: []string{"weights and zones do not count while a member of an older version runs"}},
+		"moving in": {change: func(c *adminapi.Cluster) {
+			c.Members[0].Stats.Upstream = &adminapi.Upstream{Address: "old:6379", Taken: 40, Lately: 2}
+			c.Members[1].Stats.Upstream = &adminapi.Upstream{Address: "old:6379", Taken: 2, Dropped: 3}
+		}, notes: []string{
+			"42 sessions taken over from the old Redis at old:6379, 2 of them in the last five minutes",
+			"3 deletes at the old Redis given up: what has ended here may still be there",
+		}},
+		"moved in, nearly": {change: func(c *adminapi.Cluster) {
+			c.Members[0].Stats.Upstream = &adminapi.Upstream{Address: "old:6379", Taken: 42}
+		}, notes: []string{
+			"42 sessions taken over from the old Redis at old:6379, 0 of them in the last five minutes: once it stays so, -upstream can be taken off",
+			"-upstream is given to node-1 and not to node-2, which takes nothing over",
+		}},
+		"moving in, and what keeps it": {change: func(c *adminapi.Cluster) {
+			c.Members[0].Stats.Upstream = &adminapi.Upstream{Address: "old:6379", Error: "connection refused"}
+			c.Members[1].Stats.Upstream = &adminapi.Upstream{Address: "old:6379"}
+			c.Missing = []adminapi.Missing{{Name: "node-3", Role: "node", LastSeen: at}, {Name: "node-4", Role: "node", LastSeen: at, Ended: true}}
+		}, wrong: []string{
+			"node-3 is missing, last seen 2026-11-29 14:03:05: it does not answer: frozen, or cut off. Start it again, or: holdfast forget node-3",
+			"node-4 is missing, last seen 2026-11-29 14:03:05: its process has ended. Start it again, or: holdfast forget node-4",
+			"the old Redis at old:6379 does not answer node-1, and sessions that are only there are missed: connection refused",
+			"nothing is taken over while node-3 is missing, for it may have ended what would be",
+		}, notes: []string{"0 sessions taken over from the old Redis at old:6379, 0 of them in the last five minutes"}},
 		"one without a zone":   {change: func(c *adminapi.Cluster) { c.Members[0].Zone = "x" }, notes: []string{"zones do not count while node-2 states none"}},
 		"an old member, alike": {change: func(c *adminapi.Cluster) { c.Uniform = true }},
 		"three copies are asked for": {change: func(c *adminapi.Cluster) {

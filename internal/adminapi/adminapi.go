@@ -117,6 +117,17 @@ type Disk struct {
 	SnapshotAge float64 `json:"snapshot_age_s,omitempty"`
 }
 
+// Upstream says how much a node has taken over from the Redis that had the
+// sessions before.
+type Upstream struct {
+	Address string `json:"address"`         // host:port
+	Taken   int64  `json:"taken"`           // sessions since the node's start
+	Lately  int64  `json:"taken_5m"`        // those of the last five minutes, or of four and a part
+	Ending  int    `json:"deletes_pending"` // keys that wait to be deleted there
+	Dropped int64  `json:"deletes_dropped"` // deletes that were given up
+	Error   string `json:"error,omitempty"` // why nothing is asked at this moment
+}
+
 // Stats is the answer of GET /admin/stats.
 type Stats struct {
 	Name        string  `json:"name"`
@@ -170,6 +181,8 @@ type Stats struct {
 	Split bool `json:"split_suspected"`
 	// Disk is nil for a node that keeps its sessions in memory alone.
 	Disk *Disk `json:"disk,omitempty"`
+	// Upstream is nil for a node that takes nothing over.
+	Upstream *Upstream `json:"upstream,omitempty"`
 	// Electors names the nodes that count in mode majority, as far as this one
 	// knows. A node that has been started anew is not among them before it has
 	// been added again. None in mode available.

@@ -198,8 +198,11 @@ func (f *fake) config() Config {
 			Electors: func() []string { return []string{"ada", "bob"} },
 			ClockOff: func() time.Duration { return 1500 * time.Microsecond }, ClockHost: func() time.Duration { return -time.Hour },
 			PeersRefused: func() map[string]int64 { return map[string]int64{"stranger": 6} },
-			Redis:        func() (clients, subscribers int, bufferBytes int64) { return 9, 1, 2048 },
-			Drain:        Drain{Start: f.startDrain, Unsynced: func() int { return 8 }, Stop: func() { f.stopped = true }},
+			Upstream: func() adminapi.Upstream {
+				return adminapi.Upstream{Address: "old:6379", Taken: 12, Lately: 4, Ending: 3, Dropped: 1, Error: "connection refused"}
+			},
+			Redis: func() (clients, subscribers int, bufferBytes int64) { return 9, 1, 2048 },
+			Drain: Drain{Start: f.startDrain, Unsynced: func() int { return 8 }, Stop: func() { f.stopped = true }},
 		},
 	}
 }

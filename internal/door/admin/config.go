@@ -132,6 +132,9 @@ type Node struct {
 	ClockOff, ClockHost func() time.Duration
 	// Disk says how the node's disk keeps up; nil without one.
 	Disk func() adminapi.Disk
+	// Upstream says how much was taken over; nil for a node that takes nothing
+	// over.
+	Upstream func() adminapi.Upstream
 	// PeersRefused counts the connections refused at the peer port, by reason.
 	PeersRefused func() map[string]int64
 	// Redis counts the connections to the Redis endpoint, those of them that

@@ -67,6 +67,15 @@ var (
 		{describe("snapshot_age_seconds", "Age of the newest snapshot of the disk, or of this process while there is none; 0 without -snapshot-every."), func(s *adminapi.Stats) float64 {
 			return ofDisk(s, func(d *adminapi.Disk) float64 { return d.SnapshotAge })
 		}},
+		{describe("upstream_taken_lately", "Sessions taken over from the old Redis in the last five minutes; 0 without -upstream."), func(s *adminapi.Stats) float64 {
+			return ofUpstream(s, func(u *adminapi.Upstream) float64 { return float64(u.Lately) })
+		}},
+		{describe("upstream_deletes_pending", "Keys that have ended here and wait to be deleted at the old Redis."), func(s *adminapi.Stats) float64 {
+			return ofUpstream(s, func(u *adminapi.Upstream) float64 { return float64(u.Ending) })
+		}},
+		{describe("upstream_down", "1 while the old Redis does not answer, and is not asked."), func(s *adminapi.Stats) float64 {
+			return ofUpstream(s, func(u *adminapi.Upstream) float64 { return truth(u.Error != "") })
+		}},
 		{describe("split_suspected", "1 while under half of the last stable membership is there."), func(s *adminapi.Stats) float64 { return truth(s.Split) }},
 	}
 )
@@ -77,4 +86,12 @@ func ofDisk(s *adminapi.Stats, of func(d *adminapi.Disk) float64) float64 {
 		return 0
 	}
 	return of(s.Disk)
+}
+
+// ofUpstream is a figure of what is taken over, 0 where nothing is.
+func ofUpstream(s *adminapi.Stats, of func(u *adminapi.Upstream) float64) float64 {
+	if s.Upstream == nil {
+		return 0
+	}
+	return of(s.Upstream)
 }

@@ -63,6 +63,10 @@ func (n *Node) addTo(a *adminapi.Stats) {
 		d := n.Disk()
 		a.Disk = &d
 	}
+	if n.Upstream != nil {
+		u := n.Upstream()
+		a.Upstream = &u
+	}
 	if n.Redis != nil {
 		a.RedisClients, a.RedisSubscribers, a.RedisBufferBytes = n.Redis()
 	}
