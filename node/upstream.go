@@ -1,8 +1,6 @@
 package node
 
 import (
-	"math"
-
 	"github.com/seed-95a32959/holdfast/internal/adminapi"
 	"github.com/seed-95a32959/holdfast/internal/dispatch"
 	"github.com/seed-95a32959/holdfast/internal/upstream"
@@ -32,17 +30,19 @@ func (n *Node) takesOver() dispatch.Upstream {
 	return n.upstream
 }
 
-// sweep forgets what has ended, and returns the keys, max at most, of what was
-// served here. What can be taken over again has all of its ends noted.
+// sweep forgets what has ended, and returns the keys, max at most, of sessions
+// that were served here. What can be taken over is ended there first: by its
+// owner, by the holders of copies, in case that the owner has crashed, and once
+// more when its tombstone is forgotten, in case that the first delete was lost.
 func (n *Node) sweep(max int) (ended []string) {
 	if n.upstream == nil {
 		ended, _ = n.store.Sweep(max)
 		return ended
 	}
 	n.upstream.BeginSweep()
-	ended, _ = n.store.Sweep(math.MaxInt)
-	n.upstream.EndSweep(ended)
-	return ended[:min(len(ended), max)]
+	ended, forgotten := n.store.SweepAll(max)
+	n.upstream.EndSweep(forgotten)
+	return ended
 }
 
 // closeUpstream is called when nothing asks any more.

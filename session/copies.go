@@ -312,15 +312,28 @@ func (s *Store) Expire() (n int) {
 // it also returns the keys, max at most, of those whose partition was open
 // here. Copies elsewhere end in silence.
 func (s *Store) Sweep(max int) (ended []string, n int) {
-	now := s.nowMillis()
 	r := reaped{max: max}
+	s.sweep(&r)
+	return r.ended, r.sessions + r.tombstones
+}
+
+// SweepAll is [Store.Sweep] for a member that has to end elsewhere what has ended
+// here: it also returns the keys of all that it has forgotten, copies and
+// tombstones too, but those of compacted tombstones, which nobody knows.
+func (s *Store) SweepAll(max int) (ended, forgotten []string) {
+	r := reaped{max: max, lists: true}
+	s.sweep(&r)
+	return r.ended, r.forgotten
+}
+
+func (s *Store) sweep(r *reaped) {
+	now := s.nowMillis()
 	for i := range s.partitions {
-		for s.reap(&s.partitions[i], now, &r) {
+		for s.reap(&s.partitions[i], now, r) {
 		}
 	}
 	s.dropTombstones(&s.partitions[0])
-	s.count(&r)
-	return r.ended, r.sessions + r.tombstones
+	s.count(r)
 }
 
 func (s *Store) count(r *reaped) {

@@ -170,6 +170,7 @@ func (p *partition) reapDeadLocked(key string, now int64, r *reaped) (again int6
 		return never
 	}
 	r.tombstones++
+	r.forget(key)
 	p.forgetLocked(newTombstone(key, t.rank, t.at))
 	return never
 }
@@ -179,10 +180,19 @@ type reaped struct {
 	sessions, tombstones int
 	ended                []string // keys of sessions that were served here
 	max                  int      // of ended
+	lists                bool     // all keys are listed
+	forgotten            []string // if so
+}
+
+func (r *reaped) forget(key string) {
+	if r.lists {
+		r.forgotten = append(r.forgotten, key)
+	}
 }
 
 func (r *reaped) session(key string, open bool) {
 	r.sessions++
+	r.forget(key)
 	if open && len(r.ended) < r.max {
 		r.ended = append(r.ended, key)
 	}

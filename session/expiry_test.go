@@ -405,3 +405,29 @@ func TestMemoryAccounting(t *testing.T) {
 	runtime.KeepAlive(s)
 	runtime.KeepAlive(keys)
 }
+
+// Who has to end elsewhere what has ended here hears of copies and tombstones
+// too.
+func TestSweepAllListsWhatIsForgotten(t *testing.T) {
+	s, c := testStore(t)
+	do(t, s, Op{Kind: Put, Key: "served", TTL: time.Minute})
+	do(t, s, Op{Kind: Put, Key: "deleted"})
+	do(t, s, Op{Kind: Delete, Key: "deleted"})
+	closed := "copy"
+	for i := 0; s.PartitionOf(closed) == s.PartitionOf("served"); i++ {
+		closed = fmt.Sprint("copy", i)
+	}
+	do(t, s, Op{Kind: Put, Key: closed, TTL: time.Minute})
+	do(t, s, Op{Kind: Put, Key: "stays", TTL: -1})
+	s.Close(s.PartitionOf(closed))
+	c.advance(2 * time.Minute)
+	ended, forgotten := s.SweepAll(10)
+	require.Equal(t, []string{"served"}, ended)
+	require.ElementsMatch(t, []string{"served", closed}, forgotten)
+	c.advance(25 * time.Hour)
+	ended, forgotten = s.SweepAll(10)
+	require.Empty(t, ended)
+	require.Equal(t, []string{"deleted"}, forgotten)
+	_, n := s.Sweep(10)
+	require.Zero(t, n)
+}

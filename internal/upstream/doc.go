@@ -39,15 +39,19 @@
 // of [filterBits] bits: this process never asks for it again, nor for the few
 // that share its bit.
 //
-// [Upstream.BeginSweep] and [Upstream.EndSweep] stand around the moment in which
-// what has ended is forgotten, so that no question comes between that and the
-// note that the key has ended.
+// The owner is not the only one to do so. Each holder of a copy does it when its
+// copy ends, and when a tombstone is forgotten: so the crash of an owner, with
+// the deletes that waited in it, undoes no end. [Upstream.BeginSweep] and
+// [Upstream.EndSweep] stand around the moment in which such things are forgotten,
+// so that no question comes between that and the note that the key has ended.
 //
 // # What remains
 //
-// A queue of deletes is its process's own. If a node crashes while Redis does
-// not answer, a session that has ended by its time, and whose key is still at
-// Redis, can be taken over again by its next owner, and one that was deleted can
-// be when its tombstone is forgotten, after a day. The same holds for a session
-// whose end comes in the second in which its owner crashes.
+// A queue and a filter are their process's own. If Redis answers nobody from the
+// end of a session by its time until all nodes that had it have stopped, or the
+// partition has another owner that had no copy, and answers then, the old state
+// can be taken over again. So it can be where a tombstone was dropped because
+// memory is short (tombstones_dropped), where all copies of a session were lost,
+// and in the rare case that nodes forget an end in the second before Redis hears
+// of it and is asked by another one.
 package upstream

@@ -302,8 +302,8 @@ func (u *Upstream) Withheld(keys int) { u.count.withheld.Add(int64(keys)) }
 // [Upstream.EndSweep] no session is put in its place.
 func (u *Upstream) BeginSweep() { u.forgetting.Lock() }
 
-// EndSweep takes the keys of the sessions that were forgotten because they have
-// ended.
+// EndSweep takes the keys of what was forgotten: sessions that have ended, copies
+// of them, and tombstones whose time is over.
 func (u *Upstream) EndSweep(ended []string) {
 	dropped := 0
 	for _, key := range ended {
