@@ -2,9 +2,14 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -346,6 +351,71 @@ func TestASweepAndATakeOverDoNotMeet(t *testing.T) {
 		done.Wait()
 		require.False(t, held.Load())
 	})
+}
+
+// Of a cluster any node will do: it names the others, be it asked for a key or
+// told of an end.
+func TestACluster(t *testing.T) {
+	for name, first := range map[string]func(r *rig){
+		"a question": func(r *rig) { require.Len(r.t, r.take("k"), 1); require.Zero(r.t, r.counted("failed")) },
+		"an end":     func(r *rig) { r.Ended("k") },
+	} {
+		inBubble(t, func(r *rig) {
+			r.redis.Set("k", "v", 0)
+			r.redis.Set("gone", "v", 0)
+			var known atomic.Bool
+			r.redis.Answer(func(args []string) string {
+				switch {
+				case args[0] == "cluster":
+					known.Store(true)
+					return "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$5\r\nother\r\n:6379\r\n"
+				case !known.Load() && len(args) > 1:
+					return "-MOVED 1 other:6379\r\n"
+				}
+				return ""
+			})
+			defer r.runs()()
+			first(r)
+			r.Ended("gone")
+			time.Sleep(retryMax)
+			require.False(r.t, r.redis.Has("gone"), name)
+			require.Equal(r.t, name == "a question", r.redis.Has("k"), name)
+		})
+	}
+}
+
+// With rediss:// the certificate has to be one that is trusted.
+func TestTLS(t *testing.T) {
+	site := httptest.NewUnstartedServer(http.NotFoundHandler())
+	site.StartTLS()
+	defer site.Close()
+	trusted := x509.NewCertPool()
+	trusted.AddCert(site.Certificate())
+	old := upstreamtest.New(t)
+	old.Set("k", "v", 0)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: site.TLS.Certificates})
+	require.NoError(t, err)
+	old.ServeOn(t, l)
+	for _, c := range []struct {
+		config *tls.Config
+		taken  int
+	}{{&tls.Config{RootCAs: trusted}, 1}, {nil, 0}} {
+		var d net.Dialer
+		u, err := New(Config{
+			URL: "rediss://" + l.Addr().String(), TLS: c.config, Clock: clock.New(time.Now), Log: slog.New(slog.DiscardHandler), Counters: new(metric.Set),
+			Dial: func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) },
+		})
+		require.NoError(t, err)
+		taken := 0
+		for range 10 { // a question has little time on a busy machine
+			require.NoError(t, u.TakeOver(t.Context(), []string{"k"}, func(string, string, int64) error { taken++; return nil }))
+			if taken > 0 {
+				break
+			}
+		}
+		require.Equal(t, c.taken, taken)
+		require.NoError(t, u.Close())
+	}
 }
 
 // No error has a password in it.

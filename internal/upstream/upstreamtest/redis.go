@@ -49,6 +49,12 @@ func New(t testing.TB) *Redis {
 func (r *Redis) Listen(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	r.ServeOn(t, l)
+	return "redis://" + l.Addr().String()
+}
+
+// ServeOn has it answer those who connect to a listener, until the test ends.
+func (r *Redis) ServeOn(t testing.TB, l net.Listener) {
 	r.handlers.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -62,7 +68,6 @@ func (r *Redis) Listen(t testing.TB) string {
 		l.Close()
 		r.Close()
 	})
-	return "redis://" + l.Addr().String()
 }
 
 // Dial connects to it without a socket, whatever the address is.
