@@ -92,8 +92,7 @@ func (d *Dispatcher) unknown(w work) (keys []string) {
 // may have ended a session that was never copied to this one.
 func (d *Dispatcher) certain(p int) (epoch uint64, certain bool) {
 	v := d.cfg.Owner.Decide(p)
-	certain = v.Here() && v.Leased && !v.Unverified && !d.cfg.Owner.Gate().Alone() &&
-		!d.cfg.View().Misses(d.cfg.Self) && !d.cfg.Absent(keepAbsent)
+	certain = v.Here() && v.Leased && !v.Unverified && !d.cfg.View().Misses(d.cfg.Self) && !d.cfg.Absent(keepAbsent)
 	return v.Epoch, certain
 }
 

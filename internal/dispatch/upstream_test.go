@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -246,22 +247,18 @@ func TestNothingIsAskedWhileCopiesMayKnowMore(t *testing.T) {
 	t.Parallel()
 	p := ring.Partition("k")
 	for name, unsure := range map[string]func(n *still){
-		"a node is missing": func(n *still) { n.see(t, down("b")) },
+		"a node is missing": func(n *still) { n.see(t, membertest.Up("c", 1), down("b")); n.leaseUntil(math.MaxInt64) },
 		"one is remembered": func(n *still) { n.Dispatcher.cfg.Absent = func(time.Duration) bool { return true } },
 		"unverified": func(n *still) {
 			n.cfg.Owner.Look(func(core *ownership.Core, _ time.Duration) {
 				core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.cfg.Self}, true)
 			})
 		},
-		"no lease":              func(n *still) { n.leaseUntil(0) },
-		"no other node is seen": func(n *still) { n.see(t) },
+		"no lease": func(n *still) { n.leaseUntil(0) },
 	} {
 		s := &shelf{payloads: map[string]string{"k": text("old")}}
 		n := withUpstream(t, s)
 		unsure(n)
-		if name == "no other node is seen" && !n.cfg.Owner.Gate().Alone() {
-			continue
-		}
 		_, _ = n.serve(t.Context(), p, line("GET k"), session.AckDefault)
 		require.Empty(t, s.asked, name)
 		require.Equal(t, 1, s.withheld, name)
@@ -306,11 +303,30 @@ func TestEndsAreTold(t *testing.T) {
 			require.NoError(t, err, op.Kind)
 		}
 		require.Equal(t, []string{"none", "{b}", "{a}1", "{a}2"}, s.ends)
-		require.True(t, n.cfg.Store.Peek("none").Dead(), "it may be there")
 		_, err := n.serveDegraded(t.Context(), ring.Partition("{b}2"), line("DEL {b}2"))
 		require.NoError(t, err)
 		require.Equal(t, "{b}2", s.ends[len(s.ends)-1], "without any other node too")
 	})
+}
+
+// A delete of what no member has leaves a tombstone, for the upstream may have
+// it.
+func TestADeleteOfTheUnknownIsRemembered(t *testing.T) {
+	t.Parallel()
+	for _, s := range []*shelf{nil, {}} {
+		n := begin(t, "a", func(c *Config) {
+			if s != nil {
+				c.Upstream = s
+			}
+		})
+		n.leaseUntil(math.MaxInt64)
+		p := ring.Partition("none")
+		n.serving(p, 1)
+		_, err := n.serve(t.Context(), p, line("DEL none"), session.AckDefault)
+		require.NoError(t, err)
+		rec := n.cfg.Store.Peek("none")
+		require.Equal(t, s != nil, rec != nil && rec.Dead())
+	}
 }
 
 // A request that has to ask must not hold up what comes behind it on its link.
