@@ -21,8 +21,8 @@ import (
 )
 
 // Every goroutine that these tests start must be gone at the end. memberlist
-// does not wait for its own, which goleak gives a moment, and the Redis client's
-// looks once a second whether its pool was closed.
+// does not wait for its own, which goleak gives a moment, and the Redis
+// client's looks once a second whether its pool was closed.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }

@@ -219,3 +219,32 @@ func (n toSocket) Dial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "unix", n.path)
 }
+
+// The crash of a node ends no take-over: its process is known to have ended,
+// and who follows it knows what it has confirmed.
+func TestTakeOversGoOnAfterACrash(t *testing.T) {
+	t.Parallel()
+	old := upstreamtest.New(t)
+	url := old.Listen(t)
+	nodes := three(t, withRedis, func(c *Config) { c.Upstream = url })
+	c := dialRedis(t, nodes[0])
+	for i := range 20 {
+		old.Set(fmt.Sprint("before-", i), "v", time.Hour)
+		require.Equal(t, "$1 v", c.do(fmt.Sprint("GET before-", i)))
+		require.Equal(t, ":1", c.do(fmt.Sprint("DEL before-", i)))
+		old.Set(fmt.Sprint("before-", i), "old", time.Hour) // as if the delete there were lost
+	}
+	nodes[2].stop(errKilled, nil)
+	agree(t, nodes[:2]...)
+	n := 0
+	eventually(t, "what is only there is taken over again", func() bool {
+		key := fmt.Sprint("after-", n)
+		n++
+		old.Set(key, "v", time.Hour)
+		return c.do("GET "+key) == "$1 v"
+	})
+	for i := range 20 {
+		require.Equal(t, "$-1", c.do(fmt.Sprint("GET before-", i)), "a logout sticks")
+	}
+	require.Less(t, n, 100)
+}

@@ -317,8 +317,8 @@ func (s *Store) Sweep(max int) (ended []string, n int) {
 	return r.ended, r.sessions + r.tombstones
 }
 
-// SweepAll is [Store.Sweep] for a member that has to end elsewhere what has ended
-// here: it also returns the keys of all that it has forgotten, copies and
+// SweepAll is [Store.Sweep] for a member that has to end elsewhere what has
+// ended here: it also returns the keys of all that it has forgotten, copies and
 // tombstones too, but those of compacted tombstones, which nobody knows.
 func (s *Store) SweepAll(max int) (ended, forgotten []string) {
 	r := reaped{max: max, lists: true}

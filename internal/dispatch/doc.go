@@ -9,8 +9,8 @@
 // after it (copies.go). Otherwise it is forwarded to the owner (forward.go), or
 // waits until there is one (dispatch.go). An attempt that arrives late, or
 // after a repetition of it was run, is refused (attemptlog.go, late.go). A
-// delete of what nobody has leaves no tombstone (nowhere.go). A session that has
-// never been here may be taken over first (upstream.go). While copies are
+// delete of what nobody has leaves no tombstone (nowhere.go). A session that
+// has never been here may be taken over first (upstream.go). While copies are
 // too far behind, writers are slowed down (lag.go).
 //
 // What the work is, an operation of package session or a batch of Redis

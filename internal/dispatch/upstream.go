@@ -55,8 +55,8 @@ var (
 	errMoved = fmt.Errorf("take over: %w: the copies may know more by now", session.ErrNotServed)
 )
 
-// takeOver has the sessions brought that w looks at and that are not known here.
-// An error says that somebody else may serve the partition by now.
+// takeOver has the sessions brought that w looks at and that are not known
+// here. An error says that somebody else may serve the partition by now.
 func (d *Dispatcher) takeOver(ctx context.Context, p int, w work) error {
 	if d.cfg.Upstream == nil {
 		return nil
@@ -88,16 +88,16 @@ func (d *Dispatcher) unknown(w work) (keys []string) {
 }
 
 // certain says whether what is not known of partition p here is known nowhere,
-// and the epoch by which it is served. A node that is missing, and may be alive,
-// may have ended a session that was never copied to this one.
+// and the epoch by which it is served. A node that is missing, and may be
+// alive, may have ended a session that was never copied to this one.
 func (d *Dispatcher) certain(p int) (epoch uint64, certain bool) {
 	v := d.cfg.Owner.Decide(p)
 	certain = v.Here() && v.Leased && !v.Unverified && !d.cfg.View().Misses(d.cfg.Self) && !d.cfg.Absent(keepAbsent)
 	return v.Epoch, certain
 }
 
-// put writes a session that was brought. An error wraps one of package rdb where
-// the value is nothing that can be held here.
+// put writes a session that was brought. An error wraps one of package rdb
+// where the value is nothing that can be held here.
 func (d *Dispatcher) put(ctx context.Context, w *bringWork, payload string, end int64) (err error) {
 	bytes, fields := d.cfg.Store.Bounds()
 	if w.fields, w.end, err = command.Restored(payload, end, bytes, fields); err != nil {

@@ -29,12 +29,9 @@ func (u *Upstream) ask(ctx context.Context, keys []string) ([]found, []string) {
 	u.count.asked.Add(int64(len(keys)))
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	client := u.client.Load()
-	a := u.askOnce(ctx, client, keys)
+	a := u.askOnce(ctx, u.client.Load(), keys)
 	if a.moved {
-		if err := u.becomeCluster(client); err != nil {
-			u.cfg.Log.Debug("close the connections to one node of the old Redis", "error", err)
-		}
+		u.becomeCluster()
 		a = u.askOnce(ctx, u.client.Load(), keys)
 	}
 	u.count.failed.Add(int64(a.failed))
@@ -127,8 +124,8 @@ func (b *breaker) err() error {
 	return nil
 }
 
-// allows says whether a question may be asked. When it is open one may from time
-// to time, which finds out whether Redis is back.
+// allows says whether a question may be asked. When it is open one may from
+// time to time, which finds out whether Redis is back.
 func (b *breaker) allows(now time.Duration) bool {
 	if !b.open() {
 		return true

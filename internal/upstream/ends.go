@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"strings"
 	"time"
@@ -27,8 +26,8 @@ const (
 	filterBits = 1 << 23
 )
 
-// ends are the keys whose sessions have ended here and that are to be deleted at
-// Redis.
+// ends are the keys whose sessions have ended here and that are to be deleted
+// at Redis.
 type ends struct {
 	waiting map[string]time.Duration // since when
 	queue   []string                 // of those waiting: all but the ones that are being deleted
@@ -152,8 +151,7 @@ func (u *Upstream) endThere(ctx context.Context, keys []string) bool {
 	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	client := u.client.Load()
-	pipe := client.Pipeline()
+	pipe := u.client.Load().Pipeline()
 	answers := make([]*redis.IntCmd, len(keys))
 	for i, key := range keys {
 		answers[i] = pipe.Del(call, key)
@@ -175,7 +173,7 @@ func (u *Upstream) endThere(ctx context.Context, keys []string) bool {
 		return true
 	}
 	if redis.HasErrorPrefix(failed, "MOVED") {
-		failed = errors.Join(failed, u.becomeCluster(client))
+		u.becomeCluster()
 	}
 	u.cfg.Log.Debug("delete at the old Redis", "address", u.source.Addr, "error", reason(failed, limit))
 	return false

@@ -26,7 +26,7 @@ import (
 const (
 	// askTime bounds one question, the making of a connection included.
 	askTime = 250 * time.Millisecond
-	// connections to Redis at most, and mostKeys of one pipeline.
+	// connections to Redis, and two more, at most; mostKeys of one pipeline.
 	connections = 62
 	mostKeys    = 128
 	// takeOverTime is how long one request with many keys goes on to ask.
@@ -46,12 +46,13 @@ type Config struct {
 	Counters *metric.Set
 }
 
-// CheckURL says what is wrong with a URL for [Config.URL], without its password.
+// CheckURL says what is wrong with a URL for [Config.URL], without its
+// password.
 func CheckURL(text string) error { return importer.CheckURL(text) }
 
 // Upstream is a Redis from which sessions are taken over. It implements
-// dispatch.Upstream. Its methods may be called at any time but [Upstream.Close],
-// after which none is; [Upstream.Run] is called once.
+// dispatch.Upstream. Its methods may be called at any time but
+// [Upstream.Close], after which none is; [Upstream.Run] is called once.
 type Upstream struct {
 	cfg    Config
 	source *redis.Options
@@ -65,7 +66,8 @@ type Upstream struct {
 	// store.
 	forgetting sync.RWMutex
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex   // guards what follows
+	single  *redisClient // of the first node, where client is of a cluster
 	flights map[string]*flight
 	missed  misses
 	ends    ends
@@ -142,26 +144,34 @@ func (u *Upstream) dialer() func(ctx context.Context, network, address string) (
 }
 
 // becomeCluster has the nodes of a cluster asked for what is theirs, from the
-// first time on that one answers that a key is another's.
-func (u *Upstream) becomeCluster(was *redisClient) error {
+// first time on that one answers that a key is another's. What has been asked of
+// that one is still answered.
+func (u *Upstream) becomeCluster() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.single != nil {
+		return
+	}
 	o := importer.ClusterOf(u.source)
 	o.Dialer = u.dialer()
-	cluster := &redisClient{redis.NewClusterClient(o)}
-	if !u.client.CompareAndSwap(was, cluster) {
-		return cluster.Close()
-	}
-	u.cfg.Log.Info("the old Redis is a cluster", "address", u.source.Addr)
-	return was.Close()
+	u.single = u.client.Swap(&redisClient{redis.NewClusterClient(o)})
 }
 
 // Close closes all connections. Nothing may be under way.
-func (u *Upstream) Close() error { return u.client.Load().Close() }
+func (u *Upstream) Close() error {
+	err := u.client.Load().Close()
+	if u.single != nil {
+		err = errors.Join(err, u.single.Close())
+	}
+	return err
+}
 
-// TakeOver asks Redis for keys of which nothing is known here, and calls put for
-// each that is there: with its value, as DUMP writes it, and its end, unix ms,
-// 0 for never. It returns when that is done for all keys, by this call or by
-// others that were first, or ctx ends: but what this call has begun it finishes,
-// for others may wait for it. After [takeOverTime] it begins no further question.
+// TakeOver asks Redis for keys of which nothing is known here, and calls put
+// for each that is there: with its value, as DUMP writes it, and its end, unix
+// ms, 0 for never. It returns when that is done for all keys, by this call or
+// by others that were first, or ctx ends: but what this call has begun it
+// finishes, for others may wait for it. After [takeOverTime] it begins no
+// further question.
 //
 // What cannot be had is missed, and no error. An error wraps
 // session.ErrNotServed, and is one that put has returned, here or there.
@@ -302,8 +312,8 @@ func (u *Upstream) Withheld(keys int) { u.count.withheld.Add(int64(keys)) }
 // [Upstream.EndSweep] no session is put in its place.
 func (u *Upstream) BeginSweep() { u.forgetting.Lock() }
 
-// EndSweep takes the keys of what was forgotten: sessions that have ended, copies
-// of them, and tombstones whose time is over.
+// EndSweep takes the keys of what was forgotten: sessions that have ended,
+// copies of them, and tombstones whose time is over.
 func (u *Upstream) EndSweep(ended []string) {
 	dropped := 0
 	for _, key := range ended {

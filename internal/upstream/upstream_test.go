@@ -193,8 +193,8 @@ func TestWhatIsNotTaken(t *testing.T) {
 	}
 }
 
-// A Redis that does not answer costs a few requests their patience, and then one
-// a second.
+// A Redis that does not answer costs a few requests their patience, and then
+// one a second.
 func TestASilentRedisIsNotWaitedFor(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.redis.Set("k", "v", 0)
