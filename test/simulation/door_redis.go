@@ -228,7 +228,7 @@ func toldByError(text string) (a answer, known bool) {
 	a.Err = text
 	has := func(part string) bool { return strings.Contains(text, part) }
 	switch {
-	case strings.HasPrefix(text, "TRYAGAIN"):
+	case strings.HasPrefix(text, "TRYAGAIN"), strings.HasPrefix(text, "LOADING"):
 		a.Outcome, a.answered = Refused, has("others wrote") || has("written by others")
 		a.Degraded = has("no member that held the partition can be reached")
 	case strings.HasPrefix(text, "CLUSTERDOWN"), strings.HasPrefix(text, "MOVED"):

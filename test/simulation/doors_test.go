@@ -179,6 +179,7 @@ func TestToldByRedis(t *testing.T) {
 		"DEL of nothing": {del, number(0), OK, true},
 		"no owner":       {hset, failed("TRYAGAIN the owner of the key cannot be reached yet: owner unavailable"), Refused, false},
 		"no majority":    {hset, failed("CLUSTERDOWN The cluster is down: …"), Refused, false},
+		"loading":        {hset, failed("LOADING The cluster is down: …"), Refused, false},
 		"busy":           {hset, failed("TRYAGAIN session is being written by others"), Refused, true},
 		"full":           {hset, failed("OOM command not allowed when used memory > 'maxmemory'."), Refused, true},
 		"deleted":        {hset, failed("ERR key was deleted a moment ago: create it with NX, or set -resp-refuse-revive 0"), Deleted, true},
