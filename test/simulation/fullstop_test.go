@@ -231,7 +231,7 @@ func TestStartWaitEnds(t *testing.T) {
 			require.ErrorIs(t, err, session.ErrUnavailable)
 		}
 		require.Less(t, time.Since(began), 29*time.Second)
-		time.Sleep(began.Add(35 * time.Second).Sub(time.Now()))
+		time.Sleep(time.Until(began.Add(35 * time.Second)))
 		for _, key := range keys {
 			_, err := get(t, c.Hosts[0], key)
 			require.NoError(t, err, key)
