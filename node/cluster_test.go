@@ -96,6 +96,16 @@ func three(t testing.TB, change ...func(*Config)) []*Node {
 	return nodes
 }
 
+// stand waits until these agree, and have done so for as long as it takes until
+// their ring says where copies are: a crash before that leaves it in doubt, and what
+// is not found is not told as none.
+func stand(t testing.TB, nodes ...*Node) {
+	t.Helper()
+	agree(t, nodes...)
+	began := time.Now()
+	eventually(t, "the ring has stood", func() bool { return time.Since(began) > 4*time.Second })
+}
+
 // agree waits until these are the members of one ring and own all of it.
 func agree(t testing.TB, nodes ...*Node) {
 	t.Helper()

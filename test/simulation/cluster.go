@@ -105,6 +105,7 @@ type Host struct {
 	process *Process
 	node    *node.Node   // nil while it is down or starting
 	past    []*node.Node // those that ran, the last ones
+	left    bool         // the last one left in order, and has dropped what it had
 	disk    *disktest.Mem
 }
 
@@ -213,7 +214,7 @@ func (h *Host) Start() error {
 	c.history.fault("start", h.Name, "")
 	p := c.Net.Boot(h.Address)
 	h.mu.Lock()
-	h.process = p
+	h.process, h.left = p, false
 	if c.options.Disks && !h.Router && h.disk == nil {
 		h.disk = disktest.New()
 	}
@@ -280,12 +281,12 @@ func (c *Cluster) members() (n int) {
 	return n
 }
 
-// lately returns the nodes that run or ran on the host, the last ones, and says
-// whether another one is about to.
-func (h *Host) lately() (nodes []*node.Node, starting bool) {
+// lately returns the nodes that run or ran on the host, the last ones. Unknown
+// says that another one is starting, or that the last one has left in order.
+func (h *Host) lately() (nodes []*node.Node, unknown bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.past), h.process != nil && h.node == nil
+	return slices.Clone(h.past), h.process != nil && h.node == nil || h.left
 }
 
 // now is the host's wall clock. A process that is paused stands still in front
@@ -386,7 +387,7 @@ func (h *Host) Drain(ctx context.Context) error {
 	err := n.Shutdown(ctx)
 	h.mu.Lock()
 	if h.process == p {
-		h.node, h.process = nil, nil
+		h.node, h.process, h.left = nil, nil, true
 	}
 	h.mu.Unlock()
 	h.cluster.history.fault("drained", h.Name, "")

@@ -411,14 +411,15 @@ func (l *Load) share() float64 {
 }
 
 // copied says whether the store of another node than owner has something, or
-// had when it crashed. A node that is starting cannot be looked into.
+// had when it crashed. A node that is starting cannot be looked into, and one that
+// has left in order has handed over what it had.
 func (c *Cluster) copied(owner string, has func(*session.Store) bool) bool {
 	for _, h := range c.Hosts {
 		if h.Name == owner {
 			continue
 		}
-		nodes, starting := h.lately()
-		if starting {
+		nodes, unknown := h.lately()
+		if unknown {
 			return true
 		}
 		if slices.ContainsFunc(nodes, func(n *node.Node) bool { return has(inspect.Of(n).Store) }) {

@@ -2,10 +2,13 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/seed-95a32959/holdfast/session"
 )
 
 // mishap is a sort of fault that can happen while others last. It takes back
@@ -239,8 +242,15 @@ func (p *player) resume(h *Host) {
 	p.c.noteReach()
 }
 
+// start starts a node. One whose clock is behind what it was when its disk was
+// written does not start: who runs it tries again, until the clock is right.
 func (p *player) start(h *Host) {
-	if err := h.Start(); err != nil {
+	err := h.Start()
+	for errors.Is(err, session.ErrFuture) && h.offset.Load() < 0 {
+		time.Sleep(time.Second)
+		err = h.Start()
+	}
+	if err != nil {
 		p.c.history.Break("%v", err)
 	}
 	p.c.noteReach()
