@@ -41,6 +41,7 @@ const (
 type Cluster struct {
 	bin, dir string
 	base     int
+	flags    []string // of each node, beside those that it needs
 	nodes    [Nodes]*node
 
 	// Each node holds one end of this pipe and ends when the other end is
@@ -60,9 +61,10 @@ func (n *node) address(port int) string {
 }
 
 // Start builds holdfast into dir, where logs go too, and starts nodes on the
-// ports from base on. It returns when they agree and are ready.
-func Start(ctx context.Context, dir string, base int) (*Cluster, error) {
-	c := &Cluster{bin: filepath.Join(dir, "holdfast"), dir: dir, base: base}
+// ports from base on, with some more flags each. It returns when they agree and
+// are ready.
+func Start(ctx context.Context, dir string, base int, flags ...string) (*Cluster, error) {
+	c := &Cluster{bin: filepath.Join(dir, "holdfast"), dir: dir, base: base, flags: flags}
 	if err := build(ctx, c.bin); err != nil {
 		return nil, err
 	}
@@ -93,6 +95,9 @@ func build(ctx context.Context, bin string) error {
 	}
 	return nil
 }
+
+// Program is the path of the holdfast that was built.
+func (c *Cluster) Program() string { return c.bin }
 
 // Address is the host:port of node i, from 0, for Redis clients.
 func (c *Cluster) Address(i int) string { return c.nodes[i].address(respPort) }
@@ -164,9 +169,11 @@ func (c *Cluster) start(n *node) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(c.bin, "node", "-name", n.name, "-cluster", "clients-"+strconv.Itoa(os.Getpid()), "-join", strings.Join(join, ","),
+	cmd := exec.Command(c.bin, append([]string{
+		"node", "-name", n.name, "-cluster", "clients-" + strconv.Itoa(os.Getpid()), "-join", strings.Join(join, ","),
 		"-http", n.address(httpPort), "-admin", n.address(adminPort), "-resp", n.address(respPort), "-resp-allow-flush",
-		"-peer", n.address(peerPort), "-gossip", n.address(gossipPort))
+		"-peer", n.address(peerPort), "-gossip", n.address(gossipPort),
+	}, c.flags...)...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_") }),
 		"HOLDFAST_PARENT_FD=3")
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{c.theirs}
