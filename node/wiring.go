@@ -63,9 +63,9 @@ func (n *Node) membersConfig() membership.Config {
 func (n *Node) censusConfig() census.Config {
 	c := census.Config{
 		Self: n.id, View: n.View,
-		LastHeard: func(id ID) time.Duration {
+		LastHeard: func(id ID) time.Duration { // with a lease or without: a router gets none
 			if l := n.mesh.Link(id); l != nil {
-				return l.LastHeard()
+				return l.LastReached()
 			}
 			return 0
 		},

@@ -265,7 +265,7 @@ func (c *Census) reconcile(b *books, view *member.View) (n news) {
 		a := b.absences[m.Name]
 		switch {
 		case a == nil || a.settled:
-		case m.ID == a.id && m.HasLeft() || (ready || m.Up && m.State == member.StateLeaving) && c.cfg.LastHeard(m.ID) > a.learned:
+		case m.ID == a.id && m.HasLeft() || (ready || m.Up && m.State == member.StateLeaving) && (m.ID == c.cfg.Self || c.cfg.LastHeard(m.ID) > a.learned):
 			n.some = b.settleAbsence(now, m.Name) || n.some
 		case m.ID == a.id && !a.ended && view.HasEnded(m.ID):
 			ended := *a

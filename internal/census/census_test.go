@@ -411,6 +411,23 @@ func TestMissingIsAgreedUpon(t *testing.T) {
 	})
 }
 
+// A node that is started under the name of one that is missing knows that the name
+// is back, and says so: nobody else may be there to hear it.
+func TestWhoIsMissingIsBackItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := membertest.Up("a", 0)
+		b := begin(t, "b", before)
+		b.see(t)
+		require.Len(t, b.Missing(), 1)
+		a := begin(t, "a", membertest.Up("b", 1))
+		a.asks(t, b)
+		a.Tick()
+		require.Empty(t, a.Missing())
+		b.asks(t, a)
+		require.Empty(t, b.Missing())
+	})
+}
+
 func TestForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := begin(t, "a", membertest.Up("b", 1), membertest.Up("c", 1)), begin(t, "b", membertest.Up("a", 1))
