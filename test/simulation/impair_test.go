@@ -67,6 +67,20 @@ func TestReach(t *testing.T) {
 	})
 }
 
+// TestOutlivedBy: where all others have left in order, the last one who counts is
+// not to be killed.
+func TestOutlivedBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := majorityOf(t, Options{Hosts: 3}, 3)
+		for _, h := range c.Hosts {
+			require.True(t, c.outlivedBy(h), h.Name)
+		}
+		require.NoError(t, c.Hosts[0].Drain(t.Context()))
+		require.NoError(t, c.Hosts[1].Drain(t.Context()))
+		require.False(t, c.outlivedBy(c.Hosts[2]))
+	})
+}
+
 // TestMustServe: who must be served while a host is cut off.
 func TestMustServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
