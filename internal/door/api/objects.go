@@ -247,8 +247,11 @@ func joinMembers(fields iter.Seq[session.Field]) string {
 }
 
 func join(fields iter.Seq[session.Field], begin, end byte, element func([]byte, session.Field) []byte) string {
-	b := make([]byte, 1, 512) // most sessions fit
-	b[0] = begin
+	size := 2
+	for f := range fields {
+		size += len(f.Name) + len(f.Value) + len(`"":,`)
+	}
+	b := append(make([]byte, 0, size), begin) // a large one would be moved as often as it doubles
 	for f := range fields {
 		if session.Reserved(f.Name) {
 			continue
