@@ -54,9 +54,10 @@ func runSlow(ctx context.Context, s *stage) error {
 		for range bodies {
 			s.group.Go(func() { s.silent(ctx, at.name, at.address) })
 		}
-		// What is held is the harm here, not the work of taking it on.
+		// What is held is the harm here, not the work of taking it on: what the
+		// buffers of two sockets hold, some MB of answers, is made for each.
 		s.group.Go(func() {
-			for i := 0; i < readers && nursery.Sleep(ctx, 50*time.Millisecond); i++ {
+			for i := 0; i < readers && nursery.Sleep(ctx, 150*time.Millisecond); i++ {
 				s.group.Go(func() { s.deaf(ctx, at.name, at.address) })
 			}
 		})
