@@ -69,7 +69,10 @@ type Meta struct {
 	Unfit bool
 	// Keeps says that the member has sessions from its disk, which nobody has
 	// asked it for before it has its place on the ring.
-	Keeps  bool
+	Keeps bool
+	// Waits says that it founds no cluster yet: it waits for nodes that were there
+	// when it last ran.
+	Waits  bool
 	Pid    int
 	Zone   string
 	Weight int // on the ring, in hundredths; 0 if it states none
@@ -104,6 +107,7 @@ const (
 	flagAppDown byte = 1 << iota
 	flagUnfit
 	flagKeeps
+	flagWaits
 )
 
 var errMeta = errors.New("malformed metadata")
@@ -155,6 +159,9 @@ func (m Meta) Encode() ([]byte, error) {
 	}
 	if m.Keeps {
 		flags |= flagKeeps
+	}
+	if m.Waits {
+		flags |= flagWaits
 	}
 	b := []byte{Wire, metaOldest, 1, WireOldest, metaRole, 1, role, metaState, 1, byte(m.State), metaFlags, 1, flags}
 	pid := binary.AppendUvarint(nil, uint64(m.Pid))
@@ -245,7 +252,7 @@ func (m *Meta) read(sections map[byte][]byte) error {
 	}
 	m.AppDown = one(metaFlags)&flagAppDown != 0
 	m.Unfit = one(metaFlags)&flagUnfit != 0
-	m.Keeps = one(metaFlags)&flagKeeps != 0
+	m.Keeps, m.Waits = one(metaFlags)&flagKeeps != 0, one(metaFlags)&flagWaits != 0
 	pid, n := binary.Uvarint(sections[metaPid])
 	if n != len(sections[metaPid]) || pid > 1<<31 {
 		return fmt.Errorf("pid: %w", errMeta)

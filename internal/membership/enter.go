@@ -33,6 +33,9 @@ const (
 // It fails with the cause of ctx, and where another process has this member's
 // name.
 func (m *Members) Enter(ctx context.Context, heardAll func() bool) error {
+	if m.self().Waits {
+		m.cfg.Go(m.tellWait)
+	}
 	if !m.await(ctx, clusterWait, m.mayEnter) && ctx.Err() == nil {
 		return m.enterLater(heardAll)
 	}
@@ -58,35 +61,68 @@ func (m *Members) hasCluster() bool {
 			nodes++
 		}
 	}
-	if len(m.awaited()) > 0 {
+	if names, _ := m.awaited(); len(names) > 0 {
 		return false
 	}
 	return m.cfg.Expect > 0 && nodes >= m.cfg.Expect && (nodes > 1 || m.cfg.Clock.Since() >= m.cfg.FoundAfter)
 }
 
 // awaited returns the nodes that this member waits for before it founds a
-// cluster, so that no session is told as missing that one of them has: those that
-// it knew when it last ran, or, if it had no sessions then, those that had some
-// and decide.
-func (m *Members) awaited() (names []string) {
-	view := m.View()
-	if !m.self().Keeps {
-		for _, who := range view.Members {
-			if who.ID != m.cfg.Self && who.Brings() {
-				names = append(names, who.Name)
-			}
-		}
-		return names
+// cluster, and why, so that no session is told as missing that one of them has,
+// nor told as it was before: see missed. One without sessions waits for those that
+// have some, who decide. One that has some waits for another one that waits itself:
+// a disk that was put back from a copy knows of nobody who has come since.
+func (m *Members) awaited() (names []string, why string) {
+	if names = m.missed(); len(names) > 0 {
+		return names, fmt.Sprintf("they were in the cluster when this node last ran, and may have sessions that are newer; it goes on without them %v after its start",
+			m.cfg.StartWait)
 	}
-	if m.cfg.Clock.Since() >= m.cfg.StartWait || planted.Is(planted.NobodyAwaited) {
+	keeps, patient := m.self().Keeps, m.patient()
+	for _, who := range m.View().Members {
+		if who.ID != m.cfg.Self && who.Brings() && (!keeps || who.Waits && patient) {
+			names = append(names, who.Name)
+		}
+	}
+	if keeps {
+		return names, fmt.Sprintf("they wait for others who may have sessions that are newer; this node goes on without them %v after its start", m.cfg.StartWait)
+	}
+	return names, "of all nodes here they alone have sessions, from their disks"
+}
+
+// missed returns the nodes that were there when this one last ran with sessions
+// from its disk, and are not yet. A router that ran on may tell of one which has
+// ended as alive, so a word of gossip is not enough.
+func (m *Members) missed() (names []string) {
+	if !m.self().Keeps || !m.patient() {
 		return nil
 	}
+	view := m.View()
 	for _, name := range m.cfg.Awaited {
-		if who := view.Named(name); (who == nil || !who.Up) && name != m.cfg.Self.Name {
+		if who := view.Named(name); (who == nil || !who.Up || !m.cfg.Connected(who.ID)) && name != m.cfg.Self.Name {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+func (m *Members) patient() bool {
+	return m.cfg.Clock.Since() < m.cfg.StartWait && !planted.Is(planted.NobodyAwaited)
+}
+
+// tellWait tells the others whether this member misses somebody, until it has its
+// place on the ring.
+func (m *Members) tellWait(ctx context.Context) {
+	for m.State() == member.StateJoining {
+		changed := func() bool { return m.State() != member.StateJoining || (len(m.missed()) > 0) != m.self().Waits }
+		if m.cfg.Pulse.Until(ctx, recheck, changed) != nil {
+			return
+		}
+		waits := len(m.missed()) > 0
+		if err := m.announce(func(own *member.Meta) { own.Waits = waits }); err != nil {
+			m.cfg.Log.Error("tell whether other nodes are waited for", "error", err)
+			return
+		}
+	}
 }
 
 // Loading says whether this member has sessions from its disk and does not serve
@@ -106,6 +142,7 @@ func (m *Members) mayEnter() bool {
 // Waiting says why this member has not entered the ring, "" if it has.
 func (m *Members) Waiting() string {
 	seeds := strings.Join(m.cfg.Seeds, ", ")
+	names, why := m.awaited()
 	switch {
 	case m.State() != member.StateJoining:
 		return ""
@@ -115,13 +152,8 @@ func (m *Members) Waiting() string {
 		_, broken := m.cfg.Linked()
 		return fmt.Sprintf("the links with %s do not work in both directions: can they reach the peer port of this node, %s, and does it reach theirs?",
 			strings.Join(broken, ", "), m.self().Peer)
-	case len(m.awaited()) > 0:
-		why := "waits for " + strings.Join(m.awaited(), ", ") + ": "
-		if !m.self().Keeps {
-			return why + "of all nodes here they alone have sessions, from their disks"
-		}
-		return why + fmt.Sprintf("they were in the cluster when this node last ran, and may have sessions that are newer; it goes on without them %v after its start",
-			m.cfg.StartWait)
+	case len(names) > 0:
+		return "waits for " + strings.Join(names, ", ") + ": " + why
 	case m.cfg.Expect == 1:
 		return fmt.Sprintf("a cluster that knows this node's address may reach it; if none does within %v of its start, it founds one", m.cfg.FoundAfter)
 	default:

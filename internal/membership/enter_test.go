@@ -311,6 +311,10 @@ func TestEnterWaitsForThoseWithSessions(t *testing.T) {
 	}
 	gone := joining("cyd", false)
 	gone.Up, gone.Gone = false, true
+	waiting := joining("bob", true)
+	waiting.Waits = true
+	unready := joining("bob", false)
+	unready.Waits = true
 	for name, c := range map[string]struct {
 		keeps   bool
 		awaited []string
@@ -321,9 +325,13 @@ func TestEnterWaitsForThoseWithSessions(t *testing.T) {
 		"all are there":                     {true, []string{"bob", "cyd"}, []*member.Member{joining("bob", true), joining("cyd", false)}, "", false},
 		"one is not":                        {true, []string{"bob", "cyd"}, []*member.Member{joining("bob", true)}, "cyd", true},
 		"one has ended":                     {true, []string{"bob", "cyd"}, []*member.Member{joining("bob", true), gone}, "cyd", true},
+		"one is told of as alive":           {true, []string{"dan"}, []*member.Member{joining("dan", true)}, "dan", true},
 		"nobody is":                         {true, []string{"bob", "cyd"}, nil, "bob, cyd", true},
 		"it has none, and another has some": {false, nil, []*member.Member{joining("bob", true)}, "bob", false},
 		"it has none, and nobody has":       {false, nil, []*member.Member{joining("bob", false)}, "", false},
+		"another one waits":                 {true, nil, []*member.Member{waiting}, "bob", true},
+		"both wait":                         {true, []string{"cyd"}, []*member.Member{waiting}, "cyd", true},
+		"another one says so, without any":  {true, nil, []*member.Member{unready}, "", false},
 		"a cluster runs":                    {true, []string{"cyd"}, []*member.Member{membertest.Up("bob", 1)}, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -336,6 +344,8 @@ func TestEnterWaitsForThoseWithSessions(t *testing.T) {
 				require.NoError(t, err)
 				m.SetView(view)
 				require.Equal(t, c.keeps, m.Loading())
+				m.cfg.Connected = func(id member.ID) bool { return id.Name != "dan" }
+				m.own.Waits = len(m.missed()) > 0
 				require.NoError(t, m.Enter(ctx, func() bool { return true }))
 				if c.waits == "" {
 					require.Equal(t, member.StateReady, m.State())
@@ -348,7 +358,40 @@ func TestEnterWaitsForThoseWithSessions(t *testing.T) {
 				require.Equal(t, member.StateJoining, m.State())
 				time.Sleep(10 * time.Second)
 				require.Equal(t, c.ends, m.State() == member.StateReady)
+				require.False(t, m.self().Waits)
 			})
 		})
 	}
+}
+
+// A node tells the others that it waits, from its first word on, until it does not
+// any more.
+func TestWaitIsTold(t *testing.T) {
+	t.Parallel()
+	entering(t, func(m *Members, ctx context.Context) {
+		var connected atomic.Bool
+		cfg := m.cfg
+		cfg.Connected = func(member.ID) bool { return connected.Load() }
+		cfg.Linked = func() (bool, []string) { return false, nil } // so it does not enter
+		cfg.Expect, cfg.StartWait, cfg.Awaited = 2, 30*time.Second, []string{"ada", "bob"}
+		for _, keeps := range []bool{false, true} {
+			own := member.Meta{Role: member.RoleNode, State: member.StateJoining, Keeps: keeps}
+			var err error
+			m, err = New(cfg, own)
+			require.NoError(t, err)
+			require.Equal(t, keeps, m.self().Waits)
+		}
+		require.NoError(t, m.Enter(ctx, func() bool { return true }))
+		require.True(t, m.self().Waits)
+		bob := membertest.Up("bob", 1)
+		bob.State = member.StateJoining
+		view, err := member.NewView(m.cfg.Self, []*member.Member{bob}, m.cfg.Params, nil)
+		require.NoError(t, err)
+		m.SetView(view)
+		for _, is := range []bool{false, true, false} {
+			connected.Store(is)
+			time.Sleep(2 * recheck)
+			require.Equal(t, !is, m.self().Waits)
+		}
+	})
 }

@@ -127,6 +127,7 @@ func New(cfg Config, own member.Meta) (*Members, error) {
 		return nil, err
 	}
 	m.view.Store(empty)
+	m.own.Waits = len(m.missed()) > 0
 	return m, nil
 }
 

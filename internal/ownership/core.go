@@ -510,10 +510,14 @@ func (c *Core) voters(now time.Duration) []member.ID {
 // serve without this member's consent: it has said within the last second that
 // it sees the ring as it is here, so it knows that this member has its place.
 // It serves nothing and holds nothing, and while nobody reaches its peer port
-// it must not hold up the claims of others.
+// it must not hold up the claims of others. One that has sessions from its disk is
+// asked if it can be reached: what was ended or changed since may be there alone.
 func (c *Core) awaits(now time.Duration, id member.ID) bool {
 	p, at := c.peers[id], c.granted[id]
-	return c.joins(id) && !c.quorum.now.Has(id) && p != nil && p.ring == c.view.Table.Fingerprint() &&
+	if !c.joins(id) || c.view.Member(id).Brings() && p != nil && heardLately(p, now) {
+		return false
+	}
+	return !c.quorum.now.Has(id) && p != nil && p.ring == c.view.Table.Fingerprint() &&
 		at > 0 && now-at < LeaseTime && slices.Contains(c.view.Table.Members(), c.self.Name)
 }
 

@@ -313,6 +313,14 @@ func TestVoters(t *testing.T) {
 	require.Equal(t, []member.ID{id("b", 1), id("c", 1), id("d", 1), id("e", 1), joining.ID, leaving.ID}, n.voters(n.now), "whatever they own")
 	n.Pinged(n.now, joining.ID, n.view.Table.Fingerprint(), n.gate.ClaimsHash())
 	require.NotContains(t, n.voters(n.now), joining.ID, "it sees the same ring, and asks this member before it serves")
+	joining.Keeps = true
+	require.NotContains(t, n.voters(n.now), joining.ID, "it has sessions from its disk, and nobody reaches its peer port")
+	n.answered(joining.ID, 0, n.view.Table.Fingerprint())
+	require.Contains(t, n.voters(n.now), joining.ID, "it may have what nobody else has")
+	n.pass(LeaseTime)
+	n.Pinged(n.now, joining.ID, n.view.Table.Fingerprint(), n.gate.ClaimsHash())
+	require.NotContains(t, n.voters(n.now), joining.ID, "it is not reached any more")
+	joining.Keeps = false
 	n.Pinged(n.now, joining.ID, "another", n.gate.ClaimsHash())
 	require.Contains(t, n.voters(n.now), joining.ID, "it may not know that this member has its place")
 	n.Pinged(n.now, joining.ID, n.view.Table.Fingerprint(), n.gate.ClaimsHash())

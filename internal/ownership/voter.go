@@ -41,7 +41,7 @@ type Sum struct {
 // this member agrees that from becomes the owner. To agree is to promise: this
 // member stops serving the partition, and refuses all older claims of it. It
 // refuses while an owner that may be alive has not been asked or sees another
-// ring, while another claimant may be about to become the owner, and a claimant
+// ring, or one that brings sessions to a cluster that is being founded, while another claimant may be about to become the owner, and a claimant
 // that does not know of a Roster that this member has agreed to.
 func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, Todo) {
 	same := c.view.Table.Fingerprint() == r.Ring
@@ -49,6 +49,7 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 	var todo Todo
 	near := c.heardOf(r.Epoch)
 	todo.FarEpoch = !near
+	whole := c.asksAllBringers(now, from, r)
 	for i, p := range r.Parts {
 		part, a := &c.parts[p], &j.answers[i]
 		switch {
@@ -58,6 +59,8 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 			*a = Answer{Status: Stale, Epoch: part.promised.Epoch, Claimant: part.promised.By.String()}
 		case c.served(now, part, from) && (!same || !r.asks(part.holder.By, c.self)):
 			*a = Answer{Status: Early, Epoch: part.holder.Epoch, Claimant: part.holder.By.String()}
+		case part.holder == (Claim{}) && !whole:
+			*a = Answer{Status: Early, Epoch: c.maxEpoch}
 		case c.pending(now, part, from, func(id member.ID) bool { return r.asks(id, c.self) }):
 			*a = Answer{Status: Early, Epoch: part.promised.Epoch} // which may never come into force
 		default:
@@ -90,6 +93,16 @@ func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, 
 	// promise allows.
 	todo.Round = true
 	return j, todo
+}
+
+// asksAllBringers says whether a claimant asks all nodes that this member reaches
+// and that bring sessions from their disks. Until somebody has served a partition,
+// one of them that the claimant has not heard of yet may have the newest copy.
+func (c *Core) asksAllBringers(now time.Duration, from member.ID, r Request) bool {
+	return !slices.ContainsFunc(c.view.Members, func(m *member.Member) bool {
+		p := c.peers[m.ID]
+		return m.Brings() && m.ID != from && p != nil && heardLately(p, now) && !r.asks(m.ID, c.self)
+	})
 }
 
 // word is how this member agrees that another one serves a partition.

@@ -617,3 +617,21 @@ func TestVoterThatIsBehindSaysSo(t *testing.T) {
 	n.see(refused("b", 1), dead("c", 1), up("d", 1))
 	require.Equal(t, Behind, n.ask(t, d, 7, n.view.Table.Fingerprint(), 3).Status)
 }
+
+// Where nobody has served a partition yet, a claimant asks all who bring sessions
+// from their disks, also one that it has not heard of.
+func TestClaimantAsksWhoBringsSessions(t *testing.T) {
+	t.Parallel()
+	n := still("a")
+	b, c := id("b", 1), up("c", 1)
+	c.State, c.Keeps = member.StateJoining, true
+	fp := n.see(up("b", 1), c).Table.Fingerprint()
+	require.Equal(t, Accepted, n.ask(t, b, 1, fp, 3).Status, "nor can c be asked from here")
+	n.answered(c.ID, 0, fp)
+	require.Equal(t, Early, n.ask(t, b, 2, fp, 4).Status)
+	require.Equal(t, Accepted, n.ask(t, b, 3, fp, 4, c.ID).Status)
+	n.setHolder(5, Claim{4, b})
+	require.Equal(t, Accepted, n.ask(t, b, 5, fp, 5).Status, "it has been compared with the others since, or will be when it joins")
+	c.Keeps = false
+	require.Equal(t, Accepted, n.ask(t, b, 6, fp, 6).Status, "c has nothing")
+}

@@ -371,6 +371,20 @@ func (h *Host) LoseDisk() {
 	h.disk = nil
 }
 
+// Disk is what a host that is down has on its disk, for SetDisk.
+func (h *Host) Disk() *disktest.Mem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.disk.Killed()
+}
+
+// SetDisk puts a disk of before back into the host, which is down.
+func (h *Host) SetDisk(disk *disktest.Mem) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.disk = disk.Killed()
+}
+
 // Restart kills the node, if one runs, and starts another at once.
 func (h *Host) Restart() error {
 	h.Kill()

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-95a32959/holdfast/internal/inspect"
@@ -208,6 +210,91 @@ func TestEmptiedNodeIsFirst(t *testing.T) {
 			require.NoError(t, err, key)
 		}
 	})
+}
+
+// A node whose disk is older than those of the others answers nothing by it alone
+// when all start: it has a session that was ended since, and the one before of
+// each that was changed.
+func TestOldDisk(t *testing.T) {
+	for i := range 6 {
+		first, inOrder := i%3, i >= 3
+		t.Run(fmt.Sprintf("%d is first, stopped in order before %t", first, inOrder), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := New(t, Options{Hosts: 3, Disks: true, Routers: 1})
+				stop := func() {
+					time.Sleep(3 * time.Second)
+					for _, h := range c.Hosts {
+						h.Kill()
+					}
+				}
+				c.StartAll(3)
+				_, err := c.Agree(agreeWithin)
+				require.NoError(t, err)
+				keys := fill(t, c, 100)
+				ended, changed := keys[:50], keys[50:]
+				if inOrder {
+					time.Sleep(3 * time.Second)
+					for i := range 3 { // the last one knows of nobody, so it waits for nobody
+						_ = c.Hosts[2-i].Drain(t.Context())
+					}
+				} else {
+					stop()
+				}
+				old := c.Hosts[0].Disk()
+				start := func(pause time.Duration) {
+					var starting sync.WaitGroup
+					for i := range 3 {
+						starting.Go(func() {
+							time.Sleep(time.Duration(i) * pause)
+							require.NoError(t, c.Hosts[(first+i)%3].Start())
+						})
+					}
+					starting.Wait()
+				}
+				start(0)
+				_, err = c.Agree(agreeWithin)
+				require.NoError(t, err)
+				n, _ := c.Hosts[0].Node()
+				for _, key := range ended {
+					_, err := n.Sessions().Do(t.Context(), &session.Op{Kind: session.Delete, Key: key}, session.AckReplica)
+					require.NoError(t, err)
+				}
+				for _, key := range changed {
+					_, err := put(t, c.Hosts[0], key, 2, false)
+					require.NoError(t, err)
+				}
+				stop()
+				c.Hosts[0].SetDisk(old)
+
+				var served atomic.Int64
+				var reading sync.WaitGroup
+				end := time.Now().Add(5 * time.Second)
+				for i := range 3 * 20 { // one that waits for its answer must not hide what others get
+					h := c.Hosts[i%3]
+					reading.Go(func() {
+						for k := i; time.Now().Before(end); k++ {
+							time.Sleep(5 * time.Millisecond)
+							if !h.Up() {
+								continue
+							}
+							_, err := get(t, h, ended[k%50])
+							assert.Error(t, err, "%s at %s is back after its logout", ended[k%50], h.Name)
+							switch value, err := get(t, h, changed[k%50]); {
+							case err == nil:
+								served.Add(1)
+								assert.Equal(t, "2", value, "%s at %s", changed[k%50], h.Name)
+							default:
+								assert.ErrorIs(t, err, session.ErrUnavailable, "%s at %s", changed[k%50], h.Name)
+							}
+						}
+					})
+				}
+				start(700 * time.Millisecond)
+				reading.Wait()
+				require.Greater(t, served.Load(), int64(5000))
+			})
+		})
+	}
 }
 
 // A node that never comes back is waited for, and then the others go on.
