@@ -31,6 +31,7 @@ func (c *Cluster) hours(n int) {
 // not come back with it; what was not is still there, and what it acknowledged
 // on its side of the cut is too.
 func TestAwayForADay(t *testing.T) {
+	t.Parallel()
 	const month = 30 * 24 * time.Hour
 	for name, away := range map[string]struct {
 		frozen bool
@@ -111,6 +112,7 @@ func TestAwayForADay(t *testing.T) {
 // TestAllAwayForADay: where each node was cut from all others, or all were
 // frozen, nobody knows better than anybody else, and nothing is thrown away.
 func TestAllAwayForADay(t *testing.T) {
+	t.Parallel()
 	for _, frozen := range []bool{true, false} {
 		t.Run(map[bool]string{true: "frozen", false: "cut off"}[frozen], func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -30,6 +30,7 @@ const manySeeds = 50
 // TestChaos plays random schedules of everything but cut networks, so that
 // every promise about order holds throughout.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	eachSeed(t, func(seed uint64, hosts int) func(*Cluster) {
 		schedule := Plan(seed, hosts, *lengthFlag, false)
 		return func(c *Cluster) { c.Play(schedule) }
@@ -38,6 +39,7 @@ func TestChaos(t *testing.T) {
 
 // TestChaosSplit plays random schedules in which the network is cut too.
 func TestChaosSplit(t *testing.T) {
+	t.Parallel()
 	eachSeed(t, func(seed uint64, hosts int) func(*Cluster) {
 		schedule := Plan(seed, hosts, *lengthFlag, true)
 		return func(c *Cluster) { c.Play(schedule) }
@@ -51,6 +53,7 @@ const soakRounds = 3
 // odd seeds, then a longer while without any and with few calls, during which
 // everything happens that takes minutes; and so on.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	eachSeed(t, func(seed uint64, hosts int) func(*Cluster) {
 		return func(c *Cluster) {
 			for round := range uint64(soakRounds) {

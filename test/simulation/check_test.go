@@ -12,6 +12,7 @@ import (
 
 // TestCheck holds small histories of one counter against the promises.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	write := func(began, ended, value int) Call {
 		return Call{Kind: session.Put, Began: ms(began), Ended: ms(ended), Value: value, Told: Told{Outcome: OK, Served: "a"}}
@@ -105,6 +106,7 @@ func TestCheck(t *testing.T) {
 // TestCheckWhatSaysThatItIsBehind: in mode majority, where no time counts as
 // one of a cut, an answer may be old that says so of itself. A miss may not.
 func TestCheckWhatSaysThatItIsBehind(t *testing.T) {
+	t.Parallel()
 	write := func(value int) Call {
 		return Call{Key: counters + "k", Kind: session.Put, Value: value, Told: Told{Outcome: OK, Acked: 1}, Began: time.Duration(value), Ended: time.Duration(value)}
 	}
@@ -129,6 +131,7 @@ func TestCheckWhatSaysThatItIsBehind(t *testing.T) {
 // so of itself, in every mode; one of a door that cannot say so, if another of
 // that time does.
 func TestCheckWhatMayBeBehind(t *testing.T) {
+	t.Parallel()
 	at := func(n int) time.Duration { return time.Duration(n) * time.Second }
 	call := func(kind session.Kind, began, value int) Call {
 		return Call{Key: counters + "k", Kind: kind, Value: value, Got: value, Began: at(began), Ended: at(began) + 1, Told: Told{Outcome: OK, Acked: 1}}
@@ -163,6 +166,7 @@ func TestCheckWhatMayBeBehind(t *testing.T) {
 // TestCheckOfASingleCopy: where there is to be one copy, one that was confirmed
 // near a fault may be lost with its holder.
 func TestCheckOfASingleCopy(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ single, near, broken bool }{{false, true, true}, {true, false, true}, {true, true, false}} {
 		h := newHistory(time.Now())
 		h.single, h.disturbed = c.single, []window{{time.Hour, time.Hour + time.Second}}
@@ -179,6 +183,7 @@ func TestCheckOfASingleCopy(t *testing.T) {
 // TestCheckMore holds small histories of the other families against the
 // promises, in seconds.
 func TestCheckMore(t *testing.T) {
+	t.Parallel()
 	at := func(n int) time.Duration { return time.Duration(n) * time.Second }
 	call := func(kind session.Kind, began int, outcome Outcome) Call {
 		c := Call{Kind: kind, Began: at(began), Ended: at(began) + time.Millisecond, Told: Told{Outcome: outcome, Acked: 1}}
@@ -281,6 +286,7 @@ func TestCheckMore(t *testing.T) {
 // Two clusters have two owners of each partition until they meet, in any mode;
 // the two sides of a cut have in mode available.
 func TestWhenThereIsToBeOneOwner(t *testing.T) {
+	t.Parallel()
 	for mode, inCut := range map[node.PartitionMode]bool{node.PartitionMajority: true, node.PartitionAvailable: false} {
 		c := &Cluster{options: Options{Mode: mode}, history: newHistory(time.Now())}
 		require.True(t, c.hasOneOwner())
@@ -298,6 +304,7 @@ func TestWhenThereIsToBeOneOwner(t *testing.T) {
 // What is acknowledged before nodes found a cluster anew, or until it has met the
 // one of before, may be lost; nothing is excused before any session was begun.
 func TestFoundingExcusesWhatWasBefore(t *testing.T) {
+	t.Parallel()
 	h := newHistory(time.Now())
 	h.foundAnew()
 	h.met()

@@ -56,6 +56,7 @@ func putAsync(t *testing.T, h *Host, key string, value int) {
 // before: sessions do not end, copies are taken, nothing is lost with it, and
 // nothing is poisoned when the clock has come back.
 func TestHostClockJumps(t *testing.T) {
+	t.Parallel()
 	for _, by := range []time.Duration{5 * time.Second, -time.Hour, 365 * 24 * time.Hour} {
 		t.Run(by.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -100,6 +101,7 @@ func TestHostClockJumps(t *testing.T) {
 // A node whose host's clock is wrong when it starts is on nobody's ring, says
 // why, and holds nobody up; it takes its place when the clock has been set.
 func TestNodeStartsWithAWrongClock(t *testing.T) {
+	t.Parallel()
 	for _, by := range []time.Duration{2 * time.Second, -time.Hour, 365 * 24 * time.Hour} {
 		t.Run(by.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -136,6 +138,7 @@ func TestNodeStartsWithAWrongClock(t *testing.T) {
 // The clocks of all hosts are set, one after the other, as when NTP begins to
 // work: all members follow, and nobody is without an owner afterwards.
 func TestAllHostClocksAreSet(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := threeAgree(t, 3)
 		keys := ownedBy(c.Hosts[0], 20)
@@ -163,6 +166,7 @@ func TestAllHostClocksAreSet(t *testing.T) {
 // copied. What its successor, whose clock is behind, has confirmed meanwhile is
 // not undone when it goes on. Both clocks are off by no more than is accepted.
 func TestOwnerAheadStandsStill(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := threeAgree(t, 3)
 		owner, other := c.Hosts[0], c.Hosts[1]
@@ -204,6 +208,7 @@ func TestOwnerAheadStandsStill(t *testing.T) {
 // A copy that has ended by the clock of its holder is not held, so it is not
 // confirmed, and who looks at the figures sees that it is missing.
 func TestCopyThatHasEndedIsNotConfirmed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := threeAgree(t, 3)
 		owner := c.Hosts[0]

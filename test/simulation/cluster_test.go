@@ -11,6 +11,7 @@ import (
 )
 
 func TestStart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3})
 		c.StartAll(3)
@@ -24,6 +25,7 @@ func TestStart(t *testing.T) {
 // the moment in which a node ends is not sent back to that node, and one that
 // asks in quiet times does not wait.
 func TestClientsAreToldOfTheLiving(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(h *Host){"killed": (*Host).Kill, "paused": (*Host).Pause} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -30,6 +30,7 @@ func ends(t *testing.T) (near *conn, far net.Conn) {
 // TestClosedPastItsDeadline: a connection that was closed says so, also when its
 // deadline is over, as the kernel's do. Who waits on it would ask for ever.
 func TestClosedPastItsDeadline(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := ends(t)
 		require.NoError(t, c.SetDeadline(time.Now().Add(time.Second)))
@@ -46,6 +47,7 @@ func TestClosedPastItsDeadline(t *testing.T) {
 // TestGone: a connection is gone when the news that the other end has closed it
 // has arrived, and not because nothing comes or something was not read yet.
 func TestGone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := ends(t)
 		require.False(t, near.Gone())

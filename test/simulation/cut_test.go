@@ -37,6 +37,7 @@ func TestPartitionHeals120s(t *testing.T) { partitionHeals(t, 120*time.Second) }
 // others, and takes partitions over of which only those have copies. That there
 // is no session it does not say, so nobody begins one in the place of theirs.
 func TestJoinBehindACut(t *testing.T) {
+	t.Parallel()
 	for _, after := range []time.Duration{time.Second, 10 * time.Second} {
 		t.Run(fmt.Sprint("after ", after), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -147,6 +148,7 @@ func TestCutLink(t *testing.T) {
 // TestSameName starts two processes with one name at the same moment. One of
 // them stops and says why, and the other one is a member like any.
 func TestSameName(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(fewer(10, 2)) {
 		synctest.Test(t, func(t *testing.T) {
 			c := New(t, Options{Hosts: 4, Seed: seed})
@@ -202,6 +204,7 @@ func TestPause(t *testing.T) {
 // sooner than from those who have gone on without them, and neither knows what
 // these did.
 func TestTwoPaused(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 5, Copies: 3})
 		c.StartAll(5)
@@ -391,6 +394,7 @@ func TestClockSkew(t *testing.T) {
 // for dead. A logout at the other is not confirmed, for the one that stands
 // still may come back as the only one that has the session.
 func TestLogoutWithoutItsCopySaysSo(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 2})
 		c.StartAll(2)

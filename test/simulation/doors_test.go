@@ -16,6 +16,7 @@ import (
 // TestDoors: what is asked through each door is done, and told as it is told by
 // the Go API, but for what the door has no words for.
 func TestDoors(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3, Routers: 1, Redis: true, Copies: 2})
 		c.StartAll(3)
@@ -108,6 +109,7 @@ func withKey(op session.Op, key string) *session.Op { op.Key = key; return &op }
 
 // TestToldByHTTP: what an answer of the session API means to its client.
 func TestToldByHTTP(t *testing.T) {
+	t.Parallel()
 	problem := func(slug, detail string) string {
 		return `{"type":"https://holdfast.dev/problems/` + slug + `","detail":"` + detail + `"}`
 	}
@@ -156,6 +158,7 @@ func TestToldByHTTP(t *testing.T) {
 
 // TestToldByRedis: what an answer to a command means to its client.
 func TestToldByRedis(t *testing.T) {
+	t.Parallel()
 	number := func(n int64) resp.Value { return resp.Value{Kind: resp.Int, Int: n} }
 	failed := func(text string) resp.Value { return resp.Value{Kind: resp.Error, Text: text} }
 	ok := resp.Value{Kind: resp.Simple, Text: "OK"}

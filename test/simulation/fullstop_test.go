@@ -64,6 +64,7 @@ func (s *saver) run(t *testing.T, c *Cluster, worker int) {
 // there is. Where the machines have lost their power, everysec loses a second,
 // and always nothing.
 func TestFullStop(t *testing.T) {
+	t.Parallel()
 	for name, x := range map[string]struct {
 		fsync string
 		power bool
@@ -169,6 +170,7 @@ func (s *saver) check(t *testing.T, h *Host, before time.Time) (found int) {
 // A node whose disk is lost, and who is first, tells nobody that there is none of
 // a session which the others have.
 func TestEmptiedNodeIsFirst(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3, Disks: true})
 		c.StartAll(3)
@@ -216,6 +218,7 @@ func TestEmptiedNodeIsFirst(t *testing.T) {
 // when all start: it has a session that was ended since, and the one before of
 // each that was changed.
 func TestOldDisk(t *testing.T) {
+	t.Parallel()
 	for i := range 6 {
 		first, inOrder := i%3, i >= 3
 		t.Run(fmt.Sprintf("%d is first, stopped in order before %t", first, inOrder), func(t *testing.T) {
@@ -299,6 +302,7 @@ func TestOldDisk(t *testing.T) {
 
 // A node that never comes back is waited for, and then the others go on.
 func TestStartWaitEnds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3, Disks: true})
 		c.StartAll(3)

@@ -52,6 +52,7 @@ func (c *Cluster) missing(at *Host, keys []string) (n int) {
 // with all other nodes, and behind the silent connection over a new one; so the
 // next death loses nothing.
 func TestBulkConnectionStalls(t *testing.T) {
+	t.Parallel()
 	for _, both := range []bool{true, false} {
 		t.Run(fmt.Sprintf("both=%t", both), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -80,6 +81,7 @@ func TestBulkConnectionStalls(t *testing.T) {
 // TestStalledMemberHoldsUpNoOther: the same, and before the silent connection is
 // given up the copies at all others are in place.
 func TestStalledMemberHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 5})
 		c.StartAll(5)
@@ -98,6 +100,7 @@ func TestStalledMemberHoldsUpNoOther(t *testing.T) {
 // TestDrainBesideAStalledConnection: a node is drained whose bulk connection to
 // another one passes nothing more.
 func TestDrainBesideAStalledConnection(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 4})
 		c.StartAll(4)
@@ -117,6 +120,7 @@ func TestDrainBesideAStalledConnection(t *testing.T) {
 // third, to which all was handed over, crashes. The one that stands still comes
 // back before the one that leaves has gone, and takes over from that.
 func TestDrainBesideAFrozenNode(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3})
 		c.StartAll(3)
@@ -173,6 +177,7 @@ func (c *Cluster) create(at *Host, n int, ack session.Ack) (a tried) {
 // moment at which that is noticed, every new session is taken at every node,
 // and has as many copies as it should.
 func TestCutLinkRefusesNothing(t *testing.T) {
+	t.Parallel()
 	for _, hosts := range []int{3, 5} {
 		t.Run(fmt.Sprint(hosts), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -206,6 +211,7 @@ func TestCutLinkRefusesNothing(t *testing.T) {
 // way. Nothing is unavailable, a node that joins is served from, and a drain
 // hands over everything.
 func TestRefusedLink(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 5})
 		c.StartAll(4)
@@ -244,6 +250,7 @@ func TestRefusedLink(t *testing.T) {
 // not there, also when one of them dies, and it says what is wrong; once the
 // port is open it takes its place.
 func TestPeerPortBlocked(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 4})
 		c.StartAll(3)
@@ -289,6 +296,7 @@ func TestPeerPortBlocked(t *testing.T) {
 // serves, while gossip passes. What it owns waits for it; what others own goes
 // on at them, with a copy at the next node that is reached.
 func TestSilentHolder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 4})
 		c.StartAll(4)
@@ -331,6 +339,7 @@ func TestSilentHolder(t *testing.T) {
 // it still reaches them. When its links work again it is back, and nothing that
 // was acknowledged is lost.
 func TestServerThatNobodyReaches(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		mode node.PartitionMode
 		both bool

@@ -19,6 +19,7 @@ func (c *Cluster) pathNow(a, b *Host) Path {
 // TestImpairmentsOverlap: the end of one impairment leaves the other, and the
 // end of both leaves nothing.
 func TestImpairmentsOverlap(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3, Delay: time.Millisecond})
 		a, b, other := c.Hosts[0], c.Hosts[1], c.Hosts[2]
@@ -35,6 +36,7 @@ func TestImpairmentsOverlap(t *testing.T) {
 // TestReach: a cut link splits nothing while a third host joins its ends. Once
 // it does not, order is not looked at until all agree again.
 func TestReach(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3})
 		c.StartAll(3)
@@ -70,6 +72,7 @@ func TestReach(t *testing.T) {
 // TestOutlivedBy: where all others have left in order, the last one who counts is
 // not to be killed.
 func TestOutlivedBy(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := majorityOf(t, Options{Hosts: 3}, 3)
 		for _, h := range c.Hosts {
@@ -83,6 +86,7 @@ func TestOutlivedBy(t *testing.T) {
 
 // TestMustServe: who must be served while a host is cut off.
 func TestMustServe(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := majorityOf(t, Options{Hosts: 3}, 3)
 		_, err := put(t, c.Hosts[0], "user", 1, false)
@@ -107,6 +111,7 @@ func TestMustServe(t *testing.T) {
 // TestLoss: one death loses nothing by right. A second one does, of what only
 // the two had, until all copies are in their places again.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	for _, whole := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			c := New(t, Options{Hosts: 3, Mode: node.PartitionAvailable})

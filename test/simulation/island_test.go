@@ -76,6 +76,7 @@ func island(t *testing.T, o Options, nodes, count int) (*Cluster, []string) {
 // TestIslandSaysWhatItCannotKnow asks a lone node for a session that it has no
 // copy of, in every way whose answer depends on whether there is one.
 func TestIslandSaysWhatItCannotKnow(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 3}, 3, 100)
 		n, _ := c.Hosts[2].Node()
@@ -111,6 +112,7 @@ func TestIslandSaysWhatItCannotKnow(t *testing.T) {
 // TestIslandLosesItsSecond: of an island of two one stands still, and the other
 // has nobody left to ask for a lease.
 func TestIslandLosesItsSecond(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 5}, 5, 300)
 		n, _ := c.Hosts[0].Node()
@@ -138,6 +140,7 @@ func TestIslandLosesItsSecond(t *testing.T) {
 // TestIslandAfterMove cuts nodes off just when they have handed copies over to
 // others that have joined.
 func TestIslandAfterMove(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1, 2} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -166,6 +169,7 @@ func TestIslandAfterMove(t *testing.T) {
 // TestIslandWhileFetching cuts a node off that has joined and is fetching what
 // it has claimed, and lets it back.
 func TestIslandWhileFetching(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 4}, 3, 2000)
 		for _, o := range c.Hosts[:3] {
@@ -195,6 +199,7 @@ func TestIslandWhileFetching(t *testing.T) {
 // TestIslandOfOneSaysSo: once gossip has given up everybody else, a lone node
 // has a lease without asking, and still says that it is on its own.
 func TestIslandOfOneSaysSo(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 3}, 3, 10)
 		n, _ := c.Hosts[2].Node()

@@ -135,6 +135,7 @@ func operations(calls []Call) (ops []porcupine.Operation) {
 
 // TestLinearCheck: what the check refuses, and what it lets pass.
 func TestLinearCheck(t *testing.T) {
+	t.Parallel()
 	at := func(i int) time.Duration { return time.Duration(i) * time.Second }
 	put := func(i, value int) Call {
 		return Call{Kind: session.Put, Value: value, Told: Told{Outcome: OK}, Began: at(i), Ended: at(i)}

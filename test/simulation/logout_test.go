@@ -21,6 +21,7 @@ import (
 // confirmed is not told that the logout is done, while it still is at its
 // owner alone.
 func TestLogoutAskedAgain(t *testing.T) {
+	t.Parallel()
 	const key = "{ann}1"
 	for name, op := range map[string]session.Op{
 		"one session": {Kind: session.Delete, Key: key},
@@ -57,6 +58,7 @@ func TestLogoutAskedAgain(t *testing.T) {
 // the old one does not hang on its owner's life, even where writes are not
 // waited for.
 func TestRotationEndsTheOldID(t *testing.T) {
+	t.Parallel()
 	const was, is = "{ann}1", "{ann}2"
 	synctest.Test(t, func(t *testing.T) {
 		c, n := ownedCluster(t, was)
@@ -77,6 +79,7 @@ func TestRotationEndsTheOldID(t *testing.T) {
 // node, is told the new one, also if the node that made it dies meanwhile and a
 // new one takes its place. Then nobody is.
 func TestRotationIsTold(t *testing.T) {
+	t.Parallel()
 	const was, is = "{ann}1", "{ann}2"
 	synctest.Test(t, func(t *testing.T) {
 		c, n := ownedCluster(t, was)
@@ -125,6 +128,7 @@ func movedTo(err error) string {
 // TestParallelRotations: of rotations at all nodes at once one makes the new
 // id, and those that come second are told it.
 func TestParallelRotations(t *testing.T) {
+	t.Parallel()
 	const was = "{ann}0"
 	synctest.Test(t, func(t *testing.T) {
 		c, n := ownedCluster(t, was)

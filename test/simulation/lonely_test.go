@@ -15,6 +15,7 @@ import (
 // for nothing: what is written on a false "not found" would destroy what the
 // others hold.
 func TestRestartInCut(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []node.PartitionMode{node.PartitionAvailable, node.PartitionMajority} {
 		t.Run(string(mode), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

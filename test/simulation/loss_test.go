@@ -48,6 +48,7 @@ func gone(t *testing.T, c *Cluster, keys []string) int {
 // sessions. The survivor says so, and goes on saying so when gossip has long
 // forgotten the dead, until an operator has them forgotten.
 func TestSurvivorSaysWhatIsLost(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 3}, 3, 600)
 		requireLoss(t, c, 0)
@@ -83,6 +84,7 @@ func TestSurvivorSaysWhatIsLost(t *testing.T) {
 // Several survive. What was lost each finds in those partitions that it has
 // taken over, and all of them say the same.
 func TestAllSurvivorsSayWhatIsLost(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 6}, 5, 1500)
 		c.Hosts[3].Kill()
@@ -100,6 +102,7 @@ func TestAllSurvivorsSayWhatIsLost(t *testing.T) {
 // Both nodes are back within the second, as other processes, and claim what was
 // theirs. How many sessions that were only the third can tell them.
 func TestRestartOfTwoAtOnceIsALoss(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 3}, 3, 600)
 		for _, h := range c.Hosts[1:] {
@@ -118,6 +121,7 @@ func TestRestartOfTwoAtOnceIsALoss(t *testing.T) {
 // One node dies and its successors have the copies; one leaves in order; one
 // joins: nothing is lost, whatever ends by itself meanwhile.
 func TestWhatIsNoLoss(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := island(t, Options{Hosts: 4}, 3, 600)
 		stop := make(chan struct{})
@@ -161,6 +165,7 @@ func TestWhatIsNoLoss(t *testing.T) {
 // A node that is cut off takes everything over, and holds for lost what it has
 // no copy of. The others have it, and when the cut has healed all say so.
 func TestIslandComesBackWithWhatWasLost(t *testing.T) {
+	t.Parallel()
 	for _, cut := range []time.Duration{10 * time.Second, 2 * time.Minute} {
 		t.Run(fmt.Sprint(cut), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -189,6 +194,7 @@ func TestIslandComesBackWithWhatWasLost(t *testing.T) {
 // A frozen node is missing while it is frozen, also when gossip has forgotten
 // it, and then it is back.
 func TestFrozenNodeIsMissing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := island(t, Options{Hosts: 3}, 3, 60)
 		c.Hosts[2].Pause()

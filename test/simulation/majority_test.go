@@ -73,6 +73,7 @@ func (c *Cluster) connect(a, b *Host) {
 // The good-byes of a rolling restart take nobody out of the count that is back:
 // a node that is cut off afterwards is a minority.
 func TestMajorityAfterRollingRestart(t *testing.T) {
+	t.Parallel()
 	for _, wait := range []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}[:fewer(3, 1)] {
 		t.Run(wait.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -97,6 +98,7 @@ func TestMajorityAfterRollingRestart(t *testing.T) {
 // Three of five go on without the other two, and are the cluster then. One of
 // them, on the side of those two in the next cut, is no majority with them.
 func TestMajorityDoesNotDrift(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := majorityOf(t, Options{Hosts: 5}, 5)
 		c.Cut(c.Hosts[:3], c.Hosts[3:])
@@ -117,6 +119,7 @@ func TestMajorityDoesNotDrift(t *testing.T) {
 
 // Nodes that start beside one that is cut off make no majority of it.
 func TestMajorityDoesNotGrowInAMinority(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := majorityOf(t, Options{Hosts: 5}, 3)
 		c.Cut(c.Hosts[:2], c.Hosts[2:])
@@ -138,6 +141,7 @@ func TestMajorityDoesNotGrowInAMinority(t *testing.T) {
 // After a cut every door reads what the majority has acknowledged during it,
 // and a lock that it has given is not given again.
 func TestMajorityHeals(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(fewer(4, 1)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -182,6 +186,7 @@ func TestMajorityHeals(t *testing.T) {
 // What is written where the copies of a session are out of reach is copied
 // among those who are there: it lasts when its owner dies.
 func TestMajorityCopiesWhatItCannotVerify(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := majorityOf(t, Options{Hosts: 5}, 5)
 		time.Sleep(5 * time.Second)
@@ -207,6 +212,7 @@ func TestMajorityCopiesWhatItCannotVerify(t *testing.T) {
 // other serves as soon as that one's process is known to have ended for sure,
 // by the next one in its place; and neither side of a cut serves.
 func TestMajorityOfTwo(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := majorityOf(t, Options{Hosts: 2}, 2)
 		for _, h := range c.Hosts {
@@ -235,6 +241,7 @@ func TestMajorityOfTwo(t *testing.T) {
 // Two of three crash at once and are started anew. The third knows that nothing
 // was decided without it, and goes on with them.
 func TestMajorityCrashes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := majorityOf(t, Options{Hosts: 3}, 3)
 		time.Sleep(10 * time.Second)
@@ -251,6 +258,7 @@ func TestMajorityCrashes(t *testing.T) {
 
 // Random faults, cuts among them: never two owners, and served at the end.
 func TestMajorityWatched(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(max(1, *seedsFlag/4)) { // one takes as long as some of the others
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 // and the others would have to take its share. Logouts work all the time, and
 // make room.
 func TestAClusterStaysBelowItsMemory(t *testing.T) {
+	t.Parallel()
 	const limit = 300_000
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3, MemoryLimit: limit})
@@ -99,6 +100,7 @@ func TestAClusterStaysBelowItsMemory(t *testing.T) {
 // have room for, the copies become equal all the same and stay so, those that
 // were last stick, and nobody is kept from logging in.
 func TestTombstonesBeyondTheirRoom(t *testing.T) {
+	t.Parallel()
 	const limit = 70_000
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3, MemoryLimit: limit})

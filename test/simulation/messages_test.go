@@ -11,6 +11,7 @@ import (
 // TestMessages: with nothing wrong each message is heard by each subscriber, and
 // after the end of the node that one was at by a new subscription of it.
 func TestMessages(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3, Redis: true, Copies: 2})
 		c.StartAll(3)

@@ -42,6 +42,7 @@ func logOut(t *testing.T, n *node.Node, key string) session.Result {
 // memory, at whatever node they come in, and after changes of the ring too.
 // What there was leaves its tombstone.
 func TestDeletesOfWhatNeverWasLeaveNothing(t *testing.T) {
+	t.Parallel()
 	for _, nodes := range []int{1, 3, 5} {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -83,6 +84,7 @@ func TestDeletesOfWhatNeverWasLeaveNothing(t *testing.T) {
 // is ended wherever it is: at a member that should not hold it any more and has
 // not handed it over, or on the other side of a cut, however long that lasts.
 func TestLogoutOfWhatAnotherMemberHas(t *testing.T) {
+	t.Parallel()
 	const key = "{ann}1"
 	t.Run("left behind", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -141,6 +143,7 @@ func TestLogoutOfWhatAnotherMemberHas(t *testing.T) {
 // seen that one. What it owns may be over there all the same, and a logout of
 // it has to stick.
 func TestLogoutAtAJoiner(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 4})
 		c.StartAll(3)

@@ -17,6 +17,7 @@ import (
 // takes it when the last one is back; no session is missed meanwhile, and all are
 // held by as many nodes as was asked for in the end.
 func TestParametersChangeInARollingRestart(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		mode   node.PartitionMode
 		copies int

@@ -16,6 +16,7 @@ import (
 // come first, so it does not found a cluster of its own and answer that there
 // are no sessions.
 func TestLonelyRestart(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []node.PartitionMode{node.PartitionAvailable, node.PartitionMajority} {
 		for _, down := range []time.Duration{0, 300 * time.Millisecond, 5 * time.Second, 50 * time.Second} {
 			t.Run(fmt.Sprintf("%s/down for %v", mode, down), func(t *testing.T) {
@@ -45,6 +46,7 @@ func TestLonelyRestart(t *testing.T) {
 
 // TestLonelyStart: one node needs no configuration, and a second.
 func TestLonelyStart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 1})
 		c.Hosts[0].Alone = true

@@ -18,6 +18,7 @@ import (
 // TestRefusingCutMajority cuts a node off so, again and again. The others serve
 // soon, and at no time do both sides.
 func TestRefusingCutMajority(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := majorityOf(t, Options{Hosts: 3}, 3)
 		for i, h := range c.Hosts {
@@ -42,6 +43,7 @@ func TestRefusingCutMajority(t *testing.T) {
 // it may come back with them, so that is not confirmed. Beside one that has
 // crashed it is.
 func TestLogoutBehindARefusingCut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{Hosts: 3})
 		c.StartAll(3)

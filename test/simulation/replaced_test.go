@@ -58,6 +58,7 @@ func awaitReplaced(t *testing.T, c *Cluster, old *Host) *node.Node {
 // When the cut heals, the older one hands over what it has before it stops:
 // writes, and logouts, where the later one wins.
 func TestReplacedIsland(t *testing.T) {
+	t.Parallel()
 	for mates := range 2 {
 		t.Run(fmt.Sprint(mates, " mates"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -33,6 +33,7 @@ const servedShare = 0.4
 
 // TestSwarm draws a configuration for each seed, and plays mishaps that overlap.
 func TestSwarm(t *testing.T) {
+	t.Parallel()
 	first, last := *firstFlag, *firstFlag+uint64(*swarmsFlag)-1
 	if seed, ok := seedOfRun(); ok {
 		first, last = seed, seed
@@ -133,6 +134,7 @@ func runSwarm(t *testing.T, s Swarm) (tally Tally, share float64) {
 // seed, and rounds that are not reckless end no more processes at once than
 // there are copies to spare.
 func TestDrawSwarm(t *testing.T) {
+	t.Parallel()
 	drawn := make(map[[2]string]int)
 	for seed := range uint64(200) {
 		s := DrawSwarm(seed)

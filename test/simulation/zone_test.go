@@ -16,6 +16,7 @@ import (
 // then owns their partitions has held them before, so every session is there.
 // When the zone is back, each of its nodes owns what its weight says.
 func TestZoneLost(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t, Options{
 			Hosts: 5, Zones: []string{"north", "south", "north", "south", "north"}, Weights: []float64{1, 1, 0.5, 2},
