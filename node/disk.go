@@ -59,6 +59,7 @@ type kept struct {
 	stays     bool               // it serves though its disk has failed; lookAtDisk's
 	stop      context.CancelFunc // of the persister; nil before it runs
 	done      chan struct{}
+	saved     bool // all is on the disk; closeDisk's
 }
 
 // openDisk opens the journal and loads what it has into the store.
@@ -283,9 +284,11 @@ func (n *Node) closeDisk() {
 	}
 	if k.journal != nil {
 		failed := k.journal.Err() // which has been said
-		if err := k.journal.Close(); err != nil && failed == nil {
+		err := k.journal.Close()
+		if err != nil && failed == nil {
 			n.cfg.Log.Error("close the journal", "error", err)
 		}
+		k.saved = k.stop != nil && failed == nil && err == nil
 	}
 	if k.files != nil {
 		k.files.Close()

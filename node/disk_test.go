@@ -188,3 +188,41 @@ func TestFailedDiskHandsOver(t *testing.T) {
 		require.Equal(t, "v", got, "ada forwards")
 	}
 }
+
+// The last node of a cluster that is stopped has nobody to hand over to. With a
+// disk that is no failure, for its sessions are there; when the disk has failed,
+// or without one, they are lost.
+func TestLastNodeStops(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		with  func(cfg *Config) (fail func())
+		saved bool
+	}{
+		"on a disk": {func(cfg *Config) func() { onDisk(cfg, t.TempDir()); return func() {} }, true},
+		"on a disk that fails": {func(cfg *Config) func() {
+			files := disktest.New()
+			cfg.Files, cfg.Fsync = files, "everysec"
+			return func() { files.FailAfter(0, disktest.ErrFull) }
+		}, false},
+		"in memory": {func(*Config) func() { return func() {} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := loopbackConfig("ada")
+			fail := c.with(&cfg)
+			n := begin(t, cfg)
+			put(t, n, "alice", "v")
+			fail()
+			err := n.Shutdown(t.Context())
+			require.Equal(t, c.saved, n.Saved())
+			if !c.saved {
+				require.ErrorIs(t, err, ErrNobodyThere)
+				return
+			}
+			require.NoError(t, err)
+			n = begin(t, cfg)
+			_, got := get(t, n, "alice")
+			require.Equal(t, "v", got)
+		})
+	}
+}

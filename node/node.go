@@ -95,6 +95,9 @@ type life struct {
 // ErrStopped is why operations fail on a node that has stopped.
 var ErrStopped = errors.New("node has stopped")
 
+// ErrNobodyThere is why a drain fails where no other node can take what is left.
+var ErrNobodyThere = drain.ErrNobodyThere
+
 // Start runs a member: when it returns, the member listens on all its
 // addresses, and has joined a cluster or founded one. A node that has found
 // none within 5 s goes on looking, and refuses until then; the admin endpoint's

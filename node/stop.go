@@ -39,8 +39,9 @@ func (n *Node) Drain(ctx context.Context, progress func(DrainStatus)) error {
 
 // Shutdown drains a node, unless that has been done, lets the requests under
 // way end where they run, and stops the member. It returns what could not be
-// handed over as an error; ctx and Config.DrainTimeout bound the whole. Calling
-// it again waits for the first call.
+// handed over as an error, unless no other node is there and all of it is on the
+// disk; ctx and Config.DrainTimeout bound the whole. Calling it again waits for
+// the first call.
 func (n *Node) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 	defer cancel()
@@ -51,8 +52,15 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		}
 	}
 	n.stop(ErrStopped, func() { n.answerLast(ctx) })
+	if errors.Is(err, ErrNobodyThere) && n.Saved() {
+		err = nil
+	}
 	return err
 }
+
+// Saved says, once the node is Done, whether all that it held is on its disk, for
+// the next one that starts with it.
+func (n *Node) Saved() bool { return n.kept != nil && n.kept.saved }
 
 // stop ends the member: first the endpoints, last letting what is under way be
 // answered; then gossip, with a good-bye; then the links and every loop. It

@@ -163,10 +163,16 @@ func drainAndStop(life context.Context, n *node.Node, cfg node.Config) error {
 	} else {
 		cancel() // Shutdown drains too: what could not be done is not to be tried again
 	}
-	if stopErr := n.Shutdown(draining); err == nil {
-		err = stopErr
+	stopErr := n.Shutdown(draining)
+	switch {
+	case err == nil:
+		return stopErr
+	case errors.Is(err, node.ErrNobodyThere) && n.Saved():
+		cfg.Log.Info("no other node is there to take the sessions: they are on the disk, for the next start", "records", p.last.Unsynced)
+		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // progress logs how a drain goes, not more often than each interval.

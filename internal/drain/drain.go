@@ -52,7 +52,8 @@ const (
 	tellSlow = 5 * time.Second
 )
 
-var errNobodyThere = errors.New("no other node is there")
+// ErrNobodyThere is why a drain fails where no other node can take what is left.
+var ErrNobodyThere = errors.New("no other node is there")
 
 // Config is what a Drainer needs of its node. All of it is required.
 type Config struct {
@@ -146,7 +147,7 @@ func (d *Drainer) Run(ctx context.Context, progress func(Status)) error {
 			d.awaitLeave(ctx)
 			return nil // nobody is there to take over, and there is nothing to take
 		} else if time.Since(alone) > alonePatience && d.cfg.MayLeave() && !d.cfg.View().Misses(d.cfg.Self) {
-			return fmt.Errorf("drain: %w to take %d records: unsynced=%d", errNobodyThere, status.Unsynced, status.Unsynced)
+			return fmt.Errorf("drain: %w to take %d records: unsynced=%d", ErrNobodyThere, status.Unsynced, status.Unsynced)
 		}
 		d.cfg.Recheck()
 		select {
@@ -218,7 +219,7 @@ func (d *Drainer) advise(err error) error {
 	switch {
 	case err == nil, errors.Is(err, d.cfg.Stopped):
 		return err
-	case errors.Is(err, errNobodyThere):
+	case errors.Is(err, ErrNobodyThere):
 		return fmt.Errorf("%w; the node stays, out of the ring: start another and drain again, or SIGTERM ends it without them", err)
 	default:
 		return fmt.Errorf("%w; the node stays, out of the ring: drain again, or SIGTERM ends it", err)

@@ -173,7 +173,7 @@ func TestRunEnds(t *testing.T) {
 		defer cancel()
 		require.ErrorIs(t, f.Run(ctx, ignore), context.DeadlineExceeded)
 		cut.Ended = true
-		require.ErrorIs(t, f.Run(t.Context(), ignore), errNobodyThere)
+		require.ErrorIs(t, f.Run(t.Context(), ignore), ErrNobodyThere)
 	})
 	synctest.Test(t, func(t *testing.T) { // who joins takes it in a moment
 		joining := membertest.Up("b", 1)
@@ -189,7 +189,7 @@ func TestRunEnds(t *testing.T) {
 		after := func() { time.AfterFunc(3*time.Second, func() { f.counts.Store(false) }) }
 		start := time.Now()
 		after()
-		require.ErrorIs(t, f.Run(t.Context(), ignore), errNobodyThere)
+		require.ErrorIs(t, f.Run(t.Context(), ignore), ErrNobodyThere)
 		require.InDelta(t, 3*time.Second, time.Since(start), float64(2*poll))
 		f.cfg.Store.Drop(held)
 		f.counts.Store(true)
