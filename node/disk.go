@@ -307,7 +307,7 @@ func (n *Node) diskStats() func() adminapi.Disk {
 			d.Error = s.Err.Error()
 		}
 		if n.kept.taker != nil {
-			d.SnapshotAge = n.kept.taker.Age().Seconds()
+			d.SnapshotAge, d.SnapshotEvery = n.kept.taker.Age().Seconds(), n.cfg.SnapshotEvery.Seconds()
 		}
 		return d
 	}

@@ -32,6 +32,7 @@ type state struct {
 	unfit                []string // nodes that own nothing for what is wrong with them
 	weights, zones       bool     // some node states one
 	unzoned              string   // a node that states no zone
+	disks                int      // that work
 }
 
 func stateOf(cluster adminapi.Cluster) state {
@@ -67,6 +68,9 @@ func stateOf(cluster adminapi.Cluster) state {
 		s.short = max(s.short, m.Stats.MemoryShort)
 		if m.Stats.OverLimit > s.over {
 			s.over, s.overAt = m.Stats.OverLimit, m.Name
+		}
+		if m.Stats.Disk != nil && m.Stats.Disk.Error == "" {
+			s.disks++
 		}
 		if m.Stats.Full {
 			s.full = append(s.full, m.Name)
@@ -132,6 +136,8 @@ func findingsOf(cluster adminapi.Cluster, before *adminapi.Cluster) (found []fin
 		stuck(now.cold < was.cold || was.cold == 0)("%s still cold: their owners ask the other holders first", plural(now.cold, "partition"))
 	}
 	switch lone := now.mostNodes <= 1 && len(now.missing) == 0; {
+	case now.ready == 1 && (lone || cluster.Copies == 1) && now.disks > 0:
+		note("one node, and no copies: what it holds is on its disk alone")
 	case now.ready == 1 && (lone || cluster.Copies == 1):
 		note("one node, and no copies: its end loses all that it holds")
 	case now.ready < cluster.Copies:
@@ -146,6 +152,7 @@ func findingsOf(cluster adminapi.Cluster, before *adminapi.Cluster) (found []fin
 	if now.over > 0 {
 		wrong("%s holds %s more than its -memory, in copies that it had to take", now.overAt, byteText(now.over))
 	}
+	found = append(found, onDisks(cluster)...)
 	for _, a := range askedFor(cluster) {
 		note("%s", a)
 	}
@@ -160,6 +167,36 @@ func findingsOf(cluster adminapi.Cluster, before *adminapi.Cluster) (found []fin
 		note("weights and zones do not count while a member of an older version runs")
 	}
 	return found
+}
+
+// diskBehind is how far a disk may be behind before writers are slowed down.
+const diskBehind = time.Second
+
+// onDisks says which disks do not have what they should.
+func onDisks(cluster adminapi.Cluster) (found []finding) {
+	wrong := func(format string, args ...any) { found = append(found, finding{true, fmt.Sprintf(format, args...)}) }
+	for _, m := range cluster.Members {
+		if m.Stats == nil || m.Stats.Disk == nil {
+			continue
+		}
+		d := m.Stats.Disk
+		behind, age, every := span(d.Lag/1000), span(d.SnapshotAge), span(d.SnapshotEvery)
+		switch {
+		case d.Error != "":
+			wrong("the disk of %s has failed, and what has changed since is in memory alone: %s", m.Name, d.Error)
+		case behind > diskBehind:
+			wrong("the disk of %s is %v behind, and writers are slowed down", m.Name, behind)
+		}
+		if every > 0 && age > 2*every {
+			wrong("the newest snapshot of %s was begun %v ago, and one is due every %v: its log says why there is none", m.Name, age, every)
+		}
+	}
+	return found
+}
+
+// span is how long so many seconds are, for people.
+func span(seconds float64) time.Duration {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Second)
 }
 
 // movingIn says how much is still taken over from the Redis that had the

@@ -115,6 +115,8 @@ type Disk struct {
 	// SnapshotAge is how many seconds ago the newest snapshot was begun, or the
 	// node was started where there is none; 0 where none are taken.
 	SnapshotAge float64 `json:"snapshot_age_s,omitempty"`
+	// SnapshotEvery is how many seconds after one the next is due.
+	SnapshotEvery float64 `json:"snapshot_every_s,omitempty"`
 }
 
 // Upstream says how much a node has taken over from the Redis that had the
