@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -24,6 +26,7 @@ type devCommand struct {
 	Ack      ackMode     `placeholder:"MODE" default:"async" help:"What a write waits for: async, replica or all."`
 	TTL      duration    `name:"ttl" placeholder:"DURATION" default:"30m" help:"Idle time of a session whose writer gives none."`
 	Memory   memoryLimit `placeholder:"SIZE" default:"${memory}" help:"Most bytes of sessions over all nodes, of which each gets the same part, or none. Default: 60 percent of what the container allows, or else of what the machine has."`
+	DataDir  string      `placeholder:"DIR" help:"Directory for the sessions of all nodes, which are there then when dev is started again. It is made if it is not there. Default: memory alone."`
 	HTTPHost hostNames   `name:"http-host" placeholder:"NAME,…" help:"Further names by which the session API is reached, beside localhost and IP addresses: see holdfast node -h."`
 	LogLevel logLevel    `placeholder:"LEVEL" default:"info" help:"Least level that nodes and router log: debug, info, warn or error."`
 }
@@ -36,13 +39,13 @@ on. Lines that it takes:
 ` + devHelp + `
 
 It ends at quit, Ctrl-C, SIGTERM, or when its terminal is closed, not at the end of its input;
-the processes end with it, even when it is killed with -9. Their sessions are gone then: they
-lived in memory. Gossip is encrypted with a key of its own; a node that you start beside it with
+the processes end with it, even when it is killed with -9. Their sessions are gone then, for
+they lived in memory, unless -data-dir keeps them. Gossip is encrypted with a key of its own; a node that you start beside it with
 -join finds that key, another user's does not.`
 }
 
 const devHelp = `  kill 2            kill node-2 at once (SIGKILL), as a crash would
-  start 2           start it again, with an empty memory
+  start 2           start it again, with what its disk has, or an empty memory
   drain 2           let it hand its sessions over and leave (SIGTERM)
   pause 2, resume 2 freeze it and let it go on (SIGSTOP, SIGCONT)
   status            show the processes and how the cluster does
@@ -53,6 +56,8 @@ const (
 	readyEvery    = 100 * time.Millisecond
 	waitingEvery  = 2 * time.Second // between two lines that say what is waited for
 	statusTimeout = 2 * time.Second
+	// finishTimeout is how long nodes with disks may take to end.
+	finishTimeout = 5 * time.Second
 	// askReadyTimeout bounds a question that the terminal waits for.
 	askReadyTimeout = 300 * time.Millisecond
 )
@@ -77,8 +82,8 @@ func (c *devCommand) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	secret := filepath.Join(dir, "cookie.secret")
-	if err := writeSecret(secret); err != nil {
+	secret, err := c.secret(dir)
+	if err != nil {
 		return err
 	}
 	gossipKey := filepath.Join(dir, "gossip.key")
@@ -127,6 +132,26 @@ func (c *devCommand) members() ([]*member, error) {
 		}
 	}
 	return members, nil
+}
+
+// secret returns the file that has the secret of cookies: of those that visitors
+// keep, where their sessions are kept.
+func (c *devCommand) secret(temporary string) (path string, err error) {
+	if c.DataDir == "" {
+		path = filepath.Join(temporary, "cookie.secret")
+		return path, writeSecret(path)
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return "", fmt.Errorf("-data-dir: %w", err)
+	}
+	path = filepath.Join(c.DataDir, "cookie.secret")
+	if _, err = os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		err = writeSecret(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("-data-dir: %w", err)
+	}
+	return path, nil
 }
 
 func writeSecret(path string) error {
@@ -197,12 +222,38 @@ func (d *dev) loop(ctx context.Context, in io.Reader) error {
 }
 
 // stop ends all children at once and without a drain: each would hand its
-// sessions to others that are ending too, and nothing outlives dev anyway.
+// sessions to others that are ending too, and nothing outlives dev anyway. Where
+// something does, nodes are told to end first, and have a moment for it.
 func (d *dev) stop() {
 	d.tasks.Wait()
-	if n := d.children.stop(); n > 0 {
-		d.out.say("stopped %d processes; their sessions lived in memory and are gone", n)
+	n, left := 0, "lived in memory and are gone"
+	if d.config.DataDir != "" {
+		n, left = d.finish(), "are in "+d.config.DataDir
 	}
+	if n += d.children.stop(); n > 0 {
+		d.out.say("stopped %d processes; their sessions %s", n, left)
+	}
+}
+
+// finish has all nodes write what they hold, and end. It returns how many have.
+func (d *dev) finish() (ended int) {
+	deadline := time.After(finishTimeout)
+	for _, m := range d.members {
+		if m.node && m.process != nil {
+			_ = m.process.drain() // it may have ended
+		}
+	}
+	for _, m := range d.members {
+		if m.node && m.process != nil {
+			select {
+			case <-m.process.gone:
+				ended++
+			case <-deadline:
+				return ended // one is frozen, perhaps
+			}
+		}
+	}
+	return ended
 }
 
 // start starts a member and watches until it is ready.
@@ -249,6 +300,9 @@ func (d *dev) args(m *member) []string {
 		}
 		args = append(args, "-resp", m.address(respPort), "-peer", m.address(peerPort),
 			"-ack", string(ack), "-memory", d.config.memoryOfOne(), "-ttl", time.Duration(d.config.TTL).String(), "-demo")
+		if d.config.DataDir != "" {
+			args = append(args, "-data-dir", filepath.Join(d.config.DataDir, m.name))
+		}
 	}
 	return append([]string{role}, args...)
 }

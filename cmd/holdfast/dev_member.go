@@ -212,7 +212,11 @@ func (d *dev) act(ctx context.Context, verb string, m *member) error {
 		if err := d.start(ctx, m); err != nil {
 			return err
 		}
-		d.out.say("%s starts with pid %d, its memory empty", m.name, m.process.pid)
+		has := "its memory empty"
+		if d.config.DataDir != "" {
+			has = "with what its disk has"
+		}
+		d.out.say("%s starts with pid %d, %s", m.name, m.process.pid, has)
 		return nil
 	}
 	if m.process == nil {

@@ -261,6 +261,54 @@ func TestDevEndsOnItsSignalsAndOnQuit(t *testing.T) {
 	}
 }
 
+// With a directory the cluster comes back with its sessions, and its visitors'
+// cookies hold.
+func TestDevKeepsSessions(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made")
+	base := freeBase(t, 3)
+	session := fmt.Sprintf("http://127.0.0.1:%d/v1/sessions/alice", base)
+	ask := func(method, body string) (status int, answer string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, session, strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(b)
+	}
+	var secret []byte
+	for round := range 2 {
+		dev := spawn(t, nil, "dev", "-base-port", strconv.Itoa(base), "-data-dir", dir)
+		dev.await(`^Admin: `)
+		if round == 0 {
+			status, answer := ask("PUT", `{"cart":["book"]}`)
+			require.Equal(t, http.StatusCreated, status, answer)
+		} else {
+			status, answer := ask("GET", "")
+			require.Equal(t, http.StatusOK, status, answer)
+			require.JSONEq(t, `{"cart":["book"]}`, answer)
+		}
+		dev.tell("kill 1")
+		dev.await(`node-1 .*killed`)
+		dev.tell("start 1")
+		dev.await(`node-1 starts with pid \d+, with what its disk has`)
+		dev.await(`node-1 \(pid \d+\) is ready`)
+		dev.tell("quit")
+		require.Equal(t, exitOK, dev.exit())
+		dev.await(`stopped 4 processes; their sessions are in ` + regexp.QuoteMeta(dir))
+		require.NotContains(t, dev.output(), "level=ERROR")
+		key, err := os.ReadFile(filepath.Join(dir, "cookie.secret"))
+		require.NoError(t, err)
+		if round > 0 {
+			require.Equal(t, secret, key)
+		}
+		secret = key
+		requireNobodyListens(t, base, 3)
+	}
+}
+
 func TestChildrenOfAKilledDevEnd(t *testing.T) {
 	dev, base := spawnDev(t, 1, nil)
 	dev.tell("pause 1") // even one that cannot watch its parent
