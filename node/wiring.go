@@ -297,7 +297,7 @@ func (n *Node) publicConfig(limits *door.Limits, secrets *public.Secrets, routes
 		Self: n.id, Role: cfg.Role, NoAPI: cfg.NoAPI, MaxSession: cfg.MaxSession,
 		Owners: routes.Owners, InForce: n.owner.Gate().InForce, TooLate: n.dispatcher.TooLate,
 		Do:        n.dispatcher.Do,
-		AwaitGone: n.mesh.AwaitGone, Suspect: n.mesh.Suspect,
+		AwaitGone: n.mesh.AwaitGone, Suspect: n.mesh.Suspect, Misled: n.mesh.Beat, // whose answer has the claims
 		Finder: &router.Finder{
 			UserHeader: cfg.UserHeader, Trust: public.Trusted(cfg.Trust), Proxy: cfg.TrustHeaders,
 			Cookie: cfg.Cookie, Secrets: secrets.Cookies(), Secure: cfg.CookieSecure,

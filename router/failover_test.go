@@ -528,6 +528,41 @@ func TestMemberAsksForRetry(t *testing.T) {
 	require.Equal(t, "not mine", got.body, "there is nobody else; its answer is the answer")
 }
 
+// A member that had a request passed on is behind with who owns what, or this
+// one is.
+func TestMemberThatPassesOn(t *testing.T) {
+	by := ""
+	owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) {
+		if by != "" {
+			w.Header().Set("Holdfast-Node", by)
+		}
+	})
+	var misled []router.Target
+	app := owner.target
+	app.App = true
+	for _, c := range []struct {
+		by, path string
+		route    router.Target
+		misled   bool
+	}{
+		{"", "/", owner.target, false},
+		{"owner", "/", owner.target, false},
+		{"other", "/", owner.target, true},
+		{"other", "/v1/sessions/a", owner.target, true},
+		{"other", "/v1/sessions", owner.target, false}, // anybody may be asked
+		{"other", "/", app, false},                     // whatever an application says of itself
+	} {
+		misled, by = nil, c.by
+		f := open(t, router.Config{Lookup: fixed(c.route, router.Target{}), Any: func() router.Target { return c.route },
+			Misled: func(target router.Target) { misled = append(misled, target) }})
+		require.Equal(t, http.StatusOK, f.do(t, "GET", c.path, "").StatusCode)
+		require.Equal(t, c.misled, len(misled) == 1, c)
+		if c.misled {
+			require.Equal(t, owner.target, misled[0])
+		}
+	}
+}
+
 func TestPlain503IsAnAnswer(t *testing.T) {
 	owner := start(t, "owner", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	successor := start(t, "successor", nil)

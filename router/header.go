@@ -417,6 +417,8 @@ func (x *exchange) adorn(r *http1.Response, from Target) (added []http1.Field) {
 			continue
 		case f.Kind == http1.ContentLength && (r.Status < 200 || r.Status == http.StatusNoContent):
 			continue // RFC 9110, section 8.6
+		case f.Kind == http1.Other && !from.App && x.place.call != callKeyless && f.Is("holdfast-node") && string(f.Value) != from.Name:
+			x.rt.cfg.Misled(from)
 		}
 		kept = append(kept, f)
 	}

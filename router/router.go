@@ -99,6 +99,10 @@ type Config struct {
 	// that timed out: silence is not death. It runs on the request's goroutine
 	// before the successor is looked up, and must not block.
 	Failed func(t Target)
+	// Misled is told of every member that had a request passed on to another one,
+	// so that the member can ask who owns what now: the next request, a stream
+	// perhaps, need not go through one that may leave. Optional. It must not block.
+	Misled func(t Target)
 	// Fence makes the value of Holdfast-Fence, by which a member knows a
 	// request that reaches it too late: after a cut or a pause, when another
 	// member has carried it out since. Beside it goes Holdfast-Attempt, see
@@ -195,6 +199,9 @@ func (c *Config) validate() error {
 	}
 	if c.Failed == nil {
 		c.Failed = func(Target) {}
+	}
+	if c.Misled == nil {
+		c.Misled = func(Target) {}
 	}
 	if c.Answered == nil {
 		c.Answered = func(int, time.Duration) {}

@@ -45,6 +45,8 @@ type Config struct {
 	AwaitGone func(ctx context.Context, id member.ID)
 	// Suspect is told of a member that has refused a connection.
 	Suspect func(id member.ID)
+	// Misled is told of a member that was asked and did not serve the user.
+	Misled func(id member.ID)
 
 	// Finder tells the user of a request, and Secrets prove who has passed it
 	// on.
@@ -128,7 +130,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.router, err = router.New(router.Config{
 		Lookup: cfg.Owners.Route, LookupApp: cfg.AppRoute, Any: e.anyNode,
 		NoAPI: cfg.NoAPI, Guard: e.guard,
-		Finder: cfg.Finder, Failed: e.failed, Fence: e.mark, Hops: hops,
+		Finder: cfg.Finder, Failed: e.failed, Misled: e.misled, Fence: e.mark, Hops: hops,
 		ToApp: toApp, FromApp: e.fromApp,
 		Admit: e.gate.Enter, Answered: cfg.Answered, Dial: e.dial, Logger: cfg.Log,
 	})
@@ -196,6 +198,8 @@ func (e *Endpoint) failed(t router.Target) {
 	}
 	e.cfg.Suspect(member.ID{Name: t.Name, Boot: t.Boot})
 }
+
+func (e *Endpoint) misled(t router.Target) { e.cfg.Misled(member.ID{Name: t.Name, Boot: t.Boot}) }
 
 // Open returns what serves a listener. On a node app answers what is not the
 // session API. A router passes on all that comes, so it reads it itself.

@@ -113,6 +113,8 @@ func TestSidecarAndMembersAreDialledApart(t *testing.T) {
 	require.Empty(t, f.suspected)
 	e.failed(router.Target{Name: "bob", Boot: "1"})
 	require.Equal(t, []member.ID{{Name: "bob", Boot: "1"}}, f.suspected)
+	e.misled(router.Target{Name: "cyd", Boot: "2"})
+	require.Equal(t, []member.ID{{Name: "cyd", Boot: "2"}}, f.misled)
 }
 
 // Requests without a key go to the ready nodes in turn.

@@ -47,6 +47,7 @@ type fake struct {
 	ran       []attempt.Attempt // of the operations that were run
 	gone      []member.ID       // waited for
 	suspected []member.ID
+	misled    []member.ID
 }
 
 func newFake(t *testing.T, name string) *fake {
@@ -70,6 +71,7 @@ func newFake(t *testing.T, name string) *fake {
 		InForce: func(int, uint64) bool { return true }, TooLate: func(attempt.Attempt) error { return nil },
 		Do: f.do, AwaitGone: func(_ context.Context, id member.ID) { f.gone = append(f.gone, id) },
 		Suspect:    func(id member.ID) { f.suspected = append(f.suspected, id) },
+		Misled:     func(id member.ID) { f.misled = append(f.misled, id) },
 		Finder:     &router.Finder{UserHeader: "X-User-ID", Cookie: "holdfast", Secrets: secrets.Cookies(), Trust: Trusted([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})},
 		Secrets:    secrets,
 		Dial:       func(context.Context, string) (net.Conn, error) { return nil, net.ErrClosed },
