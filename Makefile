@@ -42,7 +42,8 @@ test: ## run all tests
 	go test -timeout 20m ./...
 
 # Tests of whole clusters take several times as long under the race detector.
-# These have every part of a node run beside every other.
+# These have every part of a node run beside every other. Tests that build
+# programs, or need minutes then, are left to make test: -short.
 RACED := TestChaos|TestServerThatNobodyReaches|TestSurvivor|TestReplacedIsland
 
 check: ## format, vet, staticcheck, modules, direction of imports, tests under the race detector; of the simulation some
@@ -52,8 +53,8 @@ check: ## format, vet, staticcheck, modules, direction of imports, tests under t
 	go mod verify
 	go mod tidy -diff
 	go test -count=1 ./internal/importcheck/
-	go test -race $$(go list ./... | grep -v /test/simulation)
-	go test -race -timeout 20m -run '$(RACED)' ./test/simulation
+	go test -race -short $$(go list ./... | grep -v /test/simulation)
+	go test -race -timeout 20m -run '$(RACED)' ./test/simulation -length 30s
 
 race-simulation: ## all tests of the simulation under the race detector
 	go test -race -timeout 60m ./test/simulation
