@@ -115,7 +115,7 @@ func Accept(ctx context.Context, conn net.Conn, cfg Config, h Handler) error {
 		return err
 	}
 	in := newGreetingReader(conn)
-	peer, err := handshake(ctx, conn, cfg, func() (Identity, error) { return greetClient(conn, in, cfg) })
+	peer, err := handshake(ctx, conn, cfg, func() (Identity, error) { return greetClient(ctx, conn, in, cfg) })
 	if err != nil {
 		return err
 	}

@@ -129,8 +129,9 @@ func greetServer(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 }
 
 // greetClient is the accepting side's exchange: it says who it is only to a
-// peer that it has accepted.
-func greetClient(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
+// peer that it has accepted. One that is ending says nothing any more: it would
+// be taken for alive after its other connections have ended.
+func greetClient(ctx context.Context, conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 	peer, wanted, err := hearHello(in)
 	if err != nil {
 		return Identity{}, err
@@ -147,6 +148,9 @@ func greetClient(conn net.Conn, in *frameReader, cfg Config) (Identity, error) {
 	}
 	if err := check(conn, peer, cfg); err != nil {
 		return Identity{}, err
+	}
+	if ctx.Err() != nil {
+		return Identity{}, context.Cause(ctx)
 	}
 	return peer, sayHello(conn, cfg)
 }

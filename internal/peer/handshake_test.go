@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,6 +127,48 @@ func TestHandshakeEndsWithItsContext(t *testing.T) {
 		requireClosed(t, near)
 		requireClosed(t, far)
 	})
+}
+
+// A side that ends while it is greeted does not say who it is: its other
+// connections may have ended before, and it would be taken for alive.
+func TestEndingSideDoesNotGreet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		ctx, end := context.WithCancel(t.Context())
+		late := &closesLate{Conn: far, may: make(chan struct{})}
+		accepted := make(chan error, 1)
+		go func() {
+			ends := func(Identity, net.Addr) error { end(); return nil }
+			accepted <- Accept(ctx, late, Config{Self: self("server"), Admit: ends}, handlerFunc(echo))
+		}()
+		time.AfterFunc(100*time.Millisecond, func() { near.Close() })
+		l, err := Connect(t.Context(), near, Config{Self: self("client")})
+		if err == nil {
+			defer l.Close()
+		}
+		close(late.may)
+		require.ErrorIs(t, <-accepted, context.Canceled)
+		require.Error(t, err)
+		require.Zero(t, late.written.Load())
+	})
+}
+
+// closesLate is a connection that takes its time to close.
+type closesLate struct {
+	net.Conn
+	may     chan struct{}
+	written atomic.Int64
+}
+
+func (c *closesLate) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+func (c *closesLate) Close() error {
+	<-c.may
+	return c.Conn.Close()
 }
 
 func TestAcceptTurnsStrangersAway(t *testing.T) {
