@@ -42,9 +42,11 @@ test: ## run all tests
 	go test -timeout 20m ./...
 
 # Tests of whole clusters take several times as long under the race detector.
-# These have every part of a node run beside every other. Tests that build
-# programs, or need minutes then, are left to make test: -short.
+# These have every part of a node run beside every other.
 RACED := TestChaos|TestServerThatNobodyReaches|TestSurvivor|TestReplacedIsland
+
+# These start programs that were built without it, or measure memory.
+PLAIN := TestSmoke|TestMemoryAccounting|TestScenariosCatchBugs
 
 check: ## format, vet, staticcheck, modules, direction of imports, tests under the race detector; of the simulation some
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
@@ -53,7 +55,7 @@ check: ## format, vet, staticcheck, modules, direction of imports, tests under t
 	go mod verify
 	go mod tidy -diff
 	go test -count=1 ./internal/importcheck/
-	go test -race -short $$(go list ./... | grep -v /test/simulation)
+	go test -race -skip '^($(PLAIN))$$' $$(go list ./... | grep -v /test/simulation)
 	go test -race -timeout 20m -run '$(RACED)' ./test/simulation -length 30s
 
 race-simulation: ## all tests of the simulation under the race detector
