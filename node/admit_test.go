@@ -164,3 +164,15 @@ func TestClaimOfARouterIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "claim of a router")
 	agree(t, ada)
 }
+
+// A node that would serve alone does not join those that count on a majority.
+func TestNodeWithAnotherModeDoesNotStart(t *testing.T) {
+	t.Parallel()
+	ada := begin(t, loopbackConfig("ada"))
+	cfg := loopbackConfig("bob", ada)
+	cfg.PartitionMode = PartitionMajority
+	_, err := Start(t.Context(), cfg)
+	require.ErrorContains(t, err, "parameters differ: -partition-mode ")
+	cfg.PartitionMode = PartitionAvailable
+	agree(t, ada, begin(t, cfg))
+}

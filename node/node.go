@@ -167,7 +167,7 @@ func newNode(ctx context.Context, cfg Config, id ID, own Meta) (n *Node, err err
 		if err = n.openDisk(); err != nil {
 			return nil, err
 		}
-		own.Keeps = n.keeps()
+		own.Keeps, own.Mode = n.keeps(), string(cfg.PartitionMode)
 	}
 	if err = n.openUpstream(); err != nil {
 		return nil, err

@@ -88,6 +88,9 @@ type Meta struct {
 	// Secret is the tag of the secret that signs the member's cookies,
 	// SecretTagSize bytes; empty if it gives users none.
 	Secret string
+	// Mode is what a node does in a cut network, as ownership.Mode; empty for a
+	// router, and for a member that is too old to say.
+	Mode string
 	// Older is the newest wire version that the member speaks where that is
 	// older than this build's; else 0.
 	Older int
@@ -129,7 +132,10 @@ const (
 	metaSecret
 	metaWeight // uvarint; 100 if missing
 	metaWants  // parameters of the ring, as ring.Params.Given writes them
+	metaMode   // a letter: see modes
 )
+
+var modes = map[byte]string{'a': "available", 'm': "majority"}
 
 var roles = map[byte]Role{'n': RoleNode, 'r': RoleRouter}
 
@@ -172,6 +178,11 @@ func (m Meta) Encode() ([]byte, error) {
 	}
 	if given := m.Wants.Given(); given != "" {
 		b = append(append(b, metaWants, byte(len(given))), given...)
+	}
+	for letter, mode := range modes {
+		if m.Mode == mode {
+			b = append(b, metaMode, 1, letter)
+		}
 	}
 	b = append(b, nextMeta...)
 	texts := m.texts()
@@ -253,6 +264,7 @@ func (m *Meta) read(sections map[byte][]byte) error {
 	m.AppDown = one(metaFlags)&flagAppDown != 0
 	m.Unfit = one(metaFlags)&flagUnfit != 0
 	m.Keeps, m.Waits = one(metaFlags)&flagKeeps != 0, one(metaFlags)&flagWaits != 0
+	m.Mode = modes[one(metaMode)] // a mode that is not known here is none that could be compared
 	pid, n := binary.Uvarint(sections[metaPid])
 	if n != len(sections[metaPid]) || pid > 1<<31 {
 		return fmt.Errorf("pid: %w", errMeta)

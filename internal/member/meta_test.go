@@ -25,7 +25,7 @@ func TestMetaRoundTrip(t *testing.T) {
 		m := Meta{
 			Role:    rapid.SampledFrom([]Role{RoleNode, RoleRouter}).Draw(t, "role"),
 			State:   State(rapid.IntRange(int(StateJoining), int(StateLeaving)).Draw(t, "state")),
-			AppDown: rapid.Bool().Draw(t, "app down"), Unfit: rapid.Bool().Draw(t, "unfit"), Keeps: rapid.Bool().Draw(t, "keeps"), Waits: rapid.Bool().Draw(t, "waits"),
+			AppDown: rapid.Bool().Draw(t, "app down"), Unfit: rapid.Bool().Draw(t, "unfit"), Keeps: rapid.Bool().Draw(t, "keeps"), Waits: rapid.Bool().Draw(t, "waits"), Mode: rapid.SampledFrom([]string{"", "available", "majority"}).Draw(t, "mode"),
 			Pid: rapid.IntRange(0, 1<<31).Draw(t, "pid"), Zone: short.Draw(t, "zone"),
 			HTTP: short.Draw(t, "http"), Admin: short.Draw(t, "admin"), RESP: short.Draw(t, "resp"),
 			Weight: rapid.SampledFrom([]int{0, ring.LeastWeight, 100, ring.MostWeight}).Draw(t, "weight"),

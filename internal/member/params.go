@@ -75,6 +75,16 @@ func (v *View) Agreed() ring.Params {
 	return agreed
 }
 
+// CheckMode compares what two nodes do in a cut network. One that serves alone,
+// beside others that count on a majority, undoes what these promise. Its error
+// says how to change it.
+func CheckMode(ours, theirs, who string) error {
+	if ours == theirs || ours == "" || theirs == "" {
+		return nil
+	}
+	return fmt.Errorf("parameters differ: -partition-mode %s here, %s at %s: all nodes must have the same; to change it stop all of them", ours, theirs, who)
+}
+
 // CheckParams compares what members must have in common. older says that one of
 // the two cannot follow the other: then that is all of it, else the number of
 // partitions alone. Its error names the first parameter that differs, with both

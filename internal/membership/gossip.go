@@ -63,6 +63,7 @@ type gossip struct {
 	mu      sync.Mutex // guards what follows
 	meta    []byte
 	params  string
+	mode    string // ours, as Meta.Mode
 	joining bool
 	heard   map[string]heard // by gossip name
 	// elder are the parameters of the eldest member that is too old to follow
@@ -139,7 +140,7 @@ func (g *gossip) setMeta(meta member.Meta) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.meta, g.params, g.joining = encoded, meta.Params, meta.State == member.StateJoining
+	g.meta, g.params, g.mode, g.joining = encoded, meta.Params, meta.Mode, meta.State == member.StateJoining
 	return nil
 }
 
@@ -225,6 +226,9 @@ func (g *gossip) check(n *memberlist.Node) error {
 	ends := n.State == memberlist.StateLeft || n.State == memberlist.StateDead || meta.State == member.StateLeaving
 	older := !meta.Speaks(member.WireParams) && !ends
 	err = member.CheckParams(g.params, meta.Params, id.Name, older)
+	if err == nil && !ends {
+		err = member.CheckMode(g.mode, meta.Mode, id.Name)
+	}
 	if err != nil && older && g.joining && (g.elderBoot == "" || id.Boot < g.elderBoot) {
 		g.elder, g.elderBoot = meta.Params, id.Boot
 	}

@@ -53,6 +53,27 @@ func TestJoinerTakesOverWhatOlderMembersHave(t *testing.T) {
 	require.NoError(t, m.gossip.NotifyAlive(newer))
 }
 
+// All nodes do the same in a cut network. Routers, members too old to say, and
+// those that are ending are no reason to refuse.
+func TestModesMustAgree(t *testing.T) {
+	m := gossiping(t, config("a"))
+	require.NoError(t, m.announce(func(own *member.Meta) { own.Mode = "available" }))
+	other := member.Meta{Params: m.Params(), Mode: "majority"}
+	err := m.gossip.NotifyAlive(gossiped(t, "b", 1, false, other))
+	require.EqualError(t, err, "parameters differ: -partition-mode available here, majority at b: all nodes must have the same; to change it stop all of them")
+	require.True(t, member.IsMismatch(err))
+	require.Error(t, m.gossip.NotifyMerge([]*memberlist.Node{gossiped(t, "b", 1, false, other)}))
+	ends := other
+	ends.State = member.StateLeaving
+	dead := gossiped(t, "b", 1, false, other)
+	dead.State = memberlist.StateDead
+	same, silent := other, other
+	same.Mode, silent.Mode = "available", ""
+	require.NoError(t, m.gossip.NotifyMerge([]*memberlist.Node{dead, gossiped(t, "c", 1, false, ends), gossiped(t, "d", 1, false, same), gossiped(t, "e", 1, false, silent)}))
+	require.NoError(t, m.announce(func(own *member.Meta) { own.Mode = "" }))
+	require.NoError(t, m.gossip.NotifyAlive(gossiped(t, "b", 1, false, other)), "a router works beside either")
+}
+
 // A member states the parameters by which its ring is placed, those of the
 // eldest; the eldest states what all want.
 func TestParametersOfTheEldestAreFollowed(t *testing.T) {
