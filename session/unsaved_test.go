@@ -14,15 +14,16 @@ import (
 // it came and went.
 func TestUnsavedIsAllThatChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const partitions = 2
+		const partitions, tombstoneFor = 2, time.Minute
 		now := time.UnixMilli(1e12)
 		store, err := NewStore(Config{
 			Partitions: partitions, PartitionOf: func(key string) int { return int(key[0]) % partitions }, TagOf: func(key string) (string, bool) { return key[:1], true },
-			Now: func() time.Time { return now }, TombstoneFor: time.Minute, MemoryLimit: 1 << 20,
+			Now: func() time.Time { return now }, TombstoneFor: tombstoneFor, MemoryLimit: 1 << 20,
 		})
 		require.NoError(t, err)
 		store.KeepUnsaved()
 		saved := make([]map[string]uint64, partitions)
+		ended := make(map[uint64]time.Time) // tombstones that were saved, by their hashes, and when
 		for p := range partitions {
 			store.Open(p)
 			saved[p] = make(map[string]uint64)
@@ -39,6 +40,9 @@ func TestUnsavedIsAllThatChanges(t *testing.T) {
 				} else {
 					require.Equal(t, u.Key, u.Record.Key())
 					saved[p][u.Key] = u.Record.Hash()
+					if u.Record.Dead() {
+						ended[u.Record.Hash()] = u.Record.Version().Time()
+					}
 				}
 			}
 			return more
@@ -82,6 +86,10 @@ func TestUnsavedIsAllThatChanges(t *testing.T) {
 				if rec := store.Peek(key); held[key] == 0 && rec != nil && rec.Dead() {
 					require.Equal(t, rec.Hash(), hash)
 					held[key] = hash
+				}
+				// Nor is it when that is over its time: who has saved it finds out.
+				if at, dead := ended[hash]; dead && held[key] == 0 && now.Sub(at) >= tombstoneFor {
+					delete(saved[p], key)
 				}
 			}
 			require.Equal(t, held, maps.Clone(saved[p]))
