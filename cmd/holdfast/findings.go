@@ -185,18 +185,18 @@ func onDisks(cluster adminapi.Cluster) (found []finding) {
 		case d.Error != "":
 			wrong("the disk of %s has failed, and what has changed since is in memory alone: %s", m.Name, d.Error)
 		case behind > diskBehind:
-			wrong("the disk of %s is %v behind, and writers are slowed down", m.Name, behind)
+			wrong("the disk of %s is %v behind, and writers are slowed down", m.Name, behind.Round(100*time.Millisecond))
 		}
 		if every > 0 && age > 2*every {
-			wrong("the newest snapshot of %s was begun %v ago, and one is due every %v: its log says why there is none", m.Name, age, every)
+			wrong("the newest snapshot of %s was begun %v ago, and one is due every %v: its log says why there is none", m.Name, age.Round(time.Second), every)
 		}
 	}
 	return found
 }
 
-// span is how long so many seconds are, for people.
+// span is how long so many seconds are.
 func span(seconds float64) time.Duration {
-	return time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	return time.Duration(seconds * float64(time.Second))
 }
 
 // movingIn says how much is still taken over from the Redis that had the

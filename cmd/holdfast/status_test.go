@@ -84,16 +84,16 @@ func TestFindings(t *testing.T) {
 			notes: []string{"one node, and no copies: its end loses all that it holds"}},
 		"one node with a disk": {change: func(c *adminapi.Cluster) {
 			lone(c)
-			c.Members[0].Stats.MostNodes, c.Members[0].Stats.Disk = 1, &adminapi.Disk{Fsync: "everysec", Lag: 400, SnapshotAge: 7000, SnapshotEvery: 3600}
+			c.Members[0].Stats.MostNodes, c.Members[0].Stats.Disk = 1, &adminapi.Disk{Fsync: "everysec", Lag: 900, SnapshotAge: 7000, SnapshotEvery: 3600}
 		},
 			notes: []string{"one node, and no copies: what it holds is on its disk alone"}},
 		"disks": {change: func(c *adminapi.Cluster) {
 			c.Members[0].Stats.Disk = &adminapi.Disk{Lag: 90_000, Error: "write log-00000001: no space left on device"}
-			c.Members[1].Stats.Disk = &adminapi.Disk{Lag: 2400, SnapshotAge: 7201, SnapshotEvery: 3600}
+			c.Members[1].Stats.Disk = &adminapi.Disk{Lag: 1100, SnapshotAge: 7201, SnapshotEvery: 3600}
 		},
 			wrong: []string{
 				"the disk of node-1 has failed, and what has changed since is in memory alone: write log-00000001: no space left on device",
-				"the disk of node-2 is 2s behind, and writers are slowed down",
+				"the disk of node-2 is 1.1s behind, and writers are slowed down",
 				"the newest snapshot of node-2 was begun 2h0m1s ago, and one is due every 1h0m0s: its log says why there is none"}},
 		"one node for one copy": {change: func(c *adminapi.Cluster) { lone(c); c.Copies, c.Members[0].Stats.MostNodes = 1, 3 }, notes: []string{"one node, and no copies: its end loses all that it holds"}},
 		"one node of three": {change: func(c *adminapi.Cluster) {

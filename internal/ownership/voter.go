@@ -41,8 +41,9 @@ type Sum struct {
 // this member agrees that from becomes the owner. To agree is to promise: this
 // member stops serving the partition, and refuses all older claims of it. It
 // refuses while an owner that may be alive has not been asked or sees another
-// ring, or one that brings sessions to a cluster that is being founded, while another claimant may be about to become the owner, and a claimant
-// that does not know of a Roster that this member has agreed to.
+// ring, or one that brings sessions to a cluster that is being founded; while
+// another claimant may be about to become the owner; and a claimant that does not
+// know of a Roster that this member has agreed to.
 func (c *Core) Judge(now time.Duration, from member.ID, r Request) (*Judgement, Todo) {
 	same := c.view.Table.Fingerprint() == r.Ring
 	j := &Judgement{claim: Claim{r.Epoch, from}, parts: r.Parts, answers: make([]Answer, len(r.Parts))}
