@@ -40,7 +40,8 @@ func indexIn(copies []copyOf) func(member.ID) int {
 // have are all Behind, any other node.
 //
 // A member that has just started has seen no proven ring. For it the copies may
-// be with the owner, and with any node that may be alive and takes no part. some
+// be with the owner, with those beside it by a ring that has not stood, and with
+// any node that may be alive and takes no part. some
 // says that one who has answered holds something, which counts as a copy then.
 //
 // The owner knows best, if it has answered: that it had all there is, or that it
@@ -118,10 +119,15 @@ func (s *copySearch) note(id member.ID) {
 	}
 }
 
-// noteAll notes the owner, if it is silent, and every node that is out of reach.
+// noteAll notes the owner, if it is silent, with those who held the partition
+// beside it by the newest ring that gave it to the owner, and every node that is
+// out of reach.
 func (s *copySearch) noteAll() {
 	if s.owner != (member.ID{}) && s.at(s.owner) < 0 {
 		s.note(s.owner)
+		if r := s.newest(); r != nil {
+			s.noteHolders(r)
+		}
 	}
 	for _, id := range s.core.outOfReach(s.at) {
 		s.note(id)
@@ -170,16 +176,24 @@ func (s *copySearch) mayStandIn() bool {
 	return slices.ContainsFunc(s.core.outOfReach(s.at), func(id member.ID) bool { return id != s.owner })
 }
 
+// newest returns the newest ring that gave the partition to its owner, nil if
+// none that was seen has.
+func (s *copySearch) newest() *pastRing {
+	for i := len(s.rings) - 1; i >= 0; i-- {
+		if s.rings[i].owner(s.partition) == s.owner {
+			return &s.rings[i]
+		}
+	}
+	return nil
+}
+
 // noteLate notes those who hold the partition by the newest ring that gave it to
 // its owner, or the owner alone, if none that was seen has, unless one of them
 // has answered.
 func (s *copySearch) noteLate() {
 	late := []member.ID{s.owner}
-	for i := len(s.rings) - 1; i >= 0; i-- {
-		if s.rings[i].owner(s.partition) == s.owner {
-			late = s.rings[i].holders(s.partition)
-			break
-		}
+	if r := s.newest(); r != nil {
+		late = r.holders(s.partition)
 	}
 	behind := false
 	for _, id := range late {
