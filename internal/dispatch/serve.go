@@ -111,9 +111,10 @@ func (d *Dispatcher) serveKnown(ctx context.Context, p int, w work, ack session.
 		return d.reply(), errLeaseOver
 	}
 	unverified := v.Unverified
-	if unverified && d.cfg.Mode == ownership.Majority && w.writes() && !w.repeatable() {
+	if unverified && d.cfg.Mode == ownership.Majority && (w.writes() && !w.repeatable() || w.unmarked() && looksAny(w)) {
 		// It follows on what is found: of two such writes only one may be made,
-		// and the other may have been where it is not seen.
+		// and the other may have been where it is not seen. Or it tells of what
+		// is found, and cannot tell that there may be newer.
 		return d.serveUnverified(p, w, reply{}, errUnverified)
 	}
 	r, err := d.run(ctx, w, at, sight{unverified: unverified, nowhere: nowhere})
@@ -151,6 +152,12 @@ func (d *Dispatcher) serveKnown(ctx context.Context, p int, w work, ack session.
 		return r, nil
 	}
 	return d.copyOut(ctx, p, v.Epoch, w, r, ack)
+}
+
+// looksAny says whether it matters to the work what is there.
+func looksAny(w work) (any bool) {
+	w.looks(func(string) { any = true })
+	return any
 }
 
 // run runs the work.

@@ -127,6 +127,7 @@ func (w *bringWork) partition() int              { return w.part }
 func (w *bringWork) writes() bool                { return true }
 func (w *bringWork) deletes() bool               { return false }
 func (w *bringWork) repeatable() bool            { return false }
+func (w *bringWork) unmarked() bool              { return false }
 func (w *bringWork) mayWait() bool               { return false }
 func (w *bringWork) renews(*session.Store) bool  { return false }
 func (w *bringWork) creates(*session.Store) bool { return true }

@@ -21,6 +21,7 @@ type work interface {
 	writes() bool
 	deletes() bool              // it does nothing but delete, and must always pass
 	repeatable() bool           // run twice it ends as run once
+	unmarked() bool             // its answer cannot say that there may be newer
 	mayWait() bool              // for copies, however its writer wants its writes acknowledged
 	renews(*session.Store) bool // a lock, and so waits for copies too
 	// creates says whether it would add a session to those of the store.
@@ -70,6 +71,7 @@ func (w opWork) encode(b []byte) []byte { return w.Append(b) }
 func (w opWork) deletes() bool          { return w.Kind == session.Delete || w.Kind == session.DeleteAll }
 func (w opWork) mayWait() bool          { return w.deletes() || w.Kind == session.Rotate }
 func (w opWork) repeatable() bool       { return repeatable(w.Op) }
+func (w opWork) unmarked() bool         { return false }
 
 func (w opWork) renews(*session.Store) bool { return false }
 
@@ -183,6 +185,7 @@ func (w *batchWork) name() string           { return w.Name() }
 func (w *batchWork) writes() bool           { return w.Writes() }
 func (w *batchWork) deletes() bool          { return w.Deletes() }
 func (w *batchWork) repeatable() bool       { return w.Repeatable() }
+func (w *batchWork) unmarked() bool         { return true }
 func (w *batchWork) mayWait() bool          { return w.MayWait() }
 func (w *batchWork) encode(b []byte) []byte { return w.Append(b) }
 func (w *batchWork) partition() int         { return w.part }

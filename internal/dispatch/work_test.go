@@ -147,13 +147,17 @@ func TestNothingFollowsOnWhatIsUnverifiedInModeMajority(t *testing.T) {
 	}
 	_, err := n.serve(t.Context(), ring.Partition("k"), opWork{&session.Op{Kind: session.Put, Key: "k", IfVersion: n.cfg.Store.Peek("k").Version()}}, session.AckAsync)
 	require.ErrorIs(t, err, session.ErrUnavailable)
-	got, err := n.commandIn(t.Context(), "GET k")
-	require.NoError(t, err)
-	require.Equal(t, "$1\r\nv", got)
-	for _, text := range []string{"SET k w", "EXPIRE k 9"} {
+	// An answer that cannot be marked tells of nothing that is found either.
+	for _, text := range []string{"GET k", "GETEX k EX 9", "EXISTS k", "TTL k", "EXPIRE k 9"} {
 		_, err := n.commandIn(t.Context(), text)
-		require.NoError(t, err, text)
+		require.ErrorIs(t, err, session.ErrUnavailable, text)
 	}
+	r, err := n.serve(t.Context(), ring.Partition("k"), opWork{&session.Op{Kind: session.Get, Key: "k"}}, session.AckAsync)
+	require.NoError(t, err)
+	require.True(t, r.Degraded)
+	got, err := n.commandIn(t.Context(), "SET k w")
+	require.NoError(t, err)
+	require.Equal(t, "+OK", got)
 	got, err = n.command("DEL gone")
 	require.NoError(t, err)
 	require.Equal(t, ":1", got)
