@@ -91,11 +91,41 @@ func (r *Record) gone(now int64) error {
 	return ErrDeleted
 }
 
+// A session that was written where nothing was found of it, while copies were out
+// of reach that may have it, has a blind rank: the time of its stamp in
+// milliseconds, where others have the stamp, which is 2^16 times as much. So a
+// session that is elsewhere is not over for it: it wins, with all that was
+// written to it since, and so does its logout. It would lose to the rank of a
+// create, and with it what was acknowledged on the other side after that.
+
+// ranks from here on are stamps, of 50 days after the epoch or later.
+const firstStamp Stamp = 1 << 48
+
+// began is when the session of a rank was created, unix ms.
+func began(rank Stamp) int64 {
+	if rank < firstStamp {
+		return int64(rank)
+	}
+	return rank.millis()
+}
+
+// created is the rank of a session that a stamp creates, where rec was found.
+func created(stamp Stamp, rec *Record, found presence, blind bool) Stamp {
+	switch {
+	case !blind || found == deleted:
+		return stamp
+	case rec != nil: // expired here, and elsewhere maybe not
+		return rec.rank
+	default:
+		return Stamp(stamp.millis())
+	}
+}
+
 // put writes a whole value: all fields and base get the write's stamp. If the
 // session is not live, the stamp is also its rank, above whatever was there.
 func (c *Config) put(op *Op, cur held, found presence, now int64) held {
 	stamp := after(now, max(op.least, cur.rec.newest()))
-	rank := stamp
+	rank := created(stamp, cur.rec, found, op.Blind)
 	old := c.unset()
 	if found == live {
 		old, rank = cur.rec.expiry, cur.rec.rank
@@ -197,7 +227,7 @@ func (c *Config) slide(op *Op, old Expiry, rank, stamp Stamp, now int64) Expiry 
 	}
 	switch {
 	case op.MaxAge > 0: // since it began, of which the stamp may be ahead: see Lead
-		e.Deadline = min(now, rank.millis()) + ceilMillis(op.MaxAge)
+		e.Deadline = min(now, began(rank)) + ceilMillis(op.MaxAge)
 	case op.MaxAge < 0:
 		e.Deadline = 0
 	}

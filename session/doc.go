@@ -58,7 +58,9 @@
 // so its rank is above it, and it lives.
 //
 // The price: of two creates of one key on two sides of a partition one loses
-// whole, as if it had been overwritten.
+// whole, as if it had been overwritten. One that was made without knowing whether
+// the session is there (Op.Blind) has the least rank of all: it loses to a session
+// that is, whatever their times, and two of them merge.
 //
 // A removed field is a small tombstone of its own. It is kept, and counts for
 // Config.MaxSession, until a write of the whole value passes it.

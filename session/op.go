@@ -83,6 +83,10 @@ type Op struct {
 	// nothing is held here, nothing is left. Else there is a tombstone, for a
 	// copy may be on its way. It is the owner's to know, and is not encoded.
 	Nowhere bool
+	// Blind says of a Put that other members may have the session where there
+	// is nothing of it here, as it does not find out: they win, see [Merge].
+	// It does not travel.
+	Blind bool
 
 	ctx   context.Context // in the store: over when its caller waits no more; nil for never
 	least Stamp           // in the store: what the write's stamp is later than; see Store.Admit

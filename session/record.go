@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"strings"
+	"time"
 )
 
 // FieldType is the reserved field that keeps the content type of an opaque
@@ -144,6 +145,9 @@ func (r *Record) Dead() bool { return r.dead }
 // Rank returns the stamp that the session was created with, or that of the
 // delete if r is a tombstone. Of two records the higher rank wins whole.
 func (r *Record) Rank() Stamp { return r.rank }
+
+// Began returns when the session was created, by the clock of its owner then.
+func (r *Record) Began() time.Time { return time.UnixMilli(began(r.rank)) }
 
 // Base returns the stamp of the last write of the whole value. No field is
 // older.

@@ -30,6 +30,10 @@ const (
 // there is no copy that could come back.
 func (tx *Tx) NothingElsewhere() { tx.nowhere = true }
 
+// Blind tells the Tx that other members may have sessions of which there is
+// nothing here: see Op.Blind.
+func (tx *Tx) Blind() { tx.blind = true }
+
 // liftedLocked keeps a tombstone that was made here from being forgotten at
 // once.
 func (p *partition) liftedLocked(tombstone held) held {

@@ -46,6 +46,7 @@ type Tx struct {
 	grown   int64 // bytes of sessions that its writes add
 	silent  bool  // nobody asks for changed
 	nowhere bool  // see NothingElsewhere
+	blind   bool  // see Blind
 }
 
 // txs saves the allocation of a Tx, which every function that is given one
@@ -451,7 +452,7 @@ func (tx *Tx) Put(key string, fields []Field, end *Expiry) error {
 	}
 	tx.Spend(work)
 	stamp := tx.after(d.newest())
-	rank := stamp
+	rank := created(stamp, d.rec, d.presence(), tx.blind)
 	if d.presence() == live {
 		rank = d.rec.rank
 	}

@@ -249,6 +249,9 @@ func (c *call) runSome(tx *session.Tx) error {
 	if c.env.Nowhere {
 		tx.NothingElsewhere()
 	}
+	if c.env.Unverified {
+		tx.Blind()
+	}
 	if c.over() {
 		c.refuse(string(errLate))
 		return nil

@@ -117,9 +117,9 @@ func (w opWork) buries(f func(string)) {
 
 func (w opWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (r reply, err error) {
 	unverified := s.unverified
-	if s.nowhere {
+	if s.nowhere || unverified {
 		op := *w.Op // the caller's
-		op.Nowhere = true
+		op.Nowhere, op.Blind = s.nowhere, unverified
 		w.Op = &op
 	}
 	if unverified && conditional(w.Op) && d.cfg.Store.Peek(w.Key) == nil {

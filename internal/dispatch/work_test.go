@@ -125,6 +125,19 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 	got, err = n.commandIn(t.Context(), "GET k")
 	require.NoError(t, err)
 	require.Equal(t, "$1\r\nv", got)
+
+	// Who has the session wins over what was written without it.
+	there := serving(t)
+	_, err = there.commandIn(t.Context(), "SET k w")
+	require.NoError(t, err)
+	_, err = n.serve(t.Context(), ring.Partition("l"), opWork{&session.Op{Kind: session.Put, Key: "l"}}, session.AckAsync)
+	require.NoError(t, err)
+	_, err = there.serve(t.Context(), ring.Partition("l"), opWork{&session.Op{Kind: session.Put, Key: "l"}}, session.AckAsync)
+	require.NoError(t, err)
+	for _, key := range []string{"k", "l"} {
+		require.Less(t, n.cfg.Store.Peek(key).Rank(), there.cfg.Store.Peek(key).Rank(), key)
+		require.Equal(t, there.cfg.Store.Peek(key), session.Merge(n.cfg.Store.Peek(key), there.cfg.Store.Peek(key)), key)
+	}
 }
 
 // In mode majority no write follows on what is found then, which may be of before

@@ -71,8 +71,8 @@ func (v *Values) Put(ctx context.Context, name string, value []byte, end time.Ti
 	}
 	if !end.IsZero() {
 		born := time.Now()
-		if rec != nil && rec.Rank().Time().Before(born) {
-			born = rec.Rank().Time()
+		if rec != nil && rec.Began().Before(born) {
+			born = rec.Began()
 		}
 		if op.MaxAge = end.Sub(born); time.Until(end) <= 0 {
 			return v.Delete(ctx, name) // it has ended before it was written

@@ -111,7 +111,7 @@ func (e *Endpoint) loadSession(ctx context.Context, s *dump.Session, how loading
 	case err == nil && !how.replace:
 		return present, nil
 	case err == nil:
-		if began := there.Record.Rank().Time(); began.Before(now) {
+		if began := there.Record.Began(); began.Before(now) {
 			op = s.Put(began)
 		}
 		op.IfVersion = there.Record.Version()
