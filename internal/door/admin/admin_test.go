@@ -77,16 +77,22 @@ func newFake(t testing.TB) *fake {
 			return nil, errNoLink
 		},
 	}
+	f.storeAt(t, 1000)
+	f.see(t, up("ada"), up("bob"), up("cyd"), router("gate"))
+	f.counters.Counter("served", "Operations run on this node's store.").Add(5)
+	return f
+}
+
+// storeAt gives the node an empty store whose clock stands still.
+func (f *fake) storeAt(t testing.TB, ms int64) {
+	t.Helper()
 	var err error
 	f.Store, err = session.NewStore(session.Config{
-		Partitions: ring.Partitions, PartitionOf: ring.Partition, Now: func() time.Time { return at(1000) },
+		Partitions: ring.Partitions, PartitionOf: ring.Partition, Now: func() time.Time { return at(ms) },
 		TagOf: func(key string) (string, bool) { return ring.Tag(key), false },
 		TTL:   time.Hour, MaxSession: 1 << 20,
 	})
 	require.NoError(t, err)
-	f.see(t, up("ada"), up("bob"), up("cyd"), router("gate"))
-	f.counters.Counter("served", "Operations run on this node's store.").Add(5)
-	return f
 }
 
 func id(name string) member.ID { return member.ID{Name: name, Boot: "0000000003e8" + name} }

@@ -146,12 +146,14 @@ func TestLoad(t *testing.T) {
 // A fixed end is that of the dump, however old the session is that it replaces.
 func TestLoadOverAnOldSession(t *testing.T) {
 	f := newFake(t)
+	const today = 1 << 40 // ms: in the first weeks of 1970 no rank tells when a session began
+	f.storeAt(t, today+1000)
 	f.put(t, "a")
 	c := f.config()
-	c.Now = func() time.Time { return at(4000) }
-	a := load(t, New(c), "?replace=1", loadLine("a", "2", `,"end":9000,"deadline":9000`))
+	c.Now = func() time.Time { return at(today + 4000) }
+	a := load(t, New(c), "?replace=1", loadLine("a", "2", fmt.Sprintf(`,"end":%[1]d,"deadline":%[1]d`, today+9000)))
 	require.Equal(t, 1, a.Loaded)
-	require.Equal(t, int64(9000), f.Peek("a").Expiry().Deadline)
+	require.Equal(t, int64(today+9000), f.Peek("a").Expiry().Deadline)
 }
 
 // What happens to a session between the look and the write is not undone.
