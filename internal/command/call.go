@@ -30,6 +30,9 @@ type Env struct {
 	// that would have to answer that a key is not there fails with
 	// [session.ErrNotFound], and nothing is changed.
 	Unverified bool
+	// Blind says that what is written yields to those copies: see
+	// session.Op.Blind.
+	Blind bool
 	// Nowhere says that no other member has anything of the keys that the batch
 	// deletes (Buries) and that are not in the store: nothing is left of them.
 	Nowhere bool
@@ -249,7 +252,7 @@ func (c *call) runSome(tx *session.Tx) error {
 	if c.env.Nowhere {
 		tx.NothingElsewhere()
 	}
-	if c.env.Unverified {
+	if c.env.Blind {
 		tx.Blind()
 	}
 	if c.over() {

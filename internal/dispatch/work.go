@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/command"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/planted"
 	"github.com/seed-95a32959/holdfast/ring"
 	"github.com/seed-95a32959/holdfast/session"
@@ -44,6 +45,13 @@ type work interface {
 type sight struct {
 	unverified bool // copies are out of reach that may know more
 	nowhere    bool // nobody has what the work deletes and is not here
+}
+
+// blind says whether what is written yields to what other members have, where
+// nothing is found here: see session.Op.Blind. In mode Majority it does not: the
+// others acknowledge nothing meanwhile.
+func (d *Dispatcher) blind(s sight) bool {
+	return s.unverified && d.cfg.Mode != ownership.Majority
 }
 
 // reply is what became of one request, and who says so.
@@ -117,9 +125,9 @@ func (w opWork) buries(f func(string)) {
 
 func (w opWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (r reply, err error) {
 	unverified := s.unverified
-	if s.nowhere || unverified {
+	if blind := d.blind(s); s.nowhere || blind {
 		op := *w.Op // the caller's
-		op.Nowhere, op.Blind = s.nowhere, unverified
+		op.Nowhere, op.Blind = s.nowhere, blind
 		w.Op = &op
 	}
 	if unverified && conditional(w.Op) && d.cfg.Store.Peek(w.Key) == nil {
@@ -209,7 +217,7 @@ func (w *batchWork) buries(f func(string)) { w.Buries(f) }
 
 func (w *batchWork) run(ctx context.Context, d *Dispatcher, at time.Time, s sight) (r reply, err error) {
 	unverified := s.unverified
-	env := command.Env{Context: ctx, At: at, RefuseRevive: d.cfg.RefuseRevive.Milliseconds(), Unverified: unverified, Nowhere: s.nowhere, Events: d.cfg.Events.Wanted(), Changed: w.one[:0]}
+	env := command.Env{Context: ctx, At: at, RefuseRevive: d.cfg.RefuseRevive.Milliseconds(), Unverified: unverified, Blind: d.blind(s), Nowhere: s.nowhere, Events: d.cfg.Events.Wanted(), Changed: w.one[:0]}
 	out, err := w.Run(d.cfg.Store, w.part, env, w.dst)
 	r.answers, r.commands = out.Reply, true
 	r.changed, r.deleted, r.exact = out.Changed, out.Deleted, out.Exact

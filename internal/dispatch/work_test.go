@@ -140,6 +140,28 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 	}
 }
 
+// In mode majority the other side acknowledges nothing meanwhile, so what this
+// one does counts, whatever the other has from before.
+func TestWhatIsWrittenUnverifiedCountsInModeMajority(t *testing.T) {
+	t.Parallel()
+	there := serving(t)
+	n := serving(t, func(c *Config) { c.Mode = ownership.Majority })
+	n.cfg.Owner.Look(func(core *ownership.Core, _ time.Duration) {
+		for p := range ring.Partitions {
+			core.Set(p, ownership.Warm, ownership.Claim{Epoch: 1, By: n.cfg.Self}, true)
+		}
+	})
+	for _, owner := range []*still{there, n} {
+		_, err := owner.commandIn(t.Context(), "SET k v")
+		require.NoError(t, err)
+		_, err = owner.serve(t.Context(), ring.Partition("l"), opWork{&session.Op{Kind: session.Put, Key: "l"}}, session.AckAsync)
+		require.NoError(t, err)
+	}
+	for _, key := range []string{"k", "l"} {
+		require.Equal(t, n.cfg.Store.Peek(key), session.Merge(there.cfg.Store.Peek(key), n.cfg.Store.Peek(key)), key)
+	}
+}
+
 // In mode majority no write follows on what is found then, which may be of before
 // the last one.
 func TestNothingFollowsOnWhatIsUnverifiedInModeMajority(t *testing.T) {
