@@ -380,8 +380,10 @@ func (w *worker) ask(key string, op *session.Op, ack session.Ack, value int) (c 
 			has = allOf(a.record)
 		}
 		// A session that both sides of a cut have begun is merged into one of the
-		// two, which may be the older by its version: a client cannot tell.
-		other := a.record == nil && h.splitNow()
+		// two, which may be the older by its version: a client cannot tell. So is
+		// one that was begun, as degraded, without knowing of the other, a moment
+		// after the cut too.
+		other := a.record == nil && (h.splitNow() || c.Created && c.Degraded && !h.majority)
 		if a.Acked > 0 && !other && !w.load.cluster.copied(a.Served, has) {
 			h.Break("acknowledged by a replica, and none has it:\n%s", c)
 		}
