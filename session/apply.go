@@ -91,14 +91,13 @@ func (r *Record) gone(now int64) error {
 	return ErrDeleted
 }
 
-// A session that was written where nothing was found of it, while copies were out
-// of reach that may have it, has a blind rank: the time of its stamp in
-// milliseconds, where others have the stamp, which is 2^16 times as much. So a
-// session that is elsewhere is not over for it: it wins, with all that was
-// written to it since, and so does its logout. It would lose to the rank of a
-// create, and with it what was acknowledged on the other side after that.
-
-// ranks from here on are stamps, of 50 days after the epoch or later.
+// firstStamp is the least rank that is a stamp; one of 1970 would be less. Below it
+// ranks are blind: the time of a stamp in milliseconds, where others have the
+// stamp, which is 2^16 times as much. Such is the rank of a session that was
+// written where nothing was found of it, while copies were out of reach that may
+// have it. One that is there wins over it, with all that was written to it
+// since, and so does its logout. With the rank of a create it would win, and undo
+// what was acknowledged on the other side after that.
 const firstStamp Stamp = 1 << 48
 
 // began is when the session of a rank was created, unix ms.
@@ -109,9 +108,12 @@ func began(rank Stamp) int64 {
 	return rank.millis()
 }
 
-// created is the rank of a session that a stamp creates, where rec was found.
-func created(stamp Stamp, rec *Record, found presence, blind bool) Stamp {
+// rankOf is the rank of a session after a write of the whole value, where rec was
+// found.
+func rankOf(stamp Stamp, rec *Record, found presence, blind bool) Stamp {
 	switch {
+	case found == live:
+		return rec.rank
 	case !blind || found == deleted:
 		return stamp
 	case rec != nil: // expired here, and elsewhere maybe not
@@ -122,13 +124,14 @@ func created(stamp Stamp, rec *Record, found presence, blind bool) Stamp {
 }
 
 // put writes a whole value: all fields and base get the write's stamp. If the
-// session is not live, the stamp is also its rank, above whatever was there.
+// session is not live, the stamp is also its rank, above whatever was there, but
+// for a blind one.
 func (c *Config) put(op *Op, cur held, found presence, now int64) held {
 	stamp := after(now, max(op.least, cur.rec.newest()))
-	rank := created(stamp, cur.rec, found, op.Blind)
+	rank := rankOf(stamp, cur.rec, found, op.Blind)
 	old := c.unset()
 	if found == live {
-		old, rank = cur.rec.expiry, cur.rec.rank
+		old = cur.rec.expiry
 	}
 	expiry := c.slide(op, old, rank, stamp, now)
 	var array [16]Field // most sessions have fewer fields, and allocate none

@@ -59,8 +59,8 @@
 //
 // The price: of two creates of one key on two sides of a partition one loses
 // whole, as if it had been overwritten. One that was made without knowing whether
-// the session is there (Op.Blind) has the least rank of all: it loses to a session
-// that is, whatever their times, and two of them merge.
+// the session is there (Op.Blind) has a rank below all others: it loses to a
+// session that is, whatever their times.
 //
 // A removed field is a small tombstone of its own. It is kept, and counts for
 // Config.MaxSession, until a write of the whole value passes it.

@@ -83,9 +83,9 @@ type Op struct {
 	// nothing is held here, nothing is left. Else there is a tombstone, for a
 	// copy may be on its way. It is the owner's to know, and is not encoded.
 	Nowhere bool
-	// Blind says of a Put that other members may have the session where there
-	// is nothing of it here, as it does not find out: they win, see [Merge].
-	// It does not travel.
+	// Blind says of a Put that others may have the session where nothing is
+	// held here, and cannot be asked: theirs wins when the two meet. It is the
+	// owner's to know, and is not encoded.
 	Blind bool
 
 	ctx   context.Context // in the store: over when its caller waits no more; nil for never

@@ -142,8 +142,9 @@ func (r *Record) Key() string { return r.key }
 // Dead reports whether r is a tombstone.
 func (r *Record) Dead() bool { return r.dead }
 
-// Rank returns the stamp that the session was created with, or that of the
-// delete if r is a tombstone. Of two records the higher rank wins whole.
+// Rank returns the stamp that the session was created with, less than any stamp
+// if that was without knowing of others (Op.Blind), or the stamp of the delete if r
+// is a tombstone. Of two records the higher rank wins whole.
 func (r *Record) Rank() Stamp { return r.rank }
 
 // Began returns when the session was created, by the clock of its owner then.

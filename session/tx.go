@@ -452,10 +452,7 @@ func (tx *Tx) Put(key string, fields []Field, end *Expiry) error {
 	}
 	tx.Spend(work)
 	stamp := tx.after(d.newest())
-	rank := created(stamp, d.rec, d.presence(), tx.blind)
-	if d.presence() == live {
-		rank = d.rec.rank
-	}
+	rank := rankOf(stamp, d.rec, d.presence(), tx.blind)
 	expiry, until := tx.end(d, end, stamp)
 	var array [16]Field
 	rec := newSession(key, rank, stamp, expiry, stamped(array[:0], op.Fields, stamp))

@@ -41,8 +41,8 @@ func indexIn(copies []copyOf) func(member.ID) int {
 //
 // A member that has just started has seen no proven ring. For it the copies may
 // be with the owner, with those beside it by a ring that has not stood, and with
-// any node that may be alive and takes no part. some
-// says that one who has answered holds something, which counts as a copy then.
+// any node that may be alive and takes no part. some says that one who has
+// answered holds something, which counts as a copy then.
 //
 // The owner knows best, if it has answered: that it had all there is, or that it
 // could not tell. In the second case its successor can tell only once nobody is

@@ -161,7 +161,7 @@ func TestDashboardSaysWhatIsLost(t *testing.T) {
 	p.until("node-3 goes on", says("^Every session is in place$", "good"))
 
 	// Where a ring has stood for 3 s with everybody's agreement, its owners know
-	// where the copies are; before, a loss is put down to the owner alone.
+	// where the copies are.
 	p.until("the ring has stood", `(() => {
 		const told = [...document.querySelectorAll('#log time')].map(at => Date.parse(at.dateTime));
 		return told.length > 0 && Date.now() - Math.max(...told) > 5000;
