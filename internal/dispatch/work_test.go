@@ -136,6 +136,7 @@ func TestUnverifiedPartitionsAnswerNoMissToCommands(t *testing.T) {
 	require.NoError(t, err)
 	for _, key := range []string{"k", "l"} {
 		require.Less(t, n.cfg.Store.Peek(key).Rank(), there.cfg.Store.Peek(key).Rank(), key)
+		require.Less(t, n.cfg.Store.Peek(key).Rank(), session.Stamp(1<<48), "%s: below all stamps, also of later ones", key)
 		require.Equal(t, there.cfg.Store.Peek(key), session.Merge(n.cfg.Store.Peek(key), there.cfg.Store.Peek(key)), key)
 	}
 }

@@ -79,6 +79,22 @@ func TestEndIsKeptWhileStampsAreAhead(t *testing.T) {
 	})
 }
 
+// So it is of a session that was made without knowing whether it was elsewhere,
+// whose rank is no stamp.
+func TestEndIsKeptOfABlindSession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOne(t)
+		_, err := o.Store.Do(&session.Op{Kind: session.Put, Key: "a", Blind: true, Fields: []session.Field{{Value: "1"}}})
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		end := time.Now().Add(time.Minute)
+		v := Values{Sessions: o}
+		require.NoError(t, v.Put(t.Context(), "a", []byte("2"), end))
+		require.Equal(t, end.UnixMilli(), o.Peek("a").Expiry().At)
+	})
+}
+
 // Operations outlive the call on their way to copies, and so do their keys.
 func TestKeysAreCopies(t *testing.T) {
 	o := newOne(t)

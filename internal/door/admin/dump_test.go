@@ -156,6 +156,21 @@ func TestLoadOverAnOldSession(t *testing.T) {
 	require.Equal(t, int64(today+9000), f.Peek("a").Expiry().Deadline)
 }
 
+// So it is where nobody knew, when it was made, whether the session was elsewhere.
+func TestLoadOverABlindSession(t *testing.T) {
+	f := newFake(t)
+	const today = 1 << 40
+	f.storeAt(t, today+1000)
+	f.Open(ring.Partition("a"))
+	_, err := f.Do(&session.Op{Kind: session.Put, Key: "a", Blind: true})
+	require.NoError(t, err)
+	c := f.config()
+	c.Now = func() time.Time { return at(today + 4000) }
+	a := load(t, New(c), "?replace=1", loadLine("a", "2", fmt.Sprintf(`,"end":%[1]d,"deadline":%[1]d`, today+9000)))
+	require.Equal(t, 1, a.Loaded)
+	require.Equal(t, int64(today+9000), f.Peek("a").Expiry().Deadline)
+}
+
 // What happens to a session between the look and the write is not undone.
 func TestLoadAndAWriteBetween(t *testing.T) {
 	for name, c := range map[string]struct {
