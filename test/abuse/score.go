@@ -24,6 +24,9 @@ const (
 // the answer to the one before.
 var errMissed = errors.New("not sent: the answer before was not there yet")
 
+// errLate stands for a request that was answered correctly, but not in time.
+var errLate = fmt.Errorf("correct, but after more than %v", inTime)
+
 // point is one request of an ordinary user.
 type point struct {
 	at   time.Time // when it was sent, or due
@@ -91,7 +94,7 @@ type complaint struct {
 // add notes one request. err is nil for a correct answer.
 func (s *score) add(at time.Time, took time.Duration, err error) {
 	if err == nil && took > inTime {
-		err = fmt.Errorf("correct, but after more than %v", inTime)
+		err = errLate
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,6 +128,19 @@ func (s *score) complaints(from, to time.Time) string {
 		}
 	}
 	return commonest(n, 5)
+}
+
+// allLate says whether all requests sent from one moment until before another
+// that were not good were answered correctly, but late.
+func (s *score) allLate(from, to time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.bad {
+		if !c.at.Before(from) && c.at.Before(to) && c.why != errLate.Error() {
+			return false
+		}
+	}
+	return true
 }
 
 // commonest lists what was counted, the most frequent first.

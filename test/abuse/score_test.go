@@ -83,6 +83,12 @@ func TestScore(t *testing.T) {
 	require.Contains(t, told, "1× correct, but after more than 250ms")
 	require.Contains(t, told, "1× not sent")
 	require.Empty(t, s.complaints(at.Add(1), at.Add(2)))
+
+	require.False(t, s.allLate(at, at.Add(1)), "404 is wrong, not late")
+	s.add(at.Add(2), inTime+1, nil)
+	require.True(t, s.allLate(at.Add(2), at.Add(3)))
+	s.add(at.Add(2), time.Millisecond, errMissed)
+	require.False(t, s.allLate(at.Add(2), at.Add(3)))
 }
 
 func TestCommonest(t *testing.T) {

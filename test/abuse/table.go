@@ -26,6 +26,8 @@ type result struct {
 	faults    []string // what must not be, found
 	err       error    // why the attack could not be carried through
 	slow      bool     // the machine was too slow without an attack
+	allLate   bool     // ordinary requests that were not good were late, and nothing worse
+	again     bool     // missed a bar by time alone, so that another try was made, which counts
 	took      time.Duration
 }
 
@@ -54,6 +56,16 @@ func (r result) broken() (list []string) {
 	return append(list, r.faults...)
 }
 
+// late says whether an attack missed its bars by time alone: each answer was
+// right, and some came too late. On a machine that others share this may be a
+// moment in which it stood still.
+func (r result) late() bool {
+	timed := r
+	timed.during, timed.want = share{1, 1}, 0
+	timed.recovered, timed.back = 0, true
+	return len(r.broken()) > 0 && len(timed.broken()) == 0 && r.allLate && r.during.all > 0
+}
+
 func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 
 // write prints the table and what is wrong in full, and reports whether all
@@ -61,10 +73,14 @@ func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 func write(w io.Writer, results []result) (ok bool) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "#\tattack\tbefore\tin time (bar)\tmemory / limit\tresident: node, router\tother programs\tback after\t")
-	failed := 0
+	failed, tries := 0, 0
 	for _, r := range results {
 		mark := "passed"
-		if len(r.broken()) > 0 {
+		switch {
+		case r.again:
+			mark = "late: tried again"
+			tries++
+		case len(r.broken()) > 0:
 			mark = "FAILED"
 			failed++
 		}
@@ -82,7 +98,7 @@ func write(w io.Writer, results []result) (ok bool) {
 			fmt.Fprintf(w, "  %d %s: %s\n", r.number, r.name, r.got)
 		}
 	}
-	if failed > 0 {
+	if failed+tries > 0 {
 		fmt.Fprintln(w, "\nWhat is wrong:")
 	}
 	for _, r := range results {
@@ -90,6 +106,6 @@ func write(w io.Writer, results []result) (ok bool) {
 			fmt.Fprintf(w, "  %d %s: %s\n", r.number, r.name, b)
 		}
 	}
-	fmt.Fprintf(w, "\n%d passed, %d failed\n", len(results)-failed, failed)
+	fmt.Fprintf(w, "\n%d passed, %d failed\n", len(results)-failed-tries, failed)
 	return failed == 0
 }

@@ -58,3 +58,36 @@ func TestTable(t *testing.T) {
 	require.Contains(t, b.String(), "1 work: not recovered 8s after the attack, 2s wanted")
 	require.Contains(t, b.String(), "\n1 passed, 1 failed\n")
 }
+
+// An attack is tried again only where nothing but time was missed.
+func TestLate(t *testing.T) {
+	require.False(t, passing().late(), "passed")
+	for _, c := range []struct {
+		name   string
+		breaks func(*result)
+		late   bool
+	}{
+		{"share", func(r *result) { r.during.good-- }, true},
+		{"recovery", func(r *result) { r.recovered++ }, true},
+		{"never back", func(r *result) { r.back = false }, true},
+		{"a wrong answer among the late", func(r *result) { r.during.good--; r.allLate = false }, false},
+		{"nothing asked", func(r *result) { r.during = share{} }, false},
+		{"late and memory", func(r *result) { r.during.good--; r.memory++ }, false},
+		{"late and a fault", func(r *result) { r.during.good--; r.faults = []string{"a visitor is taken for alice"} }, false},
+		{"not carried through", func(r *result) { r.err = errors.New("no port") }, false},
+		{"slow machine", func(r *result) { r.slow = true }, false},
+	} {
+		r := passing()
+		r.allLate = true
+		c.breaks(&r)
+		require.Equal(t, c.late, r.late(), c.name)
+	}
+
+	var b strings.Builder
+	first := passing()
+	first.during.good, first.again = 0, true
+	require.True(t, write(&b, []result{first, passing()}))
+	require.Contains(t, b.String(), "late: tried again")
+	require.Contains(t, b.String(), "1 work: 0.0 % of 1000 ordinary requests")
+	require.Contains(t, b.String(), "\n1 passed, 0 failed\n")
+}
