@@ -144,6 +144,11 @@ func (d *Dispatcher) stillLeased() bool {
 	return r == nil || r.table == d.cfg.View().Table && d.cfg.Owner.Gate().LeasedUntil() >= r.since+ownership.LeaseTime
 }
 
+// Confirms says whether the copies that were made of what was written here to
+// partition p make it last, so that they may be told of. On the lesser side of a
+// cut they do not, though by that side's ring they are all there.
+func (d *Dispatcher) Confirms(p int) bool { return d.cfg.Owner.Confirms(p) && d.stillLeased() }
+
 // waitBatch is how many keys are waited for at a time.
 const waitBatch = 256
 

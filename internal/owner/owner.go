@@ -121,6 +121,10 @@ func (o *Owner) Leased() bool { return o.gate.Leased(o.cfg.Clock.Since()) }
 // whoever serves partition p now: see ownership.Gate.
 func (o *Owner) Kept(p int, epoch uint64) bool { return o.gate.Kept(p, epoch, o.cfg.Clock.Since()) }
 
+// Confirms says whether copies of what was written here are known to whoever
+// serves partition p now: see ownership.Gate.
+func (o *Owner) Confirms(p int) bool { return o.gate.Confirms(p, o.cfg.Clock.Since()) }
+
 // NoMajority says that this node refuses at this moment because it does not
 // reach a majority.
 func (o *Owner) NoMajority() bool { return o.cfg.Mode == ownership.Majority && !o.Leased() }

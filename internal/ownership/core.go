@@ -106,6 +106,9 @@ type partition struct {
 	// to, the newest last: one of them may come into force even if nothing
 	// comes of promised. The slice is never changed.
 	rivals []promise
+	// own is the epoch of the newest claim by which this member served the
+	// partition.
+	own uint64
 	// kept is the epoch of the newest claim by which this member served the
 	// partition, gave it up to another's, and knows that one to have come into
 	// force.
@@ -436,6 +439,9 @@ func (c *Core) setPhase(p int, ph Phase) {
 	part := &c.parts[p]
 	part.phase = ph
 	part.unreached = false
+	if part.serving() {
+		part.own = part.holder.Epoch
+	}
 	if ph == Away {
 		part.elsewhere = false
 	}
@@ -458,7 +464,7 @@ func (c *Core) publish(p int) {
 	} else if was && !is {
 		c.unsures--
 	}
-	c.gate.parts[p].Store(&standing{part.phase, part.unsure.any(), part.holder, part.promised, part.promisedAt, part.kept, part.lost})
+	c.gate.parts[p].Store(&standing{part.phase, part.unsure.any(), part.holder, part.promised, part.promisedAt, part.own, part.kept, part.lost})
 }
 
 // epochStep is how far above the highest known epoch one may be that is heard

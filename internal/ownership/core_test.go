@@ -489,7 +489,7 @@ func TestTodoListsExactlyWhatWasGivenUpAndOpened(t *testing.T) {
 					closed = append(closed, p)
 				}
 				require.Equal(t, !before[p].serving() && part.serving(), slices.Contains(opened, p), "%s: partition %d was %s and is %s", name, p, was, part.phase)
-				require.Equal(t, standing{part.phase, part.unsure.any(), part.holder, part.promised, part.promisedAt, part.kept, part.lost}, *n.gate.parts[p].Load(), "%s: readers see partition %d as it is", name, p)
+				require.Equal(t, standing{part.phase, part.unsure.any(), part.holder, part.promised, part.promisedAt, part.own, part.kept, part.lost}, *n.gate.parts[p].Load(), "%s: readers see partition %d as it is", name, p)
 				require.False(t, part.holder.Newer(part.promised), "what is in force is the least that is agreed to")
 				require.False(t, before[p].holder.Newer(part.holder), "no older claim comes back into force")
 				require.LessOrEqual(t, part.promised.Epoch, n.maxEpoch)

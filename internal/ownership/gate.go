@@ -92,7 +92,7 @@ type standing struct {
 	unverified       bool
 	holder, promised Claim
 	promisedAt       time.Duration
-	kept, lost       uint64
+	own, kept, lost  uint64
 }
 
 func newGate(self member.ID, partitions int) *Gate {
@@ -165,6 +165,13 @@ func (g *Gate) Verified(p int, now time.Duration) bool {
 func (g *Gate) Kept(p int, epoch uint64, now time.Duration) bool {
 	s := g.parts[p].Load()
 	return planted.Is(planted.ConfirmedLate) || epoch != 0 && s.kept == epoch || s.phase >= Fetching && s.holder.Epoch == epoch && g.Leased(now)
+}
+
+// Confirms is Kept for what was written by the newest claim by which this member
+// served the partition. Where it served none, nothing was written here.
+func (g *Gate) Confirms(p int, now time.Duration) bool {
+	own := g.parts[p].Load().own
+	return own == 0 || g.Kept(p, own, now)
 }
 
 // InForce says whether a request that was sent to this member as the owner by

@@ -417,6 +417,8 @@ func TestKept(t *testing.T) {
 			n.serving(p, epoch)
 			s.then(n, fp)
 			require.Equal(t, s.want, n.gate.Kept(p, epoch, n.now))
+			require.Equal(t, s.want || name == "served by another claim", n.gate.Confirms(p, n.now))
+			require.True(t, n.gate.Confirms(p+1, n.now), "nothing was written there")
 			require.False(t, n.gate.Kept(p, epoch+9, n.now), "of a claim that this member does not serve by")
 			require.False(t, n.gate.Kept(p+1, 0, n.now), "nor of none")
 		})

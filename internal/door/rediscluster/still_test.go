@@ -101,7 +101,7 @@ func begin(t testing.TB, name string, s setting) *still {
 	counters := new(metric.Set)
 	cfg.Dispatcher = dispatch.New(dispatch.Config{
 		Self: cfg.Self, View: cfg.View, Store: cfg.Store, Replicator: cfg.Replicator, Owner: cfg.Owner, Repairer: n.repairer, Mesh: cfg.Mesh, Events: cfg.PubSub,
-		Ack: session.AckAsync, Alone: s.network == nil, Absent: func(time.Duration) bool { return false }, Clock: cfg.Clock, Pulse: cfg.Pulse, Counters: counters, NodeCounters: counters,
+		Ack: session.AckAsync, Mode: s.mode, Alone: s.network == nil, Absent: func(time.Duration) bool { return false }, Clock: cfg.Clock, Pulse: cfg.Pulse, Counters: counters, NodeCounters: counters,
 	})
 	n.Cluster = New(cfg)
 	n.see(t)

@@ -84,8 +84,9 @@ func askCopied(ctx context.Context, l *mesh.Link, partitions []int, copies int) 
 }
 
 // copied waits until what this member has to bring to the holders of partitions
-// now is at so many of each, and returns the least number reached. A member
-// that serves none of them says the most.
+// now is at so many of each, and returns the least number reached. Copies that a
+// successor may know nothing of do not count. A member that serves none of them
+// says the most.
 func (c *Cluster) copied(ctx context.Context, partitions []int, copies int) int {
 	begin := time.Now()
 	reached := maxCopies // of those partitions that have got to so many
@@ -93,6 +94,9 @@ func (c *Cluster) copied(ctx context.Context, partitions []int, copies int) int 
 		least, waiting := reached, partitions[:0:0]
 		for _, p := range partitions {
 			got := c.cfg.Replicator.CaughtUp(c.holders(p), begin)
+			if got > 0 && !c.cfg.Dispatcher.Confirms(p) {
+				got = 0
+			}
 			if least = min(least, got); got < copies {
 				waiting = append(waiting, p)
 			} else {

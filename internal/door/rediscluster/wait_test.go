@@ -3,6 +3,7 @@ package rediscluster
 import (
 	"context"
 	"encoding/binary"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-95a32959/holdfast/internal/member/membertest"
 	"github.com/seed-95a32959/holdfast/internal/mesh"
 	"github.com/seed-95a32959/holdfast/internal/mesh/meshtest"
+	"github.com/seed-95a32959/holdfast/internal/ownership"
 	"github.com/seed-95a32959/holdfast/internal/peer"
 	"github.com/seed-95a32959/holdfast/internal/replication"
 	"github.com/seed-95a32959/holdfast/ring"
@@ -126,6 +128,40 @@ func TestWaitCountsCopies(t *testing.T) {
 		n.unsynced = []string{b.ID.String()}
 		reached, _ = n.wait(t, time.Second, 2, bc)
 		require.Equal(t, 1, reached, "nothing is marked for b, and it has not got what was there before")
+	})
+}
+
+// Copies of which a successor may know nothing do not count: those of an owner
+// whose lease has run out, and in mode Majority those by a ring that is newer than
+// the lease, as on the lesser side of a cut.
+func TestWaitCountsWhatLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for mode, strict := range map[ownership.Mode]bool{ownership.Available: false, ownership.Majority: true} {
+			n := begin(t, "a", setting{mode: mode})
+			b := membertest.Up("b", 1)
+			v := n.see(t, b)
+			n.serveOwn()
+			p := membertest.OwnedBy(t, v, "a")
+			n.behind(t, b.ID, membertest.KeyIn(p))()
+			time.Sleep(time.Millisecond)
+
+			reached, took := n.wait(t, time.Second, 1, p)
+			require.Equal(t, 1, reached)
+			require.Zero(t, took)
+
+			n.leaseUntil(n.cfg.Clock.Since())
+			reached, took = n.wait(t, time.Second, 1, p)
+			require.Zero(t, reached)
+			require.Equal(t, time.Second, took, "the lease may come again")
+
+			n.cfg.Dispatcher.SetView(v, v) // the ring is new
+			n.leaseUntil(n.cfg.Clock.Since() + ownership.LeaseTime - 1)
+			reached, _ = n.wait(t, time.Millisecond, 1, p)
+			require.Equal(t, strict, reached == 0)
+			n.leaseUntil(math.MaxInt64)
+			reached, _ = n.wait(t, time.Millisecond, 1, p)
+			require.Equal(t, 1, reached)
+		}
 	})
 }
 
