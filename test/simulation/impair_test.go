@@ -1,12 +1,14 @@
 package simulation
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-95a32959/holdfast/internal/inspect"
 	"github.com/seed-95a32959/holdfast/node"
 )
 
@@ -134,6 +136,30 @@ func TestLoss(t *testing.T) {
 				}
 			}
 			require.Equal(t, whole, lost == 0, "%d lost", lost)
+		})
+	}
+}
+
+// TestLossOfTheOnlyCopy: with one copy it goes with its owner, though another node
+// still has what it has handed over. What a node has that owns nothing of it is
+// not missed.
+func TestLossOfTheOnlyCopy(t *testing.T) {
+	t.Parallel()
+	for _, owner := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(t, Options{Hosts: 2, Copies: 1, Mode: node.PartitionAvailable})
+			c.StartAll(2)
+			require.NoError(t, c.AwaitSettled(agreeWithin))
+			key := c.fill(1)[0]
+			at := slices.IndexFunc(c.Hosts, func(h *Host) bool { return serves(nodeOf(h), key) })
+			_, err := inspect.Of(nodeOf(c.Hosts[1-at])).Store.Merge(inspect.Of(nodeOf(c.Hosts[at])).Store.Peek(key))
+			require.NoError(t, err)
+			if owner {
+				c.Hosts[at].Kill()
+			} else {
+				c.Hosts[1-at].Kill()
+			}
+			require.Equal(t, owner, len(c.history.lost[key]) > 0)
 		})
 	}
 }

@@ -52,16 +52,24 @@ func (c *Cluster) noteWhole() {
 	c.deaths.since = nil
 }
 
-// covered says whether another host's node has all that a record says.
+// covered says whether another host's node has all that a record says. Where
+// there is to be one copy alone, that node must serve it: one that does not may
+// have its word from the dead one that the copy is there, and is about to drop its
+// own.
 func (c *Cluster) covered(dead *Host, rec *session.Record) bool {
 	for _, h := range c.Hosts {
-		if n, _ := h.Node(); n != nil && h != dead {
+		if n, _ := h.Node(); n != nil && h != dead && (c.options.Copies > 1 || serves(n, rec.Key())) {
 			if held := inspect.Of(n).Store.Peek(rec.Key()); held != nil && session.Merge(held, rec) == held {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// serves says whether a node owns the partition of a session.
+func serves(n *node.Node, key string) bool {
+	return inspect.Of(n).Owner.Decide(ring.Partition(key)).Here()
 }
 
 // holds says whether a node has something of a session.
