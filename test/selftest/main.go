@@ -5,11 +5,14 @@
 // prints which one:
 //
 //	go run ./test/selftest
+//	go run ./test/selftest -members
 //	go run ./test/selftest -bug no-rejoin
 //
 // The simulation comes first: the random schedules, then the scenarios. Only a
 // bug that it misses is looked for in the tests of one member, whose names are
-// printed with their package, as node.TestX.
+// printed with their package, as node.TestX. The whole simulation takes a quarter
+// of an hour for each of these, some hours for all. -members turns the order round,
+// and so says in some half an hour whether each bug is caught at all.
 package main
 
 import (
@@ -23,17 +26,21 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
+// simulation is the package that tests whole clusters.
+const simulation = "./test/simulation"
+
 // packages are tested in this order until a test fails. Those of the first have
 // bare names in the table. The others test one member; each package that holds
 // a planted bug is among them.
 var packages = []string{
-	"./test/simulation",
+	simulation,
 	"./internal/ownership",
 	"./internal/dispatch",
 	"./internal/absence",
@@ -53,11 +60,15 @@ var packages = []string{
 func main() {
 	only := flag.String("bug", "", "run with this bug alone; empty runs with all, and without any")
 	seeds := flag.Int("seeds", 20, "random schedules of each kind that a bug is looked for in")
+	members := flag.Bool("members", false, "look in the tests of one member first, and in the simulation for what they miss")
 	timeout := flag.Duration("timeout", 20*time.Minute, "time for each bug and package")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	t := tester{seeds: *seeds, timeout: *timeout}
+	t := tester{packages: packages, seeds: *seeds, timeout: *timeout}
+	if *members {
+		t.packages = append(slices.Clone(packages[1:]), simulation)
+	}
 	if err := t.all(ctx, planted.Bug(*only)); err != nil {
 		fmt.Fprintln(os.Stderr, "selftest:", err)
 		stop()
@@ -67,6 +78,7 @@ func main() {
 
 // tester runs tests.
 type tester struct {
+	packages []string // in the order in which they are tested
 	binaries []string // one for each of packages
 	seeds    int
 	timeout  time.Duration
@@ -78,7 +90,7 @@ func (t *tester) all(ctx context.Context, only planted.Bug) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for _, pkg := range packages {
+	for _, pkg := range t.packages {
 		binary := filepath.Join(dir, filepath.Base(pkg)+".test")
 		build := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "planted", "-o", binary, pkg)
 		build.Stderr = os.Stderr
@@ -158,7 +170,7 @@ type find struct {
 // run tests one package after the other until a test fails.
 func (t *tester) run(ctx context.Context, bug planted.Bug) (find, error) {
 	var f find
-	for i, pkg := range packages {
+	for i, pkg := range t.packages {
 		began := time.Now()
 		output, failed, err := t.test(ctx, i, bug)
 		f.output, f.took = output, (f.took + time.Since(began)).Round(100*time.Millisecond)
@@ -172,7 +184,7 @@ func (t *tester) run(ctx context.Context, bug planted.Bug) (find, error) {
 		if f.test == "" {
 			return f, fmt.Errorf("bug %q: %s fails and names no test:\n%s", bug, pkg, tail(output))
 		}
-		if i > 0 {
+		if pkg != simulation {
 			f.test = filepath.Base(pkg) + "." + f.test
 		}
 		break
@@ -180,16 +192,16 @@ func (t *tester) run(ctx context.Context, bug planted.Bug) (find, error) {
 	return f, nil
 }
 
-// test runs the tests of packages[i].
+// test runs the tests of t.packages[i].
 func (t *tester) test(ctx context.Context, i int, bug planted.Bug) (output string, failed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout+time.Minute) // the test's own timeout says more
 	defer cancel()
 	args := []string{"-test.v", "-test.failfast", "-test.timeout", t.timeout.String()}
-	if i == 0 {
+	if t.packages[i] == simulation {
 		args = append(args, "-seeds", fmt.Sprint(t.seeds))
 	}
 	cmd := exec.CommandContext(ctx, t.binaries[i], args...)
-	cmd.Dir = packages[i] // where go test runs it
+	cmd.Dir = t.packages[i] // where go test runs it
 	cmd.Env = append(os.Environ(), "HOLDFAST_PLANTED="+string(bug))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
