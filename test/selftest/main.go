@@ -217,12 +217,17 @@ func (t *tester) test(ctx context.Context, i int, bug planted.Bug) (output strin
 }
 
 // read finds the test that failed, the innermost, and the first broken promise
-// that it names, or else what its first assertion says.
+// that it names, or else what its first assertion says. A bug may keep a test from
+// ending as well; then the package says which tests were running when its time was up.
 func read(output string) (test, complaint string) {
 	var asserted []string
-	collecting := false
+	collecting, hung := false, false
 	for line := range strings.Lines(output) {
 		text := strings.TrimSpace(line)
+		if name, _, ok := strings.Cut(text, " ("); hung && ok && strings.HasPrefix(name, "Test") && test == "" {
+			test, complaint = name, "has not ended"
+		}
+		hung = hung && test == "" || text == "running tests:"
 		if rest, ok := strings.CutPrefix(text, "Error:"); ok {
 			collecting, text = len(asserted) == 0, strings.TrimSpace(rest)
 		}

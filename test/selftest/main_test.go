@@ -37,6 +37,7 @@ func TestRead(t *testing.T) {
 		{"ok\nPASS\n", "", ""},
 		{"    --- FAIL: TestChaos/1 (1.00s)\n        x.go:1: broken: a | b:\n--- FAIL: TestChaos (1.00s)\n", "TestChaos/1", "a / b"},
 		{"--- FAIL: TestX (0.00s)\n\tError:  \tShould be\n\t\t  \tfalse\n\tTest:  \tTestX\n", "TestX", "Should be false"},
+		{"=== RUN   TestY\npanic: test timed out after 20m0s\n\trunning tests:\n\t\tTestY (19m1s)\n\t\tTestZ (2s)\n\ngoroutine 1 [running]:\nTestIt (x)\n", "TestY", "has not ended"},
 	} {
 		test, complaint := read(c.output)
 		require.Equal(t, c.test, test)
