@@ -163,3 +163,27 @@ func TestLossOfTheOnlyCopy(t *testing.T) {
 		})
 	}
 }
+
+// TestLossWithAnotherCopy: with more copies than one, two by default, what another
+// node has is not lost, whether it owns it or not.
+func TestLossWithAnotherCopy(t *testing.T) {
+	t.Parallel()
+	for _, held := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(t, Options{Hosts: 3, Mode: node.PartitionAvailable})
+			c.StartAll(3)
+			require.NoError(t, c.AwaitSettled(agreeWithin))
+			key := c.fill(1)[0]
+			at := slices.IndexFunc(c.Hosts, func(h *Host) bool { return !holds(nodeOf(h), key) })
+			others := slices.Delete(slices.Clone(c.Hosts), at, at+1)
+			if held {
+				_, err := inspect.Of(nodeOf(c.Hosts[at])).Store.Merge(inspect.Of(nodeOf(others[0])).Store.Peek(key))
+				require.NoError(t, err)
+			}
+			for _, h := range others {
+				h.Kill()
+			}
+			require.Equal(t, held, len(c.history.lost[key]) == 0)
+		})
+	}
+}

@@ -58,7 +58,7 @@ func (c *Cluster) noteWhole() {
 // own.
 func (c *Cluster) covered(dead *Host, rec *session.Record) bool {
 	for _, h := range c.Hosts {
-		if n, _ := h.Node(); n != nil && h != dead && (c.options.Copies > 1 || serves(n, rec.Key())) {
+		if n, _ := h.Node(); n != nil && h != dead && (c.options.Copies != 1 || serves(n, rec.Key())) {
 			if held := inspect.Of(n).Store.Peek(rec.Key()); held != nil && session.Merge(held, rec) == held {
 				return true
 			}
