@@ -235,7 +235,7 @@ func (c config) observe(ctx context.Context, a attack, s *stage, r *result) {
 	nursery.Sleep(ctx, known-time.Since(over))
 	r.during = s.crowd.score.share(begin, over)
 	r.users = s.crowd.score.complaints(begin, over)
-	r.allLate = s.crowd.score.allLate(begin, end.Add(r.recovered))
+	r.allLate = s.crowd.score.allLate(begin, time.Now()) // all that was asked: nothing of it may be worse than late
 	r.resident, r.router = s.resident()
 	r.memory = max(r.resident, r.router) // a router has no limit of its own, and less to hold
 	if err == nil {

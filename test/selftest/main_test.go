@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-95a32959/holdfast/internal/planted"
 )
 
 // A bug that is planted in a package of which no test is run here may be missed
@@ -42,5 +45,33 @@ func TestRead(t *testing.T) {
 		test, complaint := read(c.output)
 		require.Equal(t, c.test, test)
 		require.Equal(t, c.complaint, complaint)
+	}
+}
+
+// A package whose time was up has caught no bug: the next one is asked. Without a
+// bug it has failed.
+func TestSlowProvesNothing(t *testing.T) {
+	dir := t.TempDir()
+	script := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700))
+		return path
+	}
+	slow := script("slow", "printf 'panic: test timed out after 1s\\n\\trunning tests:\\n\\t\\tTestY (1s)\\n'; exit 2\n")
+	red := script("red", "echo '--- FAIL: TestX (0.00s)'; exit 1\n")
+	green := script("green", "exit 0\n")
+	for _, c := range []struct {
+		bug    planted.Bug
+		second string
+		test   string
+	}{
+		{planted.NoRejoin, red, filepath.Base(dir) + ".TestX"},
+		{planted.NoRejoin, green, ""},
+		{"", green, filepath.Base(dir) + ".TestY"},
+	} {
+		tester := tester{packages: []string{dir, dir}, binaries: []string{slow, c.second}, timeout: time.Minute}
+		found, err := tester.run(t.Context(), c.bug)
+		require.NoError(t, err)
+		require.Equal(t, c.test, found.test)
 	}
 }
